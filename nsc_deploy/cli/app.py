@@ -1,0 +1,46 @@
+"""The `nsc-deploy` command: it parses, calls one library function and prints.
+
+Only typer and the standard library are imported here and at the top of the command modules, so that
+`nsc-deploy --help` answers at once; everything heavy is imported inside the command that needs it.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nsc_deploy.errors import UserError
+
+app = typer.Typer(
+    name="nsc-deploy",
+    help="From a trained spiking receiver to a chip budget you can trust.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from nsc_deploy import __version__
+
+        typer.echo(f"nsc-deploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """From a trained spiking receiver to a chip budget you can trust."""
+
+
+def main() -> None:
+    """Run the command line; a `UserError` ends it with its message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.secho(f"error: {error.message}", fg="red", err=True)
+        sys.exit(2)

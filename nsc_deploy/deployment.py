@@ -1,0 +1,101 @@
+"""What a training run hands on: which graph does what, on which side of the link, on chip or host."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.files import read_json, write_json
+
+FILE_NAME = "deployment.json"
+
+
+class Side(StrEnum):
+    """The end of the link a part runs at."""
+
+    TRANSMITTER = "transmitter"
+    RECEIVER = "receiver"
+
+
+class Place(StrEnum):
+    """What executes a part: an ordinary processor or a neuromorphic chip."""
+
+    HOST = "host"
+    CHIP = "chip"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(_Record):
+    """One graph of a system, with the inputs recorded for it on the test set.
+
+    Parts of one side run in the order they are listed: the output of one is the input of the next.
+    """
+
+    name: str = Field(description="for example 'receiver' or 'receiver-front-end'")
+    side: Side
+    place: Place
+    graph: str = Field(description="file name beside deployment.json, .nir or .onnx")
+    recording: str = Field(description="file name of the recorded inputs, .npz")
+    description: str = ""
+
+
+class Readout(_Record):
+    """How the outputs of the last part become a decision.
+
+    The outputs [steps, samples, classes * group] are averaged over steps and over each group of
+    `group` consecutive outputs; the class with the largest mean wins, the first of equals.
+    """
+
+    classes: int = Field(ge=2)
+    group: int = Field(ge=1)
+
+
+class ChannelUse(_Record):
+    """What one utterance costs on the air."""
+
+    kind: str = Field(description="awgn, rayleigh, rician or multipath")
+    snr_db: float
+    taps: int = Field(ge=1)
+    uses_per_step: int = Field(ge=1, description="channel uses charged for one time step")
+    steps: int = Field(ge=1)
+
+
+class Deployment(_Record):
+    """Everything after training reads this and the files it names."""
+
+    system: str
+    receiver: str | None = Field(default=None, description="analog or event, for att-neurosc")
+    dataset: str
+    class_names: tuple[str, ...]
+    dt: float = Field(gt=0, description="length of a step in seconds")
+    channel: ChannelUse
+    readout: Readout
+    parts: tuple[Part, ...]
+    test_accuracy: float = Field(ge=0, le=1, description="of the torch model, on the recorded inputs")
+    source_commit: str | None = None
+
+
+def write_deployment(run: Path, deployment: Deployment) -> None:
+    """Write `run`/deployment.json."""
+    write_json(run / FILE_NAME, deployment.model_dump(mode="json"))
+
+
+def read_deployment(run: Path) -> Deployment:
+    """Read `run`/deployment.json.
+
+    Raises:
+        DataError: the directory is not a finished run, or the file is damaged.
+    """
+    path = run / FILE_NAME
+    if not path.is_file():
+        raise DataError("holds no finished run (no deployment.json)", where=run, remedy="Train one first: nsc-deploy train --help")
+    try:
+        return Deployment.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"field {place}: {first['msg']}", where=path) from error

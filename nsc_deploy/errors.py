@@ -1,0 +1,47 @@
+"""Errors that are the user's to mend: what is wrong, where, and the way out.
+
+The command line prints them without a traceback and ends with exit code 2. Anything that is not a
+`UserError` is a bug of ours and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """Something the user can put right.
+
+    Args:
+        problem: one sentence, what is wrong.
+        where: the file, node, field or option it was found in.
+        remedy: one sentence, what to do about it.
+    """
+
+    def __init__(self, problem: str, *, where: object | None = None, remedy: str | None = None) -> None:
+        self.problem = problem
+        self.where = None if where is None else str(where)
+        self.remedy = remedy
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """The whole message, in one or two lines."""
+        head = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{head}\n{self.remedy}" if self.remedy else head
+
+
+class ConfigError(UserError):
+    """An option or a configuration file asks for something that does not exist or does not fit."""
+
+
+class DataError(UserError):
+    """A data set or a recording is missing, damaged or of the wrong form."""
+
+
+class GraphError(UserError):
+    """A NIR or ONNX file is damaged or holds something this tool cannot represent exactly."""
+
+
+class ExportError(UserError):
+    """A graph cannot be represented on a target without changing what it computes."""
+
+
+class BackendError(UserError):
+    """A backend (Lava, onnxruntime, ...) is missing, failed or ran out of time."""

@@ -1,0 +1,138 @@
+"""Files that are written whole or not at all, and read without trusting their size or content."""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError, UserError
+
+MAX_ARRAY_BYTES = 8 * 1024**3
+MAX_JSON_BYTES = 64 * 1024**2
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path`, else it goes.
+
+    A reader therefore sees the old file or the new one, never half of one, and a full disk or a
+    killed process loses nothing that was there before.
+
+    Raises:
+        UserError: the directory cannot be written or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot be written ({error.strerror or error})",
+        where=path,
+        remedy="Free some space or name another place; nothing that was there before has changed.",
+    )
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all (UTF-8)."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: missing, larger than 64 MiB or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise DataError("is too large for a JSON file of this tool", where=path)
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not valid JSON ({error})", where=path) from error
+
+
+def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as a compressed .npz, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+
+
+def load_npz(path: Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[str, NDArray[Any]]:
+    """Read every array of an .npz file without pickle, after a look at the sizes it claims.
+
+    Raises:
+        DataError: missing, damaged, holding objects, or larger than `max_bytes` unpacked.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(_claimed_bytes(archive, name) for name in archive.namelist())
+        if claimed > max_bytes:
+            raise DataError(f"claims {claimed} bytes of arrays, more than {max_bytes} allowed", where=path)
+        with np.load(path, allow_pickle=False) as loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", where=path) from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"is not a valid .npz file ({error})", where=path) from error
+    except Exception as error:
+        # zlib.error is not an OSError, and a fuzzed archive reaches it.
+        if type(error).__module__ == "zlib":
+            raise DataError(f"is a damaged .npz file ({error})", where=path) from error
+        raise
+
+
+def _claimed_bytes(archive: zipfile.ZipFile, name: str) -> int:
+    with archive.open(name) as stream:
+        version = npy_format.read_magic(stream)
+        read_header = (
+            npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise DataError(f"holds Python objects in {name}, which are never loaded")
+    return int(np.prod([int(size) for size in shape], dtype=object) * dtype.itemsize) if shape else dtype.itemsize

@@ -1,0 +1,16 @@
+"""What travels on an edge of a graph: binary events, graded events or real values."""
+
+from enum import StrEnum
+
+
+class Signal(StrEnum):
+    """What a node can emit, a property of the graph and never of the values that happened to come by.
+
+    `EVENTS` are 0 or 1. `GRADED` are integers carried by events (for example a sum pool over
+    events). `REAL` is everything else. A synapse fed with `EVENTS` costs an accumulate (AC), any
+    other a multiply-accumulate (MAC).
+    """
+
+    EVENTS = "events"
+    GRADED = "graded"
+    REAL = "real"
