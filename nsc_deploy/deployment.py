@@ -92,7 +92,11 @@ def read_deployment(run: Path) -> Deployment:
     """
     path = run / FILE_NAME
     if not path.is_file():
-        raise DataError("holds no finished run (no deployment.json)", where=run, remedy="Train one first: nsc-deploy train --help")
+        raise DataError(
+            "holds no finished run (no deployment.json)",
+            where=run,
+            remedy="Train one first: nsc-deploy train --help",
+        )
     try:
         return Deployment.model_validate(read_json(path))
     except ValidationError as error:

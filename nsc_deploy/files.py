@@ -135,4 +135,8 @@ def _claimed_bytes(archive: zipfile.ZipFile, name: str) -> int:
         shape, _, dtype = read_header(stream)
     if dtype.hasobject:
         raise DataError(f"holds Python objects in {name}, which are never loaded")
-    return int(np.prod([int(size) for size in shape], dtype=object) * dtype.itemsize) if shape else dtype.itemsize
+    return (
+        int(np.prod([int(size) for size in shape], dtype=object) * dtype.itemsize)
+        if shape
+        else dtype.itemsize
+    )
