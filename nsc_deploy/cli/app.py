@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.errors import UserError
+from nsc_deploy.cli.ending import run_to_exit_code
 
 app = typer.Typer(
     name="nsc-deploy",
@@ -38,9 +38,5 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; a `UserError` ends it with its message and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        typer.secho(f"error: {error.message}", fg="red", err=True)
-        sys.exit(2)
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run_to_exit_code(app))

@@ -1,0 +1,70 @@
+# make demo   the whole path on synthesised speech: train, export, run, report the energy (under ten minutes)
+# make test   every test that takes seconds; `make test-slow` adds those that take minutes
+# make check  formatting, lint, types, documentation
+#
+# The environment is made once, in .venv, from pyproject.toml and constraints.txt.
+
+VENV ?= .venv
+PYTHON ?=
+WORKERS ?= 2
+TEST_ARGS ?=
+
+bin := $(VENV)/bin
+ready := $(VENV)/.ready
+sources := pyproject.toml constraints.txt
+
+.PHONY: help demo test test-slow lava check format docs clean distclean
+
+help:
+	@sed -n '/^#/!q; s/^# *//p' Makefile
+
+# The first interpreter of 3.11 or later that can also make an environment.
+define find_python
+for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
+	if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo $$candidate; exit 0; \
+	fi; \
+done; \
+echo 'nsc-deploy needs Python 3.11 or later with its venv module; none was found.' >&2; \
+echo 'Install one (on Debian and Ubuntu: python3.11 and python3.11-venv) or name it: make PYTHON=/path/to/python3.11' >&2; \
+exit 1
+endef
+
+$(ready): $(sources)
+	@python=$$($(find_python)) && { $(bin)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV); }
+	$(bin)/python -m pip install --quiet --progress-bar on -c constraints.txt -e '.[speech,test,docs,check]'
+	@touch $@
+
+demo: $(ready)
+	$(bin)/nsc-deploy demo --out demo
+
+# Lava needs a Python 3.10 of its own; the tests that run it are skipped where there is none.
+lava: $(ready)
+	@$(bin)/nsc-deploy lava install || echo 'Going on without Lava: the tests that run it are skipped.'
+
+test: lava
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) $(TEST_ARGS)
+
+test-slow: lava
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) -m 'slow or not slow' $(TEST_ARGS)
+
+check: $(ready)
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+	$(bin)/mkdocs build --strict --quiet
+
+format: $(ready)
+	$(bin)/ruff format .
+	$(bin)/ruff check --fix .
+
+docs: $(ready)
+	$(bin)/mkdocs build --strict
+	@echo 'Open site/index.html'
+
+clean:
+	rm -rf build dist site demo lightning_logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find nsc_deploy tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

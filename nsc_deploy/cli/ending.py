@@ -1,0 +1,105 @@
+"""How a command ends: every failure becomes one message and one exit code; only bugs keep a traceback."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import typer
+
+from nsc_deploy.errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+READER_GONE = 141
+
+# What the operating system refuses and the user can mend; any other OSError is a bug of ours.
+_USERS_TO_MEND = {
+    errno.ENOSPC: "Free some space or write to another disk.",
+    errno.EDQUOT: "Free some space or write to another disk.",
+    errno.EFBIG: "Raise the file size limit (ulimit -f) or write less.",
+    errno.EACCES: "Check the permissions or name another place.",
+    errno.EPERM: "Check the permissions or name another place.",
+    errno.EROFS: "Name a place that can be written.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENOMEM: "Use fewer samples, a smaller batch or a larger machine.",
+}
+
+
+def run_to_exit_code(command: Callable[[], object]) -> int:
+    """Run `command` and say how the process should end.
+
+    Returns:
+        0 done; 1 the command's own "no" (a check or a budget that fails); 2 wrong usage, or
+        something the user can put right; 130 interrupted; 141 the reader of our output went away.
+
+    Raises:
+        Exception: whatever is a bug of ours, with its traceback.
+    """
+    try:
+        code = _run(command)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = READER_GONE
+    except OSError as error:
+        # A full disk behind a redirected output shows itself only at the flush.
+        if error.errno not in _USERS_TO_MEND:
+            raise
+        code = _fail(_message(error))
+    _settle_stdout()
+    return code
+
+
+def _run(command: Callable[[], object]) -> int:
+    try:
+        command()
+    except SystemExit as end:
+        return _code_of(end)
+    except UserError as error:
+        return _fail(error.message)
+    except MemoryError as error:
+        return _fail(f"out of memory ({error})\n{_USERS_TO_MEND[errno.ENOMEM]}")
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        return INTERRUPTED
+    return 0
+
+
+def _code_of(end: SystemExit) -> int:
+    """The exit code; typer makes plain exits of an interrupt and a broken pipe: their cause tells."""
+    for cause in _causes(end):
+        if isinstance(cause, BrokenPipeError):
+            return READER_GONE
+        if isinstance(cause, KeyboardInterrupt):
+            return INTERRUPTED
+    if isinstance(end.code, int):
+        return end.code
+    return 0 if end.code is None else _fail(end.code)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__context__
+
+
+def _fail(message: str) -> int:
+    typer.secho(f"error: {message}", fg="red", err=True)
+    return USER_ERROR
+
+
+def _message(error: OSError) -> str:
+    problem = error.strerror or str(error)
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{problem}\n{_USERS_TO_MEND[error.errno or 0]}"
+
+
+def _settle_stdout() -> None:
+    """Write what is still buffered, or drop it, so that the interpreter's own last flush cannot fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
