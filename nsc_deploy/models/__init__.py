@@ -1,0 +1,1 @@
+"""Transmitters and receivers, their neurons and attention, on snnTorch and on Norse."""

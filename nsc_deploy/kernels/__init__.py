@@ -1,0 +1,1 @@
+"""Compiled loops over time that training and the reference simulator share; no torch in here."""

@@ -1,0 +1,30 @@
+"""How kernels are compiled: cached on disk where that is possible, in IEEE arithmetic, one thread."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import numba
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile a loop at its first call.
+
+    The machine code is kept beside the module or, where that is read-only, in the user's cache directory
+    (`NUMBA_CACHE_DIR` names another). Where neither can be written it is compiled anew in each process:
+    a slower start, never an error. Fast-math stays off, so no product and sum are fused and every
+    machine computes the same bits. The interpreter lock is released while a kernel runs.
+    """
+    try:
+        return _compiled(function, cache=True)
+    except RuntimeError:  # numba: "no locator available"
+        return _compiled(function, cache=False)
+
+
+def _compiled(function: Callable[Parameters, Result], *, cache: bool) -> Callable[Parameters, Result]:
+    compiled: Callable[Parameters, Result] = numba.njit(
+        cache=cache, nogil=True, fastmath=False, error_model="numpy"
+    )(function)
+    return compiled

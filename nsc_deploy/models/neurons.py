@@ -1,0 +1,170 @@
+"""The spiking neuron as a layer over whole sequences, on snnTorch or on Norse."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.kernels.leaky import leaky_backward, leaky_forward
+from nsc_deploy.models.frameworks import FrameworkName, framework_loop
+from nsc_deploy.models.surrogate import threshold_events
+
+__all__ = ["Leaky", "threshold_events"]
+
+SMALLEST_BETA = 2.0**-29
+"""Below it (but for 0) a decay is lost in 1 - beta, the form in which NIR and Norse hold it."""
+
+
+class Leaky(nn.Module):
+    """A layer of leaky integrate-and-fire neurons over a whole sequence, [T, B, *N] -> spikes [T, B, *N].
+
+        v[t] = beta * v[t-1] + I[t];  s[t] = 1 if v[t] - threshold > 0;  v[t] = 0 where s[t]
+
+    in float32, product then sum. The gradient is that of snnTorch's `Leaky(reset_mechanism="zero",
+    reset_delay=False)` with `surrogate.atan(alpha=2)`, through the reset too. Inputs must be finite.
+
+    On `snntorch` the time loop is one compiled scan (`fused`), with the spikes of snnTorch's own loop and its
+    gradients within float32 rounding; `fused=False`, and any tensor that is not on the CPU, runs snnTorch's
+    loop itself. On `norse` the steps always run in Norse's `SNN`.
+
+    Args:
+        beta: decay of the potential in one step, 0 to 1; a number or a tensor that broadcasts to `shape`.
+        threshold: at least 0; a number or a tensor that broadcasts to `shape`.
+        shape: neurons of the layer, e.g. 128 or (16, 30).
+        framework: "snntorch" or "norse".
+        fused: whether snnTorch's loop is replaced by the compiled scan.
+
+    Raises:
+        ConfigError: a parameter out of its range, or an unknown framework.
+    """
+
+    beta: Tensor
+    threshold: Tensor
+
+    def __init__(
+        self,
+        beta: float | Tensor,
+        threshold: float | Tensor,
+        shape: int | tuple[int, ...],
+        framework: FrameworkName = "snntorch",
+        *,
+        fused: bool = True,
+    ) -> None:
+        super().__init__()
+        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.framework = framework
+        self.fused = fused and framework == "snntorch"
+        self.register_buffer("beta", _neuron_parameter("beta", beta, self.shape))
+        self.register_buffer("threshold", _neuron_parameter("threshold", threshold, self.shape))
+        self._refuse_out_of_range()
+        self._loop = framework_loop(framework)
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes [T, B, *N] (0 or 1) of an input current [T, B, *N], from rest."""
+        return self.run(current)[0]
+
+    def run(self, current: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run on from a state, for streams that come in pieces.
+
+        Args:
+            current: [T, B, *N], in the layer's dtype.
+            state: potentials that an earlier run ended with [B, *N]; rest (zero) if None.
+
+        Returns:
+            Spikes [T, B, *N] and the potentials after the last step [B, *N].
+
+        Raises:
+            ValueError: the shape or dtype of an argument is not the layer's.
+        """
+        self._refuse_misfit(current, state)
+        if state is None:
+            state = current.new_zeros(current.shape[1:])
+        if not self.fused or current.device.type != "cpu":
+            return self._loop(current, self.beta, self.threshold, state)
+        if torch.is_grad_enabled() and (current.requires_grad or state.requires_grad):
+            spikes, last = _LeakyScan.apply(current, self.beta, self.threshold, state)  # type: ignore[no-untyped-call]
+            return spikes, last
+        return _scan(current, self.beta, self.threshold, state, None)
+
+    def extra_repr(self) -> str:
+        """The shape and the framework, for `print(model)`."""
+        return f"shape={self.shape}, framework={self.framework!r}, fused={self.fused}"
+
+    def _refuse_out_of_range(self) -> None:
+        beta, threshold = self.beta, self.threshold
+        if not bool(((beta == 0) | ((beta >= SMALLEST_BETA) & (beta <= 1))).all()):
+            raise ConfigError("a decay is 0 or lies from 2^-29 to 1", where="beta")
+        if not bool(((threshold >= 0) & threshold.isfinite()).all()):
+            raise ConfigError("a threshold is finite and not negative", where="threshold")
+
+    def _refuse_misfit(self, current: Tensor, state: Tensor | None) -> None:
+        if current.shape[2:] != self.shape or current.dim() < 3:
+            raise ValueError(
+                f"the current is {tuple(current.shape)}, not [T, B, {', '.join(map(str, self.shape))}]"
+            )
+        if state is not None and state.shape != current.shape[1:]:
+            raise ValueError(f"the state is {tuple(state.shape)}, not {tuple(current.shape[1:])}")
+        for given in (current,) if state is None else (current, state):
+            if given.dtype != self.beta.dtype:
+                raise ValueError(f"the layer computes in {self.beta.dtype}, not in {given.dtype}")
+
+
+class _LeakyScan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, current: Tensor, beta: Tensor, threshold: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        potentials = torch.empty_like(current, memory_format=torch.contiguous_format)
+        ctx.save_for_backward(potentials, beta, threshold)
+        return _scan(current, beta, threshold, state, potentials)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_spikes: Tensor, grad_last: Tensor) -> tuple[Tensor, None, None, Tensor]:
+        potentials, beta, threshold = ctx.saved_tensors
+        carried = grad_last.clone(memory_format=torch.contiguous_format)
+        grad_current = torch.empty_like(potentials)
+        leaky_backward(
+            _flat(grad_spikes.contiguous()),
+            _flat(potentials),
+            beta.view(-1).numpy(),
+            threshold.view(-1).numpy(),
+            _flat(carried[None])[0],
+            _flat(grad_current),
+        )
+        return grad_current, None, None, carried
+
+
+def _scan(
+    current: Tensor, beta: Tensor, threshold: Tensor, state: Tensor, potentials: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    current = current.detach().contiguous()
+    spikes = torch.empty_like(current)
+    last = state.detach().clone(memory_format=torch.contiguous_format)
+    leaky_forward(
+        _flat(current),
+        beta.view(-1).numpy(),
+        threshold.view(-1).numpy(),
+        _flat(last[None])[0],
+        _flat(spikes),
+        None if potentials is None else _flat(potentials),
+    )
+    return spikes, last
+
+
+def _flat(values: Tensor) -> Any:
+    """A contiguous [T, B, *N] tensor as a numpy view [T, B, prod(N)]."""
+    steps, samples = values.shape[:2]
+    return values.view(steps, samples, values.shape[2:].numel()).numpy()
+
+
+def _neuron_parameter(name: str, value: float | Tensor, shape: tuple[int, ...]) -> Tensor:
+    given = torch.as_tensor(value, dtype=torch.float32)
+    try:
+        return given.broadcast_to(shape).clone(memory_format=torch.contiguous_format)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{tuple(given.shape)} does not broadcast to the neurons {shape}", where=name
+        ) from error
