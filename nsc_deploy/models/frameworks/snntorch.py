@@ -17,6 +17,10 @@ class SnntorchLoop:
             reset_delay=False,
         )
 
+    def __reduce__(self) -> tuple[type["SnntorchLoop"], tuple[()]]:
+        # Nothing is kept between calls, and snnTorch's surrogate is a closure that cannot be pickled.
+        return SnntorchLoop, ()
+
     def __call__(
         self, current: Tensor, beta: Tensor, threshold: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
