@@ -1,5 +1,6 @@
 """What travels on an edge of a graph: binary events, graded events or real values."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -14,3 +15,10 @@ class Signal(StrEnum):
     EVENTS = "events"
     GRADED = "graded"
     REAL = "real"
+
+
+def joined(signals: Sequence[Signal]) -> Signal:
+    """What the sum of several outputs carries: events that meet on a wire are no longer 0 or 1."""
+    if len(signals) == 1:
+        return signals[0]
+    return Signal.REAL if Signal.REAL in signals else Signal.GRADED

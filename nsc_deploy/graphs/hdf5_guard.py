@@ -1,0 +1,104 @@
+"""HDF5 read with distrust: nothing is allocated before its claimed size, type and place were looked at."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nsc_deploy.errors import GraphError
+
+MAX_FILE_BYTES = 4 * 1024**3
+MAX_UNPACKED_BYTES = 4 * 1024**3
+MAX_OBJECTS = 400_000
+MAX_DEPTH = 40
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, UnicodeError, MemoryError)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        GraphError: missing, larger than 4 GiB, not HDF5, or damaged anywhere the caller looks.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
+    if not path.is_file():
+        raise GraphError("is not a file", where=path)
+    if size > MAX_FILE_BYTES:
+        raise GraphError(f"has {size} bytes, more than the {MAX_FILE_BYTES} this tool reads", where=path)
+    try:
+        with h5py.File(path, "r") as stream:
+            yield stream
+    except _DAMAGE as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise GraphError(
+            f"is not a readable HDF5 file ({reason})",
+            where=path,
+            remedy="It is damaged or of another format.",
+        ) from error
+
+
+@dataclass
+class _Budget:
+    """What may still be read of one file."""
+
+    objects: int
+    bytes: int
+
+
+def read_tree(group: h5py.Group) -> dict[str, Any]:
+    """A group as nested dictionaries of numpy arrays, numpy scalars and text.
+
+    Raises:
+        GraphError: links out of the tree or back into it, too deep, too large, or types that are neither
+            numbers nor text.
+    """
+    return _read(group, _Budget(MAX_OBJECTS, MAX_UNPACKED_BYTES), set(), 0)
+
+
+def _read(group: h5py.Group, budget: _Budget, seen: set[Any], depth: int) -> dict[str, Any]:
+    address = h5py.h5o.get_info(group.id).addr
+    if depth > MAX_DEPTH or address in seen:
+        raise GraphError(f"holds the group {group.name} inside itself or nested too deep")
+    seen.add(address)
+    tree: dict[str, Any] = {}
+    for name in group:
+        budget.objects -= 1
+        if budget.objects < 0:
+            raise GraphError(f"holds more than {MAX_OBJECTS} objects")
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise GraphError(f"holds the link {group.name}/{name} to another place, which is never followed")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            tree[name] = _read(item, budget, seen, depth + 1)
+        elif isinstance(item, h5py.Dataset):
+            tree[name] = _value(item, budget)
+        else:
+            raise GraphError(f"holds {group.name}/{name}, neither a group nor a data set")
+    return tree
+
+
+def _value(dataset: h5py.Dataset, budget: _Budget) -> Any:
+    text = h5py.check_string_dtype(dataset.dtype)
+    if text is None and dataset.dtype.kind not in "fiubS":
+        raise GraphError(f"holds {dataset.dtype} in {dataset.name}, neither numbers nor text")
+    if dataset.external or dataset.is_virtual:
+        raise GraphError(f"keeps {dataset.name} in another file, which is never opened")
+    if dataset.shape is None:
+        raise GraphError(f"holds nothing in {dataset.name}")
+    claimed = int(np.prod([*dataset.shape, dataset.dtype.itemsize], dtype=object))
+    budget.bytes -= claimed
+    if budget.bytes < 0:
+        raise GraphError(f"claims the shape {dataset.shape} for {dataset.name}, more than this tool reads")
+    stored = dataset.id.get_storage_size()
+    if dataset.chunks is not None and claimed and not stored:
+        raise GraphError(f"claims the shape {dataset.shape} for {dataset.name} but holds no data for it")
+    value = dataset[()]
+    return value.decode("utf-8") if isinstance(value, bytes) else value

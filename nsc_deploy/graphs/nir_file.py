@@ -1,0 +1,162 @@
+"""NIR files in and out: read with distrust, written whole, with the time step and reset they mean."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nir
+
+import nsc_deploy
+from nsc_deploy.errors import GraphError
+from nsc_deploy.files import replacing
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.digest import KEY, graph_digest
+from nsc_deploy.graphs.hdf5_guard import opened, read_tree
+from nsc_deploy.graphs.network import Network, Reset
+from nsc_deploy.graphs.signal import Signal
+
+_BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+def read_network(
+    path: Path, *, dt: float | None = None, reset: Reset | None = None, signal: Signal | None = None
+) -> Network:
+    """Read a NIR file of this tool or of any other.
+
+    Args:
+        path: the file.
+        dt: length of a step in seconds, for a file that does not state it.
+        reset: how neurons reset, for a file that does not state it.
+        signal: what enters, for a file that does not state it (else real values).
+
+    Raises:
+        GraphError: damaged, larger than it should be, or holding what cannot be represented exactly.
+    """
+    return assemble(read_graph(path), dt=dt, reset=reset, signal=signal, where=path)
+
+
+def read_graph(path: Path) -> nir.NIRGraph:
+    """Read a NIR file without checking what its nodes mean.
+
+    Raises:
+        GraphError: missing, damaged, or holding a node that is no NIR primitive.
+    """
+    with opened(path) as stream:
+        if not isinstance(stream.get("node"), type(stream["/"])):
+            raise GraphError("is an HDF5 file but holds no NIR graph", where=path)
+        try:
+            tree = read_tree(stream["node"])
+        except GraphError as error:
+            raise GraphError(error.problem, where=path, remedy=error.remedy) from error
+    try:
+        graph = _graph(tree, "")
+        _check_digest(tree)
+    except GraphError as error:
+        place = path if error.where is None else f"{path}: {error.where}"
+        raise GraphError(error.problem, where=place, remedy=error.remedy) from error
+    return graph
+
+
+def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
+    """Write a NIR file, whole or not at all.
+
+    A `Network` is written flat, with its time step and reset in the metadata of the graph.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    graph = to_nir(network) if isinstance(network, Network) else network
+    metadata = {key: value for key, value in graph.metadata.items() if key != KEY}
+    tree = {**graph.to_dict(), "metadata": metadata}
+    stamped = nir.NIRGraph(
+        graph.nodes, graph.edges, metadata={**metadata, KEY: graph_digest(tree)}, type_check=False
+    )
+    with replacing(path) as temporary:
+        nir.write(temporary, stamped)
+
+
+def to_nir(network: Network) -> nir.NIRGraph:
+    """A network as a flat NIR graph with its time step, reset and units in the metadata."""
+    metadata = {**network.metadata, **graph_metadata(network.dt, network.reset)}
+    edges = [(source, node.name) for node in network.nodes for source in node.inputs]
+    nodes = {node.name: node.parameters for node in network.nodes}
+    for node in network.input_nodes:
+        nodes[node.name] = nir.Input(
+            node.parameters.input_type, metadata={**node.parameters.metadata, "signal": node.emits.value}
+        )
+    return nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False)
+
+
+def graph_metadata(dt: float | None, reset: Reset | None) -> dict[str, Any]:
+    """What the metadata of a graph of this tool holds."""
+    metadata: dict[str, Any] = {"units": "s", "generator": f"nsc-deploy {nsc_deploy.__version__}"}
+    if dt is not None:
+        metadata["dt"] = float(dt)
+    if reset is not None:
+        metadata |= {"reset": reset.value, "reset_delay": False}
+    return metadata
+
+
+def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
+    kind = tree.get("type")
+    if kind != "NIRGraph" or not isinstance(tree.get("nodes"), dict) or "edges" not in tree:
+        raise GraphError(
+            f"is not a NIR graph of nodes and edges (its type is {kind!r})", where=prefix or None
+        )
+    nodes = {
+        name: _node(subtree, f"{prefix}.{name}" if prefix else name)
+        for name, subtree in tree["nodes"].items()
+    }
+    metadata = tree.get("metadata", {})
+    return nir.NIRGraph(nodes, _edges(tree["edges"]), metadata=dict(metadata), type_check=False)
+
+
+def _node(tree: Any, name: str) -> nir.NIRNode:
+    where = f"node '{name}'"
+    kind = tree.get("type") if isinstance(tree, dict) else None
+    if kind == "NIRGraph":
+        return _graph(tree, name)
+    if not isinstance(kind, str) or kind not in _NODE_TYPES:
+        raise GraphError(
+            f"has the type {kind!r}, which is no NIR primitive",
+            where=where,
+            remedy=f"Known: {', '.join(_NODE_TYPES)}.",
+        )
+    try:
+        return nir.dict2NIRNode(dict(tree))
+    except _BROKEN as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise GraphError(f"is not a valid {kind} ({reason})", where=where) from error
+
+
+def _edges(value: Any) -> list[tuple[str, str]]:
+    try:
+        return [(_text(source), _text(target)) for source, target in value]
+    except (TypeError, ValueError) as error:
+        raise GraphError("has edges that are not pairs of names") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | bytes):
+        raise TypeError("not a name")
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _check_digest(tree: Mapping[str, Any]) -> None:
+    stated = tree.get("metadata", {}).get(KEY) if isinstance(tree.get("metadata", {}), dict) else None
+    if stated is not None and stated != graph_digest(tree):
+        raise GraphError(
+            "does not hold what was written: its content and its digest differ",
+            remedy="It is damaged, or was edited by another tool: then delete the digest from its metadata.",
+        )
+
+
+_NODE_TYPES = tuple(
+    sorted(
+        name
+        for name in vars(nir.ir)
+        if name[0].isupper()
+        and isinstance(getattr(nir.ir, name), type)
+        and name not in {"NIRNode", "NIRGraph"}
+    )
+)

@@ -1,0 +1,1 @@
+"""What each NIR primitive computes; `equations` states it, `registry` finds it."""

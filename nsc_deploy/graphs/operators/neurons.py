@@ -1,0 +1,188 @@
+"""Nodes with a membrane: LIF, IF, CubaLIF, LI, CubaLI, I and the memoryless Threshold."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.network import Node, Reset
+from nsc_deploy.graphs.operators.base import Operator, Real, Setting
+from nsc_deploy.kernels.leaky import leaky_forward
+
+
+class Threshold:
+    """s = 1 if x > threshold."""
+
+    def __init__(self, node: Node, setting: Setting) -> None:
+        self._threshold = node.parameters.threshold.astype(setting.dtype)
+
+    def run(self, values: Real) -> Real:
+        """[T, N, *shape] to 0 and 1 of the same shape."""
+        spikes: Real = np.greater(values, self._threshold).astype(values.dtype)
+        return spikes
+
+
+class Membrane:
+    """A leaky or perfect integrator: v = decay v + i, i = gain x + offset.
+
+    Attributes:
+        potentials: v [T, N, *shape] of the last `run`, before the reset; kept where `keep_potentials`.
+    """
+
+    def __init__(self, node: Node, setting: Setting, decay: Any, gain: Any, offset: Any) -> None:
+        self._shape = node.output_shape
+        self._decay = _rounded(decay, self._shape, setting)
+        self._gain = _rounded(gain, self._shape, setting)
+        self._offset = _rounded(offset, self._shape, setting)
+        self._state = np.zeros((setting.samples, *self._shape), setting.dtype)
+        self.keep_potentials = False
+        self.potentials: Real | None = None
+
+    def run(self, values: Real) -> Real:
+        """[T, N, *shape] to the potentials of the same shape."""
+        current = self._current(values)
+        for t in range(len(current)):
+            self._state = self._decay * self._state + current[t]
+            current[t] = self._state
+        self.potentials = current if self.keep_potentials else None
+        return current
+
+    def _current(self, values: Real) -> Real:
+        """A fresh array i = gain x + offset."""
+        current: Real = np.multiply(self._gain, values, order="C")
+        if self._offset.any():
+            current += self._offset
+        return current
+
+
+class Neuron(Membrane):
+    """A membrane that spikes and resets."""
+
+    def __init__(self, node: Node, setting: Setting, decay: Any, gain: Any, offset: Any) -> None:
+        super().__init__(node, setting, decay, gain, offset)
+        self._threshold = _rounded(node.parameters.v_threshold, self._shape, setting)
+        self._floor = _rounded(node.parameters.v_reset, self._shape, setting)
+        self._subtract = setting.reset is Reset.SUBTRACT
+        if self._subtract and self._floor.any():
+            raise GraphError(
+                "has a reset potential v_reset and a reset by subtraction, which exclude each other",
+                where=f"node '{node.name}'",
+            )
+
+    def run(self, values: Real) -> Real:
+        """[T, N, *shape] to spikes, 0 and 1, of the same shape."""
+        current = self._current(values)
+        if self._subtract or self._floor.any():
+            return self._loop(current)
+        return self._scan(current)
+
+    def _scan(self, current: Real) -> Real:
+        """The compiled loop, for a reset to 0."""
+        steps, samples = current.shape[:2]
+        flat = current.reshape(steps, samples, -1)
+        spikes = np.empty_like(flat)
+        potentials = np.empty_like(flat) if self.keep_potentials else None
+        state = self._state.reshape(samples, -1)
+        leaky_forward(flat, self._decay.reshape(-1), self._threshold.reshape(-1), state, spikes, potentials)
+        self._state = state.reshape(self._state.shape)
+        self.potentials = None if potentials is None else potentials.reshape(current.shape)
+        return spikes.reshape(current.shape)
+
+    def _loop(self, current: Real) -> Real:
+        """The same step by step in numpy, for every reset."""
+        potentials = np.empty_like(current) if self.keep_potentials else None
+        for t in range(len(current)):
+            potential = self._decay * self._state + current[t]
+            if potentials is not None:
+                potentials[t] = potential
+            fired = potential > self._threshold
+            after = potential - self._threshold if self._subtract else self._floor
+            self._state = np.where(fired, after, potential)
+            current[t] = fired
+        self.potentials = potentials
+        return current
+
+
+class Synapse:
+    """A current-based neuron: a leaky synaptic current in front of a membrane.
+
+    u = decay u + gain x, and u is the membrane's input in the same step.
+    """
+
+    def __init__(self, membrane: Membrane, node: Node, setting: Setting, decay: Any, gain: Any) -> None:
+        self._synapse = Membrane(node, setting, decay, gain, np.zeros(node.output_shape))
+        self.membrane = membrane
+
+    def run(self, values: Real) -> Real:
+        """[T, N, *shape] to the membrane's output of the same shape."""
+        return self.membrane.run(self._synapse.run(values))
+
+
+def lif(node: Node, setting: Setting) -> Operator:
+    """Leaky integrate-and-fire."""
+    return Neuron(node, setting, *_leaky(node, setting, node.parameters.tau))
+
+
+def li(node: Node, setting: Setting) -> Operator:
+    """Leaky integrator."""
+    return Membrane(node, setting, *_leaky(node, setting, node.parameters.tau))
+
+
+def integrate_and_fire(node: Node, setting: Setting) -> Operator:
+    """Integrate-and-fire without a leak."""
+    return Neuron(node, setting, *_perfect(node, setting))
+
+
+def integrator(node: Node, setting: Setting) -> Operator:
+    """Perfect integrator."""
+    return Membrane(node, setting, *_perfect(node, setting))
+
+
+def cuba_lif(node: Node, setting: Setting) -> Operator:
+    """Current-based leaky integrate-and-fire."""
+    return _synapse(Neuron(node, setting, *_leaky(node, setting, node.parameters.tau_mem)), node, setting)
+
+
+def cuba_li(node: Node, setting: Setting) -> Operator:
+    """Current-based leaky integrator."""
+    return _synapse(Membrane(node, setting, *_leaky(node, setting, node.parameters.tau_mem)), node, setting)
+
+
+def _synapse(membrane: Membrane, node: Node, setting: Setting) -> Synapse:
+    share = _share(node, setting, node.parameters.tau_syn)
+    return Synapse(membrane, node, setting, 1 - share, node.parameters.w_in * share)
+
+
+def _leaky(node: Node, setting: Setting, tau: NDArray[Any]) -> tuple[Any, Any, Any]:
+    """Decay, gain and offset in float64."""
+    share = _share(node, setting, tau)
+    parameters = node.parameters
+    return 1 - share, parameters.r.astype(np.float64) * share, parameters.v_leak.astype(np.float64) * share
+
+
+def _perfect(node: Node, setting: Setting) -> tuple[Any, Any, Any]:
+    ones = np.ones(node.output_shape)
+    return ones, node.parameters.r.astype(np.float64) * _step(node, setting), 0 * ones
+
+
+def _share(node: Node, setting: Setting, tau: NDArray[Any]) -> Any:
+    """Dt / tau, at most 1: past it Euler's method turns the sign of the potential at each step."""
+    share = _step(node, setting) / tau.astype(np.float64)
+    if (share > 1 + 1e-9).any():
+        raise GraphError(
+            f"has a time constant of {tau.min():g} s, shorter than the time step of {setting.dt:g} s",
+            where=f"node '{node.name}'",
+            remedy="Name a shorter time step (--dt), or check the units of the file: NIR counts in seconds.",
+        )
+    return np.minimum(share, 1.0)
+
+
+def _step(node: Node, setting: Setting) -> float:
+    if setting.dt is None:
+        raise GraphError("needs a time step", where=f"node '{node.name}'", remedy="Name it: --dt 0.001")
+    return setting.dt
+
+
+def _rounded(values: Any, shape: tuple[int, ...], setting: Setting) -> Real:
+    return np.ascontiguousarray(np.broadcast_to(values, shape), dtype=setting.dtype)

@@ -1,0 +1,108 @@
+"""Operators over space: Conv1d, Conv2d, SumPool2d, AvgPool2d and Flatten."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from nsc_deploy.graphs.network import Node
+from nsc_deploy.graphs.operators.base import Real, Setting
+from nsc_deploy.graphs.shapes import padding_pairs
+
+MAX_PATCH_BYTES = 2**26
+
+
+class Convolution:
+    """Cross-correlation over one or two dimensions, one matrix product for each group."""
+
+    def __init__(self, node: Node, setting: Setting) -> None:
+        parameters = node.parameters
+        self._weight = parameters.weight.astype(setting.dtype)
+        self._bias = parameters.bias.astype(setting.dtype)
+        self._groups = parameters.groups
+        self._stride, self._dilation = parameters.stride, parameters.dilation
+        self._pads = padding_pairs(parameters.padding, self._weight.shape[2:], parameters.dilation)
+        self._shape = node.output_shape
+
+    def run(self, values: Real) -> Real:
+        """[T, N, channels, *space] to [T, N, out_channels, *space]."""
+        frames = values.reshape(-1, *values.shape[2:])
+        result = np.empty((len(frames), *self._shape), values.dtype)
+        chunk = max(1, MAX_PATCH_BYTES // (self._patch_elements() * values.dtype.itemsize))
+        for start in range(0, len(frames), chunk):
+            result[start : start + chunk] = self._convolve(frames[start : start + chunk])
+        return result.reshape(*values.shape[:2], *self._shape)
+
+    def _patch_elements(self) -> int:
+        return math.prod((*self._weight.shape[1:], self._groups, *self._shape[1:]))
+
+    def _convolve(self, frames: Real) -> Real:
+        windows = _windows(frames, self._weight.shape[2:], self._pads, self._stride, self._dilation)
+        per_group_in, per_group_out = self._weight.shape[1], len(self._weight) // self._groups
+        parts = []
+        for group in range(self._groups):
+            window = windows[:, group * per_group_in : (group + 1) * per_group_in]
+            weight = self._weight[group * per_group_out : (group + 1) * per_group_out]
+            parts.append(_correlate(window, weight))
+        result = np.concatenate(parts, axis=1)
+        result += self._bias.reshape(-1, *([1] * (result.ndim - 2)))
+        return result
+
+
+class Pool:
+    """Sum over windows of [channels, height, width], divided by the size of the window for a mean."""
+
+    def __init__(self, node: Node, setting: Setting) -> None:
+        parameters = node.parameters
+        self._kernel, self._stride = parameters.kernel_size, parameters.stride
+        self._pads = [(zeros, zeros) for zeros in parameters.padding]
+        self._divisor = int(np.prod(self._kernel)) if node.primitive == "AvgPool2d" else 1
+
+    def run(self, values: Real) -> Real:
+        """[T, N, channels, height, width] to the pooled shape."""
+        frames = values.reshape(-1, *values.shape[2:])
+        windows = _windows(frames, self._kernel, self._pads, self._stride, (1, 1))
+        total = windows.sum(axis=(-2, -1), dtype=values.dtype)
+        if self._divisor != 1:
+            total = total / values.dtype.type(self._divisor)
+        result: Real = total.reshape(*values.shape[:2], *total.shape[1:])
+        return result
+
+
+class Reshape:
+    """Flatten: the same values in another shape."""
+
+    def __init__(self, node: Node, setting: Setting) -> None:
+        self._shape = node.output_shape
+
+    def run(self, values: Real) -> Real:
+        """[T, N, *shape] to [T, N, *flattened]."""
+        return values.reshape(*values.shape[:2], *self._shape)
+
+
+def _windows(
+    frames: Real,
+    kernel: tuple[int, ...],
+    pads: list[tuple[int, int]],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> NDArray[Any]:
+    """A view [frames, channels, *positions, *kernel] of the padded frames."""
+    padded = np.pad(frames, [(0, 0), (0, 0), *pads])
+    reach = tuple(step * (width - 1) + 1 for step, width in zip(dilation, kernel, strict=True))
+    axes = tuple(range(2, 2 + len(kernel)))
+    view = sliding_window_view(padded, reach, axis=axes)
+    every = (slice(None), slice(None), *(slice(None, None, step) for step in (*stride, *dilation)))
+    return view[every]
+
+
+def _correlate(windows: NDArray[Any], weight: Real) -> Real:
+    """[frames, in, *positions, *kernel] with [out, in, *kernel] to [frames, out, *positions]."""
+    space = weight.ndim - 2
+    frames, positions = windows.shape[0], windows.shape[2 : 2 + space]
+    order = (0, *range(2, 2 + space), 1, *range(2 + space, 2 + 2 * space))
+    rows = windows.transpose(order).reshape(frames * int(np.prod(positions)), -1)
+    result = (rows @ weight.reshape(len(weight), -1).T).reshape(frames, *positions, len(weight))
+    return np.moveaxis(result, -1, 1)

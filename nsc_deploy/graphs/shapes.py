@@ -1,0 +1,154 @@
+"""The shape a node takes in and the shape it gives out, for one sample at one step.
+
+Worked out here and not read from nir, which takes square kernels and one group for granted.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nsc_deploy.errors import GraphError
+
+Shape = tuple[int, ...]
+Shapes = tuple[Shape, Shape]
+
+MAX_ELEMENTS = 2**28
+
+
+def node_shapes(primitive: str, parameters: Any, arriving: Shape | None) -> Shapes:
+    """Input and output shape of a node.
+
+    Args:
+        primitive: the NIR class name.
+        parameters: the checked `nir` node.
+        arriving: shape of what its inputs deliver, or None where that is not known (yet).
+
+    Raises:
+        GraphError: the shapes do not fit, or cannot be known.
+    """
+    shapes = _RULES[primitive](parameters, arriving)
+    for shape in shapes:
+        if any(size < 1 for size in shape) or int(np.prod([*shape, 1], dtype=object)) > MAX_ELEMENTS:
+            raise GraphError(f"has the impossible shape {shape}")
+    if arriving is not None and arriving != shapes[0]:
+        raise GraphError(f"takes in the shape {shapes[0]} but is given {arriving}")
+    return shapes
+
+
+def as_shape(value: Any) -> Shape | None:
+    """A shape as nir keeps it (an array, a scalar, a sequence or None) as a tuple of int."""
+    return None if value is None else tuple(int(size) for size in np.atleast_1d(np.asarray(value)))
+
+
+def _same(shape: Shape) -> Shapes:
+    return shape, shape
+
+
+def _elementwise(field: str) -> Callable[[Any, Shape | None], Shapes]:
+    return lambda parameters, arriving: _same(tuple(getattr(parameters, field).shape))
+
+
+def _terminal(parameters: Any, arriving: Shape | None) -> Shapes:
+    shape = as_shape(parameters.input_type["input"])
+    return _same(_known(arriving) if shape is None else shape)
+
+
+def _dense(parameters: Any, arriving: Shape | None) -> Shapes:
+    *lead, rows, columns = parameters.weight.shape
+    return (*lead, columns), (*lead, rows)
+
+
+def _convolution(parameters: Any, arriving: Shape | None) -> Shapes:
+    out_channels, in_per_group, *kernel = parameters.weight.shape
+    channels = in_per_group * parameters.groups
+    stated = as_shape(parameters.input_shape)
+    shape = (channels, *stated) if stated is not None else _known(arriving)
+    if len(shape) != 1 + len(kernel):
+        raise GraphError(f"takes in channels and {len(kernel)} further dimensions but is given {shape}")
+    if shape[0] != channels:
+        raise GraphError(f"has weights for {channels} channels but is given the shape {shape}")
+    low, high = zip(*padding_pairs(parameters.padding, kernel, parameters.dilation), strict=True)
+    spatial = tuple(
+        (size + before + after - dilation * (width - 1) - 1) // stride + 1
+        for size, before, after, width, stride, dilation in zip(
+            shape[1:], low, high, kernel, parameters.stride, parameters.dilation, strict=True
+        )
+    )
+    return shape, (out_channels, *spatial)
+
+
+def _pool(parameters: Any, arriving: Shape | None) -> Shapes:
+    shape = _known(arriving)
+    if len(shape) != 3:
+        raise GraphError(f"pools [channels, height, width] but is given the shape {shape}")
+    spatial = tuple(
+        (size + 2 * padding - width) // stride + 1
+        for size, padding, width, stride in zip(
+            shape[1:], parameters.padding, parameters.kernel_size, parameters.stride, strict=True
+        )
+    )
+    return shape, (shape[0], *spatial)
+
+
+def _flatten(parameters: Any, arriving: Shape | None) -> Shapes:
+    shape = as_shape(parameters.input_type["input"]) or _known(arriving)
+    start, end = (_dimension(value, len(shape)) for value in (parameters.start_dim, parameters.end_dim))
+    if start > end:
+        raise GraphError(f"flattens from dimension {start} to {end} of the shape {shape}")
+    middle = int(np.prod(shape[start : end + 1], dtype=object))
+    return shape, (*shape[:start], middle, *shape[end + 1 :])
+
+
+def _dimension(value: int, dimensions: int) -> int:
+    if not -dimensions <= value < dimensions:
+        raise GraphError(
+            f"flattens dimension {value} of a shape with {dimensions} dimensions",
+            remedy="In NIR the dimensions do not count the batch: an exporter may have left it in.",
+        )
+    return value % dimensions
+
+
+def _known(arriving: Shape | None) -> Shape:
+    if arriving is None:
+        raise GraphError(
+            "has a shape that only its inputs can tell, and they lie in a cycle",
+            remedy="State its input_shape in the file.",
+        )
+    return arriving
+
+
+def padding_pairs(
+    padding: tuple[int, ...] | str, kernel: tuple[int, ...] | list[int], dilation: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """Zeros before and after each dimension; "same" puts the odd one after, as torch does."""
+    if padding == "valid":
+        return [(0, 0) for _ in kernel]
+    if padding == "same":
+        totals = [step * (width - 1) for step, width in zip(dilation, kernel, strict=True)]
+        return [(total // 2, total - total // 2) for total in totals]
+    return [(int(zeros), int(zeros)) for zeros in padding]
+
+
+_RULES: dict[str, Callable[[Any, Shape | None], Shapes]] = {
+    "Input": _terminal,
+    "Output": _terminal,
+    "Linear": _dense,
+    "Affine": _dense,
+    "Conv1d": _convolution,
+    "Conv2d": _convolution,
+    "SumPool2d": _pool,
+    "AvgPool2d": _pool,
+    "Flatten": _flatten,
+    "LIF": _elementwise("tau"),
+    "LI": _elementwise("tau"),
+    "IF": _elementwise("r"),
+    "I": _elementwise("r"),
+    "CubaLIF": _elementwise("tau_mem"),
+    "CubaLI": _elementwise("tau_mem"),
+    "Threshold": _elementwise("threshold"),
+    "Delay": _elementwise("delay"),
+    "Scale": _elementwise("scale"),
+}
+
+PRIMITIVES = frozenset(_RULES)

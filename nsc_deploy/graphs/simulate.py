@@ -1,0 +1,275 @@
+"""The reference simulator: what every other backend is compared with.
+
+The equations and their order are in `nsc_deploy.graphs.operators.equations`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from nsc_deploy.errors import DataError, GraphError
+from nsc_deploy.graphs.network import Network, Node
+from nsc_deploy.graphs.operators.base import Operator, Real, Setting
+from nsc_deploy.graphs.operators.delay import Delay
+from nsc_deploy.graphs.operators.neurons import Membrane, Synapse
+from nsc_deploy.graphs.operators.registry import build_operator
+
+Values = NDArray[Any] | Mapping[str, NDArray[Any]]
+Names = Iterable[str] | Literal["all"] | None
+Observer = Callable[[str, Real], None]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a run left behind.
+
+    Attributes:
+        outputs: [T, N, *shape] of each Output node and of each node that was to be recorded.
+        potentials: membrane potentials [T, N, *shape] before the reset, of the nodes asked for.
+    """
+
+    outputs: Mapping[str, Real]
+    potentials: Mapping[str, Real]
+    network: Network
+
+    @property
+    def output(self) -> Real:
+        """The output of the one Output node, [T, N, *shape]."""
+        return self.outputs[self.network.output_node.name]
+
+
+def simulate(
+    network: Network,
+    values: Values,
+    *,
+    record: Names = None,
+    potentials: Names = None,
+    dtype: DTypeLike = np.float32,
+    observe: Observer | None = None,
+) -> Trace:
+    """Run a network from rest over a batch.
+
+    Nodes outside of cycles are computed one after the other, each over all steps at once; the nodes of
+    a cycle step by step.
+
+    Args:
+        network: what to run.
+        values: what enters, [T, N, *shape]; a mapping by Input node where there are several.
+        record: nodes whose outputs are kept besides those of the Output nodes.
+        potentials: neurons and integrators whose potentials are kept.
+        dtype: float32 or float64.
+        observe: called once for each node with its name and its output [T, N, *shape], in the order of
+            `network.nodes`; the array is gone after the call unless it is copied.
+
+    Raises:
+        DataError: the values do not fit the input.
+        GraphError: a node cannot be run with this time step, or there is no such node.
+    """
+    return _Run(network, values, np.dtype(dtype), record, potentials, observe).trace()
+
+
+def simulate_batches(
+    network: Network,
+    values: Values,
+    *,
+    batch: int = 256,
+    dtype: DTypeLike = np.float32,
+    observe: Observer | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Real]:
+    """Run a network over many samples, a batch at a time, to bound the memory.
+
+    Args:
+        network: what to run.
+        values: as for `simulate`.
+        batch: samples run together.
+        dtype: float32 or float64.
+        observe: as for `simulate`, called for each batch anew.
+        progress: called after each batch with its number of samples.
+
+    Returns:
+        The outputs [T, N, *shape] of each Output node.
+    """
+    collected: dict[str, list[Real]] = {node.name: [] for node in network.output_nodes}
+    for part in _batches(network, values, batch):
+        trace = simulate(network, part, dtype=dtype, observe=observe)
+        for name, kept in collected.items():
+            kept.append(trace.outputs[name])
+        if progress is not None:
+            progress(next(iter(trace.outputs.values())).shape[1])
+    return {name: np.concatenate(kept, axis=1) for name, kept in collected.items()}
+
+
+def _batches(network: Network, values: Values, batch: int) -> Iterator[dict[str, NDArray[Any]]]:
+    entering = _entering(network, values)
+    samples = next(iter(entering.values())).shape[1]
+    for start in range(0, samples, batch):
+        yield {name: array[:, start : start + batch] for name, array in entering.items()}
+
+
+def _entering(network: Network, values: Values) -> dict[str, NDArray[Any]]:
+    """Values by Input node, checked."""
+    given = dict(values) if isinstance(values, Mapping) else {network.input_node.name: np.asarray(values)}
+    wanted = {node.name: node for node in network.input_nodes}
+    if given.keys() != wanted.keys():
+        raise DataError(f"values are given for {sorted(given)} and wanted for {sorted(wanted)}")
+    for name, array in given.items():
+        _check_values(wanted[name], array)
+    if len({array.shape[:2] for array in given.values()}) > 1:
+        raise DataError("the inputs differ in their numbers of steps or samples")
+    return given
+
+
+def _check_values(node: Node, array: NDArray[Any]) -> None:
+    if array.ndim < 2 or array.shape[2:] != node.input_shape or 0 in array.shape:
+        wanted = ", ".join(map(str, ("steps", "samples", *node.input_shape)))
+        raise DataError(
+            f"values of the shape {array.shape} are given where [{wanted}] is wanted",
+            where=f"node '{node.name}'",
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError("the values hold NaN or infinity", where=f"node '{node.name}'")
+
+
+class _Run:
+    """One run over one batch."""
+
+    def __init__(
+        self,
+        network: Network,
+        values: Values,
+        dtype: np.dtype[Any],
+        record: Names,
+        potentials: Names,
+        observe: Observer | None,
+    ) -> None:
+        if dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
+            raise GraphError(f"cannot be simulated in {dtype}, only in float32 or float64")
+        self._network = network
+        self._entering = {
+            name: array.astype(dtype, order="C") for name, array in _entering(network, values).items()
+        }
+        self._steps, self._samples = next(iter(self._entering.values())).shape[:2]
+        setting = Setting(network.dt, network.reset, dtype, self._samples)
+        self._operators = {node.name: build_operator(node, setting) for node in network.nodes}
+        self._dtype = dtype
+        self._kept = self._names(record) | {node.name for node in network.output_nodes}
+        self._observe = observe
+        self._alive: dict[str, Real] = {}
+        self._readers = {node.name: len(network.successors(node.name)) for node in network.nodes}
+        self._potentials: dict[str, list[Real]] = {}
+        for name in self._names(potentials, membranes=True):
+            self._potentials[name] = []
+            self._membrane(name).keep_potentials = True
+
+    def trace(self) -> Trace:
+        """Run, and collect what is kept."""
+        kept: dict[str, Real] = {}
+        for component in self._network.components:
+            run = self._cycle if self._network.cyclic(component) else self._alone
+            for name, output in run(component).items():
+                self._alive[name] = output
+                if self._observe is not None:
+                    self._observe(name, output)
+                if name in self._kept:
+                    kept[name] = output
+            self._release(component)
+        potentials = {name: np.concatenate(parts) for name, parts in self._potentials.items()}
+        return Trace(kept, potentials, self._network)
+
+    def _alone(self, component: tuple[str, ...]) -> dict[str, Real]:
+        (name,) = component
+        node = self._network.node(name)
+        arriving = self._entering[name] if node.primitive == "Input" else self._sum(node)
+        return {name: self._advance(name, arriving)}
+
+    def _sum(self, node: Node) -> Real:
+        total = self._alive[node.inputs[0]]
+        for source in node.inputs[1:]:
+            total = total + self._alive[source]
+        return total
+
+    def _cycle(self, component: tuple[str, ...]) -> dict[str, Real]:
+        """All nodes of a cycle, one step after the other."""
+        nodes = [self._network.node(name) for name in component]
+        outputs = {
+            node.name: np.zeros((self._steps, self._samples, *node.output_shape), self._dtype)
+            for node in nodes
+        }
+        looped = [node for node in nodes if self._closes_cycle(node, component)]
+        for t in range(self._steps):
+            for node in nodes:
+                if node in looped:
+                    outputs[node.name][t] = self._delay(node.name).emit()[0]
+                else:
+                    arriving = self._arriving(node, outputs, t)
+                    outputs[node.name][t] = self._advance(node.name, arriving)[0]
+            for node in looped:
+                self._advance(node.name, self._arriving(node, outputs, t))
+        return outputs
+
+    def _closes_cycle(self, node: Node, component: tuple[str, ...]) -> bool:
+        """Whether a delay is computed before its inputs: it comes before one of them in the order."""
+        place = component.index(node.name)
+        return node.primitive == "Delay" and any(
+            source in component[place:] and (source, node.name) not in self._network.back_edges
+            for source in node.inputs
+        )
+
+    def _delay(self, name: str) -> Delay:
+        operator = self._operators[name]
+        if not isinstance(operator, Delay):
+            raise TypeError(f"{name} is no delay")
+        return operator
+
+    def _arriving(self, node: Node, outputs: Mapping[str, Real], t: int) -> Real:
+        """The sum [1, N, *shape] of the inputs of a node in a cycle at step t."""
+        total: Real | None = None
+        for source in node.inputs:
+            step = t - 1 if (source, node.name) in self._network.back_edges else t
+            whole = outputs.get(source, self._alive.get(source))
+            if whole is None:
+                raise KeyError(source)
+            value = whole[step : step + 1] if step >= 0 else np.zeros_like(whole[:1])
+            total = value if total is None else total + value
+        if total is None:
+            raise KeyError(node.name)
+        return total
+
+    def _advance(self, name: str, arriving: Real) -> Real:
+        output = self._operators[name].run(arriving)
+        if name in self._potentials:
+            potentials = self._membrane(name).potentials
+            if potentials is not None:
+                self._potentials[name].append(potentials.copy())
+        return output
+
+    def _release(self, component: tuple[str, ...]) -> None:
+        """Let go of outputs that no node is going to read any more."""
+        for name in component:
+            for source in self._network.node(name).inputs:
+                self._readers[source] -= 1
+        for name in [name for name in self._alive if not self._readers[name]]:
+            del self._alive[name]
+
+    def _membrane(self, name: str) -> Membrane:
+        membrane = _membrane_of(self._operators[name])
+        if membrane is None:
+            raise GraphError("has no membrane potential", where=f"node '{name}'")
+        return membrane
+
+    def _names(self, wanted: Names, *, membranes: bool = False) -> set[str]:
+        if wanted is None:
+            return set()
+        if wanted == "all":
+            nodes = self._network.nodes
+            return {n.name for n in nodes if not membranes or _membrane_of(self._operators[n.name])}
+        return {self._network.node(name).name for name in wanted}
+
+
+def _membrane_of(operator: Operator) -> Membrane | None:
+    operator = operator.membrane if isinstance(operator, Synapse) else operator
+    return operator if isinstance(operator, Membrane) else None
