@@ -1,0 +1,139 @@
+"""Experiment files: everything that decides the outcome of a training run, read from TOML.
+
+An experiment has four tables, each a frozen pydantic model whose fields carry their unit and range:
+`[system]`, `[data]`, `[channel]` and `[training]`. `nsc_deploy.experiment_file` reads and writes them.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.data.config import DataConfig
+
+
+class SystemName(StrEnum):
+    """The systems that can be trained."""
+
+    ATT_NEUROSC = "att-neurosc"
+    VANILLA_SNN = "vanilla-snn"
+    FC = "fc"
+    LSTM = "lstm"
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the symbols on the air are spikes."""
+        return self in {SystemName.ATT_NEUROSC, SystemName.VANILLA_SNN}
+
+
+class ReceiverKind(StrEnum):
+    """The receivers of att-neurosc."""
+
+    ANALOG = "analog"
+    EVENT = "event"
+
+
+class Transmission(StrEnum):
+    """How the conventional systems send a real-valued feature of 16-bit half precision."""
+
+    AMPLITUDE = "amplitude"
+    BITS = "bits"
+
+
+class Section(BaseModel):
+    """A table of an experiment file: immutable, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SystemConfig(Section):
+    """Transmitter and receiver: what they are and how large."""
+
+    name: SystemName = SystemName.ATT_NEUROSC
+    """att-neurosc, vanilla-snn (the same without attention), fc or lstm"""
+    receiver: ReceiverKind = ReceiverKind.EVENT
+    """att-neurosc only: analog (the poster's, multiplies on the host) or event (spikes only)"""
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 128
+    """neurons of the hidden layers (1 to 65536)"""
+    symbols: Annotated[int, Field(ge=1, le=65536)] = 128
+    """symbols sent in one time step (1 to 65536)"""
+    group: Annotated[int, Field(ge=1, le=1024)] = 5
+    """output neurons that vote for one class (1 to 1024)"""
+    decay_steps: Annotated[float, Field(gt=1, le=1e6)] = 10.0
+    """time constant tau of the neurons, in time steps (above 1); a step keeps 1 - 1/tau of the potential"""
+    threshold: Annotated[float, Field(gt=0, le=1e6)] = 0.3
+    """firing threshold of the neurons, in units of their input (above 0)"""
+    gate_decay_steps: Annotated[float, Field(gt=1, le=1e6)] = 2.0
+    """time constant of the attention's neurons, in time steps (above 1)"""
+    gate_threshold: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """firing threshold of the attention's neurons, in units of their input (above 0)"""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """lstm only: probability that a feature between the encoder's layers is dropped in training (0 to 1)"""
+    transmission: Transmission = Transmission.AMPLITUDE
+    """fc and lstm: amplitude (a value a symbol, charged 16 channel uses) or bits (16 BPSK symbols a value)"""
+
+
+class TrainingConfig(Section):
+    """How the weights are found."""
+
+    framework: Literal["snntorch", "norse"] = "snntorch"
+    """which library's neurons train the spiking systems: snntorch or norse"""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 40
+    """passes over the training part (1 to 100000)"""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    """samples of one step over all devices together (1 to 65536), divisible by their number"""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """Adam's step size at its largest (above 0)"""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine (from learning_rate to a hundredth of it over all steps) or constant"""
+    warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """epochs over which the learning rate rises linearly from 0 (0 for none)"""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """decoupled weight decay (AdamW), per step and unit of learning rate (0 to 1)"""
+    gradient_clip: Annotated[float, Field(ge=0)] = 0.0
+    """largest norm of the gradient of a step; 0 for no limit"""
+    spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
+    """weight of the mean over samples and transmitter neurons of (spikes a sample)^2 in the loss; 0 for none"""
+    validation_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
+    """part of each class cut from the training set to choose the epoch and to stop early (0 to 0.9)"""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """epochs without a better validation result after which training stops; 0 never stops early"""
+    time_shift: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """augmentation: each training sample is moved by up to this many time steps, either way (0 for none)"""
+    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """augmentation: probability that an input channel is silent for a whole training sample (0 to 1)"""
+    event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """augmentation: probability that a single input event is lost (0 to 1)"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """seed of weights, data order, validation part, augmentation and channel noise (0 to 2^31 - 1)"""
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    """processes a machine that train data-parallel (1 to 1024)"""
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """machines that train data-parallel (1 to 1024)"""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """CPU threads a process; 0 takes what the machine offers and records the number in RUN/experiment.toml"""
+
+    @model_validator(mode="after")
+    def _batch_is_shared_equally(self) -> Self:
+        processes = self.devices * self.nodes
+        if self.batch_size % processes:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by {processes} processes (devices * nodes)")
+        if self.patience and not self.validation_fraction:
+            raise ValueError("patience needs a validation part: validation_fraction is 0")
+        return self
+
+
+class Experiment(Section):
+    """Everything that decides the outcome of a training run."""
+
+    system: SystemConfig = SystemConfig()
+    data: DataConfig = DataConfig()
+    channel: ChannelConfig = ChannelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _only_spikes_have_a_rate(self) -> Self:
+        if self.training.spike_rate_weight and not self.system.name.spiking:
+            raise ValueError(f"training.spike_rate_weight needs a spiking system; {self.system.name} sends no spikes")
+        return self

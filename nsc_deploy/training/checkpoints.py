@@ -1,0 +1,130 @@
+"""Weights and training state as safetensors: whole or not at all, checked by digest, never unpickled."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.files import replacing
+
+DIRECTORY = "checkpoints"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+_FORMAT = "nsc-deploy checkpoint 1"
+_REMEDY = "Restore the file from a copy, or train anew with --overwrite."
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: object) -> None:
+    """Write tensors and a JSON value as one safetensors file.
+
+    Args:
+        path: the file; it takes the place of an older one only when it is complete on disk.
+        tensors: by name, on any device.
+        note: anything `json` can write; it travels in the file's header.
+    """
+    stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(note)
+    header = {"format": _FORMAT, "note": text, "sha256": _digest(stored, text)}
+    with replacing(path) as temporary:
+        save_file(stored, temporary, metadata=header)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
+    """Read what `write_tensors` wrote: the tensors and the JSON value.
+
+    Raises:
+        DataError: missing, cut short, changed since it was written, or not of this tool.
+    """
+    if not path.is_file():
+        raise DataError("does not exist", where=path, remedy=_REMEDY)
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"is not a readable checkpoint ({error})", where=path, remedy=_REMEDY) from error
+    text = header.get("note", "")
+    if header.get("format") != _FORMAT or header.get("sha256") != _digest(tensors, text):
+        raise DataError("is damaged: its content does not match its digest", where=path, remedy=_REMEDY)
+    return tensors, json.loads(text)
+
+
+def _digest(tensors: Mapping[str, Tensor], note: str) -> str:
+    digest = hashlib.sha256(note.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class StateIO(CheckpointIO):
+    """How Lightning's training state (weights, optimiser, loops, callbacks) is kept in one file.
+
+    Tensors are stored as tensors, everything else as JSON in the header; loading runs no code from
+    the file.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write Lightning's checkpoint; `storage_options` are not supported."""
+        tensors: dict[str, Tensor] = {}
+        note = _pack(checkpoint, tensors)
+        write_tensors(Path(path), tensors, note)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read Lightning's checkpoint, onto the CPU.
+
+        Raises:
+            DataError: missing, damaged, or not of this tool.
+        """
+        tensors, note = read_tensors(Path(path))
+        checkpoint = _unpack(note, tensors)
+        if not isinstance(checkpoint, dict):
+            raise DataError("holds weights but no training state", where=path, remedy=_REMEDY)
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _pack(value: object, tensors: dict[str, Tensor]) -> object:
+    """JSON for `value`, its tensors set aside; a container JSON lacks becomes a one-item object."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        name = f"{len(tensors):05d}"
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"dict": [[_pack(key, tensors), _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list):
+        return [_pack(item, tensors) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_pack(item, tensors) for item in value]}
+    raise TypeError(f"training state holds a {type(value).__name__}, which has no form in a checkpoint")
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    [(kind, content)] = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "tuple":
+        return tuple(_unpack(item, tensors) for item in content)
+    return {_unpack(key, tensors): _unpack(item, tensors) for key, item in content}

@@ -1,0 +1,185 @@
+"""The loop itself: Lightning's trainer, quiet, deterministic and resumable, in every process of a run."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+
+from nsc_deploy.config import Experiment
+from nsc_deploy.data import EventData
+from nsc_deploy.errors import DataError
+from nsc_deploy.models.system import System, build_system
+from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader, stratified_split
+from nsc_deploy.training.checkpoints import DIRECTORY, LAST, StateIO
+from nsc_deploy.training.module import ReceiverTraining
+from nsc_deploy.training.progress import EpochProgress
+from nsc_deploy.training.randomness import stream_seed
+from nsc_deploy.training.record import SaveState, TrainingRecord
+from nsc_deploy.training.run_directory import TENSORBOARD
+
+_PATIENCE_WITH_OTHERS = timedelta(minutes=5)
+"""How long a process waits for the others of a data-parallel run."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three parts of a data set: what is fitted, what chooses the epoch, what is reported."""
+
+    training: Samples
+    validation: Samples
+    test: Samples
+
+
+def parts_of(data: EventData, experiment: Experiment) -> Parts:
+    """Cut the validation part from the training set, stratified by class."""
+    everything = Samples.of(data.train)
+    split = stratified_split(data.train.labels, experiment.training.validation_fraction, experiment.training.seed)
+    return Parts(everything.at(split.training), everything.at(split.validation), Samples.of(data.test))
+
+
+def new_system(experiment: Experiment, data: EventData) -> System:
+    """An untrained system for a data set, its weights drawn from the experiment's seed."""
+    torch.manual_seed(stream_seed(experiment.training.seed, "weights"))
+    return build_system(
+        experiment.system,
+        experiment.channel,
+        data.train.events.shape[2],
+        len(data.class_names),
+        experiment.training.framework,
+    )
+
+
+def fit(experiment: Experiment, data: EventData, run: Path, *, resume: bool, progress: bool) -> TrainingRecord:
+    """Train in this process, together with the other processes of the run if there are any.
+
+    Leaves the best weights and the last state in RUN/checkpoints.
+
+    Args:
+        experiment: what to train.
+        data: on what.
+        run: the run directory.
+        resume: go on from RUN/checkpoints/last.safetensors, if there is one.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        DataError: the last state is damaged, or the training part has fewer samples than processes.
+        UserError: training diverged.
+    """
+    config = experiment.training
+    record = TrainingRecord(run, config.patience)
+    last = run / DIRECTORY / LAST
+    going_on = resume and last.is_file()
+    if going_on and _is_complete(last, record, config.epochs):
+        return record
+    parts, world = parts_of(data, experiment), config.devices * config.nodes
+    with quiet_lightning(), reproducible(config.threads):
+        strategy = _strategy(world)
+        trainer = _trainer(experiment, run, strategy, record, progress=progress)
+        batches = ShuffledBatches(
+            len(parts.training), config.batch_size, config.seed, rank=trainer.global_rank, world=world
+        )
+        module = ReceiverTraining(new_system(experiment, data), config, len(batches))
+        try:
+            trainer.fit(
+                module,
+                shuffled_loader(parts.training, batches),
+                ordered_loader(parts.validation) if len(parts.validation) else None,
+                ckpt_path=last if going_on else None,
+            )
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+    return record
+
+
+def _is_complete(last: Path, record: TrainingRecord, epochs: int) -> bool:
+    """Load the record of a run whose training had ended before it was interrupted."""
+    callbacks = StateIO().load_checkpoint(last).get("callbacks", {})
+    if record.state_key not in callbacks:
+        raise DataError("holds no training record", where=last, remedy="Train anew with --overwrite.")
+    record.load_state_dict(callbacks[record.state_key])
+    return record.stopped or len(record.epochs) >= epochs
+
+
+def _strategy(world: int) -> Strategy:
+    if world == 1:
+        return SingleDeviceStrategy("cpu", checkpoint_io=StateIO())
+    return DDPStrategy(
+        cluster_environment=LightningEnvironment(),
+        checkpoint_io=StateIO(),
+        process_group_backend="gloo",
+        timeout=_PATIENCE_WITH_OTHERS,
+    )
+
+
+def _trainer(
+    experiment: Experiment, run: Path, strategy: Strategy, record: TrainingRecord, *, progress: bool
+) -> lightning.Trainer:
+    config = experiment.training
+    callbacks: list[Callback] = [record, SaveState(run)]
+    if progress:
+        callbacks.append(EpochProgress(record))
+    return lightning.Trainer(
+        accelerator="cpu",
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy=strategy,
+        max_epochs=config.epochs,
+        gradient_clip_val=config.gradient_clip or None,
+        deterministic=True,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run, name=TENSORBOARD, version=""),
+        log_every_n_steps=1_000_000,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run,
+    )
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Deterministic algorithms and a fixed number of threads, until the block ends.
+
+    Sums change with the number of threads, so it belongs to what a run is repeated with.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_num_threads(),
+    )
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(threads or before[2])
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_num_threads(before[2])
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice off the terminal; its errors still come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.utils\.data.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,85 @@
+"""The Lightning module: one system, its loss, its optimiser, and where its noise comes from."""
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from nsc_deploy.config import TrainingConfig
+from nsc_deploy.models.system import System, SystemOutput
+from nsc_deploy.training.augmentation import augment
+from nsc_deploy.training.batches import Batch, to_signal
+from nsc_deploy.training.losses import classification_loss, decide, spike_rate_loss
+from nsc_deploy.training.randomness import stream, stream_seed
+
+_FINAL_RATE = 0.01
+"""The cosine schedule ends at this part of the learning rate."""
+
+
+class ReceiverTraining(lightning.LightningModule):
+    """Trains a system on batches of events uint8 [B, T, C] and labels int64 [B].
+
+    Args:
+        system: what is trained.
+        config: how.
+        steps_per_epoch: optimiser steps of an epoch, for the schedule.
+    """
+
+    def __init__(self, system: System, config: TrainingConfig, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.system = system
+        self._config = config
+        self._steps_per_epoch = steps_per_epoch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch; its noise is a function of (seed, epoch, step, rank)."""
+        seed, place = self._config.seed, (self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(stream_seed(seed, "dropout", *place))  # torch's dropout layers take no generator
+        events = augment(to_signal(batch[0]), self._config, stream(seed, "augmentation", *place))
+        output = self.system(events, stream(seed, "channel", *place))
+        loss = self._loss(output, batch[1])
+        self._note("train", output, batch[1], loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and accuracy of one batch, under the same noise in every epoch and on every device."""
+        output = self.system(to_signal(batch[0]), stream(self._config.seed, "validation", batch_idx))
+        self._note("validation", output, batch[1], self._loss(output, batch[1]))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam (AdamW where weights decay) and a schedule that is a function of the step alone."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self._config.learning_rate, weight_decay=self._config.weight_decay
+        )
+        schedule = LambdaLR(optimizer, self._rate_at)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate_at(self, step: int) -> float:
+        warmup = self._config.warmup_epochs * self._steps_per_epoch
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self._config.schedule == "constant":
+            return 1.0
+        whole = max(1.0, self._config.epochs * self._steps_per_epoch - warmup)
+        progress = min(1.0, (step - warmup) / whole)
+        return _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def _loss(self, output: SystemOutput, labels: Tensor) -> Tensor:
+        loss = classification_loss(output.votes, labels)
+        if self._config.spike_rate_weight:
+            loss = loss + self._config.spike_rate_weight * spike_rate_loss(output.symbols)
+        return loss
+
+    def _note(self, part: str, output: SystemOutput, labels: Tensor, loss: Tensor) -> None:
+        with torch.no_grad():
+            values: dict[str, Any] = {
+                f"{part}/loss": loss,
+                f"{part}/accuracy": (decide(output.votes) == labels).float().mean(),
+            }
+            if self.system.spiking:
+                values[f"{part}/spike_rate"] = output.symbols.mean()
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=part == "train")

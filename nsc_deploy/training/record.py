@@ -1,0 +1,110 @@
+"""What happened in each epoch, which epoch was best, and when to stop."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from pydantic import BaseModel, ConfigDict
+
+from nsc_deploy.errors import UserError
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, write_tensors
+from nsc_deploy.training.module import ReceiverTraining
+
+
+class EpochRecord(BaseModel):
+    """One epoch: means over its samples; the spike rate is spikes per transmitter neuron and step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    seconds: float
+    train_loss: float
+    train_accuracy: float
+    train_spike_rate: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_spike_rate: float | None = None
+
+    @property
+    def rank(self) -> tuple[float, float, float]:
+        """Larger is better: accuracy in validation, then its loss; without validation, the epoch."""
+        if self.validation_accuracy is None or self.validation_loss is None:
+            return (0.0, 0.0, float(self.epoch))
+        return (self.validation_accuracy, -self.validation_loss, 0.0)
+
+
+class TrainingRecord(Callback):
+    """Keeps the best weights as RUN/checkpoints/best.safetensors and stops when they stop improving.
+
+    The state travels with the checkpoint, so a resumed run stops where the uninterrupted one does.
+
+    Args:
+        run: the run directory.
+        patience: epochs without a better one before training stops; 0 for never.
+    """
+
+    def __init__(self, run: Path, patience: int) -> None:
+        self._best_file = run / DIRECTORY / BEST
+        self._patience = patience
+        self._started = 0.0
+        self.epochs: list[EpochRecord] = []
+        self.best: EpochRecord | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience has run out."""
+        waited = len(self.epochs) - 1 - self.best.epoch if self.best else 0
+        return 0 < self._patience <= waited
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Note the time."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Record the epoch, keep its weights if it is the best so far, decide whether to go on."""
+        epoch = self._measured(trainer)
+        if not math.isfinite(epoch.train_loss):
+            raise UserError(
+                f"training diverged in epoch {epoch.epoch} (the loss is {epoch.train_loss})",
+                where=self._best_file.parent.parent,
+                remedy="Lower learning_rate or set gradient_clip; then train anew with --overwrite.",
+            )
+        self.epochs.append(epoch)
+        if self.best is None or epoch.rank > self.best.rank:
+            self.best = epoch
+            self._keep(trainer, pl_module)
+        # All processes measure the same; asking them all keeps them together should rounding differ.
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
+
+    def _measured(self, trainer: lightning.Trainer) -> EpochRecord:
+        values = {name.replace("/", "_"): float(value) for name, value in trainer.callback_metrics.items()}
+        seconds = time.monotonic() - self._started
+        return EpochRecord(epoch=trainer.current_epoch, seconds=seconds, **values)
+
+    def _keep(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if trainer.is_global_zero and isinstance(module, ReceiverTraining) and self.best is not None:
+            write_tensors(self._best_file, module.system.state_dict(), self.best.model_dump())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far, as JSON."""
+        best = None if self.best is None else self.best.epoch
+        return {"epochs": [epoch.model_dump() for epoch in self.epochs], "best": best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.epochs = [EpochRecord.model_validate(epoch) for epoch in state_dict["epochs"]]
+        self.best = None if state_dict["best"] is None else self.epochs[state_dict["best"]]
+
+
+class SaveState(Checkpoint):
+    """Writes RUN/checkpoints/last.safetensors after every epoch, when all other callbacks have finished."""
+
+    def __init__(self, run: Path) -> None:
+        self._file = run / DIRECTORY / LAST
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write everything that going on from here needs."""
+        trainer.save_checkpoint(self._file)

@@ -1,0 +1,158 @@
+"""From an experiment to a finished run directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nsc_deploy.config import Experiment, TrainingConfig
+from nsc_deploy.data import EventData, load_events
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.models.export import write_run_graphs
+from nsc_deploy.training.evaluate import Measurement, channel_uses, load_best, measure
+from nsc_deploy.training.fit import fit, new_system, parts_of, reproducible
+from nsc_deploy.training.processes import node_rank, workers_beside
+from nsc_deploy.training.provenance import provenance, write_provenance
+from nsc_deploy.training.record import TrainingRecord
+from nsc_deploy.training.run_directory import (
+    PROVENANCE,
+    RunMetrics,
+    RunState,
+    claim,
+    locked,
+    read_metrics,
+    write_metrics,
+)
+from nsc_deploy.training.worker import Job
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        run: its directory.
+        experiment: what was trained, with every default and the number of threads filled in.
+        metrics: what it reached.
+    """
+
+    run: Path
+    experiment: Experiment
+    metrics: RunMetrics
+
+
+def train(
+    experiment: Experiment, out: Path, *, resume: bool = False, overwrite: bool = False, progress: bool = True
+) -> RunResult:
+    """Train an experiment, export what was trained, and write the run directory.
+
+    A run that was killed at any moment goes on with `resume` and ends with the same weights, bit for
+    bit, as one that was never interrupted (on the same machine and number of threads). On a machine
+    other than the first of a run on several, it takes part in training and waits for nothing more.
+
+    Args:
+        experiment: what to train.
+        out: the run directory.
+        resume: go on with an unfinished run; begin if there is none; return a finished one.
+        overwrite: remove the run that is there and begin anew.
+        progress: show progress bars on stderr.
+
+    Raises:
+        ConfigError: the experiment does not fit the data or the run being resumed.
+        DataError: the data set is missing or damaged, or the state to resume from is.
+        UserError: the run exists, is being trained, cannot be written, or training diverged.
+    """
+    if resume and overwrite:
+        raise ConfigError("cannot be combined", where="--resume, --overwrite")
+    experiment = with_threads(experiment)
+    data = load_events(experiment.data)
+    if node_rank() > 0:
+        _fit(experiment, data, out, resume=not overwrite, progress=False)
+        return RunResult(out, experiment, read_metrics(out))
+    with locked(out):
+        state = claim(out, experiment, resume=resume, overwrite=overwrite)
+        if state is RunState.FINISHED:
+            return RunResult(out, experiment, read_metrics(out))
+        if not (out / PROVENANCE).is_file():
+            write_provenance(out / PROVENANCE, provenance(data))
+        record = _fit(experiment, data, out, resume=resume, progress=progress)
+        return RunResult(out, experiment, finish(experiment, data, out, record))
+
+
+def with_threads(experiment: Experiment) -> Experiment:
+    """The experiment with its number of threads filled in, shared among the processes of this machine."""
+    config = experiment.training
+    if config.threads:
+        return experiment
+    threads = max(1, torch.get_num_threads() // config.devices)
+    return experiment.model_copy(update={"training": config.model_copy(update={"threads": threads})})
+
+
+def _fit(experiment: Experiment, data: EventData, out: Path, *, resume: bool, progress: bool) -> TrainingRecord:
+    config = experiment.training
+    _check_size(config, len(data.train.labels))
+    job = Job(experiment=experiment, run=out.resolve(), resume=resume)
+    with workers_beside(job.model_dump_json(), config.devices, config.nodes):
+        return fit(experiment, data, out, resume=resume, progress=progress)
+
+
+def _check_size(config: TrainingConfig, samples: int) -> None:
+    processes = config.devices * config.nodes
+    if samples * (1 - config.validation_fraction) < 2 * processes:
+        raise ConfigError(f"too few for {processes} processes", where=f"training set of {samples} samples")
+
+
+def finish(experiment: Experiment, data: EventData, run: Path, record: TrainingRecord) -> RunMetrics:
+    """Evaluate the best weights, snapped to their grid, and write graphs, recordings and metrics.
+
+    Everything here is a function of the best weights and is written file by file, metrics.json last:
+    an interrupted `finish` is simply done again.
+    """
+    system = new_system(experiment, data)
+    load_best(system, run)
+    parts, seed = parts_of(data, experiment), experiment.training.seed
+    with reproducible(experiment.training.threads):
+        on_training = measure(system, parts.training, seed, "training accuracy")
+        on_validation = measure(system, parts.validation, seed, "validation") if len(parts.validation) else None
+        on_test = measure(system, parts.test, seed)
+        write_run_graphs(system, run, data, experiment, on_test.accuracy)
+    parameters = sum(parameter.numel() for parameter in system.parameters())
+    metrics = _metrics(experiment, data, record, on_training, on_validation, on_test, parameters)
+    write_metrics(run, metrics)
+    return metrics
+
+
+def _metrics(
+    experiment: Experiment,
+    data: EventData,
+    record: TrainingRecord,
+    on_training: Measurement,
+    on_validation: Measurement | None,
+    on_test: Measurement,
+    parameters: int,
+) -> RunMetrics:
+    system, uses, steps = experiment.system, channel_uses(experiment), data.test.events.shape[1]
+    return RunMetrics(
+        system=system.name,
+        receiver=system.receiver if system.name == "att-neurosc" else None,
+        framework=experiment.training.framework,
+        dataset=experiment.data.name,
+        channel=experiment.channel.kind,
+        snr_db=experiment.channel.snr_db,
+        train_accuracy=on_training.accuracy,
+        validation_accuracy=on_validation.accuracy if on_validation else None,
+        test_accuracy=on_test.accuracy,
+        train_spike_rate=on_training.spike_rate,
+        validation_spike_rate=on_validation.spike_rate if on_validation else None,
+        test_spike_rate=on_test.spike_rate,
+        spikes_per_sample=on_test.spikes_per_sample,
+        steps=steps,
+        channel_uses_per_step=uses.per_step,
+        channel_uses=uses.per_step * steps,
+        parameters=parameters,
+        epochs=len(record.epochs),
+        best_epoch=record.best.epoch if record.best else 0,
+        stopped_early=record.stopped and len(record.epochs) < experiment.training.epochs,
+        training_seconds=sum(epoch.seconds for epoch in record.epochs),
+        history=tuple(record.epochs),
+    )
