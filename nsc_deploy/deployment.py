@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,7 +27,11 @@ class Place(StrEnum):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# A run may come from somebody else: its deployment names files of its own folder, never a path out of it.
+FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", min_length=1)]
 
 
 class Part(_Record):
@@ -38,8 +43,8 @@ class Part(_Record):
     name: str = Field(description="for example 'receiver' or 'receiver-front-end'")
     side: Side
     place: Place
-    graph: str = Field(description="file name beside deployment.json, .nir or .onnx")
-    recording: str = Field(description="file name of the recorded inputs, .npz")
+    graph: FileName = Field(description="file name beside deployment.json, .nir or .onnx")
+    recording: FileName = Field(description="file name of the recorded inputs, .npz")
     description: str = ""
 
 

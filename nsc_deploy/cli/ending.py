@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import typer
 
@@ -36,6 +37,7 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
     Raises:
         Exception: whatever is a bug of ours, with its traceback.
     """
+    _open_closed_streams()
     try:
         code = _run(command)
         sys.stdout.flush()
@@ -93,6 +95,13 @@ def _message(error: OSError) -> str:
     problem = error.strerror or str(error)
     where = "" if error.filename is None else f"{error.filename}: "
     return f"{where}{problem}\n{_USERS_TO_MEND[error.errno or 0]}"
+
+
+def _open_closed_streams() -> None:
+    """Give a process started with `>&-` something to write to; its first file must not become its output."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
 
 
 def _settle_stdout() -> None:

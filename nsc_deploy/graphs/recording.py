@@ -50,13 +50,20 @@ class Recording:
 
 
 def write_recording(path: Path, recording: Recording) -> None:
-    """Write a recording as .npz; events are packed eight to a byte."""
+    """Write a recording as .npz; events are packed eight to a byte.
+
+    Raises:
+        DataError: events other than 0 and 1, which packing would change without a word.
+        UserError: the file cannot be written.
+    """
     arrays: dict[str, NDArray[Any]] = {
         "shape": np.asarray(recording.values.shape, dtype=np.int64),
         "signal": np.frombuffer(recording.signal.value.encode(), dtype=np.uint8),
         "dt": np.asarray(recording.dt, dtype=np.float64),
     }
     if recording.signal is Signal.EVENTS:
+        if not ((recording.values == 0) | (recording.values == 1)).all():
+            raise DataError("holds events other than 0 and 1", where=path)
         arrays["events"] = np.packbits(recording.values.astype(bool).reshape(-1))
     else:
         arrays["values"] = recording.values.astype(np.float32)
@@ -79,17 +86,19 @@ def read_recording(path: Path) -> Recording:
         flat = arrays["events"] if signal is Signal.EVENTS else arrays["values"]
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"is not a recording of this tool ({error})", where=path) from error
+    if flat.dtype != (np.uint8 if signal is Signal.EVENTS else np.float32):
+        raise DataError(f"holds {flat.dtype} values, which no recording has", where=path)
     count = int(np.prod(shape, dtype=object)) if shape else 0
     expected = -(-count // 8) if signal is Signal.EVENTS else count
     if len(shape) < 3 or min(shape) < 1 or flat.size != expected:
         raise DataError(f"claims the shape {shape} but holds {flat.size} values", where=path)
     if signal is Signal.EVENTS:
-        values = np.unpackbits(flat.astype(np.uint8, copy=False), count=count).reshape(shape)
+        values = np.unpackbits(flat, count=count).reshape(shape)
     else:
-        values = flat.astype(np.float32, copy=False).reshape(shape)
+        values = flat.reshape(shape)
     if not np.isfinite(dt) or dt <= 0 or not np.isfinite(values).all():
         raise DataError("holds values or a time step that are not finite", where=path)
     labels = arrays.get("labels")
-    if labels is not None and labels.shape != (shape[1],):
-        raise DataError(f"has {labels.shape} labels for {shape[1]} samples", where=path)
-    return Recording(values, signal, dt, None if labels is None else labels.astype(np.int64))
+    if labels is not None and (labels.shape != (shape[1],) or labels.dtype != np.int64):
+        raise DataError(f"has {labels.dtype} labels {labels.shape} for {shape[1]} samples", where=path)
+    return Recording(values, signal, dt, labels)

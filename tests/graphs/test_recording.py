@@ -1,0 +1,121 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.files import load_npz, save_npz
+from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
+from nsc_deploy.graphs.signal import Signal
+
+shapes = npst.array_shapes(min_dims=3, max_dims=5, min_side=1, max_side=5)
+events = npst.arrays(np.uint8, shapes, elements=st.integers(0, 1))
+reals = npst.arrays(np.float32, shapes, elements=st.floats(-1e6, 1e6, width=32))
+on_a_folder = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def labels_for(values: np.ndarray) -> np.ndarray:
+    return np.arange(values.shape[1], dtype=np.int64)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    values = np.random.default_rng(0).integers(0, 2, (5, 4, 3), dtype=np.uint8)
+    path = tmp_path / "inputs.npz"
+    write_recording(path, Recording(values, Signal.EVENTS, 0.03, labels_for(values)))
+    return path
+
+
+@given(values=events, dt=st.floats(1e-6, 10), with_labels=st.booleans())
+@on_a_folder
+def test_events_come_back(tmp_path: Path, values: np.ndarray, dt: float, with_labels: bool) -> None:
+    comes_back(tmp_path, Recording(values, Signal.EVENTS, dt, labels_for(values) if with_labels else None))
+
+
+@given(values=reals, signal=st.sampled_from([Signal.REAL, Signal.GRADED]))
+@on_a_folder
+def test_real_values_come_back_to_the_bit(tmp_path: Path, values: np.ndarray, signal: Signal) -> None:
+    comes_back(tmp_path, Recording(values, signal, 0.03))
+
+
+def comes_back(folder: Path, recording: Recording) -> None:
+    write_recording(folder / "a.npz", recording)
+    loaded = read_recording(folder / "a.npz")
+    assert loaded.values.dtype == recording.values.dtype
+    np.testing.assert_array_equal(loaded.values, recording.values)
+    np.testing.assert_equal(loaded.labels, recording.labels)
+    assert (loaded.signal, loaded.dt) == (recording.signal, recording.dt)
+
+
+def test_events_take_a_bit_each(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (100, 80, 100), dtype=np.uint8)
+    write_recording(tmp_path / "a.npz", Recording(noise, Signal.EVENTS, 0.03))
+    assert (tmp_path / "a.npz").stat().st_size < 101_000
+
+
+@pytest.mark.parametrize("odd", [2, 0.5, -1, np.nan])
+def test_events_that_are_none_are_refused_not_rounded(tmp_path: Path, odd: float) -> None:
+    values = np.zeros((2, 2, 2), np.float32)
+    values[1, 0, 1] = odd
+    with pytest.raises(DataError, match="other than 0 and 1"):
+        write_recording(tmp_path / "a.npz", Recording(values, Signal.EVENTS, 0.03))
+    assert not (tmp_path / "a.npz").exists()
+
+
+def test_first_cuts_samples_and_their_labels(saved: Path) -> None:
+    recording = read_recording(saved)
+    cut = recording.first(2)
+    assert (cut.steps, cut.samples, cut.shape) == (5, 2, (3,))
+    np.testing.assert_array_equal(cut.values, recording.values[:, :2])
+    assert cut.labels is not None
+    assert cut.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"shape": None}, "not a recording"),
+        ({"signal": None}, "not a recording"),
+        ({"events": None}, "not a recording"),
+        ({"signal": np.frombuffer(b"spikes", np.uint8)}, "not a recording"),
+        ({"signal": np.frombuffer(b"\xff\xfe", np.uint8)}, "not a recording"),
+        ({"signal": np.frombuffer(b"real", np.uint8)}, "not a recording"),
+        ({"dt": np.array([0.1, 0.2])}, "not a recording"),
+        ({"shape": np.array(60)}, "not a recording"),
+        ({"dt": np.array("soon")}, "not a recording"),
+        ({"dt": np.array(0.0)}, "not finite|time step"),
+        ({"dt": np.array(np.inf)}, "not finite"),
+        ({"shape": np.array([5, 4, 4])}, "claims the shape"),
+        ({"shape": np.array([2**62, 2**62, 4])}, "claims the shape"),
+        ({"shape": np.array([-5, -4, 3])}, "claims the shape"),
+        ({"shape": np.array([5, 12])}, "claims the shape"),
+        ({"shape": np.array([], np.int64)}, "claims the shape"),
+        ({"events": np.zeros(8, np.float32)}, "float32 values"),
+        ({"events": np.array(["a"] * 8)}, "values, which no recording has"),
+        ({"labels": np.zeros(3, np.int64)}, "labels"),
+        ({"labels": np.zeros((4, 1), np.int64)}, "labels"),
+        ({"labels": np.array(["a", "b", "c", "d"])}, "labels"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(
+    saved: Path, change: dict[str, np.ndarray[Any, Any] | None], problem: str
+) -> None:
+    arrays: dict[str, np.ndarray[Any, Any] | None] = {**load_npz(saved), **change}
+    save_npz(saved, {name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(DataError, match=problem) as caught:
+        read_recording(saved)
+    assert caught.value.where == str(saved)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    values = np.full((2, 2, 2), value, np.float32)
+    write_recording(tmp_path / "a.npz", Recording(values, Signal.REAL, 0.03))
+    with pytest.raises(DataError, match="not finite"):
+        read_recording(tmp_path / "a.npz")
