@@ -1,0 +1,43 @@
+"""What decides a channel."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ChannelKind(StrEnum):
+    """The channels with fading and noise."""
+
+    AWGN = "awgn"
+    RAYLEIGH = "rayleigh"
+    RICIAN = "rician"
+    MULTIPATH = "multipath"
+
+
+class ChannelConfig(BaseModel):
+    """A channel between transmitter and receiver; coefficients are drawn anew for every step and sample."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: ChannelKind = ChannelKind.MULTIPATH
+    """awgn, rayleigh or rician (one coefficient a step) or multipath (taps coefficients a step)"""
+    snr_db: Annotated[float, Field(ge=-100, le=400)] = 10.0
+    """signal-to-noise ratio in dB (-100 to 400): mean |symbol|^2 of a sample over the complex noise power"""
+    taps: Annotated[int, Field(ge=1, le=1024)] = 8
+    """multipath only: Rayleigh taps of equal mean power that sum to 1 (1 to 1024)"""
+    rician_k: Annotated[float, Field(ge=0, le=1e6)] = 3.0
+    """rician only: power of the direct path over that of the scattered ones, as a ratio (0 to 1e6)"""
+
+    @property
+    def delay_spread(self) -> int:
+        """Samples by which the channel lengthens a step: taps - 1 on multipath, else 0."""
+        return self.taps - 1 if self.kind is ChannelKind.MULTIPATH else 0
+
+    def samples(self, symbols: int) -> int:
+        """Complex samples that arrive in a step of `symbols` symbols."""
+        return symbols + self.delay_spread
+
+    def received_size(self, symbols: int) -> int:
+        """Real values that arrive in a step of `symbols` symbols: real parts, then imaginary parts."""
+        return 2 * self.samples(symbols)
