@@ -1,0 +1,87 @@
+"""Weights on a grid of multiples of 2^-k, so that sums over binary events are exact in any order.
+
+A float32 holds every whole number up to 2^24. Weights that are whole multiples of 2^-k, with the
+absolute values of each neuron's weights adding up to at most 2^24 steps of the grid, therefore have
+partial sums that are exact whatever the order of summation: every framework, matrix library and number
+of threads gives the same current to the last bit.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nsc_deploy.errors import GraphError
+
+EXACT_STEPS = 2**24
+_FINEST = 60
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Snapped:
+    """Weights on a grid.
+
+    Attributes:
+        weight: multiples of 2^-bits, in the shape they were given.
+        bias: multiples of 2^-bits [out], or None.
+        bits: k; the step of the grid is 2^-k. May be negative for very large weights.
+    """
+
+    weight: Float32
+    bias: Float32 | None
+    bits: int
+
+
+def snap(weight: ArrayLike, bias: ArrayLike | None = None, *, max_input: int = 1) -> Snapped:
+    """Round weights to the finest grid on which every sum over integer inputs is exact in float32.
+
+    Args:
+        weight: [out, ...], everything behind the first dimension feeds one output.
+        bias: [out], or None.
+        max_input: largest absolute value of an input: 1 for events, more for graded ones.
+
+    Returns:
+        Weights no further than half a step of the grid from the given ones; snapping them again changes
+        nothing.
+
+    Raises:
+        GraphError: a weight is NaN or infinite, or an input range below 1.
+    """
+    rows = np.asarray(weight, dtype=np.float64)
+    offsets = None if bias is None else np.asarray(bias, dtype=np.float64)
+    if (
+        max_input < 1
+        or not np.isfinite(rows).all()
+        or (offsets is not None and not np.isfinite(offsets).all())
+    ):
+        raise GraphError("weights that are not finite, or inputs without a range, lie on no grid")
+    largest = steps_needed(rows, offsets, max_input)
+    bits = _FINEST if largest == 0 else min(_FINEST, int(np.floor(np.log2(EXACT_STEPS / largest))))
+    while steps_needed(_on_grid(rows, bits), _maybe(offsets, bits), max_input) * 2.0**bits > EXACT_STEPS:
+        bits -= 1
+    snapped_bias = _maybe(offsets, bits)
+    return Snapped(
+        _on_grid(rows, bits).astype(np.float32),
+        None if snapped_bias is None else snapped_bias.astype(np.float32),
+        bits,
+    )
+
+
+def steps_needed(weight: NDArray[Any], bias: NDArray[Any] | None, max_input: int = 1) -> float:
+    """Largest absolute sum that any neuron's inputs can reach on the way, in the unit of the weights."""
+    totals = np.abs(weight).reshape(len(weight), -1).sum(axis=1) * max_input
+    if bias is not None:
+        totals = totals + np.abs(bias)
+    return float(totals.max(initial=0.0))
+
+
+def _on_grid(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    rounded: NDArray[np.float64] = np.round(values * 2.0**bits) * 2.0**-bits
+    return rounded
+
+
+def _maybe(values: NDArray[np.float64] | None, bits: int) -> NDArray[np.float64] | None:
+    return None if values is None else _on_grid(values, bits)

@@ -1,0 +1,101 @@
+"""ONNX graphs run by onnxruntime on one thread, a batch of samples at a time."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import BackendError, DataError
+from nsc_deploy.graphs.onnx_file import read_onnx
+
+Float32 = NDArray[np.float32]
+
+
+def run_onnx(
+    model: Path | onnx.ModelProto,
+    values: NDArray[Any],
+    *,
+    batch: int = 256,
+    progress: Callable[[int], None] | None = None,
+) -> Float32:
+    """Run a model with one input and one output.
+
+    Args:
+        model: a file or a model that was read already.
+        values: [T, N, C].
+        batch: samples run together.
+        progress: called after each batch with its number of samples.
+
+    Returns:
+        The output [T, N, K].
+
+    Raises:
+        GraphError: the file is damaged or holds something foreign.
+        DataError: the values do not fit.
+        BackendError: onnxruntime cannot run the model.
+    """
+    session = open_session(model)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise BackendError(f"has {len(inputs)} inputs and {len(outputs)} outputs where one of each is wanted")
+    _check_shape(values, inputs[0].shape)
+    parts = []
+    for start in range(0, values.shape[1], batch):
+        part = np.ascontiguousarray(values[:, start : start + batch], dtype=np.float32)
+        parts.append(_run(session, outputs[0].name, {inputs[0].name: part}))
+        if progress is not None:
+            progress(part.shape[1])
+    return np.concatenate(parts, axis=1)
+
+
+def open_session(model: Path | onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on one thread of the processor.
+
+    Raises:
+        GraphError: the file is damaged or holds something foreign.
+        BackendError: onnxruntime refuses the model.
+    """
+    proto = read_onnx(model) if isinstance(model, Path) else model
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise _refused(error, model if isinstance(model, Path) else None) from error
+
+
+def _run(session: onnxruntime.InferenceSession, output: str, feeds: dict[str, Float32]) -> Float32:
+    try:
+        (result,) = session.run([output], feeds)
+    except Exception as error:
+        raise _refused(error, None) from error
+    array: Float32 = np.asarray(result)
+    if not np.isfinite(array).all():
+        raise BackendError("the model gives NaN or infinity for these inputs")
+    return array
+
+
+def _refused(error: Exception, where: Path | None) -> Exception:
+    """Onnxruntime's own exceptions share no base class but come from its modules."""
+    if not type(error).__module__.startswith("onnxruntime") and not isinstance(
+        error, RuntimeError | ValueError
+    ):
+        return error
+    reason = str(error).strip().split("\n", maxsplit=1)[0]
+    return BackendError(f"onnxruntime cannot run it ({reason})", where=where)
+
+
+def _check_shape(values: NDArray[Any], wanted: Sequence[int | str | None]) -> None:
+    fits = values.ndim == len(wanted) and all(
+        not isinstance(size, int) or size == given for size, given in zip(wanted, values.shape, strict=True)
+    )
+    if not fits or 0 in values.shape:
+        listed = ", ".join(str(size) for size in wanted)
+        raise DataError(f"values of the shape {values.shape} are given where [{listed}] is wanted")
