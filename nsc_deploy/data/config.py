@@ -1,0 +1,143 @@
+"""What to load and how sound becomes events: the `[data]` table of an experiment file.
+
+Only pydantic and the standard library are imported here, so that reading a configuration stays quick.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SHD_UNITS = 700
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SynthesisConfig(_Section):
+    """How the spoken digits are synthesised (`dataset = "spoken-digits"`)."""
+
+    train: int = Field(default=1000, ge=10, le=100_000, description="utterances of the training part")
+    test: int = Field(default=300, ge=10, le=100_000, description="utterances of the test part")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="the same seed gives the same audio")
+    unseen_voices: bool = Field(
+        default=False,
+        description="true: no voice of the test part is heard in training; false: the parts share all voices",
+    )
+
+
+class EncodingConfig(_Section):
+    """The cochlea-like front end: filter bank, compression, events (`spoken-digits` and `fsdd`).
+
+    Event channels are band-major: channel `band * levels + level`.
+    """
+
+    kind: Literal["level", "crossing", "lif"] = Field(
+        default="level",
+        description="level: an event in each step a band is above a level; crossing: only in the step in "
+        "which it rises above it; lif: leaky integrate-and-fire neurons of one gain per level",
+    )
+    bands: int = Field(default=64, ge=1, le=512, description="filters of the bank, equally spaced in mel")
+    levels: int = Field(default=4, ge=1, le=64, description="levels (lif: gains) per band")
+    step_s: float = Field(default=0.03, gt=0.001, le=1.0, description="length of a step in seconds")
+    steps: int = Field(default=30, ge=2, le=1000, description="steps per utterance")
+    window_s: float = Field(
+        default=0.032, gt=0.001, le=1.0, description="length of the analysis window in seconds"
+    )
+    lowest_hz: float = Field(default=80.0, ge=0, lt=4000, description="lower edge of the first band in hertz")
+    highest_hz: float = Field(
+        default=4000.0, gt=0, le=4000, description="upper edge of the last band in hertz"
+    )
+    range_db: float = Field(
+        default=60.0,
+        gt=0,
+        le=200,
+        description="decibels below the utterance's loudest point that count as silence",
+    )
+    rate: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="level, crossing: share of (step, band) values of the training part above the middle of "
+        "the levels' quantiles, which sets the levels of each band",
+    )
+    lif_decay: float = Field(
+        default=0.8, ge=0, lt=1, description="lif: share of the potential kept over a step"
+    )
+
+    @property
+    def channels(self) -> int:
+        """Event channels, bands times levels."""
+        return self.bands * self.levels
+
+    @model_validator(mode="after")
+    def _edges_in_order(self) -> Self:
+        if self.lowest_hz >= self.highest_hz:
+            raise ValueError("lowest_hz must be below highest_hz")
+        return self
+
+
+class BinningConfig(_Section):
+    """How recorded spike times become steps (`shd`)."""
+
+    step_s: float = Field(default=0.06, gt=0.0001, le=1.0, description="length of a step in seconds")
+    steps: int = Field(
+        default=15, ge=2, le=2000, description="steps per utterance; later spikes are not used"
+    )
+    pool: int = Field(default=1, ge=1, le=SHD_UNITS, description="neighbouring units that share one channel")
+
+    @property
+    def channels(self) -> int:
+        """Event channels after pooling."""
+        return -(-SHD_UNITS // self.pool)
+
+
+class DataConfig(_Section):
+    """A data set, its split and its encoding."""
+
+    dataset: Literal["spoken-digits", "fsdd", "shd"] = Field(
+        default="spoken-digits",
+        description="spoken-digits (synthesised), fsdd (real recordings) or shd (spikes)",
+    )
+    path: Path | None = Field(
+        default=None,
+        description="file or folder of the data set; without it $NSC_DEPLOY_DATA and then the folder that "
+        "`nsc-deploy data fetch` fills are looked in",
+    )
+    split: Literal["official", "leave-one-speaker-out"] = Field(
+        default="official",
+        description="which recordings are the test part; spoken-digits and shd have only official",
+    )
+    speaker: str | None = Field(
+        default=None, description="leave-one-speaker-out: the speaker kept for the test"
+    )
+    synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig, description="spoken-digits only")
+    encoding: EncodingConfig = Field(default_factory=EncodingConfig, description="spoken-digits and fsdd")
+    binning: BinningConfig = Field(default_factory=BinningConfig, description="shd only")
+
+    @model_validator(mode="after")
+    def _split_fits(self) -> Self:
+        if self.split == "official" and self.speaker is not None:
+            raise ValueError('speaker is only used with split = "leave-one-speaker-out"')
+        if self.split == "leave-one-speaker-out":
+            if self.dataset != "fsdd":
+                raise ValueError(f'{self.dataset} has only split = "official"')
+            if self.speaker is None:
+                raise ValueError("leave-one-speaker-out needs speaker, the one kept for the test")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Steps per utterance."""
+        return self.binning.steps if self.dataset == "shd" else self.encoding.steps
+
+    @property
+    def dt(self) -> float:
+        """Length of a step in seconds."""
+        return self.binning.step_s if self.dataset == "shd" else self.encoding.step_s
+
+    @property
+    def channels(self) -> int:
+        """Event channels."""
+        return self.binning.channels if self.dataset == "shd" else self.encoding.channels

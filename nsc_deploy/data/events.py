@@ -1,0 +1,105 @@
+"""Encoded data sets: binary events, samples first, with their classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError
+
+
+@dataclass(frozen=True)
+class EventSet:
+    """One part of a data set.
+
+    Attributes:
+        events: [samples, steps, channels] uint8, 0 or 1.
+        labels: [samples] int64, the class of each sample.
+    """
+
+    events: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.events.ndim != 3 or self.labels.shape != self.events.shape[:1]:
+            raise DataError(
+                f"events {self.events.shape} and labels {self.labels.shape} do not fit", where="event set"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def steps(self) -> int:
+        """Time steps per sample."""
+        return int(self.events.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """Event channels."""
+        return int(self.events.shape[2])
+
+    @property
+    def rate(self) -> float:
+        """Share of (step, channel) places that hold an event."""
+        return float(self.events.mean()) if self.events.size else 0.0
+
+    def take(self, indices: NDArray[np.integer]) -> "EventSet":
+        """The samples at `indices`, in that order."""
+        return EventSet(self.events[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class EventData:
+    """A data set as events.
+
+    Attributes:
+        train: the training part.
+        test: the test part, never used to choose anything.
+        class_names: the name of each class, in the order of the labels.
+        dt: length of a step in seconds.
+    """
+
+    train: EventSet
+    test: EventSet
+    class_names: tuple[str, ...]
+    dt: float
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+def validation_split(train: EventSet, fraction: float, seed: int) -> tuple[EventSet, EventSet]:
+    """Cut a validation part from the training part, with the same share of every class.
+
+    Args:
+        train: the training part.
+        fraction: share to keep for validation, between 0 and 1; of each class the nearest whole number,
+            at least one sample on either side.
+        seed: the same seed gives the same cut.
+
+    Returns:
+        (training rest, validation part), each in the order of `train`.
+
+    Raises:
+        DataError: the fraction is not between 0 and 1, or a class has fewer than two samples.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(
+            f"a validation fraction of {fraction} is not between 0 and 1", where="validation split"
+        )
+    generator = np.random.default_rng(seed)
+    held_out = np.zeros(len(train), dtype=bool)
+    for label in np.unique(train.labels):
+        members = np.flatnonzero(train.labels == label)
+        if len(members) < 2:
+            raise DataError(
+                f"class {label} has {len(members)} training sample, too few to share with a validation part",
+                where="validation split",
+                remedy="Use more samples.",
+            )
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        held_out[generator.permutation(members)[:count]] = True
+    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))

@@ -1,0 +1,53 @@
+"""Sound recordings of one word each: what every source of sound hands to the encoder."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError
+
+SAMPLE_RATE = 8000
+DIGIT_NAMES = tuple(str(digit) for digit in range(10))
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Recordings end to end, mono, at `SAMPLE_RATE` hertz.
+
+    Attributes:
+        audio: [total samples] int16.
+        offsets: [recordings + 1] int64; recording i is `audio[offsets[i]:offsets[i + 1]]`.
+        labels: [recordings] int64, the class of each.
+        is_test: [recordings] bool, whether it belongs to the test part.
+        class_names: the name of each class.
+    """
+
+    audio: NDArray[np.int16]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    is_test: NDArray[np.bool_]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> NDArray[np.int16]:
+        """The samples of one recording."""
+        return self.audio[self.offsets[index] : self.offsets[index + 1]]
+
+
+def check_parts(recordings: Recordings, where: object) -> Recordings:
+    """Return `recordings` if both parts have samples.
+
+    Raises:
+        DataError: the training or the test part is empty.
+    """
+    for part, members in (("training", ~recordings.is_test), ("test", recordings.is_test)):
+        if not members.any():
+            raise DataError(
+                f"has no recording for the {part} part",
+                where=where,
+                remedy="Choose another split or complete the set.",
+            )
+    return recordings
