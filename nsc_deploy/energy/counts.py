@@ -1,0 +1,162 @@
+"""What was counted: numbers of operations for each sample, each step, each layer, part and system."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.deployment import Place, Side
+from nsc_deploy.graphs.signal import Signal
+
+Integers = NDArray[np.int64]
+
+
+class Kind(StrEnum):
+    """Kinds of operation that are counted apart.
+
+    - `AC`: one binary event meets one existing synapse, an accumulate.
+    - `MAC`: a graded or real value meets one existing synapse, a multiply-accumulate.
+    - `PRODUCT`: an elementwise multiplication (a gate, a scale).
+    - `ADDITION`: an elementwise addition (a bias, a join without weights).
+    - `NEURON_UPDATE`: one update of one neuron in one step, whether it fires or not.
+    - `SPIKE`: one spike fired.
+    - `ACTIVATION`: one evaluation of a function without state (ReLU, sigmoid, comparison).
+    """
+
+    AC = "acs"
+    MAC = "macs"
+    PRODUCT = "products"
+    ADDITION = "additions"
+    NEURON_UPDATE = "neuron_updates"
+    SPIKE = "spikes"
+    ACTIVATION = "activations"
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Numbers of operations of each kind along one axis (samples or steps).
+
+    Attributes:
+        acs: and all others: int64 arrays of one and the same length.
+    """
+
+    acs: Integers
+    macs: Integers
+    products: Integers
+    additions: Integers
+    neuron_updates: Integers
+    spikes: Integers
+    activations: Integers
+
+    @classmethod
+    def zeros(cls, length: int) -> "Operations":
+        """No operations at all."""
+        return cls(*(np.zeros(length, dtype=np.int64) for _ in fields(cls)))
+
+    @classmethod
+    def sum(cls, several: Iterable["Operations"], length: int) -> "Operations":
+        """Element by element, over layers or parts."""
+        total = cls.zeros(length)
+        for one in several:
+            total = cls(*(a + b for a, b in zip(total.arrays(), one.arrays(), strict=True)))
+        return total
+
+    @classmethod
+    def concatenate(cls, several: Iterable["Operations"]) -> "Operations":
+        """One after the other, along the axis."""
+        columns = zip(*(one.arrays() for one in several), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def arrays(self) -> Iterator[Integers]:
+        """The arrays, in the order of the fields."""
+        return (getattr(self, field.name) for field in fields(self))
+
+    def of(self, kind: Kind) -> Integers:
+        """The array of one kind."""
+        values: Integers = getattr(self, kind.value)
+        return values
+
+    @property
+    def synaptic(self) -> Integers:
+        """ACs and MACs together."""
+        return self.acs + self.macs
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a single operation."""
+        return any(values.any() for values in self.arrays())
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One node of a graph.
+
+    Attributes:
+        name: of the node.
+        primitive: its NIR primitive or ONNX operator.
+        arrives: what its inputs carry, a property of the graph.
+        neurons: neurons it holds.
+        synapses: existing (non-zero) synapses, borders of a convolution taken into account.
+        dense: synaptic operations of one sample if every input were non-zero and no synapse missing.
+        per_sample: over all steps, [samples].
+        per_step: over all samples, [steps]; None where the graph has no axis of steps (ONNX).
+    """
+
+    name: str
+    primitive: str
+    arrives: Signal
+    neurons: int
+    synapses: int
+    dense: int
+    per_sample: Operations
+    per_step: Operations | None = None
+
+
+@dataclass(frozen=True)
+class PartCount:
+    """One graph of a system.
+
+    Attributes:
+        spiking: whether the graph holds a spiking neuron or works on binary events.
+        layers: those with at least one operation, in the order of the graph.
+        free: nodes that only move or rename values.
+    """
+
+    name: str
+    side: Side | None
+    place: Place | None
+    steps: int
+    samples: int
+    dt: float
+    spiking: bool
+    layers: tuple[LayerCount, ...]
+    free: tuple[str, ...] = ()
+
+    @property
+    def per_sample(self) -> Operations:
+        """All layers together, [samples]."""
+        return Operations.sum((layer.per_sample for layer in self.layers), self.samples)
+
+
+@dataclass(frozen=True)
+class SystemCount:
+    """A transmitter and a receiver, or a single graph.
+
+    Attributes:
+        spiking: whether any part is; the paper's accounting treats the whole system alike.
+    """
+
+    name: str
+    parts: tuple[PartCount, ...]
+
+    @property
+    def spiking(self) -> bool:
+        """Whether any part holds a spiking neuron."""
+        return any(part.spiking for part in self.parts)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples counted."""
+        return self.parts[0].samples

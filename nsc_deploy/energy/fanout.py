@@ -1,0 +1,78 @@
+"""How many synapses an event at each input meets: exact, and never unrolled into a matrix."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.energy.counts import Integers
+
+Pair = tuple[int, int]
+
+
+def matrix_fan_out(weight: NDArray[np.generic]) -> Integers:
+    """Existing synapses of each input of a weight matrix [..., outputs, inputs] -> [..., inputs]."""
+    return np.asarray(np.count_nonzero(weight, axis=-2), dtype=np.int64)
+
+
+def convolution_fan_out(
+    weight: NDArray[np.generic],
+    size: Sequence[int],
+    *,
+    stride: Sequence[int],
+    padding: Sequence[Pair],
+    dilation: Sequence[int],
+    groups: int = 1,
+) -> Integers:
+    """Existing synapses of each input position of a convolution.
+
+    The input at channel c and position p meets the non-zero weights of all kernel offsets k for which
+    p + padding - k * dilation is a multiple of the stride and falls on an output. That condition holds
+    axis by axis, so the map is a product of small tables:
+    fan_out[c, p, q] = sum over i, j of nonzero[c, i, j] * hits_0[i, p] * hits_1[j, q].
+
+    Args:
+        weight: [outputs, inputs / groups, *kernel].
+        size: spatial size of the input.
+        stride: step between outputs, for each axis.
+        padding: zeros before and after, for each axis.
+        dilation: distance of the taps, for each axis.
+        groups: blocks of channels that see only their own inputs.
+
+    Returns:
+        [inputs, *size].
+    """
+    outputs, per_group, *kernel = weight.shape
+    nonzero = (weight != 0).reshape(groups, outputs // groups, per_group, *kernel)
+    table: Integers = nonzero.sum(axis=1, dtype=np.int64).reshape(groups * per_group, *kernel)
+    for axis, taps in enumerate(kernel):
+        hits = _hits(size[axis], taps, stride[axis], padding[axis], dilation[axis])
+        table = np.moveaxis(np.tensordot(table, hits, axes=(axis + 1, 0)), -1, axis + 1)
+    return table
+
+
+def convolution_outputs(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    stride: Sequence[int],
+    padding: Sequence[Pair],
+    dilation: Sequence[int],
+) -> tuple[int, ...]:
+    """Spatial size of the output of a convolution."""
+    return tuple(
+        _outputs(size[axis], taps, stride[axis], padding[axis], dilation[axis])
+        for axis, taps in enumerate(kernel)
+    )
+
+
+def _outputs(size: int, taps: int, stride: int, padding: Pair, dilation: int) -> int:
+    return max(0, (size + sum(padding) - dilation * (taps - 1) - 1) // stride + 1)
+
+
+def _hits(size: int, taps: int, stride: int, padding: Pair, dilation: int) -> Integers:
+    """1 where the tap k of some output falls on position p, [taps, size]."""
+    outputs = _outputs(size, taps, stride, padding, dilation)
+    start = np.arange(size)[None, :] + padding[0] - dilation * np.arange(taps)[:, None]
+    hits: NDArray[np.bool_] = (start % stride == 0) & (start >= 0) & (start // stride < outputs)
+    return hits.astype(np.int64)

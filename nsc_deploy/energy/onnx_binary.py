@@ -1,0 +1,112 @@
+"""Which tensors of an ONNX graph hold nothing but 0 and 1, proven from the graph alone.
+
+Binary tensors start at a cast from a truth value, at a choice between the constants 1 and 0, or at an
+input that is declared to carry events. Operators that move values keep them binary, and so do the
+complement `1 - x` and the product of two binary tensors.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+MOVING = frozenset(
+    {"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand"}
+    | {"Tile", "Split", "Dropout", "Concat", "Pad", "ReverseSequence"}
+)
+TRUTH = frozenset(
+    {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"}
+)
+_BOOL = 9
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What is known of the tensors of one graph.
+
+    Attributes:
+        binary: names of numeric tensors of 0 and 1 alone.
+        truth: names of tensors of truth values.
+        spikes: whether a truth value becomes a number anywhere: the graph decides spikes of its own.
+    """
+
+    binary: frozenset[str]
+    truth: frozenset[str]
+    spikes: bool
+
+
+def prove(
+    nodes: Sequence[Any], constants: Mapping[str, NDArray[Any]], binary: frozenset[str], truth: frozenset[str]
+) -> Proven:
+    """Walk the nodes of one graph in their order.
+
+    Args:
+        nodes: of a GraphProto; nodes with a body (Scan) are skipped, their caller knows better.
+        constants: known values by name.
+        binary: names proven binary before the walk.
+        truth: names that are truth values before the walk.
+    """
+    ones_and_zeros = {name for name, value in constants.items() if _is_binary(value)}
+    found_binary, found_truth, spikes = set(binary), set(truth), False
+    for node in nodes:
+        known = found_binary | ones_and_zeros
+        if node.op_type in TRUTH or _casts_to_truth(node) or _keeps_truth(node, found_truth):
+            found_truth.update(node.output)
+        elif _makes_binary(node, found_truth, known):
+            found_binary.update(node.output)
+            spikes = True
+        elif _keeps_binary(node, known, constants, found_binary):
+            found_binary.update(node.output)
+    return Proven(frozenset(found_binary), frozenset(found_truth), spikes)
+
+
+def _is_binary(value: NDArray[Any]) -> bool:
+    return value.size > 0 and value.dtype.kind in "fiu" and bool(((value == 0) | (value == 1)).all())
+
+
+def _casts_to_truth(node: Any) -> bool:
+    return node.op_type == "Cast" and _target(node) == _BOOL
+
+
+def _target(node: Any) -> int:
+    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
+
+
+def _data(node: Any) -> list[str]:
+    """The inputs that carry values, without shapes, axes and the like."""
+    inputs = [name for name in node.input if name]
+    if node.op_type == "Concat":
+        return inputs
+    if node.op_type == "Pad":
+        return [*inputs[:1], *inputs[2:3]]
+    return inputs[:1]
+
+
+def _keeps_truth(node: Any, truth: set[str]) -> bool:
+    return node.op_type in MOVING and bool(_data(node)) and all(name in truth for name in _data(node))
+
+
+def _makes_binary(node: Any, truth: set[str], known: set[str]) -> bool:
+    if node.op_type == "Cast":
+        return node.input[0] in truth
+    if node.op_type == "Where":
+        return node.input[0] in truth and all(name in known for name in node.input[1:])
+    return False
+
+
+def _keeps_binary(
+    node: Any, known: set[str], constants: Mapping[str, NDArray[Any]], moving: set[str]
+) -> bool:
+    if not any(name in moving for name in node.input):
+        return False
+    if node.op_type in MOVING:
+        return all(name in known for name in _data(node))
+    if node.op_type in {"Cast", "MaxPool"}:
+        return node.input[0] in known
+    if node.op_type in {"Mul", "Min", "Max"}:
+        return all(name in known for name in node.input)
+    if node.op_type == "Sub":
+        ones = constants.get(node.input[0])
+        return ones is not None and bool((ones == 1).all()) and node.input[1] in known
+    return False

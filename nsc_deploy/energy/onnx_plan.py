@@ -1,0 +1,202 @@
+"""An ONNX graph made to tell what it does: its operators in a list, and further outputs to watch them.
+
+Each operator is a site. Of each site the shapes it meets are given out, and the values of the tensors
+that are proven binary and meet weights; out of the bodies of Scan too, stacked over its turns.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.energy.onnx_binary import prove
+from nsc_deploy.energy.onnx_rules import FREE, Site
+from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.signal import Signal
+
+SHAPE = ":nsc-shape"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A site and the scans around it, the innermost last."""
+
+    site: Site
+    scans: tuple[Any, ...]
+    graphs: tuple[Any, ...]
+
+
+@dataclass
+class Plan:
+    """The instrumented model: where each wanted tensor comes out of the main graph."""
+
+    model: Any
+    outputs: dict[tuple[int, str], str] = field(default_factory=dict)
+    places: list[Place] = field(default_factory=list)
+    free: list[str] = field(default_factory=list)
+    spikes: bool = False
+
+
+def instrument(model: Any, arriving: Signal) -> Plan:
+    """Collect the sites of a model and add the outputs that watch them (to the model itself).
+
+    Args:
+        model: a checked ModelProto.
+        arriving: what its first input carries.
+
+    Raises:
+        GraphError: a loop or a branch whose number of turns the graph does not tell.
+    """
+    plan = Plan(model)
+    graph = model.graph
+    constants = _constants(graph, {})
+    inputs = [value.name for value in graph.input if value.name not in constants]
+    binary = frozenset(inputs[:1]) if arriving is Signal.EVENTS else frozenset()
+    _visit(plan, graph, (), (graph,), constants, binary, frozenset(), "")
+    for index, place in enumerate(plan.places):
+        for name in wanted_shapes(place.site):
+            plan.outputs[index, name + SHAPE] = _exposed(place, _with_shape(place.graphs[-1], name))
+        for name in wanted_values(place.site):
+            plan.outputs[index, name] = _exposed(place, name)
+    _declare(graph, sorted(set(plan.outputs.values())))
+    return plan
+
+
+def _constants(graph: Any, outer: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    from onnx import numpy_helper
+
+    known = dict(outer)
+    known.update({tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer})
+    for node in graph.node:
+        if node.op_type == "Constant":
+            held = {attribute.name: attribute for attribute in node.attribute}
+            if "value" in held:
+                known[node.output[0]] = numpy_helper.to_array(held["value"].t)
+            elif "value_float" in held:
+                known[node.output[0]] = np.asarray(held["value_float"].f, dtype=np.float32)
+    return known
+
+
+def _visit(
+    plan: Plan,
+    graph: Any,
+    scans: tuple[Any, ...],
+    graphs: tuple[Any, ...],
+    constants: dict[str, NDArray[Any]],
+    binary: frozenset[str],
+    truth: frozenset[str],
+    prefix: str,
+) -> frozenset[str]:
+    """Collect the sites of a graph and of the scans in it; returns what is proven binary there."""
+    for node in graph.node:
+        proven = prove([node], constants, binary, truth)
+        binary, truth = proven.binary, proven.truth
+        plan.spikes |= proven.spikes
+        path = prefix + (node.name or node.output[0])
+        if all(not name or name in constants for name in node.input):
+            # Folded before the first run; its value is only known where it is written down.
+            continue
+        if node.op_type == "Scan":
+            binary = _scan(plan, node, scans, graphs, constants, binary, truth, path)
+        elif any(attribute.type in {5, 10} for attribute in node.attribute):
+            raise GraphError(
+                f"has the operator {node.op_type}, whose body may run any number of times",
+                where=f"node '{path}'",
+                remedy="Build the loop over time as a Scan, or name a graph without one.",
+            )
+        elif node.op_type in FREE:
+            plan.free.append(path)
+        else:
+            plan.places.append(Place(Site(path, node, constants, binary), scans, graphs))
+    return binary
+
+
+def _scan(
+    plan: Plan,
+    node: Any,
+    scans: tuple[Any, ...],
+    graphs: tuple[Any, ...],
+    constants: dict[str, NDArray[Any]],
+    binary: frozenset[str],
+    truth: frozenset[str],
+    path: str,
+) -> frozenset[str]:
+    body = next(attribute.g for attribute in node.attribute if attribute.name == "body")
+    inside = _constants(body, constants)
+    pairs = list(zip((value.name for value in body.input), node.input, strict=True))
+    states = len(node.output) - (len(body.output) - _states(node, body))
+    assumed = {inner for inner, outer in pairs if outer in binary or _ones_and_zeros(outer, constants)}
+    while True:
+        trial = Plan(plan.model)
+        entering = binary | frozenset(assumed)
+        proven = _visit(trial, body, (*scans, node), (*graphs, body), inside, entering, truth, f"{path}/")
+        final = [value.name for value in body.output][:states]
+        broken = {
+            inner for (inner, _), last in zip(pairs[:states], final, strict=False)
+            if inner in assumed and last not in proven
+        }  # fmt: skip
+        if not broken:
+            break
+        assumed -= broken
+    plan.places += trial.places
+    plan.free += trial.free
+    plan.spikes |= trial.spikes
+    leaving = zip((value.name for value in body.output), node.output, strict=False)
+    return binary | {outer for inner, outer in leaving if outer and inner in proven}
+
+
+def _states(node: Any, body: Any) -> int:
+    scanned = next(int(attribute.i) for attribute in node.attribute if attribute.name == "num_scan_inputs")
+    return len(body.input) - scanned
+
+
+def _ones_and_zeros(name: str, constants: Mapping[str, NDArray[Any]]) -> bool:
+    value = constants.get(name)
+    return value is not None and bool(((value == 0) | (value == 1)).all())
+
+
+def wanted_shapes(site: Site) -> list[str]:
+    """Tensors of a site whose shape only a run can tell."""
+    named = [name for name in (*site.node.input, *site.node.output[:1]) if name]
+    return [name for name in dict.fromkeys(named) if name not in site.constants]
+
+
+def wanted_values(site: Site) -> list[str]:
+    """Tensors of a site whose values decide its number of accumulates."""
+    return [name for name in dict.fromkeys(site.node.input[:2]) if site.events and name not in site.constants]
+
+
+def _with_shape(graph: Any, name: str) -> str:
+    """The name of a tensor that holds the shape of another, made where it is not there yet."""
+    from onnx import helper
+
+    shape = name + SHAPE
+    if not any(shape in node.output for node in graph.node):
+        graph.node.append(helper.make_node("Shape", [name], [shape]))
+    return shape
+
+
+def _exposed(place: Place, name: str) -> str:
+    """Lead a tensor of a body out through every scan around it; returns its name in the main graph."""
+    from onnx import helper
+
+    for scan, body in zip(reversed(place.scans), reversed(place.graphs), strict=False):
+        outside = f"{scan.output[0]}/{name}"
+        if outside not in scan.output:
+            # A body may not give out what it takes in from outside, nor the same name twice.
+            copy = f"{name}:nsc-copy"
+            body.node.append(helper.make_node("Identity", [name], [copy]))
+            name = copy
+            body.output.append(helper.make_empty_tensor_value_info(name))
+            scan.output.append(outside)
+        name = outside
+    return name
+
+
+def _declare(graph: Any, names: Sequence[str]) -> None:
+    from onnx import helper
+
+    there = {value.name for value in graph.output}
+    graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in there)

@@ -1,0 +1,203 @@
+"""Energy profiles: what one operation costs on one device, with the source of every figure.
+
+A profile is a TOML file. It names one source, quotes what other publications say against it, and gives
+a price with a unit for each operation the source has a figure for. An operation without a figure is
+left out, never guessed: the report then says that it is not priced.
+"""
+
+import tomllib
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nsc_deploy.errors import ConfigError
+
+_PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "uJ": 1e6}
+_MAX_BYTES = 1024**2
+
+
+class Basis(StrEnum):
+    """How the source came by its figures; `QUOTED` where it collects them and does not say."""
+
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+    QUOTED = "quoted"
+
+
+class Unit(StrEnum):
+    """Units a price may be given in."""
+
+    FEMTOJOULE = "fJ"
+    PICOJOULE = "pJ"
+    NANOJOULE = "nJ"
+    MICROJOULE = "uJ"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Price(_Record):
+    """Energy of one operation.
+
+    `low` and `high` bound it where the source gives a range; all three share the unit.
+    """
+
+    value: float = Field(ge=0, description="energy of one operation")
+    unit: Unit
+    low: float | None = Field(default=None, ge=0)
+    high: float | None = Field(default=None, ge=0)
+    note: str = Field(default="", description="how the figure is made up, where the source needs a word")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if not low <= self.value <= high:
+            raise ValueError("needs low <= value <= high")
+        return self
+
+    @property
+    def picojoules(self) -> float:
+        """The price in pJ."""
+        return self.value * _PICOJOULES[self.unit]
+
+    @property
+    def bounds_picojoules(self) -> tuple[float, float]:
+        """The lowest and the highest price in pJ (both the price itself where no range is given)."""
+        scale = _PICOJOULES[self.unit]
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        return low * scale, high * scale
+
+
+class Prices(_Record):
+    """Prices of the operations a count distinguishes; one left out has no published figure."""
+
+    ac: Price | None = Field(default=None, description="accumulate: a binary event meets a synapse")
+    mac: Price | None = Field(default=None, description="multiply-accumulate: a value meets a synapse")
+    product: Price | None = Field(default=None, description="elementwise multiplication")
+    addition: Price | None = Field(default=None, description="elementwise addition, bias included")
+    neuron_update: Price | None = Field(default=None, description="one neuron, one step")
+    spike: Price | None = Field(default=None, description="one spike sent off by a neuron")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.ac is None and self.mac is None:
+            raise ValueError("needs a price for ac or for mac")
+        return self
+
+
+class Memory(_Record):
+    """Energy of one access to a memory of a given size."""
+
+    name: str
+    word_bits: Annotated[int, Field(ge=1, le=1024)]
+    capacity_bytes: Annotated[int, Field(ge=1)] | None = Field(default=None, description="left out for DRAM")
+    access: Price
+
+
+class Network(_Record):
+    """Energy of messages on a network on chip; used only with a placement."""
+
+    message: Price | None = None
+    hop_east_west: Price | None = None
+    hop_north_south: Price | None = None
+
+
+class Profile(_Record):
+    """One device, or one arithmetic, with the price of its operations.
+
+    Attributes:
+        event_driven: True where only the operations that events cause are charged; False for a device
+            that works through every synapse in every step (a processor running dense layers).
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str = Field(min_length=1)
+    source: str = Field(min_length=1, description="the one publication the figures are from")
+    process: str = Field(min_length=1, description="process node, supply voltage where given")
+    precision: str = Field(min_length=1)
+    scope: str = Field(min_length=1, description="what the figures include and what they leave out")
+    basis: Basis
+    event_driven: bool = True
+    conflicts: tuple[str, ...] = Field(default=(), description="figures published against these")
+    prices: Prices
+    memories: tuple[Memory, ...] = ()
+    network: Network = Network()
+
+
+def _bundled() -> dict[str, Path]:
+    folder = Path(str(resources.files("nsc_deploy.energy") / "profiles"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def profile_names() -> tuple[str, ...]:
+    """Names of the profiles that ship with the package."""
+    return tuple(_bundled())
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """A profile by its name, or from a TOML file (anything that ends in .toml or holds a slash).
+
+    Raises:
+        ConfigError: no such profile or file, not TOML, or a field that is missing, unknown or out of
+            range; the message names the field.
+    """
+    if name_or_path.endswith(".toml") or "/" in name_or_path:
+        return read_profile(Path(name_or_path))
+    known = _bundled()
+    if name_or_path not in known:
+        raise ConfigError(
+            f"there is no profile named {name_or_path!r} (known: {', '.join(known)})",
+            where="--profile",
+            remedy="Give one of these names, or a TOML file: nsc-deploy energy profiles --help",
+        )
+    return read_profile(known[name_or_path])
+
+
+def load_profiles() -> tuple[Profile, ...]:
+    """Every profile that ships with the package, by name."""
+    return tuple(read_profile(path) for path in _bundled().values())
+
+
+def read_profile(path: Path) -> Profile:
+    """Read and check a profile.
+
+    Raises:
+        ConfigError: as `load_profile`.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError("is too large for an energy profile", where=path)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror or error})", where=path) from error
+    except ValueError as error:
+        raise ConfigError(f"is not valid TOML ({error})", where=path) from error
+    try:
+        return Profile.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(_describe(error), where=path, remedy=_REMEDY) from error
+
+
+_REMEDY = "docs/energy.md shows every field of a profile."
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        problems.append(f"field {place}: {_plain(problem['type'], problem['msg'])}")
+    return "; ".join(problems)
+
+
+def _plain(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "is not a field of a profile (a typo?)"
+    if kind == "missing":
+        return "is missing"
+    return message.removeprefix("Value error, ")
