@@ -39,4 +39,4 @@ def root(
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    sys.exit(run_to_exit_code(app))
+    sys.exit(run_to_exit_code(lambda: app(prog_name="nsc-deploy")))

@@ -1,0 +1,256 @@
+"""The command line as a person and a shell meet it: help, exit codes, messages, start-up."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from nsc_deploy.cli.app import app
+
+HEAVY = {
+    "torch",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "numba",
+    "numpy",
+    "nir",
+    "h5py",
+    "plotly",
+    "scipy",
+    "pydantic",
+}
+START_UP_SECONDS = 0.3
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, (*path, name))
+
+
+ALL_COMMANDS = list(commands(get_command(app)))
+
+
+def nsc_deploy(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The real command, in a process of its own and away from the source tree."""
+    call = [sys.executable, "-m", "nsc_deploy", *arguments]
+    settings = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options}
+    return subprocess.run(call, check=False, **settings)
+
+
+def ending(body: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command with this body, ended as every command of ours is ended."""
+    script = textwrap.dedent(
+        """
+        import os, signal, sys, typer
+        from nsc_deploy.cli.ending import run_to_exit_code
+        from nsc_deploy.errors import UserError
+        app = typer.Typer(pretty_exceptions_enable=False)
+        @app.command()
+        def command():
+        {body}
+        sys.exit(run_to_exit_code(app))
+        """
+    ).replace("{body}", textwrap.indent(textwrap.dedent(body), "    "))
+    settings = {"capture_output": True, "text": True, **options}
+    return subprocess.run([sys.executable, "-c", script], check=False, **settings)
+
+
+class TestHelp:
+    @pytest.fixture(scope="class")
+    def probe(self) -> dict[str, str]:
+        """The help of every command, asked for in one process, and what that process imported."""
+        script = textwrap.dedent(
+            """
+            import contextlib, io, json, sys
+            from nsc_deploy.cli.app import app
+            pages = {}
+            for path in json.loads(sys.argv[1]):
+                page = io.StringIO()
+                with contextlib.redirect_stdout(page):
+                    try:
+                        app([*path, "--help"], prog_name="nsc-deploy")
+                    except SystemExit as end:
+                        page.write(f"exit {end.code}")
+                pages[" ".join(path)] = page.getvalue()
+            pages["imported"] = " ".join({name.partition(".")[0] for name in sys.modules})
+            print(json.dumps(pages))
+            """
+        )
+        asked = [sys.executable, "-c", script, json.dumps(ALL_COMMANDS)]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=True)
+        pages: dict[str, str] = json.loads(answer.stdout)
+        return pages
+
+    @pytest.mark.parametrize("path", ALL_COMMANDS, ids=" ".join)
+    def test_every_command_explains_itself(self, probe: dict[str, str], path: tuple[str, ...]) -> None:
+        page = probe[" ".join(path)]
+        assert page.endswith("exit 0")
+        assert " ".join(("Usage: nsc-deploy", *path)) in page
+        assert len(page.split("Usage:")[1].strip().splitlines()) > 2
+
+    def test_help_imports_nothing_heavy(self, probe: dict[str, str]) -> None:
+        assert not HEAVY & set(probe["imported"].split())
+
+    def test_help_comes_at_once(self) -> None:
+        """Processor time of the fastest of five starts: a busy machine does not slow it."""
+        assert min(_start_up_seconds() for _ in range(5)) < START_UP_SECONDS
+
+    def test_bare_command_shows_the_help(self) -> None:
+        answer = nsc_deploy()
+        assert "Usage: nsc-deploy" in answer.stdout + answer.stderr
+
+    def test_every_option_is_explained(self) -> None:
+        unexplained = [
+            f"{' '.join(path)} {parameter.name}"
+            for path in ALL_COMMANDS
+            for parameter in _command(path).params
+            if parameter.param_type_name == "option" and not parameter.help and parameter.name != "help"
+        ]
+        assert unexplained == []
+
+
+def _command(path: tuple[str, ...]) -> Any:
+    command: Any = get_command(app)
+    for name in path:
+        command = command.commands[name]
+    return command
+
+
+def _start_up_seconds() -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    nsc_deploy("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+class TestWrongUsage:
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [(("trian",), "trian"), (("--versoin",), "--versoin"), (("--version=3",), "--version")],
+    )
+    def test_a_typo_is_named_and_ends_with_2(self, arguments: tuple[str, ...], named: str) -> None:
+        answer = nsc_deploy(*arguments)
+        assert answer.returncode == 2
+        assert named in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+    @pytest.mark.parametrize("path", [path for path in ALL_COMMANDS if path], ids=" ".join)
+    def test_an_unknown_option_is_named_everywhere(
+        self, path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as end:
+            app([*path, "--no-such-option"], prog_name="nsc-deploy")
+        assert end.value.code == 2
+        assert "--no-such-option" in capsys.readouterr().err
+
+    def test_version_is_the_installed_one(self, tmp_path: Path) -> None:
+        answer = nsc_deploy("--version", cwd=tmp_path)
+        assert answer.stdout == f"nsc-deploy {version('nsc-deploy')}\n"
+
+
+class TestEnding:
+    def test_a_user_error_is_a_message_and_2(self) -> None:
+        answer = ending("raise UserError('is broken', where='a.nir', remedy='Mend it.')")
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert answer.stderr == "error: a.nir: is broken\nMend it.\n"
+
+    def test_a_command_says_no_with_its_own_code(self) -> None:
+        assert ending("raise typer.Exit(1)").returncode == 1
+        assert ending("raise typer.Exit()").returncode == 0
+        assert ending("sys.exit('a reason')").stderr == "error: a reason\n"
+
+    def test_a_bug_keeps_its_traceback(self) -> None:
+        answer = ending("1 / 0")
+        assert answer.returncode == 1
+        assert "ZeroDivisionError" in answer.stderr
+        assert "Traceback" in answer.stderr
+
+    def test_an_operating_system_error_of_ours_keeps_its_traceback(self) -> None:
+        answer = ending("os.close(9999)")
+        assert answer.returncode == 1
+        assert "Bad file descriptor" in answer.stderr
+        assert "Traceback" in answer.stderr
+
+    def test_a_full_disk_is_a_message_and_2(self) -> None:
+        answer = ending("print('done so far'); os.write(os.open('/dev/full', os.O_WRONLY), b'x')")
+        assert (answer.returncode, answer.stdout) == (2, "done so far\n")
+        assert answer.stderr.startswith("error: No space left on device\nFree some space")
+
+    def test_too_many_open_files_is_a_message_that_names_the_limit(self) -> None:
+        body = """
+            import resource
+            resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+            files = [open('/dev/null') for _ in range(30)]
+        """
+        answer = ending(body)
+        assert answer.returncode == 2
+        assert answer.stderr.startswith("error: /dev/null: Too many open files\n")
+        assert "ulimit -n" in answer.stderr
+
+    def test_no_memory_is_a_message_and_2(self) -> None:
+        answer = ending("import numpy; numpy.ones(1 << 50)")
+        assert answer.returncode == 2
+        assert "out of memory" in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+    def test_an_output_on_a_full_disk_is_a_message_and_2(self) -> None:
+        with Path("/dev/full").open("w") as full:
+            answer = nsc_deploy("--version", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        assert answer.returncode == 2
+        assert answer.stderr.startswith("error: No space left on device")
+
+    @pytest.mark.parametrize("lines", [1, 100_000], ids=["at the last flush", "half way"])
+    def test_a_reader_that_goes_away_ends_it_quietly(self, lines: int) -> None:
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        body = f"for _ in range({lines}): print('a line')"
+        answer = ending(body, capture_output=False, stdout=write_end, stderr=subprocess.PIPE)
+        os.close(write_end)
+        assert (answer.returncode, answer.stderr) == (141, "")
+
+    @pytest.mark.parametrize("stream", ["stdout", "stderr"])
+    def test_a_closed_output_hurts_nothing(self, stream: str) -> None:
+        number = {"stdout": 1, "stderr": 2}[stream]
+        answer = nsc_deploy("--version", preexec_fn=lambda: os.close(number))
+        assert answer.returncode == 0
+        assert "Traceback" not in answer.stderr
+
+    @pytest.mark.parametrize("where", ["in the command", "before it"])
+    def test_ctrl_c_ends_with_130_and_no_traceback(self, where: str) -> None:
+        body = "print('started', flush=True); import time; time.sleep(60)"
+        script = f"""
+            from nsc_deploy.cli.ending import run_to_exit_code
+            import sys, typer
+            def command():
+                {body}
+            app = typer.Typer()
+            app.command()(command)
+            sys.exit(run_to_exit_code({"app" if where == "in the command" else "command"}))
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        assert time.monotonic() - started < 20
