@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.channels.randomness import uniform
+from nsc_deploy.channels.straight_through import straight_through
 from nsc_deploy.errors import ConfigError
 
 
@@ -24,7 +25,7 @@ class BinarySymmetricChannel(nn.Module):
     def forward(self, bits: Tensor, generator: torch.Generator) -> Tensor:
         """The bits, some flipped."""
         flipped = _uniform_like(bits, generator) < self.flip_probability
-        return _straight_through(bits, torch.where(flipped, 1 - bits, bits))
+        return straight_through(bits, torch.where(flipped, 1 - bits, bits))
 
 
 class BinaryErasureChannel(nn.Module):
@@ -49,11 +50,7 @@ class BinaryErasureChannel(nn.Module):
         u = _uniform_like(bits, generator)
         # Below p the bit is erased, and half of that range guesses 1: one draw decides both.
         guess = (u < self.erasure_probability / 2).to(bits.dtype)
-        return _straight_through(bits, torch.where(u < self.erasure_probability, guess, bits))
-
-
-def _straight_through(sent: Tensor, received: Tensor) -> Tensor:
-    return sent + (received - sent).detach()
+        return straight_through(bits, torch.where(u < self.erasure_probability, guess, bits))
 
 
 def _uniform_like(bits: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """Coherent detection: what a conventional receiver does that knows its channel."""
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from nsc_deploy.channels.channel import Reception
@@ -10,8 +11,8 @@ def soft_symbols(reception: Reception) -> Tensor:
     """Estimates of real symbols of unit power from what arrived, with perfect channel knowledge.
 
     One coefficient a step: the matched filter Re(conj(h) y), whose sign is the optimal decision. Several
-    taps: the linear MMSE equaliser conj(H) Y / (|H|^2 + noise power) in the frequency domain; a step ends with
-    L - 1 empty samples, so that its linear convolution is a circular one over its R samples.
+    taps: the linear MMSE equaliser conj(H) Y / (|H|^2 + noise power) in the frequency domain; a step ends
+    with L - 1 empty samples, so that its linear convolution is a circular one over R samples or more.
 
     Returns:
         [T, B, S], positive where a positive symbol is the more likely one.
@@ -22,9 +23,10 @@ def soft_symbols(reception: Reception) -> Tensor:
         matched: Tensor = (taps.conj() * received).real
         return matched
     arriving = received.shape[-1]
-    response = torch.fft.fft(taps, arriving)
-    floor = reception.noise_power.view(1, -1, 1)
-    # A tiny floor keeps a zero of the channel from dividing by zero where there is no noise.
-    weight = response.conj() / (response.abs().square() + floor).clamp_min(torch.finfo(floor.dtype).tiny)
-    estimate: Tensor = torch.fft.ifft(weight * torch.fft.fft(received)).real
+    length = next_fast_len(arriving)
+    response = torch.fft.fft(taps, length)
+    power = response.abs().square() + reception.noise_power.view(1, -1, 1)
+    # The smallest float keeps a zero of the channel from dividing by zero where there is no noise.
+    weight = response.conj() / power.clamp_min(torch.finfo(power.dtype).tiny)
+    estimate: Tensor = torch.fft.ifft(weight * torch.fft.fft(received, length)).real
     return estimate[..., : arriving - taps.shape[-1] + 1]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from nsc_deploy.channels.straight_through import straight_through
+
 BITS = 16
 LARGEST = torch.finfo(torch.float16).max
 
@@ -14,7 +16,7 @@ def rounded(values: Tensor) -> Tensor:
 
 def rounded_straight_through(values: Tensor) -> Tensor:
     """`rounded`, with the identity as its gradient."""
-    return values + (rounded(values) - values).detach()
+    return straight_through(values, rounded(values.detach()))
 
 
 def to_bits(values: Tensor) -> Tensor:

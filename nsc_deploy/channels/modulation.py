@@ -8,6 +8,7 @@ from nsc_deploy.channels.channel import Reception
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.detection import soft_symbols
 from nsc_deploy.channels.half_precision import BITS, from_bits, rounded_straight_through, to_bits
+from nsc_deploy.channels.straight_through import straight_through
 
 
 class Modulation(StrEnum):
@@ -55,4 +56,4 @@ class Modulation(StrEnum):
         if self is not Modulation.BITS:
             return reception.signal.flatten(-2)
         decoded = from_bits(soft_symbols(reception) > 0).to(values.dtype)
-        return decoded + (values - values.detach())
+        return straight_through(values, decoded)
