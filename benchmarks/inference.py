@@ -1,0 +1,32 @@
+"""Inference on one sample: snnTorch's loop against the product's layers, same network, weights and spikes.
+
+Network 128-256-256-20, 50 steps, batch 1, one thread, both in `torch.inference_mode`.
+"""
+
+import torch
+from interleaved import Comparison, arguments, best_times, report
+from networks import ProductNetwork, SnntorchNetwork, random_events, random_weights
+
+GOAL = 20
+
+
+def main() -> None:
+    options = arguments(__doc__, rounds=60)
+    torch.set_num_threads(1)
+    events, weights = random_events(1), random_weights()
+    theirs, ours = SnntorchNetwork(weights).eval(), ProductNetwork(weights).eval()
+    with torch.inference_mode():
+        spikes = theirs(events)
+        assert spikes.mean() > 0.01, "a network without spikes proves nothing"
+        assert torch.equal(spikes, ours(events))
+        candidates = {"snnTorch loop": lambda: theirs(events), "nsc-deploy": lambda: ours(events)}
+        times = best_times(candidates, options.rounds)
+    ratio = times["snnTorch loop"] / times["nsc-deploy"]
+    report(
+        Comparison("inference, batch 1", times, ratio, f"at least {GOAL}", ratio >= GOAL),
+        as_json=options.json,
+    )
+
+
+if __name__ == "__main__":
+    main()

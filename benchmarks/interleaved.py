@@ -1,0 +1,60 @@
+"""Timing of candidates in turn, so that a busy machine slows them alike; the best of several rounds."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a benchmark measured.
+
+    Attributes:
+        name: what was timed.
+        milliseconds: best time of each candidate.
+        ratio: how many times faster the product is than what it is compared with; None if it is not compared.
+        goal: the claim, in words.
+        reached: whether the claim holds in this run.
+    """
+
+    name: str
+    milliseconds: dict[str, float]
+    ratio: float | None
+    goal: str
+    reached: bool
+
+
+def best_times(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Best wall time of each candidate in milliseconds, over `rounds` rounds in which each runs once."""
+    for candidate in candidates.values():
+        candidate()
+    best = dict.fromkeys(candidates, float("inf"))
+    for _ in range(rounds):
+        for name, candidate in candidates.items():
+            start = time.perf_counter()
+            candidate()
+            best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
+    return best
+
+
+def arguments(description: str, rounds: int) -> argparse.Namespace:
+    """The options that every benchmark has: `--json` and `--rounds`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    parser.add_argument("--rounds", type=int, default=rounds, help="times each candidate runs (%(default)s)")
+    return parser.parse_args()
+
+
+def report(comparison: Comparison, *, as_json: bool) -> None:
+    """Print a comparison as a table or as JSON."""
+    if as_json:
+        print(json.dumps(asdict(comparison), indent=2))
+        return
+    width = max(map(len, comparison.milliseconds))
+    print(comparison.name)
+    for name, milliseconds in comparison.milliseconds.items():
+        print(f"  {name:<{width}}  {milliseconds:9.3f} ms")
+    ratio = "" if comparison.ratio is None else f"{comparison.ratio:.2f} times as fast; "
+    print(f"  {ratio}goal {comparison.goal}: {'reached' if comparison.reached else 'missed'}")
