@@ -94,7 +94,7 @@ class TrainingConfig(Section):
     gradient_clip: Annotated[float, Field(ge=0)] = 0.0
     """largest norm of the gradient of a step; 0 for no limit"""
     spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
-    """weight of the mean over samples and transmitter neurons of (spikes a sample)^2 in the loss; 0 for none"""
+    """weight of the mean over samples and transmitter neurons of (spikes a sample)^2 in the loss; 0: none"""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     """part of each class cut from the training set to choose the epoch and to stop early (0 to 0.9)"""
     patience: Annotated[int, Field(ge=0)] = 0
@@ -118,7 +118,9 @@ class TrainingConfig(Section):
     def _batch_is_shared_equally(self) -> Self:
         processes = self.devices * self.nodes
         if self.batch_size % processes:
-            raise ValueError(f"batch_size {self.batch_size} is not divisible by {processes} processes (devices * nodes)")
+            raise ValueError(
+                f"batch_size {self.batch_size} is not divisible by {processes} processes (devices * nodes)"
+            )
         if self.patience and not self.validation_fraction:
             raise ValueError("patience needs a validation part: validation_fraction is 0")
         return self
@@ -135,5 +137,7 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _only_spikes_have_a_rate(self) -> Self:
         if self.training.spike_rate_weight and not self.system.name.spiking:
-            raise ValueError(f"training.spike_rate_weight needs a spiking system; {self.system.name} sends no spikes")
+            raise ValueError(
+                f"training.spike_rate_weight needs a spiking system; {self.system.name} sends no spikes"
+            )
         return self

@@ -20,13 +20,15 @@ MAX_BYTES = 1024**2
 Overrides = Mapping[str, object]
 
 
-def load_experiment(path: Path | None = None, overrides: Overrides | None = None) -> Experiment:
+def load_experiment(
+    path: Path | None = None, overrides: Overrides | None = None, options: Mapping[str, str] | None = None
+) -> Experiment:
     """Read an experiment; what the file does not say has its default.
 
     Args:
         path: a TOML file, or None for the defaults alone.
-        overrides: values that replace the file's, by dotted name ("training.epochs"). The keys of an
-            error are reported as command-line options.
+        overrides: values that replace the file's, by dotted name ("training.epochs").
+        options: how the user spelt an override, by dotted name ("--epochs"), for errors.
 
     Raises:
         ConfigError: not TOML, an unknown field (with the nearest valid name), or a value out of range.
@@ -38,7 +40,8 @@ def load_experiment(path: Path | None = None, overrides: Overrides | None = None
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, path, asked) from error
+        places = {name: (options or {}).get(name, name) for name in asked}
+        raise _explain(error, path, places) from error
 
 
 def experiment_text(experiment: Experiment) -> str:
@@ -66,7 +69,9 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
-            f"cannot be read ({error.strerror or error})", where=path, remedy="Name an experiment file (TOML)."
+            f"cannot be read ({error.strerror or error})",
+            where=path,
+            remedy="Name an experiment file (TOML).",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"is not valid TOML ({error})", where=path) from error
@@ -81,12 +86,11 @@ def _set(values: dict[str, Any], name: list[str], value: object, path: Path | No
     values[field] = value
 
 
-def _explain(error: ValidationError, path: Path | None, overrides: Overrides) -> ConfigError:
+def _explain(error: ValidationError, path: Path | None, overrides: Mapping[str, str]) -> ConfigError:
     first = error.errors()[0]
     names = [str(part) for part in first["loc"]]
     field = ".".join(names)
-    option = f"--{names[-1].replace('_', '-')}" if field in overrides else None
-    where = option or f"{path or 'experiment'}" + (f", field {field}" if field else "")
+    where = overrides.get(field) or f"{path or 'experiment'}" + (f", field {field}" if field else "")
     if first["type"] == "extra_forbidden":
         return _unknown_field(names, where)
     problem = first["msg"].removeprefix("Value error, ")

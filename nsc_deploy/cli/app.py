@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli import evaluate as evaluate_command
+from nsc_deploy.cli import inspect as inspect_command
+from nsc_deploy.cli import train as train_command
 from nsc_deploy.cli.ending import run_to_exit_code
 
 app = typer.Typer(
@@ -35,6 +38,11 @@ def root(
     ] = False,
 ) -> None:
     """From a trained spiking receiver to a chip budget you can trust."""
+
+
+app.command("train")(train_command.train)
+app.command("evaluate")(evaluate_command.evaluate)
+app.command("inspect")(inspect_command.inspect)
 
 
 def main() -> None:

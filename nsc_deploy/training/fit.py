@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 
 from nsc_deploy.config import Experiment
-from nsc_deploy.data import EventData
+from nsc_deploy.data import EventData, EventSet, validation_split
 from nsc_deploy.errors import DataError
 from nsc_deploy.models.system import System, build_system
-from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader, stratified_split
+from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader
 from nsc_deploy.training.checkpoints import DIRECTORY, LAST, StateIO
 from nsc_deploy.training.module import ReceiverTraining
 from nsc_deploy.training.progress import EpochProgress
@@ -31,20 +30,14 @@ _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
 """How long a process waits for the others of a data-parallel run."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The three parts of a data set: what is fitted, what chooses the epoch, what is reported."""
-
-    training: Samples
-    validation: Samples
-    test: Samples
-
-
-def parts_of(data: EventData, experiment: Experiment) -> Parts:
-    """Cut the validation part from the training set, stratified by class."""
-    everything = Samples.of(data.train)
-    split = stratified_split(data.train.labels, experiment.training.validation_fraction, experiment.training.seed)
-    return Parts(everything.at(split.training), everything.at(split.validation), Samples.of(data.test))
+def training_and_validation(data: EventData, experiment: Experiment) -> tuple[EventSet, EventSet | None]:
+    """Cut the validation part, the same share of each class, from the training set; None if not wanted."""
+    config = experiment.training
+    if not config.validation_fraction:
+        return data.train, None
+    return validation_split(
+        data.train, config.validation_fraction, stream_seed(config.seed, "validation part")
+    )
 
 
 def new_system(experiment: Experiment, data: EventData) -> System:
@@ -53,13 +46,15 @@ def new_system(experiment: Experiment, data: EventData) -> System:
     return build_system(
         experiment.system,
         experiment.channel,
-        data.train.events.shape[2],
-        len(data.class_names),
+        data.train.channels,
+        data.classes,
         experiment.training.framework,
     )
 
 
-def fit(experiment: Experiment, data: EventData, run: Path, *, resume: bool, progress: bool) -> TrainingRecord:
+def fit(
+    experiment: Experiment, data: EventData, run: Path, *, resume: bool, progress: bool
+) -> TrainingRecord:
     """Train in this process, together with the other processes of the run if there are any.
 
     Leaves the best weights and the last state in RUN/checkpoints.
@@ -81,19 +76,20 @@ def fit(experiment: Experiment, data: EventData, run: Path, *, resume: bool, pro
     going_on = resume and last.is_file()
     if going_on and _is_complete(last, record, config.epochs):
         return record
-    parts, world = parts_of(data, experiment), config.devices * config.nodes
+    training, validation = training_and_validation(data, experiment)
+    world = config.devices * config.nodes
     with quiet_lightning(), reproducible(config.threads):
         strategy = _strategy(world)
         trainer = _trainer(experiment, run, strategy, record, progress=progress)
         batches = ShuffledBatches(
-            len(parts.training), config.batch_size, config.seed, rank=trainer.global_rank, world=world
+            len(training), config.batch_size, config.seed, rank=trainer.global_rank, world=world
         )
         module = ReceiverTraining(new_system(experiment, data), config, len(batches))
         try:
             trainer.fit(
                 module,
-                shuffled_loader(parts.training, batches),
-                ordered_loader(parts.validation) if len(parts.validation) else None,
+                shuffled_loader(Samples(training), batches),
+                None if validation is None else ordered_loader(Samples(validation)),
                 ckpt_path=last if going_on else None,
             )
         finally:

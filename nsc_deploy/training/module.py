@@ -34,6 +34,7 @@ class ReceiverTraining(lightning.LightningModule):
         self.system = system
         self._config = config
         self._steps_per_epoch = steps_per_epoch
+        self._validation_noise = stream(config.seed, "validation")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; its noise is a function of (seed, epoch, step, rank)."""
@@ -45,9 +46,13 @@ class ReceiverTraining(lightning.LightningModule):
         self._note("train", output, batch[1], loss)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin the validation noise anew: it is the same in every epoch and on every device."""
+        self._validation_noise = stream(self._config.seed, "validation")
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy of one batch, under the same noise in every epoch and on every device."""
-        output = self.system(to_signal(batch[0]), stream(self._config.seed, "validation", batch_idx))
+        """Loss and accuracy of one batch."""
+        output = self.system(to_signal(batch[0]), self._validation_noise)
         self._note("validation", output, batch[1], self._loss(output, batch[1]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -36,7 +36,9 @@ def node_rank() -> int:
     """
     value = os.environ.get(_NODE_RANK, "0")
     if not value.isdecimal():
-        raise ConfigError(f"must be a number from 0 on, not {value!r}", where=f"environment variable {_NODE_RANK}")
+        raise ConfigError(
+            f"must be a number from 0 on, not {value!r}", where=f"environment variable {_NODE_RANK}"
+        )
     return int(value)
 
 
@@ -77,7 +79,7 @@ def _meeting_point(nodes: int) -> dict[str, str]:
         raise ConfigError(
             f"training on {nodes} machines needs the environment variables {', '.join(missing)}",
             where="nodes",
-            remedy="Set MASTER_ADDR and MASTER_PORT to machine 0's address, and NODE_RANK to 0, 1, ... on each.",
+            remedy="Set MASTER_ADDR and MASTER_PORT to where machine 0 listens, NODE_RANK to 0, 1, ... on each.",
         )
     return {}
 

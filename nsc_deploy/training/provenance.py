@@ -16,8 +16,8 @@ from nsc_deploy.data import EventData
 from nsc_deploy.files import write_json
 
 _PACKAGES = (
-    "nsc-deploy", "torch", "lightning", "snntorch", "norse", "nir", "numpy", "numba", "scipy", "onnx", "onnxruntime",
-    "safetensors",
+    "nsc-deploy", "torch", "lightning", "snntorch", "norse", "nir", "numpy", "numba", "scipy", "onnx",
+    "onnxruntime", "safetensors",
 )  # fmt: skip
 
 
@@ -28,7 +28,9 @@ class Provenance(BaseModel):
 
     command: tuple[str, ...]
     started: str = Field(description="UTC, ISO 8601")
-    git_revision: str | None = Field(description="of the source tree, '+changes' where it was edited; None: installed")
+    git_revision: str | None = Field(
+        description="of the source tree, '+changes' where it was edited; None: installed"
+    )
     python: str
     platform: str
     processor: str

@@ -9,8 +9,8 @@ from nsc_deploy.config import Experiment, TrainingConfig
 from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.export import write_run_graphs
-from nsc_deploy.training.evaluate import Measurement, channel_uses, load_best, measure
-from nsc_deploy.training.fit import fit, new_system, parts_of, reproducible
+from nsc_deploy.training.evaluate import Measurement, load_best, measure
+from nsc_deploy.training.fit import fit, new_system, reproducible, training_and_validation
 from nsc_deploy.training.processes import node_rank, workers_beside
 from nsc_deploy.training.provenance import provenance, write_provenance
 from nsc_deploy.training.record import TrainingRecord
@@ -20,9 +20,12 @@ from nsc_deploy.training.run_directory import (
     RunState,
     claim,
     locked,
+    read_experiment,
     read_metrics,
+    state_of,
     write_metrics,
 )
+from nsc_deploy.training.sweep import channel_uses
 from nsc_deploy.training.worker import Job
 
 
@@ -64,8 +67,8 @@ def train(
     """
     if resume and overwrite:
         raise ConfigError("cannot be combined", where="--resume, --overwrite")
-    experiment = with_threads(experiment)
-    data = load_events(experiment.data)
+    experiment = with_threads(experiment, out if resume else None)
+    data = load_events(experiment.data, progress=progress)
     if node_rank() > 0:
         _fit(experiment, data, out, resume=not overwrite, progress=False)
         return RunResult(out, experiment, read_metrics(out))
@@ -79,16 +82,20 @@ def train(
         return RunResult(out, experiment, finish(experiment, data, out, record))
 
 
-def with_threads(experiment: Experiment) -> Experiment:
-    """The experiment with its number of threads filled in, shared among the processes of this machine."""
+def with_threads(experiment: Experiment, resumed: Path | None = None) -> Experiment:
+    """The experiment with its number of threads filled in: the resumed run's, else this machine's share."""
     config = experiment.training
     if config.threads:
         return experiment
     threads = max(1, torch.get_num_threads() // config.devices)
+    if resumed is not None and state_of(resumed) is not RunState.EMPTY:
+        threads = read_experiment(resumed).training.threads
     return experiment.model_copy(update={"training": config.model_copy(update={"threads": threads})})
 
 
-def _fit(experiment: Experiment, data: EventData, out: Path, *, resume: bool, progress: bool) -> TrainingRecord:
+def _fit(
+    experiment: Experiment, data: EventData, out: Path, *, resume: bool, progress: bool
+) -> TrainingRecord:
     config = experiment.training
     _check_size(config, len(data.train.labels))
     job = Job(experiment=experiment, run=out.resolve(), resume=resume)
@@ -108,13 +115,13 @@ def finish(experiment: Experiment, data: EventData, run: Path, record: TrainingR
     Everything here is a function of the best weights and is written file by file, metrics.json last:
     an interrupted `finish` is simply done again.
     """
-    system = new_system(experiment, data)
+    system, seed = new_system(experiment, data), experiment.training.seed
     load_best(system, run)
-    parts, seed = parts_of(data, experiment), experiment.training.seed
+    training, validation = training_and_validation(data, experiment)
     with reproducible(experiment.training.threads):
-        on_training = measure(system, parts.training, seed, "training accuracy")
-        on_validation = measure(system, parts.validation, seed, "validation") if len(parts.validation) else None
-        on_test = measure(system, parts.test, seed)
+        on_training = measure(system, training, seed, "training accuracy")
+        on_validation = measure(system, validation, seed, "validation") if validation else None
+        on_test = measure(system, data.test, seed)
         write_run_graphs(system, run, data, experiment, on_test.accuracy)
     parameters = sum(parameter.numel() for parameter in system.parameters())
     metrics = _metrics(experiment, data, record, on_training, on_validation, on_test, parameters)
@@ -131,12 +138,12 @@ def _metrics(
     on_test: Measurement,
     parameters: int,
 ) -> RunMetrics:
-    system, uses, steps = experiment.system, channel_uses(experiment), data.test.events.shape[1]
+    system, uses, steps = experiment.system, channel_uses(experiment), data.test.steps
     return RunMetrics(
         system=system.name,
         receiver=system.receiver if system.name == "att-neurosc" else None,
         framework=experiment.training.framework,
-        dataset=experiment.data.name,
+        dataset=experiment.data.dataset,
         channel=experiment.channel.kind,
         snr_db=experiment.channel.snr_db,
         train_accuracy=on_training.accuracy,

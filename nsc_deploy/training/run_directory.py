@@ -120,12 +120,22 @@ def read_experiment(run: Path) -> Experiment:
     Raises:
         DataError: not a run directory.
     """
+    return experiment_file.load_experiment(experiment_to_resume(run))
+
+
+def experiment_to_resume(run: Path, *, required: bool = True) -> Path | None:
+    """The experiment file of a run; None where there is none and none is required.
+
+    Raises:
+        DataError: there is none and one is required.
+    """
     path = run / experiment_file.FILE_NAME
-    if not path.is_file():
-        raise DataError(
-            f"holds no run (no {experiment_file.FILE_NAME})", where=run, remedy="Train one: nsc-deploy train --help"
-        )
-    return experiment_file.load_experiment(path)
+    if path.is_file():
+        return path
+    if not required:
+        return None
+    remedy = "Train one: nsc-deploy train --help"
+    raise DataError(f"holds no run (no {experiment_file.FILE_NAME})", where=run, remedy=remedy)
 
 
 def write_metrics(run: Path, metrics: RunMetrics) -> None:
@@ -161,7 +171,9 @@ def locked(run: Path) -> Iterator[None]:
         stream = (run / _LOCK).open("w")
     except OSError as error:
         raise UserError(
-            f"cannot be written ({error.strerror or error})", where=run, remedy="Name another place for --out."
+            f"cannot be written ({error.strerror or error})",
+            where=run,
+            remedy="Name another place for --out.",
         ) from error
     with stream:
         try:

@@ -1,0 +1,106 @@
+"""`nsc-deploy evaluate`: accuracy against SNR and against latency."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nsc_deploy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nsc_deploy.training.sweep import Sweep
+
+_MOST_POINTS = 1000
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)],
+    snr: Annotated[
+        str | None,
+        typer.Option(
+            help="SNRs in dB: --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory for plots and evaluation.json; else the run, or ./evaluation for several.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Accuracy on the test set against SNR and against latency in channel uses.
+
+    Without --snr each run is evaluated at the SNR it was trained at: several runs of one system then
+    make one curve, one model an SNR. With --snr each run is evaluated at all of them.
+    """
+    points = None if snr is None else parse_snr(snr)
+    from nsc_deploy.training.plots import write_plots
+    from nsc_deploy.training.sweep import sweep_runs
+
+    sweeps = sweep_runs(runs, points, progress=True)
+    files = write_plots(sweeps, out or (runs[0] if len(runs) == 1 else Path("evaluation")))
+    if as_json:
+        typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))
+        return
+    _print(sweeps)
+    for path in files:
+        typer.echo(f"Written: {path}")
+
+
+def parse_snr(text: str) -> tuple[float, ...]:
+    """The SNRs of `first:last:step` (both ends included) or of a list with commas, in dB.
+
+    Raises:
+        ConfigError: not of this form, more than a thousand points, or a step that leads away from `last`.
+    """
+    try:
+        if ":" not in text:
+            return tuple(sorted({_finite(value) for value in text.split(",")}))
+        first, last, step = (_finite(value) for value in text.split(":"))
+    except ValueError as error:
+        raise _bad_snr(text) from error
+    if step <= 0 or last < first or (last - first) / step > _MOST_POINTS:
+        raise _bad_snr(text)
+    return tuple(first + step * index for index in range(math.floor((last - first) / step + 1e-9) + 1))
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _bad_snr(text: str) -> ConfigError:
+    return ConfigError(
+        f"{text!r} is not a range of SNRs",
+        where="--snr",
+        remedy="Write --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.",
+    )
+
+
+def _print(sweeps: "list[Sweep]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    against_snr = Table(title="Test accuracy against SNR")
+    against_snr.add_column("SNR (dB)", justify="right")
+    against_latency = Table(title="Test accuracy against latency: decisions after the first steps")
+    for column in ("steps", "channel uses", "accuracy"):
+        against_latency.add_column(column, justify="right")
+    for sweep in sweeps:
+        against_snr.add_column(sweep.label, justify="right")
+    for snr in sorted({snr for sweep in sweeps for snr in sweep.snr_db}):
+        cells = [dict(zip(sweep.snr_db, sweep.accuracy, strict=True)).get(snr) for sweep in sweeps]
+        against_snr.add_row(f"{snr:g}", *("-" if cell is None else f"{cell:.1%}" for cell in cells))
+    for sweep in sweeps:
+        against_latency.add_section()
+        against_latency.add_row(f"[bold]{sweep.label}[/bold], {sweep.trained_snr_db:g} dB", "", "")
+        for step, accuracy in sweep.milestones():
+            against_latency.add_row(str(step), str(step * sweep.uses.per_step), f"{accuracy:.1%}")
+    Console().print(against_snr)
+    Console().print(against_latency)

@@ -1,0 +1,131 @@
+"""Accuracy against SNR and against latency in channel uses: the poster's figures 4 and 5."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from nsc_deploy.channels.modulation import Modulation
+from nsc_deploy.config import Experiment, SystemConfig
+from nsc_deploy.data import EventData, load_events
+from nsc_deploy.training.evaluate import Measurement, at_snr, load_system, measure
+from nsc_deploy.training.fit import reproducible
+from nsc_deploy.training.run_directory import read_experiment
+
+
+@dataclass(frozen=True)
+class ChannelUses:
+    """What the air is charged for.
+
+    Attributes:
+        per_step: channel uses of one time step, over all symbols.
+        per_symbol: channel uses of one symbol: 1 for a spike, 16 for a value of half precision. The
+            poster's latency axis counts these, as if all symbols of a step were sent side by side.
+    """
+
+    per_step: int
+    per_symbol: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Accuracy of one run over SNR, and over latency at the SNR it was trained at.
+
+    Attributes:
+        run: the run directory.
+        name: system, and receiver where it has kinds.
+        trained_snr_db: the SNR of its training.
+        snr_db: the SNRs evaluated.
+        accuracy: one for each of `snr_db`.
+        accuracy_after: [T] after the first 1, 2, ... steps, at `trained_snr_db`.
+        uses: channel uses.
+    """
+
+    run: Path
+    name: str
+    trained_snr_db: float
+    snr_db: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    accuracy_after: tuple[float, ...]
+    uses: ChannelUses
+
+    @property
+    def label(self) -> str:
+        """Name of the system and of the run directory."""
+        return f"{self.name} [{self.run.resolve().name}]"
+
+    def milestones(self, count: int = 10) -> list[tuple[int, float]]:
+        """About `count` evenly spread steps, the last one among them, with the accuracy after each."""
+        steps = len(self.accuracy_after)
+        stride = -(-steps // count)
+        return [(step, self.accuracy_after[step - 1]) for step in range(steps, 0, -stride)][::-1]
+
+    def as_json(self) -> dict[str, object]:
+        """The sweep as a value `json` can write."""
+        return asdict(self) | {"run": str(self.run)}
+
+
+def sweep_runs(
+    runs: Sequence[Path], snr_db: Sequence[float] | None, *, progress: bool = False
+) -> list[Sweep]:
+    """Evaluate runs on their test sets.
+
+    Args:
+        runs: run directories with best weights.
+        snr_db: the SNRs in dB for every run; None for the one each run was trained at.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        DataError: a directory holds no run, or its weights or its data are missing or damaged.
+        ConfigError: an SNR is out of range.
+    """
+    experiments = [read_experiment(run) for run in runs]  # all of them, before the first minute of work
+    for experiment in experiments:
+        for snr in snr_db or ():
+            at_snr(experiment, snr)
+    console = Console(stderr=True)
+    steps = track(
+        zip(runs, experiments, strict=True),
+        "evaluating",
+        total=len(runs),
+        console=console,
+        transient=True,
+        disable=not progress,
+    )
+    return [sweep(run, snr_db or (experiment.channel.snr_db,)) for run, experiment in steps]
+
+
+def sweep(run: Path, snr_db: Sequence[float]) -> Sweep:
+    """Evaluate one run on its test set over SNRs, and over latency at the SNR it was trained at."""
+    experiment = read_experiment(run)
+    data, seed = load_events(experiment.data), experiment.training.seed
+    with reproducible(experiment.training.threads):
+        measured = {snr: _at(run, data, snr, seed) for snr in {*snr_db, experiment.channel.snr_db}}
+    at_home = measured[experiment.channel.snr_db]
+    return Sweep(
+        run=run,
+        name=display_name(experiment.system),
+        trained_snr_db=experiment.channel.snr_db,
+        snr_db=tuple(snr_db),
+        accuracy=tuple(measured[snr].accuracy for snr in snr_db),
+        accuracy_after=tuple(float(value) for value in at_home.accuracy_after),
+        uses=channel_uses(experiment),
+    )
+
+
+def _at(run: Path, data: EventData, snr_db: float, seed: int) -> Measurement:
+    return measure(load_system(run, data, snr_db=snr_db), data.test, seed)
+
+
+def display_name(system: SystemConfig) -> str:
+    """How tables and plots call a system."""
+    return f"{system.name} ({system.receiver})" if system.name == "att-neurosc" else str(system.name)
+
+
+def channel_uses(experiment: Experiment) -> ChannelUses:
+    """What one time step costs on the air: a spike one use, a half-precision value sixteen."""
+    name, values = experiment.system.name, experiment.system.symbols
+    modulation = Modulation.SPIKES if name.spiking else Modulation(experiment.system.transmission)
+    return ChannelUses(per_step=modulation.uses_per_step(values), per_symbol=modulation.uses_per_step(1))
