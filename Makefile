@@ -32,7 +32,7 @@ endef
 
 $(ready): $(sources)
 	@python=$$($(find_python)) && { $(bin)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV); }
-	$(bin)/python -m pip install --quiet --progress-bar on -c constraints.txt -e '.[speech,test,docs,check]'
+	$(bin)/python -m pip install -c constraints.txt -e '.[speech,test,docs,check]'
 	@touch $@
 
 demo: $(ready)
@@ -47,6 +47,9 @@ test: lava
 
 test-slow: lava
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) -m 'slow or not slow' $(TEST_ARGS)
+
+# Material for MkDocs prints its plans for the next years otherwise.
+export NO_MKDOCS_2_WARNING := 1
 
 check: $(ready)
 	$(bin)/ruff format --check .
