@@ -1,0 +1,78 @@
+"""`nsc-deploy inspect`: what a graph file holds."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_PIPE_WIDTH = 140
+
+
+class ResetOption(StrEnum):
+    """Values of --reset."""
+
+    ZERO = "zero"
+    SUBTRACT = "subtract"
+
+
+class SignalOption(StrEnum):
+    """Values of --signal."""
+
+    EVENTS = "events"
+    GRADED = "graded"
+    REAL = "real"
+
+
+Dt = Annotated[
+    float | None, typer.Option("--dt", help="Time step in seconds, for a file that does not state it.")
+]
+ResetChoice = Annotated[
+    ResetOption | None,
+    typer.Option("--reset", help="What a spike does to the potential, for a file that does not state it."),
+]
+SignalChoice = Annotated[
+    SignalOption | None, typer.Option("--signal", help="What enters, for a file that does not state it.")
+]
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .nir or .onnx file.", show_default=False)],
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw the graph into this .svg, .png or .pdf file.")
+    ] = None,
+    dt: Dt = None,
+    reset: ResetChoice = None,
+    signal: SignalChoice = None,
+) -> None:
+    """Show the nodes, shapes, parameters and time step of a graph."""
+    from nsc_deploy.graphs.describe import describe
+    from nsc_deploy.graphs.network import Reset
+    from nsc_deploy.graphs.signal import Signal
+
+    description = describe(
+        file,
+        dt=dt,
+        reset=None if reset is None else Reset(reset.value),
+        signal=None if signal is None else Signal(signal.value),
+    )
+    if json_output:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(description), indent=2, allow_nan=False))
+    else:
+        import sys
+
+        from rich.console import Console
+
+        from nsc_deploy.graphs.describe_text import to_text
+
+        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        Console(width=width, highlight=False).print(to_text(description))
+    if picture is not None:
+        from nsc_deploy.graphs.picture import draw
+
+        draw(description, picture)
+        typer.echo(f"Picture: {picture}", err=True)

@@ -1,0 +1,98 @@
+"""A description of a graph as a table in the terminal."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nsc_deploy.graphs.describe import Description, NodeView, Range, Size
+
+_HIDDEN = {"digest"}
+
+
+def to_text(description: Description) -> RenderableType:
+    """A heading, the table of nodes and a line of totals."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("Node", "Kind", "From", "Shape", "Emits", "Parameters"):
+        table.add_column(title, overflow="fold")
+    for node in description.nodes:
+        table.add_row(
+            node.name,
+            node.primitive,
+            _sources(node),
+            _shapes(node),
+            node.emits or "",
+            "\n".join(_details(node)),
+        )
+    return Group(_heading(description), Text(), table, Text(), _totals(description))
+
+
+def _heading(description: Description) -> Text:
+    text = Text(f"{description.file}", style="bold")
+    facts = [description.format]
+    if description.dt is not None:
+        facts.append(f"dt {description.dt:g} s")
+    if description.reset is not None:
+        facts.append(f"reset {description.reset}")
+    stated = {
+        key: value
+        for key, value in description.metadata.items()
+        if key not in {"dt", "reset", "units", *_HIDDEN}
+    }
+    facts += [f"{key} {value}" for key, value in stated.items()]
+    return text.append("\n" + ", ".join(facts), style="not bold")
+
+
+def _totals(description: Description) -> Text:
+    counts = [f"{len(description.nodes)} nodes"]
+    if description.format == "NIR":
+        counts += [f"{description.neurons:,} neurons", f"{description.synapses:,} synapses"]
+    return Text(", ".join([*counts, f"{description.parameters:,} parameters"]))
+
+
+def _sources(node: NodeView) -> str:
+    late = set(node.delayed_inputs)
+    return "\n".join(f"{source} (one step late)" if source in late else source for source in node.inputs)
+
+
+def _shapes(node: NodeView) -> str:
+    if node.input_shape == node.output_shape or not node.input_shape:
+        return shape_text(node.output_shape)
+    return f"{shape_text(node.input_shape)} -> {shape_text(node.output_shape)}"
+
+
+def shape_text(shape: tuple[Size, ...]) -> str:
+    """A shape as a person writes it: 2x34x34."""
+    return "x".join(str(size) for size in shape) or "scalar"
+
+
+def _details(node: NodeView) -> list[str]:
+    """Settings and elementwise arrays in one line, each larger array in one of its own."""
+    short = [f"{name} {_value(value)}" for name, value in node.settings.items()]
+    short += [f"{array.name} {_range(array)}" for array in node.parameters if not _large(node, array)]
+    large = [
+        f"{array.name} {shape_text(array.shape)}: {_range(array)}{_zeros(node, array)}"
+        for array in node.parameters
+        if _large(node, array)
+    ]
+    return [*large, *([", ".join(short)] if short else [])]
+
+
+def _large(node: NodeView, array: Range) -> bool:
+    """Whether the shape of an array says more than the shape of the node."""
+    return bool(array.shape) and array.shape != node.output_shape
+
+
+def _range(array: Range) -> str:
+    if array.minimum == array.maximum:
+        return f"{array.minimum:.4g}"
+    return f"{array.minimum:.4g} to {array.maximum:.4g}"
+
+
+def _zeros(node: NodeView, array: Range) -> str:
+    return f", {node.zero_weights:.0%} zero" if array.name == "weight" and node.zero_weights else ""
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(item, float) for item in value):
+        return f"{value[0]:.4g} to {value[1]:.4g}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,197 @@
+"""A drawing of a graph: boxes for nodes, lines coloured by what they carry."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as Curve
+
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.files import replacing
+from nsc_deploy.graphs.describe import Description, NodeView
+from nsc_deploy.graphs.describe_text import shape_text
+from nsc_deploy.graphs.layout import Layout, Line, Point, lay_out
+from nsc_deploy.graphs.network import SPIKING, STATEFUL, SYNAPTIC
+
+FORMATS = frozenset({".svg", ".png", ".pdf"})
+_BOX = (1.5, 0.72)
+_CELL = (2.15, 1.12)
+_INK = "#1f2933"
+_KINDS = {"terminal": "#e5e9ee", "synapse": "#dbe7f6", "neuron": "#fbe3cf", "other": "#f3f4f6"}
+_EDGES = {"events": "#c2410c", "graded": "#7c3aed", "real": "#2563a6", None: "#52606d"}
+_LABELS = {"events": "events (0 or 1)", "graded": "graded events", "real": "real values"}
+_ONNX_SYNAPSES = frozenset({"MatMul", "Gemm", "Conv", "LSTM"})
+
+
+def draw(description: Description, path: Path) -> None:
+    """Write a picture of a graph; the name's ending decides the format (.svg, .png or .pdf).
+
+    Raises:
+        ConfigError: another ending.
+        UserError: the place cannot be written.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(
+            f"a picture cannot have the ending '{path.suffix}'",
+            where=path,
+            remedy="Choose .svg, .png or .pdf.",
+        )
+    figure = _figure(description)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lower()[1:], dpi=160, facecolor="white")
+
+
+def _figure(description: Description) -> Figure:
+    layout = lay_out(description.nodes)
+    low = min(y for _, y in layout.places.values())
+    high = max(y for _, y in layout.places.values())
+    late = any(line.late for line in layout.lines)
+    size = (layout.width * _CELL[0] + 0.3, (high - low + 1) * _CELL[1] + 1.0 + 0.9 * late)
+    figure = Figure(figsize=(max(size[0], 5.5), size[1]))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    middle = (layout.width - 1) * _CELL[0] / 2
+    half = figure.get_size_inches()[0] / 2
+    axes.set_xlim(middle - half, middle + half)
+    bottom = -high * _CELL[1] - _CELL[1] / 2 - 0.45 - 0.9 * late
+    axes.set_ylim(bottom, bottom + size[1])
+    carried = {node.name: node.emits for node in description.nodes}
+    for line in layout.lines:
+        _draw_line(axes, line, carried[line.source], layout, (bottom + 0.75))
+    for node in description.nodes:
+        _draw_box(axes, node, _at(layout.places[node.name]))
+    _draw_legend(axes, description, late)
+    return figure
+
+
+def _at(place: Point) -> Point:
+    """Layout units to inches, the first row on top."""
+    return place[0] * _CELL[0], -place[1] * _CELL[1]
+
+
+def _draw_box(axes: Any, node: NodeView, centre: Point) -> None:
+    x, y = centre
+    width, height = _BOX
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.09",
+            facecolor=_KINDS[_kind(node.primitive)],
+            edgecolor=_INK,
+            linewidth=0.9,
+            zorder=3,
+        )
+    )
+    name = node.name if len(node.name) <= 18 else f"…{node.name[-17:]}"
+    style = {"ha": "center", "va": "center", "color": _INK, "zorder": 4, "parse_math": False}
+    axes.text(x, y + 0.2, name, fontsize=8.5, fontweight="bold", **style)
+    axes.text(x, y, f"{node.primitive}  {shape_text(node.output_shape)}", fontsize=7.5, **style)
+    axes.text(x, y - 0.2, _fact(node), fontsize=6.5, **(style | {"color": "#52606d"}))
+
+
+def _kind(primitive: str) -> str:
+    if primitive in {"Input", "Output"}:
+        return "terminal"
+    if primitive in SYNAPTIC or primitive in _ONNX_SYNAPSES:
+        return "synapse"
+    neural = primitive in SPIKING | STATEFUL - {"Delay"} or primitive == "Scan"
+    return "neuron" if neural else "other"
+
+
+def _fact(node: NodeView) -> str:
+    """The one line about a node that a reader looks for first."""
+    ranges = {array.name: array for array in node.parameters}
+    facts = []
+    if node.synapses:
+        facts.append(f"{node.synapses:,} synapses")
+    if "decay" in node.settings:
+        facts.append(f"decay {_short(node.settings['decay'])}")
+    for name in ("v_threshold", "threshold"):
+        if name in ranges:
+            facts.append(f"θ {_short([ranges[name].minimum, ranges[name].maximum])}")
+    if "steps" in node.settings:
+        steps = _short(node.settings["steps"])
+        facts.append("1 step" if steps == "1" else f"{steps} steps")
+    if not facts and node.parameters and _kind(node.primitive) == "synapse":
+        facts.append(f"weights {shape_text(node.parameters[0].shape)}")
+    return ", ".join(facts)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{value[0]:.3g}" if value[0] == value[1] else f"{value[0]:.3g}…{value[1]:.3g}"
+    return f"{value:.3g}"
+
+
+def _draw_line(axes: Any, line: Line, carried: str | None, layout: Layout, floor: float) -> None:
+    points = [_at(point) for point in line.points]
+    half = _BOX[0] / 2
+    start, end = (points[0][0] + half, points[0][1]), (points[-1][0] - half, points[-1][1])
+    curve = _back(start, end, floor) if line.late else _forward([start, *points[1:-1], end])
+    axes.add_patch(
+        FancyArrowPatch(
+            path=curve,
+            arrowstyle="-|>,head_length=5,head_width=2.4",
+            color=_EDGES[carried],
+            linewidth=1.3,
+            linestyle=(0, (4, 2)) if line.late else "solid",
+            zorder=2,
+            capstyle="butt",
+        )
+    )
+
+
+def _forward(points: list[Point]) -> Curve:
+    """A smooth curve through the points, level at each."""
+    vertices, codes = [points[0]], [Curve.MOVETO]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        bend = (x1 - x0) / 2
+        vertices += [(x0 + bend, y0), (x1 - bend, y1), (x1, y1)]
+        codes += [Curve.CURVE4] * 3
+    return Curve(vertices, codes)
+
+
+def _back(start: Point, end: Point, floor: float) -> Curve:
+    """An edge that runs back, below everything."""
+    reach = 0.32
+    (x0, y0), (x1, y1) = start, end
+    vertices = [
+        start,
+        (x0 + reach, y0),
+        (x0 + reach, floor),
+        (x0 - reach, floor),
+        (x1 + reach, floor),
+        (x1 - reach, floor),
+        (x1 - reach, y1),
+        end,
+    ]
+    codes = [Curve.MOVETO, *[Curve.CURVE4] * 3, Curve.LINETO, *[Curve.CURVE4] * 3]
+    return Curve(vertices, codes)
+
+
+def _draw_legend(axes: Any, description: Description, late: bool) -> None:
+    carried = [signal for signal in _LABELS if any(node.emits == signal for node in description.nodes)]
+    handles = [Line2D([], [], color=_EDGES[signal], lw=1.5, label=_LABELS[signal]) for signal in carried]
+    if late:
+        handles.append(Line2D([], [], color=_INK, lw=1.5, ls=(0, (4, 2)), label="one step late"))
+    if handles:
+        axes.legend(
+            handles=handles,
+            loc="lower center",
+            ncols=len(handles),
+            frameon=False,
+            fontsize=7.5,
+            borderpad=0.2,
+        )
+    title = Path(description.file).name
+    facts = [f"dt {description.dt:g} s"] if description.dt is not None else []
+    facts += [f"reset to {description.reset}"] if description.reset == "zero" else []
+    facts += ["reset by subtraction"] if description.reset == "subtract" else []
+    left, top = axes.get_xlim()[0] + 0.15, axes.get_ylim()[1] - 0.12
+    heading = "   ".join([title, *facts])
+    axes.text(left, top, heading, fontsize=8.5, color=_INK, va="top", parse_math=False)
