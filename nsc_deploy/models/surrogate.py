@@ -18,7 +18,8 @@ class ArctanSpike(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """The spikes of x, 0 or 1 in the dtype of x."""
         ctx.save_for_backward(x)
-        return (x > 0).to(x.dtype)
+        # Written straight into floats: several times faster than booleans that are converted.
+        return torch.gt(x, 0, out=torch.empty_like(x))
 
     @staticmethod
     @once_differentiable
