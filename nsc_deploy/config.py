@@ -44,7 +44,7 @@ class Transmission(StrEnum):
 class Section(BaseModel):
     """A table of an experiment file: immutable, and unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class SystemConfig(Section):

@@ -79,7 +79,7 @@ def _meeting_point(nodes: int) -> dict[str, str]:
         raise ConfigError(
             f"training on {nodes} machines needs the environment variables {', '.join(missing)}",
             where="nodes",
-            remedy="Set MASTER_ADDR and MASTER_PORT to where machine 0 listens, NODE_RANK to 0, 1, ... on each.",
+            remedy="Set MASTER_ADDR and MASTER_PORT to machine 0's, and NODE_RANK to 0, 1, ... on each.",
         )
     return {}
 

@@ -1,0 +1,157 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from nsc_deploy.config import Experiment
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.experiment_file import (
+    differing_fields,
+    experiment_text,
+    load_experiment,
+    write_experiment,
+)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "experiment.toml"
+    path.write_text(text)
+    return path
+
+
+def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
+    experiment = load_experiment(written(tmp_path, "[training]\nepochs = 7\n"))
+    assert experiment.training.epochs == 7
+    assert experiment == Experiment.model_validate({"training": {"epochs": 7}})
+
+
+def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
+    path = written(tmp_path, '[training]\nepochs = 7\nseed = 4\n[system]\nname = "lstm"\n')
+    experiment = load_experiment(path, {"training.epochs": 9, "channel.snr_db": -10.0})
+    assert (experiment.training.epochs, experiment.training.seed) == (9, 4)
+    assert (experiment.channel.snr_db, experiment.system.name) == (-10.0, "lstm")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    epochs=st.integers(1, 100_000),
+    rate=st.floats(1e-9, 10, allow_nan=False),
+    snr=st.floats(-100, 400),
+    name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm"]),
+    speaker=st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+)
+def test_a_written_experiment_reads_back_equal(
+    tmp_path_factory: pytest.TempPathFactory, epochs: int, rate: float, snr: float, name: str, speaker: str | None
+) -> None:
+    split = "official" if speaker is None else "leave-one-speaker-out"
+    experiment = Experiment.model_validate(
+        {
+            "training": {"epochs": epochs, "learning_rate": rate},
+            "channel": {"snr_db": snr},
+            "system": {"name": name},
+            "data": {"dataset": "fsdd", "split": split, "speaker": speaker},
+        }
+    )
+    path = tmp_path_factory.mktemp("toml") / "experiment.toml"
+    write_experiment(path, experiment)
+    assert load_experiment(path) == experiment
+
+
+def test_every_field_says_what_it_is() -> None:
+    def missing(model: type[BaseModel], prefix: str = "") -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                names += missing(field.annotation, f"{prefix}{name}.")
+            elif not field.description:
+                names.append(prefix + name)
+        return names
+
+    assert missing(Experiment) == []
+    text = experiment_text(Experiment())
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(comments) >= len([line for line in text.splitlines() if "=" in line and line[0] != "#"])
+    assert tomllib.loads(text)["training"]["epochs"] == Experiment().training.epochs
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "suggestion"),
+    [
+        ("[training]\nepoch = 3\n", "training.epoch", "epochs"),
+        ("[training]\nlearning-rate = 0.1\n", "training.learning-rate", "learning_rate"),
+        ('[sytem]\nname = "fc"\n', "sytem", "system"),
+        ("[data.encoding]\nband = 3\n", "data.encoding.band", "bands"),
+        ("[training]\nsnr_db = 3\n", "training.snr_db", "channel.snr_db"),
+        ("[training]\nqqqqq = 3\n", "training.qqqqq", "batch_size"),
+    ],
+)
+def test_a_typo_names_file_field_and_nearest_valid_name(
+    tmp_path: Path, text: str, field: str, suggestion: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    assert caught.value.where == f"{path}, field {field}"
+    assert suggestion in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("[training]\nepochs = 0\n", "training.epochs"),
+        ('[training]\nepochs = "many"\n', "training.epochs"),
+        ("[training]\nlearning_rate = -1.0\n", "training.learning_rate"),
+        ("[training]\nlearning_rate = nan\n", "training.learning_rate"),
+        ('[system]\nname = "transformer"\n', "system.name"),
+        ("[channel]\nsnr_db = inf\n", "channel.snr_db"),
+        ("[channel]\ntaps = 0\n", "channel.taps"),
+        ("training = 3\n", "training"),
+        ("[training]\nbatch_size = 63\ndevices = 2\n", "training"),
+        ("[training]\nvalidation_fraction = 0.0\npatience = 3\n", "training"),
+    ],
+)
+def test_a_value_out_of_range_names_file_and_field(tmp_path: Path, text: str, field: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    assert caught.value.where == f"{path}, field {field}"
+
+
+def test_only_spiking_systems_have_a_spike_rate() -> None:
+    with pytest.raises(ConfigError, match="sends no spikes"):
+        load_experiment(None, {"system.name": "fc", "training.spike_rate_weight": 1e-4})
+
+
+def test_a_bad_option_is_named_as_the_user_spelt_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(None, {"training.epochs": 0}, {"training.epochs": "--epochs"})
+    assert caught.value.where == "--epochs"
+    assert "greater than or equal to 1" in caught.value.problem
+
+
+@pytest.mark.parametrize("content", [b"[training\n", b"\xff\xfe\x00", b"a = 1\na = 2\n"])
+def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_experiment(path)
+
+
+def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(DataError, match="cannot be read"):
+            load_experiment(path)
+
+
+def test_an_experiment_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Experiment().training.epochs = 3  # type: ignore[misc]
+
+
+def test_differing_fields_are_named_in_full() -> None:
+    other = load_experiment(None, {"training.seed": 5, "channel.taps": 3})
+    assert differing_fields(Experiment(), other) == ["channel.taps", "training.seed"]
+    assert differing_fields(other, other) == []
