@@ -17,7 +17,7 @@ from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.files import load_npz, save_npz
 
 # Raise it with every change to the code that alters what is encoded.
-CODE_VERSION = 1
+CODE_VERSION = 2
 log = logging.getLogger(__name__)
 
 

@@ -55,12 +55,11 @@ class EncodingConfig(_Section):
         le=200,
         description="decibels below the utterance's loudest point that count as silence",
     )
-    rate: float = Field(
-        default=0.1,
-        gt=0,
-        lt=1,
-        description="level, crossing: share of (step, band) values of the training part above the middle of "
-        "the levels' quantiles, which sets the levels of each band",
+    lowest_level_db: float = Field(
+        default=-40.0, lt=0, description="lowest level in decibels below the utterance's loudest point"
+    )
+    highest_level_db: float = Field(
+        default=-5.0, lt=0, description="highest level in decibels; the others lie evenly between the two"
     )
     lif_decay: float = Field(
         default=0.8, ge=0, lt=1, description="lif: share of the potential kept over a step"
@@ -72,9 +71,11 @@ class EncodingConfig(_Section):
         return self.bands * self.levels
 
     @model_validator(mode="after")
-    def _edges_in_order(self) -> Self:
+    def _in_order(self) -> Self:
         if self.lowest_hz >= self.highest_hz:
             raise ValueError("lowest_hz must be below highest_hz")
+        if not -self.range_db <= self.lowest_level_db <= self.highest_level_db:
+            raise ValueError("-range_db, lowest_level_db and highest_level_db must be in rising order")
         return self
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from nsc_deploy.data.cache import cache_key, cached
 from nsc_deploy.data.config import DataConfig
-from nsc_deploy.data.encoding import encode_parts
+from nsc_deploy.data.encoding import encode
 from nsc_deploy.data.events import EventData, EventSet
+from nsc_deploy.data.filterbank import cochleagram
 from nsc_deploy.data.recordings import Recordings
 from nsc_deploy.data.sources import digest, find_source
 
@@ -31,8 +32,8 @@ def _build(config: DataConfig, source: Path) -> EventData:
 
 
 def encode_recordings(recordings: Recordings, config: DataConfig) -> EventData:
-    """Encode recordings, with levels fitted to their training part."""
-    events, _ = encode_parts(recordings, config.encoding)
+    """Encode recordings and divide them into their parts."""
+    events = encode(cochleagram(recordings, config.encoding), config.encoding)
     test = recordings.is_test
     return EventData(
         train=EventSet(events[~test], recordings.labels[~test]),
