@@ -19,7 +19,9 @@ class ArctanSpike(torch.autograd.Function):
         """The spikes of x, 0 or 1 in the dtype of x."""
         ctx.save_for_backward(x)
         # Written straight into floats: several times faster than booleans that are converted.
-        return torch.gt(x, 0, out=torch.empty_like(x))
+        spikes = torch.empty_like(x)
+        torch.gt(x, 0, out=spikes)
+        return spikes
 
     @staticmethod
     @once_differentiable

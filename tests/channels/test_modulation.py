@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.channels.channel import Channel
@@ -67,6 +67,7 @@ HALVES = st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=40)
 
 @settings(max_examples=100, deadline=None)
 @given(HALVES)
+@example([0x7C00, 0xFC00, 0x7E00, 0xFFFF, 0x8000, 0x0001, 0x7BFF])  # infinities, NaNs, -0, smallest, largest
 def test_every_pattern_of_bits_is_the_half_that_numpy_reads(patterns):
     words = np.array(patterns, np.uint16)
     bits = np.unpackbits(words.byteswap().view(np.uint8))
