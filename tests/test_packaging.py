@@ -69,6 +69,15 @@ def test_the_wheel_works_from_another_directory(installed: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_make_says_what_is_missing_where_there_is_no_python(tmp_path: Path) -> None:
+    call = ["make", f"VENV={tmp_path / 'venv'}", "PYTHON=false", "check"]
+    answer = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert "needs Python 3.11 or later" in answer.stderr
+    assert "make PYTHON=" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("room", ["models", "exporters", "energy"])
 def test_the_rooms_are_found_at_the_top_level_too(room: str) -> None:
     assert (ROOT / room).is_symlink()
