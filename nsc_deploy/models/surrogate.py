@@ -28,7 +28,8 @@ class ArctanSpike(torch.autograd.Function):
     def backward(ctx: Any, grad_spikes: Tensor) -> Tensor:
         """The gradient of x."""
         (x,) = ctx.saved_tensors
-        return grad_spikes / (math.pi * x).square_().add_(1)
+        grad_x: Tensor = grad_spikes / (math.pi * x).square_().add_(1)
+        return grad_x
 
 
 def arctan_spike(x: Tensor) -> Tensor:
