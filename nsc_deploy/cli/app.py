@@ -10,8 +10,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from nsc_deploy.cli import check as check_command
+from nsc_deploy.cli import energy as energy_command
 from nsc_deploy.cli import evaluate as evaluate_command
+from nsc_deploy.cli import export as export_command
 from nsc_deploy.cli import inspect as inspect_command
+from nsc_deploy.cli import lava as lava_command
+from nsc_deploy.cli import run as run_command
 from nsc_deploy.cli import train as train_command
 from nsc_deploy.cli.ending import run_to_exit_code
 
@@ -54,6 +59,11 @@ def root(
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("inspect")(inspect_command.inspect)
+app.command("check")(check_command.check)
+app.command("export")(export_command.export)
+app.command("run")(run_command.run)
+app.add_typer(lava_command.app, name="lava")
+app.add_typer(energy_command.app, name="energy")
 
 
 def main() -> None:

@@ -1,0 +1,68 @@
+"""`nsc-deploy lava`: the managed environment Lava runs in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The managed Python 3.10 environment that runs Lava.", no_args_is_help=True)
+
+
+@app.command()
+def install(
+    python: Annotated[
+        Path | None,
+        typer.Option("--python", help="A Python 3.10 interpreter; found by itself when left out."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build it anew even if it is there.")] = False,
+) -> None:
+    """Build the managed environment with lava-nc (about 400 MB, one or two minutes)."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from nsc_deploy.exporters.lava.environment import install_environment
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("Lava environment")
+        environment = install_environment(
+            python, force=force, notify=lambda line: progress.update(task, description=line[:90])
+        )
+        progress.update(task, description="Lava environment ready")
+    typer.echo(
+        f"lava-nc {environment.lava_version} on Python {environment.python_version} "
+        f"is ready in {environment.path}"
+    )
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say whether the managed environment is there; exit code 1 if not."""
+    import json
+
+    from nsc_deploy.exporters.lava.environment import environment_path, installed_environment
+
+    environment = installed_environment()
+    if as_json:
+        versions = (
+            {}
+            if environment is None
+            else {
+                "python": environment.python_version,
+                "lava-nc": environment.lava_version,
+                "numpy": environment.numpy_version,
+            }
+        )
+        state = {"installed": environment is not None, "path": str(environment_path()), **versions}
+        typer.echo(json.dumps(state, indent=2))
+    elif environment is None:
+        typer.echo(
+            f"not installed (would be in {environment_path()}); install it with: nsc-deploy lava install"
+        )
+    else:
+        typer.echo(
+            f"installed in {environment.path}: Python {environment.python_version}, "
+            f"lava-nc {environment.lava_version}, numpy {environment.numpy_version}"
+        )
+    if environment is None:
+        raise typer.Exit(1)

@@ -1,0 +1,138 @@
+"""`nsc-deploy run`: a deployment folder on a backend, beside the floating-point graph."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.lava.runner import Outcome
+
+
+class BackendOption(StrEnum):
+    """Values of --backend."""
+
+    LAVA = "lava"
+    TWIN = "twin"
+    REFERENCE = "reference"
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(help="A deployment folder.", metavar="DIR")],
+    backend: Annotated[
+        BackendOption,
+        typer.Option("--backend", help="Lava, its arithmetic in numpy (twin), or floating point (reference)."),
+    ] = BackendOption.LAVA,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Recorded samples to run; all of them by default.")
+    ] = None,
+    inputs: Annotated[
+        Path | None, typer.Option("--inputs", help="A recording other than the one in the folder.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1.0, help="Seconds without a sign of life before Lava is ended.")
+    ] = 120.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write spikes and decisions into this .npz.")
+    ] = None,
+) -> None:
+    """Run recorded samples and print both sides: decisions, accuracy, rate cosine, spike coincidence."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+    from nsc_deploy.exporters.lava.runner import Backend, run_deployment
+
+    chosen = Backend(backend.value)
+    deployment = read_lava_deployment(folder)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"samples on {chosen.value}", total=samples)
+        outcome = run_deployment(
+            deployment,
+            chosen,
+            samples=samples,
+            inputs=inputs,
+            silence_s=timeout,
+            advance=lambda count: progress.advance(task, count),
+        )
+        count = outcome.parity.samples
+        progress.update(task, total=count, completed=count)
+    if out is not None:
+        _write(out, outcome)
+    typer.echo(json.dumps(_as_json(folder, outcome), indent=2) if as_json else _as_text(outcome))
+
+
+def _as_json(folder: Path, outcome: "Outcome") -> dict[str, Any]:
+    import dataclasses
+
+    def listed(values: Any) -> Any:
+        return None if values is None else values.tolist()
+
+    return {
+        "deployment": str(folder),
+        "backend": outcome.backend.value,
+        "first_sample": outcome.first_sample,
+        "seconds": round(outcome.seconds, 3),
+        "decisions": listed(outcome.decisions),
+        "reference_decisions": listed(outcome.reference_decisions),
+        "labels": listed(outcome.labels),
+        "parity": dataclasses.asdict(outcome.parity),
+    }
+
+
+def _as_text(outcome: "Outcome") -> str:
+    parity = outcome.parity
+    name = outcome.backend.value
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2%}"
+
+    lines = [
+        f"{parity.samples} samples, {outcome.seconds:.1f} s",
+        f"{'':<20}{'reference':>12}{name:>12}",
+        f"{'accuracy':<20}{share(parity.reference_accuracy):>12}{share(parity.other_accuracy):>12}",
+        f"{'output spikes':<20}{parity.reference_spikes:>12}{parity.other_spikes:>12}",
+        f"{'equal decisions':<20}{share(parity.agreement):>24}",
+        f"{'rate cosine':<20}{parity.rate_cosine:>24.6f}",
+        f"{'spike coincidence':<20}{share(parity.coincidence):>24}",
+    ]
+    first = parity.first_divergence
+    if first is None:
+        lines.append("every output spike is equal")
+    else:
+        fired = "the reference fired" if first.reference else f"{name} fired"
+        lines.append(
+            f"first divergence: sample {outcome.first_sample + first.sample}, step {first.step}, "
+            f"output {first.neuron}, where only {fired}"
+        )
+    if outcome.decisions is not None and outcome.reference_decisions is not None:
+        lines += _decisions(outcome, outcome.reference_decisions, outcome.decisions)
+    return "\n".join(lines)
+
+
+def _decisions(outcome: "Outcome", reference_decisions: Any, decisions: Any) -> list[str]:
+    """The decisions side by side."""
+    name = outcome.backend.value
+    truth = outcome.labels if outcome.labels is not None else ["-"] * outcome.parity.samples
+    rows = [f"{'sample':>8}{'label':>8}{'reference':>12}{name:>12}"]
+    for index, (label, reference, other) in enumerate(
+        zip(truth, reference_decisions, decisions, strict=True)
+    ):
+        mark = "" if reference == other else "  differs"
+        rows.append(f"{outcome.first_sample + index:>8}{label:>8}{reference:>12}{other:>12}{mark}")
+    return rows
+
+
+def _write(path: Path, outcome: "Outcome") -> None:
+    from nsc_deploy.files import save_npz
+
+    arrays: dict[str, Any] = {"spikes": outcome.spikes}
+    for field in ("decisions", "reference_decisions", "labels"):
+        value = getattr(outcome, field)
+        if value is not None:
+            arrays[field] = value
+    save_npz(path, arrays)

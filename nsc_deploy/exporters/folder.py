@@ -1,0 +1,79 @@
+"""Deployment folders appear whole: written beside their place, then moved into it."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from nsc_deploy.errors import ConfigError, UserError
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.
+
+    Args:
+        path: the folder to write; an empty one or an earlier deployment may be there.
+        marker: a file that every deployment holds; a folder without it is never replaced.
+
+    Raises:
+        ConfigError: `path` holds something that is no deployment.
+        UserError: the place cannot be written, or the disk is full.
+    """
+    path = path.absolute()
+    _refuse_foreign(path, marker)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        yield building
+        building.chmod(0o755)
+        _swap(building, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _refuse_foreign(path: Path, marker: str) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise ConfigError("is not a folder", where=path, remedy="Name a new folder with --out.")
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+        raise ConfigError(
+            f"holds files but no {marker}, so it is not a deployment this tool wrote",
+            where=path,
+            remedy="Name a new or empty folder with --out; nothing was changed.",
+        )
+
+
+def _swap(building: Path, path: Path) -> None:
+    """Put `building` in the place of `path`; a reader sees the old folder or the new one at any moment."""
+    if path.exists():
+        _exchange(building, path)
+    else:
+        building.rename(path)
+
+
+def _exchange(one: Path, two: Path) -> None:
+    """Exchange two names in one step (Linux); `os.rename` cannot replace a folder that is not empty."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(two), RENAME_EXCHANGE)
+    if done != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(two))
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot be written ({error.strerror or os.strerror(error.errno or 0)})",
+        where=path,
+        remedy="Free some space or name another place; nothing that was there before has changed.",
+    )

@@ -1,0 +1,1 @@
+"""Intel Lava (fixed-point Loihi simulation) as a target: lowering, deployment folder, managed environment."""

@@ -1,0 +1,207 @@
+"""The deployment folder: written without Lava, read back before anything runs.
+
+manifest.json   what is in it (see `manifest`)
+source.nir      the graph, as it was
+network.npz     the integers
+network.net     the same for lava-dl's netx (HDF5), where netx can hold it
+inputs.npz      recorded inputs, where there are any
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import nsc_deploy
+from nsc_deploy.deployment import read_deployment
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.folder import replacing_folder
+from nsc_deploy.exporters.lava.environment import LAVA_VERSION
+from nsc_deploy.exporters.lava.integer import IntegerNetwork, read_integers, write_integers
+from nsc_deploy.exporters.lava.lower import Lowering, lower
+from nsc_deploy.exporters.lava.manifest import (
+    FILE_NAME,
+    Approximation,
+    Calibrated,
+    GroupRecord,
+    LayerRecord,
+    Manifest,
+    Source,
+    read_manifest,
+    write_manifest,
+)
+from nsc_deploy.exporters.lava.netx import obstacle, write_netx
+from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.files import sha256
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.graphs.recording import Recording, read_recording
+from nsc_deploy.graphs.signal import Signal
+
+SOURCE = "source.nir"
+INTEGERS = "network.npz"
+NETX = "network.net"
+RECORDING = "inputs.npz"
+
+
+@dataclass(frozen=True)
+class LavaDeployment:
+    """A folder, read back and checked.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it says about itself.
+        integers: what Lava runs.
+    """
+
+    folder: Path
+    manifest: Manifest
+    integers: IntegerNetwork
+
+    def graph(self) -> Network:
+        """The floating-point graph it was made from.
+
+        Raises:
+            DataError: the copy in the folder is not the one that was exported.
+        """
+        path = self.folder / self.manifest.source.file
+        _check_hash(path, self.manifest.source.sha256)
+        return read_network(path)
+
+    def recording(self) -> Recording | None:
+        """The recorded inputs in the folder, or None."""
+        name = self.manifest.source.recording
+        return None if name is None else read_recording(self.folder / name)
+
+
+def write_lava_deployment(request: ExportRequest) -> Path:
+    """Lower a graph and write its folder.
+
+    Raises:
+        ExportError: a node cannot be represented.
+        ConfigError: options that do not fit, or a folder that is no deployment.
+    """
+    recording = None if request.recording_file is None else read_recording(request.recording_file)
+    request.notify("lowering and quantising")
+    lowering = lower(request.network, bits=request.bits, inputs=_calibration_inputs(request, recording))
+    with replacing_folder(request.out, FILE_NAME) as folder:
+        request.notify("writing")
+        # Written anew, so that dt and reset named on the command line are in the copy.
+        write_network(folder / SOURCE, request.network)
+        write_integers(folder / INTEGERS, lowering.network)
+        if obstacle(lowering.network) is None:
+            write_netx(folder / NETX, lowering.network)
+        if request.recording_file is not None:
+            shutil.copyfile(request.recording_file, folder / RECORDING)
+        write_manifest(folder, _manifest(request, lowering, folder))
+    return request.out
+
+
+def read_lava_deployment(folder: Path) -> LavaDeployment:
+    """Read a deployment folder.
+
+    Raises:
+        DataError: no deployment, damaged, or changed since it was written.
+    """
+    manifest = read_manifest(folder)
+    path = folder / manifest.integers
+    _check_hash(path, manifest.integers_sha256)
+    integers = read_integers(path, manifest.layer_groups())
+    return LavaDeployment(folder, manifest, integers)
+
+
+def _calibration_inputs(request: ExportRequest, recording: Recording | None) -> NDArray[np.uint8] | None:
+    if request.calibrate == 0:
+        return None
+    if recording is None:
+        raise ConfigError(
+            "there are no recorded inputs to calibrate on",
+            where="--calibrate",
+            remedy="Export a training run, or name recorded inputs with --inputs.",
+        )
+    if recording.signal is not Signal.EVENTS or recording.shape != request.network.input_node.output_shape:
+        raise ConfigError(
+            f"the recording ({recording.signal.value} of shape {recording.shape}) is not this graph's input",
+            where=request.recording_file,
+        )
+    if request.calibrate >= recording.samples:
+        raise ConfigError(
+            f"{request.calibrate} of {recording.samples} recorded samples leaves none to judge by",
+            where="--calibrate",
+        )
+    return recording.first(request.calibrate).values
+
+
+def _manifest(request: ExportRequest, lowering: Lowering, folder: Path) -> Manifest:
+    network = lowering.network
+    problem = obstacle(network)
+    readout = request.network.output_node.parameters.metadata
+    run = None if request.run is None else read_deployment(request.run)
+    return Manifest(
+        tool=nsc_deploy.__version__,
+        lava=LAVA_VERSION,
+        source=Source(
+            file=SOURCE,
+            sha256=sha256(folder / SOURCE),
+            path=str(request.graph_file),
+            part=request.part,
+            recording=None if request.recording_file is None else RECORDING,
+            class_names=() if run is None else run.class_names,
+        ),
+        dt=network.dt,
+        weight_bits=request.bits,
+        integers=INTEGERS,
+        integers_sha256=sha256(folder / INTEGERS),
+        netx=NETX if problem is None else None,
+        netx_obstacle=problem,
+        latency=network.latency,
+        classes=_whole(readout, "classes"),
+        group=_whole(readout, "group"),
+        calibration=Calibrated(samples=request.calibrate),
+        layers=_layer_records(network),
+        approximations=_approximations(lowering),
+    )
+
+
+def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
+    return tuple(
+        LayerRecord(
+            inputs=layer.inputs,
+            neurons=layer.neurons,
+            synapses=int((layer.weight != 0).sum()),
+            max_delay=layer.max_delay,
+            latency=index + 1,
+            groups=tuple(
+                GroupRecord(node=one.node, role=one.role, start=one.start, size=one.size, scale=one.scale)
+                for one in layer.groups
+            ),
+        )
+        for index, layer in enumerate(network.layers)
+    )
+
+
+def _approximations(lowering: Lowering) -> tuple[Approximation, ...]:
+    return tuple(
+        Approximation(
+            step=step, kind=note.kind, node=note.node, text=note.text, exact=note.exact, error=note.error
+        )
+        for step, note in lowering.notes
+    )
+
+
+def _whole(metadata: dict[str, object], name: str) -> int | None:
+    value = metadata.get(name)
+    return None if value is None else int(str(value))
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise DataError("is missing from the deployment", where=path, remedy="Export it again.")
+    if sha256(path) != expected:
+        raise DataError(
+            "is not the file that was exported (its hash differs from the manifest)",
+            where=path,
+            remedy="Export it again.",
+        )

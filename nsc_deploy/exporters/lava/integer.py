@@ -1,0 +1,201 @@
+"""A network of integers: what Lava computes with, nothing else.
+
+The network is a chain. Each layer is one connection (Lava's Dense or DelaySparse) and the LIF neurons
+it feeds; a layer may hold neurons of several graph nodes side by side, each row with its own scale.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.files import load_npz, save_npz
+
+Integers = NDArray[np.int32]
+
+WEIGHT_LIMIT = 127
+DECAY_UNITY = 4096
+THRESHOLD_LIMIT = 2**17 - 1
+BIAS_LIMIT = 2**12 - 1
+MAX_BIAS_EXP = 7
+MAX_DELAY = 62
+STATE_LIMIT = 2**23
+FIXED_POINT_BITS = 6
+NO_CURRENT = DECAY_UNITY - 1
+
+_VECTORS = ("delay", "du", "dv", "vth", "bias", "bias_exp")
+
+
+class Role(StrEnum):
+    """Why a group of neurons is in a layer."""
+
+    NEURON = "neuron"
+    RELAY = "relay"
+    DELAY = "delay"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neurons of one layer that stand for one node of the graph.
+
+    Attributes:
+        node: the graph node whose output they carry.
+        role: the node's own neurons, a relay of its spikes, or its delay line.
+        start: first row in the layer.
+        size: number of rows.
+        scale: weight units for one unit of the graph's weights and thresholds.
+    """
+
+    node: str
+    role: Role
+    start: int
+    size: int
+    scale: float
+
+    @property
+    def rows(self) -> slice:
+        """The rows of the layer that belong to the group."""
+        return slice(self.start, self.start + self.size)
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """One connection and the neurons behind it.
+
+    With all quantities in Lava's own integers (see `arithmetic` for the equations):
+
+    Attributes:
+        weight: [out, in] int32 in -127..127, the weight a spike adds (shifted left by 6 at the neuron).
+        delay: [out] int32 in 0..62, further steps every spike takes on its way to that neuron.
+        du: [out] int32 in 0..4095, decay of the synaptic current; 4095 means no memory.
+        dv: [out] int32 in 0..4096, decay of the membrane potential; 4096 means no memory.
+        vth: [out] int32 in 0..2^17 - 1, threshold in weight units.
+        bias: [out] int32 in -4095..4095, mantissa of the bias.
+        bias_exp: [out] int32 in 0..7, exponent of the bias; 6 makes the mantissa count in weight units.
+        groups: what the rows stand for, in order and without gaps.
+    """
+
+    weight: Integers
+    delay: Integers
+    du: Integers
+    dv: Integers
+    vth: Integers
+    bias: Integers
+    bias_exp: Integers
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons."""
+        return int(self.weight.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        """Number of lines that come in."""
+        return int(self.weight.shape[1])
+
+    @property
+    def max_delay(self) -> int:
+        """The longest delay of a synapse, in steps."""
+        return int(self.delay.max())
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """A chain of integer layers.
+
+    Attributes:
+        layers: in order; the neurons of one are the input lines of the next.
+        dt: length of a step in seconds.
+    """
+
+    layers: tuple[IntegerLayer, ...]
+    dt: float
+
+    @property
+    def inputs(self) -> int:
+        """Number of input lines."""
+        return self.layers[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        """Number of neurons of the last layer."""
+        return self.layers[-1].neurons
+
+    @property
+    def latency(self) -> int:
+        """Steps from an input to the output it causes: one for each connection."""
+        return len(self.layers)
+
+
+def validate(network: IntegerNetwork) -> None:
+    """Check shapes and every range, because Lava itself checks none before it hangs.
+
+    Raises:
+        DataError: with the layer and the parameter.
+    """
+    if not network.layers:
+        raise DataError("an integer network needs at least one layer")
+    width = network.inputs
+    for index, layer in enumerate(network.layers):
+        if layer.weight.ndim != 2 or layer.inputs != width or layer.neurons < 1:
+            raise DataError(
+                f"has weights of shape {layer.weight.shape} for {width} inputs", where=f"layer {index}"
+            )
+        _validate_ranges(index, layer)
+        width = layer.neurons
+
+
+def _validate_ranges(index: int, layer: IntegerLayer) -> None:
+    limits = {
+        "weight": (-WEIGHT_LIMIT, WEIGHT_LIMIT),
+        "delay": (0, MAX_DELAY),
+        "du": (0, NO_CURRENT),
+        "dv": (0, DECAY_UNITY),
+        "vth": (0, THRESHOLD_LIMIT),
+        "bias": (-BIAS_LIMIT, BIAS_LIMIT),
+        "bias_exp": (0, MAX_BIAS_EXP),
+    }
+    for name, (low, high) in limits.items():
+        values: NDArray[Any] = getattr(layer, name)
+        if values.dtype != np.int32:
+            raise DataError(f"holds {values.dtype} where int32 is wanted", where=f"layer {index}, {name}")
+        if name != "weight" and values.shape != (layer.neurons,):
+            raise DataError(f"has the shape {values.shape}", where=f"layer {index}, {name}")
+        if values.min() < low or values.max() > high:
+            raise DataError(f"leaves the range {low}..{high}", where=f"layer {index}, {name}")
+
+
+def write_integers(path: Path, network: IntegerNetwork) -> None:
+    """Write the numbers of a network as .npz (the groups belong into the manifest)."""
+    arrays: dict[str, NDArray[Any]] = {"dt": np.asarray(network.dt)}
+    for index, layer in enumerate(network.layers):
+        arrays |= {f"{index}.{name}": getattr(layer, name) for name in ("weight", *_VECTORS)}
+    save_npz(path, arrays)
+
+
+def read_integers(path: Path, groups: tuple[tuple[Group, ...], ...]) -> IntegerNetwork:
+    """Read what `write_integers` wrote and check it.
+
+    Raises:
+        DataError: missing, damaged, or out of range.
+    """
+    arrays = load_npz(path)
+    try:
+        layers = tuple(
+            IntegerLayer(
+                **{name: arrays[f"{index}.{name}"] for name in ("weight", *_VECTORS)}, groups=layer_groups
+            )
+            for index, layer_groups in enumerate(groups)
+        )
+        network = IntegerNetwork(layers, float(arrays["dt"]))
+        validate(network)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"does not hold the layers the manifest names ({error})", where=path) from error
+    except DataError as error:
+        raise DataError(error.problem, where=f"{path}: {error.where}") from error
+    return network

@@ -1,0 +1,120 @@
+"""manifest.json of a Lava deployment folder: what is in it, where it came from, what was approximated."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.exporters.lava.integer import Group, Role
+from nsc_deploy.files import read_json, write_json
+
+FILE_NAME = "manifest.json"
+FORMAT = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Record):
+    """The graph the deployment was made from."""
+
+    file: str = Field(description="name of the copy in the folder")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str = Field(description="where it was read from")
+    part: str | None = Field(default=None, description="part of the training run, if it came from one")
+    recording: str | None = Field(default=None, description="name of the recorded inputs in the folder")
+    class_names: tuple[str, ...] = ()
+
+
+class GroupRecord(_Record):
+    """Neurons of a layer that stand for one node of the graph."""
+
+    node: str
+    role: Role
+    start: int = Field(ge=0)
+    size: int = Field(ge=1)
+    scale: float = Field(gt=0, description="weight units for one unit of the graph")
+
+
+class LayerRecord(_Record):
+    """One layer of the chain."""
+
+    inputs: int = Field(ge=1)
+    neurons: int = Field(ge=1)
+    synapses: int = Field(ge=0, description="weights that are not zero")
+    max_delay: int = Field(ge=0, description="steps")
+    latency: int = Field(ge=1, description="steps from the input of the network to these spikes")
+    groups: tuple[GroupRecord, ...]
+
+
+class Approximation(_Record):
+    """One thing that was done to the graph on its way."""
+
+    step: str = Field(description="the pass")
+    kind: str
+    node: str | None
+    text: str
+    exact: bool = Field(description="whether the spikes stay the same")
+    error: float = Field(ge=0, description="relative to what it falsifies")
+
+
+class Calibrated(_Record):
+    """Recorded samples on which scales were chosen; labels were not used."""
+
+    samples: int = Field(ge=0, description="the first so many of the recording")
+
+
+class Manifest(_Record):
+    """Everything about a deployment but its numbers."""
+
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
+    target: str = Field(default="lava", pattern="^lava$")
+    tool: str = Field(description="version of nsc-deploy")
+    lava: str = Field(description="version of lava-nc whose arithmetic is meant")
+    source: Source
+    dt: float = Field(gt=0)
+    weight_bits: int = Field(ge=2, le=8)
+    integers: str = Field(description="file with the numbers")
+    integers_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    netx: str | None = Field(description="network file for lava-dl, or None where netx could not hold it")
+    netx_obstacle: str | None = Field(default=None, description="why not")
+    latency: int = Field(ge=1, description="steps from an input to the output it causes")
+    classes: int | None = None
+    group: int | None = None
+    calibration: Calibrated = Calibrated(samples=0)
+    layers: tuple[LayerRecord, ...] = Field(min_length=1)
+    approximations: tuple[Approximation, ...]
+
+    def layer_groups(self) -> tuple[tuple[Group, ...], ...]:
+        """What the rows of each layer stand for."""
+        return tuple(
+            tuple(Group(one.node, one.role, one.start, one.size, one.scale) for one in layer.groups)
+            for layer in self.layers
+        )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `folder`/manifest.json."""
+    write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `folder`/manifest.json.
+
+    Raises:
+        DataError: the folder is no deployment, or the file is damaged.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise DataError(
+            "is no deployment folder (no manifest.json)",
+            where=folder,
+            remedy="Make one with: nsc-deploy export RUN --target lava --out DIR",
+        )
+    try:
+        return Manifest.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"field {place}: {first['msg']}", where=path) from error

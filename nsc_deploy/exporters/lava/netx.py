@@ -1,0 +1,88 @@
+"""The network file that lava-dl's netx reads (HDF5), written with h5py alone.
+
+netx chains layers and takes weights as whole numbers without an exponent; it works out bits, exponent and
+sign mode by itself. `as_netx_reads` repeats that, so a layer it would misread is found here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerNetwork
+from nsc_deploy.files import replacing
+
+
+def obstacle(network: IntegerNetwork) -> str | None:
+    """Why netx could not hold the network exactly, or None."""
+    for index, layer in enumerate(network.layers):
+        if layer.bias.any() and (layer.bias_exp != FIXED_POINT_BITS).any():
+            return f"layer {index} has biases finer than the weights, and netx fixes their exponent at 6"
+        if not np.array_equal(as_netx_reads(layer.weight), layer.weight):
+            return f"netx would change the weights of layer {index} while it fits them to 8 bits"
+    return None
+
+
+def write_netx(path: Path, network: IntegerNetwork) -> None:
+    """Write the network file, whole or not at all.
+
+    `layer/0` is the input; the layers follow. Decays are written the way netx takes them back:
+    iDecay = du + 1, vDecay = dv.
+    """
+    import h5py
+
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        _start_layer(file, 0, "input", network.inputs)
+        for index, layer in enumerate(network.layers, start=1):
+            group = _start_layer(file, index, "dense", layer.neurons)
+            group["inFeatures"] = layer.inputs
+            group["outFeatures"] = layer.neurons
+            group["weight"] = layer.weight
+            if layer.bias.any():
+                group["bias"] = layer.bias
+            if layer.delay.any():
+                group["delay"] = np.repeat(layer.delay[:, None], layer.inputs, axis=1)
+            neuron = group.create_group("neuron")
+            neuron["type"] = np.array([b"CUBA"], dtype="S10")
+            neuron["iDecay"] = _one_or_many(layer.du + 1)
+            neuron["vDecay"] = _one_or_many(layer.dv)
+            neuron["vThMant"] = _one_or_many(layer.vth)
+            neuron["refDelay"] = 1
+            neuron["gradedSpike"] = False
+
+
+def _start_layer(file: Any, index: int, kind: str, size: int) -> Any:
+    group = file.create_group(f"layer/{index}")
+    group["type"] = np.array([kind.encode()], dtype="S10")
+    group["shape"] = np.array([size])
+    return group
+
+
+def _one_or_many(values: NDArray[np.int32]) -> NDArray[np.int32] | int:
+    """One number where all neurons share it: the only form on which netx and the chip agree."""
+    return int(values[0]) if (values == values[0]).all() else values
+
+
+def as_netx_reads(weight: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The effective weights after netx has fitted them and Lava's Dense has truncated them."""
+    low, high = int(weight.min()), int(weight.max())
+    if low == high == 0:
+        return weight + 1  # netx divides by zero here
+    signed = int(not (high < 0 or low >= 0))
+    if signed:
+        scale = min(127 / high if high > 0 else np.inf, -128 / low)
+    else:
+        scale = -256 / low if high < 0 else 255 / high
+    shift = int(np.floor(np.log2(scale))) + signed
+    zeros = next(bits for bits in range(8, -1, -1) if not (weight % 2**bits).any())
+    bits = 8 - shift - (zeros - signed)
+    stored = weight.astype(np.int64) << shift
+    mixed = int(low < 0 < high)
+    truncated = 8 - bits + mixed
+    magnitude = -stored if high <= 0 else stored
+    clipped = np.clip(magnitude, -256 if mixed else 0, 255)
+    kept = (clipped >> truncated) << truncated if truncated > 0 else clipped
+    effective = (-kept if high <= 0 else kept) >> shift
+    read: NDArray[np.int32] = effective.astype(np.int32)
+    return read

@@ -1,0 +1,270 @@
+"""One run of the worker: started, watched and cleared away, whatever happens.
+
+Lava starts several operating-system processes that talk through shared memory. An exception in one of
+them, or its death, makes all others wait for ever and prints nothing. So the worker leads a process group
+of its own, must report progress in time, and its group is ended before this module returns or raises.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import BackendError
+from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
+from nsc_deploy.exporters.lava.integer import IntegerNetwork, validate, write_integers
+from nsc_deploy.files import load_npz, write_json
+
+WORKER = Path(__file__).parent / "worker" / "run_chain.py"
+SILENCE_S = 120.0
+TERM_GRACE_S = 2.0
+KILL_GRACE_S = 3.0
+
+Advance = Callable[[int], None]
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class LavaRun:
+    """What the real Lava answered, aligned to the steps of the graph.
+
+    Attributes:
+        spikes: [steps, samples, outputs] uint8 of the last layer.
+        layers: with `probe`, per layer (spikes, u, v), each [steps, samples, neurons]; else empty.
+        seconds: time inside the worker, import of Lava and start of the runtime included.
+    """
+
+    spikes: NDArray[np.uint8]
+    layers: tuple[tuple[NDArray[Any], NDArray[Any], NDArray[Any]], ...]
+    seconds: float
+
+
+def run_in_lava(
+    network: IntegerNetwork,
+    events: NDArray[np.uint8],
+    *,
+    probe: bool = False,
+    silence_s: float = SILENCE_S,
+    advance: Advance = lambda _samples: None,
+) -> LavaRun:
+    """Run samples through the real Lava, end to end in one runtime.
+
+    Args:
+        network: the integers to run.
+        events: [steps, samples, inputs] of 0 and 1.
+        probe: also read back spikes, u and v of every layer at every step (slow).
+        silence_s: seconds without a sign of life after which the run is given up.
+        advance: called with the number of samples finished since the last call.
+
+    Raises:
+        BackendError: Lava is not installed, failed, died or fell silent.
+        DataError: the network or the events are not what Lava can take.
+    """
+    validate(network)
+    if events.ndim != 3 or events.shape[2] != network.inputs or events.size == 0 or events.max() > 1:
+        raise BackendError(
+            f"events of shape {events.shape} do not fit a network with {network.inputs} inputs"
+        )
+    steps, samples, _ = events.shape
+    interval = steps + network.layers[0].max_delay
+    with tempfile.TemporaryDirectory(prefix="nsc-deploy-lava-") as name:
+        directory = Path(name)
+        write_job(directory, network, events, interval, probe=probe)
+        watch_worker(directory, silence_s, _by_sample(advance, interval, samples))
+        answer = load_npz(directory / "answer.npz")
+    return _align(answer, network, steps, samples, interval, probe=probe)
+
+
+def write_job(
+    directory: Path, network: IntegerNetwork, events: NDArray[np.uint8], interval: int, *, probe: bool
+) -> None:
+    """Write what the worker reads: job.json, network.npz, events.npy."""
+    write_integers(directory / "network.npz", network)
+    np.save(directory / "events.npy", events.astype(np.uint8))
+    job = {
+        "layers": network.latency,
+        "interval": interval,
+        "samples": events.shape[1],
+        "probe": probe,
+    }
+    write_json(directory / "job.json", job)
+
+
+def watch_worker(
+    directory: Path,
+    silence_s: float,
+    on_report: Report = lambda _steps: None,
+    environment: LavaEnvironment | None = None,
+) -> None:
+    """Run the worker on a job directory until it has written its answer; leave no process behind.
+
+    Raises:
+        BackendError: the worker failed, died, or printed nothing for `silence_s` seconds.
+    """
+    environment = require_environment() if environment is None else environment
+    log = directory / "worker.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [str(environment.python), str(WORKER), str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            env=_worker_environment(),
+            cwd=directory,
+        )
+    ended_well = False
+    try:
+        silent = not _listen(process, silence_s, on_report)
+        ended_well = not silent and process.returncode == 0 and (directory / "answer.npz").exists()
+        if not ended_well:
+            raise _failure(process, log, silence_s if silent else None)
+    finally:
+        if not ended_well:
+            end_group(process)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _listen(process: "subprocess.Popen[bytes]", silence_s: float, on_report: Report) -> bool:
+    """Pass reports on until the worker ends; False if it fell silent first.
+
+    The worker's own end is what counts, not the end of the pipe: Lava's processes hold that open.
+    """
+    stdout = process.stdout
+    if stdout is None:
+        raise ValueError("the worker was started without a pipe")
+    os.set_blocking(stdout.fileno(), False)
+    last = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while process.poll() is None:
+            if selector.select(timeout=0.05):
+                reported = (stdout.read() or b"").split()
+                if reported and reported[-1].isdigit():
+                    on_report(int(reported[-1]))
+                    last = time.monotonic()
+                time.sleep(0.05)
+            if time.monotonic() - last > silence_s:
+                return False
+    return True
+
+
+def _failure(process: "subprocess.Popen[bytes]", log: Path, silence_s: float | None) -> BackendError:
+    tail = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    said = f"; it said: {' | '.join(tail[-3:])}" if tail else ""
+    if silence_s is not None:
+        return BackendError(
+            f"Lava gave no sign of life for {silence_s:g} s and was ended{said}",
+            remedy="Allow it more time with --timeout, or run fewer samples; nothing is left running.",
+        )
+    code = process.returncode
+    how = f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    return BackendError(
+        f"the Lava worker {how}{said}",
+        remedy="Nothing is left running. If it repeats, rebuild it: nsc-deploy lava install --force",
+    )
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End every process of the worker's group and let its shared memory be removed.
+
+    SIGTERM first: Python's resource tracker ignores it and removes the shared-memory segments when the
+    processes that used them are gone. What has not gone after two seconds is killed, the tracker last.
+    """
+    _signal_group(process.pid, signal.SIGTERM)
+    if _gone(process, TERM_GRACE_S):
+        return
+    for member in group_members(process.pid):
+        if b"resource_tracker" not in _command_line(member):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+    if not _gone(process, KILL_GRACE_S):
+        _signal_group(process.pid, signal.SIGKILL)
+        _gone(process, KILL_GRACE_S)
+
+
+def group_members(group: int) -> tuple[int, ...]:
+    """Process ids of a process group (Linux)."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if os.getpgid(int(entry.name)) == group:
+                members.append(int(entry.name))
+    return tuple(members)
+
+
+def _command_line(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _gone(process: "subprocess.Popen[bytes]", within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        process.poll()
+        if not group_members(process.pid):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _worker_environment() -> dict[str, str]:
+    """The caller's environment without what would lead the worker's Python astray."""
+    dropped = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _by_sample(advance: Advance, interval: int, samples: int) -> Report:
+    told = 0
+
+    def on_report(steps: int) -> None:
+        nonlocal told
+        finished = min(steps // interval, samples)
+        if finished > told:
+            advance(finished - told)
+            told = finished
+
+    return on_report
+
+
+def _align(
+    answer: dict[str, NDArray[Any]],
+    network: IntegerNetwork,
+    steps: int,
+    samples: int,
+    interval: int,
+    *,
+    probe: bool,
+) -> LavaRun:
+    """Cut Lava's time into samples: layer i is i + 1 steps late, and gaps are dropped."""
+
+    def cut(late: NDArray[Any], index: int) -> NDArray[Any]:
+        window = late[index + 1 : index + 1 + interval * samples]
+        return window.reshape(samples, interval, -1)[:, :steps].transpose(1, 0, 2)
+
+    last = len(network.layers) - 1
+    spikes = cut(answer[f"s{last}"].T, last).astype(np.uint8)
+    probed = tuple(
+        (cut(answer[f"s{index}"].T, index), cut(answer[f"u{index}"], index), cut(answer[f"v{index}"], index))
+        for index in range(last + 1 if probe else 0)
+    )
+    return LavaRun(spikes, probed, float(answer["seconds"]))

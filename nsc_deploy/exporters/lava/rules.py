@@ -1,0 +1,182 @@
+"""What Lava can take: one rule a concern, each a small function whose text becomes the user's error."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.lava.integer import DECAY_UNITY, MAX_DELAY
+from nsc_deploy.exporters.passes.extract_populations import KNOWN, NEURONS
+from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.network import Network, Node, Reset
+from nsc_deploy.graphs.operators.delay import delay_steps
+from nsc_deploy.graphs.signal import Signal
+
+Refusal = tuple[str, str]
+Rule = Callable[[Node, Network], Refusal | None]
+
+_BECOMES = {
+    "Input": (Status.NATIVE, "a source of events"),
+    "Output": (Status.NATIVE, "the spikes of the last layer"),
+    "Linear": (Status.NATIVE, "synapses with 8-bit weights"),
+    "Affine": (Status.NATIVE, "synapses with 8-bit weights and a bias of the neurons behind"),
+    "LIF": (Status.NATIVE, "LIF neurons without synaptic current"),
+    "CubaLIF": (Status.NATIVE, "LIF neurons with synaptic current"),
+    "IF": (Status.NATIVE, "LIF neurons without decay"),
+    "Threshold": (Status.SUBSTITUTED, "LIF neurons whose potential decays at once"),
+    "Delay": (Status.SUBSTITUTED, "relay neurons with delayed synapses"),
+    "Scale": (Status.SUBSTITUTED, "folded into the weights"),
+    "Flatten": (Status.SUBSTITUTED, "folded into the weights behind it"),
+}
+
+
+def verdicts(network: Network) -> tuple[Verdict, ...]:
+    """A verdict on each node, in the order of the network."""
+    return tuple(_verdict(node, network) for node in network.nodes)
+
+
+def _verdict(node: Node, network: Network) -> Verdict:
+    for rule in RULES:
+        refusal = rule(node, network)
+        if refusal is not None:
+            return Verdict(node.name, node.primitive, Status.REFUSED, *refusal)
+    status, reason = _BECOMES[node.primitive]
+    return Verdict(node.name, node.primitive, status, reason)
+
+
+def known_primitive(node: Node, network: Network) -> Refusal | None:
+    """Only nodes that have a lowering."""
+    if node.primitive in KNOWN:
+        return None
+    if node.primitive in {"LI", "CubaLI", "I"}:
+        remedy = "End the graph with the spiking layer before it and integrate on the host."
+        return "an integrator without spikes sends nothing on Loihi", remedy
+    if node.primitive in {"Conv1d", "Conv2d", "SumPool2d", "AvgPool2d"}:
+        return f"{node.primitive} is not lowered to Lava yet", "Write it as a Linear node."
+    return f"Lava has no {node.primitive}", "Run this node on the host, or train without it."
+
+
+def one_way(node: Node, network: Network) -> Refusal | None:
+    """No recurrence."""
+    component = next(group for group in network.components if node.name in group)
+    if network.cyclic(component):
+        names = ", ".join(component)
+        return (
+            f"is part of a cycle ({names}); recurrence is not lowered to Lava yet",
+            "Unroll or remove the cycle.",
+        )
+    return None
+
+
+def one_input_one_output(node: Node, network: Network) -> Refusal | None:
+    """A chain has one end on each side."""
+    ends = {"Input": network.input_nodes, "Output": network.output_nodes}.get(node.primitive, ())
+    if len(ends) > 1:
+        return f"is one of {len(ends)} {node.primitive} nodes, and one is wanted", "Merge them into one."
+    return None
+
+
+def event_input(node: Node, network: Network) -> Refusal | None:
+    """Events in, since a real value has no place on the chip."""
+    if node.primitive == "Input" and node.emits is not Signal.EVENTS:
+        return (
+            f"takes in {node.emits.value} values, and Loihi takes in spikes",
+            "Turn them into events on the host (Affine and Threshold), and give the Input node the metadata "
+            "signal = 'events'.",
+        )
+    return None
+
+
+def spiking_output(node: Node, network: Network) -> Refusal | None:
+    """Spikes out."""
+    if node.primitive == "Output" and network.arrives(node.name) is not Signal.EVENTS:
+        return (
+            "is fed with values that are not spikes",
+            "End the graph with a spiking neuron; read out on the host.",
+        )
+    return None
+
+
+def plain_matrix(node: Node, network: Network) -> Refusal | None:
+    """Weights with two dimensions."""
+    if node.primitive in {"Linear", "Affine"} and node.parameters.weight.ndim != 2:
+        return "has weights with more than two dimensions", "Split it into one Linear node for each matrix."
+    return None
+
+
+def reset_to_zero(node: Node, network: Network) -> Refusal | None:
+    """The only reset Lava's LIF has."""
+    if node.primitive not in NEURONS - {"Threshold"}:
+        return None
+    if network.reset is Reset.SUBTRACT:
+        return "resets by subtraction, which no Lava process does", "Train with a reset to zero."
+    if np.any(node.parameters.v_reset != 0):
+        return (
+            "resets to a value other than zero, which no Lava process does",
+            "Shift the potentials to 0.",
+        )
+    return None
+
+
+def decay_in_range(node: Node, network: Network) -> Refusal | None:
+    """A decay of 12 bits that is not lost in rounding, and a time step no longer than the time constant."""
+    for name in ("tau", "tau_mem", "tau_syn"):
+        tau = getattr(node.parameters, name, None)
+        if tau is None or network.dt is None:
+            continue
+        share = network.dt / np.asarray(tau, dtype=np.float64)
+        if (np.rint(np.minimum(share, 1.0) * DECAY_UNITY) < 1).any():
+            return (
+                f"has a {name} of {float(np.max(tau)):g} s: it decays by less than 1/8192 in a step",
+                "Use an IF neuron, or a longer time step.",
+            )
+        if (share > 1 + 1e-9).any():
+            return (
+                f"has a {name} shorter than the time step of {network.dt:g} s",
+                "Choose a shorter time step.",
+            )
+    return None
+
+
+def no_bias_through_synapse(node: Node, network: Network) -> Refusal | None:
+    """A bias in front of a CubaLIF is filtered by its synapse; Lava's bias is not."""
+    if node.primitive != "CubaLIF":
+        return None
+    for source in node.inputs:
+        before = network.node(source)
+        if before.primitive == "Affine" and np.any(before.parameters.bias != 0):
+            return (
+                f"gets the bias of '{source}' through its synapse, and Lava adds a bias behind it",
+                "Move the bias into v_leak, or use LIF neurons.",
+            )
+    return None
+
+
+def short_delay(node: Node, network: Network) -> Refusal | None:
+    """Whole steps, and no more than a synapse can hold."""
+    if node.primitive != "Delay":
+        return None
+    try:
+        longest = int(delay_steps(node, network.dt).max(initial=0))
+    except GraphError as error:
+        return error.problem, error.remedy or ""
+    if longest > MAX_DELAY:
+        return (
+            f"delays by {longest} steps, a synapse by {MAX_DELAY} at most",
+            "Shorten it, or use a longer time step.",
+        )
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    known_primitive,
+    one_way,
+    one_input_one_output,
+    event_input,
+    spiking_output,
+    plain_matrix,
+    reset_to_zero,
+    decay_in_range,
+    no_bias_through_synapse,
+    short_delay,
+)

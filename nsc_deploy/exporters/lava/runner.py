@@ -1,0 +1,170 @@
+"""Runs a deployment folder on recorded inputs, and its floating-point graph beside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.lava.arithmetic import output_spikes
+from nsc_deploy.exporters.lava.deployment import LavaDeployment
+from nsc_deploy.exporters.lava.lower import flat_events
+from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
+from nsc_deploy.graphs.readout import decide
+from nsc_deploy.graphs.recording import Recording, read_recording
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.simulate import simulate_batches
+from nsc_deploy.verification import Parity, compare
+
+CHUNK = 50
+
+Advance = Callable[[int], None]
+
+
+class Backend(StrEnum):
+    """What executes a deployment."""
+
+    LAVA = "lava"
+    TWIN = "twin"
+    REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run of a deployment beside the floating-point reference.
+
+    Attributes:
+        backend: what ran it.
+        first_sample: index in the recording of the first sample run.
+        spikes: [steps, samples, outputs] uint8 of the backend.
+        decisions: [samples] of the backend, or None without a readout.
+        reference_decisions: [samples] of the reference, or None without a readout.
+        labels: [samples], or None where none were recorded.
+        parity: the comparison.
+        seconds: time the backend took, start included.
+    """
+
+    backend: Backend
+    first_sample: int
+    spikes: NDArray[np.uint8]
+    decisions: NDArray[np.int64] | None
+    reference_decisions: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | None
+    parity: Parity
+    seconds: float
+
+
+def run_deployment(
+    deployment: LavaDeployment,
+    backend: Backend,
+    *,
+    samples: int | None = None,
+    inputs: Path | None = None,
+    silence_s: float = SILENCE_S,
+    advance: Advance = lambda _samples: None,
+) -> Outcome:
+    """Run recorded samples and compare with the floating-point graph.
+
+    Samples that scales were chosen on are left out.
+
+    Args:
+        deployment: the folder.
+        backend: what runs it.
+        samples: how many; all when None.
+        inputs: a recording other than the one in the folder.
+        silence_s: seconds without a sign of life after which Lava is given up.
+        advance: called with the number of samples finished since the last call.
+
+    Raises:
+        ConfigError: no inputs, or inputs that do not fit.
+        BackendError: Lava is missing or failed.
+    """
+    first = deployment.manifest.calibration.samples if inputs is None else 0
+    recording = _recording(deployment, inputs)
+    events, labels = _selected(recording, first, samples)
+    graph = deployment.graph()
+    reference = flat_events(simulate_batches(graph, events)[graph.output_node.name])
+    started = perf_counter()
+    spikes = reference
+    if backend is not Backend.REFERENCE:
+        spikes = _run(deployment, backend, flat_events(events), silence_s, advance)
+    seconds = perf_counter() - started
+    readout = _readout(deployment)
+    return Outcome(
+        backend=backend,
+        first_sample=first,
+        spikes=spikes,
+        decisions=None if readout is None else decide(spikes, *readout),
+        reference_decisions=None if readout is None else decide(reference, *readout),
+        labels=labels,
+        parity=compare(reference, spikes, readout=readout, labels=labels),
+        seconds=seconds,
+    )
+
+
+def _run(
+    deployment: LavaDeployment,
+    backend: Backend,
+    events: NDArray[np.uint8],
+    silence_s: float,
+    advance: Advance,
+) -> NDArray[np.uint8]:
+    """Chunk by chunk, so that the memory of one Lava runtime stays bounded."""
+    parts = []
+    for start in range(0, events.shape[1], CHUNK):
+        part = events[:, start : start + CHUNK]
+        if backend is Backend.LAVA:
+            parts.append(run_in_lava(deployment.integers, part, silence_s=silence_s, advance=advance).spikes)
+        else:
+            parts.append(output_spikes(deployment.integers, part))
+            advance(part.shape[1])
+    return np.concatenate(parts, axis=1)
+
+
+def _recording(deployment: LavaDeployment, inputs: Path | None) -> Recording:
+    recording = deployment.recording() if inputs is None else read_recording(inputs)
+    if recording is None:
+        raise ConfigError(
+            "holds no recorded inputs",
+            where=deployment.folder,
+            remedy="Name a recording with --inputs FILE.npz.",
+        )
+    lines = int(np.prod(recording.shape))
+    if recording.signal is not Signal.EVENTS or lines != deployment.integers.inputs:
+        raise DataError(
+            f"holds {recording.signal.value} of shape {recording.shape}, "
+            f"where {deployment.integers.inputs} event lines are wanted",
+            where=deployment.folder if inputs is None else inputs,
+        )
+    if not np.isclose(recording.dt, deployment.manifest.dt, rtol=1e-6):
+        raise DataError(
+            f"was recorded with steps of {recording.dt:g} s, the graph has {deployment.manifest.dt:g} s",
+            where=deployment.folder if inputs is None else inputs,
+        )
+    return recording
+
+
+def _selected(
+    recording: Recording, first: int, samples: int | None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    available = recording.samples - first
+    count = available if samples is None else samples
+    if not 1 <= count <= available:
+        left_out = f" (the first {first} chose the scales)" if first else ""
+        raise ConfigError(
+            f"{count} samples are wanted and {available} are there{left_out}", where="--samples"
+        )
+    chosen = slice(first, first + count)
+    labels = None if recording.labels is None else recording.labels[chosen]
+    return recording.values[:, chosen], labels
+
+
+def _readout(deployment: LavaDeployment) -> tuple[int, int] | None:
+    classes, group = deployment.manifest.classes, deployment.manifest.group
+    if classes is None or classes * (group or 1) != deployment.integers.outputs:
+        return None
+    return classes, group or 1

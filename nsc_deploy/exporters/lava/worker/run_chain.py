@@ -1,0 +1,184 @@
+"""Run a chain of integer layers in Lava: `python run_chain.py JOB_DIRECTORY`.
+
+Runs under Python 3.10 with the standard library, numpy, scipy and lava-nc alone. Reads job.json,
+network.npz and events.npy, prints how many steps are done whenever it pauses, and writes answer.npz. The
+parent has checked every number and watches over time and processes: an exception inside a Lava process
+model never reaches this script.
+
+All samples run in one runtime, end to end: the layer with index i meets step k of a sample at Lava's time
+step k + 2 + i after the sample's start, so `reset_offset = 2 + i` clears it exactly where a sample begins.
+Delays could carry spikes from one sample into the next. Behind the input a gap between the samples prevents
+it; behind neurons, which may fire in any gap, the buffer of the delayed connection is set to zero at its
+moment.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def main(directory: Path) -> None:
+    """Run the job in `directory`."""
+    _die_with_parent()
+    job = json.loads((directory / "job.json").read_text(encoding="utf-8"))
+    with np.load(directory / "network.npz", allow_pickle=False) as loaded:
+        arrays = {name: loaded[name] for name in loaded.files}
+    arrays["events"] = np.load(directory / "events.npy", allow_pickle=False)
+    started = time.perf_counter()
+    answer = _run(job, arrays)
+    answer["seconds"] = np.asarray(time.perf_counter() - started)
+    temporary = directory / "answer.part.npz"
+    np.savez(temporary, **answer)
+    temporary.replace(directory / "answer.npz")
+
+
+def _run(job: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    source, connections, layers, sinks = _build(job, arrays)
+    probe = bool(job["probe"])
+    states: dict[str, list[Any]] = {}
+    try:
+        done = 0
+        for stop in _stops(job, arrays):
+            source.run(condition=RunSteps(num_steps=stop - done), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+            done = stop
+            for index in _to_clear(job, arrays, done):
+                connections[index].a_buff.set(np.zeros(connections[index].a_buff.shape, np.int32))
+            for index, neurons in enumerate(layers if probe else []):
+                states.setdefault(f"u{index}", []).append(neurons.u.get())
+                states.setdefault(f"v{index}", []).append(neurons.v.get())
+            print(done, flush=True)
+        answer = {f"s{index}": np.asarray(sink.data.get()).astype(np.uint8) for index, sink in sinks.items()}
+    finally:
+        source.stop()
+    return {**answer, **{name: np.asarray(values) for name, values in states.items()}}
+
+
+def _stops(job: dict[str, Any], arrays: dict[str, Any]) -> list[int]:
+    """Time steps after which to pause: at the end of each sample, and where a buffer is to be cleared."""
+    total = job["interval"] * job["samples"] + job["layers"]
+    if job["probe"]:
+        return list(range(1, total + 1))
+    ends = [job["interval"] * sample for sample in range(1, job["samples"] + 1)]
+    clear = [step for step in range(1, total) if _to_clear(job, arrays, step)]
+    return sorted({*ends, *clear, total})
+
+
+def _to_clear(job: dict[str, Any], arrays: dict[str, Any], done: int) -> list[int]:
+    """Delayed connections behind neurons whose next arrival is the first step of a sample."""
+    return [
+        index
+        for index in range(1, job["layers"])
+        if arrays[f"{index}.delay"].any() and done >= index and (done - index) % job["interval"] == 0
+    ]
+
+
+def _build(job: dict[str, Any], arrays: dict[str, Any]) -> tuple[Any, list[Any], list[Any], dict[int, Any]]:
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    source = Source(data=_source_data(job, arrays["events"]))
+    total = source.data.shape[-1]
+    port = source.s_out
+    connections: list[Any] = []
+    layers: list[Any] = []
+    sinks: dict[int, Any] = {}
+    last = job["layers"] - 1
+    for index in range(last + 1):
+        connection = _connection(arrays, index)
+        neurons = _neurons(arrays, index, job["interval"])
+        port.connect(connection.s_in)
+        connection.a_out.connect(neurons.a_in)
+        port = neurons.s_out
+        connections.append(connection)
+        layers.append(neurons)
+        if index == last or job["probe"]:
+            sinks[index] = Sink(shape=neurons.s_out.shape, buffer=total)
+            neurons.s_out.connect(sinks[index].a_in)
+    return source, connections, layers, sinks
+
+
+def _source_data(job: dict[str, Any], events: Any) -> Any:
+    """[inputs, all steps] from [steps, samples, inputs], a gap behind each sample, the latency behind all."""
+    steps, samples, inputs = events.shape
+    padded = np.zeros((samples, job["interval"], inputs), np.int32)
+    padded[:, :steps] = events.transpose(1, 0, 2)
+    flat = padded.reshape(-1, inputs)
+    return np.concatenate([flat, np.zeros((job["layers"], inputs), np.int32)]).T.copy()
+
+
+def _connection(arrays: dict[str, Any], index: int) -> Any:
+    from lava.proc.dense.process import Dense
+    from lava.proc.sparse.process import DelaySparse
+    from lava.utils.weightutils import SignMode
+    from scipy.sparse import csr_matrix
+
+    # MIXED weights lose their lowest bit: twice the weight, and the exponent takes the factor back.
+    weights = arrays[f"{index}.weight"].astype(np.int32) * 2
+    common = {"weight_exp": -1, "num_weight_bits": 8, "sign_mode": SignMode.MIXED}
+    delay = arrays[f"{index}.delay"]
+    if not delay.any():
+        return Dense(weights=weights, **common)
+    weights = csr_matrix(weights)
+    delays = weights.copy()
+    delays.data = np.repeat(delay, np.diff(weights.indptr)).astype(int)
+    delays.eliminate_zeros()
+    return DelaySparse(weights=weights, delays=delays, max_delay=int(delay.max()), **common)
+
+
+def _neurons(arrays: dict[str, Any], index: int, interval: int) -> Any:
+    from lava.proc.lif.process import LIFReset
+
+    values = {name: arrays[f"{index}.{name}"].astype(np.int32) for name in ("du", "dv", "vth")}
+    return LIFReset(
+        shape=(arrays[f"{index}.weight"].shape[0],),
+        **values,
+        bias_mant=arrays[f"{index}.bias"].astype(np.int32),
+        bias_exp=arrays[f"{index}.bias_exp"].astype(np.int32),
+        reset_interval=interval,
+        reset_offset=2 + index,
+    )
+
+
+def _die_with_parent() -> None:
+    """Take every process of this group down when the parent is gone, even if it was killed with -9."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        # Python's resource tracker outlives this: it removes the shared memory once all others are gone.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for process in _others():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _others() -> list[int]:
+    """The other processes of this group, without the resource tracker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            process = int(entry.name)
+            tracker = b"resource_tracker" in (entry / "cmdline").read_bytes()
+            if process != os.getpid() and os.getpgid(process) == os.getpgrp() and not tracker:
+                found.append(process)
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

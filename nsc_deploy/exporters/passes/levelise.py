@@ -1,0 +1,170 @@
+"""Pass: a graph with branches and joins becomes a chain of layers in which all paths are equally long.
+
+On the chip every connection takes one step, so events that meet after different numbers of connections
+would meet at different steps. Each population therefore gets a level, one more than the latest of its
+sources, and events that are needed at a later level are handed on by relays: neurons without memory that
+repeat their one input. A delay of the graph becomes a relay with delayed synapses.
+
+Requires: delays of at most 62 steps on a tap.
+Promises: whatever a layer reads is carried by the layer before it; the last layer is the output. Exact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import ExportError
+from nsc_deploy.exporters.passes.base import Lowered, Note
+from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap, used_lines
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Neurons in one layer.
+
+    Attributes:
+        carries: the events these neurons fire.
+        lines: which lines of the source they carry, ascending.
+        population: the neurons themselves, or None for relays.
+        delay: steps by which a relay's synapses are late.
+    """
+
+    carries: Tap
+    lines: NDArray[Any]
+    population: Population | None = None
+    delay: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return len(self.lines)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A chain of layers.
+
+    Attributes:
+        graph: the populations.
+        layers: for each layer its neurons, side by side.
+    """
+
+    graph: PopulationGraph
+    layers: tuple[tuple[Slot, ...], ...]
+
+    @property
+    def entrance(self) -> tuple[Slot, ...]:
+        """The input lines, seen as a layer."""
+        return (Slot(Tap(self.graph.input), np.arange(self.graph.input_size)),)
+
+
+class Levelise:
+    """The pass.
+
+    Args:
+        max_delay: the longest delay a synapse can have, in steps.
+    """
+
+    name = "levelise"
+
+    def __init__(self, max_delay: int) -> None:
+        self.max_delay = max_delay
+
+    def requires(self, graph: PopulationGraph, /) -> None:
+        """No delay longer than a synapse can have."""
+        for tap in used_lines(graph):
+            if tap.delay > self.max_delay:
+                raise ExportError(
+                    f"reaches its readers {tap.delay} steps late, a synapse can do {self.max_delay}",
+                    where=f"node '{tap.source}'",
+                    remedy="Shorten the delays behind it, or choose a longer time step.",
+                )
+
+    def apply(self, graph: PopulationGraph, /) -> Lowered[Levels]:
+        """Give every population a level, then hand on what later levels need."""
+        level = _levels(graph)
+        used = used_lines(graph)
+        depth = max(1, _available(graph.output, level))
+        needed = _needed_until(graph, level, depth)
+        slots = [_slots(graph, level, used, needed, layer) for layer in range(1, depth + 1)]
+        return Lowered(Levels(graph, tuple(slots)), tuple(_notes(slots)))
+
+    def broken_promise(self, levels: object, /) -> str | None:
+        """A layer that reads what the layer before does not carry."""
+        if not isinstance(levels, Levels):
+            return "no layers"
+        before = levels.entrance
+        for index, layer in enumerate(levels.layers):
+            carried = {slot.carries: slot.lines for slot in before}
+            for slot in layer:
+                for tap, lines in reads(slot).items():
+                    if tap not in carried or not np.isin(lines, carried[tap]).all():
+                        return f"layer {index} reads {tap}, which the layer before does not carry"
+            before = layer
+        last = levels.layers[-1]
+        return (
+            None
+            if [slot.carries for slot in last] == [levels.graph.output]
+            else "the last layer is not the output"
+        )
+
+
+def reads(slot: Slot) -> dict[Tap, NDArray[Any]]:
+    """What a slot takes from the layer before, with the lines it needs."""
+    if slot.population is not None:
+        drive = slot.population.drive
+        return {tap: np.flatnonzero((weight != 0).any(axis=0)) for tap, weight in drive.items()}
+    return {Tap(slot.carries.source, slot.carries.delay - slot.delay): slot.lines}
+
+
+def _levels(graph: PopulationGraph) -> dict[str, int]:
+    level = {graph.input: 0}
+    for population in graph.populations:
+        level[population.name] = 1 + max((_available(tap, level) for tap in population.drive), default=0)
+    return level
+
+
+def _available(tap: Tap, level: Mapping[str, int]) -> int:
+    """The first level at which the events of a tap exist: a delay line takes a layer of its own."""
+    return level[tap.source] + (1 if tap.delay else 0)
+
+
+def _needed_until(graph: PopulationGraph, level: Mapping[str, int], depth: int) -> dict[Tap, int]:
+    """The last level at which a tap must still be carried."""
+    needed = {graph.output: depth}
+    for population in graph.populations:
+        for tap in population.drive:
+            needed[tap] = max(needed.get(tap, 0), level[population.name] - 1)
+    return needed
+
+
+def _slots(
+    graph: PopulationGraph,
+    level: Mapping[str, int],
+    used: Mapping[Tap, NDArray[Any]],
+    needed: Mapping[Tap, int],
+    layer: int,
+) -> tuple[Slot, ...]:
+    own = [
+        Slot(Tap(one.name), np.arange(one.size), one) for one in graph.populations if level[one.name] == layer
+    ]
+    relays = [
+        Slot(tap, used[tap], None, tap.delay if layer == level[tap.source] + 1 else 0)
+        for tap in sorted(used)
+        if level[tap.source] < layer <= needed[tap]
+    ]
+    return (*own, *relays)
+
+
+def _notes(layers: list[tuple[Slot, ...]]) -> list[Note]:
+    notes = []
+    for index, layer in enumerate(layers):
+        for slot in (slot for slot in layer if slot.population is None):
+            kind = "delay-line" if slot.delay else "relay"
+            late = f" {slot.delay} steps late" if slot.delay else ""
+            text = f"{slot.size} relays in layer {index} hand its events on{late}; they change no spike"
+            notes.append(Note(kind, slot.carries.source, text))
+    return notes

@@ -1,0 +1,45 @@
+"""Pass: drop populations whose spikes never reach the output, and synapses of weight zero between layers.
+
+Requires: a valid population graph.
+Promises: every population left is read by another one or by the output. Exact.
+"""
+
+from dataclasses import replace
+
+from nsc_deploy.exporters.passes.base import Lowered, Note
+from nsc_deploy.exporters.passes.populations import PopulationGraph, used_lines
+
+
+class RemoveDead:
+    """The pass."""
+
+    name = "remove-dead"
+
+    def requires(self, graph: PopulationGraph, /) -> None:
+        """Nothing beyond the type."""
+
+    def apply(self, graph: PopulationGraph, /) -> Lowered[PopulationGraph]:
+        """Walk backwards from the output."""
+        alive = {graph.output.source}
+        for population in reversed(graph.populations):
+            if population.name in alive:
+                alive |= {tap.source for tap, weight in population.drive.items() if weight.any()}
+        kept = tuple(
+            replace(one, drive={tap: weight for tap, weight in one.drive.items() if weight.any()})
+            for one in graph.populations
+            if one.name in alive
+        )
+        notes = tuple(
+            Note("removed", one.name, f"{one.size} neurons removed: their spikes never reach the output")
+            for one in graph.populations
+            if one.name not in alive
+        )
+        return Lowered(replace(graph, populations=kept), notes)
+
+    def broken_promise(self, graph: object, /) -> str | None:
+        """A population that nothing reads."""
+        if not isinstance(graph, PopulationGraph):
+            return "no population graph"
+        read = {tap.source for tap in used_lines(graph)}
+        unread = [one.name for one in graph.populations if one.name not in read]
+        return f"'{unread[0]}' is read by nothing" if unread else None

@@ -1,0 +1,134 @@
+"""How weights and thresholds of one population become integers, and which scales are worth a try."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.exporters.lava.integer import THRESHOLD_LIMIT
+from nsc_deploy.exporters.passes.populations import Population, Reals
+
+LARGEST_GRID_BITS = 24
+GRID_TRIES = 8
+CLIPPINGS = (1.0, 0.93, 0.87, 0.8, 0.7, 1.15, 1.3, 1.6)
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A population in integers under one scale.
+
+    Attributes:
+        scale: weight units for one unit of the graph.
+        weight: int [size, lines], all drives side by side.
+        threshold: int [size], in weight units.
+        bias: int [size], added to v in units of 2^-6 weight units.
+        clipped: share of the weights that did not fit and were cut.
+        weight_error: root mean square of the rounding error of weights that are not zero, relative to
+            the threshold.
+        threshold_error: largest relative error of a threshold.
+    """
+
+    scale: float
+    weight: NDArray[np.int64]
+    threshold: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    clipped: float
+    weight_error: float
+    threshold_error: float
+
+    @property
+    def error(self) -> float:
+        """One figure to rank scales by when nothing was recorded."""
+        return float(np.hypot(self.weight_error, self.threshold_error)) + 10.0 * self.clipped
+
+
+def candidates(population: Population, weights: Reals, limit: int) -> tuple[float, ...]:
+    """Scales worth a try, the safest first.
+
+    Weights on a coarse grid (such as +-1) get scales at which they are whole numbers; without memory that is
+    exact and the only one tried. Then the scale that uses the whole range, some that cut the largest
+    weights or leave room, each moved a little so that a threshold common to all neurons becomes whole.
+    """
+    largest = float(np.abs(weights).max(initial=0.0))
+    if largest == 0.0:
+        return (1.0,)
+    grid = _grid_scales(weights, largest, limit)
+    if grid and memoryless(population):
+        return grid[:1]
+    full = min(limit / largest, THRESHOLD_LIMIT / max(float(population.threshold.max()), 1e-30))
+    scales = [full * factor for factor in CLIPPINGS]
+    thresholds = np.unique(population.threshold)
+    if len(thresholds) == 1 and thresholds[0] > 0:
+        scales = [_aligned(scale, float(thresholds[0])) for scale in scales]
+    return tuple(dict.fromkeys((*grid, *scales)))
+
+
+def memoryless(population: Population) -> bool:
+    """Whether the neurons carry nothing from one step to the next."""
+    return bool((population.leak_v == 1.0).all()) and population.leak_u is None
+
+
+def _aligned(scale: float, threshold: float) -> float:
+    """The largest scale not above `scale` that makes the threshold a whole number (at least 1)."""
+    return max(float(np.floor(scale * threshold)), 1.0) / threshold
+
+
+def _grid_scales(weights: Reals, largest: float, limit: int) -> tuple[float, ...]:
+    """The largest scales at which every weight is a whole number within the limit, if there are any."""
+    for bits in range(LARGEST_GRID_BITS):
+        scale = 2.0**bits
+        if largest * scale > limit:
+            break
+        if np.array_equal(weights * scale, np.rint(weights * scale)):
+            most = int(limit / (largest * scale))
+            return tuple(scale * factor for factor in range(most, max(most - GRID_TRIES, 0), -1))
+    return ()
+
+
+def round_to(population: Population, weights: Reals, scale: float, limit: int) -> Rounded:
+    """A population in integers under a scale.
+
+    Without memory the comparison "sum > threshold" has an exact integer form: the sum is a whole number,
+    so the threshold is rounded down, and the bias moves into it. A threshold below zero (a neuron that fires
+    unless it is inhibited) becomes a bias.
+    """
+    scaled = np.rint(weights * scale)
+    cut = np.clip(scaled, -limit, limit)
+    used = weights != 0
+    clipped = float((scaled != cut)[used].mean()) if used.any() else 0.0
+    if memoryless(population):
+        level = np.floor((population.threshold - population.bias - population.offset) * scale)
+        threshold = np.maximum(level, 0.0)
+        bias = (threshold - level) * 64
+        threshold_error = 0.0
+    else:
+        threshold = np.maximum(np.rint(population.threshold * scale), 0.0)
+        bias = np.rint((population.bias + population.offset) * scale * 64)
+        threshold_error = _largest(threshold / scale - population.threshold, population.threshold)
+    reference = float(np.abs(population.threshold).mean()) or 1.0
+    unclipped = used & (scaled == cut)
+    error = (cut / scale - weights)[unclipped]
+    weight_error = float(np.sqrt(np.mean(error**2))) / reference if error.size else 0.0
+    return Rounded(
+        scale,
+        cut.astype(np.int64),
+        threshold.astype(np.int64),
+        bias.astype(np.int64),
+        clipped,
+        weight_error,
+        threshold_error,
+    )
+
+
+def _largest(error: Reals, reference: Reals) -> float:
+    known = reference != 0
+    return float(np.abs(error[known] / reference[known]).max(initial=0.0))
+
+
+def best(rounded: Sequence[Rounded], disagreement: Sequence[float] | None) -> Rounded:
+    """The one that disagrees least on recorded inputs, else the one with the smallest error."""
+    if disagreement is None:
+        return min(rounded, key=lambda one: one.error)
+    order = sorted(range(len(rounded)), key=lambda index: (disagreement[index], rounded[index].error))
+    return rounded[order[0]]

@@ -1,0 +1,164 @@
+"""Which graphs an export is about: the parts of a training run, or one file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.registry import ExportRequest, Target, load_target
+from nsc_deploy.exporters.verdict import raise_first_refusal
+from nsc_deploy.graphs.network import Network, Reset
+from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.signal import Signal
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What a NIR file may leave open: see `read_network`."""
+
+    dt: float | None = None
+    reset: Reset | None = None
+    signal: Signal | None = None
+
+    @classmethod
+    def of(cls, dt: float | None, reset: str | None, signal: str | None) -> "GraphOptions":
+        """From the texts of the command line."""
+        return cls(dt, None if reset is None else Reset(reset), None if signal is None else Signal(signal))
+
+    def read(self, path: Path) -> Network:
+        """Read a file with these options."""
+        return read_network(path, dt=self.dt, reset=self.reset, signal=self.signal)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One graph to export.
+
+    Attributes:
+        graph_file: the NIR file.
+        recording_file: its recorded inputs, or None.
+        out: the folder to write.
+        part: name of the part of a run, or None.
+    """
+
+    graph_file: Path
+    recording_file: Path | None
+    out: Path
+    part: str | None = None
+
+
+def export_all(
+    source: Path,
+    target: str,
+    out: Path,
+    *,
+    part: str | None = None,
+    inputs: Path | None = None,
+    calibrate: int = 0,
+    bits: int = 8,
+    graph: GraphOptions | None = None,
+    notify: Callable[[str], None] = lambda _message: None,
+) -> tuple[Path, ...]:
+    """Export a NIR file, or the parts of a training run that belong onto a chip.
+
+    Args:
+        source: a NIR file or a run.
+        target: name of the target.
+        out: the folder to write; several parts get a folder each inside it.
+        part: the one part wanted; None means every chip part of the receiver.
+        inputs: recorded inputs, for a NIR file.
+        calibrate: recorded samples to choose scales on.
+        bits: bits of a weight.
+        graph: what the file leaves open.
+        notify: called with one line for every step.
+
+    Returns:
+        The folders written.
+
+    Raises:
+        ExportError: a node the target refuses; nothing has been written then.
+        ConfigError: an unknown target or part.
+    """
+    found = load_target(target)
+    options = GraphOptions() if graph is None else graph
+    items = items_of(source, out, part, inputs)
+    requests = [_request(item, options, source, calibrate, bits, notify) for item in items]
+    for request in requests:
+        raise_first_refusal(found.check(request.network), where=request.graph_file)
+    return tuple(_export(found, request) for request in requests)
+
+
+def items_of(source: Path, out: Path, part: str | None, inputs: Path | None) -> tuple[Item, ...]:
+    """What `source` holds that can be exported.
+
+    Raises:
+        ConfigError: no such part, or nothing for a chip.
+        DataError: a folder that is no finished run.
+    """
+    if not source.is_dir():
+        if part is not None:
+            raise ConfigError("a single graph has no parts", where="--part")
+        return (Item(source, inputs, out),)
+    parts = _chosen(source, part)
+    several = len(parts) > 1
+    return tuple(
+        Item(
+            source / one.graph, inputs or source / one.recording, out / one.name if several else out, one.name
+        )
+        for one in parts
+    )
+
+
+def _chosen(run: Path, name: str | None) -> tuple[Part, ...]:
+    deployment = read_deployment(run)
+    if name is None:
+        parts = tuple(
+            part for part in deployment.parts if part.side is Side.RECEIVER and part.place is Place.CHIP
+        )
+    else:
+        parts = tuple(part for part in deployment.parts if part.name == name)
+    chip = [part.name for part in deployment.parts if part.place is Place.CHIP]
+    remedy = f"Parts for a chip: {', '.join(chip) or 'none (a conventional network)'}; choose with --part."
+    if not parts:
+        wanted = "receiver part for a chip" if name is None else f"part called '{name}'"
+        raise ConfigError(
+            f"has no {wanted}",
+            where=run / FILE_NAME,
+            remedy=remedy,
+        )
+    for part in parts:
+        if not part.graph.endswith(".nir"):
+            raise ConfigError(
+                f"part '{part.name}' is {part.graph}, which runs on the host",
+                where=run / FILE_NAME,
+                remedy=remedy,
+            )
+    return parts
+
+
+def _request(
+    item: Item,
+    options: GraphOptions,
+    source: Path,
+    calibrate: int,
+    bits: int,
+    notify: Callable[[str], None],
+) -> ExportRequest:
+    return ExportRequest(
+        network=options.read(item.graph_file),
+        graph_file=item.graph_file,
+        out=item.out,
+        recording_file=item.recording_file,
+        bits=bits,
+        calibrate=calibrate,
+        run=source if source.is_dir() else None,
+        part=item.part,
+        notify=notify,
+    )
+
+
+def _export(target: Target, request: ExportRequest) -> Path:
+    label = request.part or request.graph_file.name
+    request.notify(f"exporting {label} to {target.name}")
+    return target.export(request)
