@@ -8,7 +8,7 @@ five-fold (every speaker in every fold) and leave-one-speaker-out over the six s
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,19 +68,18 @@ class Scores:
 def training_part(path: Path | None) -> tuple[Recordings, NDArray[np.int64]]:
     """The training recordings of the official split, and the speaker of each as a number."""
     config = DataConfig(dataset="fsdd", path=path)
-    source = find_source(config)
-    official = read_fsdd(source, config)
-    speakers = np.zeros(len(official), dtype=np.int64)
-    for number, name in enumerate(("george", "jackson", "lucas", "nicolas", "theo", "yweweler")):
-        alone = config.model_copy(update={"split": "leave-one-speaker-out", "speaker": name})
-        speakers[read_fsdd(source, alone).is_test] = number
+    official = read_fsdd(find_source(config), config)
     keep = np.flatnonzero(~official.is_test)
     sounds = [official[int(index)] for index in keep]
-    offsets = np.concatenate([[0], np.cumsum([len(sound) for sound in sounds])]).astype(np.int64)
-    part = Recordings(
-        np.concatenate(sounds), offsets, official.labels[keep], official.is_test[keep], official.class_names
+    part = replace(
+        official,
+        audio=np.concatenate(sounds),
+        offsets=np.concatenate([[0], np.cumsum([len(sound) for sound in sounds])]).astype(np.int64),
+        labels=official.labels[keep],
+        speakers=official.speakers[keep],
+        is_test=official.is_test[keep],
     )
-    return part, speakers[keep]
+    return part, np.unique(part.speakers, return_inverse=True)[1]
 
 
 def stratified_folds(labels: NDArray[np.int64], speakers: NDArray[np.int64]) -> NDArray[np.int64]:

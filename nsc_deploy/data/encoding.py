@@ -21,8 +21,8 @@ def encode(loudness: NDArray[np.float32], config: EncodingConfig) -> NDArray[np.
 
     - level: s[t] = x[t] > L
     - crossing: s[t] = x[t] > L and not x[t-1] > L, where x[-1] is silence
-    - lif: v[t] = decay v[t-1] + (1 - decay) (x[t] + range) / (L + range); s[t] = v[t] > 1; v[t] = 0 where s[t].
-      A neuron driven for long by a band exactly at its level just reaches its threshold.
+    - lif: v[t] = decay v[t-1] + (1 - decay) (x[t] + range) / (L + range); s[t] = v[t] > 1;
+      v[t] = 0 where s[t]. A neuron driven for long by a band exactly at its level just reaches its threshold.
 
     Args:
         loudness: [samples, steps, bands] decibels, -range_db to 0.

@@ -44,12 +44,11 @@ def read_fsdd(path: Path, config: DataConfig) -> Recordings:
         DataError: missing, damaged, another sample rate, an unknown speaker, or an empty part.
     """
     spoken = _read_folder(path) if path.is_dir() else _read_npz(path)
-    return check_parts(
-        Recordings(
-            spoken.audio, spoken.offsets, spoken.labels, _test_part(spoken, config, path), DIGIT_NAMES
-        ),
-        path,
+    is_test = _test_part(spoken, config, path)
+    recordings = Recordings(
+        spoken.audio, spoken.offsets, spoken.labels, spoken.speakers, is_test, DIGIT_NAMES
     )
+    return check_parts(recordings, path)
 
 
 def _test_part(spoken: _Spoken, config: DataConfig, path: Path) -> NDArray[np.bool_]:

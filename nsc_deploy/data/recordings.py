@@ -19,6 +19,7 @@ class Recordings:
         audio: [total samples] int16.
         offsets: [recordings + 1] int64; recording i is `audio[offsets[i]:offsets[i + 1]]`.
         labels: [recordings] int64, the class of each.
+        speakers: [recordings] str, who or what voice speaks.
         is_test: [recordings] bool, whether it belongs to the test part.
         class_names: the name of each class.
     """
@@ -26,6 +27,7 @@ class Recordings:
     audio: NDArray[np.int16]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
+    speakers: NDArray[np.str_]
     is_test: NDArray[np.bool_]
     class_names: tuple[str, ...]
 
