@@ -22,7 +22,7 @@ def run(
     folder: Annotated[Path, typer.Argument(help="A deployment folder.", metavar="DIR")],
     backend: Annotated[
         BackendOption,
-        typer.Option("--backend", help="Lava, its arithmetic in numpy (twin), or floating point (reference)."),
+        typer.Option("--backend", help="lava, its arithmetic in numpy, or floating point."),
     ] = BackendOption.LAVA,
     samples: Annotated[
         int | None, typer.Option("--samples", min=1, help="Recorded samples to run; all of them by default.")

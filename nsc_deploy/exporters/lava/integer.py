@@ -17,7 +17,8 @@ from nsc_deploy.files import load_npz, save_npz
 
 Integers = NDArray[np.int32]
 
-WEIGHT_LIMIT = 127
+WEIGHT_STEP = 2
+WEIGHT_LIMIT = 254
 DECAY_UNITY = 4096
 THRESHOLD_LIMIT = 2**17 - 1
 BIAS_LIMIT = 2**12 - 1
@@ -69,7 +70,8 @@ class IntegerLayer:
     With all quantities in Lava's own integers (see `arithmetic` for the equations):
 
     Attributes:
-        weight: [out, in] int32 in -127..127, the weight a spike adds (shifted left by 6 at the neuron).
+        weight: [out, in] int32, even, in -254..254: the weight a spike adds (shifted left by 6 at the
+            neuron). Weights of both signs have 8 bits and a sign mode that doubles them.
         delay: [out] int32 in 0..62, further steps every spike takes on its way to that neuron.
         du: [out] int32 in 0..4095, decay of the synaptic current; 4095 means no memory.
         dv: [out] int32 in 0..4096, decay of the membrane potential; 4096 means no memory.
@@ -164,6 +166,8 @@ def _validate_ranges(index: int, layer: IntegerLayer) -> None:
         values: NDArray[Any] = getattr(layer, name)
         if values.dtype != np.int32:
             raise DataError(f"holds {values.dtype} where int32 is wanted", where=f"layer {index}, {name}")
+        if name == "weight" and (values % WEIGHT_STEP).any():
+            raise DataError("holds odd weights, which lose their lowest bit", where=f"layer {index}, {name}")
         if name != "weight" and values.shape != (layer.neurons,):
             raise DataError(f"has the shape {values.shape}", where=f"layer {index}, {name}")
         if values.min() < low or values.max() > high:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import THRESHOLD_LIMIT
+from nsc_deploy.exporters.lava.integer import THRESHOLD_LIMIT, WEIGHT_STEP
 from nsc_deploy.exporters.passes.populations import Population, Reals
 
 LARGEST_GRID_BITS = 24
@@ -20,7 +20,7 @@ class Rounded:
 
     Attributes:
         scale: weight units for one unit of the graph.
-        weight: int [size, lines], all drives side by side.
+        weight: int [size, lines], even, all drives side by side.
         threshold: int [size], in weight units.
         bias: int [size], added to v in units of 2^-6 weight units.
         clipped: share of the weights that did not fit and were cut.
@@ -44,7 +44,7 @@ class Rounded:
 
 
 def candidates(population: Population, weights: Reals, limit: int) -> tuple[float, ...]:
-    """Scales worth a try, the safest first.
+    """Scales worth a try, the safest first; `limit` bounds the weights in steps of two units.
 
     Weights on a coarse grid (such as +-1) get scales at which they are whole numbers; without memory that is
     exact and the only one tried. Then the scale that uses the whole range, some that cut the largest
@@ -56,7 +56,7 @@ def candidates(population: Population, weights: Reals, limit: int) -> tuple[floa
     grid = _grid_scales(weights, largest, limit)
     if grid and memoryless(population):
         return grid[:1]
-    full = min(limit / largest, THRESHOLD_LIMIT / max(float(population.threshold.max()), 1e-30))
+    full = min(WEIGHT_STEP * limit / largest, THRESHOLD_LIMIT / max(float(population.threshold.max()), 1e-30))
     scales = [full * factor for factor in CLIPPINGS]
     thresholds = np.unique(population.threshold)
     if len(thresholds) == 1 and thresholds[0] > 0:
@@ -75,14 +75,14 @@ def _aligned(scale: float, threshold: float) -> float:
 
 
 def _grid_scales(weights: Reals, largest: float, limit: int) -> tuple[float, ...]:
-    """The largest scales at which every weight is a whole number within the limit, if there are any."""
+    """The largest scales at which every weight is a whole number of steps, if there are any."""
     for bits in range(LARGEST_GRID_BITS):
-        scale = 2.0**bits
-        if largest * scale > limit:
+        grid = 2.0**bits
+        if largest * grid > limit:
             break
-        if np.array_equal(weights * scale, np.rint(weights * scale)):
-            most = int(limit / (largest * scale))
-            return tuple(scale * factor for factor in range(most, max(most - GRID_TRIES, 0), -1))
+        if np.array_equal(weights * grid, np.rint(weights * grid)):
+            most = int(limit / (largest * grid))
+            return tuple(WEIGHT_STEP * grid * factor for factor in range(most, max(most - GRID_TRIES, 0), -1))
     return ()
 
 
@@ -93,8 +93,8 @@ def round_to(population: Population, weights: Reals, scale: float, limit: int) -
     so the threshold is rounded down, and the bias moves into it. A threshold below zero (a neuron that fires
     unless it is inhibited) becomes a bias.
     """
-    scaled = np.rint(weights * scale)
-    cut = np.clip(scaled, -limit, limit)
+    scaled = WEIGHT_STEP * np.rint(weights * scale / WEIGHT_STEP)
+    cut = np.clip(scaled, -WEIGHT_STEP * limit, WEIGHT_STEP * limit)
     used = weights != 0
     clipped = float((scaled != cut)[used].mean()) if used.any() else 0.0
     if memoryless(population):

@@ -123,9 +123,9 @@ def _connection(arrays: dict[str, Any], index: int) -> Any:
     from lava.utils.weightutils import SignMode
     from scipy.sparse import csr_matrix
 
-    # MIXED weights lose their lowest bit: twice the weight, and the exponent takes the factor back.
-    weights = arrays[f"{index}.weight"].astype(np.int32) * 2
-    common = {"weight_exp": -1, "num_weight_bits": 8, "sign_mode": SignMode.MIXED}
+    # MIXED weights lose their lowest bit, which is never set; a mode found by Lava itself would clip others.
+    weights = arrays[f"{index}.weight"].astype(np.int32)
+    common = {"weight_exp": 0, "num_weight_bits": 8, "sign_mode": SignMode.MIXED}
     delay = arrays[f"{index}.delay"]
     if not delay.any():
         return Dense(weights=weights, **common)
