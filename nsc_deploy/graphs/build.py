@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import Reset
-from nsc_deploy.graphs.nir_file import graph_metadata
 from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.to_nir import graph_metadata
 
 Shape = tuple[int, ...]
 After = str | Sequence[str] | None

@@ -6,7 +6,6 @@ from typing import Any
 
 import nir
 
-import nsc_deploy
 from nsc_deploy.errors import GraphError
 from nsc_deploy.files import replacing
 from nsc_deploy.graphs.assemble import assemble
@@ -14,6 +13,7 @@ from nsc_deploy.graphs.digest import KEY, graph_digest
 from nsc_deploy.graphs.hdf5_guard import opened, read_tree
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.to_nir import to_nir
 
 _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 
@@ -58,43 +58,17 @@ def read_graph(path: Path) -> nir.NIRGraph:
 
 
 def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
-    """Write a NIR file, whole or not at all.
-
-    A `Network` is written flat, with its time step and reset in the metadata of the graph.
+    """Write a NIR file, whole or not at all, flat, with its time step and reset in the metadata.
 
     Raises:
+        GraphError: the graph cannot be represented exactly, so it could not be read back.
         UserError: the place cannot be written.
     """
-    graph = to_nir(network) if isinstance(network, Network) else network
-    metadata = {key: value for key, value in graph.metadata.items() if key != KEY}
-    tree = {**graph.to_dict(), "metadata": metadata}
-    stamped = nir.NIRGraph(
-        graph.nodes, graph.edges, metadata={**metadata, KEY: graph_digest(tree)}, type_check=False
-    )
+    checked = network if isinstance(network, Network) else assemble(network)
+    graph = to_nir(checked)
+    graph.metadata[KEY] = graph_digest(graph.to_dict())
     with replacing(path) as temporary:
-        nir.write(temporary, stamped)
-
-
-def to_nir(network: Network) -> nir.NIRGraph:
-    """A network as a flat NIR graph with its time step, reset and units in the metadata."""
-    metadata = {**network.metadata, **graph_metadata(network.dt, network.reset)}
-    edges = [(source, node.name) for node in network.nodes for source in node.inputs]
-    nodes = {node.name: node.parameters for node in network.nodes}
-    for node in network.input_nodes:
-        nodes[node.name] = nir.Input(
-            node.parameters.input_type, metadata={**node.parameters.metadata, "signal": node.emits.value}
-        )
-    return nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False)
-
-
-def graph_metadata(dt: float | None, reset: Reset | None) -> dict[str, Any]:
-    """What the metadata of a graph of this tool holds."""
-    metadata: dict[str, Any] = {"units": "s", "generator": f"nsc-deploy {nsc_deploy.__version__}"}
-    if dt is not None:
-        metadata["dt"] = float(dt)
-    if reset is not None:
-        metadata |= {"reset": reset.value, "reset_delay": False}
-    return metadata
+        nir.write(temporary, graph)
 
 
 def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:

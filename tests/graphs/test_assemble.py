@@ -1,0 +1,197 @@
+from itertools import pairwise
+
+import nir
+import numpy as np
+import pytest
+
+from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Reset
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.simulate import simulate
+
+
+def lif(size):
+    ones = np.ones(size)
+    return nir.LIF(tau=ones, r=ones, v_leak=0 * ones, v_threshold=ones)
+
+
+def graph(nodes, edges, **metadata):
+    return nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False)
+
+
+def ends(size=2):
+    return {"in": nir.Input(np.array([size])), "out": nir.Output(np.array([size]))}
+
+
+def chain(*, dt=None, reset=None, **nodes):
+    """A foreign graph: input, the nodes, output, and the metadata that is not None."""
+    names = ["in", *nodes, "out"]
+    metadata = {key: value for key, value in (("dt", dt), ("reset", reset)) if value is not None}
+    return graph({**ends(), **nodes}, list(pairwise(names)), **metadata)
+
+
+def test_what_nodes_emit_is_read_from_the_graph():
+    builder = GraphBuilder(0.1)
+    builder.input(4, Signal.EVENTS)
+    builder.delay("delay", 1, 4)
+    builder.linear("weights", np.eye(4), after=["input", "delay"])
+    builder.lif("lif", 0.5, 1.0, 4)
+    builder.delay("meeting", 1, 4, after=["lif", "delay"])
+    builder.add("scale", nir.Scale(np.ones(4)))
+    builder.output(4, after=["lif", "scale"])
+    network = assemble(builder.build())
+    emits = {node.name: node.emits for node in network.nodes}
+    assert emits == {
+        "input": Signal.EVENTS,
+        "delay": Signal.EVENTS,
+        "weights": Signal.REAL,
+        "lif": Signal.EVENTS,
+        "meeting": Signal.GRADED,
+        "scale": Signal.REAL,
+        "output": Signal.REAL,
+    }
+    assert network.arrives("weights") is Signal.GRADED
+    assert network.arrives("input") is Signal.EVENTS
+
+
+def test_events_that_meet_in_a_cycle_are_graded():
+    nodes = {**ends(), "a": nir.Delay(np.ones(2)), "b": nir.Delay(np.ones(2))}
+    edges = [("in", "a"), ("a", "b"), ("b", "a"), ("b", "out")]
+    network = assemble(graph(nodes, edges, dt=1.0), signal=Signal.EVENTS)
+    assert {node.name: node.emits for node in network.nodes}["b"] is Signal.GRADED
+    ones = np.ones((9, 1, 2))
+    assert simulate(network, ones).output.max() > 1
+
+
+def test_nodes_come_after_their_inputs_and_know_their_neighbours():
+    nodes = {**ends(), "z": nir.Linear(np.eye(2)), "a": nir.Linear(np.eye(2)), "m": nir.Threshold(np.ones(2))}
+    edges = [("z", "m"), ("a", "m"), ("in", "z"), ("in", "a"), ("m", "out")]
+    network = assemble(graph(nodes, edges))
+    names = [node.name for node in network.nodes]
+    assert names[0] == "in"
+    assert names[-2:] == ["m", "out"]
+    assert network.node("m").inputs == ("z", "a")
+    assert {node.name for node in network.successors("in")} == {"z", "a"}
+    assert network.dt is None
+    assert network.reset is None
+    assert not network.recurrent
+
+
+def test_nested_graphs_are_dissolved():
+    inner = graph(
+        {
+            "start": nir.Input(np.array([2])),
+            "lif": lif(2),
+            "rec": nir.Linear(np.eye(2)),
+            "end": nir.Output(np.array([2])),
+        },
+        [("start", "lif"), ("lif", "rec"), ("rec", "lif"), ("lif", "end")],
+    )
+    outer = graph(
+        {"start": nir.Input(np.array([2])), "cell": inner, "end": nir.Output(np.array([2]))},
+        [("start", "cell"), ("cell", "end")],
+    )
+    nodes = {**ends(), "w": nir.Linear(np.eye(2)), "sub": outer}
+    network = assemble(graph(nodes, [("in", "w"), ("w", "sub"), ("sub", "out")], dt=0.5, reset="zero"))
+    assert [node.name for node in network.nodes] == ["in", "w", "sub.cell.lif", "sub.cell.rec", "out"] or [
+        node.name for node in network.nodes
+    ] == ["in", "w", "sub.cell.lif", "out", "sub.cell.rec"]
+    assert network.back_edges == {("sub.cell.rec", "sub.cell.lif")}
+    assert network.node("out").inputs == ("sub.cell.lif",)
+
+
+def test_a_nested_wire_joins_what_enters_it_with_what_leaves_it():
+    wire = graph({"a": nir.Input(np.array([2])), "b": nir.Output(np.array([2]))}, [("a", "b")])
+    nodes = {**ends(), "x": nir.Scale(np.array([2.0, 2.0])), "wire": wire}
+    network = assemble(graph(nodes, [("in", "x"), ("x", "wire"), ("in", "wire"), ("wire", "out")]))
+    assert simulate(network, np.ones((1, 1, 2))).output.ravel().tolist() == [3, 3]
+
+
+def test_parameters_are_copies_nobody_can_change():
+    weight = np.eye(2)
+    network = assemble(chain(w=nir.Linear(weight)))
+    weight[0, 0] = 7
+    held = network.node("w").parameters.weight
+    assert held[0, 0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        held[0, 0] = 3
+
+
+def test_a_step_that_changes_nothing_is_not_asked_for():
+    assert assemble(chain(t=nir.Threshold(np.ones(2)))).dt is None
+    assert assemble(chain(t=nir.LI(np.ones(2), np.ones(2), np.zeros(2))), dt=0.1).reset is None
+
+
+def refusals():
+    eye, ones = nir.Linear(np.eye(2)), np.ones(2)
+    loop = graph(
+        {**ends(), "a": eye, "b": nir.Scale(ones)}, [("in", "a"), ("a", "b"), ("b", "a"), ("b", "out")]
+    )
+    nan = nir.Linear(np.array([[1.0, np.nan], [0, 1]]))
+    two_outputs = graph(
+        {"i": nir.Input(np.array([2])), "o": nir.Output(np.array([2])), "p": nir.Output(np.array([2]))},
+        [("i", "o"), ("i", "p")],
+    )
+    deep = chain(w=eye)
+    for _ in range(20):
+        deep = graph(
+            {"i": nir.Input(np.array([2])), "g": deep, "o": nir.Output(np.array([2]))},
+            [("i", "g"), ("g", "o")],
+        )
+    return {
+        "no step": (chain(n=lif(2), reset="zero"), {}, "--dt"),
+        "no reset": (chain(n=lif(2), dt=1.0), {}, "--reset"),
+        "another step": (chain(n=lif(2), dt=1.0, reset="zero"), {"dt": 0.5}, "Leave --dt out"),
+        "another reset": (
+            chain(n=lif(2), dt=1.0, reset="zero"),
+            {"reset": Reset.SUBTRACT},
+            "Leave --reset out",
+        ),
+        "odd reset": (chain(n=lif(2), dt=1.0, reset="soft"), {}, "neither zero nor subtract"),
+        "odd step": (chain(n=lif(2), dt=-1.0, reset="zero"), {}, "positive"),
+        "step as text": (chain(n=lif(2), dt="fast", reset="zero"), {}, "a number is wanted"),
+        "late reset": (
+            graph(
+                {**ends(), "n": lif(2)}, [("in", "n"), ("n", "out")], dt=1.0, reset="zero", reset_delay=True
+            ),
+            {},
+            "reset_delay",
+        ),
+        "loop": (loop, {}, "neither a neuron nor a delay"),
+        "nan": (chain(w=nan), {}, "node 'w'.*NaN"),
+        "no input": (graph({**ends(), "w": eye}, [("in", "out"), ("w", "out")]), {}, "node 'w'.*no input"),
+        "no output node": (graph({"in": nir.Input(np.array([2]))}, []), {}, "no Output"),
+        "no input node": (graph({"out": nir.Output(np.array([2]))}, []), {}, "no Input"),
+        "edge into input": (graph(ends(), [("in", "out"), ("out", "in")]), {}, "cannot take in"),
+        "edge to nowhere": (graph(ends(), [("in", "out"), ("in", "gone")]), {}, "'gone', which is not there"),
+        "edge twice": (graph(ends(), [("in", "out"), ("in", "out")]), {}, "there twice"),
+        "shapes": (chain(w=nir.Linear(np.ones((3, 2)))), {}, r"node 'out'.*\(2,\).*\(3,\)|node 'out'"),
+        "bias": (chain(w=nir.Affine(np.eye(2), np.ones(3))), {}, "node 'w'.*bias"),
+        "negative tau": (chain(n=nir.LI(-ones, ones, ones), dt=1.0), {}, "node 'n'.*not positive"),
+        "negative delay": (chain(n=nir.Delay(-ones), dt=1.0), {}, "node 'n'.*negative delay"),
+        "text as weights": (chain(w=nir.Linear(np.full((2, 2), "x"))), {}, "numbers are wanted"),
+        "several ends": (
+            graph({**ends(), "g": two_outputs}, [("in", "g"), ("g", "out")]),
+            {},
+            "node 'g'.*2 Output",
+        ),
+        "too deep": (deep, {}, "nested more than"),
+        "odd signal": (
+            graph(
+                {"in": nir.Input(np.array([2]), metadata={"signal": "?"}), "out": nir.Output(np.array([2]))},
+                [("in", "out")],
+            ),
+            {},
+            "node 'in'.*signal",
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", refusals())
+def test_what_cannot_be_represented_is_refused_with_a_way_out(case):
+    wrong, options, message = refusals()[case]
+    with pytest.raises(GraphError, match=f"(?s){message}") as caught:
+        assemble(wrong, where="some.nir", **options)
+    assert str(caught.value).startswith("some.nir")
