@@ -1,0 +1,235 @@
+"""From counted systems and a profile to the report."""
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+
+import nsc_deploy
+from nsc_deploy.deployment import Side
+from nsc_deploy.energy.counts import Kind, LayerCount, Operations, PartCount
+from nsc_deploy.energy.pricing import ACCOUNTINGS, Accounting, Energies, LayerEnergy, price_layer
+from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.report import (
+    Column,
+    Counts,
+    Energy,
+    Layer,
+    PartReport,
+    Poster,
+    Ratio,
+    Report,
+    SystemReport,
+)
+from nsc_deploy.energy.systems import CountedSystem, Work, hashes
+from nsc_deploy.energy.wording import DEFINITIONS, POSTER, POSTER_NOTE, estimated
+from nsc_deploy.graphs.signal import Signal
+
+_MICROJOULE = 1e-6
+_PACKAGES = ("numpy", "nir", "onnx", "onnxruntime")
+
+
+def build_report(
+    systems: Sequence[CountedSystem],
+    profile: Profile,
+    *,
+    options: Mapping[str, str],
+    accountings: Sequence[Accounting] = ACCOUNTINGS,
+) -> Report:
+    """Price the counts and put everything together.
+
+    Args:
+        systems: counted; the first one is what the others are compared with.
+        profile: the prices.
+        options: what the user asked for, for the header.
+        accountings: the columns.
+    """
+    reports = [_system(system, profile, accountings) for system in systems]
+    with_ratios = [
+        report.model_copy(update={"ratio": _ratios(report, reports[0], accountings)}) for report in reports
+    ]
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=_versions(),
+        options=dict(options),
+        profile=profile,
+        columns=tuple(
+            Column(
+                name=one.name,
+                title=one.title,
+                short=one.short,
+                meaning=one.meaning,
+                leaves_out=one.leaves_out,
+            )
+            for one in accountings
+        ),
+        systems=tuple(with_ratios),
+        definitions=DEFINITIONS,
+        estimated=estimated(profile, max(system.count.samples for system in systems)),
+        poster_note=POSTER_NOTE if any(report.poster for report in reports) else None,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "nsc-deploy": nsc_deploy.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+    }
+
+
+def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Accounting]) -> SystemReport:
+    priced = [_price(part, profile, accountings, counted.count.spiking) for part in counted.count.parts]
+    parts = tuple(
+        _part(part, energies, work)
+        for part, energies, work in zip(counted.count.parts, priced, counted.work, strict=True)
+    )
+    sides = {
+        side: _together(
+            energies for part, energies in zip(counted.count.parts, priced, strict=True) if part.side is side
+        )
+        for side in Side
+        if any(part.side is side for part in counted.count.parts)
+    }
+    deployment = counted.deployment
+    channel = None if deployment is None else deployment.channel
+    return SystemReport(
+        label=counted.label,
+        path=str(counted.path),
+        system=None if deployment is None else deployment.system,
+        receiver=None if deployment is None else deployment.receiver,
+        dataset=None if deployment is None else deployment.dataset,
+        spiking=counted.count.spiking,
+        samples=counted.count.samples,
+        accuracy=None if deployment is None else deployment.test_accuracy,
+        snr_db=None if channel is None else channel.snr_db,
+        channel=None if channel is None else channel.kind,
+        channel_uses=None if channel is None else channel.uses_per_step * channel.steps,
+        parts=parts,
+        sides=sides,
+        counts=_sum_counts(part.counts for part in parts),
+        energy=_together(priced),
+        ratio={},
+        poster=_poster(None if deployment is None else deployment.system),
+    )
+
+
+LayerPrices = dict[str, LayerEnergy]
+PartPrices = list[LayerPrices]
+
+
+def _price(part: PartCount, profile: Profile, accountings: Sequence[Accounting], spiking: bool) -> PartPrices:
+    return [
+        {one.name: price_layer(layer, profile, one, spiking=spiking) for one in accountings}
+        for layer in part.layers
+    ]
+
+
+def _part(part: PartCount, prices: PartPrices, work: Work) -> PartReport:
+    graph_hash, recording_hash = hashes(work)
+    layers = tuple(_layer(layer, price) for layer, price in zip(part.layers, prices, strict=True))
+    return PartReport(
+        name=part.name,
+        side=part.side,
+        place=part.place,
+        graph=str(work.graph.name),
+        graph_sha256=graph_hash,
+        recording=str(work.recording.name),
+        recording_sha256=recording_hash,
+        steps=part.steps,
+        samples=part.samples,
+        dt=part.dt,
+        spiking=part.spiking,
+        synapses=sum(layer.synapses for layer in part.layers),
+        events_per_synapse=_events_per_synapse(part),
+        counts=_sum_counts(layer.counts for layer in layers),
+        energy=_together([prices]),
+        layers=layers,
+        free=part.free,
+    )
+
+
+def _events_per_synapse(part: PartCount) -> float | None:
+    layers = [layer for layer in part.layers if layer.per_step is not None]
+    fed = [layer for layer in layers if layer.arrives is Signal.EVENTS and layer.synapses]
+    if not fed:
+        return None
+    events = sum(float(layer.per_sample.acs.mean()) for layer in fed)
+    return events / sum(layer.synapses for layer in fed)
+
+
+def _layer(layer: LayerCount, prices: LayerPrices) -> Layer:
+    return Layer(
+        name=layer.name,
+        primitive=layer.primitive,
+        arrives=layer.arrives,
+        neurons=layer.neurons,
+        synapses=layer.synapses,
+        counts=_counts(layer.per_sample, layer.dense),
+        energy={name: _energy([price]) for name, price in prices.items()},
+    )
+
+
+def _counts(operations: Operations, dense: int) -> Counts:
+    means = {kind.value: float(operations.of(kind).mean()) for kind in Kind}
+    return Counts(**means, dense=dense)
+
+
+def _sum_counts(several: Iterable[Counts]) -> Counts:
+    rows = [counts.model_dump() for counts in several]
+    return Counts(**{name: sum(row[name] for row in rows) for name in Counts.model_fields})
+
+
+def _together(parts: Iterable[PartPrices]) -> dict[str, Energy]:
+    """The energy of all layers of several parts, by accounting."""
+    layers = [layer for part in parts for layer in part]
+    names = layers[0] if layers else ()
+    return {name: _energy([layer[name] for layer in layers]) for name in names}
+
+
+def _energy(layers: Sequence[LayerEnergy]) -> Energy:
+    total: Energies = np.sum([layer.total for layer in layers], axis=0) * _MICROJOULE
+    low = np.sum([layer.low for layer in layers], axis=0) * _MICROJOULE
+    high = np.sum([layer.high for layer in layers], axis=0) * _MICROJOULE
+    present = [kind for kind in Kind if any(kind in layer.kinds for layer in layers)]
+    return Energy(
+        mean_uj=float(total.mean()),
+        low_uj=float(low.mean()),
+        high_uj=float(high.mean()),
+        median_uj=float(np.median(total)),
+        p95_uj=float(np.percentile(total, 95)),
+        worst_uj=float(total.max()),
+        kinds_uj={
+            kind: float(sum(layer.kinds[kind].mean() for layer in layers if kind in layer.kinds))
+            * _MICROJOULE
+            for kind in present
+        },
+        unpriced=tuple(kind for kind in Kind if any(kind in layer.unpriced for layer in layers)),
+    )
+
+
+def _ratios(report: SystemReport, first: SystemReport, accountings: Sequence[Accounting]) -> dict[str, Ratio]:
+    def receiver(one: SystemReport, name: str) -> Energy | None:
+        return one.sides.get(Side.RECEIVER, {}).get(name)
+
+    return {
+        one.name: Ratio(
+            system=_ratio(report.energy.get(one.name), first.energy.get(one.name)),
+            receiver=_ratio(receiver(report, one.name), receiver(first, one.name)),
+        )
+        for one in accountings
+    }
+
+
+def _ratio(energy: Energy | None, first: Energy | None) -> float | None:
+    if energy is None or first is None or energy.unpriced or first.unpriced or first.mean_uj == 0:
+        return None
+    return energy.mean_uj / first.mean_uj
+
+
+def _poster(system: str | None) -> Poster | None:
+    if system not in POSTER:
+        return None
+    return Poster(energy_uj=POSTER[system], ratio=POSTER[system] / POSTER["att-neurosc"])

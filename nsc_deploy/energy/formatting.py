@@ -1,0 +1,91 @@
+"""Numbers as people read them: the same in the terminal and in HTML."""
+
+import math
+from collections.abc import Iterable
+
+from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.report import Energy, PartReport, Report, SystemReport
+
+MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
+KIND_NAMES = {
+    Kind.AC: "AC",
+    Kind.MAC: "MAC",
+    Kind.PRODUCT: "products",
+    Kind.ADDITION: "additions",
+    Kind.NEURON_UPDATE: "neuron updates",
+    Kind.SPIKE: "spikes",
+    Kind.ACTIVATION: "functions",
+}
+
+
+def count(number: float) -> str:
+    """A mean number of operations: grouped by thousands, a fraction only where it tells something."""
+    if number == 0:
+        return MISSING
+    digits = 1 if number < 100 and number != int(number) else 0
+    return f"{number:,.{digits}f}".replace(",", "\u202f")
+
+
+def digits(energies: Iterable[Energy]) -> int:
+    """Decimals that show three significant digits of most of several energies, so that they align."""
+    values = sorted(energy.mean_uj for energy in energies if energy.mean_uj > 0)
+    return min(6, max(2, 2 - math.floor(math.log10(values[len(values) // 3])))) if values else 2
+
+
+def microjoules(value: float, decimals: int | None = None) -> str:
+    """Microjoules with three significant digits, or with so many decimals."""
+    if decimals is None:
+        if value == 0:
+            return "0"
+        decimals = min(6, max(0, 2 - math.floor(math.log10(value))))
+    return f"{value:,.{decimals}f}".replace(",", "\u202f")
+
+
+def energy(value: Energy | None, decimals: int | None = None) -> str:
+    """An energy; a lower bound, where a price is missing, says so."""
+    if value is None or (value.mean_uj == 0 and not value.unpriced):
+        return MISSING
+    if not value.unpriced:
+        return microjoules(value.mean_uj, decimals)
+    return f"> {microjoules(value.mean_uj, decimals)}" if value.mean_uj else "no price"
+
+
+def all_sides(report: Report) -> list[Energy]:
+    """Every energy of the table of systems."""
+    whole = [energy for system in report.systems for energy in system.energy.values()]
+    sides = [
+        energy for system in report.systems for side in system.sides.values() for energy in side.values()
+    ]
+    return whole + sides
+
+
+def has_ranges(profile: Profile) -> bool:
+    """Whether any price of a profile is a range."""
+    prices = [price for _, price in profile.prices if price is not None]
+    return any(low != high for low, high in (price.bounds_picojoules for price in prices))
+
+
+def occurring(part: PartReport) -> list[Kind]:
+    """Kinds of operation that occur in a part."""
+    return [kind for kind in Kind if getattr(part.counts, kind.value)]
+
+
+def ratio(value: float | None) -> str:
+    """How many times the energy of the first system."""
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def decibel(value: float | None) -> str:
+    """An SNR."""
+    return MISSING if value is None else f"{value:g}"
+
+
+def uses(report: SystemReport) -> str:
+    """Channel uses of one sample."""
+    return MISSING if report.channel_uses is None else count(report.channel_uses)

@@ -1,0 +1,85 @@
+"""The whole way of `nsc-deploy energy report`: find, count, price, write."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nsc_deploy.energy.build_report import build_report
+from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.report import Report
+from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source, find_sources
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.files import write_text
+from nsc_deploy.graphs.network import Reset
+
+
+def make_report(
+    paths: Sequence[Path],
+    *,
+    profile: str = "horowitz-45nm",
+    recordings: Sequence[Path] = (),
+    samples: int | None = None,
+    dt: float | None = None,
+    reset: str | None = None,
+) -> Report:
+    """Count and price run folders and graph files.
+
+    A progress bar goes to the standard error where that is a terminal.
+
+    Args:
+        paths: run folders, or .nir and .onnx files.
+        profile: name of a profile, or a TOML file.
+        recordings: inputs of the graph files.
+        samples: count only the first so many.
+        dt: seconds, for a NIR file that does not state its step.
+        reset: "zero" or "subtract", for a NIR file that does not state it.
+
+    Raises:
+        UserError: anything missing, damaged or inconsistent among them.
+    """
+    prices = load_profile(profile)
+    options = Options(samples=samples, dt=dt, reset=_reset(reset))
+    found = find_sources(paths, recordings)
+    counted = _count(found, options)
+    asked = {"profile": profile, "samples": "all" if samples is None else str(samples)}
+    asked |= {name: str(value) for name, value in (("dt", dt), ("reset", reset)) if value is not None}
+    return build_report(counted, prices, options=asked)
+
+
+def _reset(name: str | None) -> Reset | None:
+    if name is None:
+        return None
+    try:
+        return Reset(name)
+    except ValueError as error:
+        raise ConfigError(f"is {name!r} where zero or subtract is wanted", where="--reset") from error
+
+
+def _count(sources: Sequence[Source], options: Options) -> list[CountedSystem]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        return [_counted(source, options, progress) for source in sources]
+
+
+def _counted(source: Source, options: Options, progress: Progress) -> CountedSystem:
+    task = progress.add_task(f"counting {source.label}", total=None)
+    return count_source(
+        source, options, lambda done, total: progress.update(task, completed=done, total=total)
+    )
+
+
+def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
+    """Write report.json and report.html into a folder, each whole or not at all.
+
+    Returns:
+        The files written.
+    """
+    from nsc_deploy.energy.render import render_html
+
+    page = render_html(report)
+    files = {"report.json": report.model_dump_json(indent=2) + "\n", "report.html": page}
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return tuple(folder / name for name in files)

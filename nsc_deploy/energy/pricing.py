@@ -1,0 +1,192 @@
+"""From counts to picojoules, in several accountings of the same operations.
+
+An accounting decides which operations are charged and at which price; a profile has the prices. What a
+profile has no price for is reported as unpriced and never taken for free.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.energy.counts import Integers, Kind, LayerCount
+from nsc_deploy.energy.profile import Price, Profile, Unit
+
+Energies = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Operations of one kind at one price.
+
+    Attributes:
+        kind: what is charged.
+        numbers: how many, for each sample.
+        price: of one; None where the profile has no figure.
+    """
+
+    kind: Kind
+    numbers: Integers
+    price: Price | None
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """One column of the report.
+
+    Attributes:
+        name: short, for tables and JSON.
+        title: for people.
+        short: for narrow columns, two lines.
+        meaning: what is charged, in one sentence.
+        leaves_out: what is not.
+        charges: the rule: a layer, the profile, and whether the layer belongs to a spiking system.
+    """
+
+    name: str
+    title: str
+    short: str
+    meaning: str
+    leaves_out: str
+    charges: Callable[[LayerCount, Profile, bool], tuple[Charge, ...]]
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """What one layer costs in one accounting, in pJ for each sample.
+
+    Attributes:
+        kinds: energy of each kind that is charged and priced, [samples].
+        low: total at the low end of the prices, [samples].
+        high: total at the high end, [samples].
+        unpriced: kinds that are charged and occur, but have no price.
+    """
+
+    kinds: Mapping[Kind, Energies]
+    low: Energies
+    high: Energies
+    unpriced: tuple[Kind, ...]
+
+    @property
+    def total(self) -> Energies:
+        """All priced kinds together, [samples]."""
+        total: Energies = np.sum([np.zeros_like(self.low), *self.kinds.values()], axis=0)
+        return total
+
+
+def price_layer(layer: LayerCount, profile: Profile, accounting: Accounting, *, spiking: bool) -> LayerEnergy:
+    """Price one layer.
+
+    Args:
+        layer: its counts.
+        profile: the prices.
+        accounting: which operations are charged, and as what.
+        spiking: whether it belongs to a spiking system.
+    """
+    kinds: dict[Kind, Energies] = {}
+    low = np.zeros(len(layer.per_sample.acs))
+    high = low.copy()
+    unpriced = []
+    for charge in accounting.charges(layer, profile, spiking):
+        if not charge.numbers.any():
+            continue
+        if charge.price is None:
+            unpriced.append(charge.kind)
+            continue
+        kinds.setdefault(charge.kind, np.zeros_like(low))
+        kinds[charge.kind] += charge.numbers * charge.price.picojoules
+        bottom, top = charge.price.bounds_picojoules
+        low += charge.numbers * bottom
+        high += charge.numbers * top
+    return LayerEnergy(kinds, low, high, tuple(unpriced))
+
+
+def neuron_price(primitive: str, profile: Profile) -> Price | None:
+    """The price of one update of one neuron.
+
+    A profile of a chip has a figure. On a profile of arithmetic alone it is made up of the operations of
+    the neuron's equation: v = beta * v + I is a product and an addition, v = v + I an addition; the
+    comparison with the threshold has no published figure and is left out.
+    """
+    if profile.prices.neuron_update is not None:
+        return profile.prices.neuron_update
+    product, addition = profile.prices.product, profile.prices.addition
+    if product is None or addition is None or primitive not in _NEURON_ARITHMETIC:
+        return None
+    products, additions = _NEURON_ARITHMETIC[primitive]
+    energy = products * product.picojoules + additions * addition.picojoules
+    (low_p, high_p), (low_a, high_a) = product.bounds_picojoules, addition.bounds_picojoules
+    return Price(
+        value=energy,
+        unit=Unit.PICOJOULE,
+        low=products * low_p + additions * low_a,
+        high=products * high_p + additions * high_a,
+        note=f"{products} products and {additions} additions",
+    )
+
+
+# Products and additions of one update: the leak and the input, for the current of a Cuba neuron too.
+_NEURON_ARITHMETIC: dict[str, tuple[int, int]] = {
+    "LIF": (1, 1),
+    "LI": (1, 1),
+    "CubaLIF": (2, 2),
+    "CubaLI": (2, 2),
+    "IF": (0, 1),
+    "I": (0, 1),
+    "Threshold": (0, 0),
+}
+
+
+def _paper(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, ...]:
+    if not profile.event_driven:
+        return (_every_synapse(layer, profile),)
+    if spiking:
+        return (Charge(Kind.AC, layer.per_sample.synaptic, profile.prices.ac),)
+    return (_every_synapse(layer, profile),)
+
+
+def _compute(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, ...]:
+    operations, prices = layer.per_sample, profile.prices
+    if profile.event_driven:
+        synapses: tuple[Charge, ...] = (
+            Charge(Kind.AC, operations.acs, prices.ac),
+            Charge(Kind.MAC, operations.macs, prices.mac),
+        )
+    else:
+        synapses = (_every_synapse(layer, profile),)
+    spikes = (Charge(Kind.SPIKE, operations.spikes, prices.spike),) if prices.spike is not None else ()
+    return (
+        *synapses,
+        Charge(Kind.PRODUCT, operations.products, prices.product),
+        Charge(Kind.ADDITION, operations.additions, prices.addition),
+        Charge(Kind.NEURON_UPDATE, operations.neuron_updates, neuron_price(layer.primitive, profile)),
+        *spikes,
+    )
+
+
+def _every_synapse(layer: LayerCount, profile: Profile) -> Charge:
+    """Each synapse in each step at the price of a multiply-accumulate, whatever arrives."""
+    return Charge(Kind.MAC, np.full_like(layer.per_sample.acs, layer.dense), profile.prices.mac)
+
+
+PAPER = Accounting(
+    name="paper",
+    title="Paper's accounting",
+    short="\nPaper",
+    meaning="Every synaptic operation of a spiking system at the price of an AC, whether events or real "
+    "values arrive; every synapse of a conventional network, in every step, at the price of a MAC.",
+    leaves_out="That real inputs of spiking systems need multiplications; neuron updates; elementwise "
+    "operations; memory; network.",
+    charges=_paper,
+)
+COMPUTE = Accounting(
+    name="compute",
+    title="MAC-aware",
+    short="MAC-\naware",
+    meaning="ACs and MACs each at their own price, and elementwise products, additions and neuron updates "
+    "(on a profile of arithmetic alone: the products and additions of the neuron's equation).",
+    leaves_out="Memory; network; comparisons with a threshold; evaluations of functions such as ReLU.",
+    charges=_compute,
+)
+ACCOUNTINGS: tuple[Accounting, ...] = (PAPER, COMPUTE)

@@ -1,0 +1,53 @@
+"""The report as HTML: one file that needs nothing from outside and prints well."""
+
+from collections.abc import Sequence
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+from nsc_deploy.energy import formatting
+from nsc_deploy.energy.charts import COLOURS, Bar, accuracy_chart, bars
+from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.report import Report, SystemReport
+
+_CHARTED_LAYERS = 24
+
+
+def render_html(report: Report) -> str:
+    """The whole page as text."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files("nsc_deploy.energy").joinpath("templates/report.html.j2").read_text("utf-8")
+    return environment.from_string(source).render(
+        report=report,
+        show=formatting,
+        kinds=_kinds(report),
+        totals={column.name: _totals(report, column.name) for column in report.columns},
+        accuracy=accuracy_chart(report, report.columns[-1].name),
+        layer_chart=lambda system: _layers(system, report.columns[-1].name),
+    )
+
+
+def _kinds(report: Report) -> Sequence[tuple[str, str]]:
+    """Names and colours of the kinds that any bar shows."""
+    shown = {
+        kind for system in report.systems for energy in system.energy.values() for kind in energy.kinds_uj
+    }
+    return [(formatting.KIND_NAMES[kind], COLOURS[kind]) for kind in Kind if kind in shown]
+
+
+def _totals(report: Report, column: str) -> str:
+    rows = [Bar(s.label, s.energy[column]) for s in report.systems if column in s.energy]
+    return bars(rows, "Energy by system")
+
+
+def _layers(system: SystemReport, column: str) -> str:
+    rows = [
+        Bar(f"{part.name} · {layer.name}", layer.energy[column])
+        for part in system.parts
+        for layer in part.layers
+        if layer.energy[column].mean_uj > 0
+    ]
+    largest = sorted(rows, key=lambda row: -row.energy.mean_uj)[:_CHARTED_LAYERS]
+    return bars([row for row in rows if row in largest], f"Energy by layer of {system.label}")

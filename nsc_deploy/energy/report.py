@@ -1,0 +1,152 @@
+"""The report as data: one model for the terminal, JSON and HTML.
+
+Energies are in microjoules for one sample (one utterance); counts are means over the samples.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nsc_deploy.deployment import Place, Side
+from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.profile import Profile
+from nsc_deploy.graphs.signal import Signal
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Base of all parts of a report: immutable, and no field beside the declared ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Energy(Record):
+    """Energy of one sample in one accounting, in microjoules.
+
+    A figure with `unpriced` kinds is a lower bound.
+    """
+
+    mean_uj: float
+    low_uj: float = Field(description="mean at the low end of the profile's prices")
+    high_uj: float = Field(description="mean at the high end of the profile's prices")
+    median_uj: float
+    p95_uj: float = Field(description="95th percentile over the samples")
+    worst_uj: float
+    kinds_uj: dict[Kind, float] = Field(description="mean by kind of operation")
+    unpriced: tuple[Kind, ...] = Field(description="kinds that occur but have no price in the profile")
+
+
+class Counts(Record):
+    """Operations of one sample, mean over the samples."""
+
+    acs: float
+    macs: float
+    products: float
+    additions: float
+    neuron_updates: float
+    spikes: float
+    activations: float
+    dense: float = Field(description="synaptic operations if every input were non-zero, no weight zero")
+
+
+class Layer(Record):
+    """One node of a graph."""
+
+    name: str
+    primitive: str
+    arrives: Signal = Field(description="what its inputs carry, by the graph")
+    neurons: int
+    synapses: int = Field(description="non-zero; for a convolution in NIR all its connections")
+    counts: Counts
+    energy: dict[str, Energy] = Field(description="by accounting")
+
+
+class PartReport(Record):
+    """One graph of a system."""
+
+    name: str
+    side: Side | None
+    place: Place | None
+    graph: str
+    graph_sha256: str
+    recording: str
+    recording_sha256: str
+    steps: int
+    samples: int
+    dt: float = Field(description="seconds")
+    spiking: bool
+    synapses: int
+    events_per_synapse: float | None = Field(
+        description="ACs of a sample over the synapses that events meet; compare with the break-even range"
+    )
+    counts: Counts
+    energy: dict[str, Energy]
+    layers: tuple[Layer, ...]
+    free: tuple[str, ...] = Field(description="nodes that only move values")
+
+
+class Ratio(Record):
+    """Energy over that of the first system of the report; None where either has no complete figure."""
+
+    system: float | None
+    receiver: float | None
+
+
+class Poster(Record):
+    """The figure of the Att-NeuroSC poster for a system of the same kind."""
+
+    energy_uj: float
+    ratio: float
+
+
+class SystemReport(Record):
+    """A whole system."""
+
+    label: str
+    path: str
+    system: str | None
+    receiver: str | None
+    dataset: str | None
+    spiking: bool
+    samples: int
+    accuracy: float | None = Field(description="of the trained model on its whole recorded test set")
+    snr_db: float | None
+    channel: str | None
+    channel_uses: int | None = Field(description="of one sample")
+    parts: tuple[PartReport, ...]
+    sides: dict[Side, dict[str, Energy]] = Field(description="energy by side and accounting")
+    counts: Counts
+    energy: dict[str, Energy] = Field(description="all parts, by accounting")
+    ratio: dict[str, Ratio]
+    poster: Poster | None
+
+
+class Column(Record):
+    """An accounting, in words."""
+
+    name: str
+    title: str
+    short: str
+    meaning: str
+    leaves_out: str
+
+
+class Term(Record):
+    """A word of the report and what it means."""
+
+    name: str
+    meaning: str
+
+
+class Report(Record):
+    """Everything there is to tell."""
+
+    schema_version: int = SCHEMA_VERSION
+    created: str = Field(description="UTC, ISO 8601")
+    versions: dict[str, str]
+    options: dict[str, str]
+    profile: Profile
+    columns: tuple[Column, ...]
+    systems: tuple[SystemReport, ...]
+    definitions: tuple[Term, ...]
+    estimated: tuple[str, ...] = Field(description="what is measured, counted and estimated")
+    poster_note: str | None

@@ -1,0 +1,187 @@
+"""The report in a terminal: the systems side by side, then the layers of each part."""
+
+import os
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nsc_deploy.energy import formatting as show
+from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.report import PartReport, Report, SystemReport
+
+
+def wide_console() -> Console:
+    """A console on the standard output that does not fold tables where nobody has set a width."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+
+
+def print_report(report: Report, console: Console, *, layers: bool = True) -> None:
+    """Print a report.
+
+    Args:
+        report: what to print.
+        console: where to.
+        layers: whether each layer gets a line.
+    """
+    console.print(_systems(report))
+    console.print(
+        f"uJ for one sample, mean of {report.systems[0].samples}; ratios to {report.systems[0].label}.\n"
+        f"Prices: {report.profile.title} ({report.profile.name}, {report.profile.basis}). "
+        "'>' marks a lower bound.\n",
+        style="dim",
+    )
+    console.print(_parts(report))
+    if layers:
+        for system in report.systems:
+            for part in system.parts:
+                console.print(_layers(report, system, part))
+        console.print("Other: products, additions and evaluations of functions.\n", style="dim")
+    if report.poster_note:
+        console.print(f"{report.poster_note}\n", style="dim")
+    for line in report.estimated:
+        console.print(f"* {line}", style="dim")
+
+
+def _table(title: str, text: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for name in text:
+        table.add_column(name, overflow="fold", min_width=8)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _energy_heads(report: Report) -> list[str]:
+    return [f"{column.short}\nuJ" for column in report.columns]
+
+
+def _systems(report: Report) -> Table:
+    energies = [name for head in _energy_heads(report) for name in (head, "\n\nratio")]
+    poster = ["\nPoster\nuJ", "\n\nratio"] if report.poster_note else []
+    facts = ["\nAcc\n%", "\nSNR\ndB", "\nChan.\nuses"]
+    table = _table("Energy of a sample", ["\n\nSystem"], [*facts, *energies, *poster])
+    for system in report.systems:
+        cells = [
+            escape(system.label),
+            show.percent(system.accuracy),
+            show.decibel(system.snr_db),
+            show.uses(system),
+        ]
+        for column in report.columns:
+            digits = show.digits(show.all_sides(report))
+            cells.append(show.energy(system.energy.get(column.name), digits))
+            cells.append(show.ratio(system.ratio[column.name].system))
+        if report.poster_note:
+            cells += _poster(system)
+        table.add_row(*cells)
+    return table
+
+
+def _poster(system: SystemReport) -> list[str]:
+    poster = system.poster
+    if poster is None:
+        return [show.MISSING] * 2
+    return [f"{poster.energy_uj:.2f}", show.ratio(poster.ratio)]
+
+
+def _parts(report: Report) -> Table:
+    numbers = ["\n\nAC", "\n\nMAC", "\n\nUpdates", "\n\nSpikes", *_energy_heads(report)]
+    table = _table("By part", ["\n\nPart"], numbers)
+    for system in report.systems:
+        table.add_row(f"[bold]{escape(system.label)}[/bold]")
+        for part in system.parts:
+            counts = part.counts
+            where = f" [dim]{part.place}[/dim]" if part.place else ""
+            table.add_row(
+                f"  {escape(part.name)}{where}",
+                *(show.count(n) for n in (counts.acs, counts.macs, counts.neuron_updates, counts.spikes)),
+                *(
+                    show.energy(part.energy.get(name), show.digits(show.all_sides(report)))
+                    for name in (column.name for column in report.columns)
+                ),
+            )
+    return table
+
+
+_MAIN_KINDS = {
+    Kind.AC: "AC",
+    Kind.MAC: "MAC",
+    Kind.NEURON_UPDATE: "Updates",
+    Kind.SPIKE: "Spikes",
+}
+
+
+def _layers(report: Report, system: SystemReport, part: PartReport) -> Table:
+    occurring = show.occurring(part)
+    kinds = [kind for kind in _MAIN_KINDS if kind in occurring]
+    others = [kind for kind in occurring if kind not in _MAIN_KINDS]
+    heads = ["Synapses", *(_MAIN_KINDS[kind] for kind in kinds), *(["Other"] if others else [])]
+    title = escape(f"{system.label}: {part.name} ({part.graph})")
+    numbers = [*(f"\n\n{head}" for head in heads), *_energy_heads(report)]
+    table = _table(title, ["\n\nLayer", "\n\nReceives"], numbers)
+    for layer in part.layers:
+        of = layer.counts.model_dump()
+        cells = [show.count(of[kind.value]) for kind in kinds]
+        if others:
+            cells.append(show.count(sum(of[kind.value] for kind in others)))
+        for name in (column.name for column in report.columns):
+            digits = show.digits(one.energy[name] for one in part.layers)
+            cells.append(show.energy(layer.energy[name], digits))
+        name = f"{escape(layer.name)} [dim]{layer.primitive}[/dim]"
+        table.add_row(name, layer.arrives, show.count(layer.synapses), *cells)
+    return table
+
+
+def print_profiles(profiles: tuple[Profile, ...], console: Console) -> None:
+    """Print the prices of several profiles in pJ, and below them their sources."""
+    table = _table("Prices in pJ", ["Profile"], ["AC", "MAC", "Update", "Spike"])
+    for name in ("Figures", "Process", "Source"):
+        table.add_column(name, overflow="fold")
+    sources = list(dict.fromkeys(profile.source for profile in profiles))
+    for profile in profiles:
+        prices = profile.prices
+        figures = (prices.ac, prices.mac, prices.neuron_update, prices.spike)
+        table.add_row(
+            profile.name,
+            *(show.MISSING if price is None else f"{price.picojoules:g}" for price in figures),
+            profile.basis,
+            profile.process,
+            f"({sources.index(profile.source) + 1})",
+        )
+    console.print(table)
+    for number, source in enumerate(sources, start=1):
+        console.print(f"({number}) {source}", highlight=False)
+    console.print("More on one of them, with the figures published against it: energy profiles NAME")
+
+
+def print_profile(profile: Profile, console: Console) -> None:
+    """Print all there is to know about one profile."""
+    console.print(f"[bold]{profile.name}[/bold]  {profile.title}")
+    facts = {
+        "source": profile.source,
+        "process": profile.process,
+        "precision": profile.precision,
+        "figures": profile.basis,
+        "scope": profile.scope,
+    }
+    for name, value in facts.items():
+        console.print(f"  {name:10} {value}")
+    for name, price in profile.prices:
+        if price is not None:
+            low, high = price.bounds_picojoules
+            span = f" ({low:g} to {high:g})" if low != high else ""
+            console.print(f"  {name:14} {price.picojoules:g} pJ{span}  [dim]{price.note}[/dim]")
+    for conflict in profile.conflicts:
+        console.print(f"  against it: {conflict}")

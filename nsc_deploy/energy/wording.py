@@ -1,0 +1,76 @@
+"""The words every report carries: definitions, and what is counted, estimated and left out."""
+
+from nsc_deploy.energy.profile import Basis, Profile
+from nsc_deploy.energy.report import Term
+
+DEFINITIONS = (
+    Term(
+        name="Synaptic operation (SynOp)",
+        meaning="One presynaptic event meets one existing (non-zero) synapse, at its true fan-out: strides, "
+        "borders and groups of a convolution are counted exactly, the bias is not. The spike rate is in the "
+        "events already and is applied once.",
+    ),
+    Term(
+        name="AC, MAC",
+        meaning="A SynOp is an accumulate where the graph can only deliver 0 or 1, else a "
+        "multiply-accumulate. The graph decides, never the values that came by.",
+    ),
+    Term(
+        name="Real and graded inputs",
+        meaning="Real values cost all their synapses in every step, zero or not; graded events only where "
+        "they are not zero. In an ONNX graph a zero weight that meets real values is multiplied too.",
+    ),
+    Term(
+        name="LSTM",
+        meaning="4 x hidden x (inputs + hidden) MACs a step. Apart from them, for each hidden unit: 3 "
+        "products, 1 addition, 4 more for a bias, and 5 evaluations of functions.",
+    ),
+    Term(
+        name="Neuron update",
+        meaning="One update of one neuron in one step, whether it fires or not. Neurons that an ONNX graph "
+        "spells out in operators are counted as their products and additions.",
+    ),
+    Term(
+        name="Additions",
+        meaning="Biases (each step), and values that arrive without weights at a node with several inputs.",
+    ),
+    Term(
+        name="Events per synapse",
+        meaning="ACs of one sample divided by the synapses that events meet. Published break-even points "
+        "against a dense network of the same size lie between 0.15 and 1.38 (Dampfhoffer et al. 2023), "
+        "depending on the memory that is assumed.",
+    ),
+)
+
+POSTER = {"att-neurosc": 3.63, "fc": 11.73, "lstm": 17.58}
+
+POSTER_NOTE = (
+    "The poster (table 3) states 3.63, 11.73 and 17.58 uJ for Att-NeuroSC, FC and LSTM, a ratio of "
+    "1 : 3.23 : 4.84, on the Spiking Heidelberg Digits, and does not say which parts and operations it "
+    "counts. With its sizes (15 steps) and 4.6 pJ a MAC, the attention block of its receiver alone, whose "
+    "input is real-valued, takes 3.30 M multiply-accumulates or 15.2 uJ: its 3.63 uJ cannot price them as "
+    "multiplications. Nothing in this report is tuned to meet its figures."
+)
+
+
+def estimated(profile: Profile, samples: int) -> tuple[str, ...]:
+    """What of a report is counted, what is estimated and what is left out."""
+    basis = {
+        Basis.MEASURED: "measured by their source on silicon",
+        Basis.ESTIMATED: "estimated by their source",
+        Basis.QUOTED: "quoted by their source, which does not say how they came about",
+    }[profile.basis]
+    lines = [
+        f"Counted, exactly: every operation, from the graphs and {samples} recorded inputs. No rate is "
+        "assumed.",
+        f"Estimated: the energies. The prices of {profile.name} are {basis}; no device was measured for "
+        f"this report. Scope of the prices: {profile.scope}",
+        "Not included: moving weights and states between memory and arithmetic, messages between cores, "
+        "leakage, clocks, converters, the radio and everything before the events.",
+    ]
+    if not profile.event_driven:
+        lines.append(
+            "This device works through every synapse in every step; sparse events save it nothing, and both "
+            "columns charge the dense operations."
+        )
+    return tuple(lines)

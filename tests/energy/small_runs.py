@@ -1,0 +1,166 @@
+"""Small systems written by hand, in the form a training run leaves behind."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from nsc_deploy.deployment import ChannelUse, Deployment, Part, Place, Readout, Side, write_deployment
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.graphs.recording import Recording, write_recording
+from nsc_deploy.graphs.signal import Signal
+
+STEPS, SAMPLES, DT = 12, 10, 0.03
+
+
+def events(*shape: int, rate: float = 0.1, seed: int = 0) -> Recording:
+    values = (np.random.default_rng(seed).random((STEPS, SAMPLES, *shape)) < rate).astype(np.uint8)
+    return Recording(values, Signal.EVENTS, DT)
+
+
+def reals(*shape: int, seed: int = 0) -> Recording:
+    values = np.random.default_rng(seed).normal(size=(STEPS, SAMPLES, *shape)).astype(np.float32)
+    return Recording(values, Signal.REAL, DT)
+
+
+def weights(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(0, 0.3, size=shape).astype(np.float32)
+
+
+def spiking_graph(path: Path, sizes: Sequence[int], signal: Signal) -> None:
+    builder = GraphBuilder(DT)
+    builder.input(sizes[0], signal)
+    for index, (entering, leaving) in enumerate(pairwise(sizes), start=1):
+        builder.linear(f"linear{index}", weights(leaving, entering, seed=index))
+        builder.lif(f"lif{index}", 0.9, 0.3, leaving)
+    builder.output(sizes[-1], classes=2, group=sizes[-1] // 2)
+    write_network(path, builder.build())
+
+
+def front_end_graph(path: Path, samples: int) -> None:
+    signed = np.kron(np.eye(samples, dtype=np.float32), np.array([[1.0], [-1.0]], dtype=np.float32))
+    builder = GraphBuilder(DT)
+    builder.input(samples, Signal.REAL)
+    builder.affine("compare", signed, np.full(2 * samples, -0.4))
+    builder.threshold("cross", 0.0, 2 * samples)
+    builder.output(2 * samples)
+    write_network(path, builder.build())
+
+
+def onnx_graph(
+    path: Path, nodes: Sequence[Any], constants: dict[str, Any], inputs: int, outputs: int
+) -> None:
+    graph = helper.make_graph(
+        list(nodes),
+        "graph",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["T", "N", inputs])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["T", "N", outputs])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(path))
+
+
+def dense_graph(path: Path, sizes: Sequence[int]) -> None:
+    nodes, constants, last = [], {}, "input"
+    for index, (entering, leaving) in enumerate(pairwise(sizes), start=1):
+        out = "output" if index == len(sizes) - 1 else f"relu{index}"
+        nodes += [
+            helper.make_node("MatMul", [last, f"w{index}"], [f"product{index}"], name=f"dense{index}"),
+            helper.make_node("Relu", [f"product{index}"], [out], name=f"activation{index}"),
+        ]
+        constants[f"w{index}"] = weights(entering, leaving, seed=index)
+        last = out
+    onnx_graph(path, nodes, constants, sizes[0], sizes[-1])
+
+
+def lstm_graph(path: Path, inputs: int, hidden: int, outputs: int) -> None:
+    nodes = [
+        helper.make_node("LSTM", ["input", "w", "r", "b"], ["sequence"], name="lstm", hidden_size=hidden),
+        helper.make_node("Squeeze", ["sequence", "axis"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "v"], ["output"], name="readout"),
+    ]
+    constants = {
+        "w": weights(1, 4 * hidden, inputs),
+        "r": weights(1, 4 * hidden, hidden),
+        "b": np.zeros((1, 8 * hidden), dtype=np.float32),
+        "axis": np.array([1]),
+        "v": weights(hidden, outputs),
+    }
+    onnx_graph(path, nodes, constants, inputs, outputs)
+
+
+def write_run(
+    run: Path, system: str, parts: Sequence[tuple[str, Side, Place, str, Recording]], *, accuracy: float = 0.9
+) -> Path:
+    """Write recordings and deployment.json of parts (name, side, place, graph file, recording)."""
+    listed = []
+    for name, side, place, graph, recording in parts:
+        write_recording(run / f"{name}.npz", recording)
+        listed.append(Part(name=name, side=side, place=place, graph=graph, recording=f"{name}.npz"))
+    deployment = Deployment(
+        system=system,
+        receiver="event" if system == "att-neurosc" else None,
+        dataset="spoken-digits",
+        class_names=("no", "yes"),
+        dt=DT,
+        channel=ChannelUse(kind="multipath", snr_db=10.0, taps=8, uses_per_step=16, steps=STEPS),
+        readout=Readout(classes=2, group=2),
+        parts=tuple(listed),
+        test_accuracy=accuracy,
+    )
+    write_deployment(run, deployment)
+    return run
+
+
+def event_run(run: Path, scale: int = 1) -> Path:
+    run.mkdir(parents=True, exist_ok=True)
+    spiking_graph(run / "transmitter.nir", [20 * scale, 16 * scale], Signal.EVENTS)
+    front_end_graph(run / "receiver-front-end.nir", 16 * scale)
+    spiking_graph(run / "receiver.nir", [32 * scale, 16 * scale, 4], Signal.EVENTS)
+    return write_run(
+        run,
+        "att-neurosc",
+        [
+            ("transmitter", Side.TRANSMITTER, Place.CHIP, "transmitter.nir", events(20 * scale)),
+            ("receiver-front-end", Side.RECEIVER, Place.HOST, "receiver-front-end.nir", reals(16 * scale)),
+            ("receiver", Side.RECEIVER, Place.CHIP, "receiver.nir", events(32 * scale)),
+        ],
+        accuracy=0.962,
+    )
+
+
+def dense_run(run: Path, scale: int = 1) -> Path:
+    run.mkdir(parents=True, exist_ok=True)
+    dense_graph(run / "transmitter.onnx", [20 * scale, 16 * scale])
+    dense_graph(run / "receiver.onnx", [16 * scale, 16 * scale, 4])
+    return write_run(
+        run,
+        "fc",
+        [
+            ("transmitter", Side.TRANSMITTER, Place.HOST, "transmitter.onnx", events(20 * scale)),
+            ("receiver", Side.RECEIVER, Place.HOST, "receiver.onnx", reals(16 * scale)),
+        ],
+        accuracy=0.887,
+    )
+
+
+def lstm_run(run: Path, scale: int = 1) -> Path:
+    run.mkdir(parents=True, exist_ok=True)
+    lstm_graph(run / "transmitter.onnx", 20 * scale, 16 * scale, 16 * scale)
+    lstm_graph(run / "receiver.onnx", 16 * scale, 16 * scale, 4)
+    return write_run(
+        run,
+        "lstm",
+        [
+            ("transmitter", Side.TRANSMITTER, Place.HOST, "transmitter.onnx", events(20 * scale)),
+            ("receiver", Side.RECEIVER, Place.HOST, "receiver.onnx", reals(16 * scale)),
+        ],
+        accuracy=0.976,
+    )
