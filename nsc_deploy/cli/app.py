@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from nsc_deploy.cli import check as check_command
+from nsc_deploy.cli import data as data_command
 from nsc_deploy.cli import energy as energy_command
 from nsc_deploy.cli import evaluate as evaluate_command
 from nsc_deploy.cli import export as export_command
@@ -62,6 +63,7 @@ app.command("inspect")(inspect_command.inspect)
 app.command("check")(check_command.check)
 app.command("export")(export_command.export)
 app.command("run")(run_command.run)
+app.add_typer(data_command.app, name="data")
 app.add_typer(lava_command.app, name="lava")
 app.add_typer(energy_command.app, name="energy")
 

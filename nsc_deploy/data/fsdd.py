@@ -4,8 +4,8 @@ Read from one .npz file or from the folder of the original wav files,
 `{digit}_{speaker}_{index}.wav` (https://github.com/Jakobovski/free-spoken-digit-dataset).
 """
 
+import hashlib
 import re
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts
+from nsc_deploy.data.wav import read_wav
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import load_npz
+from nsc_deploy.files import load_npz, save_npz
 
 NPZ_NAME = "fsdd_8k_int16.npz"
 WAV_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
@@ -24,8 +25,16 @@ OFFICIAL_TEST_INDICES = 5
 
 
 @dataclass(frozen=True)
-class _Spoken:
-    """Everything the set says about its recordings; arrays have one entry per recording."""
+class Spoken:
+    """Everything the set says about its recordings, before it is split.
+
+    Attributes:
+        audio: [total samples] int16, all recordings end to end.
+        offsets: [recordings + 1] int64.
+        labels: [recordings] int64, the digit.
+        speakers: [recordings] str.
+        index: [recordings] int64, the number of the recording among those of its speaker and digit.
+    """
 
     audio: NDArray[np.int16]
     offsets: NDArray[np.int64]
@@ -43,7 +52,7 @@ def read_fsdd(path: Path, config: DataConfig) -> Recordings:
     Raises:
         DataError: missing, damaged, another sample rate, an unknown speaker, or an empty part.
     """
-    spoken = _read_folder(path) if path.is_dir() else _read_npz(path)
+    spoken = read_folder(path) if path.is_dir() else read_npz(path)
     is_test = _test_part(spoken, config, path)
     recordings = Recordings(
         spoken.audio, spoken.offsets, spoken.labels, spoken.speakers, is_test, DIGIT_NAMES
@@ -51,7 +60,7 @@ def read_fsdd(path: Path, config: DataConfig) -> Recordings:
     return check_parts(recordings, path)
 
 
-def _test_part(spoken: _Spoken, config: DataConfig, path: Path) -> NDArray[np.bool_]:
+def _test_part(spoken: Spoken, config: DataConfig, path: Path) -> NDArray[np.bool_]:
     if config.split == "official":
         return spoken.index < OFFICIAL_TEST_INDICES
     names = sorted(set(spoken.speakers.tolist()))
@@ -62,11 +71,16 @@ def _test_part(spoken: _Spoken, config: DataConfig, path: Path) -> NDArray[np.bo
     return np.asarray(spoken.speakers == config.speaker)
 
 
-def _read_npz(path: Path) -> _Spoken:
+def read_npz(path: Path) -> Spoken:
+    """Read the set from one file.
+
+    Raises:
+        DataError: missing, damaged, or not this set at 8 kHz.
+    """
     arrays = load_npz(path)
     try:
         rate = int(arrays["sample_rate"])
-        spoken = _Spoken(
+        spoken = Spoken(
             audio=_integers(arrays["audio"], np.int16),
             offsets=_integers(arrays["offsets"], np.int64),
             labels=_integers(arrays["labels"], np.int64),
@@ -90,7 +104,7 @@ def _integers(array: NDArray[Any], dtype: type) -> NDArray[Any]:
     return array.astype(dtype, copy=False)
 
 
-def _check(spoken: _Spoken, path: Path) -> None:
+def _check(spoken: Spoken, path: Path) -> None:
     count = len(spoken.labels)
     if count == 0:
         raise _not_fsdd(path, "it holds no recordings")
@@ -111,8 +125,12 @@ def _not_fsdd(path: Path, reason: str) -> DataError:
     )
 
 
-def _read_folder(folder: Path) -> _Spoken:
-    """Read the wav files of `folder`, in the order of their names; other files are not looked at."""
+def read_folder(folder: Path) -> Spoken:
+    """Read the wav files of `folder`, in the order of their names; other files are not looked at.
+
+    Raises:
+        DataError: no file of the set, or one that `read_wav` refuses.
+    """
     files = sorted(path for path in folder.iterdir() if WAV_NAME.fullmatch(path.name))
     if not files:
         raise DataError(
@@ -122,7 +140,7 @@ def _read_folder(folder: Path) -> _Spoken:
         )
     sounds = [read_wav(file) for file in files]
     names = [match for file in files if (match := WAV_NAME.fullmatch(file.name))]
-    return _Spoken(
+    return Spoken(
         audio=np.concatenate(sounds),
         offsets=np.concatenate([[0], np.cumsum([len(sound) for sound in sounds])]).astype(np.int64),
         labels=np.array([int(name["digit"]) for name in names], dtype=np.int64),
@@ -131,28 +149,34 @@ def _read_folder(folder: Path) -> _Spoken:
     )
 
 
-def read_wav(path: Path) -> NDArray[np.int16]:
-    """Read a mono 16-bit wav file at 8 kHz.
-
-    Raises:
-        DataError: unreadable, cut short, empty or in another form.
-    """
-    try:
-        with wave.open(str(path), "rb") as stream:
-            form = (stream.getnchannels(), stream.getsampwidth(), stream.getframerate())
-            promised = stream.getnframes()
-            content = stream.readframes(promised)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=path) from error
-    except (wave.Error, EOFError) as error:
-        raise DataError(f"is not a valid wav file ({error or 'it ends early'})", where=path) from error
-    if form != (1, 2, SAMPLE_RATE):
-        channels, width, rate = form
-        raise DataError(
-            f"has {channels} channels, {8 * width} bits and {rate} Hz, not 1, 16 and {SAMPLE_RATE} Hz",
-            where=path,
-            remedy="Convert it, or use the original files of the data set.",
+def content_digest(spoken: Spoken) -> str:
+    """SHA-256 of the names (`{digit}_{speaker}_{index}`) and samples of all recordings, sorted by name."""
+    named = sorted(
+        (f"{label}_{speaker}_{index}", number)
+        for number, (label, speaker, index) in enumerate(
+            zip(spoken.labels, spoken.speakers, spoken.index, strict=True)
         )
-    if promised == 0 or len(content) != 2 * promised:
-        raise DataError(f"is empty or cut short ({len(content)} of {2 * promised} bytes)", where=path)
-    return np.frombuffer(content, dtype="<i2").astype(np.int16)
+    )
+    content = hashlib.sha256()
+    for name, number in named:
+        samples = spoken.audio[spoken.offsets[number] : spoken.offsets[number + 1]]
+        content.update(f"{name} {len(samples)}\n".encode())
+        content.update(samples.astype("<i2").tobytes())
+    return content.hexdigest()
+
+
+def write_npz(path: Path, spoken: Spoken) -> None:
+    """Write the set as the one file that `read_fsdd` reads."""
+    names, speakers = np.unique(spoken.speakers, return_inverse=True)
+    save_npz(
+        path,
+        {
+            "audio": spoken.audio,
+            "offsets": spoken.offsets,
+            "labels": spoken.labels.astype(np.uint8),
+            "speakers": speakers.astype(np.int64),
+            "index": spoken.index,
+            "speaker_names": names,
+            "sample_rate": np.array(SAMPLE_RATE),
+        },
+    )

@@ -14,7 +14,7 @@ FOLDER_VARIABLE = "NSC_DEPLOY_DATA"
 # What may hold each set inside a data folder, first found first served.
 NAMES = {
     "fsdd": ("fsdd_8k_int16.npz", "fsdd/fsdd_8k_int16.npz", "fsdd/recordings", "fsdd"),
-    "shd": ("shd", "."),
+    "shd": ("shd_train.h5", "shd/shd_train.h5"),
 }
 
 

@@ -1,0 +1,76 @@
+"""`nsc-deploy data`: which data sets there are, what they hold, and fetching them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Data sets: list, describe, fetch.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Fetchable(StrEnum):
+    """The data sets that can be downloaded."""
+
+    FSDD = "fsdd"
+    SHD = "shd"
+
+
+@app.command("list")
+def list_data(as_json: AsJson = False) -> None:
+    """List the data sets and say which are here."""
+    import json
+
+    from nsc_deploy.data.catalogue import CATALOGUE, availability
+    from nsc_deploy.data.config import DataConfig
+
+    found = [(entry, availability(DataConfig(dataset=entry.name))) for entry in CATALOGUE]
+    if as_json:
+        rows = [{**entry.model_dump(mode="json"), **here.model_dump(mode="json")} for entry, here in found]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for entry, here in found:
+        typer.echo(f"{entry.name:14} {'here  ' if here.place else 'absent'}  {entry.summary}")
+
+
+@app.command("info")
+def info(
+    name: Annotated[str, typer.Argument(help="spoken-digits, fsdd or shd.")],
+    path: Annotated[Path | None, typer.Option(help="File or folder of the data set.")] = None,
+    encode: Annotated[bool, typer.Option(help="Load and encode it, and print its sizes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Describe a data set: licence, splits, where it is, the size of its events."""
+    from nsc_deploy.data.catalogue import describe, facts
+    from nsc_deploy.data.config import DataConfig
+
+    described = describe(
+        DataConfig.model_validate({"dataset": facts(name).name, "path": path}), encode=encode
+    )
+    if as_json:
+        typer.echo(described.model_dump_json(indent=2))
+        return
+    for field, value in described.model_dump(mode="json", exclude_none=True).items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        typer.echo(f"{field:16} {shown}")
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[Fetchable, typer.Argument(help="The data set.")],
+    folder: Annotated[Path | None, typer.Option(help="Data folder, instead of the user's own.")] = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="DIGEST", help="fsdd: accept this content digest."),
+    ] = None,
+) -> None:
+    """Download a data set, check it and put it where it is found without a path."""
+    from nsc_deploy.data.fetch import FsddSource, fetch_fsdd, fetch_shd
+
+    if name is Fetchable.SHD:
+        place = fetch_shd(folder=folder, progress=True)
+    else:
+        place = fetch_fsdd(FsddSource(content=expect) if expect else FsddSource(), folder, progress=True)
+    typer.echo(place)

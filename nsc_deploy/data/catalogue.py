@@ -1,0 +1,132 @@
+"""What a person wants to know about each data set before using it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nsc_deploy.data.config import DataConfig
+from nsc_deploy.data.sources import find_source
+from nsc_deploy.errors import ConfigError, DataError
+
+Name = Literal["spoken-digits", "fsdd", "shd"]
+
+
+class DataSetFacts(BaseModel):
+    """One data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    summary: str
+    classes: int
+    samples: str = Field(description="training and test samples")
+    splits: tuple[str, ...]
+    licence: str
+    source: str
+
+
+CATALOGUE: tuple[DataSetFacts, ...] = (
+    DataSetFacts(
+        name="spoken-digits",
+        summary="English digits synthesised on the spot: 7 accents x 26 voices, seeded",
+        classes=10,
+        samples="1000 + 300, configurable",
+        splits=("official",),
+        licence="none on the sound; the synthesiser espeak-ng is GPL-3.0",
+        source="espeak-ng, from the package espeakng-loader (pip install nsc-deploy[speech])",
+    ),
+    DataSetFacts(
+        name="fsdd",
+        summary="Free Spoken Digit Dataset: real recordings at 8 kHz, 6 speakers",
+        classes=10,
+        samples="2700 + 300 (official), 2500 + 500 (leave one speaker out)",
+        splits=("official", "leave-one-speaker-out"),
+        licence="CC BY-SA 4.0",
+        source="https://github.com/Jakobovski/free-spoken-digit-dataset",
+    ),
+    DataSetFacts(
+        name="shd",
+        summary="Spiking Heidelberg Digits: English and German digits as spikes of 700 units",
+        classes=20,
+        samples="8156 + 2264",
+        splits=("official",),
+        licence="CC BY 4.0",
+        source="https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/",
+    ),
+)
+
+
+class Availability(BaseModel):
+    """Whether a data set can be used now, and if not, what to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    place: Path | None = Field(description="the file or folder found, or the synthesiser; null if none")
+    remedy: str | None = Field(description="what to do if there is none")
+
+
+def facts(name: str) -> DataSetFacts:
+    """The facts of one data set.
+
+    Raises:
+        ConfigError: there is no such set.
+    """
+    for entry in CATALOGUE:
+        if entry.name == name:
+            return entry
+    names = ", ".join(entry.name for entry in CATALOGUE)
+    raise ConfigError("there is no such data set", where=name, remedy=f"Choose one of: {names}.")
+
+
+def availability(config: DataConfig) -> Availability:
+    """Look for the files (or the synthesiser) of a data set without reading them."""
+    try:
+        if config.dataset == "spoken-digits":
+            from nsc_deploy.data.speech import library_paths
+
+            return Availability(place=library_paths().library, remedy=None)
+        return Availability(place=find_source(config), remedy=None)
+    except DataError as error:
+        return Availability(place=None, remedy=error.remedy)
+
+
+class Description(DataSetFacts):
+    """A data set as it is here, with the form of its events."""
+
+    place: Path | None = Field(description="where it is; null if it is not here")
+    remedy: str | None = Field(description="what to do if it is not here")
+    channels: int = Field(description="event channels")
+    steps: int = Field(description="steps per sample")
+    dt: float = Field(description="length of a step in seconds")
+    train_samples: int | None = Field(default=None, description="samples of the training part")
+    test_samples: int | None = Field(default=None, description="samples of the test part")
+    train_rate: float | None = Field(default=None, description="events per channel and step, training part")
+
+
+def describe(config: DataConfig, *, encode: bool = False) -> Description:
+    """Describe a data set; with `encode` it is loaded and counted too.
+
+    Raises:
+        DataError: `encode` is asked for and the set is missing or damaged.
+    """
+    counts: dict[str, float] = {}
+    if encode:
+        from nsc_deploy.data.load import load_events
+
+        data = load_events(config, progress=True)
+        counts = {
+            "train_samples": len(data.train),
+            "test_samples": len(data.test),
+            "train_rate": data.train.rate,
+        }
+    return Description.model_validate(
+        {
+            **facts(config.dataset).model_dump(),
+            **availability(config).model_dump(),
+            **counts,
+            "channels": config.channels,
+            "steps": config.steps,
+            "dt": config.dt,
+        }
+    )

@@ -1,0 +1,183 @@
+"""Downloads of the data sets that may be downloaded: checked, and put in place whole or not at all."""
+
+import gzip
+import logging
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from nsc_deploy.data.fsdd import content_digest, read_folder, write_npz
+from nsc_deploy.data.sources import data_folder
+from nsc_deploy.errors import DataError
+from nsc_deploy.files import replacing
+
+TIMEOUT_S = 30
+MAX_UNPACKED_BYTES = 4 * 1024**3
+CHUNK = 1 << 20
+SHD_MD5 = {
+    "shd_train.h5.gz": "d47c9825dee33347913e8ce0f2be08b0",
+    "shd_test.h5.gz": "3062a80ec0c5719404d5b02e166543b1",
+}
+
+
+@dataclass(frozen=True)
+class FsddSource:
+    """Where FSDD comes from.
+
+    Attributes:
+        url: archive of one tagged version. GitHub packs it on demand and publishes no checksum of it.
+        content: SHA-256 of what matters inside, the samples of every recording (`fsdd.content_digest`). No
+            such figure is published; this one was computed by this project from a copy of the 3000
+            recordings that it had obtained earlier, not from the archive.
+    """
+
+    url: str = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
+    content: str = "fbf77c5e2e80e5dacab77db4063117dc77b573a60babb054408d7d40fc993eb4"
+
+
+@dataclass(frozen=True)
+class ShdSource:
+    """Where SHD comes from.
+
+    Attributes:
+        url: folder of the archives on its authors' site.
+        md5: MD5 of each archive, as its authors publish them in `md5sums.txt` beside the archives; taken
+            from public loaders of the set that quote the same figures. MD5 finds a damaged download; it does
+            not stop a forger.
+    """
+
+    url: str = "https://zenkelab.org/datasets"
+    md5: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(SHD_MD5))
+
+
+FSDD = FsddSource()
+SHD = ShdSource()
+
+
+def fetch_fsdd(source: FsddSource = FSDD, folder: Path | None = None, *, progress: bool = False) -> Path:
+    """Download FSDD and write it as one .npz file.
+
+    Args:
+        source: where from and what to expect.
+        folder: data folder; None for the user's own.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        DataError: no connection, a damaged archive, or other samples than expected.
+    """
+    target = (folder or data_folder()) / "fsdd" / "fsdd_8k_int16.npz"
+    with tempfile.TemporaryDirectory() as name:
+        archive = _download(source.url, None, Path(name), progress=progress)
+        recordings = Path(name) / "recordings"
+        recordings.mkdir()
+        _unpack_wavs(archive, recordings)
+        spoken = read_folder(recordings)
+    found = content_digest(spoken)
+    if found != source.content:
+        raise DataError(
+            f"holds other recordings than expected (content digest {found}, not {source.content})",
+            where=source.url,
+            remedy="Fetch again; if the digest stays and you trust it, accept it with --expect DIGEST.",
+        )
+    write_npz(target, spoken)
+    return target
+
+
+def fetch_shd(source: ShdSource = SHD, folder: Path | None = None, *, progress: bool = False) -> Path:
+    """Download SHD and unpack both its files.
+
+    A part that is already there is kept: an interrupted fetch goes on with the part it stopped at.
+
+    Args:
+        source: where from and what to expect.
+        folder: data folder; None for the user's own.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The folder of the two files.
+
+    Raises:
+        DataError: no connection, or a download whose checksum does not match.
+    """
+    target = (folder or data_folder()) / "shd"
+    for archive_name, md5 in source.md5.items():
+        unpacked = target / archive_name.removesuffix(".gz")
+        if unpacked.is_file():
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            archive = _download(f"{source.url}/{archive_name}", f"md5:{md5}", Path(name), progress=progress)
+            _gunzip(archive, unpacked)
+    return target
+
+
+def _download(url: str, known_hash: str | None, folder: Path, *, progress: bool) -> Path:
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT_S)
+    try:
+        path = pooch.retrieve(
+            url, known_hash, fname=url.rsplit("/", 1)[-1], path=folder, downloader=downloader
+        )
+    except requests.RequestException as error:
+        raise DataError(
+            f"cannot be downloaded ({type(error).__name__}: {error})",
+            where=url,
+            remedy="Check the connection and try again, or download it elsewhere and name its folder.",
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"was damaged on the way or has changed ({error})", where=url, remedy="Fetch it again."
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot be kept ({error.strerror or error})", where=folder) from error
+    return Path(path)
+
+
+def _unpack_wavs(archive: Path, folder: Path) -> None:
+    """Unpack the wav files of a tar archive flat into `folder`; nothing in it can name a place outside."""
+    try:
+        with tarfile.open(archive, "r:gz") as members:
+            left = MAX_UNPACKED_BYTES
+            for member in members:
+                path = Path(member.name)
+                if not member.isfile() or path.suffix != ".wav" or path.parent.name != "recordings":
+                    continue
+                left -= member.size
+                content = members.extractfile(member)
+                if left < 0 or content is None:
+                    raise DataError(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes", where=archive.name)
+                (folder / path.name).write_bytes(content.read())
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"is not a valid archive ({error})", where=archive.name, remedy="Fetch it again."
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot be unpacked ({error.strerror or error})", where=archive.name) from error
+
+
+def _gunzip(archive: Path, target: Path) -> None:
+    try:
+        with gzip.open(archive, "rb") as packed, replacing(target) as temporary, temporary.open("wb") as out:
+            left = MAX_UNPACKED_BYTES
+            while chunk := packed.read(CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise DataError(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes", where=archive.name)
+                out.write(chunk)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"is not a valid archive ({error})", where=archive.name, remedy="Fetch it again."
+        ) from error
+
+
+def _bad_archive(archive: Path, error: Exception) -> DataError:
+    return DataError(f"is not a valid archive ({error})", where=archive.name, remedy="Fetch it again.")
