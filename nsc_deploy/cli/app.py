@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from nsc_deploy.cli import check as check_command
+from nsc_deploy.cli import demo as demo_command
 from nsc_deploy.cli import data as data_command
 from nsc_deploy.cli import energy as energy_command
 from nsc_deploy.cli import evaluate as evaluate_command
@@ -57,6 +58,7 @@ def root(
     """From a trained spiking receiver to a chip budget you can trust."""
 
 
+app.command("demo")(demo_command.demo)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("inspect")(inspect_command.inspect)

@@ -1,0 +1,63 @@
+"""`nsc-deploy demo`: the whole path in one command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nsc_deploy.demo import Demonstration
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs, deployment and report.")] = Path(
+        "demo"
+    ),
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Training epochs; the default is chosen for the time."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything drawn by chance.")] = 0,
+    lava: Annotated[
+        bool,
+        typer.Option("--lava/--no-lava", help="Run in the real Lava, or in numpy's twin of its arithmetic."),
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train anew instead of keeping what is finished.")
+    ] = False,
+) -> None:
+    """Train three receivers on synthesised speech, export one to Lava, run it, report their energy."""
+    from rich.console import Console
+
+    from nsc_deploy.demo import Plan, demonstrate
+
+    plan = Plan()
+    plan = plan.of_length(epochs or plan.training.epochs, seed)
+    done = demonstrate(out, plan, lava=lava, overwrite=overwrite, notify=Console(stderr=True).rule)
+    _print(done)
+
+
+def _print(done: "Demonstration") -> None:
+    from rich.console import Console
+
+    from nsc_deploy.energy.terminal import print_report
+
+    if done.without_lava is not None:
+        typer.echo(f"Lava did not run: {done.without_lava}")
+    parity, backend = done.outcome.parity, done.outcome.backend.value
+    typer.echo(
+        f"The spiking receiver on {parity.samples} samples, {backend} beside its floating-point graph:"
+    )
+    typer.echo(
+        f"  accuracy           {_percent(parity.other_accuracy)} and {_percent(parity.reference_accuracy)}"
+    )
+    typer.echo(f"  equal decisions    {_percent(parity.agreement)}")
+    typer.echo(f"  rate cosine        {parity.rate_cosine:.4f}")
+    typer.echo(f"  coinciding spikes  {_percent(parity.coincidence)}\n")
+    print_report(done.report, Console(), layers=False)
+    for path in (*done.runs, done.deployment, *done.files):
+        typer.echo(f"wrote {path}", err=True)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

@@ -1,0 +1,151 @@
+"""The whole path in one call: train three receivers, export the spiking one, run it, report their energy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.progress import Progress
+
+from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, TrainingConfig
+from nsc_deploy.data.config import DataConfig, SynthesisConfig
+from nsc_deploy.energy.make_report import make_report, write_report
+from nsc_deploy.energy.report import Report
+from nsc_deploy.errors import BackendError
+from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.exporters.lava.environment import install_environment
+from nsc_deploy.exporters.lava.runner import Backend, Outcome, run_deployment
+from nsc_deploy.exporters.plan import export_all
+from nsc_deploy.training.run import train
+
+SYSTEMS = {
+    "event": (SystemName.ATT_NEUROSC, ReceiverKind.EVENT),
+    "fc": (SystemName.FC, ReceiverKind.EVENT),
+    "lstm": (SystemName.LSTM, ReceiverKind.EVENT),
+}
+SPIKING = "event"
+
+Notify = Callable[[str], None]
+
+
+class Plan(BaseModel):
+    """What the demonstration trains and runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    data: DataConfig = DataConfig(synthesis=SynthesisConfig(train=1000, test=300))
+    """the data set, the same for all"""
+    system: SystemConfig = SystemConfig()
+    """sizes; name and receiver are those of each system"""
+    channel: ChannelConfig = ChannelConfig(snr_db=10)
+    """the channel, the same for all"""
+    training: TrainingConfig = TrainingConfig(epochs=15)
+    """how long and with which seed"""
+    spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
+    """of the spiking system's loss"""
+    lava_samples: Annotated[int, Field(ge=1)] = 20
+    """recorded samples that run in Lava"""
+
+    def experiment(self, name: str) -> Experiment:
+        """The experiment of one of `SYSTEMS`."""
+        system, receiver = SYSTEMS[name]
+        weight = self.spike_rate_weight if system.spiking else 0.0
+        return Experiment(
+            system=self.system.model_copy(update={"name": system, "receiver": receiver}),
+            data=self.data,
+            channel=self.channel,
+            training=self.training.model_copy(update={"spike_rate_weight": weight}),
+        )
+
+    def of_length(self, epochs: int, seed: int) -> "Plan":
+        """The same with another number of epochs and another seed."""
+        return self.model_copy(
+            update={"training": self.training.model_copy(update={"epochs": epochs, "seed": seed})}
+        )
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demonstration leaves behind.
+
+    Attributes:
+        runs: the run directories, the spiking system first.
+        deployment: the folder exported for Lava.
+        outcome: the spiking receiver's run on its backend, beside the floating-point graph.
+        without_lava: why the twin of Lava's arithmetic ran instead of Lava, or None.
+        report: the energy report.
+        files: the report's files.
+    """
+
+    runs: tuple[Path, ...]
+    deployment: Path
+    outcome: Outcome
+    without_lava: str | None
+    report: Report
+    files: tuple[Path, ...]
+
+
+def demonstrate(
+    out: Path,
+    plan: Plan | None = None,
+    *,
+    lava: bool = True,
+    overwrite: bool = False,
+    progress: bool = True,
+    notify: Notify = lambda _line: None,
+) -> Demonstration:
+    """Train, export, run and report, all below `out`; progress bars go to the standard error.
+
+    What an earlier, interrupted call finished is kept, unless `overwrite` is set.
+
+    Args:
+        out: the folder to write.
+        plan: what to train; the default ends in under ten minutes on two cores.
+        lava: run in the real Lava, installing its environment where a Python 3.10 is found; else in the twin.
+        overwrite: train anew.
+        progress: show the progress of training.
+        notify: called with one line at the start of each step.
+
+    Raises:
+        ConfigError: `out` holds runs of another plan.
+        UserError: a file cannot be written, or synthesised speech is not available.
+    """
+    plan = Plan() if plan is None else plan
+    runs = []
+    for number, name in enumerate(SYSTEMS, start=1):
+        notify(f"Training {number} of {len(SYSTEMS)}: {name}")
+        asked = {"resume": not overwrite, "overwrite": overwrite, "progress": progress}
+        runs.append(train(plan.experiment(name), out / name, **asked).run)
+    notify("Exporting the spiking receiver to Lava")
+    (deployment,) = export_all(out / SPIKING, "lava", out / "lava")
+    without_lava = _lava_or_why_not() if lava else "not asked for"
+    backend = Backend.LAVA if without_lava is None else Backend.TWIN
+    notify(f"Running {plan.lava_samples} samples on {backend}")
+    outcome = _run(deployment, backend, plan.lava_samples)
+    notify("Counting every operation")
+    report = make_report(runs)
+    files = write_report(report, out)
+    return Demonstration(tuple(runs), deployment, outcome, without_lava, report, files)
+
+
+def _run(deployment: Path, backend: Backend, samples: int) -> Outcome:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"samples on {backend}", total=samples)
+        return run_deployment(
+            read_lava_deployment(deployment),
+            backend,
+            samples=samples,
+            advance=lambda count: bar.advance(task, count),
+        )
+
+
+def _lava_or_why_not() -> str | None:
+    with Console(stderr=True).status("Lava's environment") as status:
+        try:
+            install_environment(notify=lambda line: status.update(f"Lava's environment: {line[:80]}"))
+        except BackendError as error:
+            return error.message
+    return None
