@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from nsc_deploy.cli import check as check_command
-from nsc_deploy.cli import demo as demo_command
 from nsc_deploy.cli import data as data_command
+from nsc_deploy.cli import demo as demo_command
 from nsc_deploy.cli import energy as energy_command
 from nsc_deploy.cli import evaluate as evaluate_command
 from nsc_deploy.cli import export as export_command
