@@ -67,7 +67,13 @@ class SystemConfig(Section):
     gate_decay_steps: Annotated[float, Field(gt=1, le=1e6)] = 2.0
     """time constant of the attention's neurons, in time steps (above 1)"""
     gate_threshold: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """firing threshold of the attention's neurons, in units of their input (above 0)"""
+    """analog only: firing threshold of the attention's neurons, in units of their input (above 0)"""
+    gate_hidden: Annotated[int, Field(ge=1, le=65536)] = 32
+    """event only: neurons through which the attention sees all lines (1 to 65536)"""
+    front_end_level: Annotated[float, Field(gt=0, le=1e6)] = 0.4
+    """event only: lowest level of the receiver's comparators before training, in amplitudes (above 0)"""
+    front_end_levels: Annotated[int, Field(ge=1, le=16)] = 2
+    """event only: levels at which each received value is compared, on either side of 0 (1 to 16)"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """lstm only: probability that a feature between the encoder's layers is dropped in training (0 to 1)"""
     transmission: Transmission = Transmission.AMPLITUDE
@@ -95,6 +101,12 @@ class TrainingConfig(Section):
     """largest norm of the gradient of a step; 0 for no limit"""
     spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
     """weight of the mean over samples and transmitter neurons of (spikes a sample)^2 in the loss; 0: none"""
+    spike_rate_warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """part of the epochs over which the spike rate weight rises from 0 to its value (0 to 1)"""
+    snr_start_db: Annotated[float | None, Field(ge=-100, le=400)] = None
+    """SNR of the training channel in the first epoch in dB; falls to the channel's own; none: no warm-up"""
+    snr_warmup: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """part of the epochs over which the training channel goes from snr_start_db to its own SNR (0 to 1)"""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     """part of each class cut from the training set to choose the epoch and to stop early (0 to 0.9)"""
     patience: Annotated[int, Field(ge=0)] = 0

@@ -56,10 +56,16 @@ class Channel(nn.Module):
         by_step = drawn.view(samples, steps, 2, length + arriving).transpose(0, 1)
         taps = coefficients(self.config, by_step[..., :length].contiguous())
         power = noise_power(symbols, self.config.snr_db)
-        deviation = (power / 2).sqrt().view(1, samples, 1, 1)
+        deviation = _root(power / 2).view(1, samples, 1, 1)
         signal = convolve(symbols, taps).addcmul(by_step[..., length:], deviation)
         return Reception(signal, taps, power)
 
     def extra_repr(self) -> str:
         """The configuration, for `print(model)`."""
         return str(self.config)
+
+
+def _root(power: Tensor) -> Tensor:
+    """The square root, with the gradient 0 where there is no power (and none could be gained)."""
+    silent = power == 0
+    return torch.where(silent, power, torch.where(silent, 1, power).sqrt())

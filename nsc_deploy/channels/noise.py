@@ -9,8 +9,9 @@ def noise_power(symbols: Tensor, snr_db: float) -> Tensor:
     The mean is over all steps and symbols of one sample, as sent (before fading), silent ones included. (The
     poster's code takes it over the whole batch; then a sample's result would depend on its neighbours in the
     batch.) This is the total power of a complex noise value: the real and the imaginary part have half each.
-    No gradient flows through it: a transmitter cannot learn to be loud by making the noise look smaller.
-    A sample without any symbol has no noise either.
+    The gradient flows through it, as it must for the gradient of this channel to be the true one: a sparse
+    transmitter meets little noise in each of its symbols, and can learn so. A sample without any symbol has
+    no noise either.
 
     Args:
         symbols: real amplitudes x [T, B, S].
@@ -19,5 +20,5 @@ def noise_power(symbols: Tensor, snr_db: float) -> Tensor:
     Returns:
         [B].
     """
-    power: Tensor = symbols.detach().square().mean(dim=(0, 2))
+    power: Tensor = symbols.square().mean(dim=(0, 2))
     return power * 10 ** (-snr_db / 10)

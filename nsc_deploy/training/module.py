@@ -41,8 +41,11 @@ class ReceiverTraining(lightning.LightningModule):
         seed, place = self._config.seed, (self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(stream_seed(seed, "dropout", *place))  # torch's dropout layers take no generator
         events = augment(to_signal(batch[0]), self._config, stream(seed, "augmentation", *place))
-        output = self.system(events, stream(seed, "channel", *place))
-        loss = self._loss(output, batch[1])
+        with self.system.at_snr(self._training_snr()):
+            output = self.system(events, stream(seed, "channel", *place))
+        loss = self._loss(
+            output, batch[1], _risen(self.current_epoch, self._warm(self._config.spike_rate_warmup))
+        )
         self._note("train", output, batch[1], loss)
         return loss
 
@@ -73,10 +76,22 @@ class ReceiverTraining(lightning.LightningModule):
         progress = min(1.0, (step - warmup) / whole)
         return _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def _loss(self, output: SystemOutput, labels: Tensor) -> Tensor:
+    def _training_snr(self) -> float:
+        """The SNR in dB of this epoch's training channel; validation always meets the link's own."""
+        final, start = self.system.link.channel.config.snr_db, self._config.snr_start_db
+        if start is None:
+            return final
+        return start + (final - start) * _risen(
+            self.current_epoch, self._warm(self._config.snr_warmup), first=0
+        )
+
+    def _warm(self, part: float) -> float:
+        return part * self._config.epochs
+
+    def _loss(self, output: SystemOutput, labels: Tensor, rate_weight: float = 1.0) -> Tensor:
         loss = classification_loss(output.votes, labels)
         if self._config.spike_rate_weight:
-            loss = loss + self._config.spike_rate_weight * spike_rate_loss(output.symbols)
+            loss = loss + rate_weight * self._config.spike_rate_weight * spike_rate_loss(output.symbols)
         return loss
 
     def _note(self, part: str, output: SystemOutput, labels: Tensor, loss: Tensor) -> None:
@@ -88,3 +103,8 @@ class ReceiverTraining(lightning.LightningModule):
             if self.system.spiking:
                 values[f"{part}/spike_rate"] = output.symbols.mean()
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=part == "train")
+
+
+def _risen(epoch: int, over: float, *, first: int = 1) -> float:
+    """How far (0 to 1) a warm-up over `over` epochs has come in an epoch, counted from `first`."""
+    return min(1.0, (epoch + first) / over) if over else 1.0

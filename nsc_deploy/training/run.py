@@ -13,6 +13,7 @@ from nsc_deploy.training.evaluate import Measurement, load_best, measure
 from nsc_deploy.training.fit import fit, new_system, reproducible, training_and_validation
 from nsc_deploy.training.processes import node_rank, workers_beside
 from nsc_deploy.training.provenance import provenance, write_provenance
+from nsc_deploy.training.randomness import stream
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run_directory import (
     PROVENANCE,
@@ -122,7 +123,7 @@ def finish(experiment: Experiment, data: EventData, run: Path, record: TrainingR
         on_training = measure(system, training, seed, "training accuracy")
         on_validation = measure(system, validation, seed, "validation") if validation else None
         on_test = measure(system, data.test, seed)
-        write_run_graphs(system, run, data, experiment, on_test.accuracy)
+        write_run_graphs(system, run, data, experiment, on_test.accuracy, stream(seed, "test"))
     parameters = sum(parameter.numel() for parameter in system.parameters())
     metrics = _metrics(experiment, data, record, on_training, on_validation, on_test, parameters)
     write_metrics(run, metrics)

@@ -1,0 +1,128 @@
+"""Transmitter and receiver that handle nothing but events, and the comparators in front of the receiver."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nsc_deploy.deployment import Place, Readout
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.models.event_attention import EventAttention
+from nsc_deploy.models.neurons import threshold_events
+from nsc_deploy.models.spiking import DenseLayers, NeuronForm
+from nsc_deploy.models.stage import Stage
+
+_LEVEL_SCALE = 5.0
+"""The level is this times its parameter: at a common learning rate it moves as fast as it must."""
+_SPREAD = 0.8
+"""Distance between neighbouring levels before training, in units of the lowest."""
+_SURROGATE_WIDTH = 0.5
+"""Width of the comparators' surrogate derivative in received amplitudes (a symbol has amplitude 1)."""
+
+
+class FrontEnd(Stage):
+    """Signed threshold crossings: received values [T, B, R] to events on 2 K R lines.
+
+        e[2 k R + r]       = 1 where y[r] > level[k]
+        e[(2 k + 1) R + r] = 1 where -y[r] > level[k]
+
+    The levels are learnt: they follow the noise. These are 2 K R comparisons a step and no
+    multiplication. As a NIR graph they are an Affine with weights +-1 and bias -level in front of a
+    Threshold at 0.
+
+    Args:
+        received: R.
+        level: the lowest level before training, in received amplitudes.
+        levels: K.
+    """
+
+    label = "front-end"
+    place = Place.HOST
+    description = "comparators: signed threshold crossings of the received samples"
+    takes = Signal.REAL
+
+    def __init__(self, received: int, level: float, levels: int) -> None:
+        super().__init__()
+        self.received = received
+        spread = level * (1 + _SPREAD * torch.arange(levels))
+        self.scaled_level = nn.Parameter(spread / _LEVEL_SCALE)
+
+    @property
+    def level(self) -> Tensor:
+        """The levels that are crossed [K], in received amplitudes."""
+        return self.scaled_level.abs() * _LEVEL_SCALE
+
+    @property
+    def lines(self) -> int:
+        """Number of event lines."""
+        return 2 * self.received * len(self.scaled_level)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Events [T, B, 2 K R] of received values [T, B, R]."""
+        both = torch.cat([signal, -signal], -1).unsqueeze(-2)
+        above = (both - self.level.unsqueeze(-1)).flatten(-2)
+        return threshold_events(above / _SURROGATE_WIDTH, 0.0)
+
+    def graph(self, dt: float, readout: Readout | None) -> object:
+        """Affine and Threshold."""
+        del readout
+        one = np.eye(self.received, dtype=np.float32)
+        signs = np.concatenate([one, -one] * len(self.level))
+        level = np.repeat(self.level.detach().numpy(), 2 * self.received)
+        builder = GraphBuilder(dt)
+        builder.input(self.received, self.takes)
+        builder.affine("compare", signs, -level)
+        builder.threshold("crossing", 0.0, self.lines)
+        builder.output(self.lines)
+        return builder.build()
+
+
+class EventLayers(Stage):
+    """Event attention, then dense layers of spiking neurons.
+
+    Args:
+        sizes: lines, then the neurons of each layer.
+        form: of the neurons.
+        gate_form: of the attention's neurons.
+        gate_hidden: hidden neurons of the attention.
+        gain: of the initial weights that meet the lines.
+    """
+
+    description = "event attention and dense layers, all of spiking neurons"
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        form: NeuronForm,
+        gate_form: NeuronForm,
+        gate_hidden: int,
+        *,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.lines = sizes[0]
+        self.attend = EventAttention(sizes[0], gate_hidden, gate_form, gain=gain)
+        self.body = DenseLayers(sizes, form, gain=gain)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Spikes [T, B, out] of events [T, B, lines]."""
+        return self.body(self.attend(signal))  # type: ignore[no-any-return]
+
+    def attention(self, signal: Tensor) -> Tensor:
+        """1 where a line may pass, 0 where it is vetoed [T, B, lines]."""
+        return self.attend.attention(signal)
+
+    def finish(self) -> None:
+        """Snap all weights."""
+        self.attend.snap()
+        self.body.snap()
+
+    def graph(self, dt: float, readout: Readout | None) -> object:
+        """The two paths of the attention joined in a LIF node, then a chain of Affine and LIF nodes."""
+        builder = GraphBuilder(dt)
+        source = builder.input(self.lines, self.takes)
+        self.attend.add_to(builder, source)
+        self.body.add_to(builder, readout)
+        return builder.build()

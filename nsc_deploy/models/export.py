@@ -1,0 +1,165 @@
+"""From a trained system to graphs, recorded inputs and deployment.json; every graph is checked on the way."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nsc_deploy.config import Experiment, SystemName
+from nsc_deploy.data import EventData, EventSet
+from nsc_deploy.deployment import ChannelUse, Deployment, Part, Side, write_deployment
+from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.graphs.onnx_file import write_onnx
+from nsc_deploy.graphs.onnx_run import run_onnx
+from nsc_deploy.graphs.recording import Recording, write_recording
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.models.stage import Stage
+from nsc_deploy.models.system import System
+
+BATCH = 256
+"""Samples run at once. The channel draws its noise sample by sample: the results do not depend on it."""
+ONNX_TOLERANCE = 1e-3
+"""Largest difference between an ONNX graph and torch, relative to the largest output: both round."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage of a system with what went through it on the test set.
+
+    Attributes:
+        stage: the stage.
+        side: the end of the link it is at.
+        inputs: [T, N, in].
+        outputs: [T, N, out].
+    """
+
+    stage: Stage
+    side: Side
+    inputs: NDArray[Any]
+    outputs: NDArray[Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the part: the side, and the stage's label if it has one."""
+        return f"{self.side}-{self.stage.label}" if self.stage.label else str(self.side)
+
+
+def write_run_graphs(
+    system: System,
+    run: Path,
+    data: EventData,
+    experiment: Experiment,
+    test_accuracy: float,
+    noise: torch.Generator,
+) -> Deployment:
+    """Write each stage as a graph with its recorded inputs on the test set, and deployment.json.
+
+    Every NIR graph is read back and must give torch's spikes exactly in the reference simulator; every
+    ONNX graph must give torch's values within rounding.
+
+    Args:
+        system: a finished system.
+        run: the run directory.
+        data: its test set is recorded.
+        experiment: what was trained.
+        test_accuracy: of the torch model under the same noise.
+        noise: the channel's generator, in the state in which the test began.
+
+    Raises:
+        GraphError: a graph does not compute what the torch model computed.
+        UserError: the run directory cannot be written.
+    """
+    parts = []
+    for stage_run in record_stages(system, data.test, noise):
+        parts.append(_write(stage_run, run, data, system))
+    deployment = Deployment(
+        system=experiment.system.name.value,
+        receiver=experiment.system.receiver.value
+        if experiment.system.name is SystemName.ATT_NEUROSC
+        else None,
+        dataset=experiment.data.dataset,
+        class_names=data.class_names,
+        dt=data.dt,
+        channel=ChannelUse(
+            kind=experiment.channel.kind.value,
+            snr_db=experiment.channel.snr_db,
+            taps=experiment.channel.delay_spread + 1,
+            uses_per_step=system.link.uses_per_step(experiment.system.symbols),
+            steps=data.test.steps,
+        ),
+        readout=system.readout,
+        parts=tuple(parts),
+        test_accuracy=test_accuracy,
+    )
+    write_deployment(run, deployment)
+    return deployment
+
+
+@torch.no_grad()
+def record_stages(system: System, part: EventSet, noise: torch.Generator) -> Iterator[StageRun]:
+    """Run a system over samples and give each stage with its inputs and outputs, transmitter first."""
+    system.eval()
+    sides = {Side.TRANSMITTER: system.transmitter, Side.RECEIVER: system.receiver}
+    traces: dict[Side, list[list[Tensor]]] = {side: [] for side in sides}
+    for start in range(0, len(part.labels), BATCH):
+        events = torch.from_numpy(part.events[start : start + BATCH]).transpose(0, 1).float()
+        sent = system.transmitter.trace(events)
+        traces[Side.TRANSMITTER].append(sent)
+        traces[Side.RECEIVER].append(system.receiver.trace(system.link(sent[-1], noise)))
+    for side, module in sides.items():
+        signals = [torch.cat(pieces, 1).numpy() for pieces in zip(*traces[side], strict=True)]
+        for index, stage in enumerate(module.stages):
+            yield StageRun(stage, side, signals[index], signals[index + 1])
+
+
+def _write(run_of: StageRun, run: Path, data: EventData, system: System) -> Part:
+    last = run_of.side is Side.RECEIVER and run_of.stage is system.receiver.stages[-1]
+    graph = run_of.stage.graph(data.dt, system.readout if last else None)
+    if isinstance(graph, nir.NIRGraph):
+        path = run / f"{run_of.name}.nir"
+        write_network(path, graph)
+        _check_spikes(path, run_of)
+    else:
+        path = run / f"{run_of.name}.onnx"
+        write_onnx(path, graph)
+        _check_values(path, run_of)
+    recording = f"{run_of.name}.npz"
+    write_recording(run / recording, _recording(run_of, data))
+    return Part(
+        name=run_of.name,
+        side=run_of.side,
+        place=run_of.stage.place,
+        graph=path.name,
+        recording=recording,
+        description=run_of.stage.description,
+    )
+
+
+def _recording(run_of: StageRun, data: EventData) -> Recording:
+    dtype = np.uint8 if run_of.stage.takes is Signal.EVENTS else np.float32
+    return Recording(run_of.inputs.astype(dtype), run_of.stage.takes, data.dt, data.test.labels)
+
+
+def _check_spikes(path: Path, run_of: StageRun) -> None:
+    network = read_network(path)
+    for start in range(0, run_of.inputs.shape[1], BATCH):
+        wanted = run_of.outputs[:, start : start + BATCH]
+        got = simulate(network, run_of.inputs[:, start : start + BATCH]).output
+        if not np.array_equal(got, wanted):
+            raise GraphError(
+                f"gives {int((got != wanted).sum())} spikes that differ from torch's", where=path
+            )
+
+
+def _check_values(path: Path, run_of: StageRun) -> None:
+    difference = np.abs(run_onnx(path, run_of.inputs) - run_of.outputs).max()
+    if difference > ONNX_TOLERANCE * max(1.0, float(np.abs(run_of.outputs).max())):
+        raise GraphError(f"gives values that differ from torch's by up to {difference}", where=path)

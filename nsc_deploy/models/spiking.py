@@ -1,0 +1,159 @@
+"""Dense layers of spiking neurons: the body of every spiking transmitter and receiver."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from nsc_deploy.deployment import Readout
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.models.dense import bias_of, dense, snap_layer, weight_of
+from nsc_deploy.models.frameworks import FrameworkName
+from nsc_deploy.models.neurons import Leaky
+from nsc_deploy.models.stage import Stage
+
+
+@dataclass(frozen=True)
+class NeuronForm:
+    """How the leaky neurons of a layer behave.
+
+    Attributes:
+        decay_steps: time constant tau in time steps; beta = 1 - 1 / tau.
+        threshold: a spike needs a potential above it.
+        framework: the library that runs them in training.
+    """
+
+    decay_steps: float
+    threshold: float
+    framework: FrameworkName
+
+    @property
+    def beta(self) -> float:
+        """What a step keeps of the potential."""
+        return 1 - 1 / self.decay_steps
+
+    def layer(self, size: int) -> Leaky:
+        """A layer of such neurons."""
+        return Leaky(self.beta, self.threshold, size, self.framework)
+
+
+class DenseLayers(nn.Module):
+    """Dense -> LIF -> ... -> Dense -> LIF, events [T, B, sizes[0]] to events [T, B, sizes[-1]].
+
+    Args:
+        sizes: inputs, then the neurons of each layer.
+        form: of the neurons.
+        gain: of the first layer's initial weights.
+    """
+
+    def __init__(self, sizes: Sequence[int], form: NeuronForm, *, gain: float = 1.0) -> None:
+        super().__init__()
+        gains = [gain] + [1.0] * (len(sizes) - 2)
+        self.dense = nn.ModuleList(
+            dense(inputs, outputs, gain=scale)
+            for inputs, outputs, scale in zip(sizes[:-1], sizes[1:], gains, strict=True)
+        )
+        self.neurons = nn.ModuleList(form.layer(size) for size in sizes[1:])
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Spikes of the last layer."""
+        for layer, neurons in zip(self.dense, self.neurons, strict=True):
+            signal = neurons(layer(signal))
+        return signal
+
+    def layers(self) -> list[tuple[nn.Linear, Leaky]]:
+        """Each dense layer with the neurons behind it."""
+        pairs = zip(self.dense, self.neurons, strict=True)
+        return [(a, b) for a, b in pairs if isinstance(a, nn.Linear) and isinstance(b, Leaky)]
+
+    def snap(self) -> None:
+        """Put the weights on their dyadic grids."""
+        for layer, _ in self.layers():
+            snap_layer(layer)
+
+    def add_to(self, builder: GraphBuilder, readout: Readout | None) -> None:
+        """Append the layers and the output to a graph."""
+        for index, (layer, neurons) in enumerate(self.layers(), start=1):
+            builder.affine(f"dense{index}", weight_of(layer), bias_of(layer))
+            add_neurons(builder, f"lif{index}", neurons)
+        add_output(builder, self.layers()[-1][1].shape[0], readout)
+
+
+class SpikingLayers(Stage):
+    """`DenseLayers` as a whole stage.
+
+    Args:
+        sizes: inputs, then the neurons of each layer.
+        form: of the neurons.
+    """
+
+    description = "dense layers of spiking neurons"
+
+    def __init__(self, sizes: Sequence[int], form: NeuronForm) -> None:
+        super().__init__()
+        self.inputs = sizes[0]
+        self.body = DenseLayers(sizes, form)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Spikes [T, B, out] of events [T, B, in]."""
+        return self.body(signal)  # type: ignore[no-any-return]
+
+    def finish(self) -> None:
+        """Snap the weights."""
+        self.body.snap()
+
+    def graph(self, dt: float, readout: Readout | None) -> object:
+        """A chain of Affine and LIF nodes."""
+        builder = GraphBuilder(dt)
+        builder.input(self.inputs, self.takes)
+        self.body.add_to(builder, readout)
+        return builder.build()
+
+
+class SpikingBehindCurrent(Stage):
+    """LIF neurons driven by a real-valued current from the host, and dense layers of neurons behind them.
+
+    Args:
+        first: neurons that take the current.
+        body: the layers behind them.
+    """
+
+    description = "spiking neurons behind a current that the host computes"
+    takes = Signal.REAL
+
+    def __init__(self, first: Leaky, body: DenseLayers) -> None:
+        super().__init__()
+        self.first = first
+        self.body = body
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Spikes [T, B, out] of a current [T, B, in]."""
+        return self.body(self.first(signal))  # type: ignore[no-any-return]
+
+    def finish(self) -> None:
+        """Snap the weights."""
+        self.body.snap()
+
+    def graph(self, dt: float, readout: Readout | None) -> object:
+        """A LIF node, then a chain of Affine and LIF nodes."""
+        builder = GraphBuilder(dt)
+        builder.input(self.first.shape, self.takes)
+        add_neurons(builder, "lif0", self.first)
+        self.body.add_to(builder, readout)
+        return builder.build()
+
+
+def add_neurons(
+    builder: GraphBuilder, name: str, neurons: Leaky, after: str | list[str] | None = None
+) -> str:
+    """Append a layer of neurons to a graph."""
+    return builder.lif(name, neurons.beta.numpy(), neurons.threshold.numpy(), neurons.shape, after=after)
+
+
+def add_output(builder: GraphBuilder, size: int, readout: Readout | None) -> None:
+    """Append the output, with its readout where there is one."""
+    if readout is None:
+        builder.output(size)
+    else:
+        builder.output(size, classes=readout.classes, group=readout.group)

@@ -1,0 +1,191 @@
+"""A system: transmitter, link and receiver, trained together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.channels.link import Link
+from nsc_deploy.channels.modulation import Modulation
+from nsc_deploy.config import ReceiverKind, SystemConfig, SystemName
+from nsc_deploy.deployment import Readout
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.models.conventional import HostDense, Perceptron, Recurrent
+from nsc_deploy.models.cross_attention import SpikeCrossAttention
+from nsc_deploy.models.event import EventLayers, FrontEnd
+from nsc_deploy.models.frameworks import FrameworkName
+from nsc_deploy.models.spiking import DenseLayers, NeuronForm, SpikingBehindCurrent, SpikingLayers
+from nsc_deploy.models.stage import Side
+
+SPARSE_GAIN = 4.0
+"""Gain of the initial weights that meet received events, of which about one in a hundred is active."""
+ENCODER_LAYERS = 2
+"""LSTM layers of the transmitter (the receiver has one)."""
+
+
+class SystemOutput(NamedTuple):
+    """What a system does with a batch.
+
+    Attributes:
+        votes: mean of each class's outputs [T, B, classes].
+        symbols: what was sent [T, B, S]; 0 or 1 for spiking systems.
+        received: what arrived [T, B, R].
+        outputs: of the receiver [T, B, classes * group].
+    """
+
+    votes: Tensor
+    symbols: Tensor
+    received: Tensor
+    outputs: Tensor
+
+
+class System(nn.Module):
+    """Events [T, B, C] through transmitter, link and receiver to votes.
+
+    Args:
+        transmitter: events to S values a step.
+        link: S values to R received ones.
+        receiver: received values to classes * group outputs.
+        readout: how outputs become a decision.
+    """
+
+    def __init__(self, transmitter: Side, link: Link, receiver: Side, readout: Readout) -> None:
+        super().__init__()
+        self.transmitter = transmitter
+        self.link = link
+        self.receiver = receiver
+        self.readout = readout
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the symbols on the air are spikes."""
+        return self.transmitter.emits is Signal.EVENTS
+
+    def forward(self, events: Tensor, generator: torch.Generator) -> SystemOutput:
+        """Votes and what led to them; the generator draws fading and noise."""
+        symbols = self.transmitter(events)
+        received = self.link(symbols, generator)
+        outputs = self.receiver(received)
+        return SystemOutput(self.votes(outputs), symbols, received, outputs)
+
+    def votes(self, outputs: Tensor) -> Tensor:
+        """Mean over each class's group [T, B, classes] of outputs [T, B, classes * group]."""
+        steps, samples = outputs.shape[:2]
+        return outputs.reshape(steps, samples, self.readout.classes, self.readout.group).mean(-1)
+
+    @contextmanager
+    def at_snr(self, snr_db: float) -> Iterator[None]:
+        """Put the link at another SNR for a while."""
+        channel = self.link.channel
+        before = channel.config
+        channel.config = before.model_copy(update={"snr_db": snr_db})
+        try:
+            yield
+        finally:
+            channel.config = before
+
+    def finish(self) -> None:
+        """Put the weights that meet events on their dyadic grids; called once, when training has ended."""
+        self.transmitter.finish()
+        self.receiver.finish()
+
+
+def build_system(
+    config: SystemConfig, channel: ChannelConfig, channels: int, classes: int, framework: FrameworkName
+) -> System:
+    """An untrained system.
+
+    Args:
+        config: which system, and its sizes.
+        channel: of the link.
+        channels: event channels of a sample.
+        classes: of the task.
+        framework: that runs the spiking neurons.
+    """
+    readout = Readout(classes=classes, group=config.group)
+    modulation = Modulation.SPIKES if config.name.spiking else Modulation(config.transmission.value)
+    link = Link(channel, modulation)
+    plan = _Plan(config, channels, link.output_size(config.symbols), classes * config.group, framework)
+    transmitter, receiver = _BUILDERS[config.name](plan)
+    return System(transmitter, link, receiver, readout)
+
+
+class _Plan(NamedTuple):
+    config: SystemConfig
+    channels: int
+    received: int
+    outputs: int
+    framework: FrameworkName
+
+    @property
+    def form(self) -> NeuronForm:
+        return NeuronForm(self.config.decay_steps, self.config.threshold, self.framework)
+
+    @property
+    def gate_form(self) -> NeuronForm:
+        return NeuronForm(self.config.gate_decay_steps, self.config.gate_threshold, self.framework)
+
+    @property
+    def event_gate_form(self) -> NeuronForm:
+        return NeuronForm(self.config.gate_decay_steps, self.config.threshold, self.framework)
+
+    @property
+    def transmitter_sizes(self) -> tuple[int, int, int]:
+        return self.channels, self.config.hidden, self.config.symbols
+
+
+def _att_neurosc(plan: _Plan) -> tuple[Side, Side]:
+    return _event(plan) if plan.config.receiver is ReceiverKind.EVENT else _analog(plan)
+
+
+def _event(plan: _Plan) -> tuple[Side, Side]:
+    front_end = FrontEnd(plan.received, plan.config.front_end_level, plan.config.front_end_levels)
+    hidden = plan.config.gate_hidden
+    sizes = front_end.lines, plan.config.hidden, plan.outputs
+    transmitter = EventLayers(plan.transmitter_sizes, plan.form, plan.event_gate_form, hidden)
+    receiver = EventLayers(sizes, plan.form, plan.event_gate_form, hidden, gain=SPARSE_GAIN)
+    return Side([transmitter]), Side([front_end, receiver])
+
+
+def _analog(plan: _Plan) -> tuple[Side, Side]:
+    def attended(sizes: tuple[int, int, int], takes: Signal) -> Side:
+        attention = SpikeCrossAttention(sizes[0], plan.gate_form, takes)
+        body = DenseLayers(sizes, plan.form)
+        return Side([attention, SpikingBehindCurrent(plan.gate_form.layer(sizes[0]), body)])
+
+    receiver_sizes = plan.received, plan.config.hidden, plan.outputs
+    return attended(plan.transmitter_sizes, Signal.EVENTS), attended(receiver_sizes, Signal.REAL)
+
+
+def _vanilla(plan: _Plan) -> tuple[Side, Side]:
+    hidden = plan.config.hidden
+    first = plan.form.layer(hidden)
+    body = DenseLayers((hidden, plan.outputs), plan.form)
+    receiver = Side([HostDense(plan.received, hidden), SpikingBehindCurrent(first, body)])
+    return Side([SpikingLayers(plan.transmitter_sizes, plan.form)]), receiver
+
+
+def _fc(plan: _Plan) -> tuple[Side, Side]:
+    sizes = plan.received, plan.config.hidden, plan.outputs
+    transmitter = Perceptron(plan.transmitter_sizes, Signal.EVENTS, relu_last=True)
+    return Side([transmitter]), Side([Perceptron(sizes, Signal.REAL, relu_last=False)])
+
+
+def _lstm(plan: _Plan) -> tuple[Side, Side]:
+    config = plan.config
+    transmitter = Recurrent(
+        plan.channels, config.symbols, ENCODER_LAYERS, Signal.EVENTS, dropout=config.dropout
+    )
+    receiver = Recurrent(plan.received, config.hidden, 1, Signal.REAL, outputs=plan.outputs)
+    return Side([transmitter]), Side([receiver])
+
+
+_BUILDERS: dict[SystemName, Callable[[_Plan], tuple[Side, Side]]] = {
+    SystemName.ATT_NEUROSC: _att_neurosc,
+    SystemName.VANILLA_SNN: _vanilla,
+    SystemName.FC: _fc,
+    SystemName.LSTM: _lstm,
+}
