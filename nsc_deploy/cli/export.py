@@ -64,6 +64,8 @@ def _summarise(folder: Path, explain: bool) -> None:
     )
     if manifest.netx_obstacle:
         typer.echo(f"  no netx file: {manifest.netx_obstacle}")
+    if manifest.netx_difference:
+        typer.echo(f"  netx file differs: {manifest.netx_difference}")
     for one in manifest.approximations if explain else ():
         mark = "=" if one.exact else "~"
         typer.echo(f"  {mark} {one.step}: {one.node or 'graph'}: {one.text}")

@@ -1,6 +1,6 @@
 """Lava's fixed-point arithmetic in numpy, equal to lava-nc 0.10.0 in s, u and v.
 
-    a[t] = sum over the spikes s[t - delay] of weight
+    a[t] = (sum over the spikes s[t - delay] of weight) << weight_exp
     u[t] = sgn(u) * (|u| * (4096 - (du + 1)) >> 12) + (a[t] << 6)     wrapped once into 24 bits
     v[t] = clip(sgn(v) * (|v| * (4096 - dv) >> 12) + u[t] + bias)      to -(2^23 - 1) .. 2^23 - 1
     s[t] = v[t] > vth << 6, and v[t] = 0 where s[t]
@@ -60,7 +60,7 @@ def output_spikes(network: IntegerNetwork, events: NDArray[np.uint8]) -> NDArray
 
 def run_layer(layer: IntegerLayer, events: NDArray[np.uint8]) -> LayerTrace:
     """Run one layer from rest on [steps, samples, inputs] events."""
-    drive = _accumulate(layer, events)
+    drive = _accumulate(layer, events) << layer.weight_exp
     steps, samples, neurons = drive.shape
     trace = LayerTrace(
         np.zeros((steps, samples, neurons), np.uint8),

@@ -32,7 +32,7 @@ from nsc_deploy.exporters.lava.manifest import (
     read_manifest,
     write_manifest,
 )
-from nsc_deploy.exporters.lava.netx import obstacle, write_netx
+from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
@@ -156,6 +156,7 @@ def _manifest(request: ExportRequest, lowering: Lowering, folder: Path) -> Manif
         integers_sha256=sha256(folder / INTEGERS),
         netx=NETX if problem is None else None,
         netx_obstacle=problem,
+        netx_difference=difference(network) if problem is None else None,
         latency=network.latency,
         classes=_whole(readout, "classes"),
         group=_whole(readout, "group"),
@@ -172,6 +173,7 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
             neurons=layer.neurons,
             synapses=int((layer.weight != 0).sum()),
             max_delay=layer.max_delay,
+            weight_exp=layer.weight_exp,
             latency=index + 1,
             groups=tuple(
                 GroupRecord(node=one.node, role=one.role, start=one.start, size=one.size, scale=one.scale)

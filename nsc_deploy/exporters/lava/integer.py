@@ -23,6 +23,7 @@ DECAY_UNITY = 4096
 THRESHOLD_LIMIT = 2**17 - 1
 BIAS_LIMIT = 2**12 - 1
 MAX_BIAS_EXP = 7
+MAX_WEIGHT_EXP = 7
 MAX_DELAY = 62
 STATE_LIMIT = 2**23
 FIXED_POINT_BITS = 6
@@ -70,14 +71,15 @@ class IntegerLayer:
     With all quantities in Lava's own integers (see `arithmetic` for the equations):
 
     Attributes:
-        weight: [out, in] int32, even, in -254..254: the weight a spike adds (shifted left by 6 at the
-            neuron). Weights of both signs have 8 bits and a sign mode that doubles them.
+        weight: [out, in] int32, even, in -254..254; a spike adds weight << weight_exp (and the neuron
+            shifts that left by 6). Weights of both signs have 8 bits and a sign mode that doubles them.
         delay: [out] int32 in 0..62, further steps every spike takes on its way to that neuron.
         du: [out] int32 in 0..4095, decay of the synaptic current; 4095 means no memory.
         dv: [out] int32 in 0..4096, decay of the membrane potential; 4096 means no memory.
-        vth: [out] int32 in 0..2^17 - 1, threshold in weight units.
+        vth: [out] int32 in 0..2^17 - 1, threshold in units of what arrives (weight << weight_exp).
         bias: [out] int32 in -4095..4095, mantissa of the bias.
-        bias_exp: [out] int32 in 0..7, exponent of the bias; 6 makes the mantissa count in weight units.
+        bias_exp: [out] int32 in 0..7, exponent of the bias; 6 makes the mantissa count in units of vth.
+        weight_exp: 0..7, one for the layer: lets thresholds be finer than weights.
         groups: what the rows stand for, in order and without gaps.
     """
 
@@ -88,6 +90,7 @@ class IntegerLayer:
     vth: Integers
     bias: Integers
     bias_exp: Integers
+    weight_exp: int = 0
     groups: tuple[Group, ...] = ()
 
     @property
@@ -153,6 +156,8 @@ def validate(network: IntegerNetwork) -> None:
 
 
 def _validate_ranges(index: int, layer: IntegerLayer) -> None:
+    if not 0 <= layer.weight_exp <= MAX_WEIGHT_EXP:
+        raise DataError(f"leaves the range 0..{MAX_WEIGHT_EXP}", where=f"layer {index}, weight_exp")
     limits = {
         "weight": (-WEIGHT_LIMIT, WEIGHT_LIMIT),
         "delay": (0, MAX_DELAY),
@@ -179,6 +184,7 @@ def write_integers(path: Path, network: IntegerNetwork) -> None:
     arrays: dict[str, NDArray[Any]] = {"dt": np.asarray(network.dt)}
     for index, layer in enumerate(network.layers):
         arrays |= {f"{index}.{name}": getattr(layer, name) for name in ("weight", *_VECTORS)}
+        arrays[f"{index}.weight_exp"] = np.asarray(layer.weight_exp)
     save_npz(path, arrays)
 
 
@@ -192,7 +198,9 @@ def read_integers(path: Path, groups: tuple[tuple[Group, ...], ...]) -> IntegerN
     try:
         layers = tuple(
             IntegerLayer(
-                **{name: arrays[f"{index}.{name}"] for name in ("weight", *_VECTORS)}, groups=layer_groups
+                **{name: arrays[f"{index}.{name}"] for name in ("weight", *_VECTORS)},
+                weight_exp=int(arrays[f"{index}.weight_exp"]),
+                groups=layer_groups,
             )
             for index, layer_groups in enumerate(groups)
         )

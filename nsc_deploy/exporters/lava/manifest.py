@@ -44,6 +44,7 @@ class LayerRecord(_Record):
     neurons: int = Field(ge=1)
     synapses: int = Field(ge=0, description="weights that are not zero")
     max_delay: int = Field(ge=0, description="steps")
+    weight_exp: int = Field(ge=0, description="a spike adds weight * 2^weight_exp")
     latency: int = Field(ge=1, description="steps from the input of the network to these spikes")
     groups: tuple[GroupRecord, ...]
 
@@ -79,6 +80,9 @@ class Manifest(_Record):
     integers_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     netx: str | None = Field(description="network file for lava-dl, or None where netx could not hold it")
     netx_obstacle: str | None = Field(default=None, description="why not")
+    netx_difference: str | None = Field(
+        default=None, description="what the network file holds less exactly than the integers"
+    )
     latency: int = Field(ge=1, description="steps from an input to the output it causes")
     classes: int | None = None
     group: int | None = None

@@ -10,18 +10,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerNetwork
+from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork
 from nsc_deploy.files import replacing
 
 
 def obstacle(network: IntegerNetwork) -> str | None:
-    """Why netx could not hold the network exactly, or None."""
+    """Why netx could not hold the network, or None."""
     for index, layer in enumerate(network.layers):
-        if layer.bias.any() and (layer.bias_exp != FIXED_POINT_BITS).any():
-            return f"layer {index} has biases finer than the weights, and netx fixes their exponent at 6"
         if not np.array_equal(as_netx_reads(layer.weight), layer.weight):
             return f"netx would change the weights of layer {index} while it fits them to 8 bits"
     return None
+
+
+def difference(network: IntegerNetwork) -> str | None:
+    """What the network file holds less exactly than the deployment, or None where nothing."""
+    found = []
+    for index, layer in enumerate(network.layers):
+        unit = 2.0**layer.weight_exp
+        threshold = np.abs(netx_threshold(layer) * unit - layer.vth) / np.maximum(layer.vth, 1)
+        if threshold.max() > 0:
+            found.append(f"thresholds of layer {index} by up to {threshold.max():.2%}")
+        bias = np.abs(netx_bias(layer) - _exact_bias(layer)) * unit / np.maximum(layer.vth, 1)
+        if bias.max() > 0:
+            found.append(f"biases of layer {index} by up to {bias.max():.2%} of the threshold a step")
+    if not found:
+        return None
+    return f"netx has no weight exponent, so thresholds and biases are rounded to weights: {'; '.join(found)}"
+
+
+def netx_threshold(layer: IntegerLayer) -> NDArray[np.int32]:
+    """The thresholds in whole weight units; a relay's stays below its weight."""
+    # Half a unit goes down: half of a relay's even weight must stay below the weight.
+    rounded: NDArray[np.int32] = np.ceil(layer.vth / 2.0**layer.weight_exp - 0.5).astype(np.int32)
+    return rounded
+
+
+def netx_bias(layer: IntegerLayer) -> NDArray[np.int32]:
+    """The biases in whole weight units: netx fixes their exponent at 6."""
+    rounded: NDArray[np.int32] = np.rint(_exact_bias(layer)).astype(np.int32)
+    return rounded
+
+
+def _exact_bias(layer: IntegerLayer) -> NDArray[np.float64]:
+    """Biases in weight units."""
+    exact: NDArray[np.float64] = layer.bias * 2.0 ** (layer.bias_exp - FIXED_POINT_BITS - layer.weight_exp)
+    return exact
 
 
 def write_netx(path: Path, network: IntegerNetwork) -> None:
@@ -40,14 +73,14 @@ def write_netx(path: Path, network: IntegerNetwork) -> None:
             group["outFeatures"] = layer.neurons
             group["weight"] = layer.weight
             if layer.bias.any():
-                group["bias"] = layer.bias
+                group["bias"] = netx_bias(layer)
             if layer.delay.any():
                 group["delay"] = np.repeat(layer.delay[:, None], layer.inputs, axis=1)
             neuron = group.create_group("neuron")
             neuron["type"] = np.array([b"CUBA"], dtype="S10")
             neuron["iDecay"] = _one_or_many(layer.du + 1)
             neuron["vDecay"] = _one_or_many(layer.dv)
-            neuron["vThMant"] = _one_or_many(layer.vth)
+            neuron["vThMant"] = _one_or_many(netx_threshold(layer))
             neuron["refDelay"] = 1
             neuron["gradedSpike"] = False
 

@@ -21,8 +21,8 @@ class Rounded:
     Attributes:
         scale: weight units for one unit of the graph.
         weight: int [size, lines], even, all drives side by side.
-        threshold: int [size], in weight units.
-        bias: int [size], added to v in units of 2^-6 weight units.
+        threshold: int [size], in units of weight << weight_exp.
+        bias: int [size], added to v, whose units are 2^6 finer than those of the threshold.
         clipped: share of the weights that did not fit and were cut.
         weight_error: root mean square of the rounding error of weights that are not zero, relative to
             the threshold.
@@ -86,26 +86,29 @@ def _grid_scales(weights: Reals, largest: float, limit: int) -> tuple[float, ...
     return ()
 
 
-def round_to(population: Population, weights: Reals, scale: float, limit: int) -> Rounded:
+def round_to(
+    population: Population, weights: Reals, scale: float, limit: int, weight_exp: int = 0
+) -> Rounded:
     """A population in integers under a scale.
 
     Without memory the comparison "sum > threshold" has an exact integer form: the sum is a whole number,
     so the threshold is rounded down, and the bias moves into it. A threshold below zero (a neuron that fires
     unless it is inhibited) becomes a bias.
     """
+    fine = scale * 2.0**weight_exp
     scaled = WEIGHT_STEP * np.rint(weights * scale / WEIGHT_STEP)
     cut = np.clip(scaled, -WEIGHT_STEP * limit, WEIGHT_STEP * limit)
     used = weights != 0
     clipped = float((scaled != cut)[used].mean()) if used.any() else 0.0
     if memoryless(population):
-        level = np.floor((population.threshold - population.bias - population.offset) * scale)
+        level = np.floor((population.threshold - population.bias - population.offset) * fine)
         threshold = np.maximum(level, 0.0)
         bias = (threshold - level) * 64
         threshold_error = 0.0
     else:
-        threshold = np.maximum(np.rint(population.threshold * scale), 0.0)
-        bias = np.rint((population.bias + population.offset) * scale * 64)
-        threshold_error = _largest(threshold / scale - population.threshold, population.threshold)
+        threshold = np.maximum(np.rint(population.threshold * fine), 0.0)
+        bias = np.rint((population.bias + population.offset) * fine * 64)
+        threshold_error = _largest(threshold / fine - population.threshold, population.threshold)
     reference = float(np.abs(population.threshold).mean()) or 1.0
     unclipped = used & (scaled == cut)
     error = (cut / scale - weights)[unclipped]

@@ -125,7 +125,11 @@ def _connection(arrays: dict[str, Any], index: int) -> Any:
 
     # MIXED weights lose their lowest bit, which is never set; a mode found by Lava itself would clip others.
     weights = arrays[f"{index}.weight"].astype(np.int32)
-    common = {"weight_exp": 0, "num_weight_bits": 8, "sign_mode": SignMode.MIXED}
+    common = {
+        "weight_exp": int(arrays[f"{index}.weight_exp"]),
+        "num_weight_bits": 8,
+        "sign_mode": SignMode.MIXED,
+    }
     delay = arrays[f"{index}.delay"]
     if not delay.any():
         return Dense(weights=weights, **common)

@@ -1,0 +1,53 @@
+"""How large a population may be scaled before something leaves the bits that hold it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.exporters.lava.integer import (
+    BIAS_LIMIT,
+    DECAY_UNITY,
+    FIXED_POINT_BITS,
+    MAX_BIAS_EXP,
+    STATE_LIMIT,
+    THRESHOLD_LIMIT,
+    IntegerLayer,
+)
+from nsc_deploy.exporters.passes.populations import Population, Reals
+
+
+def largest_scale(population: Population, weights: Reals) -> float:
+    """The largest scale of weights, threshold and bias together that fits everywhere."""
+    return min(current_room(population, weights), _threshold_room(population), _bias_room(population))
+
+
+def current_room(population: Population, weights: Reals) -> float:
+    """The largest scale at which all synapses at once leave half of the 24 bits of u free."""
+    leak = 1.0 if population.leak_u is None else float(population.leak_u.min())
+    return float(STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1)) * leak / max(_worst(weights), 1e-30)
+
+
+def can_wrap(layer: IntegerLayer) -> bool:
+    """Whether any input at all can drive a synaptic current of the layer out of its 24 bits."""
+    unit = 2 ** (FIXED_POINT_BITS + layer.weight_exp)
+    share: NDArray[np.float64] = np.minimum((layer.du + 1) / DECAY_UNITY, 1.0)
+    return bool((_by_row(layer.weight.astype(np.float64)) * unit / share >= STATE_LIMIT).any())
+
+
+def _by_row(weights: Reals) -> Reals:
+    rows: Reals = np.maximum(weights.clip(0).sum(axis=1), (-weights).clip(0).sum(axis=1))
+    return rows
+
+
+def _worst(weights: Reals) -> float:
+    return float(_by_row(weights).max(initial=0.0))
+
+
+def _threshold_room(population: Population) -> float:
+    return THRESHOLD_LIMIT / max(float(np.abs(population.threshold).max()), 1e-30)
+
+
+def _bias_room(population: Population) -> float:
+    """With the largest exponent; a threshold below zero becomes a bias too."""
+    added = population.bias + population.offset - np.minimum(population.threshold, 0)
+    largest = max(float(np.abs(added).max()), 1e-30)
+    return float(BIAS_LIMIT * 2 ** (MAX_BIAS_EXP - FIXED_POINT_BITS)) / largest
