@@ -1,0 +1,142 @@
+"""Every system: one definition, the same spikes on both frameworks, and graphs that compute the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, Transmission
+from nsc_deploy.data import EventData, EventSet
+from nsc_deploy.deployment import Place, Side, read_deployment
+from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.readout import decide
+from nsc_deploy.graphs.recording import read_recording
+from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.models.export import write_run_graphs
+from nsc_deploy.models.system import build_system
+
+CHANNELS, CLASSES, STEPS = 24, 4, 15
+CHANNEL = ChannelConfig(snr_db=10, taps=3)
+SYSTEMS = {
+    "event": SystemConfig(receiver=ReceiverKind.EVENT, hidden=20, symbols=16, gate_hidden=6),
+    "analog": SystemConfig(receiver=ReceiverKind.ANALOG, hidden=20, symbols=16),
+    "vanilla": SystemConfig(name=SystemName.VANILLA_SNN, hidden=20, symbols=16),
+    "fc": SystemConfig(name=SystemName.FC, hidden=20, symbols=16),
+    "fc-bits": SystemConfig(name=SystemName.FC, hidden=20, symbols=16, transmission=Transmission.BITS),
+    "lstm": SystemConfig(name=SystemName.LSTM, hidden=20, symbols=16),
+}
+SPIKING = ["event", "analog", "vanilla"]
+
+
+def noise(seed=7):
+    return torch.Generator().manual_seed(seed)
+
+
+def lively(name, framework="snntorch", seed=0):
+    """A system whose layers all fire, as a trained one's do."""
+    torch.manual_seed(seed)
+    system = build_system(SYSTEMS[name], CHANNEL, CHANNELS, CLASSES, framework)
+    with torch.no_grad():
+        for parameter in system.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)
+    system.finish()
+    return system.eval()
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+
+    def part(samples):
+        return EventSet(
+            events=(rng.random((samples, STEPS, CHANNELS)) < 0.2).astype(np.uint8),
+            labels=rng.integers(0, CLASSES, samples),
+        )
+
+    return EventData(train=part(20), test=part(12), class_names=("a", "b", "c", "d"), dt=0.03)
+
+
+def signal(data):
+    return torch.from_numpy(data.test.events).transpose(0, 1).float()
+
+
+@pytest.mark.parametrize("name", SPIKING)
+def test_same_weights_give_the_same_spikes_on_snntorch_and_norse(name, data):
+    ours, theirs = lively(name), lively(name, "norse", seed=1)
+    theirs.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        first, second = ours(signal(data), noise()), theirs(signal(data), noise())
+    assert 0 < first.symbols.mean() < 1
+    assert 0 < first.outputs.mean() < 1
+    assert torch.equal(first.symbols, second.symbols)
+    assert torch.equal(first.outputs, second.outputs)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_gradients_reach_every_parameter(name, data):
+    torch.manual_seed(0)
+    system = build_system(SYSTEMS[name], CHANNEL, CHANNELS, CLASSES, "snntorch")
+    with torch.no_grad():
+        for parameter in system.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)
+    system(signal(data), noise()).votes.square().sum().backward()
+    silent = [key for key, value in system.named_parameters() if not value.grad.abs().sum() > 0]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_votes_are_means_of_groups(name, data):
+    with torch.no_grad():
+        output = lively(name)(signal(data), noise())
+    assert output.votes.shape == (STEPS, 12, CLASSES)
+    assert torch.allclose(output.votes[..., 1], output.outputs[..., 5:10].mean(-1))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_graphs_and_recordings_replay_the_system(name, data, tmp_path):
+    system = lively(name)
+    experiment = Experiment(system=SYSTEMS[name], channel=CHANNEL)
+    with torch.no_grad():
+        output = system(signal(data), noise())
+    write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
+    deployment = read_deployment(tmp_path)
+    assert deployment.channel.uses_per_step == (16 if SYSTEMS[name].name.spiking else 256)
+    assert [part.side for part in deployment.parts] == sorted(
+        (part.side for part in deployment.parts), key=list(Side).index
+    )
+    last = deployment.parts[-1]
+    recording = read_recording(tmp_path / last.recording)
+    assert recording.labels.tolist() == data.test.labels.tolist()
+    if last.place is Place.CHIP:
+        outputs = simulate(read_network(tmp_path / last.graph), recording.values).output
+        assert np.array_equal(outputs, output.outputs.numpy())
+        readout = deployment.readout
+        decisions = decide(outputs, readout.classes, readout.group)
+        assert decisions.tolist() == output.votes.mean(0).argmax(1).tolist()
+
+
+def test_a_graph_that_computes_something_else_is_refused(data, tmp_path, monkeypatch):
+    system = lively("vanilla")
+    stage = system.transmitter.stages[0]
+    graph_of = stage.graph
+
+    def other_threshold(dt, readout):
+        graph = graph_of(dt, readout)
+        graph.nodes["lif1"].v_threshold = graph.nodes["lif1"].v_threshold * 1.1
+        return graph
+
+    monkeypatch.setattr(stage, "graph", other_threshold)
+    experiment = Experiment(system=SYSTEMS["vanilla"], channel=CHANNEL)
+    with pytest.raises(GraphError, match=r"transmitter\.nir.*differ from torch"):
+        write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
+    assert not (tmp_path / "deployment.json").exists()
+
+
+def test_another_snr_holds_only_inside_the_block():
+    system = lively("fc")
+    with system.at_snr(-5.0):
+        assert system.link.channel.config.snr_db == -5.0
+    assert system.link.channel.config.snr_db == 10.0
