@@ -124,15 +124,14 @@ def _download(url: str, known_hash: str | None, folder: Path, *, progress: bool)
     pooch.get_logger().setLevel(logging.WARNING)
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT_S)
     try:
-        path = pooch.retrieve(
-            url, known_hash, fname=url.rsplit("/", 1)[-1], path=folder, downloader=downloader
-        )
+        file_name = url.rsplit("/", 1)[-1]
+        path = pooch.retrieve(url, known_hash, fname=file_name, path=folder, downloader=downloader)
+    except requests.HTTPError as error:
+        raise _not_downloaded(url, f"the server answers {error}") from error
+    except requests.Timeout as error:
+        raise _not_downloaded(url, f"no answer within {TIMEOUT_S} seconds") from error
     except requests.RequestException as error:
-        raise DataError(
-            f"cannot be downloaded ({type(error).__name__}: {error})",
-            where=url,
-            remedy="Check the connection and try again, or download it elsewhere and name its folder.",
-        ) from error
+        raise _not_downloaded(url, f"no connection, {type(error).__name__}") from error
     except ValueError as error:
         raise DataError(
             f"was damaged on the way or has changed ({error})", where=url, remedy="Fetch it again."
@@ -140,6 +139,14 @@ def _download(url: str, known_hash: str | None, folder: Path, *, progress: bool)
     except OSError as error:
         raise DataError(f"cannot be kept ({error.strerror or error})", where=folder) from error
     return Path(path)
+
+
+def _not_downloaded(url: str, reason: str) -> DataError:
+    return DataError(
+        f"cannot be downloaded ({reason})",
+        where=url,
+        remedy="Check the connection and try again, or download it elsewhere and name its folder.",
+    )
 
 
 def _unpack_wavs(archive: Path, folder: Path) -> None:

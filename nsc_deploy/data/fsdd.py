@@ -84,7 +84,7 @@ def read_npz(path: Path) -> Spoken:
             audio=_integers(arrays["audio"], np.int16),
             offsets=_integers(arrays["offsets"], np.int64),
             labels=_integers(arrays["labels"], np.int64),
-            speakers=arrays["speaker_names"].astype(np.str_)[_integers(arrays["speakers"], np.int64)],
+            speakers=_names(arrays["speaker_names"], _integers(arrays["speakers"], np.int64)),
             index=_integers(arrays["index"], np.int64),
         )
     except KeyError as error:
@@ -97,18 +97,28 @@ def read_npz(path: Path) -> Spoken:
     return spoken
 
 
-def _integers(array: NDArray[Any], dtype: type) -> NDArray[Any]:
+def _integers(array: NDArray[Any], dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
     """The array as `dtype`; refuses anything but integers that fit."""
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"integers expected, {array.dtype} found")
+    bounds = np.iinfo(dtype)
+    if array.size and (array.min() < bounds.min or array.max() > bounds.max):
+        raise ValueError(f"values do not fit in {bounds.dtype}")
     return array.astype(dtype, copy=False)
 
 
+def _names(names: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.str_]:
+    if numbers.size and numbers.min() < 0:
+        raise ValueError("speakers other than those in speaker_names")
+    return np.asarray(names.astype(np.str_)[numbers])
+
+
 def _check(spoken: Spoken, path: Path) -> None:
-    count = len(spoken.labels)
+    count = spoken.labels.size
     if count == 0:
         raise _not_fsdd(path, "it holds no recordings")
-    if spoken.offsets.shape != (count + 1,) or len(spoken.speakers) != count or len(spoken.index) != count:
+    of_each = {array.shape for array in (spoken.labels, spoken.speakers, spoken.index)}
+    if spoken.offsets.shape != (count + 1,) or of_each != {(count,)}:
         raise _not_fsdd(path, "its arrays do not have one entry per recording")
     ends_fit = spoken.offsets[0] == 0 and spoken.offsets[-1] == spoken.audio.size
     if spoken.audio.ndim != 1 or not ends_fit or (np.diff(spoken.offsets) <= 0).any():

@@ -1,0 +1,51 @@
+"""`nsc-deploy data`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.errors import ConfigError, DataError
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    monkeypatch.delenv("NSC_DEPLOY_DATA", raising=False)
+
+
+def test_list_says_what_is_here_and_what_is_not(tone_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NSC_DEPLOY_DATA", str(tone_digits.parent))
+    answer = CliRunner().invoke(app, ["data", "list", "--json"])
+    places = {entry["name"]: entry["place"] for entry in json.loads(answer.stdout)}
+    assert places["fsdd"] == str(tone_digits)
+    assert places["shd"] is None
+    text = CliRunner().invoke(app, ["data", "list"]).stdout
+    assert [line.split()[:2] for line in text.splitlines()][1:] == [["fsdd", "here"], ["shd", "absent"]]
+
+
+def test_info_counts_what_it_encodes(tone_digits: Path) -> None:
+    answer = CliRunner().invoke(
+        app, ["data", "info", "fsdd", "--path", str(tone_digits), "--encode", "--json"]
+    )
+    described = json.loads(answer.stdout)
+    assert (described["train_samples"], described["test_samples"]) == (200, 100)
+    assert (described["channels"], described["steps"], described["dt"]) == (256, 30, 0.03)
+    assert 0 < described["train_rate"] < 0.5
+    assert described["licence"] == "CC BY-SA 4.0"
+
+
+def test_info_of_an_absent_set_says_how_to_get_it() -> None:
+    answer = CliRunner().invoke(app, ["data", "info", "shd"])
+    assert answer.exit_code == 0
+    assert "nsc-deploy data fetch shd" in answer.stdout
+    answer = CliRunner().invoke(app, ["data", "info", "shd", "--encode"])
+    assert isinstance(answer.exception, DataError)
+
+
+def test_an_unknown_set_is_refused_with_the_known_ones() -> None:
+    answer = CliRunner().invoke(app, ["data", "info", "mnist"])
+    assert isinstance(answer.exception, ConfigError)
+    assert "spoken-digits, fsdd, shd" in answer.exception.message

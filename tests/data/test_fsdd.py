@@ -1,0 +1,209 @@
+"""FSDD: the one file, the folder of wav files, the splits, and everything that can be wrong with them."""
+
+import os
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nsc_deploy.data import DataConfig, load_events
+from nsc_deploy.data.fetch import FSDD
+from nsc_deploy.data.fsdd import NPZ_NAME, content_digest, read_folder, read_fsdd, read_npz, write_npz
+from nsc_deploy.errors import DataError
+
+OFFICIAL = DataConfig(dataset="fsdd")
+
+
+def write_wav(
+    path: Path, samples: np.ndarray, *, rate: int = 8000, channels: int = 1, width: int = 2
+) -> None:
+    with wave.open(str(path), "wb") as stream:
+        stream.setnchannels(channels)
+        stream.setsampwidth(width)
+        stream.setframerate(rate)
+        stream.writeframes(samples.astype("<i2").tobytes())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Wav files of ten digits, two speakers and seven recordings each, of different lengths."""
+    chance = np.random.default_rng(3)
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    for digit in range(10):
+        for speaker in ("ada", "bo"):
+            for index in range(7):
+                samples = chance.normal(0, 3000, int(chance.integers(900, 3000)))
+                write_wav(recordings / f"{digit}_{speaker}_{index}.wav", samples)
+    (recordings / "notes.txt").write_text("not a recording")
+    return recordings
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as loaded:
+        return dict(loaded)
+
+
+def test_folder_and_file_hold_the_same_recordings(folder: Path, tmp_path: Path) -> None:
+    spoken = read_folder(folder)
+    file = tmp_path / NPZ_NAME
+    write_npz(file, spoken)
+    again = read_npz(file)
+    assert content_digest(again) == content_digest(spoken)
+    one, other = read_fsdd(folder, OFFICIAL), read_fsdd(file, OFFICIAL)
+    np.testing.assert_array_equal(one.audio, other.audio)
+    np.testing.assert_array_equal(one.is_test, other.is_test)
+    np.testing.assert_array_equal(one.speakers, other.speakers)
+    with wave.open(str(folder / "7_bo_6.wav")) as stream:
+        expected = np.frombuffer(stream.readframes(10_000), "<i2")
+    found = [index for index in range(len(one)) if (one.labels[index], one.speakers[index]) == (7, "bo")]
+    np.testing.assert_array_equal(one[found[6]], expected)
+
+
+def test_content_digest_notices_one_sample_and_one_name(folder: Path) -> None:
+    spoken = read_folder(folder)
+    before = content_digest(spoken)
+    spoken.audio[123] += 1
+    changed = content_digest(spoken)
+    spoken.audio[123] -= 1
+    spoken.index[0] += 50
+    assert len({before, changed, content_digest(spoken)}) == 3
+
+
+def test_official_split_tests_on_the_first_five_of_each(folder: Path) -> None:
+    recordings = read_fsdd(folder, OFFICIAL)
+    assert (len(recordings), int(recordings.is_test.sum())) == (140, 100)
+    for speaker in ("ada", "bo"):
+        assert int(recordings.is_test[recordings.speakers == speaker].sum()) == 50
+
+
+def test_leave_one_speaker_out_keeps_the_speaker_out_of_training(folder: Path) -> None:
+    config = DataConfig(dataset="fsdd", split="leave-one-speaker-out", speaker="bo")
+    recordings = read_fsdd(folder, config)
+    assert set(recordings.speakers[recordings.is_test]) == {"bo"}
+    assert set(recordings.speakers[~recordings.is_test]) == {"ada"}
+
+
+def test_unknown_speaker_names_the_known_ones(folder: Path) -> None:
+    config = DataConfig(dataset="fsdd", split="leave-one-speaker-out", speaker="zoe")
+    with pytest.raises(DataError, match=r"no speaker 'zoe'\n.*ada, bo"):
+        read_fsdd(folder, config)
+
+
+def test_a_part_without_recordings_is_refused(folder: Path) -> None:
+    for file in folder.glob("*_bo_*.wav"):
+        file.unlink()
+    config = DataConfig(dataset="fsdd", split="leave-one-speaker-out", speaker="ada")
+    with pytest.raises(DataError, match="no recording for the training part"):
+        read_fsdd(folder, config)
+
+
+def test_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no wav files"):
+        read_fsdd(tmp_path, OFFICIAL)
+
+
+def test_missing_file_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="nsc-deploy data fetch fsdd"):
+        load_events(DataConfig(dataset="fsdd", path=tmp_path / "gone.npz"))
+    monkeypatch.setenv("NSC_DEPLOY_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    with pytest.raises(DataError, match="nsc-deploy data fetch fsdd"):
+        load_events(OFFICIAL)
+
+
+def test_found_through_the_environment(tone_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NSC_DEPLOY_DATA", str(tone_digits.parent))
+    data = load_events(OFFICIAL)
+    assert data.train.events.shape == (200, 30, 256)
+    assert data.test.events.shape == (100, 30, 256)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"audio": None}, "'audio' is missing"),
+        ({"speaker_names": None}, "'speaker_names' is missing"),
+        ({"sample_rate": np.array(16000)}, "sample rate of 16000 Hz"),
+        ({"audio": np.zeros(720_000, np.float32)}, "integers expected, float32 found"),
+        ({"audio": np.zeros(10, np.int16)}, "offsets do not divide"),
+        ({"audio": np.full(720_000, 100_000, np.int32)}, "do not fit in int16"),
+        ({"labels": np.full(300, 12)}, "labels other than 0 to 9"),
+        ({"labels": np.zeros(299, np.int64)}, "one entry per recording"),
+        ({"labels": np.zeros((300, 1), np.int64)}, "one entry per recording"),
+        ({"index": np.zeros(3, np.int64)}, "one entry per recording"),
+        ({"speakers": np.full(300, 7)}, "out of bounds"),
+        ({"speakers": np.full(300, -1)}, "speakers other than"),
+        ({"offsets": np.zeros(301, np.int64)}, "offsets do not divide"),
+    ],
+)
+def test_wrong_arrays_are_named(
+    tone_digits: Path, tmp_path: Path, change: dict[str, np.ndarray | None], reason: str
+) -> None:
+    arrays = {name: value for name, value in (arrays_of(tone_digits) | change).items() if value is not None}
+    path = tmp_path / NPZ_NAME
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=reason) as caught:
+        read_fsdd(path, OFFICIAL)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 1000, -1])
+def test_a_truncated_file_is_refused(tone_digits: Path, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / NPZ_NAME
+    path.write_bytes(tone_digits.read_bytes()[:kept])
+    with pytest.raises(DataError):
+        load_events(DataConfig(dataset="fsdd", path=path))
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [({"rate": 16000}, "16000 Hz"), ({"channels": 2}, "2 channels"), ({"width": 1}, "8 bits")],
+)
+def test_a_wav_file_in_another_form_is_refused(folder: Path, form: dict[str, int], reason: str) -> None:
+    write_wav(folder / "3_ada_0.wav", np.zeros(800), **form)
+    with pytest.raises(DataError, match=reason) as caught:
+        read_folder(folder)
+    assert caught.value.where == str(folder / "3_ada_0.wav")
+
+
+@pytest.mark.parametrize("kept", [0, 20, 44, 500])
+def test_a_wav_file_cut_short_is_refused(folder: Path, kept: int) -> None:
+    path = folder / "3_ada_0.wav"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError) as caught:
+        read_folder(folder)
+    assert caught.value.where == str(path)
+
+
+def real_file() -> Path:
+    places = [Path(os.environ.get("NSC_DEPLOY_DATA", "")), Path(__file__).parents[3] / "shared" / "data"]
+    for place in places:
+        if (place / NPZ_NAME).is_file():
+            return place / NPZ_NAME
+    pytest.skip(f"{NPZ_NAME} is not here: name its folder in NSC_DEPLOY_DATA")
+
+
+def test_the_real_recordings_are_those_that_fetching_expects() -> None:
+    assert content_digest(read_npz(real_file())) == FSDD.content
+
+
+def test_the_real_recordings_are_encoded_sparsely_and_fast(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = DataConfig(dataset="fsdd", path=real_file())
+    started = time.process_time()
+    data = load_events(config)
+    assert time.process_time() - started < 15
+    assert data.train.events.shape == (2700, 30, 256)
+    assert data.test.events.shape == (300, 30, 256)
+    assert 0.02 < data.train.rate < 0.13
+    np.testing.assert_array_equal(np.bincount(data.test.labels), np.full(10, 30))
+    started = time.process_time()
+    again = load_events(config)
+    assert time.process_time() - started < 2
+    np.testing.assert_array_equal(again.train.events, data.train.events)
+    np.testing.assert_array_equal(again.test.labels, data.test.labels)
