@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from nsc_deploy.cli import attention as attention_command
 from nsc_deploy.cli import check as check_command
 from nsc_deploy.cli import data as data_command
 from nsc_deploy.cli import demo as demo_command
@@ -61,6 +62,7 @@ def root(
 app.command("demo")(demo_command.demo)
 app.command("train")(train_command.train)
 app.command("evaluate")(evaluate_command.evaluate)
+app.command("attention")(attention_command.attention)
 app.command("inspect")(inspect_command.inspect)
 app.command("check")(check_command.check)
 app.command("export")(export_command.export)

@@ -1,0 +1,160 @@
+"""When and where a trained system attends: its gates over time and channel for one utterance."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nsc_deploy.data import load_events
+from nsc_deploy.deployment import Side
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.files import replacing
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.models.export import record_stages
+from nsc_deploy.training.evaluate import load_system
+from nsc_deploy.training.randomness import stream
+from nsc_deploy.training.run_directory import read_experiment
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """A stage with a gate."""
+
+    takes: Signal
+
+    def attention(self, signal: Tensor) -> Tensor:
+        """The gate [T, B, C] over a signal [T, B, C]."""
+        ...
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """One gate at work.
+
+    Attributes:
+        side: the end of the link it is at.
+        signal: what it sees [T, C].
+        gate: what it lets pass [T, C]; 1 is everything, 0 nothing; analog gates may exceed both.
+        events: whether the signal is events.
+    """
+
+    side: Side
+    signal: NDArray[np.float32]
+    gate: NDArray[np.float32]
+    events: bool
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The gates of one system for one utterance.
+
+    Attributes:
+        system: its name.
+        sample: index in the test set.
+        class_name: what was said.
+        dt: length of a step in seconds.
+        maps: one for each gate, the transmitter's first.
+    """
+
+    system: str
+    sample: int
+    class_name: str
+    dt: float
+    maps: tuple[AttentionMap, ...]
+
+
+def attention_of(run: Path, sample: int) -> Attention:
+    """Run one test sample through a trained system and keep its gates.
+
+    Args:
+        run: the run directory.
+        sample: index in the test set.
+
+    Raises:
+        ConfigError: the system has no attention, or there is no such sample.
+        DataError: the run or its data set is missing or damaged.
+    """
+    experiment = read_experiment(run)
+    data = load_events(experiment.data)
+    if not 0 <= sample < len(data.test):
+        raise ConfigError(f"the test set has samples 0 to {len(data.test) - 1}", where=f"--sample {sample}")
+    system = load_system(run, data)
+    one = data.test.take(np.array([sample]))
+    maps = []
+    for stage_run in record_stages(system, one, stream(experiment.training.seed, "attention", sample)):
+        stage = stage_run.stage
+        if isinstance(stage, Attentive):
+            with torch.no_grad():
+                gate = stage.attention(torch.from_numpy(stage_run.inputs))[:, 0].numpy()
+            events = stage.takes is Signal.EVENTS
+            maps.append(AttentionMap(stage_run.side, stage_run.inputs[:, 0], gate, events))
+    if not maps:
+        raise ConfigError(
+            f"{experiment.system.name} has no attention to show",
+            where=run,
+            remedy="Name a run of att-neurosc.",
+        )
+    name = f"{experiment.system.name} ({experiment.system.receiver})"
+    return Attention(name, sample, data.class_names[int(one.labels[0])], data.dt, tuple(maps))
+
+
+def write_attention(attention: Attention, path: Path) -> None:
+    """Draw the gates as a picture; the suffix (.png, .svg, .pdf) decides the format.
+
+    Raises:
+        ConfigError: a suffix that matplotlib does not know.
+        UserError: the place cannot be written.
+    """
+    figure = Figure(figsize=(12, 3.6 * len(attention.maps)), layout="constrained")
+    figure.suptitle(f"{attention.system}: '{attention.class_name}' (test sample {attention.sample})")
+    form = path.suffix.removeprefix(".")
+    if form not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(f"no picture format {path.suffix!r}", where=path, remedy="Use .png, .svg or .pdf.")
+    rows = figure.subplots(len(attention.maps), 3, squeeze=False, width_ratios=(4, 4, 2))
+    for axes, gate in zip(rows, attention.maps, strict=True):
+        _draw(axes, gate, attention.dt)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=form, dpi=150)
+
+
+def _draw(axes: NDArray[Any], shown: AttentionMap, dt: float) -> None:
+    signal, gate, when = axes
+    seconds, channels = shown.gate.shape[0] * dt, shown.gate.shape[1]
+    extent = (0.0, seconds, -0.5, channels - 0.5)
+    seen = shown.signal if shown.events else np.abs(shown.signal)
+    _image(signal, seen, extent, "Greys", f"{shown.side}: {'events' if shown.events else 'amplitudes'}")
+    spread = max(1.0, float(np.abs(shown.gate - 1).max()))
+    image = _image(gate, shown.gate, extent, "RdBu_r", "gate: where and when", (1 - spread, 1 + spread))
+    gate.figure.colorbar(image, ax=gate, label="passes (1 = as it is)", shrink=0.9)
+    steps = (np.arange(len(shown.gate)) + 0.5) * dt
+    when.plot(steps, shown.gate.mean(1), drawstyle="steps-mid", color="tab:blue")
+    when.set(title="gate: when", xlabel="time (s)", ylabel="mean over channels")
+    when.grid(alpha=0.3)
+
+
+def _image(
+    axes: Axes,
+    values: NDArray[np.float32],
+    extent: tuple[float, float, float, float],
+    colours: str,
+    title: str,
+    limits: tuple[float | None, float | None] = (None, None),
+) -> Any:
+    image = axes.imshow(
+        values.T,
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        cmap=colours,
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="nearest",
+    )
+    axes.set(title=title, xlabel="time (s)", ylabel="channel")
+    return image
