@@ -49,7 +49,7 @@ def small_experiment(tone_digits: Path) -> Callable[..., dict[str, object]]:
             "system.symbols": 16,
             "system.group": 2,
             "channel.snr_db": 20.0,
-            "channel.taps": 2,
+            "channel.kind": "awgn",
             "training.epochs": 3,
             "training.batch_size": 20,
             "training.threads": 1,

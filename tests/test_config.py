@@ -44,7 +44,12 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
     speaker=st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
 )
 def test_a_written_experiment_reads_back_equal(
-    tmp_path_factory: pytest.TempPathFactory, epochs: int, rate: float, snr: float, name: str, speaker: str | None
+    tmp_path_factory: pytest.TempPathFactory,
+    epochs: int,
+    rate: float,
+    snr: float,
+    name: str,
+    speaker: str | None,
 ) -> None:
     split = "official" if speaker is None else "leave-one-speaker-out"
     experiment = Experiment.model_validate(

@@ -41,7 +41,7 @@ class AttentionMap:
         side: the end of the link it is at.
         signal: what it sees [T, C].
         gate: what it lets pass [T, C]; 1 is everything, 0 nothing; analog gates may exceed both.
-        events: whether the signal is events.
+        events: whether the signal, and with it the gate, is events.
     """
 
     side: Side
@@ -129,8 +129,9 @@ def _draw(axes: NDArray[Any], shown: AttentionMap, dt: float) -> None:
     extent = (0.0, seconds, -0.5, channels - 0.5)
     seen = shown.signal if shown.events else np.abs(shown.signal)
     _image(signal, seen, extent, "Greys", f"{shown.side}: {'events' if shown.events else 'amplitudes'}")
-    spread = max(1.0, float(np.abs(shown.gate - 1).max()))
-    image = _image(gate, shown.gate, extent, "RdBu_r", "gate: where and when", (1 - spread, 1 + spread))
+    spread = float(np.abs(shown.gate - 1).max())
+    colours, limits = ("Blues", (0.0, 1.0)) if shown.events else ("RdBu_r", (1 - spread, 1 + spread))
+    image = _image(gate, shown.gate, extent, colours, "gate: where and when", limits)
     gate.figure.colorbar(image, ax=gate, label="passes (1 = as it is)", shrink=0.9)
     steps = (np.arange(len(shown.gate)) + 0.5) * dt
     when.plot(steps, shown.gate.mean(1), drawstyle="steps-mid", color="tab:blue")

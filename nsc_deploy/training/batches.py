@@ -56,7 +56,7 @@ class ShuffledBatches(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.randperm(self.samples, generator=stream(self.seed, "order", self.epoch))
-        for batch in order.split(self.size)[: len(self)]:
+        for batch in torch.split(order, self.size)[: len(self)]:
             yield batch[self.rank :: self.world]
 
 
@@ -67,7 +67,7 @@ def shuffled_loader(samples: Samples, batches: ShuffledBatches) -> DataLoader[Ba
 
 def ordered_loader(samples: Samples) -> DataLoader[Batch]:
     """A loader of every sample once, in order, in batches of `EVALUATION_BATCH`."""
-    index = torch.arange(len(samples)).split(EVALUATION_BATCH)
+    index = torch.split(torch.arange(len(samples)), EVALUATION_BATCH)
     return DataLoader(samples, sampler=index, batch_size=None, num_workers=0)
 
 

@@ -90,9 +90,9 @@ class StateIO(CheckpointIO):
             DataError: missing, damaged, or not of this tool.
         """
         tensors, note = read_tensors(Path(path))
-        checkpoint = _unpack(note, tensors)
-        if not isinstance(checkpoint, dict):
-            raise DataError("holds weights but no training state", where=path, remedy=_REMEDY)
+        if not isinstance(note, dict) or note.keys() != {"dict"}:
+            raise DataError("holds no training state", where=path, remedy=_REMEDY)
+        checkpoint: dict[str, Any] = _unpack(note, tensors)
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:

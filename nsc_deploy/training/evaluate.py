@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData, EventSet
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import DataError
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, to_signal
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
@@ -74,21 +73,17 @@ def measure(system: System, part: EventSet, seed: int, purpose: str = "test") ->
     )
 
 
-def load_system(run: Path, data: EventData, *, snr_db: float | None = None) -> System:
+def load_system(run: Path, data: EventData) -> System:
     """The trained system of a run, its best weights snapped to their grid.
 
     Args:
         run: the run directory.
         data: the data set of the run.
-        snr_db: put it behind a channel of this SNR instead of the one it was trained with.
 
     Raises:
         DataError: no run, or its weights are missing, damaged or of another shape.
     """
-    experiment = read_experiment(run)
-    if snr_db is not None:
-        experiment = at_snr(experiment, snr_db)
-    system = new_system(experiment, data)
+    system = new_system(read_experiment(run), data)
     load_best(system, run)
     return system
 
@@ -108,17 +103,3 @@ def load_best(system: System, run: Path) -> None:
         raise DataError(f"does not fit the run's experiment ({detail})", where=path) from error
     system.finish()
     system.eval()
-
-
-def at_snr(experiment: Experiment, snr_db: float) -> Experiment:
-    """The same experiment with another SNR.
-
-    Raises:
-        ConfigError: the SNR is out of range.
-    """
-    values = experiment.model_dump()
-    values["channel"]["snr_db"] = snr_db
-    try:
-        return Experiment.model_validate(values)
-    except ValueError as error:
-        raise ConfigError(f"an SNR of {snr_db} dB is out of range", where="--snr") from error

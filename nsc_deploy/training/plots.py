@@ -1,5 +1,6 @@
 """The plots of `nsc-deploy evaluate`: accuracy against SNR and against latency."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +13,9 @@ from nsc_deploy.training.sweep import Sweep
 
 _FORMATS = ("png", "svg")
 _MARKERS = "osD^vP*X"
+
+Points = dict[float, list[float]]
+"""Accuracies by SNR in dB."""
 
 
 def write_plots(sweeps: Sequence[Sweep], directory: Path) -> list[Path]:
@@ -51,30 +55,43 @@ def accuracy_figure(sweeps: Sequence[Sweep]) -> Figure:
 
 def _against_snr(axes: Axes, sweeps: Sequence[Sweep]) -> None:
     for number, (label, points) in enumerate(_curves(sweeps)):
-        snr, accuracy = zip(*sorted(points), strict=True)
-        axes.plot(
-            snr, [100 * value for value in accuracy], marker=_MARKERS[number % len(_MARKERS)], label=label
-        )
+        snrs = sorted(points)
+        means = [100 * sum(points[snr]) / len(points[snr]) for snr in snrs]
+        spread = [
+            [mean - 100 * min(points[snr]) for snr, mean in zip(snrs, means, strict=True)],
+            [100 * max(points[snr]) - mean for snr, mean in zip(snrs, means, strict=True)],
+        ]
+        several = any(len(values) > 1 for values in points.values())
+        axes.plot(snrs, means, marker=_marker(number), color=f"C{number}", label=label)
+        if several:  # seeds of one SNR: the mean, with a bar from the worst to the best
+            axes.errorbar(snrs, means, spread, fmt="none", ecolor=f"C{number}", capsize=3)
     axes.set(xlabel="SNR (dB)", ylabel="test accuracy (%)", title="Accuracy against SNR")
 
 
-def _curves(sweeps: Sequence[Sweep]) -> list[tuple[str, list[tuple[float, float]]]]:
+def _curves(sweeps: Sequence[Sweep]) -> list[tuple[str, Points]]:
     """A curve a run; runs of one system that were evaluated at one SNR each make one curve together."""
-    curves = []
+    curves: list[tuple[str, Points]] = []
     for name, group in groupby(sorted(sweeps, key=lambda sweep: sweep.name), key=lambda sweep: sweep.name):
         members = list(group)
         if all(len(sweep.snr_db) == 1 for sweep in members):
-            curves.append((name, [(sweep.snr_db[0], sweep.accuracy[0]) for sweep in members]))
+            curves.append((name, _points(members)))
             continue
         for sweep in members:
             label = name if len(members) == 1 else sweep.label
-            curves.append(
-                (
-                    f"{label}, trained at {sweep.trained_snr_db:g} dB",
-                    list(zip(sweep.snr_db, sweep.accuracy, strict=True)),
-                )
-            )
+            curves.append((f"{label}, trained at {sweep.trained_snr_db:g} dB", _points([sweep])))
     return curves
+
+
+def _points(sweeps: Sequence[Sweep]) -> Points:
+    points: defaultdict[float, list[float]] = defaultdict(list)
+    for sweep in sweeps:
+        for snr, accuracy in zip(sweep.snr_db, sweep.accuracy, strict=True):
+            points[snr].append(accuracy)
+    return points
+
+
+def _marker(number: int) -> str:
+    return _MARKERS[number % len(_MARKERS)]
 
 
 def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
@@ -83,7 +100,7 @@ def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
         axes.plot(
             uses,
             [100 * value for value in sweep.accuracy_after],
-            marker=_MARKERS[number % len(_MARKERS)],
+            marker=_marker(number),
             markersize=3,
             label=f"{sweep.name}, {sweep.trained_snr_db:g} dB",
         )

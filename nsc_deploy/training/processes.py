@@ -12,7 +12,7 @@ from typing import IO
 
 from nsc_deploy.errors import ConfigError, UserError
 
-_WORKER = "nsc_deploy.training.worker"
+WORKER = "nsc_deploy.training.worker"
 _LOCAL_RANK, _NODE_RANK = "LOCAL_RANK", "NODE_RANK"
 _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"
 
@@ -106,7 +106,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _worker(job: str, rank: int) -> Iterator[_Worker]:
-    command = [sys.executable, "-m", _WORKER]
+    command = [sys.executable, "-m", WORKER]
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             command,

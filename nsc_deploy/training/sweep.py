@@ -7,10 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.modulation import Modulation
 from nsc_deploy.config import Experiment, SystemConfig
 from nsc_deploy.data import EventData, load_events
-from nsc_deploy.training.evaluate import Measurement, at_snr, load_system, measure
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.models.system import System
+from nsc_deploy.training.evaluate import Measurement, load_system, measure
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.run_directory import read_experiment
 
@@ -84,7 +87,7 @@ def sweep_runs(
     experiments = [read_experiment(run) for run in runs]  # all of them, before the first minute of work
     for experiment in experiments:
         for snr in snr_db or ():
-            at_snr(experiment, snr)
+            _check_snr(experiment, snr)
     console = Console(stderr=True)
     steps = track(
         zip(runs, experiments, strict=True),
@@ -100,23 +103,31 @@ def sweep_runs(
 def sweep(run: Path, snr_db: Sequence[float]) -> Sweep:
     """Evaluate one run on its test set over SNRs, and over latency at the SNR it was trained at."""
     experiment = read_experiment(run)
-    data, seed = load_events(experiment.data), experiment.training.seed
+    data, at_home = load_events(experiment.data), experiment.channel.snr_db
+    system = load_system(run, data)
     with reproducible(experiment.training.threads):
-        measured = {snr: _at(run, data, snr, seed) for snr in {*snr_db, experiment.channel.snr_db}}
-    at_home = measured[experiment.channel.snr_db]
+        measured = {snr: _at(system, data, snr, experiment) for snr in {*snr_db, at_home}}
     return Sweep(
         run=run,
         name=display_name(experiment.system),
-        trained_snr_db=experiment.channel.snr_db,
+        trained_snr_db=at_home,
         snr_db=tuple(snr_db),
         accuracy=tuple(measured[snr].accuracy for snr in snr_db),
-        accuracy_after=tuple(float(value) for value in at_home.accuracy_after),
+        accuracy_after=tuple(float(value) for value in measured[at_home].accuracy_after),
         uses=channel_uses(experiment),
     )
 
 
-def _at(run: Path, data: EventData, snr_db: float, seed: int) -> Measurement:
-    return measure(load_system(run, data, snr_db=snr_db), data.test, seed)
+def _at(system: System, data: EventData, snr_db: float, experiment: Experiment) -> Measurement:
+    with system.at_snr(snr_db):
+        return measure(system, data.test, experiment.training.seed)
+
+
+def _check_snr(experiment: Experiment, snr_db: float) -> None:
+    try:
+        ChannelConfig.model_validate(experiment.channel.model_dump() | {"snr_db": snr_db})
+    except ValueError as error:
+        raise ConfigError(f"an SNR of {snr_db:g} dB is out of range", where="--snr") from error
 
 
 def display_name(system: SystemConfig) -> str:

@@ -1,0 +1,141 @@
+"""A run that is killed and resumed ends with the weights of a run that never was."""
+
+import multiprocessing
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from nsc_deploy.config import Experiment
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.training.checkpoints import read_tensors
+from nsc_deploy.training.record import SaveState
+from nsc_deploy.training.run import train
+from nsc_deploy.training.run_directory import read_metrics, state_of
+
+Make = Callable[..., dict[str, object]]
+
+
+def train_in_a_process(experiment: Experiment, run: Path) -> None:
+    train(experiment, run, resume=True, progress=False)
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment: Make) -> Experiment:
+    """Everything that draws by chance is on."""
+    overrides = small_experiment(
+        system__name="lstm",
+        training__epochs=6,
+        training__time_shift=1,
+        training__channel_dropout=0.1,
+        training__event_dropout=0.1,
+        training__gradient_clip=1.0,
+        training__warmup_epochs=1.0,
+    )
+    return load_experiment(None, overrides)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(experiment, tmp_path_factory.mktemp("runs") / "whole", progress=False).run
+
+
+def assert_same_outcome(run: Path, other: Path) -> None:
+    for name in ("best.safetensors", "last.safetensors"):
+        one, _ = read_tensors(run / "checkpoints" / name)
+        two, _ = read_tensors(other / "checkpoints" / name)
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one), name
+    ours, theirs = read_metrics(run), read_metrics(other)
+    timeless = {"training_seconds", "history"}
+    assert ours.model_dump(exclude=timeless) == theirs.model_dump(exclude=timeless)
+    assert [epoch.model_dump(exclude={"seconds"}) for epoch in ours.history] == [
+        epoch.model_dump(exclude={"seconds"}) for epoch in theirs.history
+    ]
+
+
+def test_kill_9_at_random_moments(experiment: Experiment, uninterrupted: Path, tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["nsc_deploy.training.run"])
+    chance, run, kills = random.Random(5), tmp_path / "run", 0
+    while True:
+        process = processes.Process(target=train_in_a_process, args=(experiment, run))
+        process.start()
+        process.join(None if kills >= 6 else chance.uniform(0.05, 0.9))
+        if not process.is_alive():
+            assert process.exitcode == 0
+            break
+        process.kill()
+        process.join()
+        kills += 1
+    assert kills > 0
+    assert_same_outcome(run, uninterrupted)
+
+
+def test_resuming_after_every_epoch(
+    experiment: Experiment, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each state that a whole run writes, resumed in a directory of its own."""
+    run, kept = tmp_path / "run", []
+
+    class KeepEach(SaveState):
+        def on_train_epoch_end(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
+            super().on_train_epoch_end(trainer, pl_module)
+            kept.append(shutil.copytree(run, tmp_path / f"after-{len(kept)}"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nsc_deploy.training.fit.SaveState", KeepEach)
+        train(experiment, run, progress=False)
+    assert len(kept) == 6
+    for copy in kept:
+        train(experiment, copy, resume=True, progress=False)
+        assert_same_outcome(copy, uninterrupted)
+
+
+def test_resuming_a_stopped_run_does_not_train_on(small_experiment: Make, tmp_path: Path) -> None:
+    overrides = small_experiment(training__epochs=30, training__patience=1, training__learning_rate=1e-9)
+    experiment, run = load_experiment(None, overrides), tmp_path / "run"
+    whole = train(experiment, run, progress=False).metrics
+    (run / "metrics.json").unlink()  # killed between the last epoch and the end
+    assert train(experiment, run, resume=True, progress=False).metrics == whole
+
+
+def test_resuming_nothing_begins(experiment: Experiment, uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".experiment.toml.abc.toml").write_text("half a fi")  # killed while writing the first file
+    assert state_of(run) == "empty"
+    train(experiment, run, resume=True, progress=False)
+    assert_same_outcome(run, uninterrupted)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "weights only"])
+def test_a_damaged_state_is_refused_and_kept(
+    experiment: Experiment, uninterrupted: Path, tmp_path: Path, damage: str
+) -> None:
+    run = shutil.copytree(uninterrupted, tmp_path / "run")
+    (run / "metrics.json").unlink()
+    last = run / "checkpoints" / "last.safetensors"
+    content = last.read_bytes()
+    middle = len(content) * 3 // 4
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    best = (run / "checkpoints" / "best.safetensors").read_bytes()
+    damaged = {"cut": content[:-5], "flipped": flipped, "emptied": b"", "weights only": best}[damage]
+    last.write_bytes(damaged)
+    with pytest.raises(DataError) as caught:
+        train(experiment, run, resume=True, progress=False)
+    assert caught.value.where == str(last)
+    assert "--overwrite" in (caught.value.remedy or "")
+    assert last.read_bytes() == damaged
+
+
+def test_resume_and_overwrite_exclude_each_other(experiment: Experiment, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match="cannot be combined"):
+        train(experiment, tmp_path / "run", resume=True, overwrite=True)
+    assert time.monotonic() - started < 1

@@ -1,0 +1,119 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nsc_deploy.cli.evaluate import parse_snr
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.training.plots import accuracy_figure, write_plots
+from nsc_deploy.training.run import train
+from nsc_deploy.training.sweep import ChannelUses, Sweep, sweep, sweep_runs
+
+Make = Callable[..., dict[str, object]]
+
+
+@pytest.fixture(scope="module")
+def run(small_experiment: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    overrides = small_experiment(training__epochs=15, training__learning_rate=1e-2)
+    return train(load_experiment(None, overrides), tmp_path_factory.mktemp("runs") / "fc", progress=False).run
+
+
+def made_up(name: str, run: str, trained: float, snr: tuple[float, ...], uses: int) -> Sweep:
+    rising = tuple(float(value) for value in np.linspace(0.1, 0.9, 13))
+    return Sweep(
+        Path(run), name, trained, snr, tuple(0.5 + value / 100 for value in snr), rising, ChannelUses(uses, 1)
+    )
+
+
+def test_noise_costs_accuracy_and_the_trained_snr_gives_the_reported_one(run: Path) -> None:
+    swept = sweep(run, (-30.0, 20.0, 60.0))
+    assert swept.accuracy[0] < 0.3 < swept.accuracy[1] <= swept.accuracy[2] + 0.05
+    reported = json.loads((run / "metrics.json").read_text())["test_accuracy"]
+    assert swept.accuracy[1] == swept.accuracy_after[-1] == reported
+    assert len(swept.accuracy_after) == 8
+    assert swept.uses == ChannelUses(per_step=16 * 16, per_symbol=16)
+
+
+def test_a_sweep_repeats_itself(run: Path) -> None:
+    assert sweep(run, (0.0,)) == sweep(run, (0.0,))
+
+
+def test_without_snr_a_run_is_evaluated_where_it_was_trained(run: Path) -> None:
+    [swept] = sweep_runs([run], None)
+    assert swept.snr_db == (20.0,)
+
+
+def test_an_snr_out_of_range_and_a_missing_run_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="out of range"):
+        sweep_runs([run], [1e6])
+    with pytest.raises(DataError, match="holds no run"):
+        sweep_runs([run, tmp_path], None)
+
+
+def test_milestones_end_with_the_last_step() -> None:
+    swept = made_up("fc", "a", 10, (10,), 4)
+    milestones = swept.milestones(5)
+    assert [step for step, _ in milestones] == [1, 4, 7, 10, 13]
+    assert milestones[-1][1] == swept.accuracy_after[-1]
+
+
+def test_models_of_one_snr_each_make_one_curve() -> None:
+    sweeps = [made_up("fc", f"run{snr}", snr, (snr,), 2048) for snr in (10.0, -10.0, 0.0)]
+    left = accuracy_figure(sweeps).axes[0]
+    [curve] = left.get_lines()
+    assert curve.get_xdata().tolist() == [-10, 0, 10]
+    assert curve.get_label() == "fc"
+
+
+def test_seeds_of_one_snr_are_averaged() -> None:
+    one = made_up("fc", "a", 0, (0.0,), 1)
+    other = Sweep(Path("b"), "fc", 0, (0.0,), (0.9,), one.accuracy_after, one.uses)
+    left = accuracy_figure([one, other]).axes[0]
+    assert left.get_lines()[0].get_ydata().tolist() == pytest.approx([70])
+
+
+def test_a_model_over_a_range_is_a_curve_of_its_own() -> None:
+    sweeps = [
+        made_up("fc", "a", 10, (-5.0, 5.0), 2048),
+        made_up("att-neurosc (event)", "b", 10, (-5.0, 5.0), 128),
+    ]
+    figure = accuracy_figure(sweeps)
+    assert len(figure.axes[0].get_lines()) == 2
+    assert figure.axes[1].get_xscale() == "log"
+    assert figure.axes[1].get_lines()[0].get_xdata().tolist()[-1] == 13 * 2048
+
+
+def test_plots_and_values_are_written(run: Path, tmp_path: Path) -> None:
+    swept = sweep_runs([run], [0.0])
+    files = write_plots(swept, tmp_path / "plots")
+    assert [path.name for path in files] == ["accuracy.png", "accuracy.svg", "evaluation.json"]
+    assert files[0].read_bytes().startswith(b"\x89PNG")
+    assert files[1].read_text().lstrip().startswith("<?xml")
+    assert json.loads(files[2].read_text())[0]["accuracy"] == list(swept[0].accuracy)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("-10:14:2", tuple(range(-10, 15, 2))),
+        ("0:1:0.25", (0, 0.25, 0.5, 0.75, 1)),
+        ("0:0.3:0.1", (0, 0.1, 0.2, 0.3)),
+        ("5", (5,)),
+        ("10,-10,0,0", (-10, 0, 10)),
+        ("3:3:1", (3,)),
+        ("0:5:2", (0, 2, 4)),
+    ],
+)
+def test_ranges_of_snr(text: str, values: tuple[float, ...]) -> None:
+    assert parse_snr(text) == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1:2", "1:2:0", "2:1:1", "0:1e9:1", "nan", "1:inf:1", "0:1:1:1", "1,,2"]
+)
+def test_what_is_no_range_of_snr_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not a range of SNRs"):
+        parse_snr(text)
