@@ -21,10 +21,26 @@ from nsc_deploy.exporters.lava.runner import Backend, Outcome, run_deployment
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.training.run import train
 
-SYSTEMS = {
-    "event": (SystemName.ATT_NEUROSC, ReceiverKind.EVENT),
-    "fc": (SystemName.FC, ReceiverKind.EVENT),
-    "lstm": (SystemName.LSTM, ReceiverKind.EVENT),
+
+@dataclass(frozen=True)
+class Contestant:
+    """A system that the demonstration trains.
+
+    Attributes:
+        title: as shown while it is trained.
+        system: which one.
+        receiver: of att-neurosc; the others have only one.
+    """
+
+    title: str
+    system: SystemName
+    receiver: ReceiverKind = ReceiverKind.EVENT
+
+
+CONTESTANTS = {
+    "event": Contestant("att-neurosc with the event receiver", SystemName.ATT_NEUROSC),
+    "fc": Contestant("fc, a conventional network", SystemName.FC),
+    "lstm": Contestant("lstm, a conventional recurrent network", SystemName.LSTM),
 }
 SPIKING = "event"
 
@@ -50,11 +66,11 @@ class Plan(BaseModel):
     """recorded samples that run in Lava"""
 
     def experiment(self, name: str) -> Experiment:
-        """The experiment of one of `SYSTEMS`."""
-        system, receiver = SYSTEMS[name]
-        weight = self.spike_rate_weight if system.spiking else 0.0
+        """The experiment of one of `CONTESTANTS`."""
+        one = CONTESTANTS[name]
+        weight = self.spike_rate_weight if one.system.spiking else 0.0
         return Experiment(
-            system=self.system.model_copy(update={"name": system, "receiver": receiver}),
+            system=self.system.model_copy(update={"name": one.system, "receiver": one.receiver}),
             data=self.data,
             channel=self.channel,
             training=self.training.model_copy(update={"spike_rate_weight": weight}),
@@ -115,8 +131,8 @@ def demonstrate(
     """
     plan = Plan() if plan is None else plan
     runs = []
-    for number, name in enumerate(SYSTEMS, start=1):
-        notify(f"Training {number} of {len(SYSTEMS)}: {name}")
+    for number, (name, contestant) in enumerate(CONTESTANTS.items(), start=1):
+        notify(f"Training {number} of {len(CONTESTANTS)}: {contestant.title}")
         asked = {"resume": not overwrite, "overwrite": overwrite, "progress": progress}
         runs.append(train(plan.experiment(name), out / name, **asked).run)
     notify("Exporting the spiking receiver to Lava")
