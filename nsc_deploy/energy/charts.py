@@ -87,13 +87,24 @@ def accuracy_chart(report: Report, column: str) -> str | None:
         f'<text x="{_WIDTH - 30}" y="{height - 6}" text-anchor="end">energy of one sample, µJ</text>'
     )
     parts.append('<text x="4" y="12">accuracy, %</text>')
-    for label, energy, accuracy in points:
+    taken: list[tuple[float, float]] = []
+    for label, energy, accuracy in sorted(points, key=lambda point: point[1]):
         x, y = across(energy), up(accuracy)
         anchor, gap = ("end", -10) if x > _WIDTH * 0.7 else ("start", 10)
-        place = f'x="{x + gap:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}"'
+        text = _free_height(x, y + 4, taken)
+        taken.append((x, text))
+        place = f'x="{x + gap:.1f}" y="{text:.1f}" text-anchor="{anchor}"'
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="#3b76af"/>')
         parts.append(f'<text {place} class="value">{escape(label)}</text>')
     return "".join(parts) + "</svg>"
+
+
+def _free_height(x: float, y: float, taken: Sequence[tuple[float, float]]) -> float:
+    """The height nearest to y where a label beside x runs into none that is there already."""
+    for shift in (0, -16, 16, -32, 32, -48, 48):
+        if all(abs(x - other) > 190 or abs(y + shift - height) > 14 for other, height in taken):
+            return y + shift
+    return y
 
 
 def _decades(energies: Sequence[float]) -> list[int]:

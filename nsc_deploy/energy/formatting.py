@@ -39,6 +39,8 @@ def microjoules(value: float, decimals: int | None = None) -> str:
         if value == 0:
             return "0"
         decimals = min(6, max(0, 2 - math.floor(math.log10(value))))
+    if 0 < value < 0.5 * 10**-decimals:
+        return f"< {10**-decimals:.{decimals}f}"
     return f"{value:,.{decimals}f}".replace(",", "\u202f")
 
 

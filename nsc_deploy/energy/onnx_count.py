@@ -15,6 +15,7 @@ from nsc_deploy.energy.counts import Integers, Kind, LayerCount, Operations, Par
 from nsc_deploy.energy.onnx_plan import SHAPE, Plan, instrument, wanted_shapes, wanted_values
 from nsc_deploy.energy.onnx_rules import Shape, accumulates, cost
 from nsc_deploy.errors import DataError, GraphError
+from nsc_deploy.graphs.onnx_file import read_onnx
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 
@@ -32,7 +33,8 @@ def count_onnx(path: Path, recording: Recording, progress: Progress = lambda sam
     Raises:
         GraphError: damaged, an operator without a rule, or shapes that do not fit the recording.
     """
-    plan = instrument(_load(path), recording.signal)
+    model = read_onnx(path)
+    plan = instrument(model, _arriving(model, recording))
     run = _runner(plan, path)
     eventful = [index for index, place in enumerate(plan.places) if place.site.events]
     first = run(recording, 0)
@@ -58,20 +60,10 @@ def count_onnx(path: Path, recording: Recording, progress: Progress = lambda sam
     )
 
 
-def _load(path: Path) -> Any:
-    import onnx
-
-    try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except OSError as error:
-        raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
-    except Exception as error:
-        # protobuf and onnx raise their own families of errors for damaged files.
-        if type(error).__module__.split(".")[0] in {"google", "onnx", "builtins"}:
-            raise GraphError(f"is not a valid ONNX file ({_first_line(error)})", where=path) from error
-        raise
-    return model
+def _arriving(model: Any, recording: Recording) -> Signal:
+    """What enters, by the metadata of the model, else by the recording."""
+    stated = next((entry.value for entry in model.metadata_props if entry.key == "signal"), None)
+    return Signal(stated) if stated in set(Signal) else recording.signal
 
 
 def _first_line(error: Exception) -> str:

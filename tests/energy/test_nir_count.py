@@ -112,7 +112,7 @@ def by_node(part: PartCount) -> dict[str, dict[tuple[Kind, int], int]]:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(networks(), st.integers(1, 3))
 def test_equal_to_a_count_event_by_event(case: tuple[Network, Recording], batch: int) -> None:
     network, recording = case
