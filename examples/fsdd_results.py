@@ -1,0 +1,175 @@
+"""Train and measure everything that docs/results.md states about FSDD: systems x SNRs x seeds.
+
+    python examples/fsdd_results.py --out runs/fsdd --jobs 2
+    python examples/fsdd_results.py --out runs/fsdd --summary
+
+The first line trains what is not yet there (an interrupted run goes on) and prints the tables; the second
+only prints them. About an hour and a half of one core for each seed at the settings of fsdd.toml.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+EXPERIMENT = Path(__file__).with_name("fsdd.toml")
+SPIKE_RATE_WEIGHT = {-10: 3e-4, 0: 1e-4, 10: 1e-4}
+"""Weight of the spike rate loss at each SNR, chosen on the validation part."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A system as it is named in the tables, and the options that train it."""
+
+    name: str
+    options: tuple[str, ...]
+    spiking: bool = True
+    rate_loss: bool = True
+
+
+EVENT = Variant("event", ("--system", "att-neurosc", "--receiver", "event"))
+WITHOUT_RATE_LOSS = Variant("event-without-rate-loss", EVENT.options, rate_loss=False)
+VARIANTS = (
+    Variant("analog", ("--system", "att-neurosc", "--receiver", "analog")),
+    EVENT,
+    Variant("vanilla-snn", ("--system", "vanilla-snn")),
+    Variant("fc", ("--system", "fc"), spiking=False),
+    Variant("lstm", ("--system", "lstm"), spiking=False),
+    WITHOUT_RATE_LOSS,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of the plan."""
+
+    variant: Variant
+    snr: int
+    seed: int
+    directory: Path
+
+    def command(self) -> list[str]:
+        """The command that trains it, or goes on with it."""
+        weight = SPIKE_RATE_WEIGHT[self.snr] if self.variant.spiking and self.variant.rate_loss else 0.0
+        options = ["--snr", str(self.snr), "--seed", str(self.seed), "--spike-rate-weight", str(weight)]
+        tail = ["--out", str(self.directory), "--resume", "--quiet"]
+        return [
+            sys.executable,
+            "-m",
+            "nsc_deploy",
+            "train",
+            str(EXPERIMENT),
+            *self.variant.options,
+            *options,
+            *tail,
+        ]
+
+    def metrics(self) -> dict[str, float] | None:
+        """What it reached, if it has ended."""
+        path = self.directory / "metrics.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+
+def plan(out: Path, variants: Sequence[str], snrs: Sequence[int], seeds: Sequence[int]) -> Iterator[Run]:
+    """Every run, seed by seed, so that an early look sees every system."""
+    for seed in seeds:
+        for snr in snrs:
+            for variant in VARIANTS:
+                if variant.name in variants:
+                    yield Run(variant, snr, seed, out / f"{variant.name}_{snr}dB_{seed}")
+
+
+def train(runs: Sequence[Run], jobs: int) -> None:
+    """Train what is missing, `jobs` at a time, one thread each."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def one(run: Run) -> None:
+        if run.metrics() is None:
+            done = subprocess.run(run.command(), env=environment, capture_output=True, text=True, check=False)
+            state = "done" if done.returncode == 0 else f"failed: {done.stderr.strip().splitlines()[-1:]}"
+            print(f"{run.directory.name}: {state}", file=sys.stderr, flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, runs))
+
+
+def report_energy(runs: Sequence[Run], out: Path) -> dict[str, dict[str, list[float]]]:
+    """Microjoules an inference of each system's receiver at 10 dB: {system: {column: one for each seed}}."""
+    energies: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        if run.snr == 10 and run.metrics() is not None:
+            folder = out / "energy" / run.directory.name
+            command = [
+                sys.executable,
+                "-m",
+                "nsc_deploy",
+                "energy",
+                "report",
+                str(run.directory),
+                "--out",
+                str(folder),
+            ]
+            subprocess.run(command, check=True, capture_output=True)
+            (system,) = json.loads((folder / "report.json").read_text())["systems"]
+            for side, columns in system["sides"].items():
+                for column, energy in columns.items():
+                    place = energies.setdefault(run.variant.name, {}).setdefault(f"{side} {column}", [])
+                    place.append(energy["mean_uj"])
+    return energies
+
+
+def table(runs: Sequence[Run], field: str, title: str, scale: float, form: str) -> None:
+    """Print a Markdown table of one metric: mean and spread over seeds, systems by SNR."""
+    snrs = sorted({run.snr for run in runs})
+    print(f"\n{title}\n\n| System | " + " | ".join(f"{snr} dB" for snr in snrs) + " |")
+    print("|---|" + "---|" * len(snrs))
+    for name in dict.fromkeys(run.variant.name for run in runs):
+        cells = []
+        for snr in snrs:
+            found = [run.metrics() for run in runs if run.variant.name == name and run.snr == snr]
+            values = [scale * m[field] for m in found if m is not None and m[field] is not None]
+            cells.append(spread(values, form))
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Mean, standard deviation over seeds, and how many."""
+    if not values:
+        return "-"
+    mean = format(statistics.fmean(values), form)
+    if len(values) == 1:
+        return f"{mean} (1 seed)"
+    return f"{mean} ± {format(statistics.stdev(values), form)} ({len(values)})"
+
+
+def main() -> None:
+    """Train, then print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/fsdd"))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--snr", type=int, nargs="+", default=[-10, 0, 10])
+    parser.add_argument("--variants", nargs="+", default=[variant.name for variant in VARIANTS])
+    parser.add_argument("--summary", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    runs = list(plan(options.out, options.variants, options.snr, options.seeds))
+    if not options.summary:
+        train(runs, options.jobs)
+    table(runs, "test_accuracy", "Test accuracy in %", 100, ".1f")
+    table(runs, "test_spike_rate", "Spikes a transmitter neuron and step in %", 100, ".2f")
+    print("\nEnergy of an inference at 10 dB in microjoules (horowitz-45nm)\n")
+    for name, columns in report_energy(runs, options.out).items():
+        for column, values in columns.items():
+            print(f"| {name} | {column} | {spread(values, '.3f')} |")
+
+
+if __name__ == "__main__":
+    main()
