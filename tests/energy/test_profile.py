@@ -99,6 +99,13 @@ def test_the_wrong_field_is_named(tmp_path: Path, old: str, new: str, said: str)
     assert "my-chip.toml" in caught.value.message
 
 
+def test_the_page_shows_a_valid_profile_and_names_all_others(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "energy.md").read_text(encoding="utf-8")
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    assert load_profile(written(tmp_path, example)).prices.spike is not None
+    assert [name for name in profile_names() if f"`{name}`" not in page] == []
+
+
 def test_unknown_and_missing_profiles(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="horowitz-45nm, "):
         load_profile("horowitz")
