@@ -41,13 +41,13 @@ def report(
     from nsc_deploy.energy.terminal import print_report, wide_console
 
     made = make_report(sources, profile=profile, recordings=inputs or [], samples=samples, dt=dt, reset=reset)
+    if out is not None:
+        for path in write_report(made, out):
+            typer.echo(f"wrote {path}", err=True)
     if as_json:
         typer.echo(made.model_dump_json(indent=2))
     else:
         print_report(made, wide_console(), layers=layers)
-    if out is not None:
-        for path in write_report(made, out):
-            typer.echo(f"wrote {path}", err=True)
 
 
 @app.command("profiles")

@@ -7,6 +7,7 @@ from html import escape
 
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
+from nsc_deploy.energy.formatting import energy as energy_text
 from nsc_deploy.energy.report import Energy, Report
 
 COLOURS = {
@@ -48,17 +49,20 @@ def bars(rows: Sequence[Bar], title: str) -> str:
                 f"<title>{escape(row.label)}: {KIND_NAMES[kind]} {microjoules(value)} µJ</title></rect>"
             )
             x += width
-        figure = ("> " if row.energy.unpriced else "") + microjoules(row.energy.mean_uj)
+        figure = energy_text(row.energy)
         parts.append(f'<text x="{x + 6:.1f}" y="{y + 13}" class="value">{escape(figure)}</text>')
     return "".join(parts) + "</svg>"
 
 
 def accuracy_chart(report: Report, column: str) -> str | None:
-    """Accuracy against energy of each system, energy on a logarithmic axis; None without two points."""
+    """Accuracy against energy of each system, energy on a logarithmic axis; None without two points.
+
+    A system whose energy is only a lower bound has no place in it.
+    """
     points = [
         (system.label, system.energy[column].mean_uj, 100 * system.accuracy)
         for system in report.systems
-        if system.accuracy is not None and column in system.energy and system.energy[column].mean_uj > 0
+        if system.accuracy is not None and column in system.energy and _placed(system.energy[column])
     ]
     if len(points) < 2:
         return None
@@ -97,6 +101,10 @@ def accuracy_chart(report: Report, column: str) -> str | None:
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="#3b76af"/>')
         parts.append(f'<text {place} class="value">{escape(label)}</text>')
     return "".join(parts) + "</svg>"
+
+
+def _placed(energy: Energy) -> bool:
+    return energy.mean_uj > 0 and not energy.unpriced
 
 
 def _free_height(x: float, y: float, taken: Sequence[tuple[float, float]]) -> float:

@@ -55,7 +55,7 @@ def count_onnx(path: Path, recording: Recording, progress: Progress = lambda sam
         samples=recording.samples,
         dt=recording.dt,
         spiking=plan.spikes,
-        layers=tuple(layer for layer in layers if layer.per_sample.any),
+        layers=tuple(layer for layer in layers if layer.per_sample.any or layer.synapses),
         free=tuple(plan.free),
     )
 

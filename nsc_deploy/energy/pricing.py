@@ -156,10 +156,13 @@ def _compute(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge
     else:
         synapses = (_every_synapse(layer, profile),)
     spikes = (Charge(Kind.SPIKE, operations.spikes, prices.spike),) if prices.spike is not None else ()
+    # A chip adds biases and joined inputs within the update that it has a price for.
+    apart = prices.addition is not None or prices.neuron_update is None
+    additions = (Charge(Kind.ADDITION, operations.additions, prices.addition),) if apart else ()
     return (
         *synapses,
         Charge(Kind.PRODUCT, operations.products, prices.product),
-        Charge(Kind.ADDITION, operations.additions, prices.addition),
+        *additions,
         Charge(Kind.NEURON_UPDATE, operations.neuron_updates, neuron_price(layer.primitive, profile)),
         *spikes,
     )

@@ -162,6 +162,17 @@ def test_the_host_part_of_the_analog_receiver(tmp_path: Path) -> None:
     assert (gate.per_sample.acs % channels == 0).all()
 
 
+def test_a_layer_whose_events_never_come_stays_in_the_list(tmp_path: Path) -> None:
+    onnx_graph(
+        tmp_path / "dense.onnx",
+        [helper.make_node("MatMul", ["input", "w"], ["output"], name="dense")],
+        {"w": weights(4, 3)}, 4, 3,
+    )  # fmt: skip
+    silent = count_onnx(tmp_path / "dense.onnx", events(4, rate=0.0))
+    assert numbers(silent, "dense") == {}
+    assert layer(silent, "dense").synapses == 12
+
+
 def test_real_values_that_happen_to_be_zero_or_one_stay_real(tmp_path: Path) -> None:
     onnx_graph(
         tmp_path / "dense.onnx",

@@ -41,7 +41,7 @@ def test_a_neuron_costs_the_arithmetic_of_its_equation(primitive: str, price: fl
 
 
 def test_a_chip_prices_updates_and_spikes_and_has_no_price_for_a_multiplication() -> None:
-    layer = made("LIF", acs=10, macs=4, neuron_updates=3, spikes=2)
+    layer = made("LIF", acs=10, macs=4, neuron_updates=3, spikes=2, additions=5)
     energy = price_layer(layer, load_profile("loihi"), COMPUTE, spiking=True)
     assert energy.total[0] == pytest.approx(10 * 35.5 + 3 * 72.8 + 2 * 69.3)
     assert energy.unpriced == (Kind.MAC,)

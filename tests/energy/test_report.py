@@ -124,10 +124,14 @@ def test_names_from_files_are_shown_and_not_run(runs: list[Path], tmp_path: Path
     assert "&lt;script&gt;" in page
 
 
-def test_a_profile_without_a_price_gives_bounds_and_no_ratio(runs: list[Path]) -> None:
-    event, fc, _ = make_report(runs, profile="loihi").systems
+def test_a_profile_without_a_price_gives_bounds_and_no_ratio(runs: list[Path], tmp_path: Path) -> None:
+    report = make_report(runs, profile="loihi")
+    event, fc, _ = report.systems
     assert fc.energy["compute"].unpriced
     assert fc.ratio["compute"].system is None
+    page = write_report(report, tmp_path)[1].read_text()
+    assert "Accuracy against energy" not in page
+    assert "no price" in page
     assert event.energy["compute"].low_uj < event.energy["compute"].mean_uj
 
 
