@@ -6,8 +6,6 @@ from rich.text import Text
 
 from nsc_deploy.graphs.describe import Description, NodeView, Range, Size
 
-_HIDDEN = {"digest"}
-
 
 def to_text(description: Description) -> RenderableType:
     """A heading, the table of nodes and a line of totals."""
@@ -34,9 +32,7 @@ def _heading(description: Description) -> Text:
     if description.reset is not None:
         facts.append(f"reset {description.reset}")
     stated = {
-        key: value
-        for key, value in description.metadata.items()
-        if key not in {"dt", "reset", "units", *_HIDDEN}
+        key: value for key, value in description.metadata.items() if key not in {"dt", "reset", "units"}
     }
     facts += [f"{key} {value}" for key, value in stated.items()]
     return text.append("\n" + ", ".join(facts), style="not bold")

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from nsc_deploy.errors import GraphError
 
@@ -15,7 +15,27 @@ MAX_FILE_BYTES = 4 * 1024**3
 MAX_UNPACKED_BYTES = 4 * 1024**3
 MAX_OBJECTS = 400_000
 MAX_DEPTH = 40
+# Deflate packs 1032 bytes into one at best; the rest is for the frame of a small chunk.
+_BEST_COMPRESSION = 1100
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, UnicodeError, MemoryError)
+
+
+def check_size(path: Path) -> None:
+    """Look at a file before anything reads it.
+
+    Raises:
+        GraphError: missing, not an ordinary file, or larger than 4 GiB.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
+    if not path.is_file():
+        raise GraphError("is not a file", where=path)
+    if status.st_size > MAX_FILE_BYTES:
+        raise GraphError(
+            f"has {status.st_size} bytes, more than the {MAX_FILE_BYTES} this tool reads", where=path
+        )
 
 
 @contextmanager
@@ -23,16 +43,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading.
 
     Raises:
-        GraphError: missing, larger than 4 GiB, not HDF5, or damaged anywhere the caller looks.
+        GraphError: not HDF5, or damaged anywhere the caller looks.
     """
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
-    if not path.is_file():
-        raise GraphError("is not a file", where=path)
-    if size > MAX_FILE_BYTES:
-        raise GraphError(f"has {size} bytes, more than the {MAX_FILE_BYTES} this tool reads", where=path)
     try:
         with h5py.File(path, "r") as stream:
             yield stream
@@ -43,6 +55,21 @@ def opened(path: Path) -> Iterator[h5py.File]:
             where=path,
             remedy="It is damaged or of another format.",
         ) from error
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The graph of a NIR file, its "node" group, as `read_tree` gives it.
+
+    Raises:
+        GraphError: as `opened` and `read_tree` do, or there is no such group.
+    """
+    with opened(path) as stream:
+        if not isinstance(stream.get("node"), h5py.Group):
+            raise GraphError("is an HDF5 file but holds no NIR graph", where=path)
+        try:
+            return read_tree(stream["node"])
+        except GraphError as error:
+            raise GraphError(error.problem, where=path, remedy=error.remedy) from error
 
 
 @dataclass
@@ -93,12 +120,23 @@ def _value(dataset: h5py.Dataset, budget: _Budget) -> Any:
         raise GraphError(f"keeps {dataset.name} in another file, which is never opened")
     if dataset.shape is None:
         raise GraphError(f"holds nothing in {dataset.name}")
-    claimed = int(np.prod([*dataset.shape, dataset.dtype.itemsize], dtype=object))
+    claimed = prod((*dataset.shape, dataset.dtype.itemsize))
     budget.bytes -= claimed
     if budget.bytes < 0:
         raise GraphError(f"claims the shape {dataset.shape} for {dataset.name}, more than this tool reads")
-    stored = dataset.id.get_storage_size()
-    if dataset.chunks is not None and claimed and not stored:
-        raise GraphError(f"claims the shape {dataset.shape} for {dataset.name} but holds no data for it")
+    _refuse_missing_data(dataset, claimed)
     value = dataset[()]
     return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _refuse_missing_data(dataset: h5py.Dataset, claimed: int) -> None:
+    """A shape that its stored bytes cannot fill: HDF5 would allocate it and put zeros in."""
+    stored = dataset.id.get_storage_size()
+    packed = dataset.id.get_create_plist().get_nfilters() > 0
+    missing = claimed > stored * (_BEST_COMPRESSION if packed else 1)
+    if dataset.chunks is not None and not missing:
+        chunk = prod((*dataset.chunks, dataset.dtype.itemsize))
+        wanted = prod(-(-size // width) for size, width in zip(dataset.shape, dataset.chunks, strict=True))
+        missing = chunk > max(claimed, 1) * 4 or dataset.id.get_num_chunks() != wanted
+    if missing:
+        raise GraphError(f"claims the shape {dataset.shape} for {dataset.name} but does not hold that much")

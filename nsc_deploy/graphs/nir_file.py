@@ -9,9 +9,10 @@ import nir
 from nsc_deploy.errors import GraphError
 from nsc_deploy.files import replacing
 from nsc_deploy.graphs.assemble import assemble
-from nsc_deploy.graphs.digest import KEY, graph_digest
-from nsc_deploy.graphs.hdf5_guard import opened, read_tree
+from nsc_deploy.graphs.hdf5_guard import check_size, read_file
+from nsc_deploy.graphs.hdf5_probe import probe
 from nsc_deploy.graphs.network import Network, Reset
+from nsc_deploy.graphs.seal import is_sealed, seal
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.to_nir import to_nir
 
@@ -41,20 +42,15 @@ def read_graph(path: Path) -> nir.NIRGraph:
     Raises:
         GraphError: missing, damaged, or holding a node that is no NIR primitive.
     """
-    with opened(path) as stream:
-        if not isinstance(stream.get("node"), type(stream["/"])):
-            raise GraphError("is an HDF5 file but holds no NIR graph", where=path)
-        try:
-            tree = read_tree(stream["node"])
-        except GraphError as error:
-            raise GraphError(error.problem, where=path, remedy=error.remedy) from error
+    check_size(path)
+    if not is_sealed(path):
+        probe(path)
+    tree = read_file(path)
     try:
-        graph = _graph(tree, "")
-        _check_digest(tree)
+        return _graph(tree, "")
     except GraphError as error:
         place = path if error.where is None else f"{path}: {error.where}"
         raise GraphError(error.problem, where=place, remedy=error.remedy) from error
-    return graph
 
 
 def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
@@ -66,9 +62,9 @@ def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
     """
     checked = network if isinstance(network, Network) else assemble(network)
     graph = to_nir(checked)
-    graph.metadata[KEY] = graph_digest(graph.to_dict())
     with replacing(path) as temporary:
         nir.write(temporary, graph)
+        seal(temporary)
 
 
 def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
@@ -81,8 +77,8 @@ def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
         name: _node(subtree, f"{prefix}.{name}" if prefix else name)
         for name, subtree in tree["nodes"].items()
     }
-    metadata = tree.get("metadata", {})
-    return nir.NIRGraph(nodes, _edges(tree["edges"]), metadata=dict(metadata), type_check=False)
+    metadata = _metadata(tree, f"node '{prefix}'" if prefix else None)
+    return nir.NIRGraph(nodes, _edges(tree["edges"]), metadata=metadata, type_check=False)
 
 
 def _node(tree: Any, name: str) -> nir.NIRNode:
@@ -97,10 +93,17 @@ def _node(tree: Any, name: str) -> nir.NIRNode:
             remedy=f"Known: {', '.join(_NODE_TYPES)}.",
         )
     try:
-        return nir.dict2NIRNode(dict(tree))
+        return nir.dict2NIRNode({**tree, "metadata": _metadata(tree, where)})
     except _BROKEN as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise GraphError(f"is not a valid {kind} ({reason})", where=where) from error
+
+
+def _metadata(tree: Mapping[str, Any], where: str | None) -> dict[str, Any]:
+    metadata = tree.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise GraphError("has metadata that are no names with values", where=where)
+    return metadata
 
 
 def _edges(value: Any) -> list[tuple[str, str]]:
@@ -114,15 +117,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str | bytes):
         raise TypeError("not a name")
     return value.decode("utf-8") if isinstance(value, bytes) else value
-
-
-def _check_digest(tree: Mapping[str, Any]) -> None:
-    stated = tree.get("metadata", {}).get(KEY) if isinstance(tree.get("metadata", {}), dict) else None
-    if stated is not None and stated != graph_digest(tree):
-        raise GraphError(
-            "does not hold what was written: its content and its digest differ",
-            remedy="It is damaged, or was edited by another tool: then delete the digest from its metadata.",
-        )
 
 
 _NODE_TYPES = tuple(

@@ -7,14 +7,12 @@ import nir
 import numpy as np
 
 import nsc_deploy
-from nsc_deploy.graphs.digest import KEY
 from nsc_deploy.graphs.network import Network, Node, Reset
 
 
 def to_nir(network: Network) -> nir.NIRGraph:
     """A network as a flat NIR graph, every shape stated; time step, reset and units are in the metadata."""
-    metadata = {key: value for key, value in network.metadata.items() if key != KEY}
-    metadata |= graph_metadata(network.dt, network.reset)
+    metadata = {**network.metadata, **graph_metadata(network.dt, network.reset)}
     edges = [(source, node.name) for node in network.nodes for source in node.inputs]
     nodes = {node.name: node_to_nir(node) for node in network.nodes}
     return nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False)
