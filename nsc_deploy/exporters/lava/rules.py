@@ -118,6 +118,13 @@ def reset_to_zero(node: Node, network: Network) -> Refusal | None:
     return None
 
 
+def firing_at_rest(node: Node, network: Network) -> Refusal | None:
+    """Loihi's threshold has no sign."""
+    if node.primitive in NEURONS - {"Threshold"} and np.any(node.parameters.v_threshold < 0):
+        return "has a threshold below zero, and Loihi's has no sign", "Shift threshold and bias upwards."
+    return None
+
+
 def decay_in_range(node: Node, network: Network) -> Refusal | None:
     """A decay of 12 bits that is not lost in rounding, and a time step no longer than the time constant."""
     for name in ("tau", "tau_mem", "tau_syn"):
@@ -176,6 +183,7 @@ RULES: tuple[Rule, ...] = (
     spiking_output,
     plain_matrix,
     reset_to_zero,
+    firing_at_rest,
     decay_in_range,
     no_bias_through_synapse,
     short_delay,

@@ -17,10 +17,10 @@ from nsc_deploy.exporters.passes.populations import Population, Reals
 
 def largest_scale(population: Population, weights: Reals) -> float:
     """The largest scale of weights, threshold and bias together that fits everywhere."""
-    return min(current_room(population, weights), _threshold_room(population), _bias_room(population))
+    return min(_current_room(population, weights), _threshold_room(population), _bias_room(population))
 
 
-def current_room(population: Population, weights: Reals) -> float:
+def _current_room(population: Population, weights: Reals) -> float:
     """The largest scale at which all synapses at once leave half of the 24 bits of u free."""
     leak = 1.0 if population.leak_u is None else float(population.leak_u.min())
     return float(STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1)) * leak / max(_worst(weights), 1e-30)

@@ -86,8 +86,8 @@ class Levelise:
     def apply(self, graph: PopulationGraph, /) -> Lowered[Levels]:
         """Give every population a level, then hand on what later levels need."""
         level = _levels(graph)
-        used = used_lines(graph)
         depth = max(1, _available(graph.output, level))
+        used = _relayed_lines(graph, level, depth)
         needed = _needed_until(graph, level, depth)
         slots = [_slots(graph, level, used, needed, layer) for layer in range(1, depth + 1)]
         return Lowered(Levels(graph, tuple(slots)), tuple(_notes(slots)))
@@ -139,6 +139,19 @@ def _needed_until(graph: PopulationGraph, level: Mapping[str, int], depth: int) 
         for tap in population.drive:
             needed[tap] = max(needed.get(tap, 0), level[population.name] - 1)
     return needed
+
+
+def _relayed_lines(graph: PopulationGraph, level: Mapping[str, int], depth: int) -> dict[Tap, NDArray[Any]]:
+    """For each tap, the lines that are read anywhere but right behind their source."""
+    relayed: dict[Tap, NDArray[Any]] = {}
+    if graph.output.delay or level[graph.output.source] < depth:
+        relayed[graph.output] = np.ones(graph.size(graph.output.source), bool)
+    for population in graph.populations:
+        for tap, weight in population.drive.items():
+            if tap.delay or level[population.name] > level[tap.source] + 1:
+                read = (weight != 0).any(axis=0)
+                relayed[tap] = relayed.get(tap, np.zeros_like(read)) | read
+    return {tap: np.flatnonzero(lines) for tap, lines in relayed.items() if lines.any()}
 
 
 def _slots(

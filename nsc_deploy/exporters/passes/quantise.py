@@ -20,7 +20,7 @@ from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import run_layer
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, IntegerLayer, IntegerNetwork, validate
 from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.headroom import can_wrap, current_room, largest_scale
+from nsc_deploy.exporters.passes.headroom import can_wrap, largest_scale
 from nsc_deploy.exporters.passes.levelise import Levels, Slot
 from nsc_deploy.exporters.passes.populations import Population, Reals
 from nsc_deploy.exporters.passes.quantise_notes import notes_on
@@ -129,10 +129,8 @@ class Quantise:
         return chosen, notes_on(population, rounded, chosen.layer)
 
     def _scales(self, population: Population, weights: Reals) -> tuple[float, ...]:
-        """Candidates, shrunk where the sum of all synapses at once would leave 24 bits."""
-        room = current_room(population, weights)
-        scales = candidates(population, weights, self.limit)
-        return tuple(dict.fromkeys(min(scale, room) for scale in scales))
+        """Candidates at which everything stays within its bits."""
+        return candidates(population, weights, self.limit, largest_scale(population, weights))
 
     def _weight_exp(self, slots: tuple[Slot, ...], before: tuple[Slot, ...]) -> int:
         """The largest exponent, up to 4, at which nothing in the layer leaves its range."""

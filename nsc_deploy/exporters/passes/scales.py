@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import THRESHOLD_LIMIT, WEIGHT_STEP
+from nsc_deploy.exporters.lava.integer import WEIGHT_STEP
 from nsc_deploy.exporters.passes.populations import Population, Reals
 
 LARGEST_GRID_BITS = 24
@@ -43,24 +43,29 @@ class Rounded:
         return float(np.hypot(self.weight_error, self.threshold_error)) + 10.0 * self.clipped
 
 
-def candidates(population: Population, weights: Reals, limit: int) -> tuple[float, ...]:
-    """Scales worth a try, the safest first; `limit` bounds the weights in steps of two units.
+def candidates(population: Population, weights: Reals, limit: int, room: float) -> tuple[float, ...]:
+    """Scales worth a try, the safest first.
 
     Weights on a coarse grid (such as +-1) get scales at which they are whole numbers; without memory that is
     exact and the only one tried. Then the scale that uses the whole range, some that cut the largest
     weights or leave room, each moved a little so that a threshold common to all neurons becomes whole.
+
+    Args:
+        population: the neurons.
+        weights: all drives side by side.
+        limit: largest weight, in steps of two units.
+        room: no scale may be larger.
     """
     largest = float(np.abs(weights).max(initial=0.0))
     if largest == 0.0:
-        return (1.0,)
-    grid = _grid_scales(weights, largest, limit)
+        return (min(1.0, room),)
+    grid = _grid_scales(weights, largest, limit, room)
     if grid and memoryless(population):
         return grid[:1]
-    full = min(WEIGHT_STEP * limit / largest, THRESHOLD_LIMIT / max(float(population.threshold.max()), 1e-30))
-    scales = [full * factor for factor in CLIPPINGS]
+    scales = [min(WEIGHT_STEP * limit / largest * factor, room) for factor in CLIPPINGS]
     thresholds = np.unique(population.threshold)
     if len(thresholds) == 1 and thresholds[0] > 0:
-        scales = [_aligned(scale, float(thresholds[0])) for scale in scales]
+        scales = [_aligned(scale, float(thresholds[0]), room) for scale in scales]
     return tuple(dict.fromkeys((*grid, *scales)))
 
 
@@ -69,19 +74,19 @@ def memoryless(population: Population) -> bool:
     return bool((population.leak_v == 1.0).all()) and population.leak_u is None
 
 
-def _aligned(scale: float, threshold: float) -> float:
+def _aligned(scale: float, threshold: float, room: float) -> float:
     """The largest scale not above `scale` that makes the threshold a whole number (at least 1)."""
-    return max(float(np.floor(scale * threshold)), 1.0) / threshold
+    return min(max(float(np.floor(scale * threshold)), 1.0) / threshold, room)
 
 
-def _grid_scales(weights: Reals, largest: float, limit: int) -> tuple[float, ...]:
+def _grid_scales(weights: Reals, largest: float, limit: int, room: float) -> tuple[float, ...]:
     """The largest scales at which every weight is a whole number of steps, if there are any."""
     for bits in range(LARGEST_GRID_BITS):
         grid = 2.0**bits
         if largest * grid > limit:
             break
         if np.array_equal(weights * grid, np.rint(weights * grid)):
-            most = int(limit / (largest * grid))
+            most = int(min(limit / (largest * grid), room / (WEIGHT_STEP * grid)))
             return tuple(WEIGHT_STEP * grid * factor for factor in range(most, max(most - GRID_TRIES, 0), -1))
     return ()
 

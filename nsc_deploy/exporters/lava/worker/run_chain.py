@@ -8,8 +8,7 @@ model never reaches this script.
 All samples run in one runtime, end to end: the layer with index i meets step k of a sample at Lava's time
 step k + 2 + i after the sample's start, so `reset_offset = 2 + i` clears it exactly where a sample begins.
 Delays could carry spikes from one sample into the next. Behind the input a gap between the samples prevents
-it; behind neurons, which may fire in any gap, the buffer of the delayed connection is set to zero at its
-moment.
+it; behind neurons, which may fire in any gap, what a delayed connection still holds is dropped at its moment.
 """
 
 import contextlib
@@ -53,7 +52,7 @@ def _run(job: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
             source.run(condition=RunSteps(num_steps=stop - done), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
             done = stop
             for index in _to_clear(job, arrays, done):
-                connections[index].a_buff.set(np.zeros(connections[index].a_buff.shape, np.int32))
+                _forget_delayed(connections[index])
             for index, neurons in enumerate(layers if probe else []):
                 states.setdefault(f"u{index}", []).append(neurons.u.get())
                 states.setdefault(f"v{index}", []).append(neurons.v.get())
@@ -62,6 +61,13 @@ def _run(job: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     finally:
         source.stop()
     return {**answer, **{name: np.asarray(values) for name, values in states.items()}}
+
+
+def _forget_delayed(connection: Any) -> None:
+    """Keep what arrives in the next step, the last of a sample; drop what would arrive in the next sample."""
+    buffer = np.array(connection.a_buff.get())
+    buffer[:, 1:] = 0
+    connection.a_buff.set(buffer)
 
 
 def _stops(job: dict[str, Any], arrays: dict[str, Any]) -> list[int]:
@@ -75,7 +81,7 @@ def _stops(job: dict[str, Any], arrays: dict[str, Any]) -> list[int]:
 
 
 def _to_clear(job: dict[str, Any], arrays: dict[str, Any], done: int) -> list[int]:
-    """Delayed connections behind neurons whose next arrival is the first step of a sample."""
+    """Delayed connections behind neurons at which the next step is the last of a sample."""
     return [
         index
         for index in range(1, job["layers"])

@@ -1,0 +1,106 @@
+"""The integer arithmetic against the real Lava: spikes, currents and potentials of every layer and step."""
+
+import numpy as np
+import pytest
+from lava_support import int32, random_events, random_layer, receiver
+
+from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
+from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork, Role
+from nsc_deploy.exporters.lava.lower import lower
+from nsc_deploy.exporters.lava.process import run_in_lava
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.simulate import simulate
+
+pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
+
+
+def assert_equal_everywhere(network: IntegerNetwork, events: np.ndarray) -> None:
+    lava = run_in_lava(network, events, probe=True)
+    for index, (ours, (spikes, current, potential)) in enumerate(
+        zip(run_network(network, events), lava.layers, strict=True)
+    ):
+        np.testing.assert_array_equal(ours.spikes, spikes, err_msg=f"spikes of layer {index}")
+        np.testing.assert_array_equal(ours.current, current, err_msg=f"u of layer {index}")
+        np.testing.assert_array_equal(ours.potential, potential, err_msg=f"v of layer {index}")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_chains_with_delays_behind_input_and_behind_neurons(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    network = IntegerNetwork(
+        (
+            random_layer(chance, 14, 10, delay=3 * (seed % 2)),
+            random_layer(chance, 12, 14, delay=2),
+            random_layer(chance, 9, 12, sign=(1, -1, 0)[seed]),
+            random_layer(chance, 7, 9, delay=1),
+        ),
+        dt=1e-3,
+    )
+    events = random_events(chance, 11, 3, 10, rate=0.3)
+    spikes = [trace.spikes.mean() for trace in run_network(network, events)]
+    assert min(spikes[:3]) > 0.01, "a silent layer would prove nothing"
+    assert_equal_everywhere(network, events)
+
+
+def test_edges_of_the_number_ranges() -> None:
+    """A current that wraps, a potential that saturates on either side, equality, truncation toward zero."""
+    rows = [
+        # weight of 12 equal inputs, du, dv, vth, bias, bias_exp
+        (254, 0, 0, 131071, 0, 6),  # u wraps upwards, v saturates
+        (-254, 0, 0, 10, 0, 6),  # u wraps downwards
+        (-254, 4095, 0, 10, -4095, 7),  # v saturates below
+        (2, 4095, 4096, 24 << 7, 0, 6),  # 12 inputs of 2: exactly the threshold, no spike
+        (2, 4095, 4096, (24 << 7) - 1, 0, 6),  # one more: a spike
+        (2, 4095, 3, 131071, 0, 6),  # decays truncate
+        (-2, 5, 7, 131071, 0, 6),  # the same below zero
+        (0, 4095, 100, 0, 0, 6),  # threshold 0 and nothing comes: no spike
+        (0, 4095, 100, 0, 1, 0),  # the smallest bias is enough
+        (0, 0, 0, 131071, 4095, 7),  # bias alone to saturation
+    ]
+    weight, du, dv, vth, bias, bias_exp = (int32(column) for column in zip(*rows, strict=True))
+    layer = IntegerLayer(
+        weight=int32(np.repeat(weight[:, None], 12, axis=1)),
+        delay=int32(np.zeros(len(rows))),
+        du=du,
+        dv=dv,
+        vth=vth,
+        bias=bias,
+        bias_exp=bias_exp,
+        weight_exp=7,
+    )
+    events = np.ones((30, 1, 12), np.uint8)
+    events[[4, 9, 10, 20], 0] = 0
+    network = IntegerNetwork((layer,), 1e-3)
+    (trace,) = run_network(network, events)
+    assert (np.diff(trace.current[:, 0, 0].astype(int)) < -(2**22)).any(), "the current should wrap"
+    assert trace.potential[:, 0, 2].min() == -(2**23 - 1), "the potential should saturate below"
+    assert not trace.spikes[:, 0, 3].any()
+    assert trace.spikes[:, 0, 4].any()
+    assert_equal_everywhere(network, events)
+
+
+def test_a_branchy_receiver_in_lava_is_the_integer_network() -> None:
+    """Six layers, relays and delay lines, many samples end to end: spike for spike."""
+    network = assemble(receiver())
+    integers = lower(network).network
+    roles = {group.role for layer in integers.layers for group in layer.groups}
+    assert roles == {Role.NEURON, Role.RELAY, Role.DELAY}
+    events = random_events(np.random.default_rng(5), 20, 12, 24)
+    lava = run_in_lava(integers, events)
+    assert lava.spikes.sum() > 100
+    np.testing.assert_array_equal(lava.spikes, output_spikes(integers, events))
+    reference = simulate(network, events).output
+    assert (lava.spikes == reference).mean() > 0.995
+
+
+def test_a_sample_does_not_depend_on_its_neighbours() -> None:
+    """The same sample first and last, with full and with empty ones between."""
+    integers = lower(assemble(receiver(seed=2))).network
+    chance = np.random.default_rng(3)
+    events = random_events(chance, 9, 5, 24)
+    events[:, 1] = 1
+    events[:, 2] = 0
+    events[:, 4] = events[:, 0]
+    spikes = run_in_lava(integers, events).spikes
+    assert spikes.any()
+    np.testing.assert_array_equal(spikes[:, 0], spikes[:, 4])

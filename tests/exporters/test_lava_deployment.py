@@ -1,0 +1,293 @@
+"""The deployment folder: whole or not at all, checked when it is read, and complete."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lava_support import ensure_lava, random_events, receiver
+
+from nsc_deploy.deployment import ChannelUse, Deployment, Part, Place, Readout, Side, write_deployment
+from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError, UserError
+from nsc_deploy.exporters.folder import replacing_folder
+from nsc_deploy.exporters.lava import environment
+from nsc_deploy.exporters.lava.arithmetic import output_spikes
+from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.exporters.lava.environment import ENVIRONMENT_VARIABLE, install_environment
+from nsc_deploy.exporters.lava.manifest import FILE_NAME
+from nsc_deploy.exporters.lava.runner import Backend, run_deployment
+from nsc_deploy.exporters.plan import export_all
+from nsc_deploy.files import sha256
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.graphs.recording import Recording, write_recording
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.simulate import simulate
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A training run with a host part and a chip part of the receiver."""
+    run = tmp_path / "run"
+    run.mkdir()
+    write_network(run / "receiver.nir", receiver())
+    front = GraphBuilder(0.03)
+    front.input(4, Signal.REAL)
+    front.threshold("cross", 0.5, 4)
+    front.output(4)
+    write_network(run / "front.nir", front.build())
+    chance = np.random.default_rng(0)
+    events = random_events(chance, 20, 30, 24)
+    labels = chance.integers(0, 6, 30)
+    write_recording(run / "receiver.npz", Recording(events, Signal.EVENTS, 0.03, labels))
+    write_recording(run / "front.npz", Recording(chance.random((20, 30, 4)), Signal.REAL, 0.03, labels))
+    write_deployment(
+        run,
+        Deployment(
+            system="att-neurosc",
+            receiver="event",
+            dataset="spoken-digits",
+            class_names=tuple("012345"),
+            dt=0.03,
+            channel=ChannelUse(kind="awgn", snr_db=10.0, taps=1, uses_per_step=128, steps=20),
+            readout=Readout(classes=6, group=2),
+            parts=(
+                Part(
+                    name="front",
+                    side=Side.RECEIVER,
+                    place=Place.HOST,
+                    graph="front.nir",
+                    recording="front.npz",
+                ),
+                Part(
+                    name="receiver",
+                    side=Side.RECEIVER,
+                    place=Place.CHIP,
+                    graph="receiver.nir",
+                    recording="receiver.npz",
+                ),
+            ),
+            test_accuracy=0.5,
+        ),
+    )
+    return run
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in folder.iterdir()}
+
+
+def test_a_run_becomes_a_folder_that_can_be_run(run_folder: Path, tmp_path: Path) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out")
+    assert set(contents(out)) == {"manifest.json", "source.nir", "network.npz", "network.net", "inputs.npz"}
+    deployment = read_lava_deployment(out)
+    manifest = deployment.manifest
+    assert manifest.source.part == "receiver"
+    assert manifest.source.class_names == tuple("012345")
+    assert manifest.source.sha256 == sha256(out / "source.nir")
+    assert (manifest.classes, manifest.group) == (6, 2)
+    assert manifest.latency == 6
+    assert [layer.latency for layer in manifest.layers] == [1, 2, 3, 4, 5, 6]
+    assert {one.kind for one in manifest.approximations} >= {
+        "relay",
+        "delay-line",
+        "memoryless",
+        "decay-rounding",
+    }
+    outcome = run_deployment(deployment, Backend.TWIN)
+    recording = deployment.recording()
+    assert recording is not None
+    np.testing.assert_array_equal(outcome.spikes, output_spikes(deployment.integers, recording.values))
+    reference = simulate(deployment.graph(), recording.values).output
+    assert outcome.parity.reference_spikes == int(reference.sum())
+    assert outcome.parity.coincidence > 0.97
+    assert outcome.parity.agreement is not None
+    assert outcome.labels is not None
+    accuracy = float((outcome.reference_decisions == outcome.labels).mean())
+    assert outcome.parity.reference_accuracy == accuracy
+
+
+def test_two_exports_are_equal_byte_for_byte(run_folder: Path, tmp_path: Path) -> None:
+    (one,) = export_all(run_folder, "lava", tmp_path / "one")
+    (two,) = export_all(run_folder, "lava", tmp_path / "two")
+    same = {"source.nir", "network.npz", "manifest.json", "inputs.npz"}
+    first, second = contents(one), contents(two)
+    assert {name: first[name] for name in same} == {name: second[name] for name in same}
+
+
+def test_calibration_samples_are_left_out_of_the_run(run_folder: Path, tmp_path: Path) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out", calibrate=12)
+    outcome = run_deployment(read_lava_deployment(out), Backend.REFERENCE)
+    assert outcome.first_sample == 12
+    assert outcome.parity.samples == 18
+    assert outcome.parity.coincidence == 1.0
+    with pytest.raises(ConfigError, match="19 samples are wanted and 18 are there"):
+        run_deployment(read_lava_deployment(out), Backend.TWIN, samples=19)
+
+
+def test_a_host_part_is_refused_with_the_way_out(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="takes in real values"):
+        export_all(run_folder, "lava", tmp_path / "out", part="front")
+    with pytest.raises(ConfigError, match=r"no part called 'nose'\nParts for a chip: receiver"):
+        export_all(run_folder, "lava", tmp_path / "out", part="nose")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_foreign_folder_is_never_replaced(run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter1.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="not a deployment"):
+        export_all(run_folder, "lava", out)
+    assert (out / "chapter1.tex").read_text() == "years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "thesis"]
+
+
+def test_an_earlier_deployment_is_replaced_whole(run_folder: Path, tmp_path: Path) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out", bits=8)
+    (out / "notes.txt").write_text("belongs to the old one")
+    export_all(run_folder, "lava", out, bits=4)
+    assert read_lava_deployment(out).manifest.weight_bits == 4
+    assert not (out / "notes.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_a_failure_while_writing_keeps_the_earlier_deployment(run_folder: Path, tmp_path: Path) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out")
+    before = contents(out)
+    with pytest.raises(UserError, match="No space left"), replacing_folder(out, FILE_NAME) as folder:
+        (folder / "network.npz").write_bytes(b"half")
+        raise OSError(28, os.strerror(28))
+    assert contents(out) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_two_exports_at_once_leave_one_whole_folder(run_folder: Path, tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def export(bits: int) -> None:
+        try:
+            export_all(run_folder, "lava", tmp_path / "out", bits=bits)
+        except UserError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=export, args=(bits,)) for bits in (3, 5, 8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(failures) < len(threads)
+    assert read_lava_deployment(tmp_path / "out").manifest.weight_bits in {3, 5, 8}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "network.npz", "source.nir", "inputs.npz"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_damage_is_told_and_never_run(run_folder: Path, tmp_path: Path, name: str, damage: str) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out")
+    whole = (out / name).read_bytes()
+    middle = len(whole) // 2
+    if damage == "gone":
+        (out / name).unlink()
+    elif damage == "cut":
+        (out / name).write_bytes(whole[:middle])
+    else:
+        # A flip in the manifest may hit a free text; its first byte is always structure.
+        where = 0 if name == "manifest.json" else middle
+        (out / name).write_bytes(whole[:where] + bytes([whole[where] ^ 0x55]) + whole[where + 1 :])
+    with pytest.raises(UserError):
+        run_deployment(read_lava_deployment(out), Backend.TWIN)
+
+
+def test_a_recording_of_another_graph_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out")
+    other = tmp_path / "other.npz"
+    write_recording(other, Recording(np.zeros((4, 2, 9), np.uint8), Signal.EVENTS, 0.03))
+    with pytest.raises(DataError, match="24 event lines are wanted"):
+        run_deployment(read_lava_deployment(out), Backend.TWIN, inputs=other)
+    write_recording(other, Recording(np.zeros((4, 2, 24), np.uint8), Signal.EVENTS, 0.01))
+    with pytest.raises(DataError, match=r"0\.01 s, the graph has 0\.03 s"):
+        run_deployment(read_lava_deployment(out), Backend.TWIN, inputs=other)
+
+
+def test_exporting_never_imports_lava(run_folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from nsc_deploy.exporters.plan import export_all;"
+        f"export_all(Path({str(run_folder)!r}), 'lava', Path({str(tmp_path / 'out')!r}));"
+        "print([name for name in ('lava', 'torch', 'snntorch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def nsc(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from nsc_deploy.cli.app import main; main()", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
+
+
+def test_without_the_environment_running_says_how_to_get_it(run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert nsc("export", run_folder, "--target", "lava", "--out", out).returncode == 0
+    nowhere = {ENVIRONMENT_VARIABLE: str(tmp_path / "nowhere")}
+    done = nsc("run", out, "--backend", "lava", "--samples", 1, **nowhere)
+    assert done.returncode == 2
+    assert "nsc-deploy lava install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert nsc("lava", "status", **nowhere).returncode == 1
+
+
+@pytest.mark.lava
+def test_the_command_runs_lava_and_shows_both_sides(run_folder: Path, tmp_path: Path) -> None:
+    ensure_lava()
+    out = tmp_path / "out"
+    explained = nsc("export", run_folder, "--target", "lava", "--out", out, "--explain")
+    assert explained.returncode == 0, explained.stderr
+    assert "levelise: input: 24 relays in layer 0" in explained.stdout
+    done = nsc("run", out, "--samples", 6, "--json", "--out", tmp_path / "answer.npz")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["parity"]["samples"] == len(answer["decisions"]) == 6
+    twin = run_deployment(read_lava_deployment(out), Backend.TWIN, samples=6)
+    assert answer["decisions"] == twin.decisions.tolist()  # type: ignore[union-attr]
+    with np.load(tmp_path / "answer.npz") as written:
+        np.testing.assert_array_equal(written["spikes"], twin.spikes)
+
+
+def test_an_interpreter_of_another_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "env"))
+    for python in (Path(sys.executable), tmp_path / "no-such-python"):
+        with pytest.raises(BackendError, match=r"is not a Python 3\.10"):
+            install_environment(python)
+    assert not (tmp_path / "env").exists()
+
+
+def test_where_no_python_310_is_the_way_out_is_told(tmp_path: Path) -> None:
+    nothing = {name: str(tmp_path) for name in ("PATH", "HOME", "PYENV_ROOT", "ASDF_DATA_DIR")}
+    done = nsc("lava", "install", **nothing, **{ENVIRONMENT_VARIABLE: str(tmp_path / "env")})
+    assert done.returncode == 2
+    assert "pyenv install 3.10" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.lava
+def test_a_failed_installation_leaves_nothing_that_looks_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_lava()
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "env"))
+    monkeypatch.setattr(environment, "constraints", lambda: "lava-nc==0.0.1\n")
+    leftover = tmp_path / ".env.killed"
+    leftover.mkdir()
+    with pytest.raises(BackendError, match="pip could not install Lava"):
+        install_environment()
+    assert environment.installed_environment() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["env.lock"]

@@ -1,0 +1,183 @@
+"""Whatever happens to the worker: an error in time, no process and no shared memory left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lava_support import random_layer
+
+from nsc_deploy.errors import BackendError, DataError
+from nsc_deploy.exporters.lava.integer import IntegerNetwork
+from nsc_deploy.exporters.lava.process import run_in_lava, watch_worker, write_job
+
+pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
+
+
+SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - only looked at
+
+
+@dataclass
+class Witness:
+    """Sees the processes that were started with a directory on their command line, and their memory."""
+
+    directory: Path
+    segments: set[str] = field(default_factory=set)
+
+    def processes(self) -> list[int]:
+        """Living processes of the worker; remembers the shared memory they map."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                process = int(entry.name)
+                command = (entry / "cmdline").read_bytes()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                maps = (entry / "maps").read_text()
+            except (OSError, ValueError):
+                continue
+            if b"run_chain.py" in command and str(self.directory).encode() in command and state != "Z":
+                found.append(process)
+                self.segments |= {line.split()[-1] for line in maps.splitlines() if SHARED_MEMORY in line}
+        return sorted(found)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(0.05)
+        return condition()
+
+    def started(self) -> list[int]:
+        """Wait until Lava's own processes run, with shared memory."""
+        assert self.wait_for(lambda: len(self.processes()) > 4 and len(self.segments) > 2)
+        return self.processes()
+
+    def assert_clean(self, seconds: float = 0.0) -> None:
+        self.wait_for(lambda: not self.processes() and not self.left(), seconds)
+        assert not self.processes()
+        assert not self.left()
+
+    def left(self) -> list[str]:
+        return [name for name in self.segments if Path(name).exists()]
+
+
+@pytest.fixture
+def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness]:
+    """The worker's directories lie under this test's own, so that its processes can be told apart."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    witness = Witness(tmp_path)
+    yield witness
+    for process in witness.processes():
+        os.kill(process, signal.SIGKILL)
+
+
+def network() -> IntegerNetwork:
+    chance = np.random.default_rng(0)
+    return IntegerNetwork((random_layer(chance, 6, 5), random_layer(chance, 4, 6)), 1e-3)
+
+
+LONG = np.ones((200, 100, 5), np.uint8)
+SHORT = np.ones((5, 1, 5), np.uint8)
+
+
+def in_background(errors: list[BaseException], **options: float) -> threading.Thread:
+    def run() -> None:
+        try:
+            run_in_lava(network(), LONG, **options)  # type: ignore[arg-type]
+        except BackendError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_a_run_that_goes_well_leaves_nothing(witness: Witness) -> None:
+    run_in_lava(network(), SHORT)
+    witness.assert_clean()
+
+
+def test_a_worker_that_raises(witness: Witness) -> None:
+    job = witness.directory / "job"
+    job.mkdir()
+    write_job(job, network(), SHORT, 5, probe=False)
+    (job / "events.npy").write_bytes(b"no array")
+    with pytest.raises(BackendError, match="exit code 1"):
+        watch_worker(job, 60.0)
+    witness.assert_clean()
+
+
+def test_an_exception_inside_a_lava_process(witness: Witness) -> None:
+    """It hangs Lava for ever; the silence ends it."""
+    broken = network()
+    layer = replace(broken.layers[1], delay=np.full(4, 70, np.int32))
+    job = witness.directory / "job"
+    job.mkdir()
+    write_job(job, IntegerNetwork((broken.layers[0], layer), 1e-3), SHORT, 5, probe=False)
+    with pytest.raises(BackendError, match="no sign of life for 4 s"):
+        watch_worker(job, 4.0)
+    witness.assert_clean()
+
+
+def test_a_worker_killed_by_the_system(witness: Witness) -> None:
+    errors: list[BaseException] = []
+    thread = in_background(errors)
+    os.kill(witness.started()[0], signal.SIGKILL)
+    thread.join(20)
+    assert not thread.is_alive()
+    assert "killed by signal 9" in str(errors[0])
+    witness.assert_clean()
+
+
+def test_one_of_lavas_processes_killed(witness: Witness) -> None:
+    errors: list[BaseException] = []
+    thread = in_background(errors, silence_s=4.0)
+    os.kill(witness.started()[-1], signal.SIGKILL)
+    thread.join(30)
+    assert not thread.is_alive()
+    assert "no sign of life" in str(errors[0]) or "failed" in str(errors[0])
+    witness.assert_clean()
+
+
+def test_silence_from_the_start(witness: Witness) -> None:
+    with pytest.raises(BackendError, match=r"no sign of life for 0\.3 s"):
+        run_in_lava(network(), LONG, silence_s=0.3)
+    witness.assert_clean()
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals, code: int) -> None:
+    script = (
+        "import sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
+        f"sys.path[:0] = {json.dumps([str(Path(__file__).parent), str(Path(__file__).parents[1])])}\n"
+        "from test_lava_worker import network, LONG\n"
+        "from nsc_deploy.exporters.lava.process import run_in_lava\n"
+        "from nsc_deploy.cli.ending import run_to_exit_code\n"
+        "sys.exit(run_to_exit_code(lambda: run_in_lava(network(), LONG)))\n"
+    )
+    command = [sys.executable, "-c", script, str(witness.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        witness.started()
+        process.send_signal(how)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    witness.assert_clean(seconds=0.0 if how is signal.SIGINT else 10.0)
+
+
+def test_numbers_out_of_range_never_reach_lava(witness: Witness) -> None:
+    good = network()
+    bad = replace(good.layers[0], vth=np.full(6, 2**17, np.int32))
+    with pytest.raises(DataError, match="layer 0, vth"):
+        run_in_lava(IntegerNetwork((bad, good.layers[1]), 1e-3), SHORT)
+    assert not witness.segments
