@@ -57,6 +57,11 @@ def inspect(
         reset=None if reset is None else Reset(reset.value),
         signal=None if signal is None else Signal(signal.value),
     )
+    if picture is not None:
+        from nsc_deploy.graphs.picture import draw
+
+        draw(description, picture)
+        typer.echo(f"Picture: {picture}", err=True)
     if json_output:
         import json
         from dataclasses import asdict
@@ -71,8 +76,3 @@ def inspect(
 
         width = None if sys.stdout.isatty() else _PIPE_WIDTH
         Console(width=width, highlight=False).print(to_text(description))
-    if picture is not None:
-        from nsc_deploy.graphs.picture import draw
-
-        draw(description, picture)
-        typer.echo(f"Picture: {picture}", err=True)

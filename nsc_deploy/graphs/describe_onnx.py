@@ -8,7 +8,7 @@ import onnx
 from onnx import numpy_helper
 
 from nsc_deploy.graphs.describe import Description, NodeView, Range, Size, plain, range_of
-from nsc_deploy.graphs.onnx_file import read_onnx
+from nsc_deploy.graphs.onnx_file import DIGEST, read_onnx
 
 
 def describe_onnx(path: Path) -> Description:
@@ -17,8 +17,8 @@ def describe_onnx(path: Path) -> Description:
     Raises:
         GraphError: the file is damaged or holds something foreign.
     """
-    graph = onnx.shape_inference.infer_shapes(read_onnx(path)).graph
     model = read_onnx(path)
+    graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.input, *graph.output)}
     ranges = {
         tensor.name: range_of(tensor.name, numpy_helper.to_array(tensor)) for tensor in graph.initializer
@@ -29,7 +29,7 @@ def describe_onnx(path: Path) -> Description:
         *(_view(node, makers, ranges, shapes) for node in graph.node),
         *(_terminal(info, "Output", (makers.get(info.name, info.name),), shapes) for info in graph.output),
     )
-    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    metadata = {prop.key: prop.value for prop in model.metadata_props if prop.key != DIGEST}
     return Description(
         file=str(path),
         format="ONNX",

@@ -88,7 +88,6 @@ class Network:
         components: the same names as `nodes`, in the same order, grouped: a group of several names (or
             one node with an edge onto itself) is a cycle and has to be run step by step.
         metadata: of the NIR graph.
-        warnings: what a user of the file should know about it.
     """
 
     nodes: tuple[Node, ...]
@@ -97,7 +96,6 @@ class Network:
     back_edges: frozenset[tuple[str, str]] = frozenset()
     components: tuple[tuple[str, ...], ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:

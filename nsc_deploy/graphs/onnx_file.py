@@ -1,5 +1,10 @@
-"""ONNX files in and out: read with distrust, written whole."""
+"""ONNX files in and out: read with distrust, written whole.
 
+What this tool writes carries the SHA-256 of its content in the property "digest" of the model, so that a
+flipped bit does not pass for a weight.
+"""
+
+import hashlib
 from pathlib import Path
 
 import onnx
@@ -8,6 +13,7 @@ from google.protobuf.message import DecodeError
 from nsc_deploy.errors import GraphError
 from nsc_deploy.files import replacing
 
+DIGEST = "digest"
 MAX_BYTES = 2 * 1024**3 - 1
 DOMAINS = frozenset({"", "ai.onnx"})
 
@@ -18,8 +24,10 @@ def write_onnx(path: Path, model: onnx.ModelProto) -> None:
     Raises:
         UserError: the place cannot be written.
     """
+    stamped = _without_digest(model)
+    stamped.metadata_props.add(key=DIGEST, value=_digest(stamped))
     with replacing(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+        temporary.write_bytes(stamped.SerializeToString(deterministic=True))
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -38,6 +46,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except (DecodeError, RecursionError) as error:
         raise GraphError("is not an ONNX file, or is damaged", where=path) from error
     try:
+        _refuse_damaged(model)
         _refuse_foreign(model.graph)
         onnx.checker.check_model(model, full_check=True)
     except GraphError as error:
@@ -46,6 +55,28 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise GraphError(f"is not a valid ONNX model ({reason})", where=path) from error
     return model
+
+
+def _refuse_damaged(model: onnx.ModelProto) -> None:
+    stated = [prop.value for prop in model.metadata_props if prop.key == DIGEST]
+    if stated and stated != [_digest(_without_digest(model))]:
+        raise GraphError(
+            "is damaged: its content and its digest differ",
+            remedy=f"Take it from its source again; after a deliberate edit delete the property '{DIGEST}'.",
+        )
+
+
+def _without_digest(model: onnx.ModelProto) -> onnx.ModelProto:
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    kept = [prop for prop in model.metadata_props if prop.key != DIGEST]
+    del bare.metadata_props[:]
+    bare.metadata_props.extend(kept)
+    return bare
+
+
+def _digest(model: onnx.ModelProto) -> str:
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _refuse_foreign(graph: onnx.GraphProto) -> None:

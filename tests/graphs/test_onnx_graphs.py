@@ -96,6 +96,24 @@ def test_files_keep_the_step_and_what_enters(tmp_path):
     assert (float(metadata["dt"]), metadata["signal"], metadata["units"]) == (DT, "events", "s")
 
 
+def test_no_flipped_bit_passes_for_a_weight(tmp_path):
+    path, rng = tmp_path / "fc.onnx", np.random.default_rng(1)
+    write_onnx(path, mlp([DenseLayer(rng.normal(size=(4, 3)))], signal=Signal.EVENTS, dt=DT))
+    intact, content = run_onnx(path, np.ones((1, 1, 3))), path.read_bytes()
+    refused = 0
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
+        try:
+            np.testing.assert_array_equal(run_onnx(path, np.ones((1, 1, 3))), intact)
+        except GraphError:
+            refused += 1
+    assert refused > 0.8 * len(content)
+    write_onnx(path, onnx.ModelProto.FromString(content))
+    assert path.read_bytes() == content
+
+
 def add_external(model):
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")

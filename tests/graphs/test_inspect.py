@@ -1,0 +1,192 @@
+import json
+import subprocess
+import sys
+
+import matplotlib.image
+import nir
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.describe import NodeView, describe, describe_network, synapse_count
+from nsc_deploy.graphs.layout import lay_out
+from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
+from nsc_deploy.graphs.onnx_file import write_onnx
+from nsc_deploy.graphs.picture import draw
+from nsc_deploy.graphs.signal import Signal
+
+
+def inspect(*arguments):
+    command = [sys.executable, "-m", "nsc_deploy", "inspect", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def receiver(tmp_path):
+    builder = GraphBuilder(0.03)
+    builder.input(12, Signal.EVENTS)
+    builder.delay("later", 2, 12)
+    builder.linear("first", np.eye(9, 12), after=["input", "later"])
+    builder.lif("hidden", np.linspace(0.5, 0.9, 9), 0.25, 9)
+    builder.linear("again", np.eye(9))
+    builder.connect("again", "hidden")
+    builder.output(9, classes=3, group=3, after="hidden")
+    path = tmp_path / "receiver.nir"
+    write_network(path, builder.build())
+    return path
+
+
+def test_text_tells_nodes_shapes_parameters_and_the_step(receiver):
+    ended = inspect(receiver)
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert lines[0].strip() == str(receiver)
+    assert "dt 0.03 s, reset zero" in lines[1]
+    row = {line.split()[0]: line for line in lines[4:] if line.strip() and not line.startswith(" ")}
+    assert "Linear" in row["first"]
+    assert "12 -> 9" in row["first"]
+    assert "weight 9x12: 0 to 1, 92% zero" in row["first"]
+    assert "decay 0.5 to 0.9" in row["hidden"]
+    assert "v_threshold 0.25" in row["hidden"]
+    assert "steps 2" in row["later"]
+    assert "again (one step late)" in ended.stdout
+    assert lines[-1].strip() == "6 nodes, 9 neurons, 189 synapses, 246 parameters"
+
+
+def test_json_holds_the_same_for_a_machine(receiver):
+    ended = inspect(receiver, "--json")
+    told = json.loads(ended.stdout)
+    nodes = {node["name"]: node for node in told["nodes"]}
+    assert (told["format"], told["dt"], told["reset"], told["neurons"]) == ("NIR", 0.03, "zero", 9)
+    assert nodes["first"]["synapses"] == 108
+    assert nodes["hidden"]["delayed_inputs"] == ["again"]
+    assert nodes["hidden"]["emits"] == "events"
+    assert nodes["first"]["parameters"] == [
+        {"name": "weight", "shape": [9, 12], "minimum": 0.0, "maximum": 1.0}
+    ]
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+def test_a_picture_is_drawn(receiver, tmp_path, ending):
+    picture = tmp_path / f"graph.{ending}"
+    draw(describe(receiver), picture)
+    content = picture.read_bytes()
+    assert content.startswith({"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[ending])
+    if ending == "png":
+        image = matplotlib.image.imread(picture)
+        assert image.shape[1] > 800
+        assert 0.02 < (image[..., :3] < 0.99).any(axis=2).mean() < 0.8
+
+
+def test_another_ending_is_refused_and_nothing_written(receiver, tmp_path):
+    with pytest.raises(ConfigError, match=r"\.svg"):
+        draw(describe(receiver), tmp_path / "graph.docx")
+    ended = inspect(receiver, "--picture", tmp_path / "graph.docx")
+    assert ended.returncode == 2
+    assert "Choose .svg, .png or .pdf" in ended.stderr
+    assert not ended.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["receiver.nir"]
+
+
+def test_a_file_without_a_step_asks_for_it_and_takes_it(tmp_path):
+    ones = np.ones(2)
+    nodes = {
+        "in": nir.Input(np.array([2])),
+        "lif": nir.LIF(tau=ones, r=ones, v_leak=0 * ones, v_threshold=ones),
+        "out": nir.Output(np.array([2])),
+    }
+    path = tmp_path / "foreign.nir"
+    nir.write(path, nir.NIRGraph(nodes, [("in", "lif"), ("lif", "out")]))
+    ended = inspect(path)
+    assert ended.returncode == 2
+    assert "--dt" in ended.stderr
+    ended = inspect(path, "--dt", "0.25", "--reset", "subtract", "--signal", "events")
+    assert ended.returncode == 0, ended.stderr
+    assert "decay 0.75" in ended.stdout
+    assert "reset subtract" in ended.stdout
+
+
+def test_onnx_files_are_described_too(tmp_path):
+    rng = np.random.default_rng(0)
+    block = CrossAttention(
+        rng.normal(size=(4, 1, 5)), rng.normal(size=(4, 4, 3)), 0.5, 1.0, rng.normal(size=(4, 4))
+    )
+    path, picture = tmp_path / "host.onnx", tmp_path / "host.png"
+    write_onnx(path, cross_attention(block, signal=Signal.REAL, dt=0.03))
+    ended = inspect(path, "--json", "--picture", picture)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    nodes = {node["name"]: node for node in told["nodes"]}
+    assert told["dt"] == 0.03
+    assert nodes["input"]["output_shape"] == ["T", "N", 4]
+    assert nodes["product"]["output_shape"][2] == 4
+    assert "Greater" in nodes["gate_lif"]["settings"]["each step"]
+    assert set(nodes["product"]["inputs"]) == {"left_time_first", "attention"}
+    assert "digest" not in told["metadata"]
+    assert picture.stat().st_size > 5000
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_synapses_of_a_convolution_are_its_connections_counted_one_by_one(data):
+    draw_int = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+    size, kernel = [draw_int(3, 6), draw_int(3, 6)], [draw_int(1, 3), draw_int(1, 3)]
+    stride, dilation, zeros = draw_int(1, 2), draw_int(1, 1), draw_int(0, 2)
+    groups = draw_int(1, 2)
+    node = nir.Conv2d(
+        None, np.ones((2 * groups, 3, *kernel)), stride, zeros, dilation, groups, np.zeros(2 * groups)
+    )
+    nodes = {"in": nir.Input(np.array([3 * groups, *size])), "conv": node, "out": nir.Output(None)}
+    network = assemble(nir.NIRGraph(nodes, [("in", "conv"), ("conv", "out")], type_check=False))
+    conv = network.node("conv")
+    connections = 0
+    for y, x in np.ndindex(*conv.output_shape[1:]):
+        for i, j in np.ndindex(*kernel):
+            row, column = y * stride + i * dilation - zeros, x * stride + j * dilation - zeros
+            connections += 0 <= row < size[0] and 0 <= column < size[1]
+    assert synapse_count(conv) == connections * 2 * groups * 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 12))
+def test_no_two_nodes_of_a_drawing_overlap_and_lines_point_forward(data, count):
+    nodes = []
+    for index in range(count):
+        before = data.draw(st.sets(st.integers(0, index - 1), max_size=4)) if index else set()
+        inputs = tuple(f"n{number}" for number in sorted(before))
+        nodes.append(NodeView(f"n{index}", "Linear", inputs, (), (1,), (1,), "real", 0, 0, None, (), {}))
+    layout = lay_out(nodes)
+    places = list(layout.places.values())
+    for index, (x, y) in enumerate(places):
+        assert all(x != other_x or abs(y - other_y) >= 1 for other_x, other_y in places[:index])
+    assert len(layout.lines) == sum(len(node.inputs) for node in nodes)
+    for line in layout.lines:
+        assert [point[0] for point in line.points] == [
+            line.points[0][0] + step for step in range(len(line.points))
+        ]
+        for point in line.points[1:-1]:  # a long edge passes between the nodes
+            assert all(point[0] != x or abs(point[1] - y) >= 1 for x, y in places)
+
+
+def test_a_description_counts_what_a_network_holds(receiver):
+    description = describe(receiver)
+    assert description.synapses == 9 * 12 + 81
+    assert description.parameters == 12 + 9 * 12 + 81 + 5 * 9
+    assert (
+        describe_network(
+            assemble(
+                nir.NIRGraph(
+                    {"in": nir.Input(np.array([2])), "out": nir.Output(np.array([2]))},
+                    [("in", "out")],
+                    type_check=False,
+                )
+            ),
+            "x",
+        ).dt
+        is None
+    )
