@@ -58,7 +58,7 @@ class Plan(BaseModel):
     """sizes; name and receiver are those of each system"""
     channel: ChannelConfig = ChannelConfig(snr_db=10)
     """the channel, the same for all"""
-    training: TrainingConfig = TrainingConfig(epochs=15)
+    training: TrainingConfig = TrainingConfig(epochs=30, learning_rate=2e-3)
     """how long and with which seed"""
     spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
     """of the spiking system's loss"""
