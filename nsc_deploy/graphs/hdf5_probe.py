@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nsc_deploy.errors import GraphError
 
-_SECONDS = 1.0
+_SECONDS = 0.5
 _BYTES_PER_SECOND = 20e6
 _MEMORY = 1024**3
 _MEMORY_PER_BYTE = 64
