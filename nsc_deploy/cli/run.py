@@ -25,7 +25,10 @@ def run(
         typer.Option("--backend", help="lava, its arithmetic in numpy, or floating point."),
     ] = BackendOption.LAVA,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Recorded samples to run; all of them by default.")
+        int | None,
+        typer.Option(
+            "--samples", min=1, help="Recorded samples to run, evenly spread; all of them by default."
+        ),
     ] = None,
     inputs: Annotated[
         Path | None, typer.Option("--inputs", help="A recording other than the one in the folder.")
@@ -75,7 +78,7 @@ def _as_json(folder: Path, outcome: "Outcome") -> dict[str, Any]:
     return {
         "deployment": str(folder),
         "backend": outcome.backend.value,
-        "first_sample": outcome.first_sample,
+        "samples": outcome.samples.tolist(),
         "seconds": round(outcome.seconds, 3),
         "decisions": listed(outcome.decisions),
         "reference_decisions": listed(outcome.reference_decisions),
@@ -106,7 +109,7 @@ def _as_text(outcome: "Outcome") -> str:
     else:
         fired = "the reference fired" if first.reference else f"{name} fired"
         lines.append(
-            f"first divergence: sample {outcome.first_sample + first.sample}, step {first.step}, "
+            f"first divergence: sample {outcome.samples[first.sample]}, step {first.step}, "
             f"output {first.neuron}, where only {fired}"
         )
     if outcome.decisions is not None and outcome.reference_decisions is not None:
@@ -123,7 +126,7 @@ def _decisions(outcome: "Outcome", reference_decisions: Any, decisions: Any) -> 
         zip(truth, reference_decisions, decisions, strict=True)
     ):
         mark = "" if reference == other else "  differs"
-        rows.append(f"{outcome.first_sample + index:>8}{label:>8}{reference:>12}{other:>12}{mark}")
+        rows.append(f"{outcome.samples[index]:>8}{label:>8}{reference:>12}{other:>12}{mark}")
     return rows
 
 

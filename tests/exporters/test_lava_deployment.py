@@ -122,11 +122,19 @@ def test_two_exports_are_equal_byte_for_byte(run_folder: Path, tmp_path: Path) -
 def test_calibration_samples_are_left_out_of_the_run(run_folder: Path, tmp_path: Path) -> None:
     (out,) = export_all(run_folder, "lava", tmp_path / "out", calibrate=12)
     outcome = run_deployment(read_lava_deployment(out), Backend.REFERENCE)
-    assert outcome.first_sample == 12
+    assert outcome.samples.tolist() == list(range(12, 30))
     assert outcome.parity.samples == 18
     assert outcome.parity.coincidence == 1.0
     with pytest.raises(ConfigError, match="19 samples are wanted and 18 are there"):
         run_deployment(read_lava_deployment(out), Backend.TWIN, samples=19)
+
+
+def test_fewer_samples_lie_evenly_over_the_recording(run_folder: Path, tmp_path: Path) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out")
+    outcome = run_deployment(read_lava_deployment(out), Backend.TWIN, samples=4)
+    assert outcome.samples.tolist() == [0, 7, 15, 22]
+    everything = run_deployment(read_lava_deployment(out), Backend.TWIN)
+    assert (outcome.spikes == everything.spikes[:, outcome.samples]).all()
 
 
 def test_a_host_part_is_refused_with_the_way_out(run_folder: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         backend: what ran it.
-        first_sample: index in the recording of the first sample run.
+        samples: [samples] indices in the recording of the samples run.
         spikes: [steps, samples, outputs] uint8 of the backend.
         decisions: [samples] of the backend, or None without a readout.
         reference_decisions: [samples] of the reference, or None without a readout.
@@ -49,7 +49,7 @@ class Outcome:
     """
 
     backend: Backend
-    first_sample: int
+    samples: NDArray[np.int64]
     spikes: NDArray[np.uint8]
     decisions: NDArray[np.int64] | None
     reference_decisions: NDArray[np.int64] | None
@@ -69,7 +69,8 @@ def run_deployment(
 ) -> Outcome:
     """Run recorded samples and compare with the floating-point graph.
 
-    Samples that scales were chosen on are left out.
+    Fewer samples than there are lie evenly over the recording, which may be sorted by class. Samples that
+    scales were chosen on are left out.
 
     Args:
         deployment: the folder.
@@ -85,7 +86,9 @@ def run_deployment(
     """
     first = deployment.manifest.calibration.samples if inputs is None else 0
     recording = _recording(deployment, inputs)
-    events, labels = _selected(recording, first, samples)
+    chosen = _spread(recording, first, samples)
+    events = recording.values[:, chosen]
+    labels = None if recording.labels is None else recording.labels[chosen]
     graph = deployment.graph()
     reference = flat_events(simulate_batches(graph, events)[graph.output_node.name])
     started = perf_counter()
@@ -96,7 +99,7 @@ def run_deployment(
     readout = _readout(deployment)
     return Outcome(
         backend=backend,
-        first_sample=first,
+        samples=chosen,
         spikes=spikes,
         decisions=None if readout is None else decide(spikes, *readout),
         reference_decisions=None if readout is None else decide(reference, *readout),
@@ -148,9 +151,7 @@ def _recording(deployment: LavaDeployment, inputs: Path | None) -> Recording:
     return recording
 
 
-def _selected(
-    recording: Recording, first: int, samples: int | None
-) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+def _spread(recording: Recording, first: int, samples: int | None) -> NDArray[np.int64]:
     available = recording.samples - first
     count = available if samples is None else samples
     if not 1 <= count <= available:
@@ -158,9 +159,7 @@ def _selected(
         raise ConfigError(
             f"{count} samples are wanted and {available} are there{left_out}", where="--samples"
         )
-    chosen = slice(first, first + count)
-    labels = None if recording.labels is None else recording.labels[chosen]
-    return recording.values[:, chosen], labels
+    return first + np.arange(count, dtype=np.int64) * available // count
 
 
 def _readout(deployment: LavaDeployment) -> tuple[int, int] | None:
