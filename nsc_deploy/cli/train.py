@@ -123,7 +123,13 @@ def train(
         experiment = experiment_to_resume(out, required=not overrides)
     options = {field: f"--{option.replace('_', '-')}" for option, field in _FIELDS.items()}
     asked = load_experiment(experiment, overrides, options)
-    result = run_training(asked, out, resume=resume, overwrite=overwrite, progress=not quiet)
+    try:
+        result = run_training(asked, out, resume=resume, overwrite=overwrite, progress=not quiet)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Every finished epoch is kept; go on with: nsc-deploy train --resume --out {out}", err=True
+        )
+        raise
     typer.echo(result.metrics.model_dump_json(indent=2)) if as_json else _print(result)
 
 

@@ -25,6 +25,7 @@ from nsc_deploy.training.progress import EpochProgress
 from nsc_deploy.training.randomness import stream_seed
 from nsc_deploy.training.record import SaveState, TrainingRecord
 from nsc_deploy.training.run_directory import TENSORBOARD
+from nsc_deploy.training.signals import EndOnSigterm, plain_signals
 
 _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
 """How long a process waits for the others of a data-parallel run."""
@@ -85,16 +86,13 @@ def fit(
             len(training), config.batch_size, config.seed, rank=trainer.global_rank, world=world
         )
         module = ReceiverTraining(new_system(experiment, data), config, len(batches))
-        try:
+        with plain_signals(), _no_group_left():
             trainer.fit(
                 module,
                 shuffled_loader(Samples(training), batches),
                 None if validation is None else ordered_loader(Samples(validation)),
                 ckpt_path=last if going_on else None,
             )
-        finally:
-            if torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()
     return record
 
 
@@ -122,7 +120,7 @@ def _trainer(
     experiment: Experiment, run: Path, strategy: Strategy, record: TrainingRecord, *, progress: bool
 ) -> lightning.Trainer:
     config = experiment.training
-    callbacks: list[Callback] = [record, SaveState(run)]
+    callbacks: list[Callback] = [record, SaveState(run), EndOnSigterm()]
     if progress:
         callbacks.append(EpochProgress(record))
     return lightning.Trainer(
@@ -142,6 +140,15 @@ def _trainer(
         enable_model_summary=False,
         default_root_dir=run,
     )
+
+
+@contextmanager
+def _no_group_left() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 @contextmanager

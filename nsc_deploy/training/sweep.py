@@ -57,7 +57,7 @@ class Sweep:
     @property
     def label(self) -> str:
         """Name of the system and of the run directory."""
-        return f"{self.name} [{self.run.resolve().name}]"
+        return f"{self.name}, {self.run.resolve().name}"
 
     def milestones(self, count: int = 10) -> list[tuple[int, float]]:
         """About `count` evenly spread steps, the last one among them, with the accuracy after each."""
