@@ -43,10 +43,10 @@ lava: $(ready)
 	@$(bin)/nsc-deploy lava install || echo 'Going on without Lava: the tests that run it are skipped.'
 
 test: lava
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
 
 test-slow: lava
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) -m 'slow or not slow' $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile -m 'slow or not slow' $(TEST_ARGS)
 
 # Material for MkDocs prints its plans for the next years otherwise.
 export NO_MKDOCS_2_WARNING := 1
