@@ -77,9 +77,9 @@ class Run:
 
 
 def plan(out: Path, variants: Sequence[str], snrs: Sequence[int], seeds: Sequence[int]) -> Iterator[Run]:
-    """Every run, seed by seed, so that an early look sees every system."""
-    for seed in seeds:
-        for snr in snrs:
+    """Every run, one SNR after the other and seed by seed, so that an early look sees every system."""
+    for snr in snrs:
+        for seed in seeds:
             for variant in VARIANTS:
                 if variant.name in variants:
                     yield Run(variant, snr, seed, out / f"{variant.name}_{snr}dB_{seed}")
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/fsdd"))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--snr", type=int, nargs="+", default=[-10, 0, 10])
+    parser.add_argument("--snr", type=int, nargs="+", default=[10, -10, 0])
     parser.add_argument("--variants", nargs="+", default=[variant.name for variant in VARIANTS])
     parser.add_argument("--summary", action="store_true", help="train nothing")
     options = parser.parse_args()

@@ -29,6 +29,8 @@ class SpikeCrossAttention(Stage):
         channels: C.
         form: of the gate's neurons.
         takes: what enters: events at the transmitter, received values at the receiver.
+        gain: of the initial weights of both convolutions. Inputs are sparse or small: at torch's usual
+            weights the neurons behind would stay silent, and learn nothing, for many epochs.
     """
 
     label = "host"
@@ -36,11 +38,14 @@ class SpikeCrossAttention(Stage):
     description = "Spike Cross Attention up to the product of its two paths"
     emits = Signal.REAL
 
-    def __init__(self, channels: int, form: NeuronForm, takes: Signal) -> None:
+    def __init__(self, channels: int, form: NeuronForm, takes: Signal, *, gain: float = 1.0) -> None:
         super().__init__()
         self.takes = takes
         self.left = nn.Conv1d(channels, channels, LEFT_TAPS, padding="same", groups=channels, bias=False)
         self.right = nn.Conv1d(channels, channels, RIGHT_TAPS, padding="same", bias=False)
+        with torch.no_grad():
+            self.left.weight.mul_(gain)
+            self.right.weight.mul_(gain)
         self.gate_neurons = form.layer(channels)
         self.gate = nn.Linear(channels, channels, bias=False)
 

@@ -22,6 +22,10 @@ from nsc_deploy.models.stage import Side
 
 SPARSE_GAIN = 4.0
 """Gain of the initial weights that meet received events, of which about one in a hundred is active."""
+EVENT_GAIN = 3.0
+"""Gain of the initial weights of the analog attention on events, a tenth of them active."""
+AMPLITUDE_GAIN = 6.0
+"""The same on received amplitudes, about 0.2 in size: the neurons behind fire in a step in twenty."""
 ENCODER_LAYERS = 2
 """LSTM layers of the transmitter (the receiver has one)."""
 
@@ -152,7 +156,8 @@ def _event(plan: _Plan) -> tuple[Side, Side]:
 
 def _analog(plan: _Plan) -> tuple[Side, Side]:
     def attended(sizes: tuple[int, int, int], takes: Signal) -> Side:
-        attention = SpikeCrossAttention(sizes[0], plan.gate_form, takes)
+        gain = EVENT_GAIN if takes is Signal.EVENTS else AMPLITUDE_GAIN
+        attention = SpikeCrossAttention(sizes[0], plan.gate_form, takes, gain=gain)
         body = DenseLayers(sizes, plan.form)
         return Side([attention, SpikingBehindCurrent(plan.gate_form.layer(sizes[0]), body)])
 
