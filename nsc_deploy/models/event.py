@@ -10,16 +10,16 @@ from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.models.event_attention import EventAttention
-from nsc_deploy.models.neurons import threshold_events
 from nsc_deploy.models.spiking import DenseLayers, NeuronForm
 from nsc_deploy.models.stage import Stage
+from nsc_deploy.models.surrogate import arctan_spike
 
 _LEVEL_SCALE = 5.0
 """The level is this times its parameter: at a common learning rate it moves as fast as it must."""
 _SPREAD = 0.8
 """Distance between neighbouring levels before training, in units of the lowest."""
 _SURROGATE_WIDTH = 0.5
-"""Width of the comparators' surrogate derivative in received amplitudes (a symbol has amplitude 1)."""
+"""Width of the comparators' surrogate derivative in received amplitudes (a symbol's is 1); a power of 2."""
 
 
 class FrontEnd(Stage):
@@ -61,9 +61,11 @@ class FrontEnd(Stage):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Events [T, B, 2 K R] of received values [T, B, R]."""
-        both = torch.cat([signal, -signal], -1).unsqueeze(-2)
-        above = (both - self.level.unsqueeze(-1)).flatten(-2)
-        return threshold_events(above / _SURROGATE_WIDTH, 0.0)
+        # Division by a power of two is exact, so it may come first, where there are fewer values.
+        scaled = signal / _SURROGATE_WIDTH
+        both = torch.cat([scaled, -scaled], -1).unsqueeze(-2)
+        above = both - (self.level / _SURROGATE_WIDTH).unsqueeze(-1)
+        return arctan_spike(above.flatten(-2))
 
     def graph(self, dt: float, readout: Readout | None) -> object:
         """Affine and Threshold."""

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
 from nsc_deploy.models.dense import bias_of, dense, snap_layer, weight_of
-from nsc_deploy.models.neurons import threshold_events
 from nsc_deploy.models.spiking import NeuronForm, add_neurons
+from nsc_deploy.models.surrogate import arctan_spike
 
 _PASSING = 1.25
 """Initial strength of the left path in thresholds: one event alone makes the output neuron fire."""
@@ -55,7 +55,7 @@ class EventAttention(nn.Module):
 
     def veto(self, events: Tensor) -> Tensor:
         """The gate's spikes [T, B, C]: 1 where a line is not worth attention."""
-        return threshold_events(self.gate(self.right_neurons(self.right(events))), 0.0)
+        return arctan_spike(self.gate(self.right_neurons(self.right(events))))
 
     def attention(self, events: Tensor) -> Tensor:
         """1 where a line may pass, 0 where it is vetoed [T, B, C]."""
