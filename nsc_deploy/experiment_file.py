@@ -104,10 +104,8 @@ def _unknown_field(names: list[str], where: str) -> ConfigError:
     known = _fields_at(names[:-1])
     near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.5)
     elsewhere = [name for name in _dotted(Experiment) if name.split(".")[-1] == names[-1]]
-    if near:
-        remedy = f"Did you mean {near[0]}?"
-    elif elsewhere:
-        remedy = f"Did you mean {elsewhere[0]}?"
+    if elsewhere or near:
+        remedy = f"Did you mean {(elsewhere or near)[0]}?"
     else:
         remedy = f"The fields here are {', '.join(sorted(known))}."
     return ConfigError(f"there is no field {names[-1]}", where=where, remedy=remedy)

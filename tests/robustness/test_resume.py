@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,3 +140,22 @@ def test_resume_and_overwrite_exclude_each_other(experiment: Experiment, tmp_pat
     with pytest.raises(ConfigError, match="cannot be combined"):
         train(experiment, tmp_path / "run", resume=True, overwrite=True)
     assert time.monotonic() - started < 1
+
+
+def test_a_terminated_run_says_so_and_goes_on(
+    experiment: Experiment, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """Batch systems end jobs with SIGTERM, and must not be told that all went well."""
+    run = tmp_path / "run"
+    process = multiprocessing.get_context("forkserver").Process(
+        target=train_in_a_process, args=(experiment, run)
+    )
+    process.start()
+    while not (run / "checkpoints" / "last.safetensors").exists():
+        assert process.is_alive()
+        time.sleep(0.002)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM
+    train(experiment, run, resume=True, progress=False)
+    assert_same_outcome(run, uninterrupted)

@@ -1,0 +1,132 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.ending import run_to_exit_code
+
+Make = Callable[..., dict[str, object]]
+
+OPTIONS = {
+    "data.dataset": "--dataset",
+    "data.path": "--data-path",
+    "system.name": "--system",
+    "system.hidden": "--hidden",
+    "system.symbols": "--symbols",
+    "system.group": "--group",
+    "channel.kind": "--channel",
+    "channel.snr_db": "--snr",
+    "training.epochs": "--epochs",
+    "training.batch_size": "--batch-size",
+    "training.threads": "--threads",
+    "training.seed": "--seed",
+}
+
+
+def command(*arguments: str) -> int:
+    return run_to_exit_code(lambda: app([*arguments], prog_name="nsc-deploy"))
+
+
+@pytest.fixture(scope="module")
+def options(small_experiment: Make) -> list[str]:
+    values = small_experiment()
+    return [f"{OPTIONS[name]}={value}" for name, value in values.items() if name in OPTIONS]
+
+
+@pytest.fixture(scope="module")
+def trained(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    assert command("train", *options, "--epochs=2", "--out", str(run), "--quiet") == 0
+    return run
+
+
+def test_training_prints_a_summary(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", *options, "--epochs=1", "--out", str(tmp_path / "run")) == 0
+    printed = capsys.readouterr()
+    assert "test accuracy" in printed.out
+    assert str(tmp_path / "run") in printed.out.replace("\n", "")
+    assert "training" in printed.err  # the progress bar keeps out of the way of results
+    assert (tmp_path / "run" / "deployment.json").is_file()
+
+
+def test_training_prints_json(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("train", "--resume", "--out", str(trained), "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 2
+
+
+def test_options_override_the_file(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_text("[training]\nepochs = 50\nlearning_rate = 0.004\n")
+    run = tmp_path / "run"
+    assert command("train", str(path), *options, "--epochs=1", "--out", str(run), "--quiet") == 0
+    written = (run / "experiment.toml").read_text()
+    assert "\nepochs = 1\n" in written
+    assert "\nlearning_rate = 0.004\n" in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs=0"], "--epochs"),
+        (["--system=transformer"], "'att-neurosc', 'vanilla-snn', 'fc' or 'lstm'"),
+        (["--snr=nan"], "--snr"),
+        (["--data-path=/nowhere/fsdd.npz"], "/nowhere/fsdd.npz"),
+        (["--spike-rate-weight=0.1"], "sends no spikes"),
+        (["none.toml"], "none.toml"),
+    ],
+)
+def test_bad_input_ends_with_one_message_and_code_2(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert command("train", *options, *arguments, "--out", str(tmp_path / "run"), "--quiet") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_run_directory_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("train") == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_an_existing_run_is_refused(
+    options: list[str], trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", *options, "--epochs=2", "--out", str(trained), "--quiet") == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_resuming_where_nothing_is_needs_an_experiment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("train", "--resume", "--out", str(tmp_path / "none")) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_evaluation_prints_tables_and_writes_plots(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("evaluate", str(trained), "--snr=-10:10:10") == 0
+    printed = capsys.readouterr().out
+    assert all(f" {snr} " in printed for snr in ("-10", "0", "10"))
+    assert "channel uses" in printed
+    assert (trained / "accuracy.png").is_file()
+
+
+def test_evaluation_prints_json(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("evaluate", str(trained), "--json", "--out", str(tmp_path)) == 0
+    [swept] = json.loads(capsys.readouterr().out)
+    assert swept["snr_db"] == [20.0]
+    assert len(swept["accuracy_after"]) == 30
+
+
+def test_evaluating_what_is_no_run_ends_with_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("evaluate", str(tmp_path)) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert command("evaluate", str(tmp_path), "--snr=5:1") == 2
+    assert "--snr=-10:14:2" in capsys.readouterr().err
