@@ -58,8 +58,8 @@ class Plan(BaseModel):
     """sizes; name and receiver are those of each system"""
     channel: ChannelConfig = ChannelConfig(snr_db=10)
     """the channel, the same for all"""
-    training: TrainingConfig = TrainingConfig(epochs=30, learning_rate=2e-3)
-    """how long and with which seed"""
+    training: TrainingConfig = TrainingConfig(epochs=30, learning_rate=2e-3, threads=1)
+    """how long and with which seed; one thread, so that every machine takes sums in the same order"""
     spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
     """of the spiking system's loss"""
     lava_samples: Annotated[int, Field(ge=1)] = 20
