@@ -44,6 +44,22 @@ def load_experiment(
         raise _explain(error, path, places) from error
 
 
+def parse_assignment(text: str) -> tuple[str, object]:
+    """The dotted name and the value of `table.field=value`; what is no TOML value is taken as text.
+
+    Raises:
+        ConfigError: there is no `=`, or no name before it.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        remedy = "Write it like --set training.epochs=20"
+        raise ConfigError(f"{text!r} is not of the form table.field=value", where="--set", remedy=remedy)
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value
+
+
 def experiment_text(experiment: Experiment) -> str:
     """The experiment as TOML, each field with its description above it."""
     document = tomlkit.document()

@@ -12,8 +12,11 @@ from nsc_deploy.experiment_file import (
     differing_fields,
     experiment_text,
     load_experiment,
+    parse_assignment,
     write_experiment,
 )
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def written(folder: Path, text: str) -> Path:
@@ -154,6 +157,32 @@ def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
 def test_an_experiment_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Experiment().training.epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("training.epochs=20", 20),
+        ("training.learning_rate = 1e-2", 0.01),
+        ("system.name=fc", "fc"),
+        ('system.name="fc"', "fc"),
+        ("data.path=/a=b", "/a=b"),
+        ("data.synthesis.unseen_voices=true", True),
+    ],
+)
+def test_an_assignment_is_read_as_toml_or_as_text(text: str, value: object) -> None:
+    assert parse_assignment(text) == (text.split("=", maxsplit=1)[0].strip(), value)
+
+
+@pytest.mark.parametrize("text", ["", "epochs", "=3"])
+def test_what_is_no_assignment_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"table\.field=value"):
+        parse_assignment(text)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_every_example_is_valid(path: Path) -> None:
+    assert isinstance(load_experiment(path), Experiment)
 
 
 def test_differing_fields_are_named_in_full() -> None:

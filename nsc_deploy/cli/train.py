@@ -58,6 +58,15 @@ def train(
         Path | None, typer.Argument(help="Experiment file (TOML); options override it.", show_default=False)
     ] = None,
     out: Annotated[Path | None, _option(_RUN, "Run directory to write.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any field: --set training.snr_start_db=10 (repeatable).",
+            rich_help_panel=_RUN,
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run.", rich_help_panel=_RUN)
     ] = False,
@@ -115,14 +124,22 @@ def train(
         raise ConfigError(
             "is missing", where="--out", remedy="Name the run directory to write: --out runs/first"
         )
-    from nsc_deploy.experiment_file import load_experiment
+    from nsc_deploy.experiment_file import load_experiment, parse_assignment
+    from nsc_deploy.training.run import is_first_machine, take_part
     from nsc_deploy.training.run import train as run_training
     from nsc_deploy.training.run_directory import experiment_to_resume
 
+    assigned = dict(parse_assignment(text) for text in assign or ())
     if resume and experiment is None:
-        experiment = experiment_to_resume(out, required=not overrides)
+        experiment = experiment_to_resume(out, required=not (overrides or assigned))
     options = {field: f"--{option.replace('_', '-')}" for option, field in _FIELDS.items()}
+    options |= {field: f"--set {field}" for field in assigned if field not in overrides}
+    overrides = assigned | overrides
     asked = load_experiment(experiment, overrides, options)
+    if not is_first_machine(asked):
+        take_part(asked, out, overwrite=overwrite)
+        typer.echo("This machine has done its part; the first one writes the run.")
+        return
     try:
         result = run_training(asked, out, resume=resume, overwrite=overwrite, progress=not quiet)
     except KeyboardInterrupt:
@@ -130,7 +147,10 @@ def train(
             f"Every finished epoch is kept; go on with: nsc-deploy train --resume --out {out}", err=True
         )
         raise
-    typer.echo(result.metrics.model_dump_json(indent=2)) if as_json else _print(result)
+    if as_json:
+        typer.echo(result.metrics.model_dump_json(indent=2))
+    else:
+        _print(result)
 
 
 def _print(result: "RunResult") -> None:

@@ -51,8 +51,8 @@ def train(
     """Train an experiment, export what was trained, and write the run directory.
 
     A run that was killed at any moment goes on with `resume` and ends with the same weights, bit for
-    bit, as one that was never interrupted (on the same machine and number of threads). On a machine
-    other than the first of a run on several, it takes part in training and waits for nothing more.
+    bit, as one that was never interrupted (on the same machine and number of threads). Of a run on
+    several machines, this is for the first; the others call `take_part`.
 
     Args:
         experiment: what to train.
@@ -70,9 +70,6 @@ def train(
         raise ConfigError("cannot be combined", where="--resume, --overwrite")
     experiment = with_threads(experiment, out if resume else None)
     data = load_events(experiment.data, progress=progress)
-    if node_rank() > 0:
-        _fit(experiment, data, out, resume=not overwrite, progress=False)
-        return RunResult(out, experiment, read_metrics(out))
     with locked(out):
         state = claim(out, experiment, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
@@ -81,6 +78,26 @@ def train(
             write_provenance(out / PROVENANCE, provenance(data))
         record = _fit(experiment, data, out, resume=resume, progress=progress)
         return RunResult(out, experiment, finish(experiment, data, out, record))
+
+
+def is_first_machine(experiment: Experiment) -> bool:
+    """Whether this machine is the one that writes the run, which it is unless NODE_RANK says otherwise."""
+    return experiment.training.nodes == 1 or node_rank() == 0
+
+
+def take_part(experiment: Experiment, out: Path, *, overwrite: bool = False) -> None:
+    """Train together with the first machine of a run on several, which does everything else.
+
+    Args:
+        experiment: the same as there.
+        out: the same directory, on a file system that all machines share.
+        overwrite: the first machine begins anew.
+
+    Raises:
+        UserError: as `train`.
+    """
+    experiment = with_threads(experiment)
+    _fit(experiment, load_events(experiment.data), out, resume=not overwrite, progress=False)
 
 
 def with_threads(experiment: Experiment, resumed: Path | None = None) -> Experiment:

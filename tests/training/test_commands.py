@@ -9,6 +9,8 @@ from nsc_deploy.cli.ending import run_to_exit_code
 
 Make = Callable[..., dict[str, object]]
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 OPTIONS = {
     "data.dataset": "--dataset",
     "data.path": "--data-path",
@@ -70,6 +72,13 @@ def test_options_override_the_file(
     assert "\nlearning_rate = 0.004\n" in written
 
 
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_every_example_trains(example: Path, options: list[str], tmp_path: Path) -> None:
+    """On the small data set, a small system and one epoch; the rest is the example's."""
+    run = tmp_path / "run"
+    assert command("train", str(example), *options, "--epochs=1", "--out", str(run), "--quiet") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -79,6 +88,8 @@ def test_options_override_the_file(
         (["--data-path=/nowhere/fsdd.npz"], "/nowhere/fsdd.npz"),
         (["--spike-rate-weight=0.1"], "sends no spikes"),
         (["none.toml"], "none.toml"),
+        (["--set", "training.epoch=3"], "--set training.epoch: there is no field epoch"),
+        (["--set", "training.snr_warmup=3"], "--set training.snr_warmup"),
     ],
 )
 def test_bad_input_ends_with_one_message_and_code_2(
