@@ -3,12 +3,11 @@
     h[t]    = LIF(W1 x[t] + b1)            right path: all lines through a few hidden neurons; their leak
                                            is the temporal context that the poster's convolution gives
     veto[t] = 1 where W2 h[t] + b2 > 0     the gate's spike: this line, now, is not worth attention
-    out[t]  = LIF(a x[t] - b veto[t])      left path: each line on its own; a veto takes it off
+    out[t]  = 1 where a x[t] - b veto[t] > 1/2   left path: each line on its own; a veto takes it off
 
 The poster's gate is 1 minus a product of weights and spikes; here that "1 minus" is a spike that
-inhibits, so a gate that has learnt nothing is silent, costs nothing and lets every event pass. Where a
-line may fire again soon, the leak of the output neuron integrates it: `a` decides how many events it
-takes.
+inhibits, so a gate that has learnt nothing is silent, costs nothing and lets every event pass. The
+output is a coincidence without memory: a veto on a silent line must not hold back its next event.
 """
 
 import torch
@@ -18,10 +17,10 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
 from nsc_deploy.models.dense import bias_of, dense, snap_layer, weight_of
 from nsc_deploy.models.spiking import NeuronForm, add_neurons
-from nsc_deploy.models.surrogate import arctan_spike
+from nsc_deploy.models.surrogate import arctan_spike, threshold_events
 
-_PASSING = 1.25
-"""Initial strength of the left path in thresholds: one event alone makes the output neuron fire."""
+_COINCIDENCE = 0.5
+"""Threshold of the output: an event passes alone and not beside a veto of its own strength, 1."""
 _SILENT = -0.5
 """Initial bias of the gate: below its threshold, so that training starts without a veto."""
 _GATE_GAIN = 0.5
@@ -33,7 +32,7 @@ class EventAttention(nn.Module):
     Args:
         channels: C lines.
         hidden: neurons of the right path.
-        form: of the leaky neurons.
+        form: of the right path's neurons.
         gain: of the initial weights of the right path.
     """
 
@@ -43,15 +42,12 @@ class EventAttention(nn.Module):
         self.right_neurons = form.layer(hidden)
         self.gate = dense(hidden, channels, gain=_GATE_GAIN)
         nn.init.constant_(self.gate.bias, _SILENT)
-        self.left = nn.Parameter(torch.full((channels,), _PASSING * form.threshold))
-        self.inhibition = nn.Parameter(torch.full((channels,), _PASSING * form.threshold))
-        self.out_neurons = form.layer(channels)
+        self.left = nn.Parameter(torch.ones(channels))
+        self.inhibition = nn.Parameter(torch.ones(channels))
 
     def forward(self, events: Tensor) -> Tensor:
         """The events that pass [T, B, C]."""
-        return self.out_neurons(  # type: ignore[no-any-return]
-            events * self.left - self.veto(events) * self.inhibition
-        )
+        return threshold_events(events * self.left - self.veto(events) * self.inhibition, _COINCIDENCE)
 
     def veto(self, events: Tensor) -> Tensor:
         """The gate's spikes [T, B, C]: 1 where a line is not worth attention."""
@@ -78,4 +74,5 @@ class EventAttention(nn.Module):
         builder.threshold("gate_veto", 0.0, len(self.left))
         builder.linear("gate_inhibition", torch.diag(-self.inhibition.detach()).numpy())
         builder.linear("gate_left", torch.diag(self.left.detach()).numpy(), after=source)
-        return add_neurons(builder, "gate_out", self.out_neurons, after=["gate_left", "gate_inhibition"])
+        paths = ["gate_left", "gate_inhibition"]
+        return builder.threshold("gate_out", _COINCIDENCE, len(self.left), after=paths)
