@@ -62,8 +62,7 @@ def _run(command: Callable[[], object]) -> int:
     except MemoryError as error:
         return _fail(f"out of memory ({error})\n{_USERS_TO_MEND[errno.ENOMEM]}")
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        return INTERRUPTED
+        return _interrupted()
     return 0
 
 
@@ -73,7 +72,7 @@ def _code_of(end: SystemExit) -> int:
         if isinstance(cause, BrokenPipeError):
             return READER_GONE
         if isinstance(cause, KeyboardInterrupt):
-            return INTERRUPTED
+            return _interrupted()
     if isinstance(end.code, int):
         return end.code
     return 0 if end.code is None else _fail(end.code)
@@ -84,6 +83,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__context__
+
+
+def _interrupted() -> int:
+    typer.echo("interrupted", err=True)
+    return INTERRUPTED
 
 
 def _fail(message: str) -> int:
