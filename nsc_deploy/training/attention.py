@@ -24,9 +24,10 @@ from nsc_deploy.training.run_directory import read_experiment
 
 @runtime_checkable
 class Attentive(Protocol):
-    """A stage with a gate."""
+    """A stage with a gate. One that emits events is made of spikes alone, and so is its gate."""
 
     takes: Signal
+    emits: Signal
 
     def attention(self, signal: Tensor) -> Tensor:
         """The gate [T, B, C] over a signal [T, B, C]."""
@@ -40,14 +41,16 @@ class AttentionMap:
     Attributes:
         side: the end of the link it is at.
         signal: what it sees [T, C].
-        gate: what it lets pass [T, C]; 1 is everything, 0 nothing; analog gates may exceed both.
-        events: whether the signal, and with it the gate, is events.
+        gate: what it lets pass [T, C]: 1 is everything, 0 nothing.
+        sees_events: whether the signal is events; else it is amplitudes.
+        gate_spikes: whether the gate is 0 or 1; an analog one is a factor that may lie beyond both.
     """
 
     side: Side
     signal: NDArray[np.float32]
     gate: NDArray[np.float32]
-    events: bool
+    sees_events: bool
+    gate_spikes: bool
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def attention_of(run: Path, sample: int) -> Attention:
         if isinstance(stage, Attentive):
             with torch.no_grad():
                 gate = stage.attention(torch.from_numpy(stage_run.inputs))[:, 0].numpy()
-            events = stage.takes is Signal.EVENTS
-            maps.append(AttentionMap(stage_run.side, stage_run.inputs[:, 0], gate, events))
+            kinds = stage.takes is Signal.EVENTS, stage.emits is Signal.EVENTS
+            maps.append(AttentionMap(stage_run.side, stage_run.inputs[:, 0], gate, *kinds))
     if not maps:
         raise ConfigError(
             f"{experiment.system.name} has no attention to show",
@@ -127,10 +130,10 @@ def _draw(axes: NDArray[Any], shown: AttentionMap, dt: float) -> None:
     signal, gate, when = axes
     seconds, channels = shown.gate.shape[0] * dt, shown.gate.shape[1]
     extent = (0.0, seconds, -0.5, channels - 0.5)
-    seen = shown.signal if shown.events else np.abs(shown.signal)
-    _image(signal, seen, extent, "Greys", f"{shown.side}: {'events' if shown.events else 'amplitudes'}")
+    seen = shown.signal if shown.sees_events else np.abs(shown.signal)
+    _image(signal, seen, extent, "Greys", f"{shown.side}: {'events' if shown.sees_events else 'amplitudes'}")
     spread = float(np.abs(shown.gate - 1).max())
-    colours, limits = ("Blues", (0.0, 1.0)) if shown.events else ("RdBu_r", (1 - spread, 1 + spread))
+    colours, limits = ("Blues", (0.0, 1.0)) if shown.gate_spikes else ("RdBu_r", (1 - spread, 1 + spread))
     image = _image(gate, shown.gate, extent, colours, "gate: where and when", limits)
     gate.figure.colorbar(image, ax=gate, label="passes (1 = as it is)", shrink=0.9)
     steps = (np.arange(len(shown.gate)) + 0.5) * dt
