@@ -9,9 +9,6 @@ from torch.autograd.function import once_differentiable
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.kernels.leaky import leaky_backward, leaky_forward
 from nsc_deploy.models.frameworks import FrameworkName, framework_loop
-from nsc_deploy.models.surrogate import threshold_events
-
-__all__ = ["Leaky", "threshold_events"]
 
 SMALLEST_BETA = 2.0**-29
 """Below it (but for 0) a decay is lost in 1 - beta, the form in which NIR and Norse hold it."""

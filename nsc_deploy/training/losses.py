@@ -10,6 +10,9 @@ def classification_loss(votes: Tensor, labels: Tensor) -> Tensor:
 
         L = mean over b, c of (mean over t of y[t, b, c] - [labels[b] = c])^2
 
+    The poster prints the mean over steps of each step's squared error instead; its public code, like this,
+    takes the mean over steps first, so that a neuron need not vote in every step.
+
     Args:
         votes: [T, B, classes].
         labels: [B] int64.
