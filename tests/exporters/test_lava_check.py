@@ -66,15 +66,34 @@ def long_delay() -> nir.NIRGraph:
     return ending(build)
 
 
-def biased_current() -> nir.NIRGraph:
+def biased_current(*wires: nir.NIRNode) -> nir.NIRGraph:
     build = GraphBuilder(0.001)
     build.input(1, Signal.EVENTS)
     build.affine("w", [[1.0]], [0.5])
+    for index, wire in enumerate(wires):
+        build.add(f"wire{index}", wire)
     build.add(
         "n",
         nir.CubaLIF(tau_syn=0.01 * ONE, tau_mem=0.01 * ONE, r=ONE, v_leak=0 * ONE, v_threshold=ONE),
     )
     return ending(build)
+
+
+def delayed_bias() -> nir.NIRGraph:
+    build = GraphBuilder(0.001)
+    build.input(1, Signal.EVENTS)
+    build.affine("w", [[1.0]], [0.5])
+    build.delay("n", 1, 1)
+    build.threshold("t", 0.5, 1)
+    return ending(build)
+
+
+def summed_spikes() -> nir.NIRGraph:
+    build = starting()
+    for name in ("one", "two"):
+        build.threshold(name, 0.5, 1, after="w")
+    build.output(1, after=["one", "two"])
+    return build.build()
 
 
 REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str, str]] = {
@@ -88,6 +107,13 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str, str]] = {
     "real output": (lambda: ending(starting()), "output", "not spikes"),
     "long delay": (long_delay, "n", "63 steps"),
     "bias through a synapse": (biased_current, "n", "through its synapse"),
+    "bias through wires and a synapse": (
+        lambda: biased_current(nir.Scale(ONE), nir.Linear(np.ones((1, 1)))),
+        "n",
+        "through its synapse",
+    ),
+    "delayed bias": (delayed_bias, "n", "delays the bias of 'w'"),
+    "sum of spikes": (summed_spikes, "output", "outputs of 2 nodes"),
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, MAX_DELAY
-from nsc_deploy.exporters.passes.extract_populations import KNOWN, NEURONS
+from nsc_deploy.exporters.passes.extract_populations import KNOWN, NEURONS, WIRES
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network, Node, Reset
 from nsc_deploy.graphs.operators.delay import delay_steps
@@ -88,8 +88,15 @@ def event_input(node: Node, network: Network) -> Refusal | None:
 
 
 def spiking_output(node: Node, network: Network) -> Refusal | None:
-    """Spikes out."""
-    if node.primitive == "Output" and network.arrives(node.name) is not Signal.EVENTS:
+    """The spikes of one node out."""
+    if node.primitive != "Output":
+        return None
+    if len(node.inputs) > 1:
+        return (
+            f"sums the outputs of {len(node.inputs)} nodes, and spikes of one are wanted",
+            "End the graph with one spiking neuron for each output; sum on the host.",
+        )
+    if network.arrives(node.name) is not Signal.EVENTS:
         return (
             "is fed with values that are not spikes",
             "End the graph with a spiking neuron; read out on the host.",
@@ -147,15 +154,35 @@ def decay_in_range(node: Node, network: Network) -> Refusal | None:
 
 def no_bias_through_synapse(node: Node, network: Network) -> Refusal | None:
     """A bias in front of a CubaLIF is filtered by its synapse; Lava's bias is not."""
-    if node.primitive != "CubaLIF":
+    source = _bias_before(node, network) if node.primitive == "CubaLIF" else None
+    if source is None:
         return None
-    for source in node.inputs:
-        before = network.node(source)
+    return (
+        f"gets the bias of '{source}' through its synapse, and Lava adds a bias behind it",
+        "Move the bias into v_leak, or use LIF neurons.",
+    )
+
+
+def no_delayed_bias(node: Node, network: Network) -> Refusal | None:
+    """A bias that starts late has no place: Lava's is there from the first step on."""
+    source = _bias_before(node, network) if node.primitive == "Delay" else None
+    if source is None or not np.any(node.parameters.delay > 0):
+        return None
+    return f"delays the bias of '{source}'", "Put the delay in front of the Affine node."
+
+
+def _bias_before(node: Node, network: Network) -> str | None:
+    """An Affine node with a bias that reaches a node through wires alone, or None."""
+    seen: set[str] = set()
+    open_names = list(node.inputs)
+    while open_names:
+        before = network.node(open_names.pop())
+        if before.name in seen or before.primitive not in WIRES:
+            continue
+        seen.add(before.name)
         if before.primitive == "Affine" and np.any(before.parameters.bias != 0):
-            return (
-                f"gets the bias of '{source}' through its synapse, and Lava adds a bias behind it",
-                "Move the bias into v_leak, or use LIF neurons.",
-            )
+            return before.name
+        open_names += before.inputs
     return None
 
 
@@ -186,5 +213,6 @@ RULES: tuple[Rule, ...] = (
     firing_at_rest,
     decay_in_range,
     no_bias_through_synapse,
+    no_delayed_bias,
     short_delay,
 )

@@ -107,7 +107,11 @@ class ExtractPopulations:
 
 
 def population_of(node: Node, arriving: Drive, network: Network) -> Population:
-    """The neurons of a node, in discrete time, with their gain folded into the drive."""
+    """The neurons of a node, in discrete time, with their gain folded into the drive.
+
+    Raises:
+        ExportError: a synaptic current would filter a bias.
+    """
     size = int(np.prod(node.output_shape))
     parameters = node.parameters
     zeros = np.zeros(size)
@@ -124,6 +128,12 @@ def population_of(node: Node, arriving: Drive, network: Network) -> Population:
     gain = _rounded(_flat(parameters.r) * leak_v)
     leak_u = None
     if node.primitive == "CubaLIF":
+        if arriving.bias.any():
+            raise ExportError(
+                "gets a bias through its synapse, and the bias of a population acts behind it",
+                where=f"node '{node.name}'",
+                remedy="Move the bias into v_leak, or use LIF neurons.",
+            )
         leak_u = np.minimum(dt / _flat(parameters.tau_syn), 1.0)
         gain = gain * _rounded(_flat(parameters.w_in) * leak_u)
     driven = arriving.scaled(gain)

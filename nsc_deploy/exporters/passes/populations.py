@@ -27,17 +27,17 @@ class Tap:
 class Population:
     """Spiking neurons of one graph node, flattened.
 
-    With x[t] = sum over taps of `drive[tap]` @ events(tap)[t] + `bias`:
+    With x[t] = sum over taps of `drive[tap]` @ events(tap)[t]:
 
         u[t] = (1 - leak_u) u[t-1] + x[t]         only with a synaptic current, else u = x
-        v[t] = (1 - leak_v) v[t-1] + u[t] + offset
+        v[t] = (1 - leak_v) v[t-1] + u[t] + bias + offset
         s[t] = v[t] > threshold, and v[t] = 0 where s[t]
 
     Attributes:
         name: of the graph node.
         drive: [size, size of the source] for each tap, gains folded in.
-        bias: [size], added to x.
-        offset: [size], added to v.
+        bias: [size], of the weights, added to v; 0 with a synaptic current.
+        offset: [size], of the neurons themselves (v_leak), added to v.
         leak_v: [size] in 0..1; 1 means no memory.
         leak_u: [size], or None without a synaptic current.
         threshold: [size].
