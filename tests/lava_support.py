@@ -94,7 +94,8 @@ def random_exact_graph(seed: int) -> nir.NIRGraph:
             _random_wire(build, chance, f"{index}_{branch}", sizes, size)
             for branch in range(int(chance.integers(1, 4)))
         ]
-        last = _random_neuron(build, chance, f"n{index}", size, wires)
+        once = list(dict.fromkeys(wires))  # two bare wires from one node are one edge twice, which NIR lacks
+        last = _random_neuron(build, chance, f"n{index}", size, once)
         sizes[last] = size
     build.output(sizes[last], after=last)
     return build.build()
