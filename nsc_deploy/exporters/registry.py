@@ -28,7 +28,8 @@ class ExportRequest:
         graph_file: the file it was read from.
         out: the folder to write.
         recording_file: recorded inputs, or None.
-        options: options of the target, as given on the command line ("bits", "calibrate", ...).
+        bits: bits of a weight, its sign included.
+        calibrate: recorded samples to choose scales on, the first so many; 0 for none.
         run: the training run the graph is a part of, or None.
         part: name of the part in that run, or None.
         notify: called with one line for every step taken.

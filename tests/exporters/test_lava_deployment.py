@@ -211,6 +211,18 @@ def test_damage_is_told_and_never_run(run_folder: Path, tmp_path: Path, name: st
         run_deployment(read_lava_deployment(out), Backend.TWIN)
 
 
+@pytest.mark.parametrize("field", ["integers", "netx", "recording", "file"])
+def test_a_manifest_that_points_out_of_its_folder_is_refused(
+    run_folder: Path, tmp_path: Path, field: str
+) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out")
+    written = json.loads((out / FILE_NAME).read_text())
+    (written["source"] if field in written["source"] else written)[field] = "../elsewhere.npz"
+    (out / FILE_NAME).write_text(json.dumps(written))
+    with pytest.raises(DataError, match=field):
+        read_lava_deployment(out)
+
+
 def test_a_recording_of_another_graph_is_refused(run_folder: Path, tmp_path: Path) -> None:
     (out,) = export_all(run_folder, "lava", tmp_path / "out")
     other = tmp_path / "other.npz"

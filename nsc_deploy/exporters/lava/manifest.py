@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.integer import Group, Role
 from nsc_deploy.files import read_json, write_json
@@ -19,11 +20,11 @@ class _Record(BaseModel):
 class Source(_Record):
     """The graph the deployment was made from."""
 
-    file: str = Field(description="name of the copy in the folder")
+    file: FileName = Field(description="name of the copy in the folder")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     path: str = Field(description="where it was read from")
     part: str | None = Field(default=None, description="part of the training run, if it came from one")
-    recording: str | None = Field(default=None, description="name of the recorded inputs in the folder")
+    recording: FileName | None = Field(default=None, description="name of the recorded inputs in the folder")
     class_names: tuple[str, ...] = ()
 
 
@@ -76,9 +77,11 @@ class Manifest(_Record):
     source: Source
     dt: float = Field(gt=0)
     weight_bits: int = Field(ge=2, le=8)
-    integers: str = Field(description="file with the numbers")
+    integers: FileName = Field(description="file with the numbers")
     integers_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    netx: str | None = Field(description="network file for lava-dl, or None where netx could not hold it")
+    netx: FileName | None = Field(
+        description="network file for lava-dl, or None where netx could not hold it"
+    )
     netx_obstacle: str | None = Field(default=None, description="why not")
     netx_difference: str | None = Field(
         default=None, description="what the network file holds less exactly than the integers"
