@@ -164,9 +164,7 @@ def _unpack_wavs(archive: Path, folder: Path) -> None:
                     raise DataError(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes", where=archive.name)
                 (folder / path.name).write_bytes(content.read())
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"is not a valid archive ({error})", where=archive.name, remedy="Fetch it again."
-        ) from error
+        raise _bad_archive(archive, error) from error
     except OSError as error:
         raise DataError(f"cannot be unpacked ({error.strerror or error})", where=archive.name) from error
 
@@ -181,9 +179,7 @@ def _gunzip(archive: Path, target: Path) -> None:
                     raise DataError(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes", where=archive.name)
                 out.write(chunk)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"is not a valid archive ({error})", where=archive.name, remedy="Fetch it again."
-        ) from error
+        raise _bad_archive(archive, error) from error
 
 
 def _bad_archive(archive: Path, error: Exception) -> DataError:

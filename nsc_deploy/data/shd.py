@@ -17,6 +17,7 @@ from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.errors import DataError
 
 CLASSES = 20
+MAX_SAMPLES = 100_000
 # Ten English digits, then ten German ones, in the order of the labels.
 CLASS_NAMES = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
@@ -69,8 +70,10 @@ def read_part(path: Path, config: BinningConfig) -> EventSet:
     """
     try:
         with h5py.File(path, "r") as file:
-            times, units, labels = file["spikes/times"][:], file["spikes/units"][:], file["labels"][:]
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            times, units, labels = (
+                _column(file, name) for name in ("spikes/times", "spikes/units", "labels")
+            )
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise _not_shd(path, str(error)) from error
     if not (len(times) == len(units) == len(labels) > 0):
         raise _not_shd(path, "spikes/times, spikes/units and labels do not have one entry per sample")
@@ -80,6 +83,17 @@ def read_part(path: Path, config: BinningConfig) -> EventSet:
     for sample in range(len(labels)):
         _bin(events[sample], times[sample], units[sample], config, path)
     return EventSet(events, labels.astype(np.int64))
+
+
+def _column(file: h5py.File, name: str) -> NDArray[Any]:
+    """One entry per sample. A claimed size is looked at before anything is allocated for it."""
+    stored = file[name]
+    if not isinstance(stored, h5py.Dataset) or stored.external or stored.is_virtual or stored.ndim != 1:
+        raise ValueError(f"{name} is no list of values in this file")
+    if len(stored) > MAX_SAMPLES:
+        raise ValueError(f"{name} claims {len(stored)} samples")
+    column: NDArray[Any] = stored[:]
+    return column
 
 
 def _bin(

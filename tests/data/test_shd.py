@@ -113,6 +113,26 @@ def test_plain_arrays_in_place_of_variable_length_ones_are_refused(tmp_path: Pat
         read_part(tmp_path / "other.h5", BinningConfig())
 
 
+def test_a_claimed_size_is_looked_at_before_it_is_allocated(tmp_path: Path) -> None:
+    path = tmp_path / "large.h5"
+    with h5py.File(path, "w") as file:
+        for name in ("spikes/times", "spikes/units", "labels"):
+            file.create_dataset(name, (10**12,), np.uint16)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="claims 1000000000000 samples"):
+        read_part(path, BinningConfig())
+
+
+def test_data_of_another_file_are_not_read(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(40))
+    with h5py.File(folder / "shd_test.h5", "a") as file:
+        del file["labels"]
+        file.create_dataset("labels", (20,), np.uint16, external=[(secret, 0, 40)])
+    with pytest.raises(DataError, match="no list of values in this file"):
+        read_part(folder / "shd_test.h5", BinningConfig())
+
+
 def test_a_missing_part_is_named(folder: Path) -> None:
     (folder / "shd_test.h5").unlink()
     with pytest.raises(DataError, match=r"shd_test\.h5: is missing"):
