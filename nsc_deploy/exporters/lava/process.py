@@ -148,14 +148,16 @@ def _listen(process: "subprocess.Popen[bytes]", silence_s: float, on_report: Rep
     last = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
-        while process.poll() is None:
+        running = True
+        while running:
+            running = process.poll() is None  # before reading: what was printed last is read as well
             if selector.select(timeout=0.05):
                 reported = (stdout.read() or b"").split()
                 if reported and reported[-1].isdigit():
                     on_report(int(reported[-1]))
                     last = time.monotonic()
                 time.sleep(0.05)
-            if time.monotonic() - last > silence_s:
+            if running and time.monotonic() - last > silence_s:
                 return False
     return True
 
