@@ -5,16 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-import numpy as np
-
 import nsc_deploy
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.counts import Kind, LayerCount, Operations, PartCount
-from nsc_deploy.energy.pricing import ACCOUNTINGS, Accounting, Energies, LayerEnergy, price_layer
+from nsc_deploy.energy.accountings import ACCOUNTINGS, MEMORY, OPPONENT
+from nsc_deploy.energy.break_even import layer_break_even, whole_break_even
+from nsc_deploy.energy.counts import LayerCount, PartCount
+from nsc_deploy.energy.pricing import Accounting, LayerEnergy, price_layer
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.report import (
     Column,
-    Counts,
     Energy,
     Layer,
     PartReport,
@@ -23,11 +22,19 @@ from nsc_deploy.energy.report import (
     Report,
     SystemReport,
 )
+from nsc_deploy.energy.summaries import (
+    kept,
+    mean_accesses,
+    mean_counts,
+    sum_accesses,
+    sum_counts,
+    sum_energy,
+)
 from nsc_deploy.energy.systems import CountedSystem, Work, hashes
+from nsc_deploy.energy.traffic import Store
 from nsc_deploy.energy.wording import DEFINITIONS, POSTER, POSTER_NOTE, estimated
 from nsc_deploy.graphs.signal import Signal
 
-_MICROJOULE = 1e-6
 _PACKAGES = ("numpy", "nir", "onnx", "onnxruntime")
 
 
@@ -81,9 +88,12 @@ def _versions() -> dict[str, str]:
 
 
 def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Accounting]) -> SystemReport:
-    priced = [_price(part, profile, accountings, counted.count.spiking) for part in counted.count.parts]
+    spiking = counted.count.spiking
+    told = [one for one in accountings if spiking or not one.spiking_only]
+    priced = [_price(part, profile, told, spiking) for part in counted.count.parts]
+    compared = {MEMORY, OPPONENT} <= set(told)
     parts = tuple(
-        _part(part, energies, work)
+        _part(part, energies, work, profile, compared=compared)
         for part, energies, work in zip(counted.count.parts, priced, counted.work, strict=True)
     )
     sides = {
@@ -109,8 +119,10 @@ def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Acco
         channel_uses=None if channel is None else channel.uses_per_step * channel.steps,
         parts=parts,
         sides=sides,
-        counts=_sum_counts(part.counts for part in parts),
+        counts=sum_counts(part.counts for part in parts),
+        accesses=sum_accesses(part.accesses for part in parts),
         energy=_together(priced),
+        break_even=whole_break_even(counted.count.parts, priced) if compared else None,
         ratio={},
         poster=_poster(None if deployment is None else deployment.system),
     )
@@ -127,9 +139,9 @@ def _price(part: PartCount, profile: Profile, accountings: Sequence[Accounting],
     ]
 
 
-def _part(part: PartCount, prices: PartPrices, work: Work) -> PartReport:
+def _part(part: PartCount, prices: PartPrices, work: Work, profile: Profile, *, compared: bool) -> PartReport:
     graph_hash, recording_hash = hashes(work)
-    layers = tuple(_layer(layer, price) for layer, price in zip(part.layers, prices, strict=True))
+    layers = tuple(_layer(layer, price, profile) for layer, price in zip(part.layers, prices, strict=True))
     return PartReport(
         name=part.name,
         side=part.side,
@@ -144,9 +156,11 @@ def _part(part: PartCount, prices: PartPrices, work: Work) -> PartReport:
         spiking=part.spiking,
         synapses=sum(layer.synapses for layer in part.layers),
         events_per_synapse=_events_per_synapse(part),
-        counts=_sum_counts(layer.counts for layer in layers),
+        counts=sum_counts(layer.counts for layer in layers),
+        accesses=sum_accesses(layer.accesses for layer in layers),
         energy=_together([prices]),
         layers=layers,
+        break_even=layer_break_even(part, prices) if compared else (),
         free=part.free,
     )
 
@@ -160,54 +174,25 @@ def _events_per_synapse(part: PartCount) -> float | None:
     return events / sum(layer.synapses for layer in fed)
 
 
-def _layer(layer: LayerCount, prices: LayerPrices) -> Layer:
+def _layer(layer: LayerCount, prices: LayerPrices, profile: Profile) -> Layer:
     return Layer(
         name=layer.name,
         primitive=layer.primitive,
         arrives=layer.arrives,
         neurons=layer.neurons,
         synapses=layer.synapses,
-        counts=_counts(layer.per_sample, layer.dense),
-        energy={name: _energy([price]) for name, price in prices.items()},
+        counts=mean_counts(layer.per_sample, layer.dense),
+        accesses=mean_accesses(layer.traffic),
+        kept={store: kept(layer.footprint.of(store), profile) for store in Store},
+        energy={name: sum_energy([price]) for name, price in prices.items()},
     )
-
-
-def _counts(operations: Operations, dense: int) -> Counts:
-    means = {kind.value: float(operations.of(kind).mean()) for kind in Kind}
-    return Counts(**means, dense=dense)
-
-
-def _sum_counts(several: Iterable[Counts]) -> Counts:
-    rows = [counts.model_dump() for counts in several]
-    return Counts(**{name: sum(row[name] for row in rows) for name in Counts.model_fields})
 
 
 def _together(parts: Iterable[PartPrices]) -> dict[str, Energy]:
     """The energy of all layers of several parts, by accounting."""
     layers = [layer for part in parts for layer in part]
     names = layers[0] if layers else ()
-    return {name: _energy([layer[name] for layer in layers]) for name in names}
-
-
-def _energy(layers: Sequence[LayerEnergy]) -> Energy:
-    total: Energies = np.sum([layer.total for layer in layers], axis=0) * _MICROJOULE
-    low = np.sum([layer.low for layer in layers], axis=0) * _MICROJOULE
-    high = np.sum([layer.high for layer in layers], axis=0) * _MICROJOULE
-    present = [kind for kind in Kind if any(kind in layer.kinds for layer in layers)]
-    return Energy(
-        mean_uj=float(total.mean()),
-        low_uj=float(low.mean()),
-        high_uj=float(high.mean()),
-        median_uj=float(np.median(total)),
-        p95_uj=float(np.percentile(total, 95)),
-        worst_uj=float(total.max()),
-        kinds_uj={
-            kind: float(sum(layer.kinds[kind].mean() for layer in layers if kind in layer.kinds))
-            * _MICROJOULE
-            for kind in present
-        },
-        unpriced=tuple(kind for kind in Kind if any(kind in layer.unpriced for layer in layers)),
-    )
+    return {name: sum_energy([layer[name] for layer in layers]) for name in names}
 
 
 def _ratios(report: SystemReport, first: SystemReport, accountings: Sequence[Accounting]) -> dict[str, Ratio]:

@@ -8,9 +8,11 @@ from html import escape
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
 from nsc_deploy.energy.formatting import energy as energy_text
+from nsc_deploy.energy.pricing import Charged
 from nsc_deploy.energy.report import Energy, Report
+from nsc_deploy.energy.traffic import Store
 
-COLOURS = {
+COLOURS: dict[Charged, str] = {
     Kind.AC: "#3b76af",
     Kind.MAC: "#d1495b",
     Kind.PRODUCT: "#8d5a97",
@@ -18,6 +20,9 @@ COLOURS = {
     Kind.NEURON_UPDATE: "#e0a030",
     Kind.SPIKE: "#5b8c5a",
     Kind.ACTIVATION: "#999999",
+    Store.WEIGHTS: "#9fb9d1",
+    Store.STATES: "#e9cf9b",
+    Store.ACTIVATIONS: "#c9cdd3",
 }
 _WIDTH = 980
 _LABEL = 250

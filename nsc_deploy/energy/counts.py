@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.deployment import Place, Side
+from nsc_deploy.energy.traffic import Footprint, Pass, Traffic
 from nsc_deploy.graphs.signal import Signal
 
 Integers = NDArray[np.int64]
@@ -101,6 +102,12 @@ class LayerCount:
         synapses: existing (non-zero) synapses, borders of a convolution taken into account.
         dense: synaptic operations of one sample if every input were non-zero and no synapse missing.
         per_sample: over all steps, [samples].
+        traffic: reads and writes of memory over all steps, [samples].
+        footprint: what it has to keep in memory.
+        steps: of a sample.
+        once: what one pass costs in a conventional network of the same sizes; None for an ONNX operator,
+            which stays what it is.
+        drives: neurons that its weights feed.
         per_step: over all samples, [steps]; None where the graph has no axis of steps (ONNX).
     """
 
@@ -111,7 +118,17 @@ class LayerCount:
     synapses: int
     dense: int
     per_sample: Operations
+    traffic: Traffic
+    footprint: Footprint
+    steps: int
+    once: Pass | None = None
+    drives: tuple[str, ...] = ()
     per_step: Operations | None = None
+
+    @property
+    def worth_a_line(self) -> bool:
+        """Whether it costs or holds anything at all."""
+        return self.per_sample.any or self.traffic.any or self.synapses > 0
 
 
 @dataclass(frozen=True)

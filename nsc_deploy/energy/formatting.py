@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterable
 
 from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.pricing import Charged
 from nsc_deploy.energy.profile import Profile
-from nsc_deploy.energy.report import Energy, PartReport, Report, SystemReport
+from nsc_deploy.energy.report import BreakEven, Energy, Kept, PartReport, Report, SystemReport
+from nsc_deploy.energy.traffic import Store
 
 MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
-KIND_NAMES = {
+KIND_NAMES: dict[Charged, str] = {
     Kind.AC: "AC",
     Kind.MAC: "MAC",
     Kind.PRODUCT: "products",
@@ -16,6 +18,9 @@ KIND_NAMES = {
     Kind.NEURON_UPDATE: "neuron updates",
     Kind.SPIKE: "spikes",
     Kind.ACTIVATION: "functions",
+    Store.WEIGHTS: "weights in memory",
+    Store.STATES: "states in memory",
+    Store.ACTIVATIONS: "activations in memory",
 }
 
 
@@ -91,3 +96,60 @@ def decibel(value: float | None) -> str:
 def uses(report: SystemReport) -> str:
     """Channel uses of one sample."""
     return MISSING if report.channel_uses is None else count(report.channel_uses)
+
+
+def layer_digits(part: PartReport, column: str) -> int:
+    """Decimals for the energies of the layers of a part in one column."""
+    return digits(layer.energy[column] for layer in part.layers if column in layer.energy)
+
+
+def rate(value: float | None) -> str:
+    """A firing rate in per cent: events an input and step."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:.3g}" if value < 9.995 else f"{100 * value:.0f}"
+
+
+def even_rate(even: BreakEven) -> str:
+    """The rate at which a layer breaks even."""
+    if even.factor == 0:
+        return "never"
+    return rate(even.break_even_rate)
+
+
+def verdict(even: BreakEven) -> str:
+    """Who wins at the rate of now, and by how much."""
+    if even.factor is None:
+        return MISSING
+    winner = "spiking" if even.spiking_uj < even.opponent_uj else "ANN"
+    low, high = sorted((even.spiking_uj, even.opponent_uj))
+    return f"{winner} {high / low:.1f}x" if low else winner
+
+
+def turns(even: BreakEven) -> str:
+    """What would have to change for the other side to win, in one sentence."""
+    now = f"At {rate(even.rate)} events per hundred inputs and steps the spiking network takes"
+    figures = f"{microjoules(even.spiking_uj)} uJ, the bit-matched ANN {microjoules(even.opponent_uj)} uJ."
+    if even.factor is None:
+        return f"{now} at least {figures} A price is missing or nothing fires: no break-even."
+    if even.factor == 0:
+        return (
+            f"{now} {figures} It loses at any rate: {microjoules(even.fixed_uj)} uJ of it do not depend on "
+            "the rate."
+        )
+    gains = "loses above" if even.factor > 1 else "would win below"
+    return f"{now} {figures} It {gains} {rate(even.break_even_rate)} ({even.factor:.2f} times as many)."
+
+
+def kept(value: Kept) -> str:
+    """What a layer keeps, and where."""
+    if not value.values:
+        return MISSING
+    size = f"{value.values:,}".replace(",", "\u202f") if value.bytes is None else _bytes(value.bytes)
+    return f"{size} in {value.memory}" if value.memory else size
+
+
+def _bytes(number: int) -> str:
+    if number < 1024:
+        return f"{number} B"
+    return f"{number / 1024:.1f} KB" if number < 1024**2 else f"{number / 1024**2:.1f} MB"

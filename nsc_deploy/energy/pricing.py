@@ -12,23 +12,29 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers, Kind, LayerCount
 from nsc_deploy.energy.profile import Price, Profile, Unit
+from nsc_deploy.energy.traffic import Store
+from nsc_deploy.graphs.signal import Signal
 
 Energies = NDArray[np.float64]
+Charged = Kind | Store
+CHARGED: tuple[Charged, ...] = (*Kind, *Store)
 
 
 @dataclass(frozen=True)
 class Charge:
-    """Operations of one kind at one price.
+    """Operations of one kind, or accesses to one store, at one price.
 
     Attributes:
         kind: what is charged.
         numbers: how many, for each sample.
         price: of one; None where the profile has no figure.
+        with_rate: whether their number is proportional to the number of events.
     """
 
-    kind: Kind
+    kind: Charged
     numbers: Integers
     price: Price | None
+    with_rate: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Accounting:
         meaning: what is charged, in one sentence.
         leaves_out: what is not.
         charges: the rule: a layer, the profile, and whether the layer belongs to a spiking system.
+        spiking_only: whether the column says something of spiking systems alone.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Accounting:
     meaning: str
     leaves_out: str
     charges: Callable[[LayerCount, Profile, bool], tuple[Charge, ...]]
+    spiking_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,14 @@ class LayerEnergy:
         low: total at the low end of the prices, [samples].
         high: total at the high end, [samples].
         unpriced: kinds that are charged and occur, but have no price.
+        with_rate: the share of the total that is proportional to the number of events, [samples].
     """
 
-    kinds: Mapping[Kind, Energies]
+    kinds: Mapping[Charged, Energies]
     low: Energies
     high: Energies
-    unpriced: tuple[Kind, ...]
+    unpriced: tuple[Charged, ...]
+    with_rate: Energies
 
     @property
     def total(self) -> Energies:
@@ -84,22 +94,24 @@ def price_layer(layer: LayerCount, profile: Profile, accounting: Accounting, *, 
         accounting: which operations are charged, and as what.
         spiking: whether it belongs to a spiking system.
     """
-    kinds: dict[Kind, Energies] = {}
+    kinds: dict[Charged, Energies] = {}
     low = np.zeros(len(layer.per_sample.acs))
-    high = low.copy()
-    unpriced = []
+    high, with_rate = low.copy(), low.copy()
+    unpriced: list[Charged] = []
     for charge in accounting.charges(layer, profile, spiking):
         if not charge.numbers.any():
             continue
         if charge.price is None:
-            unpriced.append(charge.kind)
+            unpriced += [] if charge.kind in unpriced else [charge.kind]
             continue
         kinds.setdefault(charge.kind, np.zeros_like(low))
         kinds[charge.kind] += charge.numbers * charge.price.picojoules
         bottom, top = charge.price.bounds_picojoules
         low += charge.numbers * bottom
         high += charge.numbers * top
-    return LayerEnergy(kinds, low, high, tuple(unpriced))
+        if charge.with_rate:
+            with_rate += charge.numbers * charge.price.picojoules
+    return LayerEnergy(kinds, low, high, tuple(unpriced), with_rate)
 
 
 def neuron_price(primitive: str, profile: Profile) -> Price | None:
@@ -146,16 +158,18 @@ def _paper(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, 
     return (_every_synapse(layer, profile),)
 
 
-def _compute(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, ...]:
+def compute_charges(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, ...]:
+    """Synaptic operations, elementwise operations, updates and spikes."""
     operations, prices = layer.per_sample, profile.prices
     if profile.event_driven:
         synapses: tuple[Charge, ...] = (
-            Charge(Kind.AC, operations.acs, prices.ac),
-            Charge(Kind.MAC, operations.macs, prices.mac),
+            Charge(Kind.AC, operations.acs, prices.ac, with_rate=True),
+            Charge(Kind.MAC, operations.macs, prices.mac, with_rate=layer.arrives is Signal.GRADED),
         )
     else:
         synapses = (_every_synapse(layer, profile),)
-    spikes = (Charge(Kind.SPIKE, operations.spikes, prices.spike),) if prices.spike is not None else ()
+    sent = Charge(Kind.SPIKE, operations.spikes, prices.spike, with_rate=True)
+    spikes = (sent,) if prices.spike is not None else ()
     # A chip adds biases and joined inputs within the update that it has a price for.
     apart = prices.addition is not None or prices.neuron_update is None
     additions = (Charge(Kind.ADDITION, operations.additions, prices.addition),) if apart else ()
@@ -169,7 +183,7 @@ def _compute(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge
 
 
 def _every_synapse(layer: LayerCount, profile: Profile) -> Charge:
-    """Each synapse in each step at the price of a multiply-accumulate, whatever arrives."""
+    """Every synapse in each step at the price of a multiply-accumulate, whatever arrives."""
     return Charge(Kind.MAC, np.full_like(layer.per_sample.acs, layer.dense), profile.prices.mac)
 
 
@@ -190,6 +204,5 @@ COMPUTE = Accounting(
     meaning="ACs and MACs each at their own price, and elementwise products, additions and neuron updates "
     "(on a profile of arithmetic alone: the products and additions of the neuron's equation).",
     leaves_out="Memory; network; comparisons with a threshold; evaluations of functions such as ReLU.",
-    charges=_compute,
+    charges=compute_charges,
 )
-ACCOUNTINGS: tuple[Accounting, ...] = (PAPER, COMPUTE)

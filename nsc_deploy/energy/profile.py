@@ -114,6 +114,9 @@ class Profile(_Record):
     Attributes:
         event_driven: True where only the operations that events cause are charged; False for a device
             that works through every synapse in every step (a processor running dense layers).
+        operand_bits: width of the weights, states and values that the prices are for; needed to price
+            accesses to memory and narrower multiplications.
+        memory_included: True where the price of an operation holds its accesses to memory already.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -124,10 +127,24 @@ class Profile(_Record):
     scope: str = Field(min_length=1, description="what the figures include and what they leave out")
     basis: Basis
     event_driven: bool = True
+    operand_bits: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None, description="bits of a weight, a state or a value"
+    )
+    memory_included: bool = Field(
+        default=False, description="whether the prices hold the accesses to memory already"
+    )
     conflicts: tuple[str, ...] = Field(default=(), description="figures published against these")
     prices: Prices
     memories: tuple[Memory, ...] = ()
     network: Network = Network()
+
+    @model_validator(mode="after")
+    def _one_way_to_price_memory(self) -> Self:
+        if self.memory_included and self.memories:
+            raise ValueError("has memories although memory_included says that the prices hold them")
+        if self.memories and self.operand_bits is None:
+            raise ValueError("needs operand_bits to price accesses to its memories")
+        return self
 
 
 def _bundled() -> dict[str, Path]:

@@ -7,7 +7,6 @@ from jinja2 import Environment, StrictUndefined
 
 from nsc_deploy.energy import formatting
 from nsc_deploy.energy.charts import COLOURS, Bar, accuracy_chart, bars
-from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.report import Report, SystemReport
 
 _CHARTED_LAYERS = 24
@@ -24,8 +23,8 @@ def render_html(report: Report) -> str:
         show=formatting,
         kinds=_kinds(report),
         totals={column.name: _totals(report, column.name) for column in report.columns},
-        accuracy=accuracy_chart(report, report.columns[-1].name),
-        layer_chart=lambda system: _layers(system, report.columns[-1].name),
+        accuracy=accuracy_chart(report, report.main.name),
+        layer_chart=lambda system: _layers(system, report.main.name),
     )
 
 
@@ -34,7 +33,7 @@ def _kinds(report: Report) -> Sequence[tuple[str, str]]:
     shown = {
         kind for system in report.systems for energy in system.energy.values() for kind in energy.kinds_uj
     }
-    return [(formatting.KIND_NAMES[kind], COLOURS[kind]) for kind in Kind if kind in shown]
+    return [(formatting.KIND_NAMES[kind], COLOURS[kind]) for kind in COLOURS if kind in shown]
 
 
 def _totals(report: Report, column: str) -> str:

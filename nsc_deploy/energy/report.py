@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.signal import Signal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Record(BaseModel):
@@ -31,8 +32,10 @@ class Energy(Record):
     median_uj: float
     p95_uj: float = Field(description="95th percentile over the samples")
     worst_uj: float
-    kinds_uj: dict[Kind, float] = Field(description="mean by kind of operation")
-    unpriced: tuple[Kind, ...] = Field(description="kinds that occur but have no price in the profile")
+    kinds_uj: dict[Kind | Store, float] = Field(description="mean by kind of operation and of memory")
+    unpriced: tuple[Kind | Store, ...] = Field(
+        description="kinds that occur but have no price in the profile"
+    )
 
 
 class Counts(Record):
@@ -48,6 +51,40 @@ class Counts(Record):
     dense: float = Field(description="synaptic operations if every input were non-zero, no weight zero")
 
 
+class Accesses(Record):
+    """Values read and written for one sample, mean over the samples."""
+
+    weight_reads: float
+    state_reads: float
+    state_writes: float
+    activation_reads: float
+    activation_writes: float
+
+
+class Kept(Record):
+    """What a layer keeps in one of its memories."""
+
+    values: int
+    bytes: int | None = Field(description="None where the profile does not say how wide a value is")
+    memory: str | None = Field(description="the memory of the profile it is priced as")
+
+
+class BreakEven(Record):
+    """The rate at which a spiking layer costs what the bit-matched ANN does, both with memory.
+
+    `factor` and `break_even_rate` are None where a price is missing or no event arrives; 0 says that
+    the spiking side costs more even in silence.
+    """
+
+    layer: str
+    rate: float = Field(description="events an input and step")
+    factor: float | None = Field(description="how many times the events of now it may take")
+    break_even_rate: float | None = Field(description="events an input and step")
+    spiking_uj: float
+    fixed_uj: float = Field(description="of the spiking energy, what does not depend on the rate")
+    opponent_uj: float
+
+
 class Layer(Record):
     """One node of a graph."""
 
@@ -57,6 +94,8 @@ class Layer(Record):
     neurons: int
     synapses: int = Field(description="non-zero; for a convolution in NIR all its connections")
     counts: Counts
+    accesses: Accesses
+    kept: dict[Store, Kept]
     energy: dict[str, Energy] = Field(description="by accounting")
 
 
@@ -79,8 +118,10 @@ class PartReport(Record):
         description="ACs of a sample over the synapses that events meet; compare with the break-even range"
     )
     counts: Counts
+    accesses: Accesses
     energy: dict[str, Energy]
     layers: tuple[Layer, ...]
+    break_even: tuple[BreakEven, ...] = Field(description="of the layers that events enter")
     free: tuple[str, ...] = Field(description="nodes that only move values")
 
 
@@ -115,7 +156,9 @@ class SystemReport(Record):
     parts: tuple[PartReport, ...]
     sides: dict[Side, dict[str, Energy]] = Field(description="energy by side and accounting")
     counts: Counts
+    accesses: Accesses
     energy: dict[str, Energy] = Field(description="all parts, by accounting")
+    break_even: BreakEven | None = Field(description="of the whole spiking system")
     ratio: dict[str, Ratio]
     poster: Poster | None
 
@@ -150,3 +193,8 @@ class Report(Record):
     definitions: tuple[Term, ...]
     estimated: tuple[str, ...] = Field(description="what is measured, counted and estimated")
     poster_note: str | None
+
+    @property
+    def main(self) -> Column:
+        """The column that charts and tables show where there is room for one alone."""
+        return next((column for column in self.columns if column.name == "memory"), self.columns[-1])

@@ -41,6 +41,10 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
             for part in system.parts:
                 console.print(_layers(report, system, part))
         console.print("Other: products, additions and evaluations of functions.\n", style="dim")
+    for system in report.systems:
+        if system.break_even:
+            console.print(_break_even(system, layers=layers))
+            console.print(show.turns(system.break_even) + "\n", style="dim")
     if report.poster_note:
         console.print(f"{report.poster_note}\n", style="dim")
     for line in report.estimated:
@@ -137,10 +141,22 @@ def _layers(report: Report, system: SystemReport, part: PartReport) -> Table:
         if others:
             cells.append(show.count(sum(of[kind.value] for kind in others)))
         for name in (column.name for column in report.columns):
-            digits = show.digits(one.energy[name] for one in part.layers)
-            cells.append(show.energy(layer.energy[name], digits))
+            digits = show.layer_digits(part, name)
+            cells.append(show.energy(layer.energy.get(name), digits))
         name = f"{escape(layer.name)} [dim]{layer.primitive}[/dim]"
         table.add_row(name, layer.arrives, show.count(layer.synapses), *cells)
+    return table
+
+
+def _break_even(system: SystemReport, *, layers: bool) -> Table:
+    title = escape(f"{system.label}: against the bit-matched ANN, both with memory")
+    numbers = ["Rate\n%", "Break-even\n%", "Spiking\nuJ", "Fixed\nuJ", "ANN\nuJ", "\nCheaper"]
+    table = _table(title, ["\nLayer and its neurons"], numbers)
+    rows = [(f"{part.name}/{even.layer}", even) for part in system.parts for even in part.break_even]
+    whole = [] if system.break_even is None else [("Whole system", system.break_even)]
+    for name, even in (rows if layers else []) + whole:
+        energies = (show.microjoules(one) for one in (even.spiking_uj, even.fixed_uj, even.opponent_uj))
+        table.add_row(escape(name), show.rate(even.rate), show.even_rate(even), *energies, show.verdict(even))
     return table
 
 

@@ -35,6 +35,19 @@ DEFINITIONS = (
         meaning="Biases (each step), and values that arrive without weights at a node with several inputs.",
     ),
     Term(
+        name="Reads and writes",
+        meaning="A SynOp reads its weight; an event that meets a synapse also reads and writes the state of "
+        "the target, real values are summed in a register. An update reads and writes each state variable. A "
+        "spike is written once, read once by each node it enters. A value is priced as its share of a word "
+        "of the smallest memory that holds all the layer keeps of the kind; nothing is reused.",
+    ),
+    Term(
+        name="Break-even rate",
+        meaning="Events an input and step at which the spiking side costs what the bit-matched ANN does, "
+        "both with memory, if all events grew or shrank alike: (ANN - fixed) / (spiking - fixed) times the "
+        "rate now. Fixed is what does not depend on events: updates, biases, real inputs.",
+    ),
+    Term(
         name="Events per synapse",
         meaning="ACs of one sample divided by the synapses that events meet. Published break-even points "
         "against a dense network of the same size lie between 0.15 and 1.38 (Dampfhoffer et al. 2023), "
@@ -65,12 +78,20 @@ def estimated(profile: Profile, samples: int) -> tuple[str, ...]:
         "assumed.",
         f"Estimated: the energies. The prices of {profile.name} are {basis}; no device was measured for "
         f"this report. Scope of the prices: {profile.scope}",
-        "Not included: moving weights and states between memory and arithmetic, messages between cores, "
-        "leakage, clocks, converters, the radio and everything before the events.",
+        "Not included in any column: messages between cores, leakage, clocks, converters, the radio and "
+        "everything before the events. Weights, states and activations in memory: in the columns with memory "
+        "only.",
     ]
+    if profile.memory_included:
+        lines.append(
+            f"The prices of {profile.name} are for whole operations, memory included as far as their source "
+            "does; the column with memory therefore charges nothing more."
+        )
+    elif not profile.memories:
+        lines.append(f"{profile.name} prices no memory, so the columns with memory are lower bounds.")
     if not profile.event_driven:
         lines.append(
-            "This device works through every synapse in every step; sparse events save it nothing, and both "
+            "This device works through every synapse in every step; sparse events save it nothing, and all "
             "columns charge the dense operations."
         )
     return tuple(lines)

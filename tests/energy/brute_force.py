@@ -23,6 +23,77 @@ def count(network: Network, values: np.ndarray) -> dict[str, Counter[tuple[Kind,
     return found
 
 
+def moved(network: Network, values: np.ndarray) -> dict[str, dict[str, int]]:
+    """Accesses by node and kind, all samples together: value by value, from the rules of `traffic`."""
+    outputs = simulate(network, values, record="all").outputs
+    operations = count(network, values)
+    found = {node.name: Counter() for node in network.nodes}
+    for node in network.nodes:
+        mine = found[node.name]
+        total = Counter()
+        for (kind, _), number in operations[node.name].items():
+            total[kind] += number
+        for t, n in product(range(values.shape[0]), range(values.shape[1])):
+            for source in node.inputs:
+                _read(network, node, source, _arriving(network, outputs, source, node, t, n), mine)
+            _write(network, node, outputs[node.name][t, n], mine)
+        real = Signal.REAL in [network.node(source).emits for source in node.inputs]
+        if node.synaptic:
+            synops = total[Kind.AC] + total[Kind.MAC]
+            mine["weight_reads"] += synops
+            if node.primitive != "Linear":
+                positions = int(np.prod(node.output_shape)) // node.parameters.bias.size
+                biases = sum(1 for bias in node.parameters.bias if bias != 0)
+                mine["weight_reads"] += biases * positions * values.shape[0] * values.shape[1]
+            for access in ("state_reads", "state_writes"):
+                mine[access] += 0 if real else synops
+        if node.primitive == "Scale":
+            mine["weight_reads"] += total[Kind.PRODUCT]
+        variables = {"LIF": 1, "IF": 1, "LI": 1, "I": 1, "CubaLIF": 2, "CubaLI": 2}.get(node.primitive, 0)
+        for access in ("state_reads", "state_writes"):
+            mine[access] += variables * total[Kind.NEURON_UPDATE]
+    return {name: {key: number for key, number in one.items() if number} for name, one in found.items()}
+
+
+_NEURONS = {"LIF", "IF", "LI", "I", "CubaLIF", "CubaLI", "Threshold"}
+
+
+def _carried(emits: Signal, values) -> int:
+    return values.size if emits is Signal.REAL else sum(1 for value in values.flat if value != 0)
+
+
+def _weights_behind(network: Network, name: str) -> bool:
+    node = network.node(name)
+    return _weights_behind(network, node.inputs[0]) if node.primitive == "Flatten" else node.synaptic
+
+
+def _only_neurons_read(network: Network, node: Node) -> bool:
+    return all(
+        _only_neurons_read(network, one) if one.primitive == "Flatten" else one.primitive in _NEURONS
+        for one in network.nodes
+        if node.name in one.inputs
+    )
+
+
+def _read(network: Network, node: Node, source: str, values, mine) -> None:
+    number = _carried(network.node(source).emits, values)
+    if node.primitive == "Delay":
+        mine["state_writes"] += number
+        return
+    in_place = node.primitive in _NEURONS and _weights_behind(network, source)
+    if node.primitive in _NEURONS | {"Linear", "Affine", "Conv1d", "Scale"} and not in_place:
+        mine["activation_reads"] += number
+
+
+def _write(network: Network, node: Node, values, mine) -> None:
+    if node.primitive == "Delay":
+        mine["state_reads"] += _carried(node.emits, values)
+    real = Signal.REAL in [network.node(source).emits for source in node.inputs]
+    leaves = node.synaptic and real and not _only_neurons_read(network, node)
+    if node.primitive in _NEURONS | {"Scale"} or leaves:
+        mine["activation_writes"] += _carried(node.emits, values)
+
+
 def _arriving(network: Network, outputs, source: str, node: Node, t: int, n: int):
     late = (source, node.name) in network.back_edges
     if late and t == 0:

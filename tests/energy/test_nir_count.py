@@ -134,6 +134,25 @@ def test_steps_and_samples_add_up_to_the_same(case: tuple[Network, Recording]) -
             assert layer.per_step.of(kind).sum() == layer.per_sample.of(kind).sum()
 
 
+@settings(max_examples=100, deadline=None)
+@given(networks(), st.integers(1, 3))
+def test_memory_traffic_is_equal_to_a_count_value_by_value(
+    case: tuple[Network, Recording], batch: int
+) -> None:
+    network, recording = case
+    part = count_network(network, recording, name="graph", batch=batch)
+    found = {
+        layer.name: {
+            name: int(numbers.sum()) for name, numbers in vars(layer.traffic).items() if numbers.any()
+        }
+        for layer in part.layers
+    }
+    expected = brute_force.moved(network, recording.values)
+    for name in part.free:
+        assert expected.pop(name) == {}
+    assert found == expected
+
+
 def dense(signal: Signal, *, inputs: int = 4, outputs: int = 3) -> Network:
     builder = GraphBuilder(DT)
     builder.input(inputs, signal)
@@ -181,14 +200,14 @@ def test_silence_costs_no_synaptic_operation_but_every_update() -> None:
 
 def test_memory_does_not_grow_with_the_number_of_samples() -> None:
     builder = GraphBuilder(DT)
-    builder.input(50, Signal.EVENTS)
-    builder.linear("dense", weights(100, 50))
-    builder.lif("neurons", 0.9, 0.3, 100)
-    builder.output(100)
+    builder.input(100, Signal.EVENTS)
+    builder.linear("dense", weights(200, 100))
+    builder.lif("neurons", 0.9, 0.3, 200)
+    builder.output(200)
     network = assemble(builder.build())
 
     def peak(samples: int) -> int:
-        values = np.ones((20, samples, 50), dtype=np.uint8)
+        values = np.ones((20, samples, 100), dtype=np.uint8)
         tracemalloc.start()
         count_network(network, Recording(values, Signal.EVENTS, DT), name="graph", batch=16)
         highest = tracemalloc.get_traced_memory()[1]

@@ -4,6 +4,7 @@ import pytest
 from nsc_deploy.energy.counts import Kind, LayerCount, Operations
 from nsc_deploy.energy.pricing import COMPUTE, PAPER, neuron_price, price_layer
 from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.traffic import Footprint, Traffic
 from nsc_deploy.graphs.signal import Signal
 
 CMOS = load_profile("horowitz-45nm")
@@ -11,7 +12,8 @@ CMOS = load_profile("horowitz-45nm")
 
 def made(primitive: str = "Linear", dense: int = 0, **kinds: int) -> LayerCount:
     operations = Operations(**{kind.value: np.array([kinds.get(kind.value, 0)]) for kind in Kind})
-    return LayerCount("layer", primitive, Signal.EVENTS, 0, 0, dense, operations)
+    nothing = Traffic.zeros(1), Footprint(), 1
+    return LayerCount("layer", primitive, Signal.EVENTS, 0, 0, dense, operations, *nothing)
 
 
 def total(layer: LayerCount, accounting=COMPUTE, profile=CMOS, *, spiking: bool = True) -> float:
