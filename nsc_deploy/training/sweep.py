@@ -1,11 +1,11 @@
 """Accuracy against SNR and against latency in channel uses: the poster's figures 4 and 5."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.modulation import Modulation
@@ -88,25 +88,35 @@ def sweep_runs(
     for experiment in experiments:
         for snr in snr_db or ():
             _check_snr(experiment, snr)
-    console = Console(stderr=True)
-    steps = track(
-        zip(runs, experiments, strict=True),
-        "evaluating",
-        total=len(runs),
-        console=console,
-        transient=True,
-        disable=not progress,
-    )
-    return [sweep(run, snr_db or (experiment.channel.snr_db,)) for run, experiment in steps]
+    points = [snr_db or (experiment.channel.snr_db,) for experiment in experiments]
+    total = sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))
+    with Progress(console=Console(stderr=True), transient=True, disable=not progress) as bar:
+        task = bar.add_task("evaluating", total=total)
+        return [
+            sweep(run, wanted, advance=lambda: bar.advance(task))
+            for run, wanted in zip(runs, points, strict=True)
+        ]
 
 
-def sweep(run: Path, snr_db: Sequence[float]) -> Sweep:
-    """Evaluate one run on its test set over SNRs, and over latency at the SNR it was trained at."""
+def sweep(run: Path, snr_db: Sequence[float], *, advance: Callable[[], None] = lambda: None) -> Sweep:
+    """Evaluate one run on its test set over SNRs, and over latency at the SNR it was trained at.
+
+    Args:
+        run: the run directory.
+        snr_db: the SNRs in dB.
+        advance: called after each pass over the test set.
+
+    Raises:
+        DataError: no run, or its weights or its data are missing or damaged.
+    """
     experiment = read_experiment(run)
     data, at_home = load_events(experiment.data), experiment.channel.snr_db
     system = load_system(run, data)
     with reproducible(experiment.training.threads):
-        measured = {snr: _at(system, data, snr, experiment) for snr in {*snr_db, at_home}}
+        measured = {}
+        for snr in _evaluated(snr_db, experiment):
+            measured[snr] = _at(system, data, snr, experiment)
+            advance()
     return Sweep(
         run=run,
         name=display_name(experiment.system),
@@ -116,6 +126,11 @@ def sweep(run: Path, snr_db: Sequence[float]) -> Sweep:
         accuracy_after=tuple(float(value) for value in measured[at_home].accuracy_after),
         uses=channel_uses(experiment),
     )
+
+
+def _evaluated(snr_db: Sequence[float], experiment: Experiment) -> list[float]:
+    """Each SNR once, and the one of the training, where latency is looked at."""
+    return sorted({*snr_db, experiment.channel.snr_db})
 
 
 def _at(system: System, data: EventData, snr_db: float, experiment: Experiment) -> Measurement:

@@ -41,6 +41,15 @@ def test_a_sweep_repeats_itself(run: Path) -> None:
     assert sweep(run, (0.0,)) == sweep(run, (0.0,))
 
 
+def test_every_pass_over_the_test_set_is_reported(run: Path) -> None:
+    passes: list[None] = []
+    sweep(run, (-10.0, 0.0, 20.0), advance=lambda: passes.append(None))
+    assert len(passes) == 3  # 20 dB is where it was trained: evaluated once
+    passes.clear()
+    sweep(run, (-10.0,), advance=lambda: passes.append(None))
+    assert len(passes) == 2
+
+
 def test_without_snr_a_run_is_evaluated_where_it_was_trained(run: Path) -> None:
     [swept] = sweep_runs([run], None)
     assert swept.snr_db == (20.0,)
