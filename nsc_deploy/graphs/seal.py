@@ -5,19 +5,22 @@ file anew leaves it out, and the file is then one of another tool.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.files import sha256
 
 _MARK = b"\nnsc-deploy sha256 "
 _LENGTH = len(_MARK) + 64
+_PIECE = 2**20
 
 
 def seal(path: Path) -> None:
     """Put the checksum of a file's content behind it."""
-    content = path.read_bytes()
+    digest = sha256(path)
     with path.open("ab") as stream:
-        stream.write(_MARK + hashlib.sha256(content).hexdigest().encode())
+        stream.write(_MARK + digest.encode())
 
 
 def is_sealed(path: Path) -> bool:
@@ -27,16 +30,31 @@ def is_sealed(path: Path) -> bool:
         GraphError: missing, or its content is not what the checksum was made of.
     """
     try:
-        content = path.read_bytes()
+        stated, found = _digests(path)
     except OSError as error:
         raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
-    body, end = content[:-_LENGTH], content[-_LENGTH:]
-    if not end.startswith(_MARK):
+    if stated is None:
         return False
-    if hashlib.sha256(body).hexdigest().encode() != end[len(_MARK) :]:
+    if stated != found:
         raise GraphError(
             "is damaged: its content and its checksum differ",
             where=path,
             remedy="Take it from its source again; to keep a deliberate edit, write it anew with nir.write.",
         )
     return True
+
+
+def _digests(path: Path) -> tuple[bytes | None, bytes]:
+    """The checksum behind a file's content, or None, and that of its content, read piece by piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        left = max(stream.seek(0, os.SEEK_END) - _LENGTH, 0)
+        stream.seek(left)
+        end = stream.read(_LENGTH)
+        if not end.startswith(_MARK):
+            return None, b""
+        stream.seek(0)
+        while left > 0 and (piece := stream.read(min(_PIECE, left))):
+            digest.update(piece)
+            left -= len(piece)
+    return end[len(_MARK) :], digest.hexdigest().encode()

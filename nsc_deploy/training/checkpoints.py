@@ -54,7 +54,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     text = header.get("note", "")
     if header.get("format") != _FORMAT or header.get("sha256") != _digest(tensors, text):
         raise DataError("is damaged: its content does not match its digest", where=path, remedy=_REMEDY)
-    return tensors, json.loads(text)
+    try:
+        return tensors, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"holds a note that is not JSON ({error})", where=path, remedy=_REMEDY) from error
 
 
 def _digest(tensors: Mapping[str, Tensor], note: str) -> str:
@@ -92,7 +95,10 @@ class StateIO(CheckpointIO):
         tensors, note = read_tensors(Path(path))
         if not isinstance(note, dict) or note.keys() != {"dict"}:
             raise DataError("holds no training state", where=path, remedy=_REMEDY)
-        checkpoint: dict[str, Any] = _unpack(note, tensors)
+        try:
+            checkpoint: dict[str, Any] = _unpack(note, tensors)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError("holds no training state", where=path, remedy=_REMEDY) from error
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -103,8 +103,10 @@ def in_background(errors: list[BaseException], **options: float) -> threading.Th
 
 
 def test_a_run_that_goes_well_leaves_nothing(witness: Witness) -> None:
-    run_in_lava(network(), SHORT)
+    finished: list[int] = []
+    run_in_lava(network(), np.repeat(SHORT, 3, axis=1), advance=finished.append)
     witness.assert_clean()
+    assert sum(finished) == 3  # what the worker printed last was read too
 
 
 def test_a_worker_that_raises(witness: Witness) -> None:

@@ -137,6 +137,16 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, length: int) -> None:
         read_tensors(path)
 
 
+@pytest.mark.parametrize(
+    "note",
+    [{"dict": [["w", {"tensor": "99999"}]]}, {"dict": [1]}, {"dict": 1}, {"dict": [["w", {"a": 1, "b": 2}]]}],
+)
+def test_a_state_that_was_made_up_is_refused(tmp_path: Path, note: object) -> None:
+    write_tensors(tmp_path / "state.safetensors", {"00000": torch.zeros(1)}, note)
+    with pytest.raises(DataError, match="no training state"):
+        StateIO().load_checkpoint(tmp_path / "state.safetensors")
+
+
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(3)}, tmp_path / "foreign.safetensors")
     with pytest.raises(DataError, match="digest"):
