@@ -86,12 +86,7 @@ def mlp(
 
 
 def lstm(
-    layers: Sequence[LstmLayer],
-    head: DenseLayer | None,
-    *,
-    signal: Signal,
-    dt: float,
-    relu_head: bool = False,
+    layers: Sequence[LstmLayer], head: DenseLayer | None, *, signal: Signal, dt: float
 ) -> onnx.ModelProto:
     """A stack of LSTM layers, from a state of zeros, and a dense layer on every step.
 
@@ -100,7 +95,6 @@ def lstm(
         head: the dense layer behind them, or None.
         signal: what enters.
         dt: length of a step in seconds, kept in the metadata.
-        relu_head: whether a ReLU follows the dense layer.
     """
     draft = _Draft()
     name = "input"
@@ -109,7 +103,6 @@ def lstm(
     size = _columns(layers[-1].weight_hh)
     if head is not None:
         name, size = draft.dense("head", head, name), len(_float32(head.weight))
-        name = draft.node("Relu", [name], "relu") if relu_head else name
     return draft.model(name, _columns(layers[0].weight_ih), size, signal, dt)
 
 
