@@ -81,7 +81,6 @@ class Deployment(_Record):
     readout: Readout
     parts: tuple[Part, ...]
     test_accuracy: float = Field(ge=0, le=1, description="of the torch model, on the recorded inputs")
-    source_commit: str | None = None
 
 
 def write_deployment(run: Path, deployment: Deployment) -> None:
