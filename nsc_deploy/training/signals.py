@@ -37,11 +37,19 @@ class EndOnSigterm(Callback):
     Lightning's own handler ends with exit code 0, and waits for ever where several processes train.
     """
 
+    def __init__(self) -> None:
+        self._asked = False
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Take the place of Lightning's handler, which it removes itself when training ends."""
         if _in_main_thread():
-            signal.signal(signal.SIGTERM, _end)
+            signal.signal(signal.SIGTERM, self._end)
 
+    def on_train_batch_end(self, *_: object) -> None:
+        """End here if the handler's exit was lost, as it is inside a callback of the compiler."""
+        if self._asked:
+            raise SystemExit(128 + signal.SIGTERM)
 
-def _end(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
+    def _end(self, number: int, _: object) -> None:
+        self._asked = True
+        raise SystemExit(128 + number)
