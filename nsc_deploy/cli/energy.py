@@ -1,38 +1,50 @@
 """`nsc-deploy energy`: count the operations of a system, price them, report."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+_SOURCES = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN_OR_GRAPH...", help="Run folders, or .nir and .onnx files with --inputs."),
+]
+_INPUTS = Annotated[
+    list[Path] | None,
+    typer.Option(help="Recorded inputs (.npz) of graph files: one for all, or one for each."),
+]
+_SAMPLES = Annotated[
+    int | None, typer.Option(min=1, help="Count only the first N samples of each recording.")
+]
+_DT = Annotated[float | None, typer.Option(help="Seconds a step, for a NIR file that does not state it.")]
+_RESET = Annotated[str | None, typer.Option(help="zero or subtract, for a NIR file that does not state it.")]
+
+
+class OutputFormat(StrEnum):
+    """What `energy check` prints."""
+
+    TEXT = "text"
+    GITHUB = "github"
+    JSON = "json"
+
 
 app = typer.Typer(help="Exact operation counts, priced with sourced figures.", no_args_is_help=True)
 
 
 @app.command("report")
 def report(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN_OR_GRAPH...", help="Run folders, or .nir and .onnx files with --inputs."),
-    ],
+    sources: _SOURCES,
     profile: Annotated[
         str, typer.Option(help="Name of a profile (see `energy profiles`) or a TOML file.")
     ] = "horowitz-45nm",
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.json and report.html.", metavar="DIR")
     ] = None,
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Option(help="Recorded inputs (.npz) of graph files: one for all, or one for each."),
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Count only the first N samples of each recording.")
-    ] = None,
-    dt: Annotated[
-        float | None, typer.Option(help="Seconds a step, for a NIR file that does not state it.")
-    ] = None,
-    reset: Annotated[
-        str | None, typer.Option(help="zero or subtract, for a NIR file that does not state it.")
-    ] = None,
+    inputs: _INPUTS = None,
+    samples: _SAMPLES = None,
+    dt: _DT = None,
+    reset: _RESET = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     layers: Annotated[bool, typer.Option(help="Print a line for each layer.")] = True,
 ) -> None:
@@ -48,6 +60,78 @@ def report(
         typer.echo(made.model_dump_json(indent=2))
     else:
         print_report(made, wide_console(), layers=layers)
+
+
+@app.command("check")
+def check(
+    sources: _SOURCES,
+    budget: Annotated[Path | None, typer.Option(help="Limits, a TOML file.", metavar="BUDGET.toml")] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="An earlier report.json; nothing may have grown.", metavar="REPORT.json"),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Growth over the baseline that is let pass, as a share: 0.05 for 5 %.")
+    ] = 0.0,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Prices: a name or a TOML file. Default: the baseline's, else horowitz-45nm."),
+    ] = None,
+    inputs: _INPUTS = None,
+    samples: _SAMPLES = None,
+    dt: _DT = None,
+    reset: _RESET = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML too.", metavar="FILE")] = None,
+    output: Annotated[OutputFormat, typer.Option("--format", help="What to print.")] = OutputFormat.TEXT,
+) -> None:
+    """Hold systems or graphs against a budget; exit code 1, and the culprit layers, where one is over."""
+    from nsc_deploy.energy.check_output import as_github, as_junit, as_text
+    from nsc_deploy.energy.make_check import make_check
+    from nsc_deploy.files import write_text
+
+    result = make_check(
+        sources,
+        budget=budget,
+        baseline=baseline,
+        tolerance=tolerance,
+        profile=profile,
+        recordings=inputs or [],
+        samples=samples,
+        dt=dt,
+        reset=reset,
+    )
+    if junit is not None:
+        write_text(junit, as_junit(result))
+    if output is OutputFormat.JSON:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        typer.echo(as_github(result) if output is OutputFormat.GITHUB else as_text(result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command("compare")
+def compare(
+    before: Annotated[Path, typer.Argument(help="A run folder, a graph file or a report.json.")],
+    after: Annotated[Path, typer.Argument(help="The same, later.")],
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Prices: a name or a TOML file. Default: a report's, else horowitz-45nm."),
+    ] = None,
+    inputs: _INPUTS = None,
+    samples: _SAMPLES = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what changed between two builds, layer by layer."""
+    from nsc_deploy.energy.compare_text import print_comparison
+    from nsc_deploy.energy.make_check import make_comparison
+    from nsc_deploy.energy.terminal import wide_console
+
+    found = make_comparison(before, after, profile=profile, recordings=inputs or [], samples=samples)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        print_comparison(found, wide_console())
 
 
 @app.command("profiles")

@@ -1,1 +1,28 @@
-"""Energy: exact counts of operations from graphs and recorded inputs, priced with sourced figures."""
+"""Energy: exact counts of operations from graphs and recorded inputs, priced with sourced figures.
+
+`count`, `estimate` and `Budget` are the way in from Python. They are imported when they are first
+asked for, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nsc_deploy.energy.budget import Budget
+    from nsc_deploy.energy.front import Counted, Estimate, count, estimate
+
+__all__ = ["Budget", "Counted", "Estimate", "count", "estimate"]
+
+_HOMES = {
+    "Budget": "nsc_deploy.energy.budget",
+    "Counted": "nsc_deploy.energy.front",
+    "Estimate": "nsc_deploy.energy.front",
+    "count": "nsc_deploy.energy.front",
+    "estimate": "nsc_deploy.energy.front",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

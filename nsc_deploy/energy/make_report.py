@@ -40,12 +40,27 @@ def make_report(
         UserError: anything missing, damaged or inconsistent among them.
     """
     prices = load_profile(profile)
+    counted = count_systems(paths, recordings=recordings, samples=samples, dt=dt, reset=reset)
+    return build_report(counted, prices, options=asked(profile, samples=samples, dt=dt, reset=reset))
+
+
+def asked(profile: str, **options: object) -> dict[str, str]:
+    """The options of a report as its header shows them; those left out are not named."""
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    return {"profile": profile, "samples": "all"} | given
+
+
+def count_systems(
+    paths: Sequence[Path],
+    *,
+    recordings: Sequence[Path] = (),
+    samples: int | None = None,
+    dt: float | None = None,
+    reset: str | None = None,
+) -> tuple[CountedSystem, ...]:
+    """Count run folders and graph files; arguments and errors as `make_report`."""
     options = Options(samples=samples, dt=dt, reset=_reset(reset))
-    found = find_sources(paths, recordings)
-    counted = _count(found, options)
-    asked = {"profile": profile, "samples": "all" if samples is None else str(samples)}
-    asked |= {name: str(value) for name, value in (("dt", dt), ("reset", reset)) if value is not None}
-    return build_report(counted, prices, options=asked)
+    return tuple(_count(find_sources(paths, recordings), options))
 
 
 def _reset(name: str | None) -> Reset | None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_the_wrong_field_is_named(tmp_path: Path, old: str, new: str, said: str)
 
 def test_the_page_shows_a_valid_profile_and_names_all_others(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "energy.md").read_text(encoding="utf-8")
-    example = page.partition("```toml\n")[2].partition("```")[0]
+    example = next(block for block in re.findall(r"```toml\n(.*?)```", page, re.S) if "[prices]" in block)
     assert load_profile(written(tmp_path, example)).prices.spike is not None
     assert [name for name in profile_names() if f"`{name}`" not in page] == []
 

@@ -1,0 +1,130 @@
+"""Budgets: what a system may cost, as a TOML file that a person can sign and CI can check."""
+
+import re
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from nsc_deploy.deployment import Place, Side
+from nsc_deploy.errors import ConfigError
+
+_MAX_BYTES = 1024**2
+_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
+
+
+class Quantity(StrEnum):
+    """What a budget can limit."""
+
+    SYNOPS_PER_INFERENCE = "synops_per_inference"
+    SYNOPS_PER_SECOND = "synops_per_second"
+    ENERGY = "energy_uj"
+    SPIKES = "spikes_per_inference"
+    NEURONS = "neurons"
+    MEMORY = "memory_bytes"
+    LATENCY = "latency_steps"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Limit(_Record):
+    """The most a quantity may be."""
+
+    most: float = Field(ge=0)
+    over: str | None = Field(default=None, description="mean, worst or a percentile such as p95")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.over is not None:
+            _refuse_unknown(self.over)
+        return self
+
+
+def _from_number(value: Any) -> Any:
+    return {"most": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+AnyLimit = Annotated[Limit, BeforeValidator(_from_number)]
+
+
+class Budget(_Record):
+    """Limits for one inference (one sample), and what of the samples they are held against.
+
+    Attributes:
+        over: "mean", "worst" or a percentile over the samples ("p95"); a limit may have its own.
+        column: accounting the energy is taken from.
+        side: only the parts at this end of the link; None for all.
+        place: only the parts on chip, or on the host; None for all.
+        limits: at least one.
+    """
+
+    over: str = "worst"
+    column: Literal["paper", "compute", "memory"] = "memory"
+    side: Side | None = None
+    place: Place | None = None
+    limits: dict[Quantity, AnyLimit] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        _refuse_unknown(self.over)
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Budget":
+        """Read a budget file.
+
+        Raises:
+            ConfigError: missing, not TOML, or a field that is missing, unknown or out of range; the
+                message names the field.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise ConfigError("is too large for a budget", where=path)
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot be read ({error.strerror or error})", where=path) from error
+        except ValueError as error:
+            raise ConfigError(f"is not valid TOML ({error})", where=path) from error
+        try:
+            return cls.model_validate(table)
+        except ValidationError as error:
+            raise ConfigError(_describe(error), where=path, remedy=_REMEDY) from error
+
+    def over_of(self, limit: Limit) -> str:
+        """What of the samples a limit is held against."""
+        return limit.over or self.over
+
+
+_REMEDY = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
+
+
+def statistic(values: NDArray[np.float64], over: str) -> float:
+    """One number for all samples: the mean, the worst (largest) or a percentile (linear interpolation)."""
+    if over == "mean":
+        return float(np.mean(values))
+    if over == "worst":
+        return float(values.max())
+    return float(np.percentile(values, float(over[1:])))
+
+
+def _refuse_unknown(over: str) -> None:
+    if over not in {"mean", "worst"} and not _PERCENTILE.fullmatch(over):
+        raise ValueError(f"{over!r} is none of mean, worst and p0 to p99.9")
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            text = "is not a field of a budget (a typo?)"
+        problems.append(f"field {place}: {text}" if place else text)
+    return "; ".join(problems)

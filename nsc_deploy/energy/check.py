@@ -1,0 +1,160 @@
+"""Holding counted systems against a budget: each limit, and the layers that use most of it."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from nsc_deploy.energy.accountings import ACCOUNTINGS
+from nsc_deploy.energy.budget import Budget, Quantity, statistic
+from nsc_deploy.energy.counts import LayerCount, PartCount
+from nsc_deploy.energy.pricing import price_layer
+from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.report import Record
+from nsc_deploy.energy.systems import CountedSystem
+from nsc_deploy.energy.traffic import Store
+from nsc_deploy.errors import ConfigError
+
+Values = NDArray[np.float64]
+_CULPRITS = 3
+_MICROJOULE = 1e-6
+
+
+class Culprit(Record):
+    """A layer and what it uses."""
+
+    part: str
+    layer: str
+    value: float = Field(description="in the unit of the limit; over the samples as the limit")
+    share: float = Field(description="of all layers")
+
+
+class Finding(Record):
+    """One limit of one system."""
+
+    system: str
+    quantity: str
+    over: str
+    value: float
+    limit: float
+    passed: bool
+    culprits: tuple[Culprit, ...]
+
+
+class CheckResult(Record):
+    """All limits of all systems."""
+
+    profile: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit holds."""
+        return all(finding.passed for finding in self.findings)
+
+
+def check_budget(systems: Sequence[CountedSystem], profile: Profile, budget: Budget) -> CheckResult:
+    """Hold each system against each limit.
+
+    Raises:
+        ConfigError: the budget names a side or place that a system has no part at, or needs a price or
+            a width that the profile does not have.
+    """
+    findings = tuple(
+        _find(system, profile, budget, quantity) for system in systems for quantity in budget.limits
+    )
+    return CheckResult(profile=profile.name, findings=findings)
+
+
+def _find(system: CountedSystem, profile: Profile, budget: Budget, quantity: Quantity) -> Finding:
+    parts = _chosen(system, budget)
+    limit = budget.limits[quantity]
+    over = budget.over_of(limit)
+    if quantity is Quantity.LATENCY:
+        steps = max(part.steps for part in parts)
+        return _finding(system, quantity, "worst", float(steps), limit.most, ())
+    measure = _measure(quantity, profile, budget, spiking=system.count.spiking)
+    layers = [(part.name, layer.name, measure(part, layer)) for part in parts for layer in part.layers]
+    total: Values = np.sum([values for _, _, values in layers], axis=0)
+    value = statistic(np.atleast_1d(total), over)
+    used = [(part, layer, statistic(values, over)) for part, layer, values in layers]
+    whole = sum(amount for _, _, amount in used) or 1.0
+    largest = sorted(used, key=lambda one: -one[2])[:_CULPRITS]
+    culprits = tuple(
+        Culprit(part=part, layer=layer, value=amount, share=amount / whole)
+        for part, layer, amount in largest
+        if amount > 0
+    )
+    return _finding(system, quantity, over, value, limit.most, culprits)
+
+
+def _finding(
+    system: CountedSystem,
+    quantity: Quantity,
+    over: str,
+    value: float,
+    most: float,
+    culprits: tuple[Culprit, ...],
+) -> Finding:
+    return Finding(
+        system=system.label,
+        quantity=quantity,
+        over=over,
+        value=value,
+        limit=most,
+        passed=value <= most,
+        culprits=culprits,
+    )
+
+
+def _chosen(system: CountedSystem, budget: Budget) -> list[PartCount]:
+    parts = [
+        part
+        for part in system.count.parts
+        if budget.side in {None, part.side} and budget.place in {None, part.place}
+    ]
+    if not parts:
+        wanted = " ".join(str(one) for one in (budget.side, budget.place) if one is not None)
+        raise ConfigError(
+            f"the budget is for the {wanted}, and {system.label} has no such part", where=system.path
+        )
+    return parts
+
+
+def _measure(
+    quantity: Quantity, profile: Profile, budget: Budget, *, spiking: bool
+) -> Callable[[PartCount, LayerCount], Values]:
+    """What one layer uses of a quantity, for each sample."""
+
+    def energy(part: PartCount, layer: LayerCount) -> Values:
+        accounting = next(one for one in ACCOUNTINGS if one.name == budget.column)
+        priced = price_layer(layer, profile, accounting, spiking=spiking)
+        if priced.unpriced:
+            raise ConfigError(
+                f"has no price for {', '.join(priced.unpriced)} of {part.name}/{layer.name}, so no limit of "
+                "energy can be shown to hold",
+                where=f"profile {profile.name}",
+                remedy="Choose another profile or column, or limit synops instead.",
+            )
+        return priced.total * _MICROJOULE
+
+    def memory(part: PartCount, layer: LayerCount) -> Values:
+        if profile.operand_bits is None:
+            raise ConfigError(
+                "does not say how wide a value is, so bytes cannot be counted",
+                where=f"profile {profile.name}",
+                remedy="Give it operand_bits, or choose a profile that has them.",
+            )
+        values = sum(layer.footprint.of(store) for store in Store)
+        return np.full(part.samples, float(-(-values * profile.operand_bits // 8)))
+
+    rules: dict[Quantity, Callable[[PartCount, LayerCount], Values]] = {
+        Quantity.SYNOPS_PER_INFERENCE: lambda part, layer: layer.per_sample.synaptic.astype(float),
+        Quantity.SYNOPS_PER_SECOND: lambda part, layer: layer.per_sample.synaptic / (part.steps * part.dt),
+        Quantity.SPIKES: lambda part, layer: layer.per_sample.spikes.astype(float),
+        Quantity.NEURONS: lambda part, layer: np.full(part.samples, float(layer.neurons)),
+        Quantity.ENERGY: energy,
+        Quantity.MEMORY: memory,
+    }
+    return rules[quantity]

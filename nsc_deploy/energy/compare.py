@@ -1,0 +1,150 @@
+"""What changed between two builds of a system, layer by layer."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from pydantic import Field
+
+from nsc_deploy.energy.report import Layer, Record, Report, SystemReport
+from nsc_deploy.errors import ConfigError
+
+FIELDS = ("synops", "neuron_updates", "spikes", "synapses", "neurons", "energy_uj")
+
+
+class Status(StrEnum):
+    """What became of a layer."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    ADDED = "added"
+    REMOVED = "removed"
+
+
+class Change(Record):
+    """One figure before and after."""
+
+    before: float
+    after: float
+
+    @property
+    def difference(self) -> float:
+        """After minus before."""
+        return self.after - self.before
+
+    @property
+    def growth(self) -> float | None:
+        """Difference over before; None from nothing."""
+        return self.difference / self.before if self.before else None
+
+
+class LayerChange(Record):
+    """One layer before and after; what is missing on one side is 0 there."""
+
+    part: str
+    layer: str
+    status: Status
+    changes: dict[str, Change] = Field(description="by field, per inference where it is an operation")
+
+
+class SystemChange(Record):
+    """A system before and after."""
+
+    before: str
+    after: str
+    total: dict[str, Change]
+    layers: tuple[LayerChange, ...]
+
+
+class Comparison(Record):
+    """Two reports, system by system."""
+
+    profile: str
+    column: str
+    systems: tuple[SystemChange, ...]
+
+
+def compare_reports(before: Report, after: Report, column: str | None = None) -> Comparison:
+    """Lay two reports side by side.
+
+    Systems are matched by label; a single one in each is matched whatever it is called.
+
+    Args:
+        before: the older one.
+        after: the newer one.
+        column: accounting of the energy; the main one of `after` if None.
+
+    Raises:
+        ConfigError: other prices, or systems that do not match.
+    """
+    if before.profile != after.profile:
+        raise ConfigError(
+            f"the reports have different prices ({before.profile.name}, {after.profile.name})",
+            remedy="Make both with the same profile.",
+        )
+    name = column or after.main.name
+    pairs = _pairs(before, after)
+    return Comparison(
+        profile=after.profile.name,
+        column=name,
+        systems=tuple(_system(old, new, name) for old, new in pairs),
+    )
+
+
+def _pairs(before: Report, after: Report) -> list[tuple[SystemReport, SystemReport]]:
+    if len(before.systems) == len(after.systems) == 1:
+        return [(before.systems[0], after.systems[0])]
+    old = {system.label: system for system in before.systems}
+    missing = [system.label for system in after.systems if system.label not in old]
+    if missing:
+        raise ConfigError(
+            f"the earlier report has no system called {', '.join(missing)} (it has: {', '.join(old)})"
+        )
+    return [(old[system.label], system) for system in after.systems]
+
+
+def _system(before: SystemReport, after: SystemReport, column: str) -> SystemChange:
+    old, new = _layers(before), _layers(after)
+    if len(before.parts) == len(after.parts) == 1:
+        # The only part is the same one, whatever its file is called.
+        old = {(after.parts[0].name, layer): figures for (_, layer), figures in old.items()}
+    names = [*new, *(key for key in old if key not in new)]
+    layers = tuple(_layer(key, old.get(key), new.get(key), column) for key in names)
+    total = {
+        field: Change(
+            before=sum(layer.changes[field].before for layer in layers),
+            after=sum(layer.changes[field].after for layer in layers),
+        )
+        for field in FIELDS
+    }
+    return SystemChange(before=before.label, after=after.label, total=total, layers=layers)
+
+
+def _layers(system: SystemReport) -> Mapping[tuple[str, str], Layer]:
+    return {(part.name, layer.name): layer for part in system.parts for layer in part.layers}
+
+
+def _layer(key: tuple[str, str], before: Layer | None, after: Layer | None, column: str) -> LayerChange:
+    old, new = _figures(before, column), _figures(after, column)
+    changes = {field: Change(before=old[field], after=new[field]) for field in FIELDS}
+    if before is None:
+        status = Status.ADDED
+    elif after is None:
+        status = Status.REMOVED
+    else:
+        same = before.primitive == after.primitive and old == new
+        status = Status.SAME if same else Status.CHANGED
+    return LayerChange(part=key[0], layer=key[1], status=status, changes=changes)
+
+
+def _figures(layer: Layer | None, column: str) -> dict[str, float]:
+    if layer is None:
+        return dict.fromkeys(FIELDS, 0.0)
+    energy = layer.energy.get(column)
+    return {
+        "synops": layer.counts.acs + layer.counts.macs,
+        "neuron_updates": layer.counts.neuron_updates,
+        "spikes": layer.counts.spikes,
+        "synapses": float(layer.synapses),
+        "neurons": float(layer.neurons),
+        "energy_uj": 0.0 if energy is None else energy.mean_uj,
+    }

@@ -1,0 +1,179 @@
+"""Counting, pricing and budgets from Python and in notebooks.
+
+from nsc_deploy.energy import Budget, count, estimate
+
+counted = count("runs/event")
+priced = estimate(counted, profile="horowitz-45nm")
+priced.to_pandas()
+counted.check(Budget.read("budget.toml"))
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nsc_deploy.energy import formatting as show
+from nsc_deploy.energy.budget import Budget
+from nsc_deploy.energy.build_report import build_report
+from nsc_deploy.energy.check import CheckResult, check_budget
+from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.make_check import DEFAULT_PROFILE
+from nsc_deploy.energy.make_report import asked, count_systems, write_report
+from nsc_deploy.energy.profile import Profile, load_profile
+from nsc_deploy.energy.report import Report
+from nsc_deploy.energy.systems import CountedSystem
+from nsc_deploy.errors import BackendError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Paths = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Systems with their operations counted, exactly.
+
+    Attributes:
+        systems: with counts for each sample and layer.
+    """
+
+    systems: tuple[CountedSystem, ...]
+
+    def estimate(self, profile: str | Path | Profile = DEFAULT_PROFILE) -> "Estimate":
+        """Price the counts."""
+        return estimate(self, profile)
+
+    def check(self, budget: Budget, profile: str | Path | Profile = DEFAULT_PROFILE) -> CheckResult:
+        """Hold the counts against a budget."""
+        return check_budget(self.systems, _profile(profile), budget)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Means over the samples: a row a layer, a column a kind of operation or access."""
+        return _frame(
+            [
+                {"system": system.label, "part": part.name, "layer": layer.name, "primitive": layer.primitive}
+                | {"arrives": str(layer.arrives), "neurons": layer.neurons, "synapses": layer.synapses}
+                | {kind.value: float(layer.per_sample.of(kind).mean()) for kind in Kind}
+                | {name: float(numbers.mean()) for name, numbers in vars(layer.traffic).items()}
+                for system in self.systems
+                for part in system.count.parts
+                for layer in part.layers
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [system.label, part.name, *(show.count(float(part.per_sample.of(kind).mean())) for kind in Kind)]
+            for system in self.systems
+            for part in system.count.parts
+        ]
+        return _table(["system", "part", *(show.KIND_NAMES[kind] for kind in Kind)], rows)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Priced systems.
+
+    Attributes:
+        report: everything, as `report.json` has it.
+    """
+
+    report: Report
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row a layer and accounting: its mean energy and range in microjoules."""
+        return _frame(
+            [
+                {"system": system.label, "part": part.name, "layer": layer.name, "column": column}
+                | energy.model_dump(exclude={"kinds_uj", "unpriced"})
+                | {"lower_bound": bool(energy.unpriced)}
+                for system in self.report.systems
+                for part in system.parts
+                for layer in part.layers
+                for column, energy in layer.energy.items()
+            ]
+        )
+
+    def write(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write report.json and report.html; returns their paths."""
+        return write_report(self.report, Path(folder))
+
+    def _repr_html_(self) -> str:
+        digits = show.digits(show.all_sides(self.report))
+        rows = [
+            [system.label]
+            + [show.energy(system.energy.get(column.name), digits) for column in self.report.columns]
+            for system in self.report.systems
+        ]
+        heads = ["system", *(f"{column.title}, µJ" for column in self.report.columns)]
+        profile = self.report.profile
+        note = f"<p>Mean of a sample. {escape(profile.title)} ({profile.name}, {profile.basis}).</p>"
+        return _table(heads, rows) + note
+
+
+def count(
+    sources: Paths,
+    *,
+    inputs: Paths = (),
+    samples: int | None = None,
+    dt: float | None = None,
+    reset: str | None = None,
+) -> Counted:
+    """Count every operation of run folders or graph files over their recorded inputs.
+
+    Args:
+        sources: one or several run folders, .nir or .onnx files.
+        inputs: recordings (.npz) of the graph files.
+        samples: count only the first so many.
+        dt: seconds, for a NIR file that does not state its step.
+        reset: "zero" or "subtract", for a NIR file that does not state it.
+
+    Raises:
+        UserError: anything missing, damaged or inconsistent among them.
+    """
+    systems = count_systems(_paths(sources), recordings=_paths(inputs), samples=samples, dt=dt, reset=reset)
+    return Counted(systems)
+
+
+def estimate(sources: Counted | Paths, profile: str | Path | Profile = DEFAULT_PROFILE) -> Estimate:
+    """Price counts; run folders and graph files that need nothing further are counted first.
+
+    Args:
+        sources: what `count` gave, or run folders.
+        profile: name of a profile, a TOML file, or a profile.
+
+    Raises:
+        UserError: as `count`, and for a profile that is unknown or damaged.
+    """
+    prices = _profile(profile)
+    counted = sources if isinstance(sources, Counted) else count(sources)
+    # The counts say how many samples there were; whether that was all of them is not known here.
+    samples = max(system.count.samples for system in counted.systems)
+    return Estimate(build_report(counted.systems, prices, options=asked(prices.name, samples=samples)))
+
+
+def _profile(profile: str | Path | Profile) -> Profile:
+    return profile if isinstance(profile, Profile) else load_profile(str(profile))
+
+
+def _paths(paths: Paths) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def _frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise BackendError(
+            "pandas is not installed", remedy="Install it: pip install 'nsc-deploy[pandas]'"
+        ) from error
+    return pd.DataFrame(rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
