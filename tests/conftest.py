@@ -1,5 +1,6 @@
 """Fixtures of more than one room: a small data set in the form of FSDD, and an experiment that fits it."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import numpy as np
 import pytest
 
 SAMPLE_RATE = 8000
+
+# A suite in the background of a script inherits an ignored SIGINT, and so would the commands it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
