@@ -1,7 +1,7 @@
 """The report in a terminal: the systems side by side, then the layers of each part."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,7 +11,10 @@ from rich.table import Table
 from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.profile import Profile
-from nsc_deploy.energy.report import PartReport, Report, SystemReport
+from nsc_deploy.energy.report import Energy, PartReport, Report, SystemReport
+
+_NARROW = 100
+"""Characters below which a table of layers leaves columns out."""
 
 
 def wide_console() -> Console:
@@ -29,17 +32,19 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         layers: whether each layer gets a line.
     """
     console.print(_systems(report))
+    console.print(_ratios(report))
     console.print(
         f"uJ for one sample, mean of {report.systems[0].samples}; ratios to {report.systems[0].label}.\n"
         f"Prices: {report.profile.title} ({report.profile.name}, {report.profile.basis}). "
         "'>' marks a lower bound.\n",
         style="dim",
     )
-    console.print(_parts(report))
+    console.print(_part_counts(report))
+    console.print(_part_energies(report))
     if layers:
         for system in report.systems:
             for part in system.parts:
-                console.print(_layers(report, system, part))
+                console.print(_layers(report, system, part, narrow=console.width < _NARROW))
         console.print("Other: products, additions and evaluations of functions.\n", style="dim")
     for system in report.systems:
         if system.break_even:
@@ -72,25 +77,27 @@ def _energy_heads(report: Report) -> list[str]:
 
 
 def _systems(report: Report) -> Table:
-    energies = [name for head in _energy_heads(report) for name in (head, "\n\nratio")]
-    poster = ["\nPoster\nuJ", "\n\nratio"] if report.poster_note else []
-    facts = ["\nAcc\n%", "\nSNR\ndB", "\nChan.\nuses"]
-    table = _table("Energy of a sample", ["\n\nSystem"], [*facts, *energies, *poster])
+    facts = ["Acc\n%", "SNR\ndB", "Channel\nuses"]
+    table = _table("Energy of a sample", ["\nSystem"], [*facts, *_energy_heads(report)])
     for system in report.systems:
-        cells = [
-            escape(system.label),
-            show.percent(system.accuracy),
-            show.decibel(system.snr_db),
-            show.uses(system),
-        ]
-        for column in report.columns:
-            digits = show.digits(show.all_sides(report))
-            cells.append(show.energy(system.energy.get(column.name), digits))
-            cells.append(show.ratio(system.ratio[column.name].system))
-        if report.poster_note:
-            cells += _poster(system)
-        table.add_row(*cells)
+        known = show.percent(system.accuracy), show.decibel(system.snr_db), show.uses(system)
+        table.add_row(escape(system.label), *known, *_energies(report, system.energy))
     return table
+
+
+def _ratios(report: Report) -> Table:
+    poster = ["Poster\nuJ", "\nratio"] if report.poster_note else []
+    heads = [f"{column.short}\nratio" for column in report.columns]
+    table = _table(f"Ratio to {escape(report.systems[0].label)}", ["\nSystem"], [*heads, *poster])
+    for system in report.systems:
+        ratios = [show.ratio(system.ratio[column.name].system) for column in report.columns]
+        table.add_row(escape(system.label), *ratios, *(_poster(system) if report.poster_note else []))
+    return table
+
+
+def _energies(report: Report, energy: Mapping[str, Energy]) -> list[str]:
+    digits = show.digits(show.all_sides(report))
+    return [show.energy(energy.get(column.name), digits) for column in report.columns]
 
 
 def _poster(system: SystemReport) -> list[str]:
@@ -100,23 +107,32 @@ def _poster(system: SystemReport) -> list[str]:
     return [f"{poster.energy_uj:.2f}", show.ratio(poster.ratio)]
 
 
-def _parts(report: Report) -> Table:
-    numbers = ["\n\nAC", "\n\nMAC", "\n\nUpdates", "\n\nSpikes", *_energy_heads(report)]
-    table = _table("By part", ["\n\nPart"], numbers)
+def _part_counts(report: Report) -> Table:
+    table = _table("Operations by part", ["Part"], ["AC", "MAC", "Updates", "Spikes"])
+    for part in _by_system(table, report):
+        counts = part.counts
+        numbers = counts.acs, counts.macs, counts.neuron_updates, counts.spikes
+        table.add_row(_part_name(part), *(show.count(number) for number in numbers))
+    return table
+
+
+def _part_energies(report: Report) -> Table:
+    table = _table("Energy by part", ["\nPart"], _energy_heads(report))
+    for part in _by_system(table, report):
+        table.add_row(_part_name(part), *_energies(report, part.energy))
+    return table
+
+
+def _by_system(table: Table, report: Report) -> Iterator[PartReport]:
+    """Each part of each system, after a row with the system's name."""
     for system in report.systems:
         table.add_row(f"[bold]{escape(system.label)}[/bold]")
-        for part in system.parts:
-            counts = part.counts
-            where = f" [dim]{part.place}[/dim]" if part.place else ""
-            table.add_row(
-                f"  {escape(part.name)}{where}",
-                *(show.count(n) for n in (counts.acs, counts.macs, counts.neuron_updates, counts.spikes)),
-                *(
-                    show.energy(part.energy.get(name), show.digits(show.all_sides(report)))
-                    for name in (column.name for column in report.columns)
-                ),
-            )
-    return table
+        yield from system.parts
+
+
+def _part_name(part: PartReport) -> str:
+    where = f" [dim]{part.place}[/dim]" if part.place else ""
+    return f"  {escape(part.name)}{where}"
 
 
 _MAIN_KINDS = {
@@ -127,14 +143,19 @@ _MAIN_KINDS = {
 }
 
 
-def _layers(report: Report, system: SystemReport, part: PartReport) -> Table:
+def _layers(report: Report, system: SystemReport, part: PartReport, *, narrow: bool) -> Table:
+    """The layers of a part; a narrow terminal has no room for what a layer is and receives."""
     occurring = show.occurring(part)
     kinds = [kind for kind in _MAIN_KINDS if kind in occurring]
     others = [kind for kind in occurring if kind not in _MAIN_KINDS]
-    heads = ["Synapses", *(_MAIN_KINDS[kind] for kind in kinds), *(["Other"] if others else [])]
+    heads = [
+        *([] if narrow else ["Synapses"]),
+        *(_MAIN_KINDS[kind] for kind in kinds),
+        *(["Other"] if others else []),
+    ]
     title = escape(f"{system.label}: {part.name} ({part.graph})")
     numbers = [*(f"\n\n{head}" for head in heads), *_energy_heads(report)]
-    table = _table(title, ["\n\nLayer", "\n\nReceives"], numbers)
+    table = _table(title, ["\n\nLayer", *([] if narrow else ["\n\nReceives"])], numbers)
     for layer in part.layers:
         of = layer.counts.model_dump()
         cells = [show.count(of[kind.value]) for kind in kinds]
@@ -143,8 +164,11 @@ def _layers(report: Report, system: SystemReport, part: PartReport) -> Table:
         for name in (column.name for column in report.columns):
             digits = show.layer_digits(part, name)
             cells.append(show.energy(layer.energy.get(name), digits))
-        name = f"{escape(layer.name)} [dim]{layer.primitive}[/dim]"
-        table.add_row(name, layer.arrives, show.count(layer.synapses), *cells)
+        if narrow:
+            table.add_row(escape(layer.name), *cells)
+        else:
+            name = f"{escape(layer.name)} [dim]{layer.primitive}[/dim]"
+            table.add_row(name, layer.arrives, show.count(layer.synapses), *cells)
     return table
 
 
