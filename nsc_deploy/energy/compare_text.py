@@ -1,5 +1,7 @@
 """A comparison of two builds as a table."""
 
+from collections.abc import Mapping, Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -7,19 +9,18 @@ from rich.table import Table
 
 from nsc_deploy.energy.compare import Change, Comparison, Status, SystemChange
 
-_SHOWN = {
-    "synops": "SynOps",
-    "neuron_updates": "Updates",
-    "spikes": "Spikes",
-    "synapses": "Synapses",
-    "energy_uj": "uJ",
-}
+_SHOWN = {"synops": "SynOps", "spikes": "Spikes", "energy_uj": "uJ"}
+_SIZES = {"synapses": "synapses", "neurons": "neurons"}
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the layers that changed, and the totals."""
     for system in comparison.systems:
         console.print(_table(system))
+        for field, word in _SIZES.items():
+            change = system.total[field]
+            if _moved(change):
+                console.print(f"{word}: {_number(change.before)} -> {_number(change.after)}")
         same = sum(layer.status is Status.SAME for layer in system.layers)
         console.print(f"{same} of {len(system.layers)} layers unchanged. ", style="dim", end="")
         console.print(
@@ -28,26 +29,45 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _table(system: SystemChange) -> Table:
+    """The layers that changed; of the figures those that changed anywhere, after and by how much."""
+    shown = [field for field in _SHOWN if any(_moved(layer.changes[field]) for layer in system.layers)]
     title = escape(f"{system.before} -> {system.after}")
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Layer", overflow="fold", min_width=12)
-    table.add_column("")
-    for name in _SHOWN.values():
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("Layer", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for field in shown:
+        table.add_column(_SHOWN[field], justify="right", no_wrap=True)
+        table.add_column("was", justify="right", no_wrap=True, style="dim")
+        table.add_column("%", justify="right", no_wrap=True)
     for layer in system.layers:
         if layer.status is not Status.SAME:
-            cells = (_cell(layer.changes[field]) for field in _SHOWN)
-            table.add_row(escape(f"{layer.part}/{layer.layer}"), layer.status, *cells)
+            name = escape(f"{layer.part}/{layer.layer}")
+            table.add_row(name, _WORDS[layer.status], *_cells(layer.changes, shown))
     table.add_section()
-    table.add_row("Total", "", *(_cell(system.total[field]) for field in _SHOWN), style="bold")
+    table.add_row("Total", "", *_cells(system.total, shown), style="bold")
     return table
 
 
-def _cell(change: Change) -> str:
-    if change.before == change.after:
-        return f"{_number(change.after)}"
-    growth = "" if change.growth is None else f" {100 * change.growth:+.1f} %"
-    return f"{_number(change.before)} > {_number(change.after)}{growth}"
+_WORDS = {Status.ADDED: "new", Status.REMOVED: "gone", Status.CHANGED: ""}
+
+
+def _moved(change: Change) -> bool:
+    return change.before != change.after
+
+
+def _cells(changes: Mapping[str, Change], fields: Sequence[str]) -> list[str]:
+    cells = []
+    for change in (changes[field] for field in fields):
+        growth = "" if change.growth is None or not _moved(change) else f"{100 * change.growth:+.1f}"
+        cells += [_number(change.after), _number(change.before) if _moved(change) else "", growth]
+    return cells
 
 
 def _number(value: float) -> str:
