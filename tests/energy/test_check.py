@@ -110,7 +110,7 @@ def test_the_budgets_that_are_shown_can_be_read(tmp_path: Path) -> None:
     page = (EXAMPLES.parent / "docs" / "energy.md").read_text()
     shown = [block for block in re.findall(r"```toml\n(.*?)```", page, re.S) if "[limits]" in block]
     assert len(shown) == 1
-    assert Budget.read(budget(tmp_path, shown[0])) == Budget.read(EXAMPLES / "budget.toml")
+    assert Budget.read(budget(tmp_path, shown[0])) == Budget.read(EXAMPLES / "ci" / "budget.toml")
 
 
 @pytest.mark.parametrize(("text", "words"), BAD)
@@ -219,8 +219,8 @@ def test_annotations_keep_to_one_line_each(run: Path) -> None:
 @pytest.mark.parametrize("name", ["github-actions.yml", "pre-commit-config.yaml"])
 def test_the_commands_of_the_snippets_run(name: str, run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "runs" / "event")
-    (tmp_path / "examples").mkdir()
-    shutil.copy(EXAMPLES / "budget.toml", tmp_path / "examples")
+    (tmp_path / "examples" / "ci").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "ci" / "budget.toml", tmp_path / "examples" / "ci")
     write_report(make_report([run]), tmp_path / "baseline")
     text = (EXAMPLES / "ci" / name).read_text()
     commands = re.findall(r"(?:run|entry): nsc-deploy (.+)$", text, re.M)
