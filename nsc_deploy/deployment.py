@@ -106,4 +106,8 @@ def read_deployment(run: Path) -> Deployment:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"field {place}: {first['msg']}", where=path) from error
+        raise DataError(
+            f"field {place}: {first['msg']}",
+            where=path,
+            remedy="Restore it from a copy, or delete metrics.json and write it anew: train --resume",
+        ) from error

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
 from nsc_deploy.config import Experiment
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import ConfigError
 from nsc_deploy.files import write_text
+from nsc_deploy.refusals import unreadable
 
 FILE_NAME = "experiment.toml"
 MAX_BYTES = 1024**2
@@ -84,13 +85,13 @@ def _read(path: Path) -> dict[str, Any]:
             raise ConfigError("is too large for an experiment file", where=path)
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(
-            f"cannot be read ({error.strerror or error})",
-            where=path,
-            remedy="Name an experiment file (TOML).",
-        ) from error
+        raise unreadable(path, error, remedy="Name an experiment file (TOML).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"is not valid TOML ({error})", where=path) from error
+        raise ConfigError(
+            f"is not valid TOML ({error})",
+            where=path,
+            remedy="Mend the file, or name another; every run holds a complete one, experiment.toml.",
+        ) from error
 
 
 def _set(values: dict[str, Any], name: list[str], value: object, path: Path | None) -> None:

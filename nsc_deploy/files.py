@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and read without trusting their size or content."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,11 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.errors import DataError, UserError
+from nsc_deploy.errors import DataError
 from nsc_deploy.npy import read_array, unpacked_bytes
+from nsc_deploy.refusals import unreadable, unwritable
 
 MAX_ARRAY_BYTES = 8 * 1024**3
 MAX_JSON_BYTES = 64 * 1024**2
+
+_REPLACE = "It is damaged or of another kind: make it again, restore it from a copy or name another."
 
 # What the zip reader raises, between its checks, on an archive with flipped bytes.
 _DAMAGED_NPZ = (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
@@ -40,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -49,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -60,24 +64,36 @@ def _umask() -> int:
     return mask
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot be written ({error.strerror or error})",
-        where=path,
-        remedy="Free some space or name another place; nothing that was there before has changed.",
-    )
-
-
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a place for results before the work on them begins; it leaves no file, but its folder.
+
+    Raises:
+        UserError: no file can be written at `path`.
+    """
+    if path.is_dir():
+        raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def write_json(path: Path, value: object) -> None:
@@ -93,12 +109,12 @@ def read_json(path: Path) -> Any:
     """
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise DataError("is too large for a JSON file of this tool", where=path)
+            raise DataError("is too large for a JSON file of this tool", where=path, remedy=_REPLACE)
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=path) from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"is not valid JSON ({error})", where=path) from error
+        raise DataError(f"is not valid JSON ({error})", where=path, remedy=_REPLACE) from error
 
 
 def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -121,6 +137,6 @@ def load_npz(path: Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[str, NDArr
                 raise ValueError(f"it claims {claimed} bytes of arrays, more than the {max_bytes} allowed")
             return {member.filename.removesuffix(".npy"): read_array(archive, member) for member in members}
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=path) from error
+        raise unreadable(path, error) from error
     except _DAMAGED_NPZ as error:
-        raise DataError(f"is not a valid .npz file ({error})", where=path) from error
+        raise DataError(f"is not a valid .npz file ({error})", where=path, remedy=_REPLACE) from error

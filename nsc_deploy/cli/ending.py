@@ -9,22 +9,11 @@ from pathlib import Path
 import typer
 
 from nsc_deploy.errors import UserError
+from nsc_deploy.refusals import MENDABLE
 
 USER_ERROR = 2
 INTERRUPTED = 130
 READER_GONE = 141
-
-# What the operating system refuses and the user can mend; any other OSError is a bug of ours.
-_USERS_TO_MEND = {
-    errno.ENOSPC: "Free some space or write to another disk.",
-    errno.EDQUOT: "Free some space or write to another disk.",
-    errno.EFBIG: "Raise the file size limit (ulimit -f) or write less.",
-    errno.EACCES: "Check the permissions or name another place.",
-    errno.EPERM: "Check the permissions or name another place.",
-    errno.EROFS: "Name a place that can be written.",
-    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
-    errno.ENOMEM: "Use fewer samples, a smaller batch or a larger machine.",
-}
 
 
 def run_to_exit_code(command: Callable[[], object]) -> int:
@@ -45,7 +34,7 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
         code = READER_GONE
     except OSError as error:
         # A full disk behind a redirected output shows itself only at the flush.
-        if error.errno not in _USERS_TO_MEND:
+        if error.errno not in MENDABLE:
             raise
         code = _fail(_message(error))
     _settle_stdout()
@@ -60,7 +49,7 @@ def _run(command: Callable[[], object]) -> int:
     except UserError as error:
         return _fail(error.message)
     except MemoryError as error:
-        return _fail(f"out of memory ({error})\n{_USERS_TO_MEND[errno.ENOMEM]}")
+        return _fail(f"out of memory ({error})\n{MENDABLE[errno.ENOMEM]}")
     except KeyboardInterrupt:
         return _interrupted()
     return 0
@@ -98,7 +87,7 @@ def _fail(message: str) -> int:
 def _message(error: OSError) -> str:
     problem = error.strerror or str(error)
     where = "" if error.filename is None else f"{error.filename}: "
-    return f"{where}{problem}\n{_USERS_TO_MEND[error.errno or 0]}"
+    return f"{where}{problem}\n{MENDABLE[error.errno or 0]}"
 
 
 def _open_closed_streams() -> None:

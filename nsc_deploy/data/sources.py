@@ -9,6 +9,7 @@ import platformdirs
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.errors import DataError
 from nsc_deploy.files import sha256
+from nsc_deploy.refusals import unreadable
 
 FOLDER_VARIABLE = "NSC_DEPLOY_DATA"
 # What may hold each set inside a data folder, first found first served.
@@ -62,5 +63,5 @@ def digest(source: Path) -> str:
             return sha256(source)
         lines = [f"{path.name} {sha256(path)}" for path in sorted(source.iterdir()) if path.is_file()]
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=source) from error
+        raise unreadable(source, error) from error
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.data.recordings import SAMPLE_RATE
 from nsc_deploy.errors import DataError
+from nsc_deploy.refusals import unreadable
 
 
 def read_wav(path: Path) -> NDArray[np.int16]:
@@ -22,7 +23,7 @@ def read_wav(path: Path) -> NDArray[np.int16]:
             promised = stream.getnframes()
             content = stream.readframes(promised)
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=path) from error
+        raise unreadable(path, error) from error
     except (wave.Error, EOFError) as error:
         raise DataError(f"is not a valid wav file ({error or 'it ends early'})", where=path) from error
     if form != (1, 2, SAMPLE_RATE):

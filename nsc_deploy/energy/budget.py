@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.refusals import unreadable
 
 _MAX_BYTES = 1024**2
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
@@ -89,9 +90,9 @@ class Budget(_Record):
                 raise ConfigError("is too large for a budget", where=path)
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror or error})", where=path) from error
+            raise unreadable(path, error, ConfigError) from error
         except ValueError as error:
-            raise ConfigError(f"is not valid TOML ({error})", where=path) from error
+            raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=_REMEDY) from error
         try:
             return cls.model_validate(table)
         except ValidationError as error:

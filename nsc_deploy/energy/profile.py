@@ -14,6 +14,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.refusals import unreadable
 
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "uJ": 1e6}
 _MAX_BYTES = 1024**2
@@ -192,9 +193,9 @@ def read_profile(path: Path) -> Profile:
             raise ConfigError("is too large for an energy profile", where=path)
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot be read ({error.strerror or error})", where=path) from error
+        raise unreadable(path, error, ConfigError) from error
     except ValueError as error:
-        raise ConfigError(f"is not valid TOML ({error})", where=path) from error
+        raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=_REMEDY) from error
     try:
         return Profile.model_validate(table)
     except ValidationError as error:

@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nsc_deploy.errors import ConfigError, UserError
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.refusals import unwritable
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -32,13 +33,13 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     try:
         yield building
         building.chmod(0o755)
         _swap(building, path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -69,11 +70,3 @@ def _exchange(one: Path, two: Path) -> None:
     if done != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(two))
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot be written ({error.strerror or os.strerror(error.errno or 0)})",
-        where=path,
-        remedy="Free some space or name another place; nothing that was there before has changed.",
-    )

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.refusals import unreadable
 
 MAX_FILE_BYTES = 4 * 1024**3
 MAX_UNPACKED_BYTES = 4 * 1024**3
@@ -29,9 +30,9 @@ def check_size(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
+        raise unreadable(path, error, GraphError) from error
     if not path.is_file():
-        raise GraphError("is not a file", where=path)
+        raise GraphError("is not a file", where=path, remedy="Name a NIR file, RUN/receiver.nir for example.")
     if status.st_size > MAX_FILE_BYTES:
         raise GraphError(
             f"has {status.st_size} bytes, more than the {MAX_FILE_BYTES} this tool reads", where=path
@@ -53,7 +54,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise GraphError(
             f"is not a readable HDF5 file ({reason})",
             where=path,
-            remedy="It is damaged or of another format.",
+            remedy="It is damaged or of another format: name a NIR file, or write this one again.",
         ) from error
 
 

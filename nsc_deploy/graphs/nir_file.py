@@ -1,5 +1,6 @@
 """NIR files in and out: read with distrust, written whole, with the time step and reset they mean."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import nir
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.files import replacing
+from nsc_deploy.files import write_bytes
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.hdf5_guard import check_size, read_file
 from nsc_deploy.graphs.hdf5_probe import probe
 from nsc_deploy.graphs.network import Network, Reset
-from nsc_deploy.graphs.seal import is_sealed, seal
+from nsc_deploy.graphs.seal import is_sealed, sealed
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.to_nir import to_nir
 
@@ -62,9 +63,10 @@ def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
     """
     checked = network if isinstance(network, Network) else assemble(network)
     graph = to_nir(checked)
-    with replacing(path) as temporary:
-        nir.write(temporary, graph)
-        seal(temporary)
+    # In memory first: the HDF5 library takes the process down with it when its own writes fail.
+    content = io.BytesIO()
+    nir.write(content, graph)
+    write_bytes(path, sealed(content.getvalue()))
 
 
 def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:

@@ -11,10 +11,12 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.files import replacing
+from nsc_deploy.files import write_bytes
+from nsc_deploy.refusals import unreadable
 
 DIGEST = "digest"
 MAX_BYTES = 2 * 1024**3 - 1
+_REMEDY = "Name an ONNX file, or write this one again."
 DOMAINS = frozenset({"", "ai.onnx"})
 
 
@@ -26,8 +28,7 @@ def write_onnx(path: Path, model: onnx.ModelProto) -> None:
     """
     stamped = _without_digest(model)
     stamped.metadata_props.add(key=DIGEST, value=_digest(stamped))
-    with replacing(path) as temporary:
-        temporary.write_bytes(stamped.SerializeToString(deterministic=True))
+    write_bytes(path, stamped.SerializeToString(deterministic=True))
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -42,9 +43,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
             raise GraphError(f"has {size} bytes, more than an ONNX file can have", where=path)
         model = onnx.ModelProto.FromString(path.read_bytes())
     except OSError as error:
-        raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
+        raise unreadable(path, error, GraphError) from error
     except (DecodeError, RecursionError) as error:
-        raise GraphError("is not an ONNX file, or is damaged", where=path) from error
+        raise GraphError("is not an ONNX file, or is damaged", where=path, remedy=_REMEDY) from error
     try:
         _refuse_damaged(model)
         _refuse_foreign(model.graph)
@@ -53,7 +54,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise GraphError(error.problem, where=path, remedy=error.remedy) from error
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise GraphError(f"is not a valid ONNX model ({reason})", where=path) from error
+        raise GraphError(f"is not a valid ONNX model ({reason})", where=path, remedy=_REMEDY) from error
     return model
 
 

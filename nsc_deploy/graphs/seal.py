@@ -9,18 +9,16 @@ import os
 from pathlib import Path
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.files import sha256
+from nsc_deploy.refusals import unreadable
 
 _MARK = b"\nnsc-deploy sha256 "
 _LENGTH = len(_MARK) + 64
 _PIECE = 2**20
 
 
-def seal(path: Path) -> None:
-    """Put the checksum of a file's content behind it."""
-    digest = sha256(path)
-    with path.open("ab") as stream:
-        stream.write(_MARK + digest.encode())
+def sealed(content: bytes) -> bytes:
+    """The content of a file with its checksum behind it."""
+    return content + _MARK + hashlib.sha256(content).hexdigest().encode()
 
 
 def is_sealed(path: Path) -> bool:
@@ -32,7 +30,7 @@ def is_sealed(path: Path) -> bool:
     try:
         stated, found = _digests(path)
     except OSError as error:
-        raise GraphError(f"cannot be read ({error.strerror or error})", where=path) from error
+        raise unreadable(path, error, GraphError) from error
     if stated is None:
         return False
     if stated != found:

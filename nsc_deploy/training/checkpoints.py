@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import replacing
+from nsc_deploy.files import write_bytes
 
 DIRECTORY = "checkpoints"
 BEST = "best.safetensors"
@@ -33,8 +33,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: object) -> No
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(note)
     header = {"format": _FORMAT, "note": text, "sha256": _digest(stored, text)}
-    with replacing(path) as temporary:
-        save_file(stored, temporary, metadata=header)
+    write_bytes(path, save(stored, metadata=header))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:

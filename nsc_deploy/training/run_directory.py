@@ -13,6 +13,7 @@ from nsc_deploy import deployment, experiment_file
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.files import read_json, write_json
+from nsc_deploy.refusals import unwritable
 from nsc_deploy.training import checkpoints
 from nsc_deploy.training.record import EpochRecord
 
@@ -156,7 +157,11 @@ def read_metrics(run: Path) -> RunMetrics:
         return RunMetrics.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"field {'.'.join(map(str, first['loc']))}: {first['msg']}", where=path) from error
+        raise DataError(
+            f"field {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            where=path,
+            remedy="Restore it from a copy, or delete it and write it anew with --resume.",
+        ) from error
 
 
 @contextmanager
@@ -170,11 +175,7 @@ def locked(run: Path) -> Iterator[None]:
         run.mkdir(parents=True, exist_ok=True)
         stream = (run / _LOCK).open("w")
     except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror or error})",
-            where=run,
-            remedy="Name another place for --out.",
-        ) from error
+        raise unwritable(run, error) from error
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,6 +4,7 @@ netx chains layers and takes weights as whole numbers without an exponent; it wo
 sign mode by itself. `as_netx_reads` repeats that, so a layer it would misread is found here.
 """
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork
-from nsc_deploy.files import replacing
+from nsc_deploy.files import write_bytes
 
 
 def obstacle(network: IntegerNetwork) -> str | None:
@@ -65,7 +66,9 @@ def write_netx(path: Path, network: IntegerNetwork) -> None:
     """
     import h5py
 
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    # In memory first: the HDF5 library takes the process down with it when its own writes fail.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         _start_layer(file, 0, "input", network.inputs)
         for index, layer in enumerate(network.layers, start=1):
             group = _start_layer(file, index, "dense", layer.neurons)
@@ -83,6 +86,7 @@ def write_netx(path: Path, network: IntegerNetwork) -> None:
             neuron["vThMant"] = _one_or_many(netx_threshold(layer))
             neuron["refDelay"] = 1
             neuron["gradedSpike"] = False
+    write_bytes(path, content.getvalue())
 
 
 def _start_layer(file: Any, index: int, kind: str, size: int) -> Any:
