@@ -1,6 +1,7 @@
 """What a graph file holds, as values that text, JSON and a picture are made from."""
 
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class NodeView:
         output_shape: likewise.
         emits: events, graded or real; None where the format does not tell.
         neurons: number of neurons with a membrane or a threshold.
-        synapses: connections of a Linear, Affine or convolution, those onto padding left out.
+        synapses: connections of a Linear, Affine or convolution; weights of 0 and padding are none.
         zero_weights: share of weights that are 0; None without weights.
         parameters: its arrays.
         settings: stride, padding and the like, and what follows from dt.
@@ -135,12 +136,12 @@ def plain(value: Any) -> Any:
 
 
 def synapse_count(node: Node) -> int:
-    """Connections of a synaptic node, those onto padding left out."""
+    """Connections of a synaptic node: those with a weight other than 0, onto a true input."""
     if not node.synaptic:
         return 0
     weight = node.parameters.weight
     if not node.primitive.startswith("Conv"):
-        return int(weight.size)
+        return int(np.count_nonzero(weight))
     parameters = node.parameters
     pads = padding_pairs(parameters.padding, weight.shape[2:], parameters.dilation)
     inside = [
@@ -155,13 +156,17 @@ def synapse_count(node: Node) -> int:
             strict=True,
         )
     ]
-    return int(weight.shape[0] * weight.shape[1]) * prod(inside)
+    pairs = reduce(np.multiply.outer, inside)
+    return int(((weight != 0) * pairs).sum())
 
 
-def _taps_inside(size: int, positions: int, width: int, before: int, stride: int, dilation: int) -> int:
-    """Pairs of an output position and a tap of the kernel that read a true input along one dimension."""
+def _taps_inside(
+    size: int, positions: int, width: int, before: int, stride: int, dilation: int
+) -> NDArray[np.int64]:
+    """For each tap of the kernel: output positions where it reads a true input along one dimension."""
     places = np.arange(positions)[:, None] * stride + np.arange(width)[None, :] * dilation - before
-    return int(((places >= 0) & (places < size)).sum())
+    inside: NDArray[np.int64] = ((places >= 0) & (places < size)).sum(0)
+    return inside
 
 
 def _view(node: Node, network: Network) -> NodeView:

@@ -89,9 +89,14 @@ def _name(node: Any) -> str:
 
 def _shape(info: Any) -> tuple[Size, ...]:
     return tuple(
-        dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else "?")
+        dim.dim_value if dim.HasField("dim_value") else _open_size(dim.dim_param)
         for dim in info.type.tensor_type.shape.dim
     )
+
+
+def _open_size(name: str) -> str:
+    """The name of a size that the file leaves open; shape inference makes some up where it knows none."""
+    return "?" if not name or name.startswith("unk__") else name
 
 
 def _number(text: str | None) -> float | None:

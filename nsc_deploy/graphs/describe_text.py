@@ -11,7 +11,7 @@ def to_text(description: Description) -> RenderableType:
     """A heading, the table of nodes and a line of totals."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("Node", "Kind", "From", "Shape", "Emits", "Parameters"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", min_width=min(len(title), 6))
     for node in description.nodes:
         table.add_row(
             node.name,
@@ -34,8 +34,12 @@ def _heading(description: Description) -> Text:
     stated = {
         key: value for key, value in description.metadata.items() if key not in {"dt", "reset", "units"}
     }
-    facts += [f"{key} {value}" for key, value in stated.items()]
+    facts += [f"{key.replace('_', ' ')} {_word(value)}" for key, value in stated.items()]
     return text.append("\n" + ", ".join(facts), style="not bold")
+
+
+def _word(value: object) -> object:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _totals(description: Description) -> Text:
@@ -85,7 +89,11 @@ def _range(array: Range) -> str:
 
 
 def _zeros(node: NodeView, array: Range) -> str:
-    return f", {node.zero_weights:.0%} zero" if array.name == "weight" and node.zero_weights else ""
+    if array.name != "weight" or not node.zero_weights:
+        return ""
+    # Rounding makes neither all nor nothing of what is not.
+    percent = min(max(100 * node.zero_weights, 0.01), 99.99) if node.zero_weights < 1 else 100
+    return f", {percent:.{0 if 1 <= percent <= 99 else 2}f}% zero" if percent < 100 else ", all zero"
 
 
 def _value(value: object) -> str:

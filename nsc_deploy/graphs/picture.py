@@ -22,6 +22,7 @@ _CELL = (2.15, 1.12)
 _INK = "#1f2933"
 _KINDS = {"terminal": "#e5e9ee", "synapse": "#dbe7f6", "neuron": "#fbe3cf", "other": "#f3f4f6"}
 _EDGES = {"events": "#c2410c", "graded": "#7c3aed", "real": "#2563a6", None: "#52606d"}
+_KIND_LETTERS = 24  # as many as fit into a box at the usual size
 _LABELS = {"events": "events (0 or 1)", "graded": "graded events", "real": "real values"}
 _ONNX_SYNAPSES = frozenset({"MatMul", "Gemm", "Conv", "LSTM"})
 
@@ -90,7 +91,8 @@ def _draw_box(axes: Any, node: NodeView, centre: Point) -> None:
     name = node.name if len(node.name) <= 18 else f"…{node.name[-17:]}"
     style = {"ha": "center", "va": "center", "color": _INK, "zorder": 4, "parse_math": False}
     axes.text(x, y + 0.2, name, fontsize=8.5, fontweight="bold", **style)
-    axes.text(x, y, f"{node.primitive}  {shape_text(node.output_shape)}", fontsize=7.5, **style)
+    kind = f"{node.primitive}  {shape_text(node.output_shape)}"
+    axes.text(x, y, kind, fontsize=min(7.5, 7.5 * _KIND_LETTERS / len(kind)), **style)
     axes.text(x, y - 0.2, _fact(node), fontsize=6.5, **(style | {"color": "#52606d"}))
 
 

@@ -55,7 +55,7 @@ def test_text_tells_nodes_shapes_parameters_and_the_step(receiver):
     assert "v_threshold 0.25" in row["hidden"]
     assert "steps 2" in row["later"]
     assert "again (one step late)" in ended.stdout
-    assert lines[-1].strip() == "6 nodes, 9 neurons, 189 synapses, 246 parameters"
+    assert lines[-1].strip() == "6 nodes, 9 neurons, 18 synapses, 246 parameters"
 
 
 def test_json_holds_the_same_for_a_machine(receiver):
@@ -63,7 +63,7 @@ def test_json_holds_the_same_for_a_machine(receiver):
     told = json.loads(ended.stdout)
     nodes = {node["name"]: node for node in told["nodes"]}
     assert (told["format"], told["dt"], told["reset"], told["neurons"]) == ("NIR", 0.03, "zero", 9)
-    assert nodes["first"]["synapses"] == 108
+    assert nodes["first"]["synapses"] == 9
     assert nodes["hidden"]["delayed_inputs"] == ["again"]
     assert nodes["hidden"]["emits"] == "events"
     assert nodes["first"]["parameters"] == [
@@ -138,9 +138,8 @@ def test_synapses_of_a_convolution_are_its_connections_counted_one_by_one(data):
     size, kernel = [draw_int(3, 6), draw_int(3, 6)], [draw_int(1, 3), draw_int(1, 3)]
     stride, dilation, zeros = draw_int(1, 2), draw_int(1, 1), draw_int(0, 2)
     groups = draw_int(1, 2)
-    node = nir.Conv2d(
-        None, np.ones((2 * groups, 3, *kernel)), stride, zeros, dilation, groups, np.zeros(2 * groups)
-    )
+    weight = np.random.default_rng(draw_int(0, 9)).integers(0, 2, (2 * groups, 3, *kernel)).astype(float)
+    node = nir.Conv2d(None, weight, stride, zeros, dilation, groups, np.zeros(2 * groups))
     nodes = {"in": nir.Input(np.array([3 * groups, *size])), "conv": node, "out": nir.Output(None)}
     network = assemble(nir.NIRGraph(nodes, [("in", "conv"), ("conv", "out")], type_check=False))
     conv = network.node("conv")
@@ -148,8 +147,25 @@ def test_synapses_of_a_convolution_are_its_connections_counted_one_by_one(data):
     for y, x in np.ndindex(*conv.output_shape[1:]):
         for i, j in np.ndindex(*kernel):
             row, column = y * stride + i * dilation - zeros, x * stride + j * dilation - zeros
-            connections += 0 <= row < size[0] and 0 <= column < size[1]
-    assert synapse_count(conv) == connections * 2 * groups * 3
+            if 0 <= row < size[0] and 0 <= column < size[1]:
+                connections += np.count_nonzero(weight[:, :, i, j])
+    assert synapse_count(conv) == connections
+
+
+@pytest.mark.parametrize(
+    ("zeros", "told"), [(0, ""), (1, ", 0.01% zero"), (5_000, ", 50% zero"), (9_999, ", 99.99% zero")]
+)
+def test_shares_of_zeros_are_not_rounded_to_none_or_all(tmp_path, zeros, told):
+    weight = np.ones((100, 100))
+    weight.reshape(-1)[:zeros] = 0
+    builder = GraphBuilder(0.03)
+    builder.input(100, Signal.EVENTS)
+    builder.linear("dense", weight)
+    builder.lif("lif", 0.5, 0.25, 100)
+    builder.output(100)
+    write_network(tmp_path / "dense.nir", builder.build())
+    row = next(line for line in inspect(tmp_path / "dense.nir").stdout.splitlines() if "dense " in line)
+    assert row.rstrip().endswith(f"weight 100x100: {'1' if zeros == 0 else '0 to 1'}{told}")
 
 
 @settings(max_examples=60, deadline=None)
@@ -175,7 +191,7 @@ def test_no_two_nodes_of_a_drawing_overlap_and_lines_point_forward(data, count):
 
 def test_a_description_counts_what_a_network_holds(receiver):
     description = describe(receiver)
-    assert description.synapses == 9 * 12 + 81
+    assert description.synapses == 9 + 9
     assert description.parameters == 12 + 9 * 12 + 81 + 5 * 9
     assert (
         describe_network(
