@@ -82,16 +82,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a place for results before the work on them begins; it leaves no file, but its folder.
+    """Refuse a place for results before the work on them begins; nothing is left there.
 
     Raises:
         UserError: no file can be written at `path`.
     """
     if path.is_dir():
         raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise unwritable(path, error) from error
 

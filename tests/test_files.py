@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nsc_deploy.errors import DataError, UserError
-from nsc_deploy.files import load_npz, read_json, replacing, save_npz, sha256, write_json, write_text
+from nsc_deploy.files import (
+    load_npz,
+    read_json,
+    replacing,
+    require_writable,
+    save_npz,
+    sha256,
+    write_json,
+    write_text,
+)
 
 FILE_SIZE_LIMIT = 100_000
 
@@ -330,3 +339,22 @@ def truncated(rng: np.random.Generator, content: bytearray) -> bytearray:
 def test_json_of_a_run_is_indented_for_people(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1})
     assert (tmp_path / "a.json").read_text() == json.dumps({"b": 1}, indent=2) + "\n"
+
+
+class TestRequireWritable:
+    def test_it_leaves_nothing_where_a_file_can_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "old").write_text("kept")
+        for path in (tmp_path / "new", tmp_path / "old", tmp_path / "a" / "b" / "c"):
+            require_writable(path)
+        assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+    @pytest.mark.parametrize(
+        ("place", "words"),
+        [("file/new", "A part of this path is a file"), (".", "name a file"), ("/proc/new/file", "place")],
+    )
+    def test_it_names_the_place_and_the_way_out(self, tmp_path: Path, place: str, words: str) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(UserError, match="cannot be written") as caught:
+            require_writable(tmp_path / place)
+        assert caught.value.where == str(tmp_path / place)
+        assert words in str(caught.value.remedy)

@@ -15,8 +15,11 @@ def attention(
     ] = None,
 ) -> None:
     """Draw the gates of the attention over time and channel for one utterance."""
-    from nsc_deploy.training.attention import attention_of, write_attention
+    from nsc_deploy.training.attention import attention_of, check_picture, write_attention
+    from nsc_deploy.training.run_directory import experiment_to_resume
 
     path = out or run / "attention.png"
+    experiment_to_resume(run)
+    check_picture(path)
     write_attention(attention_of(run, sample), path)
     typer.echo(f"Written: {path}")

@@ -51,7 +51,10 @@ def report(
     """Count and price whole systems (run folders) or single graphs with recorded inputs."""
     from nsc_deploy.energy.make_report import make_report, write_report
     from nsc_deploy.energy.terminal import print_report, wide_console
+    from nsc_deploy.files import require_writable
 
+    if out is not None:
+        require_writable(out / "report.json")
     made = make_report(sources, profile=profile, recordings=inputs or [], samples=samples, dt=dt, reset=reset)
     if out is not None:
         for path in write_report(made, out):

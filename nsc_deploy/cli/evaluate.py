@@ -10,6 +10,8 @@ import typer
 from nsc_deploy.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from nsc_deploy.training.sweep import Sweep
 
 _MOST_POINTS = 1000
@@ -38,17 +40,22 @@ def evaluate(
     make one curve, one model an SNR. With --snr each run is evaluated at all of them.
     """
     points = None if snr is None else parse_snr(snr)
-    from nsc_deploy.training.plots import write_plots
+    from nsc_deploy.training.plots import check_place, write_plots
+    from nsc_deploy.training.run_directory import experiment_to_resume
     from nsc_deploy.training.sweep import sweep_runs
 
+    directory = out or (runs[0] if len(runs) == 1 else Path("evaluation"))
+    for run in runs:
+        experiment_to_resume(run)
+    check_place(directory)
     sweeps = sweep_runs(runs, points, progress=True)
-    files = write_plots(sweeps, out or (runs[0] if len(runs) == 1 else Path("evaluation")))
+    files = write_plots(sweeps, directory)
     if as_json:
         typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))
-        return
-    _print(sweeps)
+    else:
+        _print(sweeps)
     for path in files:
-        typer.echo(f"Written: {path}")
+        typer.echo(f"Written: {path}", err=as_json)
 
 
 def parse_snr(text: str) -> tuple[float, ...]:
@@ -87,20 +94,27 @@ def _print(sweeps: "list[Sweep]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    against_snr = Table(title="Test accuracy against SNR")
+    console, against_snr = Console(), Table()
     against_snr.add_column("SNR (dB)", justify="right")
-    against_latency = Table(title="Test accuracy against latency: decisions after the first steps")
-    for column in ("steps", "channel uses", "accuracy"):
-        against_latency.add_column(column, justify="right")
     for sweep in sweeps:
         against_snr.add_column(sweep.label, justify="right")
     for snr in sorted({snr for sweep in sweeps for snr in sweep.snr_db}):
         cells = [dict(zip(sweep.snr_db, sweep.accuracy, strict=True)).get(snr) for sweep in sweeps]
         against_snr.add_row(f"{snr:g}", *("-" if cell is None else f"{cell:.1%}" for cell in cells))
+    console.print("Test accuracy against SNR", style="bold", highlight=False)
+    console.print(against_snr)
     for sweep in sweeps:
-        against_latency.add_section()
-        against_latency.add_row(f"[bold]{sweep.label}[/bold], {sweep.trained_snr_db:g} dB", "", "")
-        for step, accuracy in sweep.milestones():
-            against_latency.add_row(str(step), str(step * sweep.uses.per_step), f"{accuracy:.1%}")
-    Console().print(against_snr)
-    Console().print(against_latency)
+        heading = f"{sweep.label}: accuracy when deciding after so many steps, {sweep.trained_snr_db:g} dB"
+        console.print(f"\n{heading}", style="bold", markup=False, highlight=False)
+        console.print(_against_latency(sweep))
+
+
+def _against_latency(sweep: "Sweep") -> "Table":
+    from rich.table import Table
+
+    table = Table()
+    for column in ("steps", "channel uses", "accuracy"):
+        table.add_column(column, justify="right")
+    for step, accuracy in sweep.milestones():
+        table.add_row(str(step), f"{step * sweep.uses.per_step:,}", f"{accuracy:.1%}")
+    return table

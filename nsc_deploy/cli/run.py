@@ -49,8 +49,11 @@ def run(
 
     from nsc_deploy.exporters.lava.deployment import read_lava_deployment
     from nsc_deploy.exporters.lava.runner import Backend, run_deployment
+    from nsc_deploy.files import require_writable
 
     chosen = Backend(backend.value)
+    if out is not None:
+        require_writable(out)
     deployment = read_lava_deployment(folder)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task(f"samples on {chosen.value}", total=samples)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from nsc_deploy.data.fsdd import content_digest, read_folder, write_npz
 from nsc_deploy.data.sources import data_folder
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import replacing
+from nsc_deploy.files import replacing, require_writable
 
 TIMEOUT_S = 30
 MAX_UNPACKED_BYTES = 4 * 1024**3
@@ -73,6 +73,7 @@ def fetch_fsdd(source: FsddSource = FSDD, folder: Path | None = None, *, progres
         DataError: no connection, a damaged archive, or other samples than expected.
     """
     target = (folder or data_folder()) / "fsdd" / "fsdd_8k_int16.npz"
+    require_writable(target)
     with tempfile.TemporaryDirectory() as name:
         archive = _download(source.url, None, Path(name), progress=progress)
         recordings = Path(name) / "recordings"
@@ -111,6 +112,7 @@ def fetch_shd(source: ShdSource = SHD, folder: Path | None = None, *, progress: 
         unpacked = target / archive_name.removesuffix(".gz")
         if unpacked.is_file():
             continue
+        require_writable(unpacked)
         with tempfile.TemporaryDirectory() as name:
             archive = _download(f"{source.url}/{archive_name}", f"md5:{md5}", Path(name), progress=progress)
             _gunzip(archive, unpacked)

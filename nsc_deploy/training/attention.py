@@ -14,7 +14,7 @@ from torch import Tensor
 from nsc_deploy.data import load_events
 from nsc_deploy.deployment import Side
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.files import replacing
+from nsc_deploy.files import replacing, require_writable
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.models.export import record_stages
 from nsc_deploy.training.evaluate import load_system
@@ -86,7 +86,11 @@ def attention_of(run: Path, sample: int) -> Attention:
     experiment = read_experiment(run)
     data = load_events(experiment.data)
     if not 0 <= sample < len(data.test):
-        raise ConfigError(f"the test set has samples 0 to {len(data.test) - 1}", where=f"--sample {sample}")
+        raise ConfigError(
+            "there is no such test sample",
+            where=f"--sample {sample}",
+            remedy=f"The test set has samples 0 to {len(data.test) - 1}.",
+        )
     system = load_system(run, data)
     one = data.test.take(np.array([sample]))
     maps = []
@@ -107,6 +111,18 @@ def attention_of(run: Path, sample: int) -> Attention:
     return Attention(name, sample, data.class_names[int(one.labels[0])], data.dt, tuple(maps))
 
 
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before the work on it.
+
+    Raises:
+        ConfigError: a suffix that matplotlib does not know.
+        UserError: the place cannot be written.
+    """
+    if path.suffix.removeprefix(".") not in Figure().canvas.get_supported_filetypes():
+        raise ConfigError(f"no picture format {path.suffix!r}", where=path, remedy="Use .png, .svg or .pdf.")
+    require_writable(path)
+
+
 def write_attention(attention: Attention, path: Path) -> None:
     """Draw the gates as a picture; the suffix (.png, .svg, .pdf) decides the format.
 
@@ -114,16 +130,14 @@ def write_attention(attention: Attention, path: Path) -> None:
         ConfigError: a suffix that matplotlib does not know.
         UserError: the place cannot be written.
     """
+    check_picture(path)
     figure = Figure(figsize=(12, 3.6 * len(attention.maps)), layout="constrained")
     figure.suptitle(f"{attention.system}: '{attention.class_name}' (test sample {attention.sample})")
-    form = path.suffix.removeprefix(".")
-    if form not in figure.canvas.get_supported_filetypes():
-        raise ConfigError(f"no picture format {path.suffix!r}", where=path, remedy="Use .png, .svg or .pdf.")
     rows = figure.subplots(len(attention.maps), 3, squeeze=False, width_ratios=(4, 4, 2))
     for axes, gate in zip(rows, attention.maps, strict=True):
         _draw(axes, gate, attention.dt)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=form, dpi=150)
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=150)
 
 
 def _draw(axes: NDArray[Any], shown: AttentionMap, dt: float) -> None:

@@ -100,6 +100,11 @@ def load_best(system: System, run: Path) -> None:
         system.load_state_dict(weights)
     except RuntimeError as error:
         detail = " ".join(str(error).split())
-        raise DataError(f"does not fit the run's experiment ({detail})", where=path) from error
+        raise DataError(
+            f"does not fit the run's experiment ({detail})",
+            where=path,
+            remedy="Another version of nsc-deploy may have trained it (see provenance.json): use that one, "
+            "or train anew with --overwrite.",
+        ) from error
     system.finish()
     system.eval()

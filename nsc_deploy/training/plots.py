@@ -8,10 +8,11 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nsc_deploy.files import replacing, write_json
+from nsc_deploy.files import replacing, require_writable, write_json
 from nsc_deploy.training.sweep import Sweep
 
 _FORMATS = ("png", "svg")
+_VALUES = "evaluation.json"
 _MARKERS = "osD^vP*X"
 
 Points = dict[float, list[float]]
@@ -35,9 +36,18 @@ def write_plots(sweeps: Sequence[Sweep], directory: Path) -> list[Path]:
         with replacing(path) as temporary:
             figure.savefig(temporary, format=form, dpi=150)
         files.append(path)
-    values = directory / "evaluation.json"
+    values = directory / _VALUES
     write_json(values, [sweep.as_json() for sweep in sweeps])
     return [*files, values]
+
+
+def check_place(directory: Path) -> None:
+    """Refuse a directory that could not be written, before the work on the plots.
+
+    Raises:
+        UserError: no file can be written there.
+    """
+    require_writable(directory / _VALUES)
 
 
 def accuracy_figure(sweeps: Sequence[Sweep]) -> Figure:

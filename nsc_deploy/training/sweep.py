@@ -142,7 +142,11 @@ def _check_snr(experiment: Experiment, snr_db: float) -> None:
     try:
         ChannelConfig.model_validate(experiment.channel.model_dump() | {"snr_db": snr_db})
     except ValueError as error:
-        raise ConfigError(f"an SNR of {snr_db:g} dB is out of range", where="--snr") from error
+        raise ConfigError(
+            f"an SNR of {snr_db:g} dB is out of range",
+            where="--snr",
+            remedy=f"snr_db: {ChannelConfig.model_fields['snr_db'].description}.",
+        ) from error
 
 
 def display_name(system: SystemConfig) -> str:

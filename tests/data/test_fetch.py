@@ -163,3 +163,13 @@ def test_a_data_folder_that_cannot_be_made_is_named(shd: ShdSource, tmp_path: Pa
     (tmp_path / "data").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
         fetch_shd(shd, tmp_path / "data")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_download(tmp_path: Path) -> None:
+    """Nothing listens at this address: whoever asks it first tells of that."""
+    occupied = tmp_path / "file"
+    occupied.write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        fetch_fsdd(FsddSource(url="http://127.0.0.1:1/fsdd.tar.gz"), occupied)
+    with pytest.raises(UserError, match="cannot be written"):
+        fetch_shd(ShdSource(url="http://127.0.0.1:1"), occupied)

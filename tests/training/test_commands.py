@@ -1,11 +1,14 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.ending import run_to_exit_code
+from nsc_deploy.training.checkpoints import write_tensors
 
 Make = Callable[..., dict[str, object]]
 
@@ -141,3 +144,34 @@ def test_evaluating_what_is_no_run_ends_with_code_2(
     assert "holds no run" in capsys.readouterr().err
     assert command("evaluate", str(tmp_path), "--snr=5:1") == 2
     assert "--snr=-10:14:2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["evaluate", "attention"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The weights are damaged: whoever loads them first tells of that."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "checkpoints" / "best.safetensors").write_bytes(b"damaged")
+    assert command(name, str(run), "--out", str(run / "metrics.json" / "picture.png")) == 2
+    message = capsys.readouterr().err
+    assert "cannot be written (Not a directory)" in message
+    assert "A part of this path is a file" in message
+
+
+def test_evaluation_as_json_names_its_files_on_stderr(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("evaluate", str(trained), "--json", "--out", str(tmp_path)) == 0
+    assert str(tmp_path / "accuracy.png") in capsys.readouterr().err
+
+
+def test_weights_of_another_model_say_what_may_have_happened(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    write_tensors(run / "checkpoints" / "best.safetensors", {"weight": torch.zeros(2)}, {})
+    assert command("evaluate", str(run)) == 2
+    assert "Another version of nsc-deploy" in capsys.readouterr().err

@@ -157,7 +157,9 @@ def _spread(recording: Recording, first: int, samples: int | None) -> NDArray[np
     if not 1 <= count <= available:
         left_out = f" (the first {first} chose the scales)" if first else ""
         raise ConfigError(
-            f"{count} samples are wanted and {available} are there{left_out}", where="--samples"
+            f"{count} samples are wanted and {available} are there{left_out}",
+            where="--samples",
+            remedy="Ask for no more than there are, or leave it out for all of them.",
         )
     return first + np.arange(count, dtype=np.int64) * available // count
 
