@@ -110,6 +110,8 @@ def _explain(error: ValidationError, path: Path | None, overrides: Mapping[str, 
     where = overrides.get(field) or f"{path or 'experiment'}" + (f", field {field}" if field else "")
     if first["type"] == "extra_forbidden":
         return _unknown_field(names, where)
+    if first["type"] in {"model_type", "model_attributes_type"}:
+        return ConfigError("must be a table", where=where, remedy=f"Write [{field}] with fields below it.")
     problem = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     if not isinstance(given, Mapping | BaseModel):

@@ -148,6 +148,12 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         load_experiment(path)
 
 
+def test_a_value_in_the_place_of_a_table_is_refused_with_the_way_to_write_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="field training: must be a table") as caught:
+        load_experiment(written(tmp_path, "training = 3\n"))
+    assert "[training]" in str(caught.value.remedy)
+
+
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(DataError, match="cannot be read"):

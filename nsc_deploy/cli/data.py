@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from nsc_deploy.data.catalogue import Description
 
 app = typer.Typer(help="Data sets: list, describe, fetch.", no_args_is_help=True)
 
@@ -52,9 +55,28 @@ def info(
     if as_json:
         typer.echo(described.model_dump_json(indent=2))
         return
-    for field, value in described.model_dump(mode="json", exclude_none=True).items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        typer.echo(f"{field:16} {shown}")
+    for label, value in _rows(described).items():
+        if value is not None:
+            typer.echo(f"{label:16} {value}")
+
+
+def _rows(described: "Description") -> dict[str, object]:
+    rate = described.train_rate
+    return {
+        "name": described.name,
+        "summary": described.summary,
+        "licence": described.licence,
+        "source": described.source,
+        "classes": described.classes,
+        "samples": described.samples,
+        "splits": ", ".join(described.splits),
+        "here" if described.place else "not here": described.place or described.remedy,
+        "channels": f"{described.channels} of events",
+        "steps": f"{described.steps} of {described.dt * 1000:g} ms",
+        "training part": described.train_samples and f"{described.train_samples} samples",
+        "test part": described.test_samples and f"{described.test_samples} samples",
+        "event rate": None if rate is None else f"{rate:.2%} of channels and steps, training part",
+    }
 
 
 @app.command("fetch")

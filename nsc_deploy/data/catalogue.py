@@ -108,8 +108,15 @@ def describe(config: DataConfig, *, encode: bool = False) -> Description:
     """Describe a data set; with `encode` it is loaded and counted too.
 
     Raises:
-        DataError: `encode` is asked for and the set is missing or damaged.
+        DataError: `encode` is asked for and the set is missing or damaged, or its named path is not there.
+        ConfigError: a path is named for a set that is made and not read.
     """
+    if config.path is not None:
+        if config.dataset == "spoken-digits":
+            raise ConfigError(
+                "spoken-digits is synthesised, from no file", where="--path", remedy="Leave it out."
+            )
+        find_source(config)
     counts: dict[str, float] = {}
     if encode:
         from nsc_deploy.data.load import load_events

@@ -85,6 +85,12 @@ def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tupl
         DataError: a path that is missing, or a damaged run.
     """
     graphs = [path for path in paths if not path.is_dir()]
+    if recordings and not graphs:
+        raise ConfigError(
+            "is for graph files, and only runs are named, which hold their own recordings",
+            where="--inputs",
+            remedy="Leave it out, or name a graph file: RUN/receiver.nir for example.",
+        )
     if recordings and len(recordings) not in {1, len(graphs)}:
         raise ConfigError(
             f"{len(recordings)} recordings are given for {len(graphs)} graph files",
@@ -116,7 +122,11 @@ def _inside(run: Path, name: str) -> Path:
     if not path.resolve().is_relative_to(run.resolve()):
         raise DataError(f"names the file {name}, which lies outside of the run", where=run / FILE_NAME)
     if not path.is_file():
-        raise DataError(f"names the file {name}, which is missing", where=run / FILE_NAME)
+        raise DataError(
+            f"names the file {name}, which is missing",
+            where=run / FILE_NAME,
+            remedy=f"Restore {name}, or delete metrics.json and write it anew: train --resume",
+        )
     return path
 
 
@@ -124,7 +134,11 @@ def _graph(path: Path, recording: Path | None) -> Source:
     if not path.exists():
         raise DataError("does not exist", where=path, remedy="Name a run folder, a .nir or an .onnx file.")
     if path.suffix not in {".nir", ".onnx"}:
-        raise ConfigError("is neither a run folder nor a .nir or .onnx file", where=path)
+        raise ConfigError(
+            "is neither a run folder nor a .nir or .onnx file",
+            where=path,
+            remedy="Name a folder that `nsc-deploy train` wrote, or a graph file.",
+        )
     if recording is None:
         raise ConfigError(
             "is a graph without recorded inputs",

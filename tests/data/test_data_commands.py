@@ -49,3 +49,22 @@ def test_an_unknown_set_is_refused_with_the_known_ones() -> None:
     answer = CliRunner().invoke(app, ["data", "info", "mnist"])
     assert isinstance(answer.exception, ConfigError)
     assert "spoken-digits, fsdd, shd" in answer.exception.message
+
+
+def test_a_path_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        CliRunner().invoke(
+            app, ["data", "info", "fsdd", "--path", str(tmp_path / "none.npz")], catch_exceptions=False
+        )
+    with pytest.raises(ConfigError, match="synthesised"):
+        CliRunner().invoke(
+            app, ["data", "info", "spoken-digits", "--path", str(tmp_path)], catch_exceptions=False
+        )
+
+
+def test_info_for_people_has_units(tone_digits: Path) -> None:
+    text = CliRunner().invoke(app, ["data", "info", "fsdd", "--path", str(tone_digits), "--encode"]).stdout
+    rows = {line[:16].strip(): line[16:].strip() for line in text.splitlines()}
+    assert rows["steps"] == "30 of 30 ms"
+    assert rows["training part"] == "200 samples"
+    assert rows["event rate"].partition("%")[2].startswith(" of channels and steps")

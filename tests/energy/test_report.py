@@ -171,6 +171,7 @@ def test_bad_input_is_named(tmp_path: Path, runs: list[Path]) -> None:
         ([tmp_path], {}, DataError, "no finished run"),
         ([tmp_path / "notes.txt"], {}, ConfigError, "neither a run folder"),
         ([graph], {}, ConfigError, "without recorded inputs"),
+        (runs[:1], {"recordings": [tmp_path / "inputs.npz"]}, ConfigError, "only runs are named"),
         ([graph], {"recordings": [tmp_path / "wide.npz"]}, DataError, "wide.npz"),
         ([graph], {"recordings": [tmp_path / "wide.npz"] * 2}, ConfigError, "2 recordings"),
         ([graph], {"recordings": [tmp_path / "no.npz"]}, DataError, "no.npz"),
