@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import resource
 import signal
 import subprocess
@@ -167,6 +168,20 @@ class TestEnding:
         answer = ending("raise UserError('is broken', where='a.nir', remedy='Mend it.')")
         assert (answer.returncode, answer.stdout) == (2, "")
         assert answer.stderr == "error: a.nir: is broken\nMend it.\n"
+
+    @pytest.mark.parametrize("no_color", ["", "1"])
+    def test_an_error_is_red_on_a_terminal_unless_no_color_is_set(self, no_color: str) -> None:
+        terminal, theirs = pty.openpty()
+        ending(
+            "raise UserError('is broken')",
+            capture_output=False,
+            stderr=theirs,
+            env={**os.environ, "NO_COLOR": no_color},
+        )
+        os.close(theirs)
+        told = os.read(terminal, 100)
+        os.close(terminal)
+        assert told.startswith(b"error: is broken" if no_color else b"\x1b[31merror: is broken")
 
     def test_a_command_says_no_with_its_own_code(self) -> None:
         assert ending("raise typer.Exit(1)").returncode == 1

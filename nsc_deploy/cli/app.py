@@ -59,14 +59,24 @@ def root(
     """From a trained spiking receiver to a chip budget you can trust."""
 
 
-app.command("demo")(demo_command.demo)
-app.command("train")(train_command.train)
-app.command("evaluate")(evaluate_command.evaluate)
-app.command("attention")(attention_command.attention)
-app.command("inspect")(inspect_command.inspect)
-app.command("check")(check_command.check)
-app.command("export")(export_command.export)
-app.command("run")(run_command.run)
+app.command("demo", short_help="The whole path on synthesised speech: train, export, run, report.")(
+    demo_command.demo
+)
+app.command("train", short_help="Train a system and write its run directory.")(train_command.train)
+app.command("evaluate", short_help="Accuracy against SNR and against latency, with plots.")(
+    evaluate_command.evaluate
+)
+app.command("attention", short_help="Draw when and where a trained system attends.")(
+    attention_command.attention
+)
+app.command("inspect", short_help="Show nodes, shapes, parameters and time step of a graph.")(
+    inspect_command.inspect
+)
+app.command("check", short_help="List each node as native, substituted or refused by a target.")(
+    check_command.check
+)
+app.command("export", short_help="Write the deployment folder that a target runs.")(export_command.export)
+app.command("run", short_help="Run a deployment beside its floating-point graph.")(run_command.run)
 app.add_typer(data_command.app, name="data")
 app.add_typer(lava_command.app, name="lava")
 app.add_typer(energy_command.app, name="energy")

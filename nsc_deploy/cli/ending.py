@@ -80,7 +80,7 @@ def _interrupted() -> int:
 
 
 def _fail(message: str) -> int:
-    typer.secho(f"error: {message}", fg="red", err=True)
+    typer.secho(f"error: {message}", fg=None if os.environ.get("NO_COLOR") else "red", err=True)
     return USER_ERROR
 
 

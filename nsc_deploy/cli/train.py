@@ -159,9 +159,8 @@ def _print(result: "RunResult") -> None:
 
     metrics = result.metrics
     name = f"{metrics.system} ({metrics.receiver})" if metrics.receiver else metrics.system
-    table = Table(
-        title=f"{name} on {metrics.dataset}, {metrics.channel} at {metrics.snr_db:g} dB", show_header=False
-    )
+    heading = f"{name} on {metrics.dataset}, {metrics.channel} at {metrics.snr_db:g} dB"
+    table = Table(show_header=False)
     early = ", stopped early" if metrics.stopped_early else ""
     rows = {
         "test accuracy": f"{metrics.test_accuracy:.1%}",
@@ -175,7 +174,9 @@ def _print(result: "RunResult") -> None:
     }
     for label, value in rows.items():
         table.add_row(label, value)
-    Console().print(table)
+    console = Console()
+    console.print(heading, style="bold", highlight=False)
+    console.print(table)
     typer.echo(f"Run: {result.run}")
 
 
