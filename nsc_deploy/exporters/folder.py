@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, UserError
 from nsc_deploy.refusals import unwritable
 
 AT_FDCWD = -100
@@ -38,10 +38,18 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
         yield building
         building.chmod(0o755)
         _swap(building, path)
+    except UserError as error:
+        raise _named_in_its_place(error, building, path) from error
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _named_in_its_place(error: UserError, building: Path, path: Path) -> UserError:
+    """The same error, about the folder that the user named."""
+    where = None if error.where is None else error.where.replace(str(building), str(path))
+    return type(error)(error.problem, where=where, remedy=error.remedy)
 
 
 def _refuse_foreign(path: Path, marker: str) -> None:

@@ -58,7 +58,9 @@ def test_an_export_leaves_the_earlier_one(graph: Path, tmp_path: Path, limit: in
     arguments = ("export", graph, "--target=lava", "--inputs", tmp_path / "inputs.npz", "--out")
     assert with_files_of_at_most(2**30, *arguments, tmp_path / "out").returncode == 0
     before = contents(tmp_path)
-    assert_one_message(with_files_of_at_most(limit, *arguments, tmp_path / "out"))
+    ended = with_files_of_at_most(limit, *arguments, tmp_path / "out")
+    assert_one_message(ended)
+    assert f"error: {tmp_path / 'out'}/" in ended.stderr
     assert contents(tmp_path) == before
 
 
