@@ -73,7 +73,7 @@ class SystemConfig(Section):
     front_end_level: Annotated[float, Field(gt=0, le=1e6)] = 0.4
     """event only: lowest level of the receiver's comparators before training, in amplitudes (above 0)"""
     front_end_levels: Annotated[int, Field(ge=1, le=16)] = 2
-    """event only: levels at which each received value is compared, on either side of 0 (1 to 16)"""
+    """event only: levels that the size of each received sample is compared with (1 to 16)"""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """lstm only: probability that a feature between the encoder's layers is dropped in training (0 to 1)"""
     transmission: Transmission = Transmission.AMPLITUDE

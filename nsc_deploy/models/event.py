@@ -1,4 +1,4 @@
-"""Transmitter and receiver that handle nothing but events, and the comparators in front of the receiver."""
+"""Transmitter and receiver that handle nothing but events, and the detectors in front of the receiver."""
 
 from collections.abc import Sequence
 
@@ -20,32 +20,34 @@ _SPREAD = 0.8
 """Distance between neighbouring levels before training, in units of the lowest."""
 _SURROGATE_WIDTH = 0.5
 """Width of the comparators' surrogate derivative in received amplitudes (a symbol's is 1); a power of 2."""
+_ANY = 0.5
+"""Threshold behind joined comparators: one that fires is enough."""
 
 
 class FrontEnd(Stage):
-    """Signed threshold crossings: received values [T, B, R] to events on 2 K R lines.
+    """Detectors: received samples [T, B, 2 N], real parts then imaginary parts, to events on K N lines.
 
-        e[2 k R + r]       = 1 where y[r] > level[k]
-        e[(2 k + 1) R + r] = 1 where -y[r] > level[k]
+        e[k N + n] = 1 where max(|Re y[n]|, |Im y[n]|) > level[k]
 
-    The levels are learnt: they follow the noise. These are 2 K R comparisons a step and no
-    multiplication. As a NIR graph they are an Affine with weights +-1 and bias -level in front of a
-    Threshold at 0.
+    A symbol arrives with a phase that nobody knows, so its sign tells nothing, and four comparisons that
+    share one line leave the layers behind a quarter of the weights to learn. The levels are learnt: they
+    follow the noise. No multiplication is needed: as a NIR graph these are an Affine with weights +-1 and
+    bias -level in front of a Threshold at 0, and a second pair that joins each sample's four comparators.
 
     Args:
-        received: R.
+        samples: N complex samples a step.
         level: the lowest level before training, in received amplitudes.
         levels: K.
     """
 
     label = "front-end"
     place = Place.HOST
-    description = "comparators: signed threshold crossings of the received samples"
+    description = "comparators: received samples that leave a square around 0"
     takes = Signal.REAL
 
-    def __init__(self, received: int, level: float, levels: int) -> None:
+    def __init__(self, samples: int, level: float, levels: int) -> None:
         super().__init__()
-        self.received = received
+        self.samples = samples
         spread = level * (1 + _SPREAD * torch.arange(levels))
         self.scaled_level = nn.Parameter(spread / _LEVEL_SCALE)
 
@@ -57,26 +59,29 @@ class FrontEnd(Stage):
     @property
     def lines(self) -> int:
         """Number of event lines."""
-        return 2 * self.received * len(self.scaled_level)
+        return self.samples * len(self.scaled_level)
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Events [T, B, 2 K R] of received values [T, B, R]."""
-        # Division by a power of two is exact, so it may come first, where there are fewer values.
-        scaled = signal / _SURROGATE_WIDTH
-        both = torch.cat([scaled, -scaled], -1).unsqueeze(-2)
-        above = both - (self.level / _SURROGATE_WIDTH).unsqueeze(-1)
+        """Events [T, B, K N] of received samples [T, B, 2 N]."""
+        real, imaginary = (signal.abs() / _SURROGATE_WIDTH).chunk(2, -1)
+        larger = torch.maximum(real, imaginary).unsqueeze(-2)
+        # Division by a power of two is exact, so the comparison is the graph's.
+        above = larger - (self.level / _SURROGATE_WIDTH).unsqueeze(-1)
         return arctan_spike(above.flatten(-2))
 
     def graph(self, dt: float, readout: Readout | None) -> object:
-        """Affine and Threshold."""
+        """Affine and Threshold for each comparator, Linear and Threshold to join four of them."""
         del readout
-        one = np.eye(self.received, dtype=np.float32)
-        signs = np.concatenate([one, -one] * len(self.level))
-        level = np.repeat(self.level.detach().numpy(), 2 * self.received)
+        levels, parts = len(self.level), np.eye(2 * self.samples, dtype=np.float32)
+        signs = np.concatenate([parts, -parts] * levels)
+        level = np.repeat(self.level.detach().numpy(), len(signs) // levels)
+        join = np.kron(np.eye(levels, dtype=np.float32), np.tile(np.eye(self.samples, dtype=np.float32), 4))
         builder = GraphBuilder(dt)
-        builder.input(self.received, self.takes)
+        builder.input(2 * self.samples, self.takes)
         builder.affine("compare", signs, -level)
-        builder.threshold("crossing", 0.0, self.lines)
+        builder.threshold("crossing", 0.0, len(signs))
+        builder.linear("join", join)
+        builder.threshold("detect", _ANY, self.lines)
         builder.output(self.lines)
         return builder.build()
 

@@ -146,7 +146,7 @@ def _att_neurosc(plan: _Plan) -> tuple[Side, Side]:
 
 
 def _event(plan: _Plan) -> tuple[Side, Side]:
-    front_end = FrontEnd(plan.received, plan.config.front_end_level, plan.config.front_end_levels)
+    front_end = FrontEnd(plan.received // 2, plan.config.front_end_level, plan.config.front_end_levels)
     hidden = plan.config.gate_hidden
     sizes = front_end.lines, plan.config.hidden, plan.outputs
     transmitter = EventLayers(plan.transmitter_sizes, plan.form, plan.event_gate_form, hidden)

@@ -18,26 +18,32 @@ def events(*shape, rate=0.2, seed=0):
     return (torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
-def test_front_end_is_one_comparison_a_line():
-    front_end = FrontEnd(received=3, level=0.5, levels=2)
+def test_front_end_detects_samples_outside_a_square():
+    front_end = FrontEnd(samples=3, level=0.5, levels=2)
     low, high = front_end.level.tolist()
     assert low == pytest.approx(0.5)
     assert high == pytest.approx(0.9)
-    y = torch.tensor([[[0.6, -1.0, 0.2]]])
-    wanted = [y_r > 0.5 for y_r in (0.6, -1.0, 0.2)] + [-y_r > 0.5 for y_r in (0.6, -1.0, 0.2)]
-    wanted += [y_r > 0.9 for y_r in (0.6, -1.0, 0.2)] + [-y_r > 0.9 for y_r in (0.6, -1.0, 0.2)]
-    assert front_end(y)[0, 0].tolist() == [float(value) for value in wanted]
+    y = torch.tensor([[[0.6, 0.1, 0.2, 0.0, -1.0, -0.4]]])  # 0.6, 0.1 - 1.0i, 0.2 - 0.4i
+    assert front_end(y)[0, 0].tolist() == [1, 1, 0, 0, 1, 0]
+
+
+def test_front_end_does_not_see_quarter_turns_of_the_phase():
+    front_end = FrontEnd(samples=9, level=0.4, levels=2)
+    y = torch.randn(20, 4, 18, generator=torch.Generator().manual_seed(0))
+    real, imaginary = y.chunk(2, -1)
+    assert 0.1 < front_end(y).mean() < 0.9
+    assert torch.equal(front_end(torch.cat([-imaginary, real], -1)), front_end(y))
 
 
 def test_front_end_level_learns():
-    front_end = FrontEnd(received=8, level=0.5, levels=2)
-    front_end(torch.randn(4, 2, 8)).sum().backward()
+    front_end = FrontEnd(samples=8, level=0.5, levels=2)
+    front_end(torch.randn(4, 2, 16)).sum().backward()
     assert (front_end.scaled_level.grad != 0).all()
 
 
 def test_front_end_graph_gives_its_events():
-    front_end = FrontEnd(received=5, level=0.4, levels=3)
-    y = torch.randn(20, 4, 5, generator=torch.Generator().manual_seed(1))
+    front_end = FrontEnd(samples=5, level=0.4, levels=3)
+    y = torch.randn(20, 4, 10, generator=torch.Generator().manual_seed(1))
     network = assemble(front_end.graph(0.03, None))
     assert np.array_equal(simulate(network, y.numpy()).output, front_end(y).detach().numpy())
 
