@@ -20,8 +20,8 @@ from nsc_deploy.models.frameworks import FrameworkName
 from nsc_deploy.models.spiking import DenseLayers, NeuronForm, SpikingBehindCurrent, SpikingLayers
 from nsc_deploy.models.stage import Side
 
-SPARSE_GAIN = 4.0
-"""Gain of the initial weights that meet received events, of which about one in a hundred is active."""
+SPARSE_GAIN = 3.0
+"""Gain of the initial weights that meet received events, of which a few in a hundred are active."""
 EVENT_GAIN = 3.0
 """Gain of the initial weights of the analog attention on events, a tenth of them active."""
 AMPLITUDE_GAIN = 6.0
