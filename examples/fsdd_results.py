@@ -34,7 +34,8 @@ class Variant:
 
 
 LONGER = ("--epochs", "100", "--set", "training.learning_rate=2e-3")
-"""Spikes through hard gates learn more slowly. Chosen without the test part: trained on recordings 10 to 49, compared on 5 to 9."""
+"""Spikes through hard gates learn more slowly. Chosen without the test part: trained on each speaker's
+recordings 10 to 49, compared on 5 to 9."""
 EVENT = Variant("event", ("--system", "att-neurosc", "--receiver", "event", *LONGER))
 WITHOUT_RATE_LOSS = Variant("event-without-rate-loss", EVENT.options, rate_loss=False)
 VARIANTS = (
