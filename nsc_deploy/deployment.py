@@ -4,10 +4,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import read_json, write_json
+from nsc_deploy.files import write_json
+from nsc_deploy.records import Record, read_json_record
 
 FILE_NAME = "deployment.json"
 
@@ -26,15 +27,11 @@ class Place(StrEnum):
     CHIP = "chip"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 # A run may come from somebody else: its deployment names files of its own folder, never a path out of it.
 FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", min_length=1)]
 
 
-class Part(_Record):
+class Part(Record):
     """One graph of a system, with the inputs recorded for it on the test set.
 
     Parts of one side run in the order they are listed: the output of one is the input of the next.
@@ -48,7 +45,7 @@ class Part(_Record):
     description: str = ""
 
 
-class Readout(_Record):
+class Readout(Record):
     """How the outputs of the last part become a decision.
 
     The outputs [steps, samples, classes * group] are averaged over steps and over each group of
@@ -59,7 +56,7 @@ class Readout(_Record):
     group: int = Field(ge=1)
 
 
-class ChannelUse(_Record):
+class ChannelUse(Record):
     """What one utterance costs on the air."""
 
     kind: str = Field(description="awgn, rayleigh, rician or multipath")
@@ -69,7 +66,7 @@ class ChannelUse(_Record):
     steps: int = Field(ge=1)
 
 
-class Deployment(_Record):
+class Deployment(Record):
     """Everything after training reads this and the files it names."""
 
     system: str
@@ -101,13 +98,9 @@ def read_deployment(run: Path) -> Deployment:
             where=run,
             remedy="Train one first: nsc-deploy train --help",
         )
-    try:
-        return Deployment.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"field {place}: {first['msg']}",
-            where=path,
-            remedy="Restore it from a copy, or delete metrics.json and write it anew: train --resume",
-        ) from error
+    return read_json_record(
+        Deployment,
+        path,
+        "a deployment",
+        remedy="Restore it from a copy, or delete metrics.json and write it anew: train --resume",
+    )

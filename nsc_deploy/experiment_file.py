@@ -1,10 +1,9 @@
 """Experiment files on disk: TOML in, with errors that name the field and the nearest valid name; TOML out."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import tomlkit
 from pydantic import BaseModel, ValidationError
@@ -13,10 +12,10 @@ from tomlkit.items import Table
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.files import write_text
-from nsc_deploy.refusals import unreadable
+from nsc_deploy.records import faults, fields_at, model_at, model_in, nearest, read_toml
 
 FILE_NAME = "experiment.toml"
-MAX_BYTES = 1024**2
+_REMEDY = "Mend the file, or name another; every run holds a complete one, experiment.toml."
 
 Overrides = Mapping[str, object]
 
@@ -34,7 +33,7 @@ def load_experiment(
     Raises:
         ConfigError: not TOML, an unknown field (with the nearest valid name), or a value out of range.
     """
-    values = {} if path is None else _read(path)
+    values = {} if path is None else read_toml(path, "an experiment file", remedy=_REMEDY)
     asked = dict(overrides or {})
     for name, value in asked.items():
         _set(values, name.split("."), value, path)
@@ -79,21 +78,6 @@ def differing_fields(one: Experiment, other: Experiment) -> list[str]:
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError("is too large for an experiment file", where=path)
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise unreadable(path, error, remedy="Name an experiment file (TOML).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(
-            f"is not valid TOML ({error})",
-            where=path,
-            remedy="Mend the file, or name another; every run holds a complete one, experiment.toml.",
-        ) from error
-
-
 def _set(values: dict[str, Any], name: list[str], value: object, path: Path | None) -> None:
     *tables, field = name
     for table in tables:
@@ -104,62 +88,35 @@ def _set(values: dict[str, Any], name: list[str], value: object, path: Path | No
 
 
 def _explain(error: ValidationError, path: Path | None, overrides: Mapping[str, str]) -> ConfigError:
-    first = error.errors()[0]
-    names = [str(part) for part in first["loc"]]
-    field = ".".join(names)
-    where = overrides.get(field) or f"{path or 'experiment'}" + (f", field {field}" if field else "")
-    if first["type"] == "extra_forbidden":
-        return _unknown_field(names, where)
-    if first["type"] in {"model_type", "model_attributes_type"}:
-        return ConfigError("must be a table", where=where, remedy=f"Write [{field}] with fields below it.")
-    problem = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    if not isinstance(given, Mapping | BaseModel):
-        problem += f" (given: {given!r})"
-    return ConfigError(problem, where=where, remedy=_field_help(names))
+    fault = faults(error, Experiment, "an experiment")[0]
+    named = f"{path or 'experiment'}" + (f", field {fault.field}" if fault.path else "")
+    where = overrides.get(fault.field) or named
+    if fault.unknown:
+        return _unknown_field(fault.path, where)
+    if fault.no_table:
+        remedy = f"Write [{fault.field}] with fields below it."
+        return ConfigError("must be a table", where=where, remedy=remedy)
+    return ConfigError(fault.problem, where=where, remedy=_field_help(fault.path))
 
 
-def _unknown_field(names: list[str], where: str) -> ConfigError:
-    known = _fields_at(names[:-1])
-    near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.5)
-    elsewhere = [name for name in _dotted(Experiment) if name.split(".")[-1] == names[-1]]
-    if elsewhere or near:
-        remedy = f"Did you mean {(elsewhere or near)[0]}?"
-    else:
-        remedy = f"The fields here are {', '.join(sorted(known))}."
-    return ConfigError(f"there is no field {names[-1]}", where=where, remedy=remedy)
+def _unknown_field(path: tuple[str, ...], where: str) -> ConfigError:
+    known, name = fields_at(Experiment, path[:-1]), path[-1]
+    elsewhere = [dotted for dotted in _dotted(Experiment) if dotted.split(".")[-1] == name]
+    meant = elsewhere[0] if elsewhere else nearest(name, known)
+    remedy = f"Did you mean {meant}?" if meant else f"The fields here are {', '.join(sorted(known))}."
+    return ConfigError(f"there is no field {name}", where=where, remedy=remedy)
 
 
-def _fields_at(names: list[str]) -> list[str]:
-    model = _model_at(names)
-    return [] if model is None else list(model.model_fields)
-
-
-def _model_at(names: list[str]) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = Experiment
-    for name in names:
-        if model is None or name not in model.model_fields:
-            continue  # pydantic names the member of a union in the path as well
-        model = _model_of(model.model_fields[name].annotation)
-    return model
-
-
-def _model_of(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _model_of(part))), None)
-
-
-def _field_help(names: list[str]) -> str | None:
-    model = _model_at(names[:-1])
-    field = model.model_fields.get(names[-1]) if model and names else None
-    return None if field is None or not field.description else f"{names[-1]}: {field.description}."
+def _field_help(path: tuple[str, ...]) -> str | None:
+    model = model_at(Experiment, path[:-1])
+    field = model.model_fields.get(path[-1]) if model and path else None
+    return None if field is None or not field.description else f"{path[-1]}: {field.description}."
 
 
 def _dotted(model: type[BaseModel], prefix: str = "") -> list[str]:
     names = []
     for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
+        inner = model_in(field.annotation)
         names += _dotted(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
     return names
 

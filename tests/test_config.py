@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from nsc_deploy.config import Experiment
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import (
     differing_fields,
     experiment_text,
@@ -156,7 +156,7 @@ def test_a_value_in_the_place_of_a_table_is_refused_with_the_way_to_write_it(tmp
 
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(ConfigError, match="cannot be read"):
             load_experiment(path)
 
 

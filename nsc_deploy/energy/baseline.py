@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from nsc_deploy.energy.check import CheckResult, Culprit, Finding
 from nsc_deploy.energy.compare import SystemChange, compare_reports
 from nsc_deploy.energy.report import SCHEMA_VERSION, Report
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.files import read_json
+from nsc_deploy.records import checked
 
 WATCHED = ("synops", "spikes", "neurons", "energy_uj")
 _CULPRITS = 3
+_REMEDY = "Make it anew: nsc-deploy energy report RUN --out DIR"
 
 
 def read_report(path: Path) -> Report:
@@ -26,14 +26,9 @@ def read_report(path: Path) -> Report:
         raise DataError(
             f"is no energy report of schema version {SCHEMA_VERSION} (it says {version})",
             where=path,
-            remedy="Make it anew: nsc-deploy energy report RUN --out DIR",
+            remedy=_REMEDY,
         )
-    try:
-        return Report.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"is no energy report (field {field}: {first['msg']})", where=path) from error
+    return checked(Report, data, "an energy report", where=path, remedy=_REMEDY, kind=DataError)
 
 
 def check_baseline(baseline: Report, now: Report, *, tolerance: float, column: str) -> CheckResult:

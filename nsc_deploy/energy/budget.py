@@ -1,20 +1,17 @@
 """Budgets: what a system may cost, as a TOML file that a person can sign and CI can check."""
 
 import re
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.errors import ConfigError
-from nsc_deploy.refusals import unreadable
+from nsc_deploy.records import Record, read_toml_record
 
-_MAX_BYTES = 1024**2
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
 
 
@@ -30,11 +27,7 @@ class Quantity(StrEnum):
     LATENCY = "latency_steps"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Limit(_Record):
+class Limit(Record):
     """The most a quantity may be."""
 
     most: float = Field(ge=0)
@@ -54,7 +47,7 @@ def _from_number(value: Any) -> Any:
 AnyLimit = Annotated[Limit, BeforeValidator(_from_number)]
 
 
-class Budget(_Record):
+class Budget(Record):
     """Limits for one inference (one sample), and what of the samples they are held against.
 
     Attributes:
@@ -84,19 +77,7 @@ class Budget(_Record):
             ConfigError: missing, not TOML, or a field that is missing, unknown or out of range; the
                 message names the field.
         """
-        path = Path(path)
-        try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise ConfigError("is too large for a budget", where=path)
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise unreadable(path, error, ConfigError) from error
-        except ValueError as error:
-            raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=_REMEDY) from error
-        try:
-            return cls.model_validate(table)
-        except ValidationError as error:
-            raise ConfigError(_describe(error), where=path, remedy=_REMEDY) from error
+        return read_toml_record(cls, Path(path), "a budget", remedy=_REMEDY)
 
     def over_of(self, limit: Limit) -> str:
         """What of the samples a limit is held against."""
@@ -118,14 +99,3 @@ def statistic(values: NDArray[np.float64], over: str) -> float:
 def _refuse_unknown(over: str) -> None:
     if over not in {"mean", "worst"} and not _PERCENTILE.fullmatch(over):
         raise ValueError(f"{over!r} is none of mean, worst and p0 to p99.9")
-
-
-def _describe(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-        text = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            text = "is not a field of a budget (a typo?)"
-        problems.append(f"field {place}: {text}" if place else text)
-    return "; ".join(problems)

@@ -5,19 +5,17 @@ a price with a unit for each operation the source has a figure for. An operation
 left out, never guessed: the report then says that it is not priced.
 """
 
-import tomllib
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.refusals import unreadable
+from nsc_deploy.records import Record, read_toml_record
 
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "uJ": 1e6}
-_MAX_BYTES = 1024**2
 
 
 class Basis(StrEnum):
@@ -37,11 +35,7 @@ class Unit(StrEnum):
     MICROJOULE = "uJ"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Price(_Record):
+class Price(Record):
     """Energy of one operation.
 
     `low` and `high` bound it where the source gives a range; all three share the unit.
@@ -75,7 +69,7 @@ class Price(_Record):
         return low * scale, high * scale
 
 
-class Prices(_Record):
+class Prices(Record):
     """Prices of the operations a count distinguishes; one left out has no published figure."""
 
     ac: Price | None = Field(default=None, description="accumulate: a binary event meets a synapse")
@@ -92,7 +86,7 @@ class Prices(_Record):
         return self
 
 
-class Memory(_Record):
+class Memory(Record):
     """Energy of one access to a memory of a given size."""
 
     name: str
@@ -101,7 +95,7 @@ class Memory(_Record):
     access: Price
 
 
-class Network(_Record):
+class Network(Record):
     """Energy of messages on a network on chip; used only with a placement."""
 
     message: Price | None = None
@@ -109,7 +103,7 @@ class Network(_Record):
     hop_north_south: Price | None = None
 
 
-class Profile(_Record):
+class Profile(Record):
     """One device, or one arithmetic, with the price of its operations.
 
     Attributes:
@@ -188,34 +182,6 @@ def read_profile(path: Path) -> Profile:
     Raises:
         ConfigError: as `load_profile`.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError("is too large for an energy profile", where=path)
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise unreadable(path, error, ConfigError) from error
-    except ValueError as error:
-        raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=_REMEDY) from error
-    try:
-        return Profile.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(_describe(error), where=path, remedy=_REMEDY) from error
-
-
-_REMEDY = "docs/energy.md shows every field of a profile."
-
-
-def _describe(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
-        problems.append(f"field {place}: {_plain(problem['type'], problem['msg'])}")
-    return "; ".join(problems)
-
-
-def _plain(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "is not a field of a profile (a typo?)"
-    if kind == "missing":
-        return "is missing"
-    return message.removeprefix("Value error, ")
+    return read_toml_record(
+        Profile, path, "an energy profile", remedy="docs/energy.md shows every field of a profile."
+    )

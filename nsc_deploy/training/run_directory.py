@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from nsc_deploy import deployment, experiment_file
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, DataError, UserError
-from nsc_deploy.files import read_json, write_json
+from nsc_deploy.files import write_json
+from nsc_deploy.records import Record, read_json_record
 from nsc_deploy.refusals import unwritable
 from nsc_deploy.training import checkpoints
 from nsc_deploy.training.record import EpochRecord
@@ -24,15 +25,13 @@ _LOCK = ".lock"
 _GRAPH_FILES = ("*.nir", "*.onnx", "*.npz")
 
 
-class RunMetrics(BaseModel):
+class RunMetrics(Record):
     """What a finished run reached; RUN/metrics.json, the last file a run writes.
 
     Accuracies are parts of 1, measured after the weights were snapped to their grid and under fixed
     channel noise; spike rates are spikes per transmitter neuron and step, None for systems without
     spikes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: str
     receiver: str | None = Field(description="analog or event, for att-neurosc")
@@ -153,15 +152,12 @@ def read_metrics(run: Path) -> RunMetrics:
     path = run / METRICS
     if not path.is_file():
         raise DataError(f"holds no finished run (no {METRICS})", where=run, remedy="Go on with --resume.")
-    try:
-        return RunMetrics.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(
-            f"field {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            where=path,
-            remedy="Restore it from a copy, or delete it and write it anew with --resume.",
-        ) from error
+    return read_json_record(
+        RunMetrics,
+        path,
+        "the metrics of a run",
+        remedy="Restore it from a copy, or delete it and write it anew with --resume.",
+    )
 
 
 @contextmanager

@@ -2,22 +2,20 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.integer import Group, Role
-from nsc_deploy.files import read_json, write_json
+from nsc_deploy.files import write_json
+from nsc_deploy.records import Record, read_json_record
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
+_EXPORT = "nsc-deploy export RUN --target lava --out DIR"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Record):
+class Source(Record):
     """The graph the deployment was made from."""
 
     file: FileName = Field(description="name of the copy in the folder")
@@ -28,7 +26,7 @@ class Source(_Record):
     class_names: tuple[str, ...] = ()
 
 
-class GroupRecord(_Record):
+class GroupRecord(Record):
     """Neurons of a layer that stand for one node of the graph."""
 
     node: str
@@ -38,7 +36,7 @@ class GroupRecord(_Record):
     scale: float = Field(gt=0, description="weight units for one unit of the graph")
 
 
-class LayerRecord(_Record):
+class LayerRecord(Record):
     """One layer of the chain."""
 
     inputs: int = Field(ge=1)
@@ -50,7 +48,7 @@ class LayerRecord(_Record):
     groups: tuple[GroupRecord, ...]
 
 
-class Approximation(_Record):
+class Approximation(Record):
     """One thing that was done to the graph on its way."""
 
     step: str = Field(description="the pass")
@@ -61,13 +59,13 @@ class Approximation(_Record):
     error: float = Field(ge=0, description="relative to what it falsifies")
 
 
-class Calibrated(_Record):
+class Calibrated(Record):
     """Recorded samples on which scales were chosen; labels were not used."""
 
     samples: int = Field(ge=0, description="the first so many of the recording")
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Everything about a deployment but its numbers."""
 
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
@@ -117,11 +115,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(
             "is no deployment folder (no manifest.json)",
             where=folder,
-            remedy="Make one with: nsc-deploy export RUN --target lava --out DIR",
+            remedy=f"Make one with: {_EXPORT}",
         )
-    try:
-        return Manifest.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"field {place}: {first['msg']}", where=path) from error
+    return read_json_record(
+        Manifest, path, "a manifest", remedy=f"Restore it from a copy or make it anew: {_EXPORT}"
+    )

@@ -1,0 +1,188 @@
+"""Records in files: TOML or JSON checked against a model, with errors that name the field that is wrong."""
+
+import difflib
+import re
+import reprlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nsc_deploy.errors import ConfigError, DataError, UserError
+from nsc_deploy.files import read_json
+from nsc_deploy.refusals import unreadable
+
+MAX_TOML_BYTES = 1024**2
+_MOST_TOLD = 5
+_MUST_BE_TABLE = {"model_type", "model_attributes_type", "dict_type"}
+_SUBJECT = re.compile(r"^(Value error, |(Input|String|Tuple|List|Dictionary) (?=should ))")
+
+
+class Record(BaseModel):
+    """Base of what is kept in files: unchangeable, no unknown fields, no infinite or undefined numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a record.
+
+    Attributes:
+        path: names from the outermost table inwards; empty for the record itself.
+        kind: pydantic's name of the error.
+        problem: what is wrong, in plain words, to be read after the name of the field.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    problem: str
+
+    @property
+    def field(self) -> str:
+        """The dotted name of the field; empty for the record itself."""
+        return ".".join(self.path)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether there is no such field."""
+        return self.kind == "extra_forbidden"
+
+    @property
+    def no_table(self) -> bool:
+        """Whether a single value stands where fields of their own belong."""
+        return self.kind in _MUST_BE_TABLE
+
+
+def read_toml(path: Path, what: str, *, remedy: str | None = None) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Args:
+        path: the file.
+        what: what it should be, with its article: "a budget".
+        remedy: the way out where it is not one.
+
+    Raises:
+        ConfigError: missing, larger than 1 MiB or not TOML.
+    """
+    try:
+        if path.stat().st_size > MAX_TOML_BYTES:
+            raise ConfigError(f"is too large for {what}", where=path, remedy=remedy)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, error, ConfigError, remedy=f"Name {what} (a TOML file).") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=remedy) from error
+
+
+def read_toml_record(model: type[_Model], path: Path, what: str, *, remedy: str | None = None) -> _Model:
+    """Read a TOML file as a record; arguments as `read_toml`.
+
+    Raises:
+        ConfigError: missing, not TOML, or a field that is missing, unknown or out of range.
+    """
+    return checked(model, read_toml(path, what, remedy=remedy), what, where=path, remedy=remedy)
+
+
+def read_json_record(model: type[_Model], path: Path, what: str, *, remedy: str | None = None) -> _Model:
+    """Read a JSON file as a record; arguments as `read_toml`.
+
+    Raises:
+        DataError: missing, not JSON, or a field that is missing, unknown or out of range.
+    """
+    return checked(model, read_json(path), what, where=path, remedy=remedy, kind=DataError)
+
+
+def checked(
+    model: type[_Model],
+    value: object,
+    what: str,
+    *,
+    where: object,
+    remedy: str | None = None,
+    kind: type[UserError] = ConfigError,
+) -> _Model:
+    """`value` as a record.
+
+    Args:
+        model: the record.
+        value: as it was read.
+        what: what it should be, with its article: "a budget".
+        where: the file it was read from.
+        remedy: the way out where it does not fit.
+        kind: the error to raise.
+
+    Raises:
+        UserError: of `kind`; it names the first fields that are missing, unknown or out of range.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise kind(_told(faults(error, model, what)), where=where, remedy=remedy) from error
+
+
+def faults(error: ValidationError, model: type[BaseModel], what: str) -> tuple[Fault, ...]:
+    """What is wrong, field by field, where `model` refused a value that should have been `what`.
+
+    Unknown fields come first: a misspelt name is the cause of the missing field beside it.
+    """
+    found = []
+    for one in error.errors():
+        path = tuple(str(part) for part in one["loc"] if part != "[key]")
+        problem = _problem(one["type"], one["msg"], path, model, what)
+        if one["type"] not in {"missing", "extra_forbidden"} and not isinstance(
+            one["input"], Mapping | BaseModel
+        ):
+            problem += f" (given: {reprlib.repr(one['input'])})"
+        found.append(Fault(path, one["type"], problem))
+    return tuple(sorted(found, key=lambda fault: not fault.unknown))
+
+
+def fields_at(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """The names of the fields at a place inside a record; none where a value stands there."""
+    found = model_at(model, path)
+    return [] if found is None else list(found.model_fields)
+
+
+def model_at(model: type[BaseModel], path: tuple[str, ...]) -> type[BaseModel] | None:
+    """The model at a place inside a record; None where a value stands there."""
+    found: type[BaseModel] | None = model
+    for name in path:
+        if found is None or name not in found.model_fields:
+            continue  # pydantic names indices and the members of unions in the path as well
+        found = model_in(found.model_fields[name].annotation)
+    return found
+
+
+def model_in(annotation: object) -> type[BaseModel] | None:
+    """The first model in the annotation of a field."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := model_in(part))), None)
+
+
+def nearest(name: str, known: list[str]) -> str | None:
+    """The known name that was probably meant."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return near[0] if near else None
+
+
+def _problem(kind: str, message: str, path: tuple[str, ...], model: type[BaseModel], what: str) -> str:
+    if kind == "extra_forbidden":
+        meant = nearest(path[-1], fields_at(model, path[:-1]))
+        return f"is not a field of {what} ({f'did you mean {meant}?' if meant else 'a typo?'})"
+    if kind == "missing":
+        return "is missing"
+    return "must be a table of named fields" if kind in _MUST_BE_TABLE else _SUBJECT.sub("", message)
+
+
+def _told(found: tuple[Fault, ...]) -> str:
+    told = [f"field {fault.field}: {fault.problem}" if fault.path else fault.problem for fault in found]
+    left = len(told) - _MOST_TOLD
+    return "; ".join(told[:_MOST_TOLD]) + (f"; and {left} more" if left > 0 else "")
