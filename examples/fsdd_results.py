@@ -102,29 +102,45 @@ def train(runs: Sequence[Run], jobs: int) -> None:
         list(pool.map(one, runs))
 
 
-def report_energy(runs: Sequence[Run], out: Path) -> dict[str, dict[str, list[float]]]:
-    """Microjoules an inference of each system's receiver at 10 dB: {system: {column: one for each seed}}."""
-    energies: dict[str, dict[str, list[float]]] = {}
+COLUMNS = {
+    "paper": "Paper's accounting",
+    "compute": "MAC-aware",
+    "memory": "With memory",
+    "ann": "Bit-matched ANN",
+}
+
+
+def report_energy(runs: Sequence[Run], out: Path) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Microjoules an inference at 10 dB: {side: {system: {column: [one for each seed]}}}."""
+    energies: dict[str, dict[str, dict[str, list[float]]]] = {}
     for run in runs:
         if run.snr == 10 and run.metrics() is not None:
             folder = out / "energy" / run.directory.name
-            command = [
-                sys.executable,
-                "-m",
-                "nsc_deploy",
-                "energy",
-                "report",
-                str(run.directory),
-                "--out",
-                str(folder),
-            ]
-            subprocess.run(command, check=True, capture_output=True)
+            report = ["energy", "report", str(run.directory), "--out", str(folder)]
+            subprocess.run([sys.executable, "-m", "nsc_deploy", *report], check=True, capture_output=True)
             (system,) = json.loads((folder / "report.json").read_text())["systems"]
             for side, columns in system["sides"].items():
+                place = energies.setdefault(side, {}).setdefault(run.variant.name, {})
                 for column, energy in columns.items():
-                    place = energies.setdefault(run.variant.name, {}).setdefault(f"{side} {column}", [])
-                    place.append(energy["mean_uj"])
+                    place.setdefault(column, []).append(energy["mean_uj"])
     return energies
+
+
+def energy_table(side: str, systems: dict[str, dict[str, list[float]]]) -> None:
+    """Print a Markdown table of one side: microjoules and the multiple of what the event system needs."""
+    print(
+        f"\nEnergy of the {side} for one utterance at 10 dB in microjoules (horowitz-45nm), and times event\n"
+    )
+    print("| System | " + " | ".join(COLUMNS.values()) + " |")
+    print("|---|" + "---|" * len(COLUMNS))
+    for name, columns in systems.items():
+        cells = []
+        for column in COLUMNS:
+            values = columns.get(column)
+            base = systems.get("event", {}).get(column)
+            times = f", {statistics.fmean(values) / statistics.fmean(base):.2f} x" if values and base else ""
+            cells.append(spread(values, ".2f") + times if values else "-")
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def table(runs: Sequence[Run], field: str, title: str, scale: float, form: str) -> None:
@@ -168,10 +184,8 @@ def main() -> None:
         train(runs, options.jobs)
     table(runs, "test_accuracy", "Test accuracy in %", 100, ".1f")
     table(runs, "test_spike_rate", "Spikes a transmitter neuron and step in %", 100, ".2f")
-    print("\nEnergy of an inference at 10 dB in microjoules (horowitz-45nm)\n")
-    for name, columns in report_energy(runs, options.out).items():
-        for column, values in columns.items():
-            print(f"| {name} | {column} | {spread(values, '.3f')} |")
+    for side, systems in report_energy(runs, options.out).items():
+        energy_table(side, systems)
 
 
 if __name__ == "__main__":
