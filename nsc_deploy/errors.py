@@ -4,6 +4,9 @@ The command line prints them without a traceback and ends with exit code 2. Anyt
 `UserError` is a bug of ours and keeps its traceback.
 """
 
+from collections.abc import Mapping
+from string import Formatter
+
 
 class UserError(Exception):
     """Something the user can put right.
@@ -25,6 +28,32 @@ class UserError(Exception):
         """The whole message, in one or two lines."""
         head = f"{self.where}: {self.problem}" if self.where else self.problem
         return f"{head}\n{self.remedy}" if self.remedy else head
+
+
+class MisfitError(ValueError):
+    """Fields of one table that do not fit together; a validator raises it.
+
+    Both texts name fields in braces, "{split}", so that an error can spell them as the user did:
+    as a field of a file or as an option of a command.
+
+    Args:
+        problem: what is wrong.
+        remedy: the way out.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(self.told(problem))
+
+    @staticmethod
+    def fields(text: str) -> tuple[str, ...]:
+        """The fields a text names, in its order."""
+        return tuple(name for _, name, _, _ in Formatter().parse(text) if name)
+
+    def told(self, text: str, spelled: Mapping[str, str] | None = None) -> str:
+        """`problem` or `remedy` with the fields spelled so; those not in the mapping by their names."""
+        return text.format_map({name: name for name in self.fields(text)} | dict(spelled or {}))
 
 
 class ConfigError(UserError):

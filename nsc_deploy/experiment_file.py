@@ -1,7 +1,7 @@
 """Experiment files on disk: TOML in, with errors that name the field and the nearest valid name; TOML out."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
 from nsc_deploy.config import Experiment
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, MisfitError
 from nsc_deploy.files import write_text
-from nsc_deploy.records import faults, fields_at, model_at, model_in, nearest, read_toml
+from nsc_deploy.records import Fault, faults, fields_at, model_at, model_in, nearest, read_toml
 
 FILE_NAME = "experiment.toml"
 _REMEDY = "Mend the file, or name another; every run holds a complete one, experiment.toml."
@@ -34,14 +34,18 @@ def load_experiment(
         ConfigError: not TOML, an unknown field (with the nearest valid name), or a value out of range.
     """
     values = {} if path is None else read_toml(path, "an experiment file", remedy=_REMEDY)
-    asked = dict(overrides or {})
+    asked, written = dict(overrides or {}), _flat(values).keys()
     for name, value in asked.items():
         _set(values, name.split("."), value, path)
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        places = {name: (options or {}).get(name, name) for name in asked}
-        raise _explain(error, path, places) from error
+        known = dict(options or {})
+        spelled = {name: option for name, option in known.items() if name not in written} | {
+            name: known.get(name, name) for name in asked
+        }
+        fault = faults(error, Experiment, "an experiment")[0]
+        raise _explain(fault, path, spelled, asked.keys()) from error
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -87,16 +91,38 @@ def _set(values: dict[str, Any], name: list[str], value: object, path: Path | No
     values[field] = value
 
 
-def _explain(error: ValidationError, path: Path | None, overrides: Mapping[str, str]) -> ConfigError:
-    fault = faults(error, Experiment, "an experiment")[0]
-    named = f"{path or 'experiment'}" + (f", field {fault.field}" if fault.path else "")
-    where = overrides.get(fault.field) or named
+def _explain(
+    fault: Fault, path: Path | None, spelled: Mapping[str, str], overrides: Collection[str]
+) -> ConfigError:
+    """The error for one fault; `spelled` says how the user writes fields that no file sets."""
+    where = f"{path or 'experiment'}" + (f", field {fault.field}" if fault.path else "")
+    if fault.field in overrides:
+        where = spelled[fault.field]
+    if fault.misfit is not None:
+        return _misfit(fault.misfit, fault.field, where, spelled, overrides)
     if fault.unknown:
         return _unknown_field(fault.path, where)
     if fault.no_table:
         remedy = f"Write [{fault.field}] with fields below it."
         return ConfigError("must be a table", where=where, remedy=remedy)
     return ConfigError(fault.problem, where=where, remedy=_field_help(fault.path))
+
+
+def _misfit(
+    misfit: MisfitError, table: str, where: str, spelled: Mapping[str, str], overrides: Collection[str]
+) -> ConfigError:
+    """The fields as the user spelt them; the place is the option that does not fit, if there is one."""
+    names = {
+        name: f"{table}.{name}" for text in (misfit.problem, misfit.remedy) for name in misfit.fields(text)
+    }
+    spellings = {name: spelled.get(dotted, name) for name, dotted in names.items()}
+    wrong = next((name for name in misfit.fields(misfit.problem) if names[name] in overrides), None)
+    where = where if wrong is None else spellings[wrong]
+    return ConfigError(
+        misfit.told(misfit.problem, spellings).removeprefix(f"{where} "),
+        where=where,
+        remedy=misfit.told(misfit.remedy, spellings),
+    )
 
 
 def _unknown_field(path: tuple[str, ...], where: str) -> ConfigError:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nsc_deploy.errors import ConfigError, DataError, UserError
+from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
 from nsc_deploy.files import read_json
 from nsc_deploy.refusals import unreadable
 
@@ -38,11 +38,13 @@ class Fault:
         path: names from the outermost table inwards; empty for the record itself.
         kind: pydantic's name of the error.
         problem: what is wrong, in plain words, to be read after the name of the field.
+        misfit: the fields of this table that do not fit together, where that is what is wrong.
     """
 
     path: tuple[str, ...]
     kind: str
     problem: str
+    misfit: MisfitError | None = None
 
     @property
     def field(self) -> str:
@@ -140,7 +142,8 @@ def faults(error: ValidationError, model: type[BaseModel], what: str) -> tuple[F
             one["input"], Mapping | BaseModel
         ):
             problem += f" (given: {reprlib.repr(one['input'])})"
-        found.append(Fault(path, one["type"], problem))
+        cause = one.get("ctx", {}).get("error")
+        found.append(Fault(path, one["type"], problem, cause if isinstance(cause, MisfitError) else None))
     return tuple(sorted(found, key=lambda fault: not fault.unknown))
 
 

@@ -140,6 +140,33 @@ def test_a_bad_option_is_named_as_the_user_spelt_it() -> None:
     assert "greater than or equal to 1" in caught.value.problem
 
 
+def test_fields_that_do_not_fit_together_are_spelt_as_the_user_did(tmp_path: Path) -> None:
+    options = {"data.speaker": "--speaker", "data.split": "--split"}
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(None, {"data.speaker": "bob"}, options)
+    assert caught.value.where == "--speaker"
+    assert caught.value.problem == "is only used with the --split leave-one-speaker-out"
+    assert "Set --split to leave-one-speaker-out" in (caught.value.remedy or "")
+
+    path = written(tmp_path, '[data]\nspeaker = "bob"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    assert caught.value.where == f"{path}, field data"
+    assert caught.value.problem == "speaker is only used with the split leave-one-speaker-out"
+
+    path = written(tmp_path, '[data]\ndataset = "fsdd"\nsplit = "leave-one-speaker-out"\nspeaker = "bob"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path, {"data.split": "official"}, options)
+    assert caught.value.where == "--split"
+    assert caught.value.problem == "speaker is only used with the --split leave-one-speaker-out"
+
+
+def test_a_path_for_what_is_synthesised_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="path is not used: spoken-digits is synthesised") as caught:
+        load_experiment(written(tmp_path, '[data]\npath = "digits"\n'))
+    assert "Leave path out" in (caught.value.remedy or "")
+
+
 @pytest.mark.parametrize("content", [b"[training\n", b"\xff\xfe\x00", b"a = 1\na = 2\n"])
 def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "experiment.toml"

@@ -46,12 +46,9 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Describe a data set: licence, splits, where it is, the size of its events."""
-    from nsc_deploy.data.catalogue import describe, facts
-    from nsc_deploy.data.config import DataConfig
+    from nsc_deploy.data.catalogue import describe, located
 
-    described = describe(
-        DataConfig.model_validate({"dataset": facts(name).name, "path": path}), encode=encode
-    )
+    described = describe(located(name, path), encode=encode)
     if as_json:
         typer.echo(described.model_dump_json(indent=2))
         return

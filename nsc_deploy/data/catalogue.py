@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.sources import find_source
@@ -79,6 +79,21 @@ def facts(name: str) -> DataSetFacts:
     raise ConfigError("there is no such data set", where=name, remedy=f"Choose one of: {names}.")
 
 
+def located(name: str, path: Path | None) -> DataConfig:
+    """The configuration of a data set at a path; None for the usual places.
+
+    Raises:
+        ConfigError: there is no such set, or it is made and not read from a path.
+    """
+    facts(name)
+    try:
+        return DataConfig.model_validate({"dataset": name, "path": path})
+    except ValidationError as error:
+        raise ConfigError(
+            f"is not used: {name} is synthesised, from no file", where="--path", remedy="Leave it out."
+        ) from error
+
+
 def availability(config: DataConfig) -> Availability:
     """Look for the files (or the synthesiser) of a data set without reading them."""
     try:
@@ -108,15 +123,10 @@ def describe(config: DataConfig, *, encode: bool = False) -> Description:
     """Describe a data set; with `encode` it is loaded and counted too.
 
     Raises:
-        DataError: `encode` is asked for and the set is missing or damaged, or its named path is not there.
-        ConfigError: a path is named for a set that is made and not read.
+        DataError: `encode` is asked for and the set is missing or damaged, or not at its named path.
     """
     if config.path is not None:
-        if config.dataset == "spoken-digits":
-            raise ConfigError(
-                "spoken-digits is synthesised, from no file", where="--path", remedy="Leave it out."
-            )
-        find_source(config)
+        _check_named(config)
     counts: dict[str, float] = {}
     if encode:
         from nsc_deploy.data.load import load_events
@@ -137,3 +147,12 @@ def describe(config: DataConfig, *, encode: bool = False) -> Description:
             "dt": config.dt,
         }
     )
+
+
+def _check_named(config: DataConfig) -> None:
+    """Refuse a named path that is not there or, as far as names tell, is not of the set."""
+    source = find_source(config)
+    if config.dataset == "shd":
+        from nsc_deploy.data.shd import find_parts
+
+        find_parts(source)

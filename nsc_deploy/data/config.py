@@ -8,6 +8,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from nsc_deploy.errors import MisfitError
+
 SHD_UNITS = 700
 
 
@@ -104,7 +106,7 @@ class DataConfig(_Section):
     path: Path | None = Field(
         default=None,
         description="file or folder of the data set; without it $NSC_DEPLOY_DATA and then the folder that "
-        "`nsc-deploy data fetch` fills are looked in",
+        "`nsc-deploy data fetch` fills are looked in; not for spoken-digits",
     )
     split: Literal["official", "leave-one-speaker-out"] = Field(
         default="official",
@@ -120,12 +122,30 @@ class DataConfig(_Section):
     @model_validator(mode="after")
     def _split_fits(self) -> Self:
         if self.split == "official" and self.speaker is not None:
-            raise ValueError('speaker is only used with split = "leave-one-speaker-out"')
+            raise MisfitError(
+                "{speaker} is only used with the {split} leave-one-speaker-out",
+                "Set {split} to leave-one-speaker-out, or leave {speaker} out.",
+            )
         if self.split == "leave-one-speaker-out":
             if self.dataset != "fsdd":
-                raise ValueError(f'{self.dataset} has only split = "official"')
+                raise MisfitError(
+                    f"{self.dataset} has only the {{split}} official",
+                    "Leave {split} out, or choose {dataset} fsdd.",
+                )
             if self.speaker is None:
-                raise ValueError("leave-one-speaker-out needs speaker, the one kept for the test")
+                raise MisfitError(
+                    "leave-one-speaker-out as {split} needs {speaker}",
+                    "Set {speaker} to the one kept for the test.",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _path_is_used(self) -> Self:
+        if self.dataset == "spoken-digits" and self.path is not None:
+            raise MisfitError(
+                "{path} is not used: spoken-digits is synthesised, from no file",
+                "Leave {path} out, or choose {dataset} fsdd or shd.",
+            )
         return self
 
     @property

@@ -32,14 +32,20 @@ class PartFiles(NamedTuple):
     test: Path
 
 
-def find_parts(folder: Path) -> PartFiles:
-    """`shd_train.h5` and `shd_test.h5` in `folder`, or beside the file that is named.
+def find_parts(source: Path) -> PartFiles:
+    """`shd_train.h5` and `shd_test.h5` in the folder `source`, or the file `source` and the other beside it.
 
     Raises:
-        DataError: one of them is missing.
+        DataError: `source` is a file of another name, or one of the two is missing.
     """
-    folder = folder if folder.is_dir() else folder.parent
+    folder = source if source.is_dir() else source.parent
     parts = PartFiles(folder / "shd_train.h5", folder / "shd_test.h5")
+    if source != folder and source.name not in {path.name for path in parts}:
+        raise DataError(
+            f"is neither {parts.train.name} nor {parts.test.name}",
+            where=source,
+            remedy="Name the folder that holds these two files, or one of them.",
+        )
     for path in parts:
         if not path.is_file():
             raise DataError("is missing", where=path, remedy="Fetch it: nsc-deploy data fetch shd")

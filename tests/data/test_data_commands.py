@@ -56,7 +56,11 @@ def test_a_path_that_is_named_must_be_there(tmp_path: Path) -> None:
         CliRunner().invoke(
             app, ["data", "info", "fsdd", "--path", str(tmp_path / "none.npz")], catch_exceptions=False
         )
-    with pytest.raises(ConfigError, match="synthesised"):
+    file = tmp_path / "spikes.h5"
+    file.touch()
+    with pytest.raises(DataError, match=r"spikes\.h5: is neither"):
+        CliRunner().invoke(app, ["data", "info", "shd", "--path", str(file)], catch_exceptions=False)
+    with pytest.raises(ConfigError, match=r"--path: .*synthesised"):
         CliRunner().invoke(
             app, ["data", "info", "spoken-digits", "--path", str(tmp_path)], catch_exceptions=False
         )

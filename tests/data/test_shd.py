@@ -56,6 +56,22 @@ def test_loaded_in_bins_of_the_default_form(folder: Path) -> None:
     np.testing.assert_array_equal(same.train.events, data.train.events)
 
 
+def test_a_file_of_another_name_is_refused_by_its_own_name(folder: Path) -> None:
+    other = folder / "spikes.h5"
+    other.write_bytes((folder / "shd_train.h5").read_bytes())
+    with pytest.raises(DataError, match=r"neither shd_train\.h5 nor shd_test\.h5") as caught:
+        load_events(DataConfig(dataset="shd", path=other))
+    assert caught.value.where == str(other)
+    assert "Name the folder" in (caught.value.remedy or "")
+
+
+def test_the_part_that_is_missing_is_named(folder: Path) -> None:
+    (folder / "shd_train.h5").unlink()
+    with pytest.raises(DataError, match="is missing") as caught:
+        load_events(DataConfig(dataset="shd", path=folder / "shd_test.h5"))
+    assert caught.value.where == str(folder / "shd_train.h5")
+
+
 @pytest.mark.parametrize("config", [BinningConfig(), BinningConfig(step_s=0.01, steps=100, pool=3)])
 def test_an_event_where_a_channel_has_a_spike_in_a_step(tmp_path: Path, config: BinningConfig) -> None:
     spikes, labels = some_spikes(12, seed=1)

@@ -91,6 +91,15 @@ def test_every_example_trains(example: Path, options: list[str], tmp_path: Path)
         (["--data-path=/nowhere/fsdd.npz"], "/nowhere/fsdd.npz"),
         (["--spike-rate-weight=0.1"], "sends no spikes"),
         (["none.toml"], "none.toml"),
+        (
+            ["--speaker=bob"],
+            "--speaker: is only used with the --split leave-one-speaker-out\nSet --split",
+        ),
+        (
+            ["--split=leave-one-speaker-out"],
+            "--split: leave-one-speaker-out as --split needs --speaker\nSet --sp",
+        ),
+        (["--dataset=spoken-digits"], "--data-path: is not used: spoken-digits is synthesised"),
         (["--set", "training.epoch=3"], "--set training.epoch: there is no field epoch"),
         (["--set", "training.snr_warmup=3"], "--set training.snr_warmup"),
     ],
