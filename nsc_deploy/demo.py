@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
-from rich.progress import Progress
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, TrainingConfig
@@ -19,6 +17,7 @@ from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import install_environment
 from nsc_deploy.exporters.lava.runner import Backend, Outcome, run_deployment
 from nsc_deploy.exporters.plan import export_all
+from nsc_deploy.progress import progress_bar, waiting
 from nsc_deploy.training.run import train
 
 
@@ -148,7 +147,7 @@ def demonstrate(
 
 
 def _run(deployment: Path, backend: Backend, samples: int) -> Outcome:
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"samples on {backend}", total=samples)
         return run_deployment(
             read_lava_deployment(deployment),
@@ -159,9 +158,9 @@ def _run(deployment: Path, backend: Backend, samples: int) -> Outcome:
 
 
 def _lava_or_why_not() -> str | None:
-    with Console(stderr=True).status("Lava's environment") as status:
+    with waiting("Lava's environment") as tell:
         try:
-            install_environment(notify=lambda line: status.update(f"Lava's environment: {line[:80]}"))
+            install_environment(notify=lambda line: tell(f"Lava's environment: {line}"))
         except BackendError as error:
             return error.message
     return None

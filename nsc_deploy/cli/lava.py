@@ -17,18 +17,11 @@ def install(
     force: Annotated[bool, typer.Option("--force", help="Build it anew even if it is there.")] = False,
 ) -> None:
     """Build the managed environment with lava-nc (about 400 MB, one or two minutes)."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from nsc_deploy.exporters.lava.environment import install_environment
+    from nsc_deploy.progress import waiting
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("Lava environment")
-        environment = install_environment(
-            python, force=force, notify=lambda line: progress.update(task, description=line[:90])
-        )
-        progress.update(task, description="Lava environment ready")
+    with waiting("Lava environment") as tell:
+        environment = install_environment(python, force=force, notify=tell)
     typer.echo(
         f"lava-nc {environment.lava_version} on Python {environment.python_version} "
         f"is ready in {environment.path}"

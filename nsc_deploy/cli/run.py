@@ -44,18 +44,16 @@ def run(
     """Run recorded samples and print both sides: decisions, accuracy, rate cosine, spike coincidence."""
     import json
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from nsc_deploy.exporters.lava.deployment import read_lava_deployment
     from nsc_deploy.exporters.lava.runner import Backend, run_deployment
     from nsc_deploy.files import require_writable
+    from nsc_deploy.progress import progress_bar
 
     chosen = Backend(backend.value)
     if out is not None:
         require_writable(out)
     deployment = read_lava_deployment(folder)
-    with Progress(console=Console(stderr=True)) as progress:
+    with progress_bar() as progress:
         task = progress.add_task(f"samples on {chosen.value}", total=samples)
         outcome = run_deployment(
             deployment,

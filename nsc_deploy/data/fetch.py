@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import sys
 import tarfile
 import tempfile
 import zlib
@@ -124,7 +125,8 @@ def _download(url: str, known_hash: str | None, folder: Path, *, progress: bool)
     import requests
 
     pooch.get_logger().setLevel(logging.WARNING)
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT_S)
+    shown = progress and sys.stderr.isatty()
+    downloader = pooch.HTTPDownloader(progressbar=shown, timeout=TIMEOUT_S)
     try:
         file_name = url.rsplit("/", 1)[-1]
         path = pooch.retrieve(url, known_hash, fname=file_name, path=folder, downloader=downloader)

@@ -76,9 +76,8 @@ def encode_recordings(recordings: Recordings, config: DataConfig) -> EventData:
 @contextmanager
 def _bar(what: str, count: int, *, shown: bool) -> Iterator[Advance]:
     """A progress bar on stderr; yields the function that moves it on by one."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from nsc_deploy.progress import progress_bar
 
-    with Progress(console=Console(stderr=True), disable=not shown) as progress:
+    with progress_bar(shown=shown) as progress:
         task = progress.add_task(what, total=count)
         yield lambda: progress.advance(task)

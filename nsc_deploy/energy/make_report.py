@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nsc_deploy.energy.build_report import build_report
@@ -13,6 +12,7 @@ from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_sour
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.files import write_text
 from nsc_deploy.graphs.network import Reset
+from nsc_deploy.progress import progress_bar
 
 
 def make_report(
@@ -74,7 +74,7 @@ def _reset(name: str | None) -> Reset | None:
 
 def _count(sources: Sequence[Source], options: Options) -> list[CountedSystem]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with progress_bar(*columns) as progress:
         return [_counted(source, options, progress) for source in sources]
 
 

@@ -2,9 +2,9 @@
 
 import lightning
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nsc_deploy.progress import progress_bar
 from nsc_deploy.training.record import TrainingRecord
 
 
@@ -17,14 +17,14 @@ class EpochProgress(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Show the bar, from where a resumed run stands."""
-        self._progress = Progress(
+        self._progress = progress_bar(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("steps"),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
-            console=Console(stderr=True),
+            transient=False,
         )
         total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
         self._task = self._progress.add_task(self._summary(), total=total, completed=trainer.global_step)

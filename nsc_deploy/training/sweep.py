@@ -4,15 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.modulation import Modulation
 from nsc_deploy.config import Experiment, SystemConfig
 from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.system import System
+from nsc_deploy.progress import progress_bar
 from nsc_deploy.training.evaluate import Measurement, load_system, measure
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.run_directory import read_experiment
@@ -90,7 +88,7 @@ def sweep_runs(
             _check_snr(experiment, snr)
     points = [snr_db or (experiment.channel.snr_db,) for experiment in experiments]
     total = sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))
-    with Progress(console=Console(stderr=True), transient=True, disable=not progress) as bar:
+    with progress_bar(shown=progress) as bar:
         task = bar.add_task("evaluating", total=total)
         return [
             sweep(run, wanted, advance=lambda: bar.advance(task))

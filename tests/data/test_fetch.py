@@ -80,9 +80,13 @@ def fsdd(site: tuple[str, Path], tmp_path: Path) -> FsddSource:
 
 
 def test_fsdd_is_fetched_checked_and_then_found(
-    fsdd: FsddSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fsdd: FsddSource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    place = fetch_fsdd(fsdd, tmp_path / "data")
+    place = fetch_fsdd(fsdd, tmp_path / "data", progress=True)
+    assert capfd.readouterr() == ("", "")  # no bar where nobody watches
     assert place.is_file()
     monkeypatch.setenv("NSC_DEPLOY_DATA", str(tmp_path / "data"))
     data = load_events(DataConfig(dataset="fsdd"))

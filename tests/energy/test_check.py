@@ -207,6 +207,7 @@ def test_the_command_ends_with_0_1_and_2(run: Path, tmp_path: Path) -> None:
     compared = shell("energy", "compare", run, run, "--samples", 2)
     assert compared.returncode == 0, compared.stderr
     assert "layers unchanged" in compared.stdout
+    assert compared.stderr == ""  # no bar where nobody watches
 
 
 def test_annotations_keep_to_one_line_each(run: Path) -> None:
