@@ -19,7 +19,7 @@ from nsc_deploy.data import EventData, EventSet, validation_split
 from nsc_deploy.errors import DataError
 from nsc_deploy.models.system import System, build_system
 from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader
-from nsc_deploy.training.checkpoints import DIRECTORY, LAST, StateIO
+from nsc_deploy.training.checkpoints import DIRECTORY, LAST, REMEDY, StateIO
 from nsc_deploy.training.module import ReceiverTraining
 from nsc_deploy.training.progress import EpochProgress
 from nsc_deploy.training.randomness import stream_seed
@@ -29,6 +29,8 @@ from nsc_deploy.training.signals import EndOnSigterm, plain_signals
 
 _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
 """How long a process waits for the others of a data-parallel run."""
+_STATE = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states", "state_dict"}
+_LONGEST_REASON = 300
 
 
 def training_and_validation(data: EventData, experiment: Experiment) -> tuple[EventSet, EventSet | None]:
@@ -68,7 +70,8 @@ def fit(
         progress: show a progress bar on stderr.
 
     Raises:
-        DataError: the last state is damaged, or the training part has fewer samples than processes.
+        DataError: the last state is damaged or of another training, or the training part has fewer samples
+            than processes.
         UserError: training diverged.
     """
     config = experiment.training
@@ -86,7 +89,7 @@ def fit(
             len(training), config.batch_size, config.seed, rank=trainer.global_rank, world=world
         )
         module = ReceiverTraining(new_system(experiment, data), config, len(batches))
-        with plain_signals(), _no_group_left():
+        with plain_signals(), _no_group_left(), _state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,
                 shuffled_loader(Samples(training), batches),
@@ -98,11 +101,40 @@ def fit(
 
 def _is_complete(last: Path, record: TrainingRecord, epochs: int) -> bool:
     """Load the record of a run whose training had ended before it was interrupted."""
-    callbacks = StateIO().load_checkpoint(last).get("callbacks", {})
-    if record.state_key not in callbacks:
-        raise DataError("holds no training record", where=last, remedy="Train anew with --overwrite.")
+    state = StateIO().load_checkpoint(last)
+    missing = sorted(_STATE - state.keys())
+    if missing:  # Lightning would begin anew in silence without some of them
+        raise DataError(f"holds no {missing[0]}, so no training state", where=last, remedy=REMEDY)
+    callbacks = state["callbacks"]
+    if not isinstance(callbacks, dict) or record.state_key not in callbacks:
+        raise DataError("holds no training record", where=last, remedy=REMEDY)
     record.load_state_dict(callbacks[record.state_key])
     return record.stopped or len(record.epochs) >= epochs
+
+
+@contextmanager
+def _state_that_fits(record: TrainingRecord, *, going_on: bool) -> Iterator[None]:
+    """Tell what Lightning and torch make of a state of another training as what it is.
+
+    Such a file is whole, so its digest fits; what in it does not fit shows itself only where it is taken in,
+    which is before the first batch. What fails later is a bug of ours.
+
+    Raises:
+        DataError: the state cannot be gone on from.
+    """
+    try:
+        yield
+    except torch.distributed.DistError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if not going_on or record.began:
+            raise
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise DataError(
+            f"holds the state of another training ({type(error).__name__}: {reason})",
+            where=record.state_file,
+            remedy=REMEDY,
+        ) from error
 
 
 def _strategy(world: int) -> Strategy:

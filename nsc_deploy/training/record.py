@@ -3,14 +3,15 @@
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from nsc_deploy.errors import UserError
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, write_tensors
+from nsc_deploy.errors import DataError, UserError
+from nsc_deploy.records import checked
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, REMEDY, write_tensors
 from nsc_deploy.training.module import ReceiverTraining
 
 
@@ -36,10 +37,25 @@ class EpochRecord(BaseModel):
         return (self.validation_accuracy, -self.validation_loss, 0.0)
 
 
+class _State(BaseModel):
+    """What a `TrainingRecord` keeps; a diverged validation may have left a loss that is no number."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epochs: tuple[EpochRecord, ...]
+    best: Annotated[int, Field(ge=0)] | None
+
+
 class TrainingRecord(Callback):
     """Keeps the best weights as RUN/checkpoints/best.safetensors and stops when they stop improving.
 
     The state travels with the checkpoint, so a resumed run stops where the uninterrupted one does.
+
+    Attributes:
+        state_file: RUN/checkpoints/last.safetensors, where a resumed run goes on from.
+        began: whether training has begun in this process, after all state was taken in.
+        epochs: the epochs so far.
+        best: the best of them.
 
     Args:
         run: the run directory.
@@ -47,9 +63,11 @@ class TrainingRecord(Callback):
     """
 
     def __init__(self, run: Path, patience: int) -> None:
+        self.state_file = run / DIRECTORY / LAST
         self._best_file = run / DIRECTORY / BEST
         self._patience = patience
         self._started = 0.0
+        self.began = False
         self.epochs: list[EpochRecord] = []
         self.best: EpochRecord | None = None
 
@@ -58,6 +76,10 @@ class TrainingRecord(Callback):
         """Whether patience has run out."""
         waited = len(self.epochs) - 1 - self.best.epoch if self.best else 0
         return 0 < self._patience <= waited
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Note that whatever a resumed run goes on from has been taken in."""
+        self.began = True
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Note the time."""
@@ -94,9 +116,18 @@ class TrainingRecord(Callback):
         return {"epochs": [epoch.model_dump() for epoch in self.epochs], "best": best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self.epochs = [EpochRecord.model_validate(epoch) for epoch in state_dict["epochs"]]
-        self.best = None if state_dict["best"] is None else self.epochs[state_dict["best"]]
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            DataError: it is something else.
+        """
+        state = checked(
+            _State, state_dict, "a training record", where=self.state_file, remedy=REMEDY, kind=DataError
+        )
+        if state.best is not None and state.best >= len(state.epochs):
+            raise DataError("names a best epoch it does not hold", where=self.state_file, remedy=REMEDY)
+        self.epochs = list(state.epochs)
+        self.best = None if state.best is None else self.epochs[state.best]
 
 
 class SaveState(Checkpoint):

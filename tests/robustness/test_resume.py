@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import torch
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
-from nsc_deploy.training.checkpoints import read_tensors
+from nsc_deploy.training.checkpoints import StateIO, read_tensors
 from nsc_deploy.training.record import SaveState
 from nsc_deploy.training.run import train
 from nsc_deploy.training.run_directory import read_metrics, state_of
@@ -133,6 +134,56 @@ def test_a_damaged_state_is_refused_and_kept(
     assert caught.value.where == str(last)
     assert "--overwrite" in (caught.value.remedy or "")
     assert last.read_bytes() == damaged
+
+
+def replaced(state: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The state with one place changed; a value of None takes the place out."""
+    *outer, last = path.split("/")
+    place = state
+    for name in outer:
+        place = place[name]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return state
+
+
+FOREIGN = [
+    ("callbacks/TrainingRecord/epochs", [{"epoch": "one"}]),
+    ("callbacks/TrainingRecord/epochs", 3),
+    ("callbacks/TrainingRecord/best", 99),
+    ("callbacks/TrainingRecord", {}),
+    ("callbacks/TrainingRecord", None),
+    ("callbacks", []),
+    ("state_dict", {"weight": torch.zeros(2)}),
+    ("state_dict", None),
+    ("optimizer_states", [{}]),
+    ("optimizer_states", None),
+    ("lr_schedulers", None),
+    ("loops", {"fit_loop": 3}),
+    ("loops", None),
+    ("pytorch-lightning_version", None),
+    ("global_step", None),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), FOREIGN, ids=[f"{path}={value}"[:60] for path, value in FOREIGN])
+def test_a_whole_state_of_another_training_is_refused(
+    experiment: Experiment, uninterrupted: Path, tmp_path: Path, path: str, value: Any
+) -> None:
+    """Its container and its digest are right; what it holds is not what this run goes on from."""
+    run = shutil.copytree(uninterrupted, tmp_path / "run")
+    (run / "metrics.json").unlink()
+    last = run / "checkpoints" / "last.safetensors"
+    state = StateIO().load_checkpoint(last)
+    state["callbacks"]["TrainingRecord"]["epochs"].pop()  # so that there is something to go on with
+    state["callbacks"]["TrainingRecord"]["best"] = 0
+    StateIO().save_checkpoint(replaced(state, path, value), last)
+    with pytest.raises(DataError) as caught:
+        train(experiment, run, resume=True, progress=False)
+    assert caught.value.where == str(last)
+    assert "--overwrite" in (caught.value.remedy or "")
 
 
 def test_resume_and_overwrite_exclude_each_other(experiment: Experiment, tmp_path: Path) -> None:
