@@ -34,8 +34,8 @@ class Variant:
 
 
 LONGER = ("--epochs", "100", "--set", "training.learning_rate=2e-3", "--set", "training.channel_dropout=0.2")
-"""What serves the event system: spikes behind hard gates learn more slowly. This and the other learning rates
-were chosen without the test part, on models of each speaker's recordings 10 to 49 by their accuracy on 5 to 9."""
+"""What serves the event system: spikes behind hard gates learn more slowly. This and the other learning
+rates were chosen without the test part: trained on each speaker's recordings 10 to 49, compared on 5 to 9."""
 EVENT = Variant("event", ("--system", "att-neurosc", "--receiver", "event", *LONGER))
 WITHOUT_RATE_LOSS = Variant("event-without-rate-loss", EVENT.options, rate_loss=False)
 VARIANTS = (
