@@ -20,7 +20,7 @@ from pathlib import Path
 
 EXPERIMENT = Path(__file__).with_name("fsdd.toml")
 SPIKE_RATE_WEIGHT = {-10: 3e-4, 0: 1e-4, 10: 1e-4}
-"""Weight of the spike rate loss at each SNR, chosen on the validation part."""
+"""Weight of the spike rate loss at each SNR."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Variant:
 
 
 LONGER = ("--epochs", "100", "--set", "training.learning_rate=2e-3", "--set", "training.channel_dropout=0.2")
-"""What serves the event system: spikes behind hard gates learn more slowly. This and the other learning
-rates were chosen without the test part: trained on each speaker's recordings 10 to 49, compared on 5 to 9."""
+"""What serves the event system: spikes behind hard gates learn more slowly."""
 EVENT = Variant("event", ("--system", "att-neurosc", "--receiver", "event", *LONGER))
 WITHOUT_RATE_LOSS = Variant("event-without-rate-loss", EVENT.options, rate_loss=False)
 VARIANTS = (
