@@ -16,7 +16,17 @@ from nsc_deploy.exporters.verdict import Verdict
 from nsc_deploy.graphs.network import Network
 
 GROUP = "nsc_deploy.targets"
-BUILT_IN = {"lava": "nsc_deploy.exporters.lava.target:TARGET"}
+BUILT_IN = {
+    "lava": "nsc_deploy.exporters.lava.target:TARGET",
+    "nir": "nsc_deploy.exporters.nir.target:TARGET",
+    "onnx": "nsc_deploy.exporters.onnx.target:TARGET",
+    "snntorch": "nsc_deploy.exporters.module.target:SNNTORCH",
+    "norse": "nsc_deploy.exporters.module.target:NORSE",
+    "loihi1": "nsc_deploy.exporters.chips.target:LOIHI1",
+    "loihi2": "nsc_deploy.exporters.chips.target:LOIHI2",
+    "xylo-audio2": "nsc_deploy.exporters.chips.target:XYLO_AUDIO2",
+    "speck": "nsc_deploy.exporters.chips.target:SPECK",
+}
 
 
 @dataclass(frozen=True)
@@ -69,17 +79,30 @@ class Target(Protocol):
         """
 
 
+@runtime_checkable
+class CheckOnly(Protocol):
+    """A target that says whether a graph fits, and writes nothing."""
+
+    @property
+    def way_out(self) -> str:
+        """What to do instead of an export."""
+
+
 def target_names() -> tuple[str, ...]:
     """Names of all targets, this package's first."""
     return tuple(dict.fromkeys((*BUILT_IN, *(point.name for point in _entry_points()))))
 
 
 def load_target(name: str) -> Target:
-    """The target called `name`.
+    """The target called `name`, or the chip described in a TOML file (anything that ends in .toml).
 
     Raises:
         ConfigError: there is none, or the package that offers it is broken.
     """
+    if name.endswith(".toml"):
+        from nsc_deploy.exporters.chips.target import ChipTarget
+
+        return ChipTarget(name, Path(name))
     if name in BUILT_IN:
         module, attribute = BUILT_IN[name].split(":")
         found = getattr(importlib.import_module(module), attribute)

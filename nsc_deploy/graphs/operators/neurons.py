@@ -15,11 +15,11 @@ class Threshold:
     """s = 1 if x > threshold."""
 
     def __init__(self, node: Node, setting: Setting) -> None:
-        self._threshold = node.parameters.threshold.astype(setting.dtype)
+        self.threshold = node.parameters.threshold.astype(setting.dtype)
 
     def run(self, values: Real) -> Real:
         """[T, N, *shape] to 0 and 1 of the same shape."""
-        spikes: Real = np.greater(values, self._threshold).astype(values.dtype)
+        spikes: Real = np.greater(values, self.threshold).astype(values.dtype)
         return spikes
 
 
@@ -32,9 +32,9 @@ class Membrane:
 
     def __init__(self, node: Node, setting: Setting, decay: Any, gain: Any, offset: Any) -> None:
         self._shape = node.output_shape
-        self._decay = _rounded(decay, self._shape, setting)
-        self._gain = _rounded(gain, self._shape, setting)
-        self._offset = _rounded(offset, self._shape, setting)
+        self.decay = _rounded(decay, self._shape, setting)
+        self.gain = _rounded(gain, self._shape, setting)
+        self.offset = _rounded(offset, self._shape, setting)
         self._state = np.zeros((setting.samples, *self._shape), setting.dtype)
         self.keep_potentials = False
         self.potentials: Real | None = None
@@ -43,16 +43,16 @@ class Membrane:
         """[T, N, *shape] to the potentials of the same shape."""
         current = self._current(values)
         for t in range(len(current)):
-            self._state = self._decay * self._state + current[t]
+            self._state = self.decay * self._state + current[t]
             current[t] = self._state
         self.potentials = current if self.keep_potentials else None
         return current
 
     def _current(self, values: Real) -> Real:
         """A fresh array i = gain x + offset."""
-        current: Real = np.multiply(self._gain, values, order="C")
-        if self._offset.any():
-            current += self._offset
+        current: Real = np.multiply(self.gain, values, order="C")
+        if self.offset.any():
+            current += self.offset
         return current
 
 
@@ -61,10 +61,10 @@ class Neuron(Membrane):
 
     def __init__(self, node: Node, setting: Setting, decay: Any, gain: Any, offset: Any) -> None:
         super().__init__(node, setting, decay, gain, offset)
-        self._threshold = _rounded(node.parameters.v_threshold, self._shape, setting)
-        self._floor = _rounded(node.parameters.v_reset, self._shape, setting)
-        self._subtract = setting.reset is Reset.SUBTRACT
-        if self._subtract and self._floor.any():
+        self.threshold = _rounded(node.parameters.v_threshold, self._shape, setting)
+        self.floor = _rounded(node.parameters.v_reset, self._shape, setting)
+        self.subtract = setting.reset is Reset.SUBTRACT
+        if self.subtract and self.floor.any():
             raise GraphError(
                 "has a reset potential v_reset and a reset by subtraction, which exclude each other",
                 where=f"node '{node.name}'",
@@ -73,7 +73,7 @@ class Neuron(Membrane):
     def run(self, values: Real) -> Real:
         """[T, N, *shape] to spikes, 0 and 1, of the same shape."""
         current = self._current(values)
-        if self._subtract or self._floor.any():
+        if self.subtract or self.floor.any():
             return self._loop(current)
         return self._scan(current)
 
@@ -84,7 +84,7 @@ class Neuron(Membrane):
         spikes = np.empty_like(flat)
         potentials = np.empty_like(flat) if self.keep_potentials else None
         state = self._state.reshape(samples, -1)
-        leaky_forward(flat, self._decay.reshape(-1), self._threshold.reshape(-1), state, spikes, potentials)
+        leaky_forward(flat, self.decay.reshape(-1), self.threshold.reshape(-1), state, spikes, potentials)
         self._state = state.reshape(self._state.shape)
         self.potentials = None if potentials is None else potentials.reshape(current.shape)
         return spikes.reshape(current.shape)
@@ -93,11 +93,11 @@ class Neuron(Membrane):
         """The same step by step in numpy, for every reset."""
         potentials = np.empty_like(current) if self.keep_potentials else None
         for t in range(len(current)):
-            potential = self._decay * self._state + current[t]
+            potential = self.decay * self._state + current[t]
             if potentials is not None:
                 potentials[t] = potential
-            fired = potential > self._threshold
-            after = potential - self._threshold if self._subtract else self._floor
+            fired = potential > self.threshold
+            after = potential - self.threshold if self.subtract else self.floor
             self._state = np.where(fired, after, potential)
             current[t] = fired
         self.potentials = potentials
@@ -111,12 +111,12 @@ class Synapse:
     """
 
     def __init__(self, membrane: Membrane, node: Node, setting: Setting, decay: Any, gain: Any) -> None:
-        self._synapse = Membrane(node, setting, decay, gain, np.zeros(node.output_shape))
+        self.synapse = Membrane(node, setting, decay, gain, np.zeros(node.output_shape))
         self.membrane = membrane
 
     def run(self, values: Real) -> Real:
         """[T, N, *shape] to the membrane's output of the same shape."""
-        return self.membrane.run(self._synapse.run(values))
+        return self.membrane.run(self.synapse.run(values))
 
 
 def lif(node: Node, setting: Setting) -> Operator:

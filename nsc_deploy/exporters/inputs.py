@@ -1,0 +1,87 @@
+"""The inputs an export checks its artefact on: recorded ones, or random ones where there are none."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.recording import Recording, read_recording
+from nsc_deploy.graphs.signal import Signal
+
+MOST_SAMPLES = 256
+SEED = 0
+_RANDOM_STEPS, _RANDOM_SAMPLES, _RATE = 32, 8, 0.3
+
+
+@dataclass(frozen=True)
+class CheckInputs:
+    """What enters.
+
+    Attributes:
+        values: [T, N, *shape].
+        labels: [N], or None.
+        kind: where they come from.
+    """
+
+    values: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    kind: Literal["recorded", "random"]
+
+
+def check_inputs(request: ExportRequest) -> CheckInputs:
+    """Recorded inputs, at most 256 samples spread evenly over the recording; else random ones.
+
+    Raises:
+        ConfigError: the recording is not of this graph.
+        DataError: the recording is damaged.
+    """
+    if request.recording_file is None:
+        return CheckInputs(random_inputs(request.network), None, "random")
+    recording = read_recording(request.recording_file)
+    fits(recording, request.network, request.recording_file)
+    chosen = spread(recording.samples, min(recording.samples, MOST_SAMPLES))
+    labels = None if recording.labels is None else recording.labels[chosen]
+    return CheckInputs(recording.values[:, chosen], labels, "recorded")
+
+
+def fits(recording: Recording, network: Network, where: object) -> None:
+    """Refuse a recording of another graph.
+
+    Raises:
+        ConfigError: shape, signal or time step differ.
+    """
+    node = network.input_node
+    if recording.signal is not node.emits or recording.shape != node.output_shape:
+        raise ConfigError(
+            f"the recording ({recording.signal.value} of shape {recording.shape}) is not this graph's input "
+            f"({node.emits.value} of shape {node.output_shape})",
+            where=where,
+            remedy="Name inputs that were recorded for this graph.",
+        )
+    if network.dt is not None and not np.isclose(recording.dt, network.dt, rtol=1e-6):
+        raise ConfigError(
+            f"was recorded with steps of {recording.dt:g} s, the graph has {network.dt:g} s",
+            where=where,
+            remedy="Record with the time step of the graph.",
+        )
+
+
+def spread(available: int, count: int) -> NDArray[np.int64]:
+    """`count` indices that lie evenly over `available` samples, which may be sorted by class."""
+    return np.arange(count, dtype=np.int64) * available // count
+
+
+def random_inputs(network: Network, seed: int = SEED) -> NDArray[Any]:
+    """Seeded inputs of the kind the graph takes; real ones lie on a grid of 1/64, so that sums stay exact."""
+    node = network.input_node
+    chance = np.random.default_rng(seed)
+    shape = (_RANDOM_STEPS, _RANDOM_SAMPLES, *node.output_shape)
+    if node.emits is Signal.EVENTS:
+        return (chance.random(shape) < _RATE).astype(np.uint8)
+    if node.emits is Signal.GRADED:
+        return chance.integers(0, 4, shape).astype(np.float32)
+    return (np.round(chance.normal(0.25, 1, shape) * 64) / 64).astype(np.float32)

@@ -1,0 +1,136 @@
+"""manifest.json of the targets that compute a graph as it stands: what is there and how it was checked."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import Field
+
+from nsc_deploy.deployment import FileName
+from nsc_deploy.errors import DataError
+from nsc_deploy.files import read_json, sha256, write_json
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.recording import Recording, read_recording
+from nsc_deploy.records import Record, read_json_record
+from nsc_deploy.verification.record import VerificationRecord
+
+FILE_NAME = "manifest.json"
+GRAPH = "source.nir"
+RECORDING = "inputs.npz"
+FORMAT = 1
+_EXPORT = "nsc-deploy export RUN --target TARGET --out DIR"
+
+
+class Source(Record):
+    """The graph the deployment was made from."""
+
+    path: str = Field(description="where it was read from")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of that file")
+    part: str | None = Field(default=None, description="part of the training run, if it came from one")
+    class_names: tuple[str, ...] = ()
+
+
+class FileRecord(Record):
+    """A file of the folder."""
+
+    name: FileName
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    holds: str = Field(description="in a few words")
+
+
+class StateRecord(Record):
+    """A state that a single step takes in and gives back."""
+
+    input: str = Field(description="name of the input of the model")
+    output: str = Field(description="name of the output that is the input of the next step")
+    shape: tuple[int, ...] = Field(
+        description="without the batch, which is the first dimension; 0 at the start"
+    )
+    holds: str
+
+
+class ExactManifest(Record):
+    """Everything about a deployment but its numbers."""
+
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
+    target: str = Field(min_length=1)
+    tool: str = Field(description="version of nsc-deploy")
+    versions: dict[str, str] = Field(
+        description="of the packages that the artefact was written and checked with"
+    )
+    source: Source
+    files: tuple[FileRecord, ...]
+    dt: float | None = Field(
+        default=None, gt=0, description="seconds a step, where the graph has a time step"
+    )
+    reset: str | None = None
+    classes: int | None = None
+    group: int | None = None
+    states: tuple[StateRecord, ...] = ()
+    notes: tuple[str, ...] = Field(default=(), description="what was done to the graph on its way")
+    verification: VerificationRecord
+
+
+def write_exact_manifest(folder: Path, manifest: ExactManifest) -> None:
+    """Write `folder`/manifest.json."""
+    write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
+
+
+def read_exact_manifest(folder: Path) -> ExactManifest:
+    """Read `folder`/manifest.json and check every file it names.
+
+    Raises:
+        DataError: no deployment, damaged, or changed since it was written.
+    """
+    target_of(folder)
+    manifest = read_json_record(
+        ExactManifest, folder / FILE_NAME, "a deployment", remedy=f"Export it again: {_EXPORT}"
+    )
+    for record in manifest.files:
+        _check_hash(folder / record.name, record.sha256)
+    return manifest
+
+
+def target_of(folder: Path) -> str:
+    """The name of the target a deployment folder was written for.
+
+    Raises:
+        DataError: the folder is no deployment.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise DataError(
+            "is no deployment folder (no manifest.json)", where=folder, remedy=f"Make one: {_EXPORT}"
+        )
+    content = read_json(path)
+    target = content.get("target") if isinstance(content, dict) else None
+    if not isinstance(target, str):
+        raise DataError("does not name its target", where=path, remedy=f"Export it again: {_EXPORT}")
+    return target
+
+
+def recorded_files(folder: Path, held: Iterable[tuple[str, str]]) -> tuple[FileRecord, ...]:
+    """Records of files of a folder, each a name and what it holds."""
+    return tuple(FileRecord(name=name, sha256=sha256(folder / name), holds=holds) for name, holds in held)
+
+
+def exported_graph(folder: Path) -> Network:
+    """The graph a deployment was made from, as its folder keeps it."""
+    return read_network(folder / GRAPH)
+
+
+def exported_recording(folder: Path) -> Recording | None:
+    """The recorded inputs in a deployment folder, or None."""
+    path = folder / RECORDING
+    return read_recording(path) if path.is_file() else None
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise DataError("is missing from the deployment", where=path, remedy="Export it again.")
+    if sha256(path) != expected:
+        raise DataError(
+            "is not the file that was exported (its hash differs from the manifest)",
+            where=path,
+            remedy="Export it again.",
+        )

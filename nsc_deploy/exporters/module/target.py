@@ -1,0 +1,99 @@
+"""The targets "snntorch" and "norse"."""
+
+from pathlib import Path
+
+from safetensors.numpy import save
+
+from nsc_deploy.exporters.exact import exact_verdicts
+from nsc_deploy.exporters.exact_folder import Written, write_exact_deployment
+from nsc_deploy.exporters.module.frameworks import NORSE as NORSE_FRAMEWORK
+from nsc_deploy.exporters.module.frameworks import SNNTORCH as SNNTORCH_FRAMEWORK
+from nsc_deploy.exporters.module.frameworks import Framework
+from nsc_deploy.exporters.module.write import write_module
+from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.files import write_bytes, write_text
+from nsc_deploy.graphs.network import Network
+
+MODULE = "network.py"
+WEIGHTS = "weights.safetensors"
+
+_NATIVE, _SUBSTITUTED = Status.NATIVE, Status.SUBSTITUTED
+_SHARED = {
+    "Input": (_NATIVE, "what the module is called with"),
+    "Output": (_NATIVE, "what it gives"),
+    "Linear": (_NATIVE, "nn.Linear"),
+    "Affine": (_NATIVE, "nn.Linear with a bias"),
+    "Conv1d": (_NATIVE, "nn.Conv1d"),
+    "Conv2d": (_NATIVE, "nn.Conv2d"),
+    "Scale": (_SUBSTITUTED, "a product with a factor for each element"),
+    "Flatten": (_NATIVE, "reshape"),
+    "SumPool2d": (_SUBSTITUTED, "nn.AvgPool2d without its division"),
+    "AvgPool2d": (_NATIVE, "nn.AvgPool2d"),
+    "Delay": (_SUBSTITUTED, "a state that holds the last inputs"),
+}
+_SNNTORCH = {
+    "LIF": (_NATIVE, "snn.Leaky with a reset in the same step"),
+    "IF": (_NATIVE, "snn.Leaky with beta = 1"),
+    "CubaLIF": (_SUBSTITUTED, "two of snn.Leaky, the synapse and the membrane"),
+    "LI": (_SUBSTITUTED, "snn.Leaky without a reset, read at its potential"),
+    "CubaLI": (_SUBSTITUTED, "two of snn.Leaky without a reset"),
+    "I": (_SUBSTITUTED, "snn.Leaky with beta = 1 and without a reset, read at its potential"),
+    "Threshold": (_SUBSTITUTED, "snnTorch's spike function"),
+}
+_NORSE = {
+    "LIF": (_NATIVE, "SNNCell with the LIF box state"),
+    "IF": (_NATIVE, "SNNCell with the LIF box state and no decay"),
+    "CubaLIF": (_SUBSTITUTED, "two of SNNCell, the synapse and the membrane"),
+    "LI": (_NATIVE, "SNNCell with the LI box state"),
+    "CubaLI": (_SUBSTITUTED, "two of SNNCell with the LI box state"),
+    "I": (_NATIVE, "SNNCell with the LI box state and no decay"),
+    "Threshold": (_SUBSTITUTED, "Norse's threshold function"),
+}
+
+
+class ModuleTarget:
+    """A Python module of one framework.
+
+    Args:
+        framework: which.
+        summary: one line for the list of targets.
+        neurons: what each neuron becomes.
+    """
+
+    def __init__(self, framework: Framework, summary: str, neurons: dict[str, tuple[Status, str]]) -> None:
+        self._framework = framework
+        self.name = framework.name
+        self.summary = summary
+        self._becomes = _SHARED | neurons
+
+    def check(self, network: Network) -> tuple[Verdict, ...]:
+        """A verdict on each node."""
+        return exact_verdicts(network, self._becomes)
+
+    def export(self, request: ExportRequest) -> Path:
+        """Write the module, load and run it, and let the folder appear where it is right."""
+        return write_exact_deployment(
+            request, self.name, (self.name, "torch"), lambda folder: self._write(folder, request.network)
+        )
+
+    def _write(self, folder: Path, network: Network) -> Written:
+        # Here and not above: only whoever exports to a framework needs it.
+        from nsc_deploy.verification.module_runner import ModuleRunner
+
+        module = write_module(network, self._framework)
+        write_text(folder / MODULE, module.text)
+        write_bytes(folder / WEIGHTS, save(module.weights))
+        files = (
+            (MODULE, f"the network as a {self._framework.title} module, with its use at the top"),
+            (WEIGHTS, "its state dictionary"),
+        )
+        return Written(files, (ModuleRunner(folder / MODULE, network, self.name),))
+
+
+SNNTORCH = ModuleTarget(
+    SNNTORCH_FRAMEWORK, "snnTorch: a readable module of snn.Leaky neurons and its state dictionary", _SNNTORCH
+)
+NORSE = ModuleTarget(
+    NORSE_FRAMEWORK, "Norse: a readable module of Norse's cells and its state dictionary", _NORSE
+)

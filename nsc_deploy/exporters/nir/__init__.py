@@ -1,0 +1,1 @@
+"""The target "nir": the graph itself, in normal form."""

@@ -1,0 +1,45 @@
+"""The target "nir"."""
+
+from pathlib import Path
+
+from nsc_deploy.exporters.exact import exact_verdicts
+from nsc_deploy.exporters.exact_folder import Written, write_exact_deployment
+from nsc_deploy.exporters.passes.base import run_pass
+from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
+from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.verification.reference import ReferenceRunner
+
+NETWORK = "network.nir"
+_BECOMES = dict.fromkeys(PRIMITIVES, (Status.NATIVE, "itself, every shape stated"))
+
+
+class NirTarget:
+    """NIR 1.0 in normal form: flat, without dead nodes, time step and reset in its metadata."""
+
+    name = "nir"
+    summary = "NIR in normal form: nested graphs flattened, dead nodes removed, time step and reset stated"
+
+    def check(self, network: Network) -> tuple[Verdict, ...]:
+        """A verdict on each node."""
+        return exact_verdicts(network, _BECOMES)
+
+    def export(self, request: ExportRequest) -> Path:
+        """Write the graph, read it back, and let the folder appear where it computes the same."""
+        return write_exact_deployment(
+            request, self.name, ("nir",), lambda folder: _write(folder, request.network)
+        )
+
+
+def _write(folder: Path, network: Network) -> Written:
+    lowered = run_pass(DropDeadNodes(), network)
+    write_network(folder / NETWORK, lowered.graph)
+    notes = tuple(f"{note.node}: {note.text}" for note in lowered.notes)
+    runner = ReferenceRunner(read_network(folder / NETWORK))
+    return Written(((NETWORK, "the graph in normal form"),), (runner,), notes)
+
+
+TARGET = NirTarget()

@@ -1,0 +1,217 @@
+"""One step of a graph as ONNX operators, its states as values that come in and go out.
+
+The order of operations is that of the reference simulator (`nsc_deploy.graphs.operators.equations`). A layer
+shows its potential before the reset as "<node>/charged" and its spikes as "<node>/spikes".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from nsc_deploy.exporters.onnx.draft import Draft
+from nsc_deploy.exporters.onnx.synapses import STATELESS
+from nsc_deploy.exporters.stepwise import Stage
+from nsc_deploy.graphs.network import Network, Node, Shape
+from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
+from nsc_deploy.graphs.operators.delay import delay_steps
+
+
+@dataclass(frozen=True)
+class State:
+    """A value that lives from one step to the next, 0 at the start.
+
+    Attributes:
+        name: of the value that comes in.
+        after: of the value that goes out.
+        shape: without the batch.
+        holds: in a few words.
+    """
+
+    name: str
+    after: str
+    shape: Shape
+    holds: str
+
+
+def charged_name(node: str) -> str:
+    """The value that holds a layer's potential before the reset."""
+    return f"{node}/charged"
+
+
+def spikes_name(node: str) -> str:
+    """The value that holds a layer's spikes."""
+    return f"{node}/spikes"
+
+
+class StepWriter:
+    """Writes the stages of one step into a draft.
+
+    Args:
+        draft: where to.
+        network: the graph.
+        known: values that are there already, by node.
+
+    Attributes:
+        values: the value of each node written or known.
+        states: what lives from step to step, in order.
+    """
+
+    def __init__(self, draft: Draft, network: Network, known: Mapping[str, str]) -> None:
+        self._draft = draft
+        self._network = network
+        self.values = dict(known)
+        self.states: list[State] = []
+
+    def write(self, stages: tuple[Stage, ...], late: tuple[str, ...]) -> None:
+        """Write all stages; `late` names the nodes whose output is read one step later."""
+        for name in late:
+            self._state(name, "last", self._network.node(name).output_shape, "output of the step before")
+        for stage in stages:
+            self._stage(stage)
+        for stage in stages:
+            if stage.early:
+                self._shift(stage.node, self._arriving(stage))
+        for name in late:
+            self._draft.node("Identity", [self.values[name]], f"{name}.last.next")
+
+    def _state(self, node: str, part: str, shape: Shape, holds: str) -> str:
+        name = f"{node}.{part}"
+        self.states.append(State(name, f"{name}.next", shape, holds))
+        return name
+
+    def _stage(self, stage: Stage) -> None:
+        node = stage.node
+        if stage.early:
+            self.values[node.name] = self._taps(node, self._past(node))
+            return
+        arriving = self._arriving(stage)
+        if node.primitive in STATELESS:
+            self.values[node.name] = STATELESS[node.primitive](self._draft, node, arriving)
+        else:
+            self.values[node.name] = _WITH_STATE[node.primitive](self, node, arriving)
+
+    def _arriving(self, stage: Stage) -> str:
+        names = [f"{one.name}.last" if one.late else self.values[one.name] for one in stage.sources]
+        total = names[0]
+        for index, name in enumerate(names[1:], 1):
+            total = self._draft.node("Add", [total, name], f"{stage.node.name}/arriving{index}")
+        return total
+
+    def output(self, node: Node, arriving: str) -> str:
+        """Output: what comes in, under a name of its own."""
+        return self._draft.node("Identity", [arriving], f"{node.name}/value")
+
+    def threshold(self, node: Node, arriving: str) -> str:
+        """Threshold: s = 1 if x > threshold."""
+        charged = self._draft.node("Identity", [arriving], charged_name(node.name))
+        limit = self._draft.constant(f"{node.name}/threshold", node.parameters.threshold)
+        return self._compare(node, charged, limit)[0]
+
+    def neuron(self, node: Node, arriving: str) -> str:
+        """LIF, IF, CubaLIF, LI, CubaLI, I."""
+        numbers = coefficients(node, self._network)
+        if numbers.synapse is not None:
+            arriving = self._leak(
+                node, "u", "synaptic current", numbers.synapse[0], numbers.synapse[1], arriving
+            )
+            self._draft.node("Identity", [arriving], f"{node.name}.u.next")
+        current = self._affine(node, numbers, arriving)
+        charged = self._leak(node, "v", "membrane potential", numbers.decay, None, current)
+        if numbers.threshold is None:
+            self._draft.node("Identity", [charged], f"{node.name}.v.next")
+            return charged
+        limit = self._draft.constant(f"{node.name}/threshold", numbers.threshold)
+        spikes, fired = self._compare(node, charged, limit)
+        self._draft.node(
+            "Where", [fired, self._after_spike(node, numbers, charged), charged], f"{node.name}.v.next"
+        )
+        return spikes
+
+    def delay(self, node: Node, arriving: str) -> str:
+        """Delay: what came in some steps ago."""
+        if not self._steps(node).any():
+            return self._draft.node("Identity", [arriving], f"{node.name}/value")
+        self._past(node)
+        return self._taps(node, self._shift(node, arriving))
+
+    def _leak(
+        self, node: Node, part: str, holds: str, decay: Float32, gain: Float32 | None, arriving: str
+    ) -> str:
+        """The state times its decay, plus gain times what arrives."""
+        state = self._state(node.name, part, node.output_shape, holds)
+        entering = arriving if gain is None else self._times(node, f"{part}_gain", gain, arriving)
+        name = charged_name(node.name) if part == "v" else f"{node.name}/current"
+        kept = self._draft.node(
+            "Mul",
+            [self._draft.constant(f"{node.name}/{part}_decay", decay), state],
+            f"{node.name}/{part}_kept",
+        )
+        return self._draft.node("Add", [kept, entering], name)
+
+    def _affine(self, node: Node, numbers: Coefficients, arriving: str) -> str:
+        current = self._times(node, "v_gain", numbers.gain, arriving)
+        if not numbers.offset.any():
+            return current
+        offset = self._draft.constant(f"{node.name}/offset", numbers.offset)
+        return self._draft.node("Add", [current, offset], f"{node.name}/driven")
+
+    def _times(self, node: Node, part: str, gain: Float32, arriving: str) -> str:
+        if (gain == 1).all():
+            return arriving
+        factor = self._draft.constant(f"{node.name}/{part}", gain)
+        return self._draft.node("Mul", [factor, arriving], f"{node.name}/{part}_applied")
+
+    def _compare(self, node: Node, charged: str, limit: str) -> tuple[str, str]:
+        fired = self._draft.node("Greater", [charged, limit], f"{node.name}/fired")
+        spikes = self._draft.node("Cast", [fired], spikes_name(node.name), to=TensorProto.FLOAT)
+        return spikes, fired
+
+    def _after_spike(self, node: Node, numbers: Coefficients, charged: str) -> str:
+        if numbers.subtract:
+            return self._draft.node("Sub", [charged, f"{node.name}/threshold"], f"{node.name}/less")
+        return self._draft.constant(f"{node.name}/floor", numbers.floor if numbers.floor is not None else 0.0)
+
+    def _steps(self, node: Node) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+        return delay_steps(node, self._network.dt)
+
+    def _past(self, node: Node) -> str:
+        longest = int(self._steps(node).max())
+        return self._state(node.name, "past", (longest, *node.output_shape), "what came in, the oldest first")
+
+    def _shift(self, node: Node, arriving: str) -> str:
+        """The line [N, longest + 1, *shape], the newest last; all but the oldest are the next state."""
+        draft, one = self._draft, self._draft.integers(f"{node.name}/one", [1])
+        newest = draft.node("Unsqueeze", [arriving, one], f"{node.name}/newest")
+        line = draft.node("Concat", [f"{node.name}.past", newest], f"{node.name}/line", axis=1)
+        end = draft.integers(f"{node.name}/end", [np.iinfo(np.int64).max])
+        draft.node("Slice", [line, one, end, one], f"{node.name}.past.next")
+        return line
+
+    def _taps(self, node: Node, line: str) -> str:
+        """Each element from its own place in the line; an early line lacks the newest."""
+        draft, steps = self._draft, self._steps(node)
+        longest = int(steps.max())
+        chosen = ""
+        for back in np.unique(steps):
+            place = draft.integers(f"{node.name}/place{back}", longest - back)
+            tap = draft.node("Gather", [line, place], f"{node.name}/tap{back}", axis=1)
+            if chosen:
+                mask = draft.constant(f"{node.name}/mask{back}", steps == back, np.bool_)
+                tap = draft.node("Where", [mask, tap, chosen], f"{node.name}/chosen{back}")
+            chosen = tap
+        return chosen
+
+
+_WITH_STATE: Mapping[str, Callable[[StepWriter, Node, str], str]] = {
+    "Output": StepWriter.output,
+    "Threshold": StepWriter.threshold,
+    "Delay": StepWriter.delay,
+    "LIF": StepWriter.neuron,
+    "IF": StepWriter.neuron,
+    "CubaLIF": StepWriter.neuron,
+    "LI": StepWriter.neuron,
+    "CubaLI": StepWriter.neuron,
+    "I": StepWriter.neuron,
+}
