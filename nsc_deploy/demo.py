@@ -19,6 +19,7 @@ from nsc_deploy.exporters.lava.runner import Backend, Outcome, run_deployment
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.progress import progress_bar, waiting
 from nsc_deploy.training.run import train
+from nsc_deploy.wording import counted
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def demonstrate(
     (deployment,) = export_all(out / SPIKING, "lava", out / "lava")
     without_lava = _lava_or_why_not() if lava else "not asked for"
     backend = Backend.LAVA if without_lava is None else Backend.TWIN
-    notify(f"Running {plan.lava_samples} samples on {backend}")
+    notify(f"Running {counted(plan.lava_samples, 'sample')} on {backend}")
     outcome = _run(deployment, backend, plan.lava_samples)
     notify("Counting every operation")
     report = make_report(runs)

@@ -58,6 +58,8 @@ def info(
 
 
 def _rows(described: "Description") -> dict[str, object]:
+    from nsc_deploy.wording import counted
+
     rate = described.train_rate
     return {
         "name": described.name,
@@ -70,8 +72,8 @@ def _rows(described: "Description") -> dict[str, object]:
         "here" if described.place else "not here": described.place or described.remedy,
         "channels": f"{described.channels} of events",
         "steps": f"{described.steps} of {described.dt * 1000:g} ms",
-        "training part": described.train_samples and f"{described.train_samples} samples",
-        "test part": described.test_samples and f"{described.test_samples} samples",
+        "training part": described.train_samples and counted(described.train_samples, "sample"),
+        "test part": described.test_samples and counted(described.test_samples, "sample"),
         "event rate": None if rate is None else f"{rate:.2%} of channels and steps, training part",
     }
 

@@ -41,13 +41,13 @@ def _print(done: "Demonstration") -> None:
     from rich.console import Console
 
     from nsc_deploy.energy.terminal import print_report
+    from nsc_deploy.wording import counted
 
     if done.without_lava is not None:
         typer.echo(f"Lava did not run: {done.without_lava}")
     parity, backend = done.outcome.parity, done.outcome.backend.value
-    typer.echo(
-        f"The spiking receiver on {parity.samples} samples, {backend} beside its floating-point graph:"
-    )
+    samples = counted(parity.samples, "sample")
+    typer.echo(f"The spiking receiver on {samples}, {backend} beside its floating-point graph:")
     typer.echo(
         f"  accuracy           {_percent(parity.other_accuracy)} and {_percent(parity.reference_accuracy)}"
     )

@@ -89,6 +89,8 @@ def _as_json(folder: Path, outcome: "Outcome") -> dict[str, Any]:
 
 
 def _as_text(outcome: "Outcome") -> str:
+    from nsc_deploy.wording import counted
+
     parity = outcome.parity
     name = outcome.backend.value
 
@@ -96,7 +98,7 @@ def _as_text(outcome: "Outcome") -> str:
         return "-" if value is None else f"{value:.2%}"
 
     lines = [
-        f"{parity.samples} samples, {outcome.seconds:.1f} s",
+        f"{counted(parity.samples, 'sample')}, {outcome.seconds:.1f} s",
         f"{'':<20}{'reference':>12}{name:>12}",
         f"{'accuracy':<20}{share(parity.reference_accuracy):>12}{share(parity.other_accuracy):>12}",
         f"{'output spikes':<20}{parity.reference_spikes:>12}{parity.other_spikes:>12}",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nsc_deploy.errors import ExportError
+from nsc_deploy.wording import counted
 
 
 class Status(StrEnum):
@@ -42,7 +43,8 @@ def raise_first_refusal(verdicts: tuple[Verdict, ...], where: object | None = No
     refused = [verdict for verdict in verdicts if verdict.status is Status.REFUSED]
     if refused:
         first = refused[0]
-        more = f" ({len(refused) - 1} more nodes are refused)" if len(refused) > 1 else ""
+        others = counted(len(refused) - 1, "more node is refused", "more nodes are refused")
+        more = f" ({others})" if len(refused) > 1 else ""
         place = f"node '{first.node}' ({first.primitive})"
         raise ExportError(
             first.reason + more,

@@ -19,6 +19,7 @@ from nsc_deploy.graphs.recording import Recording, read_recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.verification import Parity, compare
+from nsc_deploy.wording import counted
 
 CHUNK = 50
 
@@ -156,8 +157,9 @@ def _spread(recording: Recording, first: int, samples: int | None) -> NDArray[np
     count = available if samples is None else samples
     if not 1 <= count <= available:
         left_out = f" (the first {first} chose the scales)" if first else ""
+        wanted, there = counted(count, "sample is", "samples are"), counted(available, "is", "are")
         raise ConfigError(
-            f"{count} samples are wanted and {available} are there{left_out}",
+            f"{wanted} wanted and {there} there{left_out}",
             where="--samples",
             remedy="Ask for no more than there are, or leave it out for all of them.",
         )

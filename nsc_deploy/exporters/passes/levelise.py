@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap, used_lines
+from nsc_deploy.wording import counted
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ def _notes(layers: list[tuple[Slot, ...]]) -> list[Note]:
     for index, layer in enumerate(layers):
         for slot in (slot for slot in layer if slot.population is None):
             kind = "delay-line" if slot.delay else "relay"
-            late = f" {slot.delay} steps late" if slot.delay else ""
-            text = f"{slot.size} relays in layer {index} hand its events on{late}; they change no spike"
+            late = f" {counted(slot.delay, 'step')} late" if slot.delay else ""
+            hand = counted(slot.size, f"relay in layer {index} hands", f"relays in layer {index} hand")
+            text = f"{hand} its events on{late}; no spike changes"
             notes.append(Note(kind, slot.carries.source, text))
     return notes

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.populations import PopulationGraph, used_lines
+from nsc_deploy.wording import counted
 
 
 class RemoveDead:
@@ -30,7 +31,11 @@ class RemoveDead:
             if one.name in alive
         )
         notes = tuple(
-            Note("removed", one.name, f"{one.size} neurons removed: their spikes never reach the output")
+            Note(
+                "removed",
+                one.name,
+                f"{counted(one.size, 'neuron')} removed: no spike of it reaches the output",
+            )
             for one in graph.populations
             if one.name not in alive
         )
