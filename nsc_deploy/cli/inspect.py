@@ -68,11 +68,12 @@ def inspect(
 
         typer.echo(json.dumps(asdict(description), indent=2, allow_nan=False))
     else:
+        import os
         import sys
 
         from rich.console import Console
 
         from nsc_deploy.graphs.describe_text import to_text
 
-        width = None if sys.stdout.isatty() else _PIPE_WIDTH
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
         Console(width=width, highlight=False).print(to_text(description))

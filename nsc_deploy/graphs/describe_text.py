@@ -1,27 +1,58 @@
-"""A description of a graph as a table in the terminal."""
+"""A description of a graph in the terminal: a table, or a list where the table would be too wide."""
 
-from rich.console import Group, RenderableType
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from nsc_deploy.graphs.describe import Description, NodeView, Range, Size
+from nsc_deploy.wording import counted
+
+_PARAMETERS_WIDTH = 36
+"""Characters that the table wants for parameters; with fewer, a list reads better."""
 
 
 def to_text(description: Description) -> RenderableType:
-    """A heading, the table of nodes and a line of totals."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("Node", "Kind", "From", "Shape", "Emits", "Parameters"):
-        table.add_column(title, overflow="fold", min_width=min(len(title), 6))
-    for node in description.nodes:
-        table.add_row(
-            node.name,
-            node.primitive,
-            _sources(node),
-            _shapes(node),
-            node.emits or "",
-            "\n".join(_details(node)),
-        )
-    return Group(_heading(description), Text(), table, Text(), _totals(description))
+    """A heading, the nodes and a line of totals."""
+    return Group(_heading(description), Text(), _Nodes(description.nodes), Text(), _totals(description))
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """The nodes as a table; as a list where the console is too narrow for it. Only spaces are broken at."""
+
+    nodes: tuple[NodeView, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        details = max((len(line) for node in self.nodes for line in _details(node)), default=0)
+        unbounded = options.update(width=10_000)
+        fixed = Measurement.get(console, unbounded, self._table(with_parameters=False)).maximum
+        if fixed + min(details, _PARAMETERS_WIDTH) <= options.max_width:
+            yield self._table()
+        else:
+            yield from self._list()
+
+    def _table(self, *, with_parameters: bool = True) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for title in ("Node", "Kind", "From", "Shape", "Emits"):
+            table.add_column(title, no_wrap=True)
+        if with_parameters:
+            table.add_column("Parameters")
+        for node in self.nodes:
+            cells = (node.name, node.primitive, _sources(node), _shapes(node), node.emits or "")
+            table.add_row(*cells, *(["\n".join(_details(node))] if with_parameters else []))
+        return table
+
+    def _list(self) -> RenderResult:
+        for node in self.nodes:
+            facts = [node.primitive, _shapes(node), *([node.emits] if node.emits else [])]
+            yield Text(node.name, style="bold").append("  " + "  ".join(facts), style="not bold")
+            lines = [f"from {', '.join(_late_marked(node))}"] if node.inputs else []
+            for line in (*lines, *_details(node)):
+                yield Padding(Text(line), (0, 0, 0, 4), expand=False)
 
 
 def _heading(description: Description) -> Text:
@@ -43,15 +74,19 @@ def _word(value: object) -> object:
 
 
 def _totals(description: Description) -> Text:
-    counts = [f"{len(description.nodes)} nodes"]
+    counts = [counted(len(description.nodes), "node")]
     if description.format == "NIR":
-        counts += [f"{description.neurons:,} neurons", f"{description.synapses:,} synapses"]
-    return Text(", ".join([*counts, f"{description.parameters:,} parameters"]))
+        counts += [counted(description.neurons, "neuron"), counted(description.synapses, "synapse")]
+    return Text(", ".join([*counts, counted(description.parameters, "parameter")]))
 
 
 def _sources(node: NodeView) -> str:
+    return "\n".join(_late_marked(node))
+
+
+def _late_marked(node: NodeView) -> list[str]:
     late = set(node.delayed_inputs)
-    return "\n".join(f"{source} (one step late)" if source in late else source for source in node.inputs)
+    return [f"{source} (one step late)" if source in late else source for source in node.inputs]
 
 
 def _shapes(node: NodeView) -> str:

@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -21,9 +23,11 @@ from nsc_deploy.graphs.picture import draw
 from nsc_deploy.graphs.signal import Signal
 
 
-def inspect(*arguments):
+def inspect(*arguments, **variables):
     command = [sys.executable, "-m", "nsc_deploy", "inspect", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
 
 
 @pytest.fixture
@@ -56,6 +60,38 @@ def test_text_tells_nodes_shapes_parameters_and_the_step(receiver):
     assert "steps 2" in row["later"]
     assert "again (one step late)" in ended.stdout
     assert lines[-1].strip() == "6 nodes, 9 neurons, 18 synapses, 246 parameters"
+
+
+def test_a_narrow_terminal_gets_a_list_in_which_no_number_is_broken(receiver):
+    wide, narrow = (inspect(receiver, COLUMNS=str(width)).stdout for width in (140, 60))
+    body = narrow.split("\n\n", 1)[1]
+    assert max(len(line.rstrip()) for line in body.splitlines()) <= 60
+    assert "weight 9x12: 0 to 1, 92% zero" in body
+    assert "from hidden (one step late)" not in body
+    assert "from first, again (one step late)" in body
+
+    def numbers(text):
+        return sorted(re.findall(r"-?\d[\d.,x%]*", text.split("\n\n", 1)[1]))
+
+    assert numbers(narrow) == numbers(wide)
+
+
+@pytest.mark.parametrize("width", [20, 60, 75, 90])
+def test_words_are_never_broken(receiver, width):
+    words = set(inspect(receiver, COLUMNS="200").stdout.split("\n\n", 1)[1].split())
+    narrow = inspect(receiver, COLUMNS=str(width)).stdout.split("\n\n", 1)[1]
+    assert {word for word in narrow.split() if len(word) < width} - words <= {"from", "first,", "input,"}
+
+
+def test_one_is_no_plural(tmp_path):
+    builder = GraphBuilder(0.03)
+    builder.input(1, Signal.EVENTS)
+    builder.linear("only", np.ones((1, 1)))
+    builder.lif("neuron", np.array([0.5]), 0.25, 1)
+    builder.output(1, classes=1, group=1, after="neuron")
+    path = tmp_path / "one.nir"
+    write_network(path, builder.build())
+    assert ", 1 neuron, 1 synapse, " in inspect(path).stdout
 
 
 def test_json_holds_the_same_for_a_machine(receiver):
