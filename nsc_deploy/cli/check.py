@@ -1,46 +1,119 @@
-"""`nsc-deploy check`: what a target says about each node of a graph."""
+"""`nsc-deploy check`: what a target says about each node of a graph, and whether the graph fits a chip."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
 
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.chips.fit import Fit
+    from nsc_deploy.exporters.chips.placement import Usage
+    from nsc_deploy.exporters.verdict import Verdict
+    from nsc_deploy.graphs.network import Network
+
 
 def check(
     graph: Annotated[Path, typer.Argument(help="A NIR file.", metavar="FILE.nir")],
-    target: Annotated[str, typer.Option("--target", help="The target to check for, for example lava.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target", help="lava, loihi1, loihi2, xylo-audio2, speck, or a TOML file that describes a chip."
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", min=1, max=32, help="Bits of a weight on a chip, sign included (default 8)."),
+    ] = None,
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
 ) -> None:
-    """List each node as native, substituted or refused; exit code 1 where one is refused."""
+    """List each node as native, substituted or refused, and hold a graph against a chip's limits.
+
+    Exit code 1 where a node is refused or the graph does not fit.
+    """
+    from nsc_deploy.errors import ConfigError
+    from nsc_deploy.exporters.chips.target import ChipTarget
     from nsc_deploy.exporters.plan import GraphOptions
     from nsc_deploy.exporters.registry import load_target
-    from nsc_deploy.exporters.verdict import Status
 
     found = load_target(target)
-    options = GraphOptions.of(dt, reset, signal)
-    network = options.read(graph)
-    verdicts = found.check(network)
-    refused = sum(verdict.status is Status.REFUSED for verdict in verdicts)
-    if as_json:
-        import dataclasses
-        import json
-
-        nodes = [dataclasses.asdict(verdict) for verdict in verdicts]
-        typer.echo(
-            json.dumps(
-                {"graph": str(graph), "target": target, "accepted": not refused, "nodes": nodes}, indent=2
-            )
+    network = GraphOptions.of(dt, reset, signal).read(graph)
+    if isinstance(found, ChipTarget):
+        accepted = _print_fit(found.fit(network, bits), graph, as_json=as_json)
+    elif bits is not None:
+        raise ConfigError(
+            f"'{target}' chooses the bits of a weight when it exports",
+            where="--bits",
+            remedy="Leave it out here, and give it to export.",
         )
     else:
-        width = max(len(verdict.node) for verdict in verdicts)
-        for verdict in verdicts:
-            head = f"{verdict.status.value:<11}  {verdict.node:<{width}}  {verdict.primitive:<9}"
-            typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.remedy}" if verdict.remedy else ""))
-        typer.echo(f"{refused} of {len(verdicts)} nodes refused by {target}" if refused else f"fits {target}")
-    if refused:
+        accepted = _print_verdicts(found.check(network), network, graph, target, as_json=as_json)
+    if not accepted:
         raise typer.Exit(1)
+
+
+def _print_fit(answer: "Fit", graph: Path, *, as_json: bool) -> bool:
+    import sys
+
+    if as_json:
+        import json
+
+        from nsc_deploy.exporters.chips.as_json import to_json
+
+        typer.echo(json.dumps(to_json(answer, str(graph)), indent=2, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from nsc_deploy.exporters.chips.text import to_text
+
+        console = Console(highlight=False)
+        if not sys.stdout.isatty():
+            console = Console(highlight=False, width=80)
+        console.print(to_text(answer, str(graph)))
+    return answer.fits
+
+
+def _print_verdicts(
+    verdicts: "tuple[Verdict, ...]", network: "Network", graph: Path, target: str, *, as_json: bool
+) -> bool:
+    from nsc_deploy.exporters.verdict import Status
+
+    refused = sum(verdict.status is Status.REFUSED for verdict in verdicts)
+    resources = _lava_resources(network) if target == "lava" and not refused else ()
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        answer = {
+            "graph": str(graph),
+            "target": target,
+            "accepted": not refused,
+            "nodes": [asdict(verdict) for verdict in verdicts],
+            "pools": [asdict(pool) for pool in resources],
+        }
+        typer.echo(json.dumps(answer, indent=2))
+        return not refused
+    width = max(len(verdict.node) for verdict in verdicts)
+    for verdict in verdicts:
+        head = f"{verdict.status.value:<11}  {verdict.node:<{width}}  {verdict.primitive:<9}"
+        typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.remedy}" if verdict.remedy else ""))
+    for pool in resources:
+        typer.echo(f"{pool.pool}: {pool.used:,}" + (f" of {pool.limit:,}" if pool.limit is not None else ""))
+    typer.echo(f"{refused} of {len(verdicts)} nodes refused by {target}" if refused else f"fits {target}")
+    return not refused
+
+
+def _lava_resources(network: "Network") -> "tuple[Usage, ...]":
+    """What the graph takes there; nothing where the lowering finds an obstacle that no verdict told of."""
+    from nsc_deploy.errors import ExportError
+    from nsc_deploy.exporters.lava.resources import lava_resources
+
+    try:
+        return lava_resources(network)
+    except ExportError as error:
+        typer.echo(f"not counted: {error.message}", err=True)
+        return ()

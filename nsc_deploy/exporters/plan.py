@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
-from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.registry import ExportRequest, Target, load_target
+from nsc_deploy.errors import ConfigError, ExportError
+from nsc_deploy.exporters.registry import CheckOnly, ExportRequest, Target, load_target
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.graphs.nir_file import read_network
@@ -81,6 +81,10 @@ def export_all(
         ConfigError: an unknown target or part.
     """
     found = load_target(target)
+    if isinstance(found, CheckOnly):
+        raise ExportError(
+            f"'{target}' can be checked for, not exported to", where="--target", remedy=found.way_out
+        )
     options = GraphOptions() if graph is None else graph
     items = items_of(source, out, part, inputs)
     requests = [_request(item, options, source, calibrate, bits, notify) for item in items]

@@ -1,0 +1,1 @@
+"""Does a graph fit a chip? Published limits as data, a placement, and what would mend it."""

@@ -1,0 +1,234 @@
+"""What is published about a chip: a TOML file, checked, with a source for every figure."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nsc_deploy.exporters.chips.figures import Allowed, Figure, Figures, Source, Sourced, parts
+from nsc_deploy.exporters.verdict import Status
+from nsc_deploy.graphs.network import Reset
+from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.records import Record, read_toml_record
+
+
+class NodeSupport(Sourced):
+    """How the chip takes a NIR primitive; one without an entry is refused."""
+
+    status: Literal[Status.NATIVE, Status.SUBSTITUTED]
+    becomes: str = Field(min_length=1)
+
+
+class Refused(Record):
+    """Why the chip does not take a primitive, where there is more to say than that."""
+
+    reason: str = Field(min_length=1)
+    remedy: str = Field(min_length=1)
+
+
+class Resets(Sourced):
+    """What a spike can do to the potential."""
+
+    values: tuple[Reset, ...] = Field(min_length=1)
+
+
+class Decay(Sourced):
+    """How the potential leaks.
+
+    Attributes:
+        form: "fraction": the potential loses n / 2^bits of itself in a step; "power-of-two": it loses
+            1 / 2^n of itself; "none": it does not leak in proportion to itself.
+        bits: of a fraction.
+    """
+
+    form: Literal["fraction", "power-of-two", "none"]
+    bits: Annotated[int, Field(ge=1, le=32)] | None = None
+
+    @model_validator(mode="after")
+    def _fraction_has_bits(self) -> Self:
+        if (self.form == "fraction") != (self.bits is not None):
+            raise ValueError("a fraction has bits, the other forms have none")
+        return self
+
+
+class Neurons(Record):
+    """What a neuron can be.
+
+    Attributes:
+        state_bits: width of the membrane potential, its sign included.
+        fraction_bits: how many of them lie below one weight unit.
+    """
+
+    resets: Resets
+    decay: Decay
+    state_bits: Figure
+    fraction_bits: Figure
+
+
+class Synapses(Record):
+    """What a connection can be.
+
+    Attributes:
+        weight_bits: the most bits of a weight, its sign included.
+        delay_steps: the longest delay of a synapse.
+        connection_steps: how many steps a spike takes to the neurons it reaches.
+        recurrence: whether cycles are possible.
+    """
+
+    weight_bits: Figure
+    delay_steps: Figure
+    connection_steps: Figure
+    recurrence: Allowed
+
+
+class ListFormat(Sourced):
+    """How a core keeps the synapses of one input axon: a list of blocks, padded to words.
+
+    Attributes:
+        word_bits: a block takes a whole number of words.
+        header_bits: of a block.
+        block: the most synapses in a block.
+        weight_widths: widths a stored weight can have.
+    """
+
+    word_bits: Annotated[int, Field(ge=1)]
+    header_bits: Annotated[int, Field(ge=0)]
+    block: Annotated[int, Field(ge=1)]
+    weight_widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+
+
+class Memory(Record):
+    """The memory of a core.
+
+    Attributes:
+        capacity: bytes.
+        holds_states: whether the states of the neurons take from it as well.
+        lists: how synapses are kept; None where that has not been published: then only the bits of the
+            weights are counted, and the figure is a lower bound.
+    """
+
+    capacity: Figure
+    holds_states: bool = False
+    lists: ListFormat | None = None
+
+
+class Mesh(Sourced):
+    """Where the cores lie: tiles in a rectangle, numbered row by row."""
+
+    columns: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1)]
+    cores_per_tile: Annotated[int, Field(ge=1)]
+
+
+class ManyCores(Record):
+    """Many equal cores; the neurons of a population may lie on several of them."""
+
+    kind: Literal["many-cores"]
+    cores: Figure
+    neurons_per_core: Figure
+    axons_in: Figure
+    axons_out: Figure
+    neurons_per_chip: Figure
+    synapses_per_chip: Figure
+    memory: Memory
+    shared_convolutions: Allowed
+    mesh: Mesh | None = None
+
+
+class CoreSize(Record):
+    """Entries in the memories of one core."""
+
+    kernel: Annotated[int, Field(ge=1)]
+    neurons: Annotated[int, Field(ge=1)]
+    biases: Annotated[int, Field(ge=0)]
+
+
+class CoreSizes(Sourced):
+    """The cores of a chip, one after another."""
+
+    each: tuple[CoreSize, ...] = Field(min_length=1)
+
+
+class LayerCores(Record):
+    """One core a layer: a convolution, its neurons, and a pooling of their spikes."""
+
+    kind: Literal["layer-cores"]
+    cores: CoreSizes
+    destinations: Figure
+    channels: Figure
+    input_size: Figure
+    output_size: Figure
+    kernel_size: Figure
+    strides: Figures
+    paddings: Figures
+    poolings: Figures
+
+
+class HiddenAndOutput(Record):
+    """One core with hidden neurons, which may reach one another, and output neurons."""
+
+    kind: Literal["hidden-and-output"]
+    inputs: Figure
+    hidden: Figure
+    outputs: Figure
+    fan_out: Figure
+    hidden_synapses: Figure
+
+
+Layout = Annotated[ManyCores | LayerCores | HiddenAndOutput, Field(discriminator="kind")]
+
+
+class Chip(Record):
+    """A chip.
+
+    Attributes:
+        sources: publications by a short name that every figure refers to.
+        conflicts: what publications say against one another.
+        notes: what the check leaves out.
+        refused: reasons for primitives that have no entry in `nodes`.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    title: str = Field(min_length=1)
+    sources: dict[str, Source] = Field(min_length=1)
+    conflicts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    nodes: dict[str, NodeSupport]
+    refused: dict[str, Refused] = Field(default_factory=dict)
+    neurons: Neurons
+    synapses: Synapses
+    layout: Layout
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Self:
+        for path, part in parts(self):
+            if part.source and part.source not in self.sources:
+                raise ValueError(f"{path} names the source '{part.source}', which is not among the sources")
+        unknown = sorted((self.nodes.keys() | self.refused.keys()) - PRIMITIVES)
+        if unknown:
+            raise ValueError(f"{unknown[0]} is no NIR primitive")
+        return self
+
+    @property
+    def unpublished(self) -> dict[str, str]:
+        """Figures that have not been published: dotted name and what is known instead."""
+        return {
+            path: part.note for path, part in parts(self) if isinstance(part, Figure) and part.value is None
+        }
+
+
+def bundled_chip(name: str) -> Chip:
+    """A chip that ships with the package."""
+    return read_chip(Path(str(resources.files("nsc_deploy.exporters.chips") / f"{name}.toml")))
+
+
+def read_chip(path: Path) -> Chip:
+    """Read and check the description of a chip.
+
+    Raises:
+        ConfigError: missing, not TOML, or a field that is missing, unknown or out of range.
+    """
+    return read_toml_record(
+        Chip, path, "the description of a chip", remedy="docs/fitting.md shows every field of it."
+    )

@@ -1,0 +1,129 @@
+"""Does a graph fit a chip? Verdicts, pools, placement, rules that break, and what would mend them."""
+
+from dataclasses import dataclass
+
+from nsc_deploy.exporters.chips.chip import Chip, LayerCores, ManyCores
+from nsc_deploy.exporters.chips.figures import NOT_PUBLISHED
+from nsc_deploy.exporters.chips.hidden_and_output import fit_hidden_and_output
+from nsc_deploy.exporters.chips.layer_cores import fit_layer_cores
+from nsc_deploy.exporters.chips.many_cores_fit import fit_many_cores
+from nsc_deploy.exporters.chips.placement import Breach, Layout, Placement, Usage
+from nsc_deploy.exporters.chips.rules import Case, verdicts
+from nsc_deploy.exporters.chips.timing import Timing, align
+from nsc_deploy.exporters.chips.widths import delay_breaches, width_breaches, widths
+from nsc_deploy.exporters.chips.wire import wire
+from nsc_deploy.exporters.chips.wiring import Obstacle, Wiring
+from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.network import Network
+
+DEFAULT_WEIGHT_BITS = 8
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The answer for one graph and one chip.
+
+    Attributes:
+        chip: what is known about the chip.
+        weight_bits: bits of a weight that was reckoned with.
+        verdicts: on each node.
+        pools: of the whole chip.
+        placement: where the neurons lie; None where not all of them found a place.
+        breaches: rules that do not hold.
+        notes: what was not checked or is disputed.
+    """
+
+    chip: Chip
+    weight_bits: int
+    verdicts: tuple[Verdict, ...]
+    pools: tuple[Usage, ...]
+    placement: Placement | None
+    breaches: tuple[Breach, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def refused(self) -> tuple[Verdict, ...]:
+        """The verdicts on nodes that the chip does not take."""
+        return tuple(one for one in self.verdicts if one.status is Status.REFUSED)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is refused and no rule breaks."""
+        return not self.refused and not self.breaches
+
+
+def fit(network: Network, chip: Chip, weight_bits: int | None = None) -> Fit:
+    """Map a graph onto a chip.
+
+    Args:
+        network: the graph.
+        chip: the chip.
+        weight_bits: of a weight, its sign included; by default 8, or fewer where the chip has fewer.
+
+    Returns:
+        The answer; a graph that does not fit is no error.
+    """
+    bits = _weight_bits(chip, weight_bits)
+    obstacles: list[Obstacle] = []
+    wiring, timing, layout = _mapped(network, chip, bits, obstacles)
+    case = Case(network, chip, wiring, tuple(obstacles))
+    pools = (*layout.pools, *widths(network, chip, wiring, timing, bits))
+    breaches = (
+        *layout.breaches,
+        *width_breaches(network, chip, wiring, bits),
+        *delay_breaches(chip, wiring, timing),
+    )
+    notes = (*(_unplaced(one) for one in obstacles), *_notes(chip, pools, layout.placement))
+    return Fit(chip, bits, verdicts(case), pools, layout.placement, breaches, notes)
+
+
+def _unplaced(obstacle: Obstacle) -> str:
+    return f"not placed, since node '{obstacle.node}' {obstacle.reason}. {obstacle.remedy}"
+
+
+def _weight_bits(chip: Chip, asked: int | None) -> int:
+    if asked is not None:
+        return asked
+    most = chip.synapses.weight_bits.value
+    return DEFAULT_WEIGHT_BITS if most is None else min(DEFAULT_WEIGHT_BITS, most)
+
+
+def _mapped(
+    network: Network, chip: Chip, bits: int, obstacles: list[Obstacle]
+) -> tuple[Wiring | None, Timing | None, Layout]:
+    wiring: Wiring | None = None
+    timing: Timing | None = None
+    try:
+        wiring = wire(network)
+        timing = align(wiring, chip.synapses.connection_steps.value)
+        return wiring, timing, _laid_out(network, wiring, timing, chip, bits)
+    except Obstacle as obstacle:
+        obstacles.append(obstacle)
+        return wiring, timing, Layout(None, ())
+
+
+def _laid_out(network: Network, wiring: Wiring, timing: Timing, chip: Chip, bits: int) -> Layout:
+    if not wiring.populations:
+        raise Obstacle(
+            network.output_nodes[0].name, "is reached by no neuron", "Put spiking neurons into the graph."
+        )
+    if isinstance(chip.layout, ManyCores):
+        return fit_many_cores(wiring, timing, chip, chip.layout, bits)
+    if isinstance(chip.layout, LayerCores):
+        return fit_layer_cores(network, wiring, timing, chip, chip.layout)
+    return fit_hidden_and_output(wiring, timing, chip, chip.layout)
+
+
+def _notes(chip: Chip, pools: tuple[Usage, ...], placement: Placement | None) -> tuple[str, ...]:
+    everywhere = [*pools, *(pool for core in (placement.cores if placement else ()) for pool in core.pools)]
+    disputed = {
+        pool.pool: pool
+        for pool in everywhere
+        if pool.lower is not None and pool.used > pool.lower and not pool.over
+    }
+    notes = [
+        f"{pool.pool}: {pool.used:,} is over the {pool.lower:,} that is published too (see below or --json)"
+        for pool in disputed.values()
+    ]
+    notes += [f"{path}: {NOT_PUBLISHED} ({note})" for path, note in chip.unpublished.items()]
+    return (*notes, *chip.notes)

@@ -1,0 +1,131 @@
+"""Placement on one core with input channels, hidden neurons and output neurons."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nsc_deploy.exporters.chips.chip import Chip, HiddenAndOutput
+from nsc_deploy.exporters.chips.figures import Figure
+from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Share, Usage
+from nsc_deploy.exporters.chips.timing import Timing
+from nsc_deploy.exporters.chips.wiring import Projection, Wiring
+
+
+def fit_hidden_and_output(wiring: Wiring, timing: Timing, chip: Chip, layout: HiddenAndOutput) -> Layout:
+    """The populations whose spikes leave become output neurons, all others hidden ones.
+
+    Args:
+        wiring: the graph.
+        timing: of the graph.
+        chip: the chip.
+        layout: its limits.
+    """
+    hidden = [one for one in wiring.populations if one.name not in wiring.outputs]
+    outputs = [one for one in wiring.populations if one.name in wiring.outputs]
+    fan_out = _hidden_fan_out(wiring)
+    pools = (
+        _usage("input channels", sum(wiring.inputs.values()), layout.inputs),
+        _usage("hidden neurons", sum(one.size for one in hidden), layout.hidden),
+        _usage("output neurons", sum(one.size for one in outputs), layout.outputs),
+        _usage(
+            "fan-out", max((int(each.max(initial=0)) for each in fan_out.values()), default=0), layout.fan_out
+        ),
+        _usage("hidden synapses", sum(int(each.sum()) for each in fan_out.values()), layout.hidden_synapses),
+    )
+    shares = tuple(Share(one.name, 0, one.size) for one in (*hidden, *outputs))
+    placement = Placement(chip.name, (Core(0, shares, pools),), (), dict(timing.latency))
+    breaches = (*_structure(wiring), *_over(wiring, pools, fan_out))
+    return Layout(placement, pools, breaches)
+
+
+def _usage(pool: str, used: int, figure: Figure) -> Usage:
+    return Usage(pool, used, figure.value, lower=figure.lower)
+
+
+def _hidden_fan_out(wiring: Wiring) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """For each hidden population the hidden neurons that each of its neurons reaches."""
+    fan_out = {
+        one.name: np.zeros(one.size, np.int64) for one in wiring.populations if one.name not in wiring.outputs
+    }
+    for one in wiring.projections:
+        if one.source in fan_out and one.target in fan_out:
+            fan_out[one.source] += one.pattern.lists(0, one.pattern.neurons)
+    return fan_out
+
+
+def _structure(wiring: Wiring) -> Iterator[Breach]:
+    """What may reach what."""
+    for one in wiring.projections:
+        problem = _forbidden(wiring, one)
+        if problem is not None:
+            yield Breach("structure", f"node '{one.target}'", *problem, 1, 0)
+    if all(one.name in wiring.outputs for one in wiring.populations):
+        yield Breach(
+            "structure", "chip", "no hidden neurons", "Put a layer of neurons before the output.", 0, 1
+        )
+
+
+def _forbidden(wiring: Wiring, one: Projection) -> tuple[str, str] | None:
+    if one.source in wiring.outputs:
+        return (
+            f"reads '{one.source}', and output neurons reach no other neurons",
+            f"Read the output from a layer behind '{one.source}' that nothing else reads.",
+        )
+    if one.source in wiring.inputs and one.target in wiring.outputs:
+        return (
+            "is an output layer that reads the input, which reaches hidden neurons alone",
+            "Put a layer of hidden neurons between.",
+        )
+    if one.weights is None:
+        return (
+            f"follows '{one.source}' without weights, and every neuron has weights before it",
+            "Put a Linear node between, for example the identity.",
+        )
+    return None
+
+
+def _over(
+    wiring: Wiring, pools: tuple[Usage, ...], fan_out: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]
+) -> Iterator[Breach]:
+    for pool in pools:
+        if pool.over and pool.limit is not None:
+            yield Breach(
+                pool.pool,
+                _where(pool.pool, fan_out),
+                _problem(pool, pool.limit),
+                _remedy(pool, pool.limit, wiring, fan_out),
+                pool.used,
+                pool.limit,
+            )
+
+
+def _problem(pool: Usage, limit: int) -> str:
+    if pool.pool == "fan-out":
+        return f"a hidden neuron reaches {pool.used:,} hidden neurons; it can reach {limit:,}"
+    if pool.pool == "hidden synapses":
+        return f"{pool.used:,} synapses between hidden neurons; the chip has {limit:,}"
+    return f"{pool.used:,} {pool.pool}; the chip has {limit:,}"
+
+
+def _where(pool: str, fan_out: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]) -> str:
+    if pool != "fan-out":
+        return "chip"
+    return f"node '{max(fan_out, key=lambda name: int(fan_out[name].max(initial=0)))}'"
+
+
+def _remedy(
+    pool: Usage, limit: int, wiring: Wiring, fan_out: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]
+) -> str:
+    over = pool.used - limit
+    if pool.pool == "input channels":
+        return f"Send {over:,} input lines fewer: join or leave out channels before the chip."
+    if pool.pool == "fan-out":
+        heavy = sum(int((each > limit).sum()) for each in fan_out.values())
+        return f"Prune the synapses of {heavy:,} hidden neurons until each reaches {limit:,} hidden neurons."
+    if pool.pool == "hidden synapses":
+        return f"Prune {over:,} synapses between hidden neurons."
+    wanted = pool.pool == "output neurons"
+    candidates = [one for one in wiring.populations if (one.name in wiring.outputs) == wanted]
+    largest = max(candidates, key=lambda one: one.size)
+    example = f", for example '{largest.name}' from {largest.size:,} to {largest.size - over:,}"
+    return f"Take {over:,} {pool.pool} away" + (example if largest.size > over else "") + "."

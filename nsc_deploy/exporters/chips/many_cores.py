@@ -1,0 +1,209 @@
+"""Placement on many equal cores: greedy, first fit, in the order of the graph, the same every time.
+
+Population after population, from its first neuron on, the largest run of neurons that fits goes into the
+first core that takes at least one; a new core is opened where none does. Neurons, input axons and memory
+of a core are limits while it is filled. Its output axons depend on where later populations go: where they
+come out too many, the populations in that core are spread thinner and all is placed anew.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nsc_deploy.exporters.chips.chip import Chip, ManyCores, Mesh
+from nsc_deploy.exporters.chips.core_filling import Filling, Setting, cost_of
+from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Share
+from nsc_deploy.exporters.chips.timing import Timing
+from nsc_deploy.exporters.chips.wiring import Population, Projection, Wiring
+
+_ROUNDS = 12
+_GIVE_UP = 8
+"""Times the cores of the chip after which no more are opened."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Neurons of a population that fit no core, not even an empty one.
+
+    Attributes:
+        population: its name.
+        neurons: their numbers.
+    """
+
+    population: str
+    neurons: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Neurons in cores, as many cores as that takes.
+
+    Attributes:
+        fillings: the cores in order.
+        routes: which spikes travel where.
+        misfits: neurons that fit no core.
+        complete: False where no further cores were opened because there were far too many.
+    """
+
+    fillings: tuple[Filling, ...]
+    routes: tuple[Route, ...]
+    misfits: tuple[Misfit, ...]
+    complete: bool
+
+    def axons_out(self) -> dict[int, int]:
+        """For each core the core-to-core edges that begin in it."""
+        out = dict.fromkeys(range(len(self.fillings)), 0)
+        for route in self.routes:
+            if route.source_core is not None:
+                out[route.source_core] += route.axons
+        return out
+
+
+def pack(wiring: Wiring, timing: Timing, setting: Setting) -> Packing:
+    """Place every neuron, in more cores than the chip has where it must be."""
+    caps = {one.name: one.size for one in wiring.populations}
+    packing = _pack_once(wiring, timing, setting, caps)
+    limit = setting.layout.axons_out.value
+    for _ in range(_ROUNDS):
+        tighter = _tighter(packing, caps, limit)
+        if tighter == caps:
+            break
+        caps = tighter
+        packing = _pack_once(wiring, timing, setting, caps)
+    return packing
+
+
+def placement_of(packing: Packing, chip: Chip, layout: ManyCores, timing: Timing) -> Placement:
+    """The packing as a placement."""
+    out = packing.axons_out()
+    cores = tuple(
+        Core(index, tuple(one.shares), one.pools(out[index]), tile_of(index, layout.mesh))
+        for index, one in enumerate(packing.fillings)
+    )
+    return Placement(chip.name, cores, packing.routes, dict(timing.latency))
+
+
+def tile_of(index: int, mesh: Mesh | None) -> tuple[int, int] | None:
+    """Column and row of the tile a core belongs to; None without a mesh, or past its end."""
+    if mesh is None or index >= mesh.columns * mesh.rows * mesh.cores_per_tile:
+        return None
+    tile = index // mesh.cores_per_tile
+    return tile % mesh.columns, tile // mesh.columns
+
+
+def _pack_once(wiring: Wiring, timing: Timing, setting: Setting, caps: Mapping[str, int]) -> Packing:
+    fillings: list[Filling] = []
+    misfits: list[Misfit] = []
+    most = _GIVE_UP * (setting.layout.cores.value or 1024)
+    for population in wiring.populations:
+        into = [
+            (one, longest)
+            for one, (_, longest) in zip(wiring.projections, timing.delays, strict=True)
+            if one.target == population.name
+        ]
+        lost = _place(population, into, setting, caps[population.name], fillings, most)
+        if lost:
+            misfits.append(Misfit(population.name, tuple(lost)))
+        if len(fillings) > most:
+            break
+    return Packing(tuple(fillings), _routes(wiring, fillings), tuple(misfits), len(fillings) <= most)
+
+
+def _place(
+    population: Population,
+    into: list[tuple[Projection, int]],
+    setting: Setting,
+    cap: int,
+    fillings: list[Filling],
+    most: int,
+) -> list[int]:
+    """Put a population into cores; returns the neurons that fit none."""
+    lost: list[int] = []
+    start = index = 0
+    while start < population.size and len(fillings) <= most:
+        new = index == len(fillings)
+        filling = Filling(setting) if new else fillings[index]
+        share = _largest(population, into, setting, filling, start, cap)
+        if share is None and new:
+            lost.append(start)
+            start += 1
+            continue
+        if share is not None:
+            filling.add(share, cost_of(population, into, share, setting))
+            if new:
+                fillings.append(filling)
+            start = share.stop
+        index += 1
+    return lost
+
+
+def _largest(
+    population: Population,
+    into: list[tuple[Projection, int]],
+    setting: Setting,
+    filling: Filling,
+    start: int,
+    cap: int,
+) -> Share | None:
+    """The largest run of neurons from `start` on that a core takes; None if it takes none."""
+
+    def fits(stop: int) -> bool:
+        share = Share(population.name, start, stop)
+        return filling.takes(share, cost_of(population, into, share, setting))
+
+    most = start + min(filling.room(), cap, population.size - start)
+    if most <= start or not fits(start + 1):
+        return None
+    if fits(most):
+        return Share(population.name, start, most)
+    low, high = start + 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return Share(population.name, start, low)
+
+
+def _routes(wiring: Wiring, fillings: list[Filling]) -> tuple[Route, ...]:
+    homes = {name: [(None, Share(name, 0, size))] for name, size in wiring.inputs.items()} | {
+        one.name: [
+            (index, share)
+            for index, filling in enumerate(fillings)
+            for share in filling.shares
+            if share.population == one.name
+        ]
+        for one in wiring.populations
+    }
+    routes = []
+    for target, filling in enumerate(fillings):
+        for source, lines in filling.lines.items():
+            met = _synapses_of(wiring, filling, source)
+            for home, share in homes[source]:
+                chosen = share.start + np.flatnonzero(lines[share.start : share.stop])
+                if len(chosen):
+                    routes.append(Route(source, home, target, chosen, int(met[chosen].sum())))
+    return tuple(routes)
+
+
+def _synapses_of(wiring: Wiring, filling: Filling, source: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Synapses of each line of a source in a core."""
+    size = wiring.inputs[source] if source in wiring.inputs else wiring.population(source).size
+    met = np.zeros(size, np.int64)
+    for share in filling.shares:
+        for one in wiring.into(share.population):
+            if one.source == source:
+                met += one.pattern.lists(share.start, share.stop)
+    return met
+
+
+def _tighter(packing: Packing, caps: Mapping[str, int], limit: int | None) -> dict[str, int]:
+    """Fewer neurons a core for populations in cores with too many output axons."""
+    tighter = dict(caps)
+    if limit is None or not packing.complete:
+        return tighter
+    for index, used in packing.axons_out().items():
+        if used > limit:
+            for share in packing.fillings[index].shares:
+                fewer = max(1, share.size * limit // used)
+                tighter[share.population] = min(tighter[share.population], fewer)
+    return tighter

@@ -1,0 +1,193 @@
+"""What breaks on a chip of many equal cores, and the smallest change that would mend it."""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from nsc_deploy.exporters.chips.chip import ManyCores
+from nsc_deploy.exporters.chips.core_filling import Cost, Setting, cost_of
+from nsc_deploy.exporters.chips.many_cores import Misfit, Packing, pack
+from nsc_deploy.exporters.chips.placement import Breach, Share
+from nsc_deploy.exporters.chips.timing import Timing
+from nsc_deploy.exporters.chips.wiring import Population, Wiring, shrunk
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph before a chip of many cores."""
+
+    wiring: Wiring
+    timing: Timing
+    setting: Setting
+
+    @property
+    def layout(self) -> ManyCores:
+        """The published limits."""
+        return self.setting.layout
+
+
+def breaches(case: Case, packing: Packing) -> tuple[Breach, ...]:
+    """Every rule that does not hold."""
+    return (
+        *(breach for misfit in packing.misfits for breach in _misfit(case, misfit)),
+        *_axons_out(case, packing),
+        *_chip_breaches(case, packing),
+    )
+
+
+def _misfit(case: Case, misfit: Misfit) -> list[Breach]:
+    """Neurons that are too much for an empty core: too many inputs, or too much memory."""
+    population = case.wiring.population(misfit.population)
+    axons = [_axons_of(case, population, neuron) for neuron in misfit.neurons]
+    limit = case.layout.axons_in.value
+    breaches = []
+    if limit is not None and max(axons) > limit:
+        over = [used for used in axons if used > limit]
+        breaches.append(
+            Breach(
+                "fan-in of a neuron",
+                f"node '{population.name}'",
+                f"{_count(len(over), 'neuron')} with more than {limit:,} inputs, up to {max(over):,}; "
+                f"a core has {limit:,} input axons",
+                f"Leave at most {limit:,} inputs to each: prune {max(over) - limit:,} of the {max(over):,}.",
+                max(over),
+                limit,
+            )
+        )
+    heavy = [
+        neuron for neuron, used in zip(misfit.neurons, axons, strict=True) if limit is None or used <= limit
+    ]
+    if heavy:
+        breaches.append(_memory_breach(case, population, heavy))
+    return breaches
+
+
+def _memory_breach(case: Case, population: Population, neurons: list[int]) -> Breach:
+    needs = [ceil(_cost(case, population, one).bits / 8) for one in neurons]
+    worst = neurons[int(np.argmax(needs))]
+    capacity = case.layout.memory.capacity.value or 0
+    cost = _cost(case, population, worst)
+    states = population.states * case.setting.state_bits if case.layout.memory.holds_states else 0
+    each = max(1, (cost.bits - states) // max(1, cost.synapses))
+    spare = min(cost.synapses, ceil((cost.bits - 8 * capacity) / each))
+    return Breach(
+        "memory of a neuron",
+        f"node '{population.name}'",
+        f"the synapses of {_count(len(neurons), 'neuron')} take {max(needs):,} B; a core has {capacity:,}",
+        f"Prune {spare:,} of the {cost.synapses:,} synapses of each, or use fewer bits a weight (--bits).",
+        max(needs),
+        capacity,
+    )
+
+
+def _axons_out(case: Case, packing: Packing) -> list[Breach]:
+    limit = case.layout.axons_out.value
+    if limit is None:
+        return []
+    breaches = []
+    for index, used in packing.axons_out().items():
+        if used > limit:
+            names = ", ".join(f"'{share.population}'" for share in packing.fillings[index].shares)
+            breaches.append(
+                Breach(
+                    "fan-out axons",
+                    f"core {index}",
+                    f"{used:,} edges to other cores begin in this core of {names}; it has {limit:,}",
+                    f"Take {used - limit:,} of these edges away: fewer neurons behind {names}, or synapses "
+                    "pruned so that each neuron reaches fewer cores.",
+                    used,
+                    limit,
+                )
+            )
+    return breaches
+
+
+def _chip_breaches(case: Case, packing: Packing) -> list[Breach]:
+    layout = case.layout
+    neurons, synapses = layout.neurons_per_chip.value, layout.synapses_per_chip.value
+    breaches = []
+    if neurons is not None and case.wiring.neurons > neurons:
+        breaches.append(_neurons_breach(case.wiring, neurons))
+    if synapses is not None and case.wiring.synapses > synapses:
+        used = case.wiring.synapses
+        remedy = f"Prune {used - synapses:,} synapses, or use {ceil(used / synapses)} chips."
+        problem = f"{used:,} synapses; the chip has {synapses:,}"
+        breaches.append(Breach("synapses of the chip", "chip", problem, remedy, used, synapses))
+    if layout.cores.value is not None and len(packing.fillings) > layout.cores.value:
+        breaches.append(_cores_breach(case, packing, layout.cores.value))
+    return breaches
+
+
+def _neurons_breach(wiring: Wiring, limit: int) -> Breach:
+    used, over = wiring.neurons, wiring.neurons - limit
+    largest = max(wiring.populations, key=lambda one: one.size)
+    smaller = f" (for example '{largest.name}' from {largest.size:,} to {largest.size - over:,})"
+    remedy = (
+        f"Take {over:,} neurons away"
+        + (smaller if largest.size > over else "")
+        + f", or use {ceil(used / limit)} chips."
+    )
+    problem = f"{used:,} neurons; the chip has {limit:,}"
+    return Breach("neurons of the chip", "chip", problem, remedy, used, limit)
+
+
+def _cores_breach(case: Case, packing: Packing, cores: int) -> Breach:
+    used = len(packing.fillings)
+    chips = f"use {ceil(used / cores)} chips" if packing.complete else "use several chips"
+    smaller = _smaller(case, packing, cores) if packing.complete else None
+    if smaller is None:
+        remedy = chips[0].upper() + chips[1:] + ", or make several layers smaller."
+    else:
+        name, size, before = smaller
+        remedy = f"Take {before - size:,} neurons off '{name}' ({before:,} to {size:,}), or {chips}."
+    more = "" if packing.complete else "at least "
+    return Breach(
+        "cores of the chip",
+        "chip",
+        f"needs {more}{used:,} cores; the chip has {cores:,}",
+        remedy,
+        used,
+        cores,
+    )
+
+
+def _smaller(case: Case, packing: Packing, cores: int) -> tuple[str, int, int] | None:
+    """The population that fills most cores, and the most neurons it can keep; None where that is too few."""
+    filled = {
+        one.name: sum(
+            share.population == one.name for filling in packing.fillings for share in filling.shares
+        )
+        for one in case.wiring.populations
+    }
+    name = max(filled, key=lambda one: filled[one])
+    before = case.wiring.population(name).size
+
+    def fits(size: int) -> bool:
+        again = pack(shrunk(case.wiring, name, size), case.timing, case.setting)
+        return again.complete and len(again.fillings) <= cores
+
+    if not fits(1):
+        return None
+    low, high = 1, before
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return name, low, before
+
+
+def _cost(case: Case, population: Population, neuron: int) -> Cost:
+    into = [
+        (one, longest)
+        for one, (_, longest) in zip(case.wiring.projections, case.timing.delays, strict=True)
+        if one.target == population.name
+    ]
+    return cost_of(population, into, Share(population.name, neuron, neuron + 1), case.setting)
+
+
+def _axons_of(case: Case, population: Population, neuron: int) -> int:
+    return sum(int(lines.sum()) for lines in _cost(case, population, neuron).lines.values())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,216 @@
+"""What a chip says about each node of a graph: one rule a concern, each text becomes the user's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nsc_deploy.exporters.chips.chip import Chip
+from nsc_deploy.exporters.chips.wiring import Obstacle, Wiring
+from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.network import RESETTING, Network, Node
+from nsc_deploy.graphs.operators.delay import delay_steps
+from nsc_deploy.graphs.signal import Signal
+
+Refusal = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph before a chip.
+
+    Attributes:
+        network: the graph.
+        chip: the chip.
+        wiring: the graph as populations; None where an obstacle was in the way.
+        obstacles: what stands in the way of the mapping.
+    """
+
+    network: Network
+    chip: Chip
+    wiring: Wiring | None
+    obstacles: tuple[Obstacle, ...]
+
+
+Rule = Callable[[Node, Case], Refusal | None]
+
+
+def verdicts(case: Case) -> tuple[Verdict, ...]:
+    """A verdict on each node, in the order of the graph."""
+    return tuple(_verdict(node, case) for node in case.network.nodes)
+
+
+def _verdict(node: Node, case: Case) -> Verdict:
+    for rule in RULES:
+        refusal = rule(node, case)
+        if refusal is not None:
+            return Verdict(node.name, node.primitive, Status.REFUSED, *refusal)
+    support = case.chip.nodes[node.primitive]
+    rounded = _decay_rounding(node, case)
+    if rounded is not None:
+        return Verdict(node.name, node.primitive, Status.SUBSTITUTED, f"{support.becomes}: {rounded}")
+    return Verdict(node.name, node.primitive, Status(support.status), support.becomes)
+
+
+def known_primitive(node: Node, case: Case) -> Refusal | None:
+    """Only nodes that have a place on the chip."""
+    if node.primitive in case.chip.nodes:
+        return None
+    if node.primitive in case.chip.refused:
+        known = case.chip.refused[node.primitive]
+        return known.reason, known.remedy
+    return f"{case.chip.title} has no {node.primitive}", "Run this node on the host, or train without it."
+
+
+def acyclic(node: Node, case: Case) -> Refusal | None:
+    """No cycles where the chip has none."""
+    component = next(group for group in case.network.components if node.name in group)
+    if case.chip.synapses.recurrence.value or not case.network.cyclic(component):
+        return None
+    names = ", ".join(component)
+    return (
+        f"is part of a cycle ({names}), which the chip does not have",
+        "Train without the recurrent connection.",
+    )
+
+
+def event_input(node: Node, case: Case) -> Refusal | None:
+    """Events in, since a real value has no place on the chip."""
+    if node.primitive == "Input" and node.emits is not Signal.EVENTS:
+        return (
+            f"takes in {node.emits.value} values, and the chip takes in events",
+            "Turn them into events on the host (Affine and Threshold); --signal events if they are.",
+        )
+    return None
+
+
+def spiking_output(node: Node, case: Case) -> Refusal | None:
+    """Spikes out."""
+    if node.primitive == "Output" and any(
+        case.network.node(name).emits is not Signal.EVENTS for name in node.inputs
+    ):
+        return (
+            "is fed with values that are not spikes",
+            "End the graph with a spiking neuron; read out on the host.",
+        )
+    return None
+
+
+def reset_known(node: Node, case: Case) -> Refusal | None:
+    """A reset the chip's neurons have."""
+    if node.primitive not in RESETTING or case.network.reset is None:
+        return None
+    allowed = case.chip.neurons.resets.values
+    if case.network.reset not in allowed:
+        names = " or ".join(f"'{one.value}'" for one in allowed)
+        return (
+            f"resets by '{case.network.reset.value}', and the chip by {names}",
+            f"Train with reset {names}.",
+        )
+    if np.any(node.parameters.v_reset != 0):
+        return "resets to a value other than zero", "Shift the potentials so that the reset goes to 0."
+    return None
+
+
+def threshold_above_rest(node: Node, case: Case) -> Refusal | None:
+    """Thresholds have no sign."""
+    if node.primitive in RESETTING and np.any(node.parameters.v_threshold < 0):
+        return "has a threshold below zero, and thresholds have no sign", "Shift threshold and bias upwards."
+    return None
+
+
+def decay_known(node: Node, case: Case) -> Refusal | None:
+    """A decay the chip can do."""
+    for name, share in _leaks(node, case.network):
+        refusal = _decay_refusal(name, share, case)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _decay_refusal(name: str, share: Any, case: Case) -> Refusal | None:
+    decay = case.chip.neurons.decay
+    if np.any(share > 1 + 1e-9):
+        return f"has a {name} shorter than the time step", "Choose a shorter time step."
+    if decay.form == "fraction" and np.any(np.rint(share * 2.0 ** (decay.bits or 0)) < 1):
+        return (
+            f"has a {name} that decays by less than 1/{2 ** ((decay.bits or 0) + 1)} in a step: none at all",
+            "Use an IF neuron, or a longer time step.",
+        )
+    if decay.form == "power-of-two" and np.any(share > 1 - 1e-9):
+        return f"has a {name} no longer than a step", f"Train with a {name} longer than the step."
+    return None
+
+
+def _decay_rounding(node: Node, case: Case) -> str | None:
+    """How far time constants are from powers of two, where the chip rounds them so."""
+    if case.chip.neurons.decay.form != "power-of-two":
+        return None
+    texts = []
+    for name, share in _leaks(node, case.network):
+        exponent = -np.log2(share)
+        error = float(np.max(np.abs(2.0 ** (np.rint(exponent) - exponent) - 1)))
+        if error > 1e-6:
+            texts.append(f"{name} changes by up to {100 * error:.1f} %")
+    return ", ".join(texts) or None
+
+
+def _leaks(node: Node, network: Network) -> list[tuple[str, Any]]:
+    """Names of the time constants of a neuron, and the part of its value it loses in a step."""
+    names = {"LIF": ("tau",), "CubaLIF": ("tau_mem", "tau_syn")}.get(node.primitive, ())
+    return [
+        (name, network.step_seconds / np.asarray(getattr(node.parameters, name), dtype=np.float64))
+        for name in names
+    ]
+
+
+def bias_behind_synapse(node: Node, case: Case) -> Refusal | None:
+    """A bias before a synaptic current is filtered by it in NIR; on the chips it comes behind."""
+    if node.primitive != "CubaLIF" or case.wiring is None:
+        return None
+    for one in case.wiring.into(node.name):
+        biased = [name for name in one.through if _biased(case.network.node(name))]
+        if biased:
+            return (
+                f"gets the bias of '{biased[0]}' through its synapse, and the chip adds a bias behind it",
+                "Move the bias into v_leak, or train without it.",
+            )
+    return None
+
+
+def bias_from_the_start(node: Node, case: Case) -> Refusal | None:
+    """A delayed bias would start late; on the chips it is there from the first step on."""
+    if node.primitive != "Delay" or case.wiring is None or not np.any(delay_steps(node, case.network.dt)):
+        return None
+    for one in case.wiring.projections:
+        if node.name not in one.through:
+            continue
+        before = one.through[: one.through.index(node.name)]
+        biased = [name for name in before if _biased(case.network.node(name))]
+        if biased:
+            return f"delays the bias of '{biased[0]}'", f"Put the delay in front of '{biased[0]}'."
+    return None
+
+
+def _biased(node: Node) -> bool:
+    return bool(np.any(getattr(node.parameters, "bias", 0)))
+
+
+def no_obstacle(node: Node, case: Case) -> Refusal | None:
+    """Nothing in the way of the mapping."""
+    return next(((one.reason, one.remedy) for one in case.obstacles if one.node == node.name), None)
+
+
+RULES: tuple[Rule, ...] = (
+    known_primitive,
+    acyclic,
+    event_input,
+    spiking_output,
+    reset_known,
+    threshold_above_rest,
+    decay_known,
+    no_obstacle,
+    bias_behind_synapse,
+    bias_from_the_start,
+)

@@ -1,0 +1,141 @@
+"""The answer in a terminal, at most 80 columns wide."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nsc_deploy.exporters.chips.figures import NOT_PUBLISHED
+from nsc_deploy.exporters.chips.fit import Fit
+from nsc_deploy.exporters.chips.placement import Core, Usage
+from nsc_deploy.exporters.verdict import Status, Verdict
+
+_STYLES = {Status.NATIVE: "green", Status.SUBSTITUTED: "yellow", Status.REFUSED: "bold red"}
+
+
+def to_text(answer: Fit, graph: str) -> RenderableType:
+    """Verdict, nodes, pools, cores, broken rules and notes.
+
+    Args:
+        answer: what `fit` found.
+        graph: name of the file.
+    """
+    found: list[RenderableType] = [
+        Text(
+            f"{graph} on {answer.chip.title} ({answer.chip.name}), {answer.weight_bits} bits a weight", "bold"
+        ),
+        _nodes(answer.verdicts),
+        _pools(answer.pools),
+    ]
+    if answer.placement is not None and answer.placement.cores:
+        found.append(_cores(answer.placement.cores, answer.pools))
+    found += [*_broken(answer), *_notes(answer), _verdict(answer)]
+    return Group(*found)
+
+
+def _verdict(answer: Fit) -> Text:
+    if answer.fits:
+        return Text(f"fits {answer.chip.name}", "bold green")
+    counts = [
+        _count(len(answer.refused), "node refused", "nodes refused"),
+        _count(len(answer.breaches), "rule broken", "rules broken"),
+    ]
+    return Text(f"does not fit {answer.chip.name}: {', '.join(one for one in counts if one)}", "bold red")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return "" if not number else f"{number} {one if number == 1 else many}"
+
+
+def _table(*columns: str, right: Sequence[str] = (), folds: Sequence[str] = ()) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    for name in columns:
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name in right,
+            ratio=1 if name in folds else None,
+        )
+    return table
+
+
+def _nodes(verdicts: Sequence[Verdict]) -> Table:
+    table = _table("Node", "Kind", "Verdict", "Because", folds=["Because"])
+    for one in verdicts:
+        why = f"{one.reason}. {one.remedy}" if one.remedy else one.reason
+        table.add_row(one.node, one.primitive, Text(one.status.value, _STYLES[one.status]), why)
+    return table
+
+
+def _pools(pools: Sequence[Usage]) -> Table:
+    table = _table("Pool", "Used", "Limit", "%", right=["Used", "Limit", "%"])
+    for pool in pools:
+        table.add_row(
+            pool.pool, _used(pool), _limit(pool), _percent(pool), style="red" if pool.over else None
+        )
+    return table
+
+
+def _used(pool: Usage) -> str:
+    return ("at least " if pool.at_least else "") + f"{pool.used:,}{f' {pool.unit}' if pool.unit else ''}"
+
+
+def _limit(pool: Usage) -> str:
+    if pool.limit is None:
+        return NOT_PUBLISHED
+    also = f" (or {pool.lower:,})" if pool.lower is not None else ""
+    return f"{pool.limit:,}{also}"
+
+
+def _percent(pool: Usage) -> str:
+    return "" if pool.percent is None else f"{pool.percent:.1f}"
+
+
+def _cores(cores: Sequence[Core], chip_pools: Sequence[Usage]) -> Table:
+    """A line for each core; neighbours that hold as much of the same share one."""
+    names = [pool.pool for pool in cores[0].pools if pool.limit is not None and pool not in chip_pools]
+    heads = [f"{name}\nused, %" for name in names]
+    table = _table("Core", "Holds", *heads, right=heads)
+    for _, run in groupby(cores, key=_likeness):
+        alike = list(run)
+        first, last = alike[0], alike[-1]
+        label = str(first.index) if len(alike) == 1 else f"{first.index} to {last.index}"
+        pools = {pool.pool: pool for pool in first.pools}
+        table.add_row(label, _holds(alike), *(_use(pools[name]) for name in names))
+    return table
+
+
+def _likeness(core: Core) -> tuple[object, ...]:
+    return (tuple((share.population, share.size) for share in core.shares), core.pools)
+
+
+def _holds(cores: Sequence[Core]) -> str:
+    first = cores[0]
+    if len(cores) > 1:
+        return ", ".join(f"{share.population} ({share.size:,} each)" for share in first.shares)
+    return ", ".join(f"{share.population} {share.start:,}-{share.stop - 1:,}" for share in first.shares)
+
+
+def _use(pool: Usage) -> Text:
+    least = ">= " if pool.at_least else ""
+    percent = f"\n{pool.percent:.1f} %" if pool.percent is not None else ""
+    return Text(f"{least}{pool.used:,}{percent}", "red" if pool.over else "")
+
+
+def _broken(answer: Fit) -> Iterator[Text]:
+    for breach in answer.breaches:
+        where = "" if breach.where == "chip" else f"{breach.where}: "
+        text = Text.assemble((f"{breach.rule}: ", "bold red"), f"{where}{breach.problem}.\n")
+        yield text.append(f"  {breach.remedy}", "bold")
+
+
+def _notes(answer: Fit) -> Iterator[Text]:
+    for note in (*answer.notes, *(f"Disputed. {one}" for one in answer.chip.conflicts)):
+        yield Text(f"* {note}", "dim")
+    sources = [f"{source.title.split(',')[0]} ({source.year})" for source in answer.chip.sources.values()]
+    listed = ", ".join(dict.fromkeys(sources))
+    yield Text(f"* Limits from: {listed}. --json has the place of each.", "dim")

@@ -1,0 +1,93 @@
+"""Bits of weights and potentials, and delays of synapses, against what the chip has."""
+
+from nsc_deploy.exporters.chips.chip import Chip
+from nsc_deploy.exporters.chips.placement import Breach, Usage
+from nsc_deploy.exporters.chips.potentials import bits_of, largest_ratio, ratios, state_bits
+from nsc_deploy.exporters.chips.timing import Timing
+from nsc_deploy.exporters.chips.wiring import Wiring
+from nsc_deploy.graphs.network import Network
+
+
+def widths(
+    network: Network, chip: Chip, wiring: Wiring | None, timing: Timing | None, bits: int
+) -> tuple[Usage, ...]:
+    """What a graph needs of each.
+
+    Args:
+        network: the graph.
+        chip: the chip.
+        wiring: the graph as populations; None where that failed.
+        timing: the delays its synapses need; None where that failed.
+        bits: of a weight.
+    """
+    weights, states, delays = chip.synapses.weight_bits, chip.neurons.state_bits, chip.synapses.delay_steps
+    widest = max(_state_bits(network, chip, wiring, bits).values(), default=0)
+    longest = max((longest for _, longest in timing.delays), default=0) if timing is not None else 0
+    return (
+        Usage("weight bits", bits, weights.value, lower=weights.lower),
+        Usage("state bits", widest, states.value, lower=states.lower),
+        Usage("delay steps", longest, delays.value, lower=delays.lower),
+    )
+
+
+def _state_bits(network: Network, chip: Chip, wiring: Wiring | None, bits: int) -> dict[str, int]:
+    return {} if wiring is None else state_bits(network, wiring, bits, chip.neurons.fraction_bits.value or 0)
+
+
+def width_breaches(network: Network, chip: Chip, wiring: Wiring | None, bits: int) -> list[Breach]:
+    """Weights or potentials that are too wide."""
+    most, limit = chip.synapses.weight_bits.value, chip.neurons.state_bits.value
+    breaches = []
+    if most is not None and bits > most:
+        problem = f"{bits} bits a weight; a synapse has {most}"
+        breaches.append(Breach("weight bits", "chip", problem, f"Use --bits {most}.", bits, most))
+    if limit is not None and wiring is not None:
+        fraction = chip.neurons.fraction_bits.value or 0
+        for name, ratio in ratios(network, wiring).items():
+            if bits_of(ratio, bits, fraction) > limit:
+                breaches.append(_too_wide(name, ratio, bits, fraction, limit))
+    return breaches
+
+
+def _too_wide(name: str, ratio: float, bits: int, fraction: int, limit: int) -> Breach:
+    needed = bits_of(ratio, bits, fraction)
+    fewer = next((one for one in range(bits - 1, 1, -1) if bits_of(ratio, one, fraction) <= limit), None)
+    allowed = largest_ratio(limit, bits, fraction)
+    remedy = f"Train for a threshold of at most {allowed:.4g} times its largest weight (it is {ratio:.4g})"
+    return Breach(
+        "state bits",
+        f"node '{name}'",
+        f"beside weights of {bits} bits its threshold needs potentials of {needed}; a neuron has {limit}",
+        remedy + (f", or use --bits {fewer}." if fewer is not None else "."),
+        needed,
+        limit,
+    )
+
+
+def delay_breaches(chip: Chip, wiring: Wiring | None, timing: Timing | None) -> list[Breach]:
+    """Projections that need longer delays than a synapse has; silent where Delay nodes are refused anyway."""
+    limit = chip.synapses.delay_steps.value
+    if wiring is None or timing is None or limit is None or "Delay" in chip.refused:
+        return []
+    breaches = []
+    for one, (_, longest) in zip(wiring.projections, timing.delays, strict=True):
+        if longest > limit:
+            over = longest - limit
+            steps = "step" if over == 1 else "steps"
+            remedy = (
+                f"Shorten the Delay by {over} {steps}."
+                if one.longest >= over
+                else f"Put {over} layers that repeat their input into this path."
+            )
+            breaches.append(
+                Breach(
+                    "delay",
+                    f"'{one.source}' to '{one.target}'",
+                    f"needs synapses with delays of {longest} steps, {one.longest} of the graph and the rest "
+                    f"to wait for longer paths; a synapse has {limit}",
+                    remedy,
+                    longest,
+                    limit,
+                )
+            )
+    return breaches

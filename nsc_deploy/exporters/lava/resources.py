@@ -1,0 +1,41 @@
+"""What a graph takes on Lava: counted on the chain of layers that an export would write."""
+
+from nsc_deploy.exporters.chips.placement import Usage
+from nsc_deploy.exporters.lava.integer import MAX_DELAY
+from nsc_deploy.exporters.passes.base import run_pass
+from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
+from nsc_deploy.exporters.passes.levelise import Levelise, Levels
+from nsc_deploy.exporters.passes.remove_dead import RemoveDead
+from nsc_deploy.graphs.network import Network
+
+
+def lava_resources(network: Network) -> tuple[Usage, ...]:
+    """Neurons, relays, synapses, layers and delays; only delays have a limit in Lava.
+
+    Args:
+        network: a graph that Lava takes.
+
+    Raises:
+        ExportError: Lava does not take it.
+    """
+    populations = run_pass(ExtractPopulations(), network).graph
+    levels = run_pass(Levelise(MAX_DELAY), run_pass(RemoveDead(), populations).graph).graph
+    slots = [slot for layer in levels.layers for slot in layer]
+    relays = [slot for slot in slots if slot.population is None]
+    return (
+        Usage("neurons", sum(slot.size for slot in slots), None),
+        Usage("of them relays", sum(slot.size for slot in relays), None),
+        Usage("synapses", _synapses(levels), None),
+        Usage("layers", len(levels.layers), None),
+        Usage("delay steps", max((slot.delay for slot in slots), default=0), MAX_DELAY),
+    )
+
+
+def _synapses(levels: Levels) -> int:
+    return sum(
+        slot.size
+        if slot.population is None
+        else sum(int((weight != 0).sum()) for weight in slot.population.drive.values())
+        for layer in levels.layers
+        for slot in layer
+    )
