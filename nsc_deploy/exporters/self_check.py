@@ -95,15 +95,18 @@ def _refuse_unexplained(divergence: LayerDivergence, trace: RunTrace) -> None:
     """A spike that differs although its potential is nowhere near the threshold is a wrong artefact."""
     layer = trace.layers[divergence.layer]
     one, two = divergence.reference_potential, divergence.other_potential
-    largest = 0.0 if layer.potentials is None else float(np.abs(layer.potentials).max())
-    if one is not None and two is not None and abs(one - two) <= TOLERANCE * largest:
+    threshold = divergence.reference_threshold
+    if layer.potentials is None or one is None or threshold is None:
+        raise TypeError("the reference shows potentials and thresholds")
+    near = TOLERANCE * float(np.abs(layer.potentials).max())
+    if two is not None and abs(one - two) <= near and abs(one - threshold) <= near:
         return
     fired = "the reference fires" if divergence.reference else "the artefact fires"
     shown = "unknown" if two is None else f"{two:g}"
     raise ExportError(
         f"the artefact computes something else: in sample {divergence.sample}, step {divergence.step}, "
         f"neuron {divergence.neuron} only {fired} (potentials {one:g} and {shown}, "
-        f"threshold {divergence.reference_threshold:g})",
+        f"threshold {threshold:g})",
         where=f"node '{divergence.layer}'",
         remedy=_REMEDY,
     )

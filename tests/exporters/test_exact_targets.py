@@ -353,7 +353,7 @@ def test_names_of_nodes_are_data_whatever_they_are(target: str, tmp_path: Path) 
 
 def test_nothing_of_a_framework_is_imported_for_nir_and_onnx(receiver_file: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from nsc_deploy.exporters.plan import GraphOptions, export_all\n"
+        "import sys; from pathlib import Path; from nsc_deploy.exporters.plan import export_all\n"
         "from nsc_deploy.exporters.registry import load_target\n"
         "for name in ('lava', 'nir', 'onnx', 'snntorch', 'norse'): load_target(name)\n"
         f"graph, out = Path({str(receiver_file)!r}), Path({str(tmp_path)!r})\n"
