@@ -1,22 +1,16 @@
 """Counting a NIR graph: the reference simulator runs it, and a meter at each node reads what arrives."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Integers, Kind, LayerCount, Operations, PartCount
-from nsc_deploy.energy.nir_meters import Meter, constant_costs, dense_synapses, meter_of
-from nsc_deploy.energy.nir_traffic import (
-    drives,
-    footprint,
-    reads_from,
-    single_pass,
-    state_variables,
-    writes_result,
-)
-from nsc_deploy.energy.traffic import Traffic
+from nsc_deploy.energy.counts import Integers, Kind, PartCount
+from nsc_deploy.energy.nir_tally import Batch, Tally, refuse_overflow
+from nsc_deploy.energy.nir_traffic import reads_from, writes_result
+from nsc_deploy.energy.presence import Amount, present, weighed
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.recording import Recording
@@ -24,9 +18,11 @@ from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
 
 Progress = Callable[[int], None]
-Outputs = NDArray[np.floating]
+Outputs = NDArray[np.floating[Any]]
 Held = TypeVar("Held", Outputs, Integers)
-_LIMIT = 2**62
+
+# The simulator holds about four arrays [T, N, *shape] of the largest node at a time.
+_ARRAY_BYTES = 2**28
 
 
 def count_network(
@@ -34,28 +30,30 @@ def count_network(
 ) -> PartCount:
     """Count every operation of a NIR graph over a recording.
 
-    Memory is bounded by the batch: of each batch only the number of operations of each sample is kept.
+    Memory is bounded by the batch, which is made smaller for a large graph: of each batch only the
+    number of operations of each sample and of each step is kept.
 
     Args:
         network: the graph.
         recording: what enters at its Input node.
         name: of the part.
-        batch: samples that are simulated together.
+        batch: samples that are simulated together, at most.
         progress: told the number of samples done, as they are.
 
     Raises:
-        DataError: the recording does not fit the input, or the counts would not fit 64 bits.
+        DataError: the recording is empty, does not fit the input or holds other values than the input
+            can carry, or the counts might not fit 64 bits.
     """
-    tallies = {node.name: _Tally(network, node, recording.steps) for node in network.nodes}
-    _refuse_overflow(tallies, recording)
-    for start in range(0, recording.samples, batch):
-        values = recording.values[:, start : start + batch]
-        observer = _Observer(network, tallies, values.shape[1])
-        simulate(network, values, observe=observer)
-        for tally in tallies.values():
-            tally.close()
+    if 0 in recording.values.shape:
+        raise DataError(f"holds no values: its shape is {recording.values.shape}")
+    tallies = {node.name: Tally(network, node, recording) for node in network.nodes}
+    refuse_overflow(tallies, recording.samples)
+    for part in _batches(network, recording, batch):
+        values = recording.values[:, part.samples]
+        _refuse_foreign(network.input_node, values)
+        simulate(network, values, observe=_Observer(network, tallies, part))
         if progress is not None:
-            progress(start + values.shape[1])
+            progress(part.samples.stop)
     layers = [tally.layer() for tally in tallies.values()]
     return PartCount(
         name=name,
@@ -70,167 +68,87 @@ def count_network(
     )
 
 
-class _Tally:
-    """Collects the operations of one node, batch after batch."""
+def _batches(network: Network, recording: Recording, at_most: int) -> Iterator[Batch]:
+    widest = max(max(prod(node.input_shape), prod(node.output_shape)) for node in network.nodes)
+    size = max(1, min(at_most, _ARRAY_BYTES // (4 * widest * recording.steps)))
+    for start in range(0, recording.samples, size):
+        yield Batch(recording.steps, slice(start, min(start + size, recording.samples)))
 
-    def __init__(self, network: Network, node: Node, steps: int) -> None:
-        self.meter: Meter | None = meter_of(network, node)
-        self.dense = dense_synapses(node)
-        self._arrives = network.arrives(node.name)
-        self._network = network
-        self._node = node
-        self._steps = steps
-        self._constant = constant_costs(node)
-        self._batch: dict[Kind, Integers] = {}
-        self._samples: list[Operations] = []
-        self._moved: dict[str, Integers] = {}
-        self._traffic: list[Traffic] = []
-        self._per_step = Operations.zeros(steps)
 
-    def start(self, samples: int) -> None:
-        """Begin a batch with what the node costs whatever arrives."""
-        self._batch = {kind: np.zeros((self._steps, samples), dtype=np.int64) for kind in Kind}
-        for kind, number in self._constant.items():
-            self._batch[kind] += number
-        self._moved = {
-            name: np.zeros(samples, dtype=np.int64)
-            for name in ("activation_reads", "activation_writes", "state_reads", "state_writes")
-        }
-
-    @property
-    def at_most(self) -> int:
-        """The most operations of one kind one sample can cost."""
-        once = max(self._constant.values(), default=0)
-        return self._steps * max(once, 0 if self.meter is None else self.meter.synapses)
-
-    def add(self, kind: Kind, numbers: Integers) -> None:
-        """Add operations of each step and sample, [T, N]."""
-        self._batch[kind] += numbers
-
-    def read(self, arriving: Outputs) -> None:
-        """Add what the values that arrive, [T, N, *shape], cost at the meter."""
-        if self.meter is not None:
-            self.add(self.meter.kind, self.meter.read(arriving))
-
-    def move(self, access: str, numbers: Integers) -> None:
-        """Add accesses to memory (a field of `Traffic`) of each step and sample, [T, N]."""
-        self._moved[access] += numbers.sum(axis=0)
-
-    def _accesses(self, operations: Operations) -> Traffic:
-        """Of a batch: what was moved, and what follows from the operations themselves."""
-        none = np.zeros_like(operations.acs)
-        weights = states = none
-        if self._node.synaptic:
-            # All additions of a synaptic node but those of joined inputs are biases; a bias is constant.
-            biases = self._steps * self._constant.get(Kind.ADDITION, 0)
-            weights = operations.synaptic + biases
-            states = none if self._arrives is Signal.REAL else operations.synaptic
-        elif self._node.primitive == "Scale":
-            weights = operations.products
-        states = states + state_variables(self._node) * operations.neuron_updates
-        return Traffic(
-            weight_reads=weights,
-            state_reads=states + self._moved["state_reads"],
-            state_writes=states + self._moved["state_writes"],
-            activation_reads=self._moved["activation_reads"],
-            activation_writes=self._moved["activation_writes"],
-        )
-
-    def close(self) -> None:
-        """End a batch."""
-        self._samples.append(Operations(**{kind: grid.sum(axis=0) for kind, grid in self._batch.items()}))
-        self._traffic.append(self._accesses(self._samples[-1]))
-        steps = Operations(**{kind: grid.sum(axis=1) for kind, grid in self._batch.items()})
-        self._per_step = Operations.sum((self._per_step, steps), self._steps)
-
-    def layer(self) -> LayerCount:
-        """What was collected."""
-        meter = self.meter
-        return LayerCount(
-            name=self._node.name,
-            primitive=self._node.primitive,
-            arrives=self._arrives,
-            neurons=self._constant.get(Kind.NEURON_UPDATE, 0),
-            synapses=meter.synapses if meter is not None and self._node.synaptic else 0,
-            dense=self.dense * self._steps,
-            per_sample=Operations.concatenate(self._samples),
-            traffic=Traffic.concatenate(self._traffic),
-            footprint=footprint(self._network, self._node),
-            steps=self._steps,
-            once=single_pass(self._node, meter, self._constant),
-            drives=drives(self._network, self._node) if self._node.synaptic else (),
-            per_step=self._per_step,
+def _refuse_foreign(entry: Node, values: NDArray[Any]) -> None:
+    """Events are charged as what they are said to be, so they must be it."""
+    if entry.emits is Signal.EVENTS and not ((values == 0) | (values == 1)).all():
+        raise DataError(
+            "holds values other than 0 and 1 where the graph takes in events",
+            where=f"node '{entry.name}'",
+            remedy='Record events, or state "graded" or "real" as the signal of the input.',
         )
 
 
 class _Observer:
     """Takes the outputs of the nodes, in one batch, to the meters of the nodes that read them."""
 
-    def __init__(self, network: Network, tallies: dict[str, _Tally], samples: int) -> None:
+    def __init__(self, network: Network, tallies: dict[str, Tally], batch: Batch) -> None:
         self._network = network
         self._tallies = tallies
+        self._batch = batch
         self._sums: dict[str, Outputs] = {}
         self._missing = {node.name: len(node.inputs) for node in network.nodes}
         for tally in tallies.values():
-            tally.start(samples)
+            tally.start(batch)
 
     def __call__(self, name: str, output: Outputs) -> None:
         node = self._network.node(name)
-        carried = _all(output) if node.emits is Signal.REAL else _nonzero(output)
+        tally = self._tallies[name]
+        found = None if node.emits is Signal.REAL else present(output)
+        carried = self._everywhere(prod(node.output_shape)) if found is None else Amount.of(found)
         if node.spiking:
-            self._tallies[name].add(Kind.SPIKE, carried)
+            tally.add(Kind.SPIKE, carried, self._batch)
         if writes_result(self._network, node):
-            self._tallies[name].move("activation_writes", carried)
+            tally.move("activation_writes", carried, self._batch)
         if node.primitive == "Delay":
-            self._tallies[name].move("state_reads", carried)
+            tally.move("state_reads", carried, self._batch)
         for target in self._network.successors(name):
             late = (name, target.name) in self._network.back_edges
-            values = _one_step_later(output) if late else output
             # A step of delay leaves out what the last step would hand on after the end.
-            numbers = _one_step_later(carried) if late and node.emits is not Signal.REAL else carried
+            amount = Amount.of(_one_step_later(found)) if late and found is not None else carried
             for _ in range(target.inputs.count(name)):
-                self._arrive(node, target, values, numbers)
+                self._arrive(node, target, amount)
+                self._meet(target, _one_step_later(output) if late else output)
 
-    def _arrive(self, source: Node, target: Node, values: Outputs, carried: Integers) -> None:
+    def _arrive(self, source: Node, target: Node, carried: Amount) -> None:
+        """Charge what is read and added, whatever it meets."""
         tally = self._tallies[target.name]
         if target.primitive == "Delay":
-            tally.move("state_writes", carried)
+            tally.move("state_writes", carried, self._batch)
         elif reads_from(self._network, target, source.name):
-            tally.move("activation_reads", carried)
-        if len(target.inputs) == 1:
-            tally.read(values)
-            return
-        if not source.synaptic:
+            tally.move("activation_reads", carried, self._batch)
+        if len(target.inputs) > 1 and not source.synaptic:
             # Weighted values are added up in the accumulator that their synapses already pay for.
-            tally.add(Kind.ADDITION, carried)
-        self._missing[target.name] -= 1
-        if tally.meter is None:
+            tally.add(Kind.ADDITION, carried, self._batch)
+
+    def _meet(self, target: Node, values: Outputs) -> None:
+        """Charge what the sum of all inputs meets, once it is complete."""
+        tally = self._tallies[target.name]
+        meter = tally.meter
+        if meter is None:
             return
-        so_far = self._sums.get(target.name)
-        self._sums[target.name] = values.copy() if so_far is None else so_far + values
-        if not self._missing[target.name]:
-            tally.read(self._sums.pop(target.name))
+        self._missing[target.name] -= 1
+        if meter.always:
+            if not self._missing[target.name]:
+                tally.add(meter.kind, self._everywhere(meter.synapses), self._batch)
+            return
+        if len(target.inputs) > 1:
+            so_far = self._sums.pop(target.name, None)
+            values = values.copy() if so_far is None else so_far + values
+        if self._missing[target.name]:
+            self._sums[target.name] = values
+        else:
+            tally.add(meter.kind, Amount.of(weighed(values, meter.fan_out)), self._batch)
+
+    def _everywhere(self, number: int) -> Amount:
+        return Amount.everywhere(number, self._batch.steps, self._batch.size)
 
 
 def _one_step_later(values: Held) -> Held:
     return np.concatenate([np.zeros_like(values[:1]), values[:-1]])
-
-
-def _nonzero(values: Outputs) -> Integers:
-    """Values that are not zero, of each step and sample [T, N]."""
-    flat = values.reshape(*values.shape[:2], -1)
-    return np.asarray(np.count_nonzero(flat, axis=2), dtype=np.int64)
-
-
-def _all(values: Outputs) -> Integers:
-    return np.full(values.shape[:2], int(np.prod(values.shape[2:])), dtype=np.int64)
-
-
-def _refuse_overflow(tallies: dict[str, _Tally], recording: Recording) -> None:
-    for name, tally in tallies.items():
-        if tally.at_most * recording.samples > _LIMIT:
-            raise DataError(
-                "would cost more operations than 64 bits can count",
-                where=f"node '{name}'",
-                remedy="Count fewer samples: --samples N.",
-            )

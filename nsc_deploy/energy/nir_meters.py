@@ -1,6 +1,7 @@
 """What each node of a NIR graph charges for the values that arrive at it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -12,7 +13,6 @@ from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.shapes import padding_pairs
 from nsc_deploy.graphs.signal import Signal
 
-_FLOAT32_EXACT = 2**24
 UPDATED = frozenset({"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Threshold"})
 
 
@@ -31,27 +31,10 @@ class Meter:
     fan_out: Integers
     always: bool
 
-    @property
+    @cached_property
     def synapses(self) -> int:
         """The most operations one step can cost."""
         return int(self.fan_out.sum())
-
-    def read(self, arriving: NDArray[np.generic]) -> Integers:
-        """Operations of each step and sample, exactly.
-
-        Args:
-            arriving: [T, N, *input_shape].
-
-        Returns:
-            [T, N].
-        """
-        steps, samples = arriving.shape[:2]
-        if self.always:
-            return np.full((steps, samples), self.synapses, dtype=np.int64)
-        precision = np.float32 if self.synapses < _FLOAT32_EXACT else np.float64
-        present = (arriving != 0).reshape(steps * samples, -1).astype(precision)
-        met = present @ self.fan_out.reshape(-1).astype(precision)
-        return np.asarray(met, dtype=np.int64).reshape(steps, samples)
 
 
 def meter_of(network: Network, node: Node) -> Meter | None:
