@@ -9,7 +9,9 @@ import nsc_deploy
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.accountings import ACCOUNTINGS, MEMORY, OPPONENT
 from nsc_deploy.energy.break_even import layer_break_even, whole_break_even
-from nsc_deploy.energy.counts import LayerCount, PartCount
+from nsc_deploy.energy.counts import LayerCount, Operations, PartCount
+from nsc_deploy.energy.measure import load, memory_use, over_time, spread
+from nsc_deploy.energy.pareto import front
 from nsc_deploy.energy.pricing import Accounting, LayerEnergy, price_layer
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.report import (
@@ -73,6 +75,7 @@ def build_report(
             for one in accountings
         ),
         systems=tuple(with_ratios),
+        fronts={one.name: front(reports, one.name) for one in accountings if not one.spiking_only},
         definitions=DEFINITIONS,
         estimated=estimated(profile, max(system.count.samples for system in systems)),
         poster_note=POSTER_NOTE if any(report.poster for report in reports) else None,
@@ -103,6 +106,7 @@ def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Acco
         for side in Side
         if any(part.side is side for part in counted.count.parts)
     }
+    operations = Operations.sum((part.per_sample for part in counted.count.parts), counted.count.samples)
     deployment = counted.deployment
     channel = None if deployment is None else deployment.channel
     return SystemReport(
@@ -121,6 +125,8 @@ def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Acco
         sides=sides,
         counts=sum_counts(part.counts for part in parts),
         accesses=sum_accesses(part.accesses for part in parts),
+        synops=spread(operations.synaptic),
+        spikes=spread(operations.spikes),
         energy=_together(priced),
         break_even=whole_break_even(counted.count.parts, priced) if compared else None,
         ratio={},
@@ -142,6 +148,7 @@ def _price(part: PartCount, profile: Profile, accountings: Sequence[Accounting],
 def _part(part: PartCount, prices: PartPrices, work: Work, profile: Profile, *, compared: bool) -> PartReport:
     graph_hash, recording_hash = hashes(work)
     layers = tuple(_layer(layer, price, profile) for layer, price in zip(part.layers, prices, strict=True))
+    operations = part.per_sample
     return PartReport(
         name=part.name,
         side=part.side,
@@ -158,6 +165,11 @@ def _part(part: PartCount, prices: PartPrices, work: Work, profile: Profile, *, 
         events_per_synapse=_events_per_synapse(part),
         counts=sum_counts(layer.counts for layer in layers),
         accesses=sum_accesses(layer.accesses for layer in layers),
+        synops=spread(operations.synaptic),
+        spikes=spread(operations.spikes),
+        load=load(part, profile),
+        memory=memory_use(layer.kept for layer in layers),
+        over_time=over_time(part),
         energy=_together([prices]),
         layers=layers,
         break_even=layer_break_even(part, prices) if compared else (),
@@ -184,8 +196,16 @@ def _layer(layer: LayerCount, prices: LayerPrices, profile: Profile) -> Layer:
         counts=mean_counts(layer.per_sample, layer.dense),
         accesses=mean_accesses(layer.traffic),
         kept={store: kept(layer.footprint.of(store), profile) for store in Store},
+        spikes_over_time=_fired(layer),
         energy={name: sum_energy([price]) for name, price in prices.items()},
     )
+
+
+def _fired(layer: LayerCount) -> tuple[float, ...] | None:
+    """Spikes of each step, mean over the samples, of a layer that can fire."""
+    if layer.per_step is None or not layer.per_step.spikes.any():
+        return None
+    return tuple((layer.per_step.spikes / len(layer.per_sample.spikes)).tolist())
 
 
 def _together(parts: Iterable[PartPrices]) -> dict[str, Energy]:

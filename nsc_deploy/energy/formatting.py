@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.pricing import Charged
 from nsc_deploy.energy.profile import Profile
-from nsc_deploy.energy.report import BreakEven, Energy, Kept, PartReport, Report, SystemReport
+from nsc_deploy.energy.report import BreakEven, Energy, PartReport, Report, SystemReport
 from nsc_deploy.energy.traffic import Store
 
 MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
@@ -139,17 +139,3 @@ def turns(even: BreakEven) -> str:
         )
     gains = "loses above" if even.factor > 1 else "would win below"
     return f"{now} {figures} It {gains} {rate(even.break_even_rate)} ({even.factor:.2f} times as many)."
-
-
-def kept(value: Kept) -> str:
-    """What a layer keeps, and where."""
-    if not value.values:
-        return MISSING
-    size = f"{value.values:,}".replace(",", "\u202f") if value.bytes is None else _bytes(value.bytes)
-    return f"{size} in {value.memory}" if value.memory else size
-
-
-def _bytes(number: int) -> str:
-    if number < 1024:
-        return f"{number} B"
-    return f"{number / 1024:.1f} KB" if number < 1024**2 else f"{number / 1024**2:.1f} MB"

@@ -103,6 +103,14 @@ class Network(Record):
     hop_north_south: Price | None = None
 
 
+class LoadLimit(Record):
+    """The most synaptic operations a second that a device keeps up with."""
+
+    synops_per_second: float = Field(gt=0, description="of one unit")
+    of: str = Field(min_length=1, description="what one unit is: core or chip")
+    source: str = Field(min_length=1, description="where the figure is from, and how it is made up")
+
+
 class Profile(Record):
     """One device, or one arithmetic, with the price of its operations.
 
@@ -132,6 +140,7 @@ class Profile(Record):
     prices: Prices
     memories: tuple[Memory, ...] = ()
     network: Network = Network()
+    load_limit: LoadLimit | None = Field(default=None, description="left out where none is published")
 
     @model_validator(mode="after")
     def _one_way_to_price_memory(self) -> Self:

@@ -5,9 +5,12 @@ from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-from nsc_deploy.energy import formatting
-from nsc_deploy.energy.charts import COLOURS, Bar, accuracy_chart, bars
+from nsc_deploy.energy import formatting, measure_text
+from nsc_deploy.energy.charts import COLOURS, Bar, bars
+from nsc_deploy.energy.front_chart import accuracy_chart
 from nsc_deploy.energy.report import Report, SystemReport
+from nsc_deploy.energy.time_chart import time_chart
+from nsc_deploy.energy.wording import basis_words
 
 _CHARTED_LAYERS = 24
 
@@ -21,9 +24,13 @@ def render_html(report: Report) -> str:
     return environment.from_string(source).render(
         report=report,
         show=formatting,
+        tell=measure_text,
         kinds=_kinds(report),
         totals={column.name: _totals(report, column.name) for column in report.columns},
-        accuracy=accuracy_chart(report, report.main.name),
+        front=report.fronts.get(report.main.name, ()),
+        accuracy=accuracy_chart(report.fronts.get(report.main.name, ())),
+        time_chart=time_chart,
+        basis=basis_words(report.profile),
         layer_chart=lambda system: _layers(system, report.main.name),
     )
 

@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.measures import FrontPoint, Load, MemoryUse, OverTime, Spread
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.signal import Signal
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Record(BaseModel):
@@ -32,6 +33,7 @@ class Energy(Record):
     median_uj: float
     p95_uj: float = Field(description="95th percentile over the samples")
     worst_uj: float
+    worst_sample: int = Field(description="index of the worst sample in the recording")
     kinds_uj: dict[Kind | Store, float] = Field(description="mean by kind of operation and of memory")
     unpriced: tuple[Kind | Store, ...] = Field(
         description="kinds that occur but have no price in the profile"
@@ -67,6 +69,8 @@ class Kept(Record):
     values: int
     bytes: int | None = Field(description="None where the profile does not say how wide a value is")
     memory: str | None = Field(description="the memory of the profile it is priced as")
+    capacity_bytes: int | None = Field(description="of that memory; None for one without a size")
+    share: float | None = Field(description="of that memory in use")
 
 
 class BreakEven(Record):
@@ -96,6 +100,9 @@ class Layer(Record):
     counts: Counts
     accesses: Accesses
     kept: dict[Store, Kept]
+    spikes_over_time: tuple[float, ...] | None = Field(
+        description="spikes of each step, mean over the samples; None for a layer that fires none"
+    )
     energy: dict[str, Energy] = Field(description="by accounting")
 
 
@@ -119,6 +126,11 @@ class PartReport(Record):
     )
     counts: Counts
     accesses: Accesses
+    synops: Spread
+    spikes: Spread
+    load: Load
+    memory: MemoryUse
+    over_time: OverTime | None = Field(description="None for ONNX, which has no axis of steps")
     energy: dict[str, Energy]
     layers: tuple[Layer, ...]
     break_even: tuple[BreakEven, ...] = Field(description="of the layers that events enter")
@@ -157,6 +169,8 @@ class SystemReport(Record):
     sides: dict[Side, dict[str, Energy]] = Field(description="energy by side and accounting")
     counts: Counts
     accesses: Accesses
+    synops: Spread
+    spikes: Spread
     energy: dict[str, Energy] = Field(description="all parts, by accounting")
     break_even: BreakEven | None = Field(description="of the whole spiking system")
     ratio: dict[str, Ratio]
@@ -190,6 +204,9 @@ class Report(Record):
     profile: Profile
     columns: tuple[Column, ...]
     systems: tuple[SystemReport, ...]
+    fronts: dict[str, tuple[FrontPoint, ...]] = Field(
+        description="by accounting: systems by accuracy and energy, the most frugal first"
+    )
     definitions: tuple[Term, ...]
     estimated: tuple[str, ...] = Field(description="what is measured, counted and estimated")
     poster_note: str | None

@@ -35,9 +35,17 @@ def kept(values: int, profile: Profile) -> Kept:
     """What so many values take, and the memory that holds them."""
     bits = profile.operand_bits
     if bits is None or not values:
-        return Kept(values=values, bytes=None if values else 0, memory=None)
+        return Kept(values=values, bytes=None if values else 0, memory=None, capacity_bytes=None, share=None)
     memory = choose_memory(profile, values, bits)
-    return Kept(values=values, bytes=-(-values * bits // 8), memory=None if memory is None else memory.name)
+    size = -(-values * bits // 8)
+    capacity = None if memory is None else memory.capacity_bytes
+    return Kept(
+        values=values,
+        bytes=size,
+        memory=None if memory is None else memory.name,
+        capacity_bytes=capacity,
+        share=None if capacity is None else size / capacity,
+    )
 
 
 def sum_counts(several: Iterable[Counts]) -> Counts:
@@ -59,6 +67,7 @@ def sum_energy(layers: Sequence[LayerEnergy]) -> Energy:
         median_uj=float(np.median(total)),
         p95_uj=float(np.percentile(total, 95)),
         worst_uj=float(total.max()),
+        worst_sample=int(total.argmax()),
         kinds_uj={
             kind: float(sum(layer.kinds[kind].mean() for layer in layers if kind in layer.kinds))
             * _MICROJOULE

@@ -1,9 +1,8 @@
 """The report in a terminal: the systems side by side, then the layers of each part."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +11,8 @@ from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.report import Energy, PartReport, Report, SystemReport
+from nsc_deploy.energy.tables import new_table
+from nsc_deploy.energy.terminal_measures import print_header, print_measures
 
 _NARROW = 100
 """Characters below which a table of layers leaves columns out."""
@@ -31,6 +32,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console: where to.
         layers: whether each layer gets a line.
     """
+    print_header(report, console)
     console.print(_systems(report))
     console.print(_ratios(report))
     console.print(
@@ -41,6 +43,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
     )
     console.print(_part_counts(report))
     console.print(_part_energies(report))
+    print_measures(report, console)
     if layers:
         for system in report.systems:
             for part in system.parts:
@@ -56,29 +59,13 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console.print(f"* {line}", style="dim")
 
 
-def _table(title: str, text: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for name in text:
-        table.add_column(name, overflow="fold", min_width=8)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
 def _energy_heads(report: Report) -> list[str]:
     return [f"{column.short}\nuJ" for column in report.columns]
 
 
 def _systems(report: Report) -> Table:
     facts = ["Acc\n%", "SNR\ndB", "Channel\nuses"]
-    table = _table("Energy of a sample", ["\nSystem"], [*facts, *_energy_heads(report)])
+    table = new_table("Energy of a sample", ["\nSystem"], [*facts, *_energy_heads(report)])
     for system in report.systems:
         known = show.percent(system.accuracy), show.decibel(system.snr_db), show.uses(system)
         table.add_row(escape(system.label), *known, *_energies(report, system.energy))
@@ -88,7 +75,7 @@ def _systems(report: Report) -> Table:
 def _ratios(report: Report) -> Table:
     poster = ["Poster\nuJ", "\nratio"] if report.poster_note else []
     heads = [f"{column.short}\nratio" for column in report.columns]
-    table = _table(f"Ratio to {escape(report.systems[0].label)}", ["\nSystem"], [*heads, *poster])
+    table = new_table(f"Ratio to {escape(report.systems[0].label)}", ["\nSystem"], [*heads, *poster])
     for system in report.systems:
         ratios = [show.ratio(system.ratio[column.name].system) for column in report.columns]
         table.add_row(escape(system.label), *ratios, *(_poster(system) if report.poster_note else []))
@@ -108,7 +95,7 @@ def _poster(system: SystemReport) -> list[str]:
 
 
 def _part_counts(report: Report) -> Table:
-    table = _table("Operations by part", ["Part"], ["AC", "MAC", "Updates", "Spikes"])
+    table = new_table("Operations by part", ["Part"], ["AC", "MAC", "Updates", "Spikes"])
     for part in _by_system(table, report):
         counts = part.counts
         numbers = counts.acs, counts.macs, counts.neuron_updates, counts.spikes
@@ -117,7 +104,7 @@ def _part_counts(report: Report) -> Table:
 
 
 def _part_energies(report: Report) -> Table:
-    table = _table("Energy by part", ["\nPart"], _energy_heads(report))
+    table = new_table("Energy by part", ["\nPart"], _energy_heads(report))
     for part in _by_system(table, report):
         table.add_row(_part_name(part), *_energies(report, part.energy))
     return table
@@ -155,7 +142,7 @@ def _layers(report: Report, system: SystemReport, part: PartReport, *, narrow: b
     ]
     title = escape(f"{system.label}: {part.name} ({part.graph})")
     numbers = [*(f"\n\n{head}" for head in heads), *_energy_heads(report)]
-    table = _table(title, ["\n\nLayer", *([] if narrow else ["\n\nReceives"])], numbers)
+    table = new_table(title, ["\n\nLayer", *([] if narrow else ["\n\nReceives"])], numbers)
     for layer in part.layers:
         of = layer.counts.model_dump()
         cells = [show.count(of[kind.value]) for kind in kinds]
@@ -175,7 +162,7 @@ def _layers(report: Report, system: SystemReport, part: PartReport, *, narrow: b
 def _break_even(system: SystemReport, *, layers: bool) -> Table:
     title = escape(f"{system.label}: against the bit-matched ANN, both with memory")
     numbers = ["Rate\n%", "Break-even\n%", "Spiking\nuJ", "Fixed\nuJ", "ANN\nuJ", "\nCheaper"]
-    table = _table(title, ["\nLayer and its neurons"], numbers)
+    table = new_table(title, ["\nLayer and its neurons"], numbers)
     rows = [(f"{part.name}/{even.layer}", even) for part in system.parts for even in part.break_even]
     whole = [] if system.break_even is None else [("Whole system", system.break_even)]
     for name, even in (rows if layers else []) + whole:
@@ -186,7 +173,7 @@ def _break_even(system: SystemReport, *, layers: bool) -> Table:
 
 def print_profiles(profiles: tuple[Profile, ...], console: Console) -> None:
     """Print the prices of several profiles in pJ, and below them their sources."""
-    table = _table("Prices in pJ", ["Profile"], ["AC", "MAC", "Update", "Spike"])
+    table = new_table("Prices in pJ", ["Profile"], ["AC", "MAC", "Update", "Spike"])
     for name in ("Figures", "Process", "Source"):
         table.add_column(name, overflow="fold")
     sources = list(dict.fromkeys(profile.source for profile in profiles))
@@ -223,5 +210,10 @@ def print_profile(profile: Profile, console: Console) -> None:
             low, high = price.bounds_picojoules
             span = f" ({low:g} to {high:g})" if low != high else ""
             console.print(f"  {name:14} {price.picojoules:g} pJ{span}  [dim]{price.note}[/dim]")
+    if profile.load_limit is not None:
+        limit = profile.load_limit
+        console.print(
+            f"  at most        {limit.synops_per_second:g} SynOps/s a {limit.of}  [dim]{limit.source}[/dim]"
+        )
     for conflict in profile.conflicts:
         console.print(f"  against it: {conflict}")

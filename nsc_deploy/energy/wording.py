@@ -66,18 +66,22 @@ POSTER_NOTE = (
 )
 
 
-def estimated(profile: Profile, samples: int) -> tuple[str, ...]:
-    """What of a report is counted, what is estimated and what is left out."""
-    basis = {
+def basis_words(profile: Profile) -> str:
+    """How the source of a profile came by its prices, to be read after "prices that are"."""
+    return {
         Basis.MEASURED: "measured by their source on silicon",
         Basis.ESTIMATED: "estimated by their source",
         Basis.QUOTED: "quoted by their source, which does not say how they came about",
     }[profile.basis]
+
+
+def estimated(profile: Profile, samples: int) -> tuple[str, ...]:
+    """What of a report is counted, what is estimated and what is left out."""
     lines = [
         f"Counted, exactly: every operation, from the graphs and {samples} recorded inputs. No rate is "
         "assumed.",
-        f"Estimated: the energies. The prices of {profile.name} are {basis}; no device was measured for "
-        f"this report. Scope of the prices: {profile.scope}",
+        f"Estimated: the energies. The prices of {profile.name} are {basis_words(profile)}; no device was "
+        f"measured for this report. Scope of the prices: {profile.scope}",
         "Not included in any column: messages between cores, leakage, clocks, converters, the radio and "
         "everything before the events. Weights, states and activations in memory: in the columns with memory "
         "only.",
