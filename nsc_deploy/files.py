@@ -89,6 +89,15 @@ def require_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    require_writable_parent(path)
+
+
+def require_writable_parent(path: Path) -> None:
+    """Refuse a place for a file or a folder where nothing can be made beside it; nothing is left there.
+
+    Raises:
+        UserError: nothing can be written beside `path`.
+    """
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent

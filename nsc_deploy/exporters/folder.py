@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nsc_deploy.errors import ConfigError, UserError
+from nsc_deploy.files import require_writable_parent
 from nsc_deploy.refusals import unwritable
 
 AT_FDCWD = -100
@@ -44,6 +45,17 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
         raise unwritable(path, error) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def require_folder(path: Path, marker: str) -> None:
+    """Refuse a place for a folder before the work on what goes into it; see `replacing_folder`.
+
+    Raises:
+        ConfigError: `path` holds something that is no deployment.
+        UserError: the place cannot be written.
+    """
+    _refuse_foreign(path.absolute(), marker)
+    require_writable_parent(path)
 
 
 def _named_in_its_place(error: UserError, building: Path, path: Path) -> UserError:

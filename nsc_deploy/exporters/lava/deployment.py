@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 import nsc_deploy
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.exporters.folder import replacing_folder
+from nsc_deploy.exporters.folder import replacing_folder, require_folder
+from nsc_deploy.exporters.inputs import fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integer import IntegerNetwork, read_integers, write_integers
 from nsc_deploy.exporters.lava.lower import Lowering, lower
@@ -38,7 +39,6 @@ from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording
-from nsc_deploy.graphs.signal import Signal
 
 SOURCE = "source.nir"
 INTEGERS = "network.npz"
@@ -81,9 +81,11 @@ def write_lava_deployment(request: ExportRequest) -> Path:
 
     Raises:
         ExportError: a node cannot be represented.
-        ConfigError: options that do not fit, or a folder that is no deployment.
+        ConfigError: options or a recording that do not fit, or a folder that is no deployment.
+        UserError: the folder cannot be written.
     """
-    recording = None if request.recording_file is None else read_recording(request.recording_file)
+    require_folder(request.out, FILE_NAME)
+    recording = _recording(request)
     request.notify("lowering and quantising")
     lowering = lower(request.network, bits=request.bits, inputs=_calibration_inputs(request, recording))
     with replacing_folder(request.out, FILE_NAME) as folder:
@@ -112,6 +114,14 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
     return LavaDeployment(folder, manifest, integers)
 
 
+def _recording(request: ExportRequest) -> Recording | None:
+    if request.recording_file is None:
+        return None
+    recording = read_recording(request.recording_file)
+    fits(recording, request.network, request.recording_file)
+    return recording
+
+
 def _calibration_inputs(request: ExportRequest, recording: Recording | None) -> NDArray[np.uint8] | None:
     if request.calibrate == 0:
         return None
@@ -121,15 +131,11 @@ def _calibration_inputs(request: ExportRequest, recording: Recording | None) -> 
             where="--calibrate",
             remedy="Export a training run, or name recorded inputs with --inputs.",
         )
-    if recording.signal is not Signal.EVENTS or recording.shape != request.network.input_node.output_shape:
-        raise ConfigError(
-            f"the recording ({recording.signal.value} of shape {recording.shape}) is not this graph's input",
-            where=request.recording_file,
-        )
     if request.calibrate >= recording.samples:
         raise ConfigError(
             f"{request.calibrate} of {recording.samples} recorded samples leaves none to judge by",
             where="--calibrate",
+            remedy=f"Choose fewer than {recording.samples}, or record more samples.",
         )
     return recording.first(request.calibrate).values
 
