@@ -1,7 +1,7 @@
 """The whole path in one call: train three receivers, export the spiking one, run it, report their energy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -102,6 +102,27 @@ class Demonstration:
     without_lava: str | None
     report: Report
     files: tuple[Path, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """What was written and the figures that matter, as a value `json` can write."""
+        systems = [
+            {
+                "label": system.label,
+                "accuracy": system.accuracy,
+                "energy_uj": {column: energy.mean_uj for column, energy in system.energy.items()},
+            }
+            for system in self.report.systems
+        ]
+        return {
+            "runs": [str(run) for run in self.runs],
+            "deployment": str(self.deployment),
+            "files": [str(path) for path in self.files],
+            "backend": self.outcome.backend.value,
+            "without_lava": self.without_lava,
+            "parity": asdict(self.outcome.parity),
+            "profile": self.report.profile.name,
+            "systems": systems,
+        }
 
 
 def demonstrate(

@@ -51,6 +51,15 @@ def test_the_spiking_receiver_runs_in_integers(demonstration: Demonstration) -> 
     assert demonstration.without_lava == "not asked for"
 
 
+def test_the_figures_are_there_for_a_machine(demonstration: Demonstration, folder: Path) -> None:
+    told = json.loads(json.dumps(demonstration.as_json(), allow_nan=False))
+    assert told["runs"] == [str(folder / name) for name in ("event", "fc", "lstm")]
+    assert Path(told["deployment"]).is_dir()
+    assert (told["backend"], told["parity"]["samples"]) == ("twin", MINIATURE.lava_samples)
+    assert [0 <= system["accuracy"] <= 1 for system in told["systems"]] == [True] * 3
+    assert all(system["energy_uj"]["memory"] > 0 for system in told["systems"])
+
+
 def test_the_report_stands_beside_the_runs(demonstration: Demonstration, folder: Path) -> None:
     assert {path.name for path in demonstration.files} == {"report.json", "report.html"}
     report = json.loads((folder / "report.json").read_text())

@@ -8,18 +8,32 @@ import typer
 
 def attention(
     run: Annotated[Path, typer.Argument(help="Run directory of att-neurosc.", show_default=False)],
-    sample: Annotated[int, typer.Option(help="Test sample to show, from 0.")] = 0,
+    sample: Annotated[int, typer.Option(min=0, help="Which sample of the test set, counted from 0.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Picture: .png, .svg or .pdf; else RUN/attention.png.", show_default=False),
+        typer.Option(
+            help="Picture to write: .png, .svg or .pdf; RUN/attention.png by default.", show_default=False
+        ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the picture's place and each gate's mean as JSON.")
+    ] = False,
 ) -> None:
-    """Draw the gates of the attention over time and channel for one utterance."""
+    """Draw the gates of the attention over time and channel for one utterance.
+
+    A gate says how much of each channel passes in each step: 1 as it is, 0 nothing.
+    """
     from nsc_deploy.training.attention import attention_of, check_picture, write_attention
     from nsc_deploy.training.run_directory import experiment_to_resume
 
     path = out or run / "attention.png"
     experiment_to_resume(run)
     check_picture(path)
-    write_attention(attention_of(run, sample), path)
-    typer.echo(f"Written: {path}")
+    attention = attention_of(run, sample)
+    write_attention(attention, path)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"picture": str(path)} | attention.as_json(), indent=2, allow_nan=False))
+    else:
+        typer.echo(f"Written: {path}")

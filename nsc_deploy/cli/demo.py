@@ -10,12 +10,15 @@ if TYPE_CHECKING:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs, deployment and report.")] = Path(
-        "demo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for runs, deployment and report; what is finished there is kept."),
+    ] = Path("demo"),
     epochs: Annotated[
         int | None,
-        typer.Option("--epochs", min=1, help="Training epochs; the default is chosen for the time."),
+        typer.Option(
+            "--epochs", min=1, help="Training epochs; 30 by default, under ten minutes on two cores."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything drawn by chance.")] = 0,
     lava: Annotated[
@@ -24,6 +27,9 @@ def demo(
     ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Train anew instead of keeping what is finished.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written and the main figures as JSON.")
     ] = False,
 ) -> None:
     """Train three receivers on synthesised speech, export one to Lava, run it, report their energy."""
@@ -34,7 +40,14 @@ def demo(
     plan = Plan()
     plan = plan.of_length(epochs or plan.training.epochs, seed)
     done = demonstrate(out, plan, lava=lava, overwrite=overwrite, notify=Console(stderr=True).rule)
-    _print(done)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(done.as_json(), indent=2))
+    else:
+        _print(done)
+    for path in (*done.runs, done.deployment, *done.files):
+        typer.echo(f"wrote {path}", err=True)
 
 
 def _print(done: "Demonstration") -> None:
@@ -55,8 +68,6 @@ def _print(done: "Demonstration") -> None:
     typer.echo(f"  rate cosine        {parity.rate_cosine:.4f}")
     typer.echo(f"  coinciding spikes  {_percent(parity.coincidence)}\n")
     print_report(done.report, Console(), layers=False)
-    for path in (*done.runs, done.deployment, *done.files):
-        typer.echo(f"wrote {path}", err=True)
 
 
 def _percent(value: float | None) -> str:

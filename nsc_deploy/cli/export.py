@@ -27,9 +27,17 @@ def export(
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Print what each step did.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="lava: print what each step did to the graph.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written, with its manifest, as JSON.")
+    ] = False,
 ) -> None:
-    """Write what TARGET runs: integers, network file, and a manifest of every approximation."""
+    """Write the deployment folder of a target: what it runs, recorded inputs, and a manifest.
+
+    The manifest says where the graph came from and everything that was approximated or verified on its way.
+    """
     from nsc_deploy.exporters.plan import GraphOptions, export_all
 
     options = GraphOptions.of(dt, reset, signal)
@@ -46,21 +54,40 @@ def export(
         graph=options,
         notify=lambda line: typer.echo(line, err=True),
     )
+    if as_json:
+        _print_json(source, target, exported)
+        return
     for folder in exported:
         typer.echo(f"wrote {folder}")
         if target == "lava":
             _summarise(folder, explain)
 
 
+def _print_json(source: Path, target: str, folders: tuple[Path, ...]) -> None:
+    import json
+
+    from nsc_deploy.files import read_json
+
+    written = []
+    for folder in folders:
+        manifest = folder / "manifest.json"
+        files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        content = read_json(manifest) if manifest.is_file() else None
+        written.append({"folder": str(folder), "files": files, "manifest": content})
+    typer.echo(json.dumps({"source": str(source), "target": target, "deployments": written}, indent=2))
+
+
 def _summarise(folder: Path, explain: bool) -> None:
     from nsc_deploy.exporters.lava.manifest import read_manifest
+    from nsc_deploy.wording import counted
 
     manifest = read_manifest(folder)
     sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
     inexact = [one for one in manifest.approximations if not one.exact]
     typer.echo(
-        f"  {manifest.layers[0].inputs} lines -> {sizes} neurons, {manifest.latency} steps of latency, "
-        f"{len(inexact)} approximations, netx file {'written' if manifest.netx else 'not written'}"
+        f"  {counted(manifest.layers[0].inputs, 'line')} -> {sizes} neurons, "
+        f"{counted(manifest.latency, 'step')} of latency, {counted(len(inexact), 'approximation')}, "
+        f"netx file {'written' if manifest.netx else 'not written'}"
     )
     if manifest.netx_obstacle:
         typer.echo(f"  no netx file: {manifest.netx_obstacle}")

@@ -1,9 +1,12 @@
 """`nsc-deploy lava`: the managed environment Lava runs in."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.lava.environment import LavaEnvironment
 
 app = typer.Typer(help="The managed Python 3.10 environment that runs Lava.", no_args_is_help=True)
 
@@ -15,13 +18,20 @@ def install(
         typer.Option("--python", help="A Python 3.10 interpreter; found by itself when left out."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build it anew even if it is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print its place and versions as JSON.")] = False,
 ) -> None:
-    """Build the managed environment with lava-nc (about 400 MB, one or two minutes)."""
+    """Build the managed environment with lava-nc (about 400 MB, one or two minutes).
+
+    One that is there already is kept. It is needed by `run` with the backend lava only.
+    """
     from nsc_deploy.exporters.lava.environment import install_environment
     from nsc_deploy.progress import waiting
 
     with waiting("Lava environment") as tell:
         environment = install_environment(python, force=force, notify=tell)
+    if as_json:
+        _print_json(environment)
+        return
     typer.echo(
         f"lava-nc {environment.lava_version} on Python {environment.python_version} "
         f"is ready in {environment.path}"
@@ -31,23 +41,11 @@ def install(
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Say whether the managed environment is there; exit code 1 if not."""
-    import json
-
     from nsc_deploy.exporters.lava.environment import environment_path, installed_environment
 
     environment = installed_environment()
     if as_json:
-        versions = (
-            {}
-            if environment is None
-            else {
-                "python": environment.python_version,
-                "lava-nc": environment.lava_version,
-                "numpy": environment.numpy_version,
-            }
-        )
-        state = {"installed": environment is not None, "path": str(environment_path()), **versions}
-        typer.echo(json.dumps(state, indent=2))
+        _print_json(environment)
     elif environment is None:
         typer.echo(
             f"not installed (would be in {environment_path()}); install it with: nsc-deploy lava install"
@@ -59,3 +57,18 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         )
     if environment is None:
         raise typer.Exit(1)
+
+
+def _print_json(environment: "LavaEnvironment | None") -> None:
+    import json
+
+    from nsc_deploy.exporters.lava.environment import environment_path
+
+    state: dict[str, object] = {"installed": environment is not None, "path": str(environment_path())}
+    if environment is not None:
+        state |= {
+            "python": environment.python_version,
+            "lava-nc": environment.lava_version,
+            "numpy": environment.numpy_version,
+        }
+    typer.echo(json.dumps(state, indent=2))

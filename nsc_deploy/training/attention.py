@@ -52,6 +52,20 @@ class AttentionMap:
     sees_events: bool
     gate_spikes: bool
 
+    def as_json(self) -> dict[str, object]:
+        """The gate in figures, as a value `json` can write."""
+        return {
+            "side": self.side.value,
+            "sees": "events" if self.sees_events else "amplitudes",
+            "gate": "spikes" if self.gate_spikes else "factors",
+            "steps": self.gate.shape[0],
+            "channels": self.gate.shape[1],
+            "mean": float(self.gate.mean()),
+            "lowest": float(self.gate.min()),
+            "highest": float(self.gate.max()),
+            "mean_of_each_step": self.gate.mean(1).tolist(),
+        }
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -70,6 +84,16 @@ class Attention:
     class_name: str
     dt: float
     maps: tuple[AttentionMap, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """The gates in figures, as a value `json` can write."""
+        return {
+            "system": self.system,
+            "sample": self.sample,
+            "class": self.class_name,
+            "dt": self.dt,
+            "gates": [one.as_json() for one in self.maps],
+        }
 
 
 def attention_of(run: Path, sample: int) -> Attention:

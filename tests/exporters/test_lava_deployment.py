@@ -129,6 +129,46 @@ def test_calibration_samples_are_left_out_of_the_run(run_folder: Path, tmp_path:
         run_deployment(read_lava_deployment(out), Backend.TWIN, samples=19)
 
 
+def test_calibrating_on_every_sample_is_refused_with_the_way_out(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="30 of 30 recorded samples leaves none to judge by") as caught:
+        export_all(run_folder, "lava", tmp_path / "out", calibrate=30)
+    assert (caught.value.where, caught.value.remedy) == (
+        "--calibrate",
+        "Choose fewer than 30, or record more samples.",
+    )
+
+
+@pytest.mark.parametrize("calibrate", [0, 1])
+def test_inputs_of_another_graph_are_refused_with_the_way_out(
+    run_folder: Path, tmp_path: Path, calibrate: int
+) -> None:
+    other = tmp_path / "other.npz"
+    write_recording(other, Recording(np.zeros((4, 2, 9), np.uint8), Signal.EVENTS, 0.03))
+    with pytest.raises(ConfigError, match="is not this graph's input") as caught:
+        export_all(run_folder, "lava", tmp_path / "out", inputs=other, calibrate=calibrate)
+    assert caught.value.where == str(other)
+    assert "recorded for this graph" in (caught.value.remedy or "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(run_folder: Path, tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis"
+    done: list[str] = []
+    thesis.mkdir()
+    (thesis / "chapter1.tex").write_text("years of work")
+    for out, problem in (
+        (thesis, "not a deployment"),
+        (thesis / "chapter1.tex" / "out", "cannot be written"),
+        (thesis / "chapter1.tex", "is not a folder"),
+    ):
+        with pytest.raises(UserError, match=problem) as caught:
+            export_all(run_folder, "lava", out, notify=done.append)
+        assert caught.value.where == str(out)
+        assert caught.value.remedy
+    assert not any("lowering" in line for line in done)
+    assert [path.name for path in thesis.iterdir()] == ["chapter1.tex"]
+
+
 def test_fewer_samples_lie_evenly_over_the_recording(run_folder: Path, tmp_path: Path) -> None:
     (out,) = export_all(run_folder, "lava", tmp_path / "out")
     outcome = run_deployment(read_lava_deployment(out), Backend.TWIN, samples=4)
@@ -251,6 +291,20 @@ def nsc(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
     )
 
 
+def test_an_export_tells_a_machine_what_was_written(run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = nsc("export", run_folder, "--target", "lava", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    [written] = answer["deployments"]
+    assert (answer["target"], written["folder"]) == ("lava", str(out))
+    assert written["files"] == sorted(path.name for path in out.iterdir())
+    assert written["manifest"] == json.loads((out / FILE_NAME).read_text())
+    ran = nsc("run", out, "--backend", "twin", "--samples", 1)
+    assert (ran.returncode, ran.stderr) == (0, "")  # no bar where nobody watches
+    assert ran.stdout.startswith("1 sample, ")
+
+
 def test_without_the_environment_running_says_how_to_get_it(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert nsc("export", run_folder, "--target", "lava", "--out", out).returncode == 0
@@ -259,7 +313,9 @@ def test_without_the_environment_running_says_how_to_get_it(run_folder: Path, tm
     assert done.returncode == 2
     assert "nsc-deploy lava install" in done.stderr
     assert "Traceback" not in done.stderr
-    assert nsc("lava", "status", **nowhere).returncode == 1
+    status = nsc("lava", "status", "--json", **nowhere)
+    assert status.returncode == 1
+    assert json.loads(status.stdout) == {"installed": False, "path": str(tmp_path / "nowhere")}
 
 
 @pytest.mark.lava
@@ -269,6 +325,9 @@ def test_the_command_runs_lava_and_shows_both_sides(run_folder: Path, tmp_path: 
     explained = nsc("export", run_folder, "--target", "lava", "--out", out, "--explain")
     assert explained.returncode == 0, explained.stderr
     assert "levelise: input: 24 relays in layer 0" in explained.stdout
+    there = json.loads(nsc("lava", "install", "--json").stdout)
+    assert there == json.loads(nsc("lava", "status", "--json").stdout)
+    assert (there["installed"], there["python"][:5]) == (True, "3.10.")
     done = nsc("run", out, "--samples", 6, "--json", "--out", tmp_path / "answer.npz")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)

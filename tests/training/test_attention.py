@@ -1,5 +1,6 @@
 """The picture of the gates: what they are for each receiver, and that it is of this run and this sample."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_the_gates_of_the_analog_receiver_are_factors_at_both_ends(analog: RunRe
     assert [one.sees_events for one in attention.maps] == [True, False]
     assert [one.gate_spikes for one in attention.maps] == [False, False]
     assert all(len(np.unique(one.gate)) > 2 for one in attention.maps)
+
+
+def test_the_figures_are_those_of_the_picture(event: RunResult) -> None:
+    attention = attention_of(event.run, 3)
+    told = json.loads(json.dumps(attention.as_json(), allow_nan=False))
+    assert (told["sample"], told["class"], told["dt"]) == (3, attention.class_name, attention.dt)
+    for gate, drawn in zip(told["gates"], attention.maps, strict=True):
+        assert (gate["steps"], gate["channels"]) == drawn.gate.shape
+        assert gate["mean_of_each_step"] == pytest.approx(drawn.gate.mean(1).tolist())
+        assert gate["mean"] == pytest.approx(float(drawn.gate.mean()))
+        assert (gate["sees"], gate["gate"]) == ("events", "spikes")
 
 
 def test_it_shows_the_sample_that_was_asked_for(event: RunResult) -> None:

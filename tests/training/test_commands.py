@@ -170,6 +170,19 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     assert "A part of this path is a file" in message
 
 
+def test_the_picture_of_the_gates_is_told_to_a_machine(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    attentive = [*options, "--system=att-neurosc", "--epochs=1", "--out", str(run), "--quiet"]
+    assert command("train", *attentive) == 0
+    capsys.readouterr()
+    assert command("attention", str(run), "--json", "--sample=2") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert Path(told["picture"]).is_file()
+    assert (told["sample"], [gate["side"] for gate in told["gates"]]) == (2, ["transmitter", "receiver"])
+
+
 def test_evaluation_as_json_names_its_files_on_stderr(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
