@@ -51,19 +51,19 @@ def convolution_fan_out(
     return table
 
 
-def convolution_outputs(
-    size: Sequence[int],
-    kernel: Sequence[int],
-    *,
-    stride: Sequence[int],
-    padding: Sequence[Pair],
-    dilation: Sequence[int],
-) -> tuple[int, ...]:
-    """Spatial size of the output of a convolution."""
-    return tuple(
-        _outputs(size[axis], taps, stride[axis], padding[axis], dilation[axis])
-        for axis, taps in enumerate(kernel)
-    )
+def window_pairs(size: int, taps: int, stride: int, padding: Pair, dilation: int, outputs: int) -> int:
+    """Pairs of an output and a tap that falls inside the input, along one axis.
+
+    Args:
+        size: of the input.
+        taps: of the kernel.
+        stride: step between outputs.
+        padding: zeros before and after.
+        dilation: distance of the taps.
+        outputs: their number.
+    """
+    start = np.arange(outputs)[:, None] * stride + dilation * np.arange(taps)[None, :] - padding[0]
+    return int(np.count_nonzero((start >= 0) & (start < size)))
 
 
 def _outputs(size: int, taps: int, stride: int, padding: Pair, dilation: int) -> int:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers, Kind, PartCount
-from nsc_deploy.energy.nir_tally import Batch, Tally, refuse_overflow
+from nsc_deploy.energy.entering import refuse_empty, refuse_foreign, refuse_too_many
+from nsc_deploy.energy.nir_tally import Batch, Tally
 from nsc_deploy.energy.nir_traffic import reads_from, writes_result
 from nsc_deploy.energy.presence import Amount, present, weighed
-from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
@@ -44,13 +44,13 @@ def count_network(
         DataError: the recording is empty, does not fit the input or holds other values than the input
             can carry, or the counts might not fit 64 bits.
     """
-    if 0 in recording.values.shape:
-        raise DataError(f"holds no values: its shape is {recording.values.shape}")
+    refuse_empty(recording)
     tallies = {node.name: Tally(network, node, recording) for node in network.nodes}
-    refuse_overflow(tallies, recording.samples)
+    refuse_too_many({name: tally.at_most for name, tally in tallies.items()}, recording.samples)
+    entry = network.input_node
     for part in _batches(network, recording, batch):
         values = recording.values[:, part.samples]
-        _refuse_foreign(network.input_node, values)
+        refuse_foreign(values, entry.emits, entry.name)
         simulate(network, values, observe=_Observer(network, tallies, part))
         if progress is not None:
             progress(part.samples.stop)
@@ -73,16 +73,6 @@ def _batches(network: Network, recording: Recording, at_most: int) -> Iterator[B
     size = max(1, min(at_most, _ARRAY_BYTES // (4 * widest * recording.steps)))
     for start in range(0, recording.samples, size):
         yield Batch(recording.steps, slice(start, min(start + size, recording.samples)))
-
-
-def _refuse_foreign(entry: Node, values: NDArray[Any]) -> None:
-    """Events are charged as what they are said to be, so they must be it."""
-    if entry.emits is Signal.EVENTS and not ((values == 0) | (values == 1)).all():
-        raise DataError(
-            "holds values other than 0 and 1 where the graph takes in events",
-            where=f"node '{entry.name}'",
-            remedy='Record events, or state "graded" or "real" as the signal of the input.',
-        )
 
 
 class _Observer:

@@ -10,12 +10,9 @@ from nsc_deploy.energy.nir_meters import Meter, constant_costs, dense_synapses, 
 from nsc_deploy.energy.nir_traffic import drives, footprint, single_pass, state_variables
 from nsc_deploy.energy.presence import Amount
 from nsc_deploy.energy.traffic import Traffic
-from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
-
-_LIMIT = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -126,18 +123,3 @@ def _zeros(length: int) -> Integers:
 
 def _operations(found: dict[Kind, Integers], length: int) -> Operations:
     return Operations(**{kind.value: found.get(kind, _zeros(length)) for kind in Kind})
-
-
-def refuse_overflow(tallies: dict[str, Tally], samples: int) -> None:
-    """Refuse counts whose sum over all nodes might not fit 64 bits.
-
-    Raises:
-        DataError: naming the node that costs most.
-    """
-    if sum(tally.at_most for tally in tallies.values()) * samples > _LIMIT:
-        worst = max(tallies, key=lambda name: tallies[name].at_most)
-        raise DataError(
-            "may cost more operations than 64 bits can count",
-            where=f"node '{worst}'",
-            remedy="Count fewer samples: --samples N.",
-        )

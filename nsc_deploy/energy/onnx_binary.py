@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 MOVING = frozenset(
     {"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand"}
-    | {"Tile", "Split", "Dropout", "Concat", "Pad", "ReverseSequence"}
+    | {"Tile", "Split", "Dropout", "Concat", "Pad", "ReverseSequence", "GatherElements", "GatherND"}
+    | {"DepthToSpace", "SpaceToDepth", "Trilu"}
 )
 TRUTH = frozenset(
     {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"}

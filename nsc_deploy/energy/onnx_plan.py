@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.onnx_binary import prove
-from nsc_deploy.energy.onnx_rules import FREE, Site
+from nsc_deploy.energy.onnx_rules import FREE
+from nsc_deploy.energy.onnx_site import Site
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.signal import Signal
 

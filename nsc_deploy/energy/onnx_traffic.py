@@ -13,15 +13,14 @@ from math import prod
 import numpy as np
 
 from nsc_deploy.energy.counts import Kind
-from nsc_deploy.energy.onnx_rules import FREE, Cost, Shape, Site
+from nsc_deploy.energy.onnx_rules import FREE, NORMALISATIONS, REDUCTIONS
+from nsc_deploy.energy.onnx_site import WEIGHTED, Cost, Shape, Site
 from nsc_deploy.energy.traffic import Footprint
 
-_PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
-_GATHERING = frozenset(
-    {"Softmax", "ReduceSum", "ReduceMean", "GlobalAveragePool", "AveragePool", "MaxPool"}
-    | {"ArgMax", "ArgMin", "TopK"}
-)
+# These need all values of a line before the first result is there.
+_GATHERING = frozenset(REDUCTIONS) | frozenset(NORMALISATIONS) - {"BatchNormalization"}
+_FOLDED = {"BatchNormalization": 2}
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def accesses(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
         return _recurrent(site, shapes, price)
     changing = _changing(site)
     written = prod(shapes[site.node.output[0]])
-    if kind in _PRODUCTS:
+    if kind in WEIGHTED:
         macs, biases = price.operations.get(Kind.MAC, 0), price.operations.get(Kind.ADDITION, 0)
         read = [prod(shapes[name]) for name in site.node.input[:2] if name in changing]
         streamed = len(read) == 2
@@ -53,14 +52,22 @@ def accesses(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
             activation_reads=read[0] + macs if streamed else sum(read),
             activation_writes=written,
         )
-    constants = sum(1 for name in site.node.input if name in site.constants and site.constants[name].size > 1)
+    constants = _constants(site) * written
     if len(changing) <= 1 and kind not in _GATHERING:
-        return Accesses(weight_reads=constants * written)
+        return Accesses(weight_reads=constants)
     return Accesses(
-        weight_reads=constants * written if kind not in _GATHERING else 0,
+        weight_reads=constants,
         activation_reads=sum(prod(shapes[name]) for name in changing),
         activation_writes=written,
     )
+
+
+def _constants(site: Site) -> int:
+    """Constants that each result takes one value of: no axes of a reduction, no single numbers."""
+    if site.node.op_type in REDUCTIONS:
+        return 0
+    found = sum(1 for name in site.node.input if name in site.constants and site.constants[name].size > 1)
+    return min(found, _FOLDED.get(site.node.op_type, found))
 
 
 def _changing(site: Site) -> list[str]:

@@ -4,14 +4,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.energy.fanout import convolution_fan_out, convolution_outputs, matrix_fan_out
+from nsc_deploy.energy.fanout import convolution_fan_out, matrix_fan_out, window_pairs
 
 
 def brute_force(weight, size, stride, padding, dilation, groups):
     """Visit each output, each tap, each channel, and note which input it reads."""
     outputs, per_group, *kernel = weight.shape
     met = np.zeros((per_group * groups, *size), dtype=np.int64)
-    room = convolution_outputs(size, kernel, stride=stride, padding=padding, dilation=dilation)
+    axes = zip(size, kernel, stride, padding, dilation, strict=True)
+    room = [max(0, (length + sum(pads) - d * (k - 1) - 1) // s + 1) for length, k, s, pads, d in axes]
     for o in range(outputs):
         first = (o // (outputs // groups)) * per_group
         for c, tap in product(range(per_group), product(*map(range, kernel))):
@@ -63,3 +64,19 @@ def test_a_large_convolution_is_not_unrolled() -> None:
     table = convolution_fan_out(weight, (56, 56), stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1))
     assert table.shape == (64, 56, 56)
     assert table.sum() == 64 * 64 * (3 * 56 - 2) ** 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    st.integers(1, 2),
+    st.integers(0, 6),
+)
+def test_pairs_of_outputs_and_taps_inside_the_input(size, taps, stride, padding, dilation, outputs):
+    inside = sum(
+        0 <= y * stride + k * dilation - padding[0] < size for y in range(outputs) for k in range(taps)
+    )
+    assert window_pairs(size, taps, stride, padding, dilation, outputs) == inside
