@@ -13,11 +13,13 @@ import numpy as np
 
 from nsc_deploy.energy.accountings import MEMORY, OPPONENT
 from nsc_deploy.energy.counts import LayerCount, PartCount
+from nsc_deploy.energy.formatting import turn_of_layer, turns
 from nsc_deploy.energy.pricing import LayerEnergy
 from nsc_deploy.energy.report import BreakEven
 from nsc_deploy.graphs.signal import Signal
 
 Prices = Mapping[str, LayerEnergy]
+WHOLE = "whole"
 _MICROJOULE = 1e-6
 
 
@@ -72,7 +74,7 @@ def whole_break_even(parts: Sequence[PartCount], prices: Sequence[Sequence[Price
     for part, row in zip(parts, prices, strict=True):
         for layer, price in zip(part.layers, row, strict=True):
             total = total.plus(_cost(layer, price))
-    return _even("whole", total) if total.places else None
+    return _even(WHOLE, total) if total.places else None
 
 
 def _cost(layer: LayerCount, prices: Prices) -> _Cost:
@@ -94,7 +96,7 @@ def _even(name: str, cost: _Cost) -> BreakEven:
     factor = None
     if cost.complete and cost.moving > 0:
         factor = max(0.0, (cost.opponent - cost.fixed) / cost.moving)
-    return BreakEven(
+    even = BreakEven(
         layer=name,
         rate=rate,
         factor=factor,
@@ -102,4 +104,6 @@ def _even(name: str, cost: _Cost) -> BreakEven:
         spiking_uj=(cost.moving + cost.fixed) * _MICROJOULE,
         fixed_uj=cost.fixed * _MICROJOULE,
         opponent_uj=cost.opponent * _MICROJOULE,
+        words="",
     )
+    return even.model_copy(update={"words": turns(even) if name == WHOLE else turn_of_layer(even)})

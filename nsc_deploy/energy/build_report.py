@@ -24,6 +24,7 @@ from nsc_deploy.energy.report import (
     Report,
     SystemReport,
 )
+from nsc_deploy.energy.rivals import against
 from nsc_deploy.energy.summaries import (
     kept,
     mean_accesses,
@@ -57,7 +58,13 @@ def build_report(
     """
     reports = [_system(system, profile, accountings) for system in systems]
     with_ratios = [
-        report.model_copy(update={"ratio": _ratios(report, reports[0], accountings)}) for report in reports
+        report.model_copy(
+            update={
+                "ratio": _ratios(report, reports[0], accountings),
+                "against": against(report, reports),
+            }
+        )
+        for report in reports
     ]
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,6 +136,7 @@ def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Acco
         spikes=spread(operations.spikes),
         energy=_together(priced),
         break_even=whole_break_even(counted.count.parts, priced) if compared else None,
+        against=(),
         ratio={},
         poster=_poster(None if deployment is None else deployment.system),
     )

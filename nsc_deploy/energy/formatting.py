@@ -126,6 +126,16 @@ def verdict(even: BreakEven) -> str:
     return f"{winner} {high / low:.1f}x" if low else winner
 
 
+def turn_of_layer(even: BreakEven) -> str:
+    """What would have to change for the other side to win at one layer, in a few words."""
+    if even.factor is None:
+        return "no break-even: a price is missing or nothing fires"
+    if even.factor == 0:
+        return f"loses at any rate: {microjoules(even.fixed_uj)} uJ are fixed"
+    gains = "loses above" if even.factor > 1 else "wins below"
+    return f"{gains} {rate(even.break_even_rate)} % ({even.factor:.2g} times the events)"
+
+
 def turns(even: BreakEven) -> str:
     """What would have to change for the other side to win, in one sentence."""
     now = f"At {rate(even.rate)} events per hundred inputs and steps the spiking network takes"
@@ -137,5 +147,5 @@ def turns(even: BreakEven) -> str:
             f"{now} {figures} It loses at any rate: {microjoules(even.fixed_uj)} uJ of it do not depend on "
             "the rate."
         )
-    gains = "loses above" if even.factor > 1 else "would win below"
+    gains = "would lose above" if even.factor > 1 else "would win below"
     return f"{now} {figures} It {gains} {rate(even.break_even_rate)} ({even.factor:.2f} times as many)."

@@ -154,7 +154,12 @@ def _paper(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, 
     if not profile.event_driven:
         return (_every_synapse(layer, profile),)
     if spiking:
-        return (Charge(Kind.AC, layer.per_sample.synaptic, profile.prices.ac),)
+        operations, price = layer.per_sample, profile.prices.ac
+        graded = layer.arrives is Signal.GRADED
+        return (
+            Charge(Kind.AC, operations.acs, price, with_rate=True),
+            Charge(Kind.AC, operations.macs, price, with_rate=graded),
+        )
     return (_every_synapse(layer, profile),)
 
 

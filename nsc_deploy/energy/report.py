@@ -34,6 +34,7 @@ class Energy(Record):
     p95_uj: float = Field(description="95th percentile over the samples")
     worst_uj: float
     worst_sample: int = Field(description="index of the worst sample in the recording")
+    with_rate_uj: float = Field(description="of the mean, what is proportional to the number of events")
     kinds_uj: dict[Kind | Store, float] = Field(description="mean by kind of operation and of memory")
     unpriced: tuple[Kind | Store, ...] = Field(
         description="kinds that occur but have no price in the profile"
@@ -87,6 +88,24 @@ class BreakEven(Record):
     spiking_uj: float
     fixed_uj: float = Field(description="of the spiking energy, what does not depend on the rate")
     opponent_uj: float
+    words: str = Field(description="what would have to change for the other side to win")
+
+
+class Against(Record):
+    """A spiking system against a conventional one of the same report, in one accounting.
+
+    `factor` is None where a price is missing or no event arrives; 0 says that the spiking side costs more
+    even in silence.
+    """
+
+    rival: str
+    side: Side | None = Field(description="None: whole systems")
+    column: str
+    own_uj: float
+    fixed_uj: float = Field(description="of the own energy, what does not depend on the number of events")
+    rival_uj: float
+    factor: float | None = Field(description="how many times the events of now cost as much as the rival")
+    words: str
 
 
 class Layer(Record):
@@ -173,6 +192,7 @@ class SystemReport(Record):
     spikes: Spread
     energy: dict[str, Energy] = Field(description="all parts, by accounting")
     break_even: BreakEven | None = Field(description="of the whole spiking system")
+    against: tuple[Against, ...] = Field(description="a spiking system against each conventional one")
     ratio: dict[str, Ratio]
     poster: Poster | None
 

@@ -68,6 +68,7 @@ def sum_energy(layers: Sequence[LayerEnergy]) -> Energy:
         p95_uj=float(np.percentile(total, 95)),
         worst_uj=float(total.max()),
         worst_sample=int(total.argmax()),
+        with_rate_uj=float(sum(layer.with_rate.mean() for layer in layers)) * _MICROJOULE,
         kinds_uj={
             kind: float(sum(layer.kinds[kind].mean() for layer in layers if kind in layer.kinds))
             * _MICROJOULE

@@ -52,7 +52,9 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
     for system in report.systems:
         if system.break_even:
             console.print(_break_even(system, layers=layers))
-            console.print(show.turns(system.break_even) + "\n", style="dim")
+            console.print(system.break_even.words + "\n", highlight=False)
+        if system.against:
+            console.print(_against(report, system))
     if report.poster_note:
         console.print(f"{report.poster_note}\n", style="dim")
     for line in report.estimated:
@@ -161,13 +163,25 @@ def _layers(report: Report, system: SystemReport, part: PartReport, *, narrow: b
 
 def _break_even(system: SystemReport, *, layers: bool) -> Table:
     title = escape(f"{system.label}: against the bit-matched ANN, both with memory")
-    numbers = ["Rate\n%", "Break-even\n%", "Spiking\nuJ", "Fixed\nuJ", "ANN\nuJ", "\nCheaper"]
+    numbers = ["Rate\n%", "Spiking\nuJ", "Fixed\nuJ", "ANN\nuJ"]
     table = new_table(title, ["\nLayer and its neurons"], numbers)
+    table.add_column("\nThe spiking layer", overflow="fold")
     rows = [(f"{part.name}/{even.layer}", even) for part in system.parts for even in part.break_even]
     whole = [] if system.break_even is None else [("Whole system", system.break_even)]
     for name, even in (rows if layers else []) + whole:
         energies = (show.microjoules(one) for one in (even.spiking_uj, even.fixed_uj, even.opponent_uj))
-        table.add_row(escape(name), show.rate(even.rate), show.even_rate(even), *energies, show.verdict(even))
+        table.add_row(escape(name), show.rate(even.rate), *energies, show.turn_of_layer(even))
+    return table
+
+
+def _against(report: Report, system: SystemReport) -> Table:
+    """For each accounting, what the events would have to do for the system to lose or to win."""
+    table = new_table(f"What would have to change for {escape(system.label)} to lose", [], [])
+    for name in ("Accounting", "In words"):
+        table.add_column(name, overflow="fold")
+    titles = {column.name: column.title for column in report.columns}
+    for one in system.against:
+        table.add_row(titles[one.column], escape(one.words))
     return table
 
 
