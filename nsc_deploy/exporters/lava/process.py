@@ -105,8 +105,9 @@ def watch_worker(
     silence_s: float,
     on_report: Report = lambda _steps: None,
     environment: LavaEnvironment | None = None,
+    worker: Path = WORKER,
 ) -> None:
-    """Run the worker on a job directory until it has written its answer; leave no process behind.
+    """Run a worker on a job directory until it has written its answer; leave no process behind.
 
     Raises:
         BackendError: the worker failed, died, or printed nothing for `silence_s` seconds.
@@ -115,7 +116,7 @@ def watch_worker(
     log = directory / "worker.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [str(environment.python), str(WORKER), str(directory)],
+            [str(environment.python), str(worker), str(directory)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -1,0 +1,253 @@
+"""Lava's connection processes as values, named and parameterised as in Lava.
+
+All send in one step what they summed in the step before. `num_message_bits` above 0 makes messages count by
+their value; otherwise whatever is not zero is a spike.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.exporters.lava.twin.weights import SignMode, scaled_weights
+
+MIN_WEIGHT_EXP = -8
+MAX_WEIGHT_EXP = 7
+MAX_DELAY = 63
+MAX_MESSAGE_BITS = 32
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The synapses of a connection, one by one, with the weights it computes with.
+
+    Attributes:
+        sources: number of sources.
+        targets: number of targets.
+        source: of each synapse.
+        target: of each synapse.
+        weight: of each synapse, as Lava computes with it.
+        delay: of each synapse in steps, beside the step that every connection takes.
+    """
+
+    sources: int
+    targets: int
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    weight: NDArray[np.int32]
+    delay: NDArray[np.int64]
+
+
+class Connection(Protocol):
+    """What the twin asks of a connection.
+
+    `wide` says that Lava forms sums of graded messages in 64 bits, `wraps` that sums wrap into 24 bits.
+    """
+
+    @property
+    def weight_exp(self) -> int: ...  # noqa: D102
+    @property
+    def num_message_bits(self) -> int: ...  # noqa: D102
+    @property
+    def wide(self) -> bool: ...  # noqa: D102
+    @property
+    def wraps(self) -> bool: ...  # noqa: D102
+
+    def entries(self) -> Entries:
+        """The synapses, after a check of every range.
+
+        Raises:
+            DataError: something Lava would not take, or would silently change.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Lava's Dense, and the common part of all matrices of weights.
+
+    Attributes:
+        weights: [targets, sources], whole numbers.
+        weight_exp: sums are shifted left by it, or right where it is below zero (rounding down).
+        num_weight_bits: bits of a weight, 1..8.
+        sign_mode: None lets Lava find it.
+        num_message_bits: above 0 for graded messages.
+    """
+
+    weights: NDArray[Any]
+    weight_exp: int = 0
+    num_weight_bits: int = 8
+    sign_mode: SignMode | None = None
+    num_message_bits: int = 0
+
+    wide = False
+    wraps = False
+
+    def entries(self) -> Entries:
+        """The synapses; see `Connection`."""
+        return _matrix_entries(self, 0)
+
+
+@dataclass(frozen=True)
+class Sparse(Dense):
+    """Lava's Sparse. The weights are given as a full matrix; only those that are not zero are synapses."""
+
+
+@dataclass(frozen=True)
+class DelayDense(Dense):
+    """Lava's DelayDense: a Dense whose synapses have delays of 0 to 63 further steps.
+
+    The weight exponent is applied to the sum of each delay apart, before sums of several steps meet.
+
+    Attributes:
+        delays: [targets, sources], or one for all.
+    """
+
+    delays: NDArray[Any] | int = 0
+
+    wide = True
+
+    def entries(self) -> Entries:
+        """The synapses; see `Connection`."""
+        return _matrix_entries(self, self.delays)
+
+
+@dataclass(frozen=True)
+class DelaySparse(DelayDense):
+    """Lava's DelaySparse, which sums graded messages in 32 bits, unlike DelayDense."""
+
+    wide = False
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Lava's Conv: a true (flipped) convolution whose sums wrap into 24 bits.
+
+    It neither clips nor truncates its weights and ignores `weight_exp` and `num_weight_bits`. Sources and
+    targets are numbered in C order of (width, height, channel).
+
+    Attributes:
+        weight: [out channels, width, height, in channels / groups], whole numbers.
+        input_shape: (width, height, channels).
+        padding: in width and height.
+        stride: likewise.
+        dilation: likewise.
+        groups: groups of channels.
+        num_message_bits: above 0 for graded messages.
+    """
+
+    weight: NDArray[Any]
+    input_shape: tuple[int, int, int]
+    padding: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    num_message_bits: int = 0
+
+    weight_exp = 0
+    wide = True
+    wraps = True
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """(width, height, channels)."""
+        sizes = [
+            (self.input_shape[axis] + 2 * self.padding[axis] - self.dilation[axis] * (kernel - 1) - 1)
+            // self.stride[axis]
+            + 1
+            for axis, kernel in enumerate(self.weight.shape[1:3])
+        ]
+        return sizes[0], sizes[1], int(self.weight.shape[0])
+
+    def entries(self) -> Entries:
+        """The synapses; see `Connection`."""
+        self._check()
+        weight = whole_numbers(self.weight, "weight")
+        width, height, channels = self.output_shape
+        # One axis each: target x, y and channel, kernel x and y, source channel within the group.
+        axes = np.indices((width, height, channels, *weight.shape[1:]), sparse=True)
+        x, y = (self._source(axis, axes[axis], axes[3 + axis]) for axis in range(2))
+        group = axes[2] // (channels // self.groups)
+        source_channel = group * weight.shape[3] + axes[5]
+        inside = (x >= 0) & (x < self.input_shape[0]) & (y >= 0) & (y < self.input_shape[1])
+        flipped = weight[axes[2], weight.shape[1] - 1 - axes[3], weight.shape[2] - 1 - axes[4], axes[5]]
+        source = (x * self.input_shape[1] + y) * self.input_shape[2] + source_channel
+        target = (axes[0] * height + axes[1]) * channels + axes[2]
+        used = np.broadcast_to(inside, np.broadcast_shapes(inside.shape, flipped.shape)) & (flipped != 0)
+        shape = used.shape
+        return Entries(
+            sources=int(np.prod(self.input_shape)),
+            targets=width * height * channels,
+            source=np.broadcast_to(source, shape)[used].astype(np.int64),
+            target=np.broadcast_to(target, shape)[used].astype(np.int64),
+            weight=np.broadcast_to(flipped, shape)[used],
+            delay=np.zeros(int(used.sum()), np.int64),
+        )
+
+    def _source(self, axis: int, target: NDArray[Any], tap: NDArray[Any]) -> NDArray[Any]:
+        place: NDArray[Any] = target * self.stride[axis] + tap * self.dilation[axis] - self.padding[axis]
+        return place
+
+    def _check(self) -> None:
+        if self.weight.ndim != 4 or self.weight.size == 0:
+            raise DataError(f"has the shape {self.weight.shape}, four axes are wanted", where="Conv weight")
+        in_range(self, "num_message_bits", 0, MAX_MESSAGE_BITS)
+        in_range(self, "groups", 1, 127)
+        for name, low in (("padding", 0), ("stride", 1), ("dilation", 1)):
+            if not all(low <= value <= 127 for value in getattr(self, name)):
+                raise DataError(f"leaves the range {low}..127", where=f"Conv {name}")
+        out_channels, _, _, per_group = self.weight.shape
+        if per_group * self.groups != self.input_shape[2] or out_channels % self.groups:
+            raise DataError("does not fit its channels and groups", where="Conv weight")
+        if min(self.output_shape) < 1:
+            raise DataError("has a kernel larger than its input", where="Conv weight")
+
+
+def whole_numbers(values: NDArray[Any], name: str) -> NDArray[np.int32]:
+    """Values as int32.
+
+    Raises:
+        DataError: a fraction, which Lava would cut off in silence, or a number beyond 32 bits.
+    """
+    if not np.isfinite(values).all() or not np.array_equal(values, np.rint(values)):
+        raise DataError("holds numbers that are not whole", where=name)
+    if values.size and not -(2**31) <= values.min() <= values.max() < 2**31:
+        raise DataError("leaves 32 bits", where=name)
+    return values.astype(np.int32)
+
+
+def in_range(owner: object, name: str, low: int, high: int) -> None:
+    """Check one number or array of a process.
+
+    Raises:
+        DataError: with the process and the parameter.
+    """
+    values = np.asarray(getattr(owner, name))
+    if values.size and (values.min() < low or values.max() > high):
+        raise DataError(f"leaves the range {low}..{high}", where=f"{type(owner).__name__} {name}")
+
+
+def _matrix_entries(connection: Dense, delays: NDArray[Any] | int) -> Entries:
+    weights = whole_numbers(connection.weights, "weights")
+    if weights.ndim != 2 or weights.size == 0:
+        raise DataError(f"has the shape {weights.shape}, a matrix is wanted", where="weights")
+    in_range(connection, "weight_exp", MIN_WEIGHT_EXP, MAX_WEIGHT_EXP)
+    in_range(connection, "num_weight_bits", 1, 8)
+    in_range(connection, "num_message_bits", 0, MAX_MESSAGE_BITS)
+    steps = whole_numbers(np.asarray(delays), "delays")
+    if steps.shape not in {(), weights.shape}:
+        raise DataError(f"has the shape {steps.shape}, the weights have {weights.shape}", where="delays")
+    if steps.min() < 0 or steps.max() > MAX_DELAY:
+        raise DataError(f"leaves the range 0..{MAX_DELAY}", where="delays")
+    scaled = scaled_weights(weights, connection.sign_mode, connection.num_weight_bits)
+    target, source = np.nonzero(scaled)
+    return Entries(
+        sources=weights.shape[1],
+        targets=weights.shape[0],
+        source=source,
+        target=target,
+        weight=scaled[target, source],
+        delay=np.broadcast_to(steps, weights.shape)[target, source].astype(np.int64),
+    )

@@ -1,0 +1,191 @@
+"""Running the twin: batches of samples on all cores, always with the same result.
+
+Samples are independent, so they are spread over threads in blocks; the kernel releases the interpreter lock.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.lava.twin.connections import Connection
+from nsc_deploy.exporters.lava.twin.network import INT32_END, CompiledLayer, Network, largest_sum
+from nsc_deploy.kernels.fixed_point import run_samples
+
+BLOCK = 32
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What one layer did, each [steps, samples, neurons].
+
+    Attributes:
+        spikes: uint8.
+        current: int32, u after the step.
+        potential: int32, v after the step and its reset.
+    """
+
+    spikes: NDArray[np.uint8]
+    current: NDArray[np.int32]
+    potential: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What comes in, [steps, samples, sources]: where something is sent, and its value where that counts."""
+
+    spikes: NDArray[np.uint8]
+    messages: NDArray[np.int32]
+
+
+_NO_MESSAGES = np.zeros((0, 0, 0), np.int32)
+
+
+def simulate(
+    network: Network, messages: NDArray[Any], *, lag: int = 1, threads: int | None = None
+) -> tuple[LayerTrace, ...]:
+    """Run samples, each from the start, and return what every layer did.
+
+    Args:
+        network: the processes.
+        messages: [steps, samples, sources], whole numbers; spikes where nothing is graded.
+        lag: steps a connection between layers takes. 1 is Lava's time: layer i answers i + 1 steps late,
+            and runs on silence before. 0 is the graph's time: layers meet an input in one step, and start
+            with it; recurrent spikes take one step in both.
+        threads: how many threads; by default NUMBA_NUM_THREADS, else the number of cores.
+
+    Raises:
+        DataError: parameters or messages that Lava would not take, or would silently change.
+        ConfigError: a number of threads below 1, or a lag that is neither 0 nor 1.
+    """
+    compiled = network.compiled()
+    inputs = _checked(network, compiled, messages)
+    steps, samples, _ = inputs.spikes.shape
+    traces = tuple(
+        LayerTrace(
+            np.empty((steps, samples, layer.neurons.threshold.size), np.uint8),
+            np.empty((steps, samples, layer.neurons.threshold.size), np.int32),
+            np.empty((steps, samples, layer.neurons.threshold.size), np.int32),
+        )
+        for layer in compiled
+    )
+
+    def run(first: int, last: int) -> None:
+        for trace, part in zip(
+            traces, _run_block(compiled, inputs, first, last, lag, keep=True), strict=True
+        ):
+            trace.spikes[:, first:last] = part.spikes
+            trace.current[:, first:last] = part.current
+            trace.potential[:, first:last] = part.potential
+
+    _in_blocks(run, samples, lag, threads)
+    return traces
+
+
+def output_spikes(
+    network: Network, messages: NDArray[Any], *, lag: int = 1, threads: int | None = None
+) -> NDArray[np.uint8]:
+    """The spikes of the last layer, [steps, samples, neurons]; arguments and errors as for `simulate`."""
+    compiled = network.compiled()
+    inputs = _checked(network, compiled, messages)
+    steps, samples, _ = inputs.spikes.shape
+    spikes = np.empty((steps, samples, compiled[-1].neurons.threshold.size), np.uint8)
+
+    def run(first: int, last: int) -> None:
+        spikes[:, first:last] = _run_block(compiled, inputs, first, last, lag, keep=False)[-1].spikes
+
+    _in_blocks(run, samples, lag, threads)
+    return spikes
+
+
+def thread_count(threads: int | None) -> int:
+    """Threads to use: what was asked for, else NUMBA_NUM_THREADS, else the cores this process may use.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+    asked = os.environ.get("NUMBA_NUM_THREADS", "")
+    if threads is None and not asked:
+        return len(os.sched_getaffinity(0))
+    count = threads if threads is not None else int(asked) if asked.isdigit() else 0
+    if count < 1:
+        raise ConfigError(
+            f"{asked if threads is None else threads} threads cannot run anything",
+            where="NUMBA_NUM_THREADS" if threads is None else "threads",
+            remedy="Ask for at least one.",
+        )
+    return count
+
+
+def _in_blocks(run: Any, samples: int, lag: int, threads: int | None) -> None:
+    if lag not in {0, 1}:
+        raise ConfigError(f"{lag} is neither 0 (the graph's time) nor 1 (Lava's)", where="lag")
+    count = thread_count(threads)
+    size = max(1, min(BLOCK, -(-samples // count)))
+    blocks = [(first, min(first + size, samples)) for first in range(0, samples, size)]
+    if count == 1 or len(blocks) == 1:
+        for block in blocks:
+            run(*block)
+        return
+    with ThreadPoolExecutor(min(count, len(blocks))) as pool:
+        for _ in pool.map(lambda block: run(*block), blocks):
+            pass
+
+
+def _run_block(
+    layers: Sequence[CompiledLayer], inputs: Inputs, first: int, last: int, lag: int, *, keep: bool
+) -> list[LayerTrace]:
+    traces: list[LayerTrace] = []
+    steps = inputs.spikes.shape[0]
+    for layer in layers:
+        size = layer.neurons.threshold.size
+        states = (steps, last - first, size) if keep else (0, 0, 0)
+        trace = LayerTrace(
+            np.empty((steps, last - first, size), np.uint8),
+            np.empty(states, np.int32),
+            np.empty(states, np.int32),
+        )
+        run_samples(
+            traces[-1].spikes if traces else inputs.spikes,
+            _NO_MESSAGES if traces else inputs.messages,
+            0 if traces else first,
+            lag,
+            layer.forward,
+            layer.recurrent,
+            layer.neurons,
+            trace.spikes,
+            trace.current,
+            trace.potential,
+        )
+        traces.append(trace)
+    return traces
+
+
+def _checked(network: Network, compiled: Sequence[CompiledLayer], messages: NDArray[Any]) -> Inputs:
+    if messages.ndim != 3 or messages.shape[2] != compiled[0].sources or 0 in messages.shape:
+        raise DataError(
+            f"have the shape {messages.shape}, [steps, samples, {compiled[0].sources}] is wanted",
+            where="messages",
+        )
+    first = network.layers[0].connection
+    spikes = np.ascontiguousarray(messages != 0).view(np.uint8)
+    if first.num_message_bits == 0:
+        return Inputs(spikes, _NO_MESSAGES)
+    if messages.dtype.kind not in "biu":
+        raise DataError(f"are {messages.dtype}, whole numbers are wanted", where="messages")
+    largest = int(max(abs(int(messages.min())), abs(int(messages.max()))))
+    if not -INT32_END <= int(messages.min()) <= int(messages.max()) < INT32_END:
+        raise DataError("leave 32 bits", where="messages")
+    _refuse_undefined_sums(first, largest)
+    return Inputs(spikes, np.ascontiguousarray(messages, np.int32))
+
+
+def _refuse_undefined_sums(connection: Connection, largest: int) -> None:
+    """Lava's convolution goes through float64: what it makes of sums beyond 32 bits is not defined."""
+    if connection.wraps and largest_sum(connection.entries(), largest) >= INT32_END:
+        raise DataError("can add up to more than 32 bits in a convolution", where="messages")

@@ -1,0 +1,102 @@
+"""The twin with one of its rules broken; mutations.toml lists the rules.
+
+A mutation replaces a piece of source, which must occur exactly once, in one file of the twin. The mutated
+files are executed as plain Python, so nothing has to be compiled.
+"""
+
+import importlib.util
+import sys
+import tomllib
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import nsc_deploy
+
+PACKAGE = Path(nsc_deploy.__file__).parent
+TWIN = "nsc_deploy.exporters.lava.twin"
+FILES = {
+    "fixed_point": PACKAGE / "kernels" / "fixed_point.py",
+    **{
+        name: PACKAGE / "exporters/lava/twin" / f"{name}.py"
+        for name in ("weights", "connections", "neurons", "network", "simulate")
+    },
+}
+PLAIN_PYTHON = """
+def kernel(function): return function
+def inlined(function): return function
+def int32(value): return (int(value) + 2**31) % 2**32 - 2**31
+"""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A rule, the file it is in, its source and what it is replaced with."""
+
+    rule: str
+    file: str
+    source: str
+    replaced: str
+
+
+MUTATIONS = tuple(
+    Mutation(**row)
+    for row in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["mutation"]
+)
+
+
+def twin_in_python(mutation: Mutation | None) -> dict[str, ModuleType]:
+    """The modules of the twin as plain Python, one of them mutated."""
+    modules = {}
+    for name, path in FILES.items():
+        source = path.read_text(encoding="utf-8")
+        if mutation is not None and mutation.file == name:
+            if source.count(mutation.source) != 1:
+                raise ValueError(f"{mutation.rule}: its source occurs {source.count(mutation.source)} times")
+            source = source.replace(mutation.source, mutation.replaced)
+        source = source.replace("nsc_deploy.kernels.fixed_point", "mutant.fixed_point").replace(
+            TWIN, "mutant"
+        )
+        source = source.replace("from numba import int32\n", PLAIN_PYTHON)
+        source = source.replace("from nsc_deploy.kernels.jit import inlined, kernel\n", "")
+        # For a mutation that needs the current of the step before.
+        source = source.replace(
+            "        u[neuron] = current\n", "        previous = u[neuron]\n        u[neuron] = current\n"
+        )
+        spec = importlib.util.spec_from_loader(f"mutant.{name}", loader=None)
+        modules[name] = sys.modules[f"mutant.{name}"] = importlib.util.module_from_spec(spec)
+        exec(compile(source, str(path), "exec"), modules[name].__dict__)  # noqa: S102
+    return modules
+
+
+def translated(value: Any, modules: dict[str, ModuleType]) -> Any:
+    """A network made of the classes of other modules."""
+    if isinstance(value, StrEnum):
+        return modules["weights"].SignMode(value.value)
+    if isinstance(value, tuple):
+        return tuple(translated(one, modules) for one in value)
+    if not is_dataclass(value):
+        return value
+    made = next(
+        vars(module)[type(value).__name__]
+        for module in modules.values()
+        if type(value).__name__ in vars(module)
+    )
+    return made(**{field.name: translated(getattr(value, field.name), modules) for field in fields(value)})
+
+
+def first_difference(modules: dict[str, ModuleType], cases: Any, real: Any) -> str | None:
+    """The name of the first case in which these modules differ from what Lava answered."""
+    for case, expected in zip(cases, real, strict=True):
+        with np.errstate(over="ignore"):
+            network = translated(case.network, modules)
+            traces = modules["simulate"].simulate(network, case.messages[:, None], threads=1)
+        for mine, theirs in zip(traces, expected, strict=True):
+            for what in ("spikes", "current", "potential"):
+                if not np.array_equal(getattr(mine, what), getattr(theirs, what)):
+                    return str(case.name)
+    return None
