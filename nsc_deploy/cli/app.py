@@ -21,6 +21,7 @@ from nsc_deploy.cli import inspect as inspect_command
 from nsc_deploy.cli import lava as lava_command
 from nsc_deploy.cli import run as run_command
 from nsc_deploy.cli import train as train_command
+from nsc_deploy.cli import verify as verify_command
 from nsc_deploy.cli.ending import run_to_exit_code
 
 
@@ -77,6 +78,9 @@ app.command("check", short_help="List each node as native, substituted or refuse
 )
 app.command("export", short_help="Write the deployment folder that a target runs.")(export_command.export)
 app.command("run", short_help="Run a deployment beside its floating-point graph.")(run_command.run)
+app.command("verify", short_help="Compare two backends on one graph, layer by layer, spike by spike.")(
+    verify_command.verify
+)
 app.add_typer(data_command.app, name="data")
 app.add_typer(lava_command.app, name="lava")
 app.add_typer(energy_command.app, name="energy")

@@ -74,10 +74,11 @@ class ModuleTarget:
     def export(self, request: ExportRequest) -> Path:
         """Write the module, load and run it, and let the folder appear where it is right."""
         return write_exact_deployment(
-            request, self.name, (self.name, "torch"), lambda folder: self._write(folder, request.network)
+            request, self.name, (self.name, "torch"), lambda folder: self.write(folder, request.network)
         )
 
-    def _write(self, folder: Path, network: Network) -> Written:
+    def write(self, folder: Path, network: Network) -> Written:
+        """Fill a folder with the module, and open it."""
         # Here and not above: only whoever exports to a framework needs it.
         from nsc_deploy.verification.module_runner import ModuleRunner
 

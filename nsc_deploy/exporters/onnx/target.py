@@ -52,25 +52,25 @@ class OnnxTarget:
     def export(self, request: ExportRequest) -> Path:
         """Write both models, run both in onnxruntime, and let the folder appear where both are right."""
         return write_exact_deployment(
-            request, self.name, ("onnxruntime", "onnx"), lambda folder: _write(folder, request.network)
+            request, self.name, ("onnxruntime", "onnx"), lambda folder: self.write(folder, request.network)
         )
 
-
-def _write(folder: Path, network: Network) -> Written:
-    one = step_model(network)
-    states = tuple(
-        StateRecord(input=s.name, output=s.after, shape=s.shape, holds=s.holds) for s in one.states
-    )
-    write_onnx(folder / SEQUENCE, sequence_model(network))
-    write_onnx(folder / STEP, one.model)
-    save_npz(folder / STATES, {s.name: np.zeros((1, *s.shape), np.float32) for s in one.states})
-    files = (
-        (SEQUENCE, "the whole sequence [T, N, ...] in one Scan, from rest"),
-        (STEP, "one step [N, ...] with its states as inputs and outputs"),
-        (STATES, "the states of one sample at rest, by the name of the input"),
-    )
-    runners = SequenceRunner(folder / SEQUENCE, network), StepRunner(folder / STEP, states, network)
-    return Written(files, runners, states=states)
+    def write(self, folder: Path, network: Network) -> Written:
+        """Fill a folder with both models, and open them."""
+        one = step_model(network)
+        states = tuple(
+            StateRecord(input=s.name, output=s.after, shape=s.shape, holds=s.holds) for s in one.states
+        )
+        write_onnx(folder / SEQUENCE, sequence_model(network))
+        write_onnx(folder / STEP, one.model)
+        save_npz(folder / STATES, {s.name: np.zeros((1, *s.shape), np.float32) for s in one.states})
+        files = (
+            (SEQUENCE, "the whole sequence [T, N, ...] in one Scan, from rest"),
+            (STEP, "one step [N, ...] with its states as inputs and outputs"),
+            (STATES, "the states of one sample at rest, by the name of the input"),
+        )
+        runners = SequenceRunner(folder / SEQUENCE, network), StepRunner(folder / STEP, states, network)
+        return Written(files, runners, states=states)
 
 
 TARGET = OnnxTarget()

@@ -1,0 +1,108 @@
+"""`nsc-deploy verify`: two backends, one graph, the same inputs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
+
+
+class BackendOption(StrEnum):
+    """Values of --against and --on."""
+
+    REFERENCE = "reference"
+    SNNTORCH = "snntorch"
+    NORSE = "norse"
+    LAVA = "lava"
+    TWIN = "twin"
+    ONNX = "onnx"
+
+
+def verify(
+    subject: Annotated[
+        Path, typer.Argument(help="A deployment folder, or a NIR file.", metavar="DEPLOYMENT_OR_NIR")
+    ],
+    against: Annotated[BackendOption, typer.Option("--against", help="What the subject is compared with.")],
+    inputs: Annotated[
+        Path | None, typer.Option("--inputs", help="Recorded inputs (.npz); by default those in the folder.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Recorded samples, evenly spread; by default all.")
+    ] = None,
+    on: Annotated[
+        BackendOption | None,
+        typer.Option("--on", help="What runs the subject; by default its own backend, the twin for Lava."),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Every spike has to be equal.")] = False,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option("--max-accuracy-drop", help="Points of accuracy that may be lost.")
+    ] = None,
+    min_agreement: Annotated[
+        float | None, typer.Option("--min-agreement", min=0, max=1, help="Share of equal decisions.")
+    ] = None,
+    min_rate_cosine: Annotated[
+        float | None, typer.Option("--min-rate-cosine", min=-1, max=1, help="Mean cosine of firing rates.")
+    ] = None,
+    min_coincidence: Annotated[
+        float | None, typer.Option("--min-coincidence", min=0, max=1, help="Share of coinciding spikes.")
+    ] = None,
+    max_rmse: Annotated[
+        float | None,
+        typer.Option("--max-rmse", min=0, help="Error of any layer's potentials, in its mean threshold."),
+    ] = None,
+    bits: Annotated[
+        int,
+        typer.Option("--bits", min=2, max=8, help="Bits of a weight where a NIR file is lowered to Lava."),
+    ] = 8,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1.0, help="Seconds without a sign of life before Lava is ended.")
+    ] = 120.0,
+    dt: Dt = None,
+    reset: ResetChoice = None,
+    signal: SignalChoice = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the result as HTML and JSON into this folder.")
+    ] = None,
+) -> None:
+    """Compare two runs of one graph: accuracy, spikes and potentials of each layer, where they first part.
+
+    Exit code 1 where a limit is missed. A folder exported to snntorch or norse holds Python code: it is run.
+    """
+    import json
+
+    from nsc_deploy.exporters.plan import GraphOptions
+    from nsc_deploy.files import require_writable
+    from nsc_deploy.progress import progress_bar
+    from nsc_deploy.verification.limits import Limits
+    from nsc_deploy.verification.report import HTML_FILE, write_report
+    from nsc_deploy.verification.report import as_json as machine
+    from nsc_deploy.verification.subject import choose_samples, open_subject
+    from nsc_deploy.verification.text import as_text
+    from nsc_deploy.verification.verify import verify as run
+
+    if out is not None:
+        require_writable(out / HTML_FILE)
+    limits = Limits(max_accuracy_drop, min_agreement, min_rate_cosine, min_coincidence, max_rmse, exact)
+    opened = open_subject(subject, GraphOptions.of(dt, reset, signal))
+    chosen = choose_samples(opened, inputs, samples)
+    with progress_bar() as progress:
+        task = progress.add_task(f"samples against {against.value}", total=chosen.values.shape[1])
+        result = run(
+            opened,
+            against.value,
+            chosen,
+            limits,
+            on=None if on is None else on.value,
+            bits=bits,
+            silence_s=timeout,
+            advance=lambda count: progress.advance(task, count),
+        )
+    if out is not None:
+        for path in write_report(out, result):
+            typer.echo(f"wrote {path}", err=True)
+    typer.echo(json.dumps(machine(result), indent=2) if as_json else as_text(result))
+    if not result.passed:
+        raise typer.Exit(1)

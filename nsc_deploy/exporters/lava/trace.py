@@ -1,0 +1,152 @@
+"""Integers for Lava as one backend among others: each layer of the graph shown in the units of the graph."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.exporters.lava.arithmetic import run_network
+from nsc_deploy.exporters.lava.integer import (
+    DECAY_UNITY,
+    FIXED_POINT_BITS,
+    STATE_LIMIT,
+    Group,
+    IntegerLayer,
+    IntegerNetwork,
+    Role,
+)
+from nsc_deploy.exporters.lava.lower import flat_events
+from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.verification.trace import Float32, LayerTrace, RunTrace
+
+Advance = Callable[[int], None]
+
+
+class TwinRunner:
+    """Runs integers in Lava's arithmetic, without Lava.
+
+    Args:
+        integers: what is run.
+        network: the graph they were made from.
+        advance: called with the number of samples finished since the last call.
+    """
+
+    name = "twin"
+
+    def __init__(
+        self, integers: IntegerNetwork, network: Network, advance: Advance = lambda _samples: None
+    ) -> None:
+        self._integers = integers
+        self._network = network
+        self._advance = advance
+
+    def run(self, values: NDArray[Any]) -> RunTrace:
+        """Run a batch from rest."""
+        traces = run_network(self._integers, flat_events(values))
+        layers: dict[str, LayerTrace] = {}
+        for layer, trace in zip(self._integers.layers, traces, strict=True):
+            layers |= _shown(layer, trace.spikes, trace.current, trace.potential, self._network)
+        self._advance(values.shape[1])
+        return RunTrace(_output(traces[-1].spikes, self._network), layers)
+
+
+class LavaRunner:
+    """Runs integers in the real Lava, which is slow, and slower still where every layer is read back.
+
+    Args:
+        integers: what is run.
+        network: the graph they were made from.
+        silence_s: seconds without a sign of life after which Lava is given up.
+        advance: called with the number of samples finished since the last call.
+    """
+
+    name = "lava"
+
+    def __init__(
+        self,
+        integers: IntegerNetwork,
+        network: Network,
+        *,
+        silence_s: float = SILENCE_S,
+        advance: Advance = lambda _samples: None,
+    ) -> None:
+        self._integers = integers
+        self._network = network
+        self._silence_s = silence_s
+        self._advance = advance
+
+    def run(self, values: NDArray[Any]) -> RunTrace:
+        """Run a batch from rest.
+
+        Raises:
+            BackendError: Lava is not installed, failed, died or fell silent.
+        """
+        answer = run_in_lava(
+            self._integers,
+            flat_events(values),
+            probe=True,
+            silence_s=self._silence_s,
+            advance=self._advance,
+        )
+        layers: dict[str, LayerTrace] = {}
+        for layer, (spikes, current, potential) in zip(self._integers.layers, answer.layers, strict=True):
+            layers |= _shown(layer, spikes, current, potential, self._network)
+        return RunTrace(_output(answer.spikes, self._network), layers)
+
+
+def _output(spikes: NDArray[Any], network: Network) -> NDArray[Any]:
+    return spikes.reshape(*spikes.shape[:2], *network.output_node.output_shape)
+
+
+def _shown(
+    layer: IntegerLayer,
+    spikes: NDArray[Any],
+    current: NDArray[Any],
+    potential: NDArray[Any],
+    network: Network,
+) -> dict[str, LayerTrace]:
+    """The nodes of the graph that have neurons of their own in an integer layer."""
+    charged = _before_reset(layer, current.astype(np.int64), potential.astype(np.int64))
+    return {
+        group.node: _node(group, layer, spikes, charged, network)
+        for group in layer.groups
+        if group.role is Role.NEURON
+    }
+
+
+def _before_reset(
+    layer: IntegerLayer, current: NDArray[np.int64], potential: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Potentials [T, N, neurons] before the reset, from u of the step and v after the step before."""
+    before = np.concatenate([np.zeros_like(potential[:1]), potential[:-1]])
+    kept = np.sign(before) * ((np.abs(before) * (DECAY_UNITY - layer.dv.astype(np.int64))) >> 12)
+    bias = layer.bias.astype(np.int64) << layer.bias_exp
+    charged: NDArray[np.int64] = np.clip(kept + current + bias, -(STATE_LIMIT - 1), STATE_LIMIT - 1)
+    return charged
+
+
+def _node(
+    group: Group, layer: IntegerLayer, spikes: NDArray[Any], charged: NDArray[np.int64], network: Network
+) -> LayerTrace:
+    """One node in units of the graph; a memoryless neuron's bias is taken out of its threshold again."""
+    node = network.node(group.node)
+    shape = (*spikes.shape[:2], *node.output_shape)
+    unit = group.scale * 2.0**layer.weight_exp
+    threshold = layer.vth[group.rows] / unit
+    shift = np.zeros_like(threshold)
+    numbers = coefficients(node, network)
+    if node.primitive == "Threshold" and numbers.threshold is not None:
+        shift = numbers.threshold.reshape(-1) - threshold
+    potentials = charged[..., group.rows] / (unit * 2.0**FIXED_POINT_BITS) + shift
+    return LayerTrace(
+        spikes[..., group.rows].reshape(shape),
+        _float32(potentials).reshape(shape),
+        _float32(threshold + shift).reshape(node.output_shape),
+    )
+
+
+def _float32(values: NDArray[Any]) -> Float32:
+    return values.astype(np.float32)

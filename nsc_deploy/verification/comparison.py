@@ -1,0 +1,207 @@
+"""Two backends run one graph on the same inputs, batch by batch; everything that can be said about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.readout import decide
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.verification.layers import LayerDivergence, LayerParity, LayersTally, divergences
+from nsc_deploy.verification.parity import coincidence, rate_cosine
+from nsc_deploy.verification.trace import LayerTrace, Runner, RunTrace
+
+BATCH = 50
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """How the outputs compare.
+
+    Attributes:
+        equal: whether every value is equal.
+        reference_spikes: output spikes of the first run; None where the outputs are no spikes.
+        other_spikes: of the second run.
+        rate_cosine: cosine between the firing rates of a sample, mean over samples, or None.
+        coincidence: share of coinciding (sample, step, neuron) spikes, or None.
+        rmse: root of the mean squared difference where the outputs are no spikes, else None.
+    """
+
+    equal: bool
+    reference_spikes: int | None
+    other_spikes: int | None
+    rate_cosine: float | None
+    coincidence: float | None
+    rmse: float | None
+
+
+@dataclass(frozen=True)
+class DecisionParity:
+    """How the decisions compare, read from the outputs as the graph says.
+
+    Attributes:
+        agreement: share of equal decisions.
+        confusion: [classes, classes] samples by the decision of the first run (row) and of the second.
+        reference_accuracy: of the first run, or None without labels.
+        other_accuracy: of the second.
+    """
+
+    agreement: float
+    confusion: tuple[tuple[int, ...], ...]
+    reference_accuracy: float | None
+    other_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs of one graph side by side.
+
+    Attributes:
+        reference: name of the first backend.
+        other: name of the second.
+        steps: time steps of a sample.
+        samples: samples compared.
+        output: the outputs.
+        decisions: None where the graph has no readout.
+        layers: the layers that both backends show, in the order of the graph.
+        first_divergence: None where no spike differs; its sample counts from the first one compared.
+        reference_seconds: time the first backend took.
+        other_seconds: time the second took.
+    """
+
+    reference: str
+    other: str
+    steps: int
+    samples: int
+    output: OutputParity
+    decisions: DecisionParity | None
+    layers: tuple[LayerParity, ...]
+    first_divergence: LayerDivergence | None
+    reference_seconds: float
+    other_seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether every spike and every output compared is equal."""
+        return self.output.equal and self.first_divergence is None
+
+
+def compare_runs(
+    network: Network,
+    reference: Runner,
+    other: Runner,
+    values: NDArray[Any],
+    *,
+    labels: NDArray[np.int64] | None = None,
+    advance: Callable[[int], None] = lambda _samples: None,
+) -> Comparison:
+    """Run both on the same inputs and compare.
+
+    Args:
+        network: the graph.
+        reference: the first backend.
+        other: the second.
+        values: what enters, [T, N, *shape].
+        labels: [N], the true classes.
+        advance: called with the number of samples finished since the last call.
+
+    Raises:
+        DataError: outputs of different shapes.
+        BackendError: a backend is missing or failed.
+    """
+    tally, parts, seconds = LayersTally(network), [], [0.0, 0.0]
+    for start in range(0, values.shape[1], BATCH):
+        part = values[:, start : start + BATCH]
+        one, two = _timed(reference, part, seconds, 0), _timed(other, part, seconds, 1)
+        if one.output.shape != two.output.shape:
+            raise DataError(f"outputs of shapes {one.output.shape} and {two.output.shape} cannot be compared")
+        tally.add(one, two, start)
+        parts.append((one.output, two.output))
+        advance(part.shape[1])
+    first = np.concatenate([one for one, _ in parts], axis=1)
+    second = np.concatenate([two for _, two in parts], axis=1)
+    return Comparison(
+        reference=reference.name,
+        other=other.name,
+        steps=int(values.shape[0]),
+        samples=int(values.shape[1]),
+        output=_outputs(network, first, second),
+        decisions=_decisions(network, first, second, labels),
+        layers=tally.parities(),
+        first_divergence=tally.first_divergence or _output_divergence(network, first, second),
+        reference_seconds=seconds[0],
+        other_seconds=seconds[1],
+    )
+
+
+def _timed(runner: Runner, part: NDArray[Any], seconds: list[float], side: int) -> RunTrace:
+    started = perf_counter()
+    trace = runner.run(part)
+    seconds[side] += perf_counter() - started
+    return trace
+
+
+def _spikes(network: Network) -> bool:
+    return network.output_node.emits is Signal.EVENTS
+
+
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    return values.reshape(*values.shape[:2], -1)
+
+
+def _outputs(network: Network, one: NDArray[Any], two: NDArray[Any]) -> OutputParity:
+    equal = bool((one == two).all())
+    if not _spikes(network):
+        error = one.astype(np.float64) - two
+        return OutputParity(equal, None, None, None, None, float(np.sqrt((error**2).mean())))
+    first, second = _flat(one) > 0, _flat(two) > 0
+    return OutputParity(
+        equal,
+        int(first.sum()),
+        int(second.sum()),
+        rate_cosine(first, second),
+        coincidence(first, second),
+        None,
+    )
+
+
+def _output_divergence(network: Network, one: NDArray[Any], two: NDArray[Any]) -> LayerDivergence | None:
+    """Where outputs part that no layer shown explains: a backend that shows no layers."""
+    if not _spikes(network):
+        return None
+    name = network.output_node.name
+    traces = [RunTrace(side, {name: LayerTrace(side)}) for side in (one, two)]
+    found = divergences([name], traces[0], traces[1])
+    return found[0] if found else None
+
+
+def _decisions(
+    network: Network, one: NDArray[Any], two: NDArray[Any], labels: NDArray[np.int64] | None
+) -> DecisionParity | None:
+    readout = readout_of(network)
+    if readout is None:
+        return None
+    first, second = decide(_flat(one), *readout), decide(_flat(two), *readout)
+    confusion = np.zeros((readout[0], readout[0]), np.int64)
+    np.add.at(confusion, (first, second), 1)
+    return DecisionParity(
+        agreement=float((first == second).mean()),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        reference_accuracy=None if labels is None else float((first == labels).mean()),
+        other_accuracy=None if labels is None else float((second == labels).mean()),
+    )
+
+
+def readout_of(network: Network) -> tuple[int, int] | None:
+    """Classes and group of the outputs, where the graph says how a decision is read from them."""
+    metadata = network.output_node.parameters.metadata
+    classes, group = metadata.get("classes"), metadata.get("group", 1)
+    outputs = int(np.prod(network.output_node.output_shape))
+    if classes is None or int(classes) * int(group) != outputs:
+        return None
+    return int(classes), int(group)

@@ -1,0 +1,99 @@
+"""What a comparison has to reach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.verification.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits to hold a comparison against; None asks for nothing.
+
+    Attributes:
+        max_accuracy_drop: points of accuracy that the second run may lose.
+        min_agreement: share of equal decisions.
+        min_rate_cosine: mean cosine of the firing rates of the outputs.
+        min_coincidence: share of coinciding output spikes.
+        max_rmse: largest error of any layer's potentials, in units of the layer's mean threshold.
+        exact: whether every spike and output has to be equal.
+    """
+
+    max_accuracy_drop: float | None = None
+    min_agreement: float | None = None
+    min_rate_cosine: float | None = None
+    min_coincidence: float | None = None
+    max_rmse: float | None = None
+    exact: bool | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One limit and what was found.
+
+    Attributes:
+        limit: name of the limit.
+        wanted: its value.
+        found: the figure.
+        met: whether the figure keeps the limit.
+    """
+
+    limit: str
+    wanted: float
+    found: float
+    met: bool
+
+
+def findings(comparison: Comparison, limits: Limits) -> tuple[Finding, ...]:
+    """Every limit that was asked for, held against a comparison.
+
+    Raises:
+        ConfigError: a figure is asked for that these runs do not have.
+    """
+    asked = [field.name for field in fields(limits) if getattr(limits, field.name) not in {None, False}]
+    return tuple(_finding(name, float(getattr(limits, name)), comparison) for name in asked)
+
+
+def _finding(name: str, wanted: float, comparison: Comparison) -> Finding:
+    figure, missing = _FIGURES[name]
+    found = figure(comparison)
+    if found is None:
+        raise ConfigError(missing, where=f"--{name.replace('_', '-')}", remedy="Leave this limit out.")
+    met = found <= wanted if name.startswith("max_") else found >= wanted
+    return Finding(name, wanted, found, met)
+
+
+def _accuracy_drop(comparison: Comparison) -> float | None:
+    decisions = comparison.decisions
+    if decisions is None or decisions.reference_accuracy is None or decisions.other_accuracy is None:
+        return None
+    return round(100 * (decisions.reference_accuracy - decisions.other_accuracy), 9)
+
+
+def _agreement(comparison: Comparison) -> float | None:
+    return None if comparison.decisions is None else comparison.decisions.agreement
+
+
+def _largest_rmse(comparison: Comparison) -> float | None:
+    errors = [
+        layer.rmse / abs(layer.threshold)
+        for layer in comparison.layers
+        if layer.rmse is not None and layer.threshold
+    ]
+    return max(errors) if errors else None
+
+
+Figure = Callable[[Comparison], float | None]
+
+_FIGURES: dict[str, tuple[Figure, str]] = {
+    "max_accuracy_drop": (
+        _accuracy_drop,
+        "there is no accuracy: the inputs have no labels, or the graph no readout",
+    ),
+    "min_agreement": (_agreement, "there are no decisions: the graph does not say how they are read"),
+    "min_rate_cosine": (lambda one: one.output.rate_cosine, "the outputs are no spikes"),
+    "min_coincidence": (lambda one: one.output.coincidence, "the outputs are no spikes"),
+    "max_rmse": (_largest_rmse, "no layer shows its potentials on both sides"),
+    "exact": (lambda one: float(one.equal), ""),
+}
