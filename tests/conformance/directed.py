@@ -26,14 +26,14 @@ def directed_cases(*, core: bool = False) -> list[Case]:
         *neuron_cases(),
         *weight_cases((8, 1) if core else (8, 7, 5, 1)),
         *connection_cases((-3, 7) if core else (-8, -3, -1, 0, 1, 7)),
-        *graded_cases((-6,) if core else (-6, 0, 5)),
+        *graded_cases((-8,) if core else (-8, -3, 0, 5)),
         *conv_cases(2 if core else 6),
         *time_cases(),
     ]
 
 
 def column(values: Any) -> np.ndarray:
-    return np.asarray(values).reshape(-1, 1)
+    return np.array(values).reshape(-1, 1)
 
 
 def single(name: str, connection: Any, neurons: LIF, messages: Any, recurrent: Any = None) -> Case:
@@ -142,13 +142,13 @@ def graded_cases(exponents: Sequence[int]) -> Iterator[Case]:
     messages[3] = [2**24 + 1, 2**24 + 1, 2**24 + 1]  # sums of 255 * 2^24 leave 32 bits in part
     neurons = LIF(4, du=[4095, 0, 2048, 5], dv=[4096, 0, 9, 4000], vth=[131071, 5, 1000, 131071])
     for process in (Dense, Sparse, DelayDense, DelaySparse):
+        # One delay for all that goes to a neuron, so that large products meet in one sum.
+        delays = {"delays": np.tile(column(range(4)), 3)} if issubclass(process, DelayDense) else {}
         for exponent in exponents:
             name = f"{process.__name__}, graded, exponent {exponent}"
-            yield single(name, process(weights, weight_exp=exponent, num_message_bits=24), neurons, messages)
-            small = messages // 2**13
-            yield single(
-                f"{name}, small", process(weights, weight_exp=exponent, num_message_bits=8), neurons, small
-            )
+            connection = process(weights, weight_exp=exponent, num_message_bits=24, **delays)
+            yield single(name, connection, neurons, messages)
+            yield single(f"{name}, small", connection, neurons, messages // 2**13)
 
 
 def conv_cases(kinds: int) -> Iterator[Case]:

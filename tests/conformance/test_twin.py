@@ -54,13 +54,11 @@ def test_random_networks_are_not_silent() -> None:
     assert spiking > 20
 
 
-@pytest.mark.slow
 def test_the_twin_in_plain_python_is_the_twin(core: Answers) -> None:
     """Without a mutation nothing differs, so what a mutation changes is its own doing."""
     assert first_difference(twin_in_python(None), *core) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
 def test_every_rule_is_held_by_some_directed_case(mutation: Mutation, core: Answers) -> None:
     assert first_difference(twin_in_python(mutation), *core) is not None, "the mutation survived"
