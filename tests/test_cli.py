@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import subprocess
@@ -18,6 +19,9 @@ import pytest
 from typer.main import get_command
 
 from nsc_deploy.cli.app import app
+from nsc_deploy.cli.train_options import DOTTED
+from nsc_deploy.config import Experiment
+from nsc_deploy.records import model_at
 
 # typer itself asks for pydantic where a command has parameters; we do not.
 HEAVY = {
@@ -122,6 +126,46 @@ class TestHelp:
             if parameter.param_type_name == "option" and not parameter.help and parameter.name != "help"
         ]
         assert unexplained == []
+
+    def test_every_argument_is_explained(self) -> None:
+        unexplained = [
+            f"{' '.join(path)} {parameter.name}"
+            for path in ALL_COMMANDS
+            for parameter in _command(path).params
+            if parameter.param_type_name == "argument" and not parameter.help
+        ]
+        assert unexplained == []
+
+    def test_the_defaults_of_training_are_those_of_an_experiment(self) -> None:
+        """Stated by hand, since help must not wait for the models that hold them."""
+        texts = {parameter.name: parameter.help for parameter in _command(("train",)).params}
+        values = Experiment().model_dump(mode="json")
+        for option, dotted in DOTTED.items():
+            table, name = dotted.split(".")
+            default = values[table][name]
+            told = re.search(r"; default ([^ ]+)\.$", texts[option])
+            if default is None:
+                assert told is None, option
+            else:
+                assert told is not None, option
+                assert told[1] == (f"{default:g}" if isinstance(default, int | float) else default), option
+
+    def test_ranges_that_training_states_are_those_of_an_experiment(self) -> None:
+        texts = {parameter.name: parameter.help for parameter in _command(("train",)).params}
+        checked = 0
+        for option, dotted in DOTTED.items():
+            stated = re.search(r", (-?[\d.]+) to ([\d.]+);", texts[option])
+            if stated:
+                table, name = dotted.split(".")
+                model = model_at(Experiment, (table,))
+                assert model is not None
+                limits: dict[str, Any] = {
+                    type(one).__name__: one for one in model.model_fields[name].metadata
+                }
+                high = limits["Le"].le if "Le" in limits else limits["Lt"].lt
+                assert (float(stated[1]), float(stated[2])) == (limits["Ge"].ge, high), option
+                checked += 1
+        assert checked > 5
 
 
 def _command(path: tuple[str, ...]) -> Any:

@@ -34,17 +34,26 @@ def _section(command: Any, name: str) -> Iterator[str]:
         yield "| Argument or option | Meaning | Default |\n|---|---|---|"
     for parameter in (*arguments, *options):
         spelled = (
-            ", ".join(f"`{name}`" for name in parameter.opts)
+            ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
             if parameter in options
             else f"`{_usage(parameter)}`"
         )
-        yield f"| {spelled} | {_cell(getattr(parameter, 'help', ''))} | {_default(parameter)} |"
+        yield f"| {spelled} | {_cell(_meaning(parameter))} | {_default(parameter)} |"
     yield ""
 
 
 def _usage(argument: Any) -> str:
     name = argument.name.upper() + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
+
+
+def _meaning(parameter: Any) -> str:
+    """Its help, with the range of numbers it takes."""
+    text, low, high = parameter.help or "", getattr(parameter, "min", None), getattr(parameter, "max", None)
+    if low is None:
+        return text
+    span = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+    return f"{text} ({span})"
 
 
 def _cell(text: str | None) -> str:
@@ -55,4 +64,6 @@ def _default(parameter: Any) -> str:
     value = parameter.default
     if value is None or value is False or callable(value) or not str(value):
         return ""
+    if value is True:
+        return f"`{parameter.opts[0]}`"
     return f"`{_cell(str(getattr(value, 'value', value)))}`"

@@ -7,7 +7,9 @@ import typer
 
 
 def attention(
-    run: Annotated[Path, typer.Argument(help="Run directory of att-neurosc.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(help="Run directory of att-neurosc, as train writes it.", show_default=False)
+    ],
     sample: Annotated[int, typer.Option(min=0, help="Which sample of the test set, counted from 0.")] = 0,
     out: Annotated[
         Path | None,

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from nsc_deploy.data.catalogue import Description
 
-app = typer.Typer(help="Data sets: list, describe, fetch.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: list them, describe one, download one.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -23,7 +23,10 @@ class Fetchable(StrEnum):
 
 @app.command("list")
 def list_data(as_json: AsJson = False) -> None:
-    """List the data sets and say which are here."""
+    """List the data sets and say which are here.
+
+    They are looked for in the folder that $NSC_DEPLOY_DATA names, then where `data fetch` puts them.
+    """
     import json
 
     from nsc_deploy.data.catalogue import CATALOGUE, availability
@@ -41,8 +44,12 @@ def list_data(as_json: AsJson = False) -> None:
 @app.command("info")
 def info(
     name: Annotated[str, typer.Argument(help="spoken-digits, fsdd or shd.")],
-    path: Annotated[Path | None, typer.Option(help="File or folder of the data set.")] = None,
-    encode: Annotated[bool, typer.Option(help="Load and encode it, and print its sizes.")] = False,
+    path: Annotated[
+        Path | None, typer.Option(help="fsdd, shd: file or folder of the set, instead of the usual places.")
+    ] = None,
+    encode: Annotated[
+        bool, typer.Option(help="Load it too, encode it as events, and count samples and events.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Describe a data set: licence, splits, where it is, the size of its events."""
@@ -80,11 +87,16 @@ def _rows(described: "Description") -> dict[str, object]:
 
 @app.command("fetch")
 def fetch(
-    name: Annotated[Fetchable, typer.Argument(help="The data set.")],
-    folder: Annotated[Path | None, typer.Option(help="Data folder, instead of the user's own.")] = None,
+    name: Annotated[Fetchable, typer.Argument(help="The data set to download: fsdd or shd.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Data folder to put it in; the one of the user by default.")
+    ] = None,
     expect: Annotated[
         str | None,
-        typer.Option(metavar="DIGEST", help="fsdd: accept this content digest."),
+        typer.Option(
+            metavar="DIGEST",
+            help="fsdd: accept recordings with this digest, which an earlier refusal named.",
+        ),
     ] = None,
 ) -> None:
     """Download a data set, check it and put it where it is found without a path."""

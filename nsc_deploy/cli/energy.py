@@ -8,17 +8,29 @@ import typer
 
 _SOURCES = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN_OR_GRAPH...", help="Run folders, or .nir and .onnx files with --inputs."),
+    typer.Argument(
+        metavar="RUN_OR_GRAPH...", help="Run directories; or .nir and .onnx files, which need --inputs."
+    ),
 ]
 _INPUTS = Annotated[
     list[Path] | None,
-    typer.Option(help="Recorded inputs (.npz) of graph files: one for all, or one for each."),
+    typer.Option(help="Recorded inputs (.npz) of graph files: one for all, or one for each, in their order."),
 ]
 _SAMPLES = Annotated[
-    int | None, typer.Option(min=1, help="Count only the first N samples of each recording.")
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Count only the first N samples of each recording; all by default."
+    ),
 ]
-_DT = Annotated[float | None, typer.Option(help="Seconds a step, for a NIR file that does not state it.")]
-_RESET = Annotated[str | None, typer.Option(help="zero or subtract, for a NIR file that does not state it.")]
+_DT = Annotated[
+    float | None, typer.Option(help="Length of a time step in seconds, if a NIR file does not say.")
+]
+_RESET = Annotated[
+    str | None,
+    typer.Option(
+        help="What a spike does: zero the potential, or subtract the threshold; if a NIR file does not say."
+    ),
+]
 
 
 class OutputFormat(StrEnum):
@@ -29,26 +41,29 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
-app = typer.Typer(help="Exact operation counts, priced with sourced figures.", no_args_is_help=True)
+app = typer.Typer(
+    help="Count every operation exactly, price it with published figures, hold it to a budget.",
+    no_args_is_help=True,
+)
 
 
 @app.command("report")
 def report(
     sources: _SOURCES,
     profile: Annotated[
-        str, typer.Option(help="Name of a profile (see `energy profiles`) or a TOML file.")
+        str, typer.Option(help="Prices of operations: a name that `energy profiles` lists, or a TOML file.")
     ] = "horowitz-45nm",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.json and report.html.", metavar="DIR")
+        Path | None, typer.Option(help="Folder to write report.json and report.html into.", metavar="DIR")
     ] = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,
     reset: _RESET = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    layers: Annotated[bool, typer.Option(help="Print a line for each layer.")] = True,
+    layers: Annotated[bool, typer.Option(help="Print a line for each layer, or only the systems.")] = True,
 ) -> None:
-    """Count and price whole systems (run folders) or single graphs with recorded inputs."""
+    """Count and price whole systems (run directories) or single graphs with recorded inputs."""
     from nsc_deploy.energy.make_report import make_report, write_report
     from nsc_deploy.energy.terminal import print_report, wide_console
     from nsc_deploy.files import require_writable
@@ -68,26 +83,37 @@ def report(
 @app.command("check")
 def check(
     sources: _SOURCES,
-    budget: Annotated[Path | None, typer.Option(help="Limits, a TOML file.", metavar="BUDGET.toml")] = None,
+    budget: Annotated[
+        Path | None, typer.Option(help="Limits, as docs/energy.md shows them.", metavar="BUDGET.toml")
+    ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="An earlier report.json; nothing may have grown.", metavar="REPORT.json"),
+        typer.Option(help="An earlier report.json; no figure may have grown.", metavar="REPORT.json"),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Growth over the baseline that is let pass, as a share: 0.05 for 5 %.")
+        float,
+        typer.Option(help="Growth over the baseline that is let pass, 0 or more, as a share: 0.05 for 5 %."),
     ] = 0.0,
     profile: Annotated[
         str | None,
-        typer.Option(help="Prices: a name or a TOML file. Default: the baseline's, else horowitz-45nm."),
+        typer.Option(help="Prices, as for report; by default the baseline's, else horowitz-45nm."),
     ] = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,
     reset: _RESET = None,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML too.", metavar="FILE")] = None,
-    output: Annotated[OutputFormat, typer.Option("--format", help="What to print.")] = OutputFormat.TEXT,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the findings as JUnit XML, for a CI server.", metavar="FILE")
+    ] = None,
+    output: Annotated[
+        OutputFormat,
+        typer.Option("--format", help="What to print: text, github (annotations of GitHub Actions) or json."),
+    ] = OutputFormat.TEXT,
 ) -> None:
-    """Hold systems or graphs against a budget; exit code 1, and the culprit layers, where one is over."""
+    """Hold systems or graphs against a budget or an earlier report.
+
+    Exit code 1 where a limit is exceeded, and the layers that use most of it are named.
+    """
     from nsc_deploy.energy.check_output import as_github, as_junit, as_text
     from nsc_deploy.energy.make_check import make_check
     from nsc_deploy.files import write_text
@@ -115,11 +141,13 @@ def check(
 
 @app.command("compare")
 def compare(
-    before: Annotated[Path, typer.Argument(help="A run folder, a graph file or a report.json.")],
+    before: Annotated[
+        Path, typer.Argument(help="A run directory, a graph file with --inputs, or a report.json.")
+    ],
     after: Annotated[Path, typer.Argument(help="The same, later.")],
     profile: Annotated[
         str | None,
-        typer.Option(help="Prices: a name or a TOML file. Default: a report's, else horowitz-45nm."),
+        typer.Option(help="Prices, as for report; by default those of a report.json, else horowitz-45nm."),
     ] = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,

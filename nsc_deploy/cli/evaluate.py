@@ -18,17 +18,20 @@ _MOST_POINTS = 1000
 
 
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, as train writes them.", show_default=False)
+    ],
     snr: Annotated[
         str | None,
         typer.Option(
-            help="SNRs in dB: --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.", show_default=False
+            help="SNRs in dB, -100 to 400: --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Directory for plots and evaluation.json; else the run, or ./evaluation for several.",
+            help="Directory for plots and evaluation.json; the run by default, ./evaluation for several.",
             show_default=False,
         ),
     ] = None,

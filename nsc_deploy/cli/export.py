@@ -10,20 +10,38 @@ from nsc_deploy.errors import ConfigError
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A training run, or a NIR file.", metavar="RUN_OR_NIR")],
-    target: Annotated[str, typer.Option("--target", help="Where to: lava, or a target of your own.")],
+    source: Annotated[Path, typer.Argument(help="A run directory, or a NIR file.", metavar="RUN_OR_NIR")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            help="Where to: lava, nir, onnx, snntorch, norse, or one that a package of yours adds.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier deployment is replaced.")],
     part: Annotated[
-        str | None, typer.Option("--part", help="Part of the run; by default the receiver's chip parts.")
+        str | None,
+        typer.Option(
+            "--part",
+            help="Part of the run, as its deployment.json names them; the receiver's chip parts by default.",
+        ),
     ] = None,
     inputs: Annotated[
-        Path | None, typer.Option("--inputs", help="Recorded inputs (.npz) to go with a NIR file.")
+        Path | None,
+        typer.Option("--inputs", help="Recorded inputs (.npz) of a NIR file; those of the run by default."),
     ] = None,
     calibrate: Annotated[
         int,
-        typer.Option("--calibrate", min=0, help="Choose scales on this many recorded samples (0: none)."),
+        typer.Option(
+            "--calibrate",
+            min=0,
+            help="lava: choose scales on the first N recorded samples; 0: from the weights alone.",
+            metavar="N",
+        ),
     ] = 0,
-    bits: Annotated[int, typer.Option("--bits", min=2, max=8, help="Bits of a weight, sign included.")] = 8,
+    bits: Annotated[
+        int, typer.Option("--bits", min=2, max=8, help="lava: bits of a weight, sign included.")
+    ] = 8,
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,

@@ -25,22 +25,30 @@ class SignalOption(StrEnum):
 
 
 Dt = Annotated[
-    float | None, typer.Option("--dt", help="Time step in seconds, for a file that does not state it.")
+    float | None,
+    typer.Option("--dt", help="Length of a time step in seconds, if the file does not say."),
 ]
 ResetChoice = Annotated[
     ResetOption | None,
-    typer.Option("--reset", help="What a spike does to the potential, for a file that does not state it."),
+    typer.Option(
+        "--reset",
+        help="What a spike does: zero the potential, or subtract the threshold; if the file does not say.",
+    ),
 ]
 SignalChoice = Annotated[
-    SignalOption | None, typer.Option("--signal", help="What enters, for a file that does not state it.")
+    SignalOption | None,
+    typer.Option(
+        "--signal",
+        help="What enters: events (0 or 1), graded (counts) or real values; if the file does not say.",
+    ),
 ]
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .nir or .onnx file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A graph: a .nir or .onnx file.", show_default=False)],
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Draw the graph into this .svg, .png or .pdf file.")
+        Path | None, typer.Option("--picture", help="Also draw the graph into this .svg, .png or .pdf file.")
     ] = None,
     dt: Dt = None,
     reset: ResetChoice = None,

@@ -15,7 +15,7 @@ app = typer.Typer(help="The managed Python 3.10 environment that runs Lava.", no
 def install(
     python: Annotated[
         Path | None,
-        typer.Option("--python", help="A Python 3.10 interpreter; found by itself when left out."),
+        typer.Option("--python", help="A Python 3.10 interpreter; one is looked for by default."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build it anew even if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print its place and versions as JSON.")] = False,

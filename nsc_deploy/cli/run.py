@@ -19,10 +19,15 @@ class BackendOption(StrEnum):
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(help="A deployment folder.", metavar="DIR")],
+    folder: Annotated[
+        Path, typer.Argument(help="A deployment folder that export has written.", metavar="DIR")
+    ],
     backend: Annotated[
         BackendOption,
-        typer.Option("--backend", help="lava, its arithmetic in numpy, or floating point."),
+        typer.Option(
+            "--backend",
+            help="lava; twin, the same integers in numpy; reference, the graph in floating point.",
+        ),
     ] = BackendOption.LAVA,
     samples: Annotated[
         int | None,
@@ -31,14 +36,14 @@ def run(
         ),
     ] = None,
     inputs: Annotated[
-        Path | None, typer.Option("--inputs", help="A recording other than the one in the folder.")
+        Path | None, typer.Option("--inputs", help="Recorded inputs (.npz) other than those in the folder.")
     ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", min=1.0, help="Seconds without a sign of life before Lava is ended.")
     ] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Also write spikes and decisions into this .npz.")
+        Path | None, typer.Option("--out", help="Also write spikes, decisions and labels into this .npz.")
     ] = None,
 ) -> None:
     """Run recorded samples and print both sides: decisions, accuracy, rate cosine, spike coincidence."""

@@ -1,0 +1,134 @@
+"""The options of `nsc-deploy train` that stand for fields of an experiment.
+
+Their texts state ranges and defaults by hand: help must answer without importing the models that know them.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SYSTEM, _DATA, _TRAINING = "System", "Data and channel", "Training"
+
+# Each option's default None means "not given": the file's value, or the default of its field, stands.
+DOTTED = {
+    "system": "system.name",
+    "receiver": "system.receiver",
+    "hidden": "system.hidden",
+    "symbols": "system.symbols",
+    "group": "system.group",
+    "transmission": "system.transmission",
+    "dataset": "data.dataset",
+    "data_path": "data.path",
+    "split": "data.split",
+    "speaker": "data.speaker",
+    "channel": "channel.kind",
+    "taps": "channel.taps",
+    "snr": "channel.snr_db",
+    "framework": "training.framework",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "learning_rate": "training.learning_rate",
+    "schedule": "training.schedule",
+    "gradient_clip": "training.gradient_clip",
+    "spike_rate_weight": "training.spike_rate_weight",
+    "validation_fraction": "training.validation_fraction",
+    "patience": "training.patience",
+    "time_shift": "training.time_shift",
+    "channel_dropout": "training.channel_dropout",
+    "event_dropout": "training.event_dropout",
+    "seed": "training.seed",
+    "devices": "training.devices",
+    "nodes": "training.nodes",
+    "threads": "training.threads",
+}
+
+
+def _option(panel: str, text: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(help=text, rich_help_panel=panel, show_default=False)
+    return option
+
+
+System = Annotated[
+    str | None,
+    _option(
+        _SYSTEM, "att-neurosc, vanilla-snn (the same without attention), fc or lstm; default att-neurosc."
+    ),
+]
+Receiver = Annotated[
+    str | None,
+    _option(_SYSTEM, "att-neurosc: event (spikes only) or analog (multiplies on the host); default event."),
+]
+Hidden = Annotated[int | None, _option(_SYSTEM, "Neurons of each hidden layer, 1 to 65536; default 128.")]
+Symbols = Annotated[int | None, _option(_SYSTEM, "Symbols sent in a time step, 1 to 65536; default 128.")]
+Group = Annotated[int | None, _option(_SYSTEM, "Output neurons that vote for a class, 1 to 1024; default 5.")]
+Transmission = Annotated[
+    str | None,
+    _option(
+        _SYSTEM, "fc, lstm: amplitude (a value a symbol) or bits (16 symbols a value); default amplitude."
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    _option(_DATA, "spoken-digits (synthesised), fsdd (recordings) or shd (spikes); default spoken-digits."),
+]
+DataPath = Annotated[
+    Path | None,
+    _option(_DATA, "fsdd, shd: file or folder of the data set; looked for in the usual places by default."),
+]
+Split = Annotated[
+    str | None, _option(_DATA, "fsdd: official or leave-one-speaker-out (needs --speaker); default official.")
+]
+Speaker = Annotated[
+    str | None, _option(_DATA, "fsdd: who is kept for the test; with --split leave-one-speaker-out.")
+]
+Channel = Annotated[
+    str | None, _option(_DATA, "Wireless channel: awgn, rayleigh, rician or multipath; default multipath.")
+]
+Taps = Annotated[int | None, _option(_DATA, "Taps of the multipath channel, 1 to 1024; default 8.")]
+Snr = Annotated[float | None, _option(_DATA, "Signal-to-noise ratio in dB, -100 to 400; default 10.")]
+Framework = Annotated[
+    str | None, _option(_TRAINING, "Whose spiking neurons train: snntorch or norse; default snntorch.")
+]
+Epochs = Annotated[int | None, _option(_TRAINING, "Passes over the training part, 1 or more; default 40.")]
+BatchSize = Annotated[
+    int | None, _option(_TRAINING, "Samples of one training step, over all devices together; default 64.")
+]
+LearningRate = Annotated[
+    float | None, _option(_TRAINING, "Adam's step size at its largest, above 0; default 0.001.")
+]
+Schedule = Annotated[
+    str | None,
+    _option(_TRAINING, "Step size over time: cosine (falls to a hundredth) or constant; default cosine."),
+]
+GradientClip = Annotated[
+    float | None, _option(_TRAINING, "Largest norm of a gradient; 0: no limit; default 0.")
+]
+SpikeRateWeight = Annotated[
+    float | None,
+    _option(_TRAINING, "Weight in the loss of the squared spikes a sample and neuron; 0: none; default 0."),
+]
+ValidationFraction = Annotated[
+    float | None, _option(_TRAINING, "Share of each class kept for validation, 0 to 0.9; default 0.1.")
+]
+Patience = Annotated[
+    int | None,
+    _option(_TRAINING, "Stop after so many epochs without a better validation; 0: never; default 0."),
+]
+TimeShift = Annotated[
+    int | None, _option(_TRAINING, "Augmentation: move a sample by up to so many time steps; default 0.")
+]
+ChannelDropout = Annotated[
+    float | None, _option(_TRAINING, "Augmentation: probability that a channel is silent, 0 to 1; default 0.")
+]
+EventDropout = Annotated[
+    float | None, _option(_TRAINING, "Augmentation: probability that an event is lost, 0 to 1; default 0.")
+]
+Seed = Annotated[int | None, _option(_TRAINING, "Seed of everything drawn by chance, 0 or more; default 0.")]
+Devices = Annotated[
+    int | None, _option(_TRAINING, "Processes on this machine that share each step; default 1.")
+]
+Nodes = Annotated[int | None, _option(_TRAINING, "Machines that share each step; default 1.")]
+Threads = Annotated[
+    int | None, _option(_TRAINING, "CPU threads of a process; 0: as many as the machine offers; default 0.")
+]
