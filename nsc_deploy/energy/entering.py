@@ -38,12 +38,18 @@ def refuse_foreign(values: NDArray[Any], carried: Signal, entry: str) -> None:
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError("holds NaN or infinity", where=f"input '{entry}'")
-    if carried is Signal.EVENTS and not ((values == 0) | (values == 1)).all():
+    if carried is Signal.EVENTS and not _binary(values):
         raise DataError(
             "holds values other than 0 and 1 where the graph takes in events",
             where=f"input '{entry}'",
             remedy='Record events, or state "graded" or "real" as the signal of the input.',
         )
+
+
+def _binary(values: NDArray[Any]) -> bool:
+    if values.dtype.kind in "bu":
+        return bool(values.max(initial=0) <= 1)
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def refuse_too_many(at_most: Mapping[str, int], samples: int) -> None:

@@ -19,6 +19,7 @@ from nsc_deploy.graphs.simulate import simulate
 
 Progress = Callable[[int], None]
 Outputs = NDArray[np.floating[Any]]
+Run = Callable[[NDArray[Any], Callable[[str, Outputs], None]], None]
 Held = TypeVar("Held", Outputs, Integers)
 
 # The simulator holds about four arrays [T, N, *shape] of the largest node at a time.
@@ -26,7 +27,13 @@ _ARRAY_BYTES = 2**28
 
 
 def count_network(
-    network: Network, recording: Recording, *, name: str, batch: int = 64, progress: Progress | None = None
+    network: Network,
+    recording: Recording,
+    *,
+    name: str,
+    batch: int = 64,
+    progress: Progress | None = None,
+    run: Run | None = None,
 ) -> PartCount:
     """Count every operation of a NIR graph over a recording.
 
@@ -39,6 +46,8 @@ def count_network(
         name: of the part.
         batch: samples that are simulated together, at most.
         progress: told the number of samples done, as they are.
+        run: what runs the network in place of the reference simulator: it is given values [T, N, *shape]
+            and tells the output [T, N, *shape] of every node, in the order of the nodes.
 
     Raises:
         DataError: the recording is empty, does not fit the input or holds other values than the input
@@ -51,7 +60,11 @@ def count_network(
     for part in _batches(network, recording, batch):
         values = recording.values[:, part.samples]
         refuse_foreign(values, entry.emits, entry.name)
-        simulate(network, values, observe=_Observer(network, tallies, part))
+        observer = _Observer(network, tallies, part)
+        if run is None:
+            simulate(network, values, observe=observer)
+        else:
+            run(values, observer)
         if progress is not None:
             progress(part.samples.stop)
     layers = [tally.layer() for tally in tallies.values()]
@@ -89,9 +102,15 @@ class _Observer:
 
     def __call__(self, name: str, output: Outputs) -> None:
         node = self._network.node(name)
+        if node.primitive == "Output":
+            return
         tally = self._tallies[name]
-        found = None if node.emits is Signal.REAL else present(output)
-        carried = self._everywhere(prod(node.output_shape)) if found is None else Amount.of(found)
+        if node.emits is Signal.REAL:
+            found = met = None
+            carried = self._everywhere(prod(node.output_shape))
+        else:
+            found, met = self._look(node, output)
+            carried = Amount.of(found)
         if node.spiking:
             tally.add(Kind.SPIKE, carried, self._batch)
         if writes_result(self._network, node):
@@ -104,7 +123,29 @@ class _Observer:
             amount = Amount.of(_one_step_later(found)) if late and found is not None else carried
             for _ in range(target.inputs.count(name)):
                 self._arrive(node, target, amount)
-                self._meet(target, _one_step_later(output) if late else output)
+                if met is not None and self._alone(target, name):
+                    self._tallies[target.name].meet(met, self._batch)
+                else:
+                    self._meet(target, _one_step_later(output) if late else output)
+
+    def _look(self, node: Node, output: Outputs) -> tuple[Integers, Amount | None]:
+        """The values that are there [T, N], and what they meet where a single meter reads them alone."""
+        readers = [one for one in self._network.successors(node.name) if self._alone(one, node.name)]
+        meter = self._tallies[readers[0].name].meter if len(readers) == 1 else None
+        if meter is None or meter.always:
+            return present(output), None
+        if meter.uniform is not None:
+            found = present(output)
+            return found, Amount.of(found).times(meter.uniform)
+        found, met = weighed(output, meter.fan_out)
+        return found, Amount.of(met)
+
+    def _alone(self, target: Node, source: str) -> bool:
+        """Whether a meter reads the output of one node and of no other, in the same step."""
+        metered = self._tallies[target.name].meter is not None
+        return (
+            metered and target.inputs == (source,) and (source, target.name) not in self._network.back_edges
+        )
 
     def _arrive(self, source: Node, target: Node, carried: Amount) -> None:
         """Charge what is read and added, whatever it meets."""
@@ -120,13 +161,12 @@ class _Observer:
     def _meet(self, target: Node, values: Outputs) -> None:
         """Charge what the sum of all inputs meets, once it is complete."""
         tally = self._tallies[target.name]
-        meter = tally.meter
-        if meter is None:
+        if tally.meter is None:
             return
         self._missing[target.name] -= 1
-        if meter.always:
+        if tally.meter.always:
             if not self._missing[target.name]:
-                tally.add(meter.kind, self._everywhere(meter.synapses), self._batch)
+                tally.meet(self._everywhere(tally.meter.synapses), self._batch)
             return
         if len(target.inputs) > 1:
             so_far = self._sums.pop(target.name, None)
@@ -134,7 +174,7 @@ class _Observer:
         if self._missing[target.name]:
             self._sums[target.name] = values
         else:
-            tally.add(meter.kind, Amount.of(weighed(values, meter.fan_out)), self._batch)
+            tally.meet(Amount.of(weighed(values, tally.meter.fan_out)[1]), self._batch)
 
     def _everywhere(self, number: int) -> Amount:
         return Amount.everywhere(number, self._batch.steps, self._batch.size)

@@ -32,6 +32,12 @@ class Meter:
     always: bool
 
     @cached_property
+    def uniform(self) -> int | None:
+        """What every input meets, if that is the same for all."""
+        first = int(self.fan_out.flat[0])
+        return first if bool((self.fan_out == first).all()) else None
+
+    @cached_property
     def synapses(self) -> int:
         """The most operations one step can cost."""
         return int(self.fan_out.sum())
@@ -55,6 +61,8 @@ def dense_synapses(node: Node) -> int:
     """Synapses of a node if no weight were zero."""
     if not node.synaptic:
         return 0
+    if node.primitive in {"Linear", "Affine"}:
+        return prod(node.parameters.weight.shape)
     return int(_fan_out(node, np.broadcast_to(np.uint8(1), node.parameters.weight.shape)).sum())
 
 

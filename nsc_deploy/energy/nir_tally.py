@@ -68,6 +68,11 @@ class Tally:
         self._samples[kind][batch.samples] += amount.samples
         self._per_step[kind] += amount.steps
 
+    def meet(self, amount: Amount, batch: Batch) -> None:
+        """Add operations at the meter."""
+        if self.meter is not None:
+            self.add(self.meter.kind, amount, batch)
+
     def move(self, access: str, amount: Amount, batch: Batch) -> None:
         """Add accesses to memory (a field of `Traffic`)."""
         if access not in self._moved:
@@ -77,7 +82,7 @@ class Tally:
     def layer(self) -> LayerCount:
         """What was collected."""
         meter = self.meter
-        operations = _operations(self._samples, self._total)
+        operations = _operations(self._samples, np.zeros(self._total, dtype=np.int64))
         return LayerCount(
             name=self._node.name,
             primitive=self._node.primitive,
@@ -91,12 +96,12 @@ class Tally:
             steps=self._steps,
             once=single_pass(self._node, meter, self._constant),
             drives=drives(self._network, self._node) if self._node.synaptic else (),
-            per_step=_operations(self._per_step, self._steps),
+            per_step=_operations(self._per_step, np.zeros(self._steps, dtype=np.int64)),
         )
 
     def _traffic(self, operations: Operations) -> Traffic:
         """What was moved, and what follows from the operations themselves."""
-        none = _zeros(self._total)
+        none = np.zeros(self._total, dtype=np.int64)
         weights = states = none
         if self._node.synaptic:
             # All additions of a synaptic node but those of joined inputs are biases; a bias is constant.
@@ -116,10 +121,5 @@ class Tally:
         )
 
 
-def _zeros(length: int) -> Integers:
-    """Zeros that take no memory, read-only."""
-    return np.broadcast_to(np.int64(0), length)
-
-
-def _operations(found: dict[Kind, Integers], length: int) -> Operations:
-    return Operations(**{kind.value: found.get(kind, _zeros(length)) for kind in Kind})
+def _operations(found: dict[Kind, Integers], none: Integers) -> Operations:
+    return Operations(**{kind.value: found.get(kind, none) for kind in Kind})

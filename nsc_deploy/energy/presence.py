@@ -17,11 +17,20 @@ def present(values: NDArray[Any]) -> Integers:
     return found.reshape(values.shape[:2])
 
 
-def weighed(values: NDArray[Any], weights: Integers) -> Integers:
-    """The weights of the values that are not zero, added up: [T, N, *shape] and [*shape] -> [T, N]."""
+def weighed(values: NDArray[Any], weights: Integers) -> tuple[Integers, Integers]:
+    """Values that are not zero, and their weights added up.
+
+    Args:
+        values: [T, N, *shape].
+        weights: [*shape].
+
+    Returns:
+        Numbers and sums of weights, both [T, N].
+    """
     rows, found = _rows(values)
-    weigh_present(rows, weights.reshape(-1), found)
-    return found.reshape(values.shape[:2])
+    sums = np.empty_like(found)
+    weigh_present(rows, weights.reshape(-1), found, sums)
+    return found.reshape(values.shape[:2]), sums.reshape(values.shape[:2])
 
 
 def _rows(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
@@ -53,3 +62,7 @@ class Amount:
         return cls(
             np.full(samples, number * steps, dtype=np.int64), np.full(steps, number * samples, dtype=np.int64)
         )
+
+    def times(self, factor: int) -> "Amount":
+        """So many operations for each."""
+        return Amount(self.samples * factor, self.steps * factor)

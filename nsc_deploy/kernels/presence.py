@@ -26,17 +26,22 @@ def count_present(values: NDArray[Any], found: Integers) -> None:
 
 
 @kernel
-def weigh_present(values: NDArray[Any], weights: Integers, found: Integers) -> None:
-    """Add up the weights of the columns in which a row is not zero.
+def weigh_present(values: NDArray[Any], weights: Integers, found: Integers, weighed: Integers) -> None:
+    """Count them, and add up the weights of the columns they stand in, in one pass.
 
     Args:
         values: [rows, columns], C-contiguous.
         weights: of each column, [columns].
-        found: filled, [rows].
+        found: filled with the numbers, [rows].
+        weighed: filled with the sums, [rows].
     """
     for row in range(values.shape[0]):
-        total = 0
+        number = 0
+        weight = 0
         for column in range(values.shape[1]):
             # A product and no branch: the loop becomes vector instructions.
-            total += weights[column] * (values[row, column] != 0)
-        found[row] = total
+            there = values[row, column] != 0
+            number += there
+            weight += weights[column] * there
+        found[row] = number
+        weighed[row] = weight

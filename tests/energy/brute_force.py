@@ -56,6 +56,8 @@ def moved(network: Network, values: np.ndarray) -> dict[str, dict[str, int]]:
 
 
 _NEURONS = {"LIF", "IF", "LI", "I", "CubaLIF", "CubaLI", "Threshold"}
+_WEIGHTED = {"Linear", "Affine", "Conv1d", "Conv2d"}
+_ELEMENTWISE = {"Scale", "SumPool2d", "AvgPool2d"}
 
 
 def _carried(emits: Signal, values) -> int:
@@ -81,7 +83,7 @@ def _read(network: Network, node: Node, source: str, values, mine) -> None:
         mine["state_writes"] += number
         return
     in_place = node.primitive in _NEURONS and _weights_behind(network, source)
-    if node.primitive in _NEURONS | {"Linear", "Affine", "Conv1d", "Scale"} and not in_place:
+    if node.primitive in _NEURONS | _WEIGHTED | _ELEMENTWISE and not in_place:
         mine["activation_reads"] += number
 
 
@@ -90,7 +92,7 @@ def _write(network: Network, node: Node, values, mine) -> None:
         mine["state_reads"] += _carried(node.emits, values)
     real = Signal.REAL in [network.node(source).emits for source in node.inputs]
     leaves = node.synaptic and real and not _only_neurons_read(network, node)
-    if node.primitive in _NEURONS | {"Scale"} or leaves:
+    if node.primitive in _NEURONS | _ELEMENTWISE or leaves:
         mine["activation_writes"] += _carried(node.emits, values)
 
 
@@ -103,7 +105,6 @@ def _arriving(network: Network, outputs, source: str, node: Node, t: int, n: int
 
 def _visit(network: Network, node: Node, arriving, output, found, n: int) -> None:
     emitted = [network.node(source).emits for source in node.inputs]
-    always = Signal.REAL in emitted
     if len(arriving) > 1:
         for source, values in zip(node.inputs, arriving, strict=True):
             if not network.node(source).synaptic:
@@ -115,15 +116,23 @@ def _visit(network: Network, node: Node, arriving, output, found, n: int) -> Non
         found[Kind.SPIKE, n] += sum(1 for spike in output.flat if spike == 1)
     if not arriving:
         return
-    value = sum(arriving[1:], arriving[0])
+    _meet(node, sum(arriving[1:], arriving[0]), emitted, output, found, n)
+
+
+def _meet(node: Node, value, emitted, output, found, n: int) -> None:
+    always = Signal.REAL in emitted
     kind = Kind.AC if emitted == [Signal.EVENTS] else Kind.MAC
     if node.primitive in {"Linear", "Affine"}:
         for i, j in np.ndindex(*node.parameters.weight.shape):
             if node.parameters.weight[i, j] != 0 and (always or value[j] != 0):
                 found[kind, n] += 1
-    if node.primitive == "Conv1d":
+    if node.primitive in {"Conv1d", "Conv2d"}:
         found[kind, n] += _convolution(node, value, output.shape, always)
-    if node.primitive in {"Affine", "Conv1d"}:
+    if node.primitive in {"SumPool2d", "AvgPool2d"}:
+        found[Kind.ADDITION, n] += _pool(node, value, output.shape, always)
+    if node.primitive == "AvgPool2d":
+        found[Kind.PRODUCT, n] += output.size
+    if node.primitive in {"Affine", "Conv1d", "Conv2d"}:
         positions = output.size // node.parameters.bias.size
         found[Kind.ADDITION, n] += positions * sum(1 for bias in node.parameters.bias if bias != 0)
     if node.primitive == "Scale":
@@ -132,11 +141,30 @@ def _visit(network: Network, node: Node, arriving, output, found, n: int) -> Non
 
 def _convolution(node: Node, value, room: tuple[int, ...], always: bool) -> int:
     form, met = node.parameters, 0
-    outputs, per_group, taps = form.weight.shape
-    for o, c, k, y in product(range(outputs), range(per_group), range(taps), range(room[1])):
+    outputs, per_group, *kernel = form.weight.shape
+    for o, c in product(range(outputs), range(per_group)):
         channel = (o // (outputs // form.groups)) * per_group + c
-        p = y * form.stride[0] + k * form.dilation[0] - form.padding[0]
-        inside = 0 <= p < value.shape[1]
-        if inside and form.weight[o, c, k] != 0 and (always or value[channel, p] != 0):
-            met += 1
+        for tap, at in _inside(kernel, room[1:], value.shape[1:], form.stride, form.padding, form.dilation):
+            if form.weight[(o, c, *tap)] != 0 and (always or value[(channel, *at)] != 0):
+                met += 1
     return met
+
+
+def _pool(node: Node, value, room: tuple[int, ...], always: bool) -> int:
+    form = node.parameters
+    return sum(
+        1
+        for channel in range(room[0])
+        for _, at in _inside(form.kernel_size, room[1:], value.shape[1:], form.stride, form.padding, (1, 1))
+        if always or value[(channel, *at)] != 0
+    )
+
+
+def _inside(kernel, room, size, stride, padding, dilation):
+    """Each tap of each output that falls inside the input, and where."""
+    for place in product(*map(range, room)):
+        for tap in product(*map(range, kernel)):
+            axes = zip(place, tap, stride, padding, dilation, strict=True)
+            at = tuple(y * step + k * apart - zeros for y, k, step, zeros, apart in axes)
+            if all(0 <= p < length for p, length in zip(at, size, strict=True)):
+                yield tap, at
