@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.build_report import build_report
 from nsc_deploy.energy.check import CheckResult, check_budget
 from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.frames import frame, layer_rows, table
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.make_report import asked, count_systems, write_report
 from nsc_deploy.energy.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report
 from nsc_deploy.energy.systems import CountedSystem
-from nsc_deploy.errors import BackendError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,15 +52,12 @@ class Counted:
 
     def to_pandas(self) -> "pd.DataFrame":
         """Means over the samples: a row a layer, a column a kind of operation or access."""
-        return _frame(
+        return frame(
             [
-                {"system": system.label, "part": part.name, "layer": layer.name, "primitive": layer.primitive}
-                | {"arrives": str(layer.arrives), "neurons": layer.neurons, "synapses": layer.synapses}
-                | {kind.value: float(layer.per_sample.of(kind).mean()) for kind in Kind}
-                | {name: float(numbers.mean()) for name, numbers in vars(layer.traffic).items()}
+                row
                 for system in self.systems
                 for part in system.count.parts
-                for layer in part.layers
+                for row in layer_rows(system.label, part)
             ]
         )
 
@@ -70,7 +67,7 @@ class Counted:
             for system in self.systems
             for part in system.count.parts
         ]
-        return _table(["system", "part", *(show.KIND_NAMES[kind] for kind in Kind)], rows)
+        return table(["system", "part", *(show.KIND_NAMES[kind] for kind in Kind)], rows)
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Estimate:
 
     def to_pandas(self) -> "pd.DataFrame":
         """A row a layer and accounting: its mean energy and range in microjoules."""
-        return _frame(
+        return frame(
             [
                 {"system": system.label, "part": part.name, "layer": layer.name, "column": column}
                 | energy.model_dump(exclude={"kinds_uj", "unpriced"})
@@ -111,7 +108,7 @@ class Estimate:
         heads = ["system", *(f"{column.title}, µJ" for column in self.report.columns)]
         profile = self.report.profile
         note = f"<p>Mean of a sample. {escape(profile.title)} ({profile.name}, {profile.basis}).</p>"
-        return _table(heads, rows) + note
+        return table(heads, rows) + note
 
 
 def count(
@@ -161,19 +158,3 @@ def _profile(profile: str | Path | Profile) -> Profile:
 
 def _paths(paths: Paths) -> list[Path]:
     return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-
-
-def _frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise BackendError(
-            "pandas is not installed", remedy="Install it: pip install 'nsc-deploy[pandas]'"
-        ) from error
-    return pd.DataFrame(rows)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

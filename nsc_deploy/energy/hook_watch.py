@@ -1,0 +1,190 @@
+"""Watching a torch module run: which of its layers gave out what, and where that went.
+
+torch is imported when a module is watched, never with this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import GraphError
+
+if TYPE_CHECKING:
+    import torch
+
+    RunModule = Callable[[torch.nn.Module, torch.Tensor], Any]
+
+INPUT = "input"
+_WAY_OUT = "Export the network as a NIR graph and count that: nsc-deploy energy report GRAPH.nir"
+
+# The NIR primitive of each neuron, by package and class; a subclass counts as its parent.
+NEURONS = {
+    ("snntorch", "Leaky"): "LIF",
+    ("snntorch", "Lapicque"): "LIF",
+    ("snntorch", "Synaptic"): "CubaLIF",
+    ("norse", "LIFBoxCell"): "LIF",
+    ("norse", "LIFCell"): "CubaLIF",
+    ("norse", "LIF"): "CubaLIF",
+    ("norse", "IAFCell"): "IF",
+    ("norse", "LIBoxCell"): "LI",
+    ("spikingjelly", "LIFNode"): "LIF",
+    ("spikingjelly", "ParametricLIFNode"): "LIF",
+    ("spikingjelly", "IFNode"): "IF",
+}
+SYNAPSES = {("torch", name): name for name in ("Linear", "Conv1d", "Conv2d")}
+_PASSING = {("torch", name): name for name in ("Flatten", "Identity", "Dropout", "Dropout1d", "Dropout2d")}
+
+
+@dataclass
+class Seen:
+    """One layer of a module in one run.
+
+    Attributes:
+        module: the layer.
+        primitive: of NIR, or the torch class of a layer with weights.
+        source: name of the layer whose output it took in.
+        given: shape of what it took in, as torch saw it.
+        outputs: what it gave out, call by call.
+    """
+
+    module: torch.nn.Module
+    primitive: str
+    source: str
+    given: tuple[int, ...]
+    outputs: list[torch.Tensor] = field(default_factory=list)
+
+
+class Watch:
+    """What was seen of a module in one run, layer by layer in the order they first ran."""
+
+    def __init__(self, inputs: torch.Tensor) -> None:
+        self.layers: dict[str, Seen] = {}
+        # Memory of a tensor that is let go of is used again, so all of them are held while this lives.
+        self._held: list[torch.Tensor] = [inputs]
+        self._makers: dict[int, str] = {_memory(inputs): INPUT}
+
+    def passed(self, name: str, module: torch.nn.Module, given: torch.Tensor, out: torch.Tensor) -> None:
+        """A layer that hands on what it takes in."""
+        if "Dropout" in type(module).__name__ and module.training:
+            raise GraphError(
+                "is in training mode, where it drops values at random",
+                where=f"module '{name}'",
+                remedy="Call eval() on the module first.",
+            )
+        self._hold(out, self._maker(name, given))
+
+    def ran(self, name: str, module: torch.nn.Module, primitive: str, given: torch.Tensor, out: Any) -> None:
+        """A layer of weights or neurons."""
+        source = self._maker(name, given)
+        seen = self.layers.setdefault(name, Seen(module, primitive, source, tuple(given.shape)))
+        if seen.source != source:
+            raise GraphError(
+                f"takes in {seen.source} and also {source}: it is used in two places",
+                where=f"module '{name}'",
+                remedy=_WAY_OUT,
+            )
+        seen.outputs.append(out)
+        self._hold(out, name)
+
+    def _hold(self, tensor: torch.Tensor, maker: str) -> None:
+        self._held.append(tensor)
+        self._makers[_memory(tensor)] = maker
+
+    def _maker(self, name: str, tensor: torch.Tensor) -> str:
+        maker = self._makers.get(_memory(tensor))
+        if maker is None:
+            raise GraphError(
+                "takes in what no layer gave out: something between the layers computes, so whether it "
+                "carries events cannot be known",
+                where=f"module '{name}'",
+                remedy=_WAY_OUT,
+            )
+        return maker
+
+
+@contextmanager
+def watching(module: torch.nn.Module, watch: Watch) -> Iterator[None]:
+    """Hooks on every layer of a module while it runs; they are gone afterwards.
+
+    Raises:
+        GraphError: a layer of a kind that cannot be counted runs.
+    """
+    handles = [child.register_forward_hook(_hook(name, watch)) for name, child in _leaves(module, "")]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def outputs_over_time(name: str, seen: Seen, steps: int, samples: int) -> NDArray[Any]:
+    """What a layer gave out in one run, [T, N, *shape].
+
+    A layer runs once a step on [N, *shape], or once for all steps on [T, N, *shape] or [T * N, *shape].
+
+    Raises:
+        GraphError: it ran neither way.
+    """
+    arrays = [output.detach().cpu().numpy() for output in seen.outputs]
+    if len(arrays) == 1 and arrays[0].shape[:2] == (steps, samples):
+        return arrays[0]
+    if len(arrays) == 1 and steps > 1 and arrays[0].shape[0] == steps * samples:
+        return arrays[0].reshape(steps, samples, *arrays[0].shape[1:])
+    if len(arrays) == steps and all(array.shape[0] == samples for array in arrays):
+        return np.stack(arrays)
+    shapes = sorted({array.shape for array in arrays})
+    raise GraphError(
+        f"ran {len(arrays)} times with outputs {shapes} for {steps} steps of {samples} samples; once a step "
+        "or once for all is wanted",
+        where=f"module '{name}'",
+        remedy="Run the module from rest over all steps: count_module(..., run=...).",
+    )
+
+
+def _leaves(module: torch.nn.Module, name: str) -> Iterator[tuple[str, torch.nn.Module]]:
+    children = [] if _known(module) else list(module.named_children())
+    if not children:
+        yield name or type(module).__name__, module
+    for own, child in children:
+        yield from _leaves(child, f"{name}.{own}" if name else own)
+
+
+def _known(module: torch.nn.Module) -> bool:
+    return any(_kind(module, table) for table in (NEURONS, SYNAPSES, _PASSING))
+
+
+def _kind(module: torch.nn.Module, table: dict[tuple[str, str], str]) -> str | None:
+    for parent in type(module).__mro__:
+        found = table.get((parent.__module__.split(".")[0], parent.__name__))
+        if found is not None:
+            return found
+    return None
+
+
+def _hook(name: str, watch: Watch) -> Callable[[Any, tuple[Any, ...], Any], None]:
+    def hook(module: torch.nn.Module, given: tuple[Any, ...], out: Any) -> None:
+        out = out[0] if isinstance(out, tuple) else out
+        if _kind(module, _PASSING):
+            watch.passed(name, module, given[0], out)
+            return
+        primitive = _kind(module, NEURONS) or _kind(module, SYNAPSES)
+        if primitive is None:
+            raise GraphError(
+                f"is a {type(module).__name__}, which cannot be counted through hooks",
+                where=f"module '{name}'",
+                remedy=_WAY_OUT,
+            )
+        watch.ran(name, module, primitive, given[0], out)
+
+    return hook
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Where a tensor lies; views of it lie there too."""
+    return int(tensor.untyped_storage().data_ptr())

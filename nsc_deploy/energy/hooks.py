@@ -1,0 +1,173 @@
+"""Counting a torch module in place, through forward hooks, with the numbers of its NIR graph.
+
+from nsc_deploy.energy.hooks import count_module
+
+counted = count_module(net, spikes, dt=0.001, signal="events")  # spikes: [steps, samples, ...]
+counted.energy("horowitz-45nm")["memory"].mean_uj
+
+The module runs as it is, on its own neurons; hooks read what each layer gives out. Layers of weights are
+nn.Linear, nn.Conv1d and nn.Conv2d; neurons those of snnTorch (Leaky, Lapicque, Synaptic), Norse (LIFBoxCell,
+LIFCell, LIF, IAFCell, LIBoxCell) and SpikingJelly (LIFNode, ParametricLIFNode, IFNode). Anything that
+computes between them is refused, for nobody could say whether events come out of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.energy import formatting as show
+from nsc_deploy.energy.accountings import ACCOUNTINGS
+from nsc_deploy.energy.counts import Kind, PartCount
+from nsc_deploy.energy.frames import frame, layer_rows, table
+from nsc_deploy.energy.hook_graph import flat_size, network_of
+from nsc_deploy.energy.hook_watch import INPUT, Watch, outputs_over_time, watching
+from nsc_deploy.energy.make_check import DEFAULT_PROFILE
+from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.pricing import price_layer
+from nsc_deploy.energy.profile import Profile, load_profile
+from nsc_deploy.energy.report import Energy
+from nsc_deploy.energy.summaries import sum_energy
+from nsc_deploy.errors import BackendError, DataError, GraphError
+from nsc_deploy.graphs.network import Network, Shape
+from nsc_deploy.graphs.recording import Recording
+from nsc_deploy.graphs.signal import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    import torch
+
+    from nsc_deploy.energy.hook_watch import RunModule
+
+
+@dataclass(frozen=True)
+class ModuleCount:
+    """The operations of a module.
+
+    Attributes:
+        part: counts for each sample, step and layer; layers are named as in `named_modules`.
+    """
+
+    part: PartCount
+
+    def energy(self, profile: str | Profile = DEFAULT_PROFILE) -> dict[str, Energy]:
+        """The energy of one sample in each accounting."""
+        prices = profile if isinstance(profile, Profile) else load_profile(profile)
+        return {
+            one.name: sum_energy(
+                [price_layer(layer, prices, one, spiking=self.part.spiking) for layer in self.part.layers]
+            )
+            for one in ACCOUNTINGS
+            if self.part.spiking or not one.spiking_only
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a layer: means over the samples."""
+        return frame(layer_rows(self.part.name, self.part))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [layer.name, layer.primitive, str(layer.arrives)]
+            + [show.count(float(layer.per_sample.of(kind).mean())) for kind in Kind]
+            for layer in self.part.layers
+        ]
+        return table(["layer", "primitive", "receives", *(show.KIND_NAMES[kind] for kind in Kind)], rows)
+
+
+def count_module(
+    module: torch.nn.Module,
+    inputs: torch.Tensor | NDArray[Any],
+    *,
+    dt: float,
+    signal: str = "real",
+    run: RunModule | None = None,
+    batch: int = 64,
+    name: str = "module",
+) -> ModuleCount:
+    """Count every operation of a torch module over inputs.
+
+    Args:
+        module: to be run as it is, without gradients; in evaluation mode if it has dropout.
+        inputs: [steps, samples, *shape].
+        dt: length of a step in seconds.
+        signal: "events" if the inputs are 0 and 1 by their nature, else "real" or "graded".
+        run: how to run the module from rest over inputs [T, N, *shape]; by default module(inputs). A
+            module that takes one step at a time: `lambda net, x: [net(step) for step in x]`, after
+            whatever puts its neurons to rest.
+        batch: samples run together.
+        name: of the part.
+
+    Raises:
+        BackendError: torch is not installed.
+        GraphError: a layer that cannot be counted, or something that computes between the layers.
+        DataError: inputs that are empty, not finite, or not what `signal` says.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise BackendError("torch is not installed", remedy="Install it: pip install torch") from error
+    kind = _signal(signal)
+    values = inputs.detach().cpu().numpy() if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
+    recording = _recording(values, kind, dt)
+    entering = torch.from_numpy(np.ascontiguousarray(recording.values, dtype=np.float32))
+
+    def watched(samples: NDArray[Any]) -> Watch:
+        tensor = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+        watch = Watch(tensor)
+        with torch.no_grad(), watching(module, watch):
+            module(tensor) if run is None else run(module, tensor)
+        return watch
+
+    first = watched(recording.values[:, :1])
+    shapes: dict[str, Shape] = {INPUT: tuple(entering.shape[2:])}
+    for layer, seen in first.layers.items():
+        shapes[layer] = tuple(outputs_over_time(layer, seen, recording.steps, 1).shape[2:])
+    network = network_of(first, shapes, dt, kind)
+
+    def replay(part: NDArray[Any], observe: Callable[[str, NDArray[Any]], None]) -> None:
+        _tell(network, watched(part), part, observe)
+
+    return ModuleCount(count_network(network, recording, name=name, batch=batch, run=replay))
+
+
+def _signal(name: str) -> Signal:
+    try:
+        return Signal(name)
+    except ValueError as error:
+        known = ", ".join(Signal)
+        raise DataError(f"is {name!r} where one of {known} is wanted", where="signal") from error
+
+
+def _recording(values: NDArray[Any], signal: Signal, dt: float) -> Recording:
+    if values.ndim < 3 or 0 in values.shape:
+        raise DataError(
+            f"have the shape {values.shape}, where [steps, samples, ...] is wanted", where="inputs"
+        )
+    if not np.isfinite(values).all():
+        raise DataError("hold values that are not finite", where="inputs")
+    return Recording(values, signal, dt)
+
+
+def _tell(
+    network: Network, watch: Watch, part: NDArray[Any], observe: Callable[[str, NDArray[Any]], None]
+) -> None:
+    """Hand the outputs of a run to an observer, in the order of the nodes."""
+    steps, samples = part.shape[:2]
+    outputs: dict[str, NDArray[Any]] = {INPUT: np.asarray(part, dtype=np.float32)}
+    for node in network.nodes:
+        if node.name in watch.layers:
+            outputs[node.name] = outputs_over_time(node.name, watch.layers[node.name], steps, samples)
+        elif node.primitive == "Flatten":
+            outputs[node.name] = outputs[node.inputs[0]].reshape(steps, samples, *flat_size(node.input_shape))
+        elif node.primitive == "Output":
+            outputs[node.name] = outputs[node.inputs[0]]
+        if node.name not in outputs:
+            raise GraphError("did not run in every batch", where=f"module '{node.name}'")
+        if node.spiking and not np.isin(outputs[node.name], (0, 1)).all():
+            raise GraphError("gives out other values than 0 and 1", where=f"module '{node.name}'")
+        observe(node.name, outputs[node.name])

@@ -1,0 +1,273 @@
+import subprocess
+import sys
+from typing import Any
+
+import nir
+import norse.torch as norse
+import numpy as np
+import pytest
+import snntorch as snn
+import torch
+from norse.torch.functional.lif_box import LIFBoxParameters
+from numpy.typing import NDArray
+from torch import nn
+
+from nsc_deploy.energy.accountings import ACCOUNTINGS
+from nsc_deploy.energy.counts import PartCount
+from nsc_deploy.energy.hooks import count_module
+from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.pricing import price_layer
+from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.errors import DataError, GraphError
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.recording import Recording
+from nsc_deploy.graphs.signal import Signal
+
+DT, STEPS, SAMPLES = 0.01, 9, 5
+BETA, LIMIT = 0.75, 0.25
+
+
+def dyadic(module: nn.Module) -> nn.Module:
+    """Weights on a grid on which sums are exact in any order, so that torch and the simulator agree."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim:
+                weight.copy_(torch.round(torch.randn(weight.shape, generator=_SEED) * 4) / 16)
+    return module.eval()
+
+
+_SEED = torch.Generator().manual_seed(3)
+
+
+def spikes(*shape: int, rate: float = 0.3) -> NDArray[np.uint8]:
+    draw = np.random.default_rng(5).random((STEPS, SAMPLES, *shape))
+    return (draw < rate).astype(np.uint8)
+
+
+def leaky() -> snn.Leaky:
+    return snn.Leaky(beta=BETA, threshold=LIMIT, reset_mechanism="zero", reset_delay=False)
+
+
+class DenseSnn(nn.Module):
+    """Two layers of snnTorch neurons, the usual loop over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.lif1 = nn.Linear(12, 8), leaky()
+        self.fc2, self.lif2 = nn.Linear(8, 4, bias=False), leaky()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        out = []
+        for step in x:
+            spk1, mem1 = self.lif1(self.fc1(step), mem1)
+            spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
+            out.append(spk2)
+        return torch.stack(out)
+
+
+class ConvSnn(nn.Module):
+    """A convolution with stride, padding and groups, flattened by a function into a dense layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2)
+        self.lif1, self.drop = leaky(), nn.Dropout(0.5)
+        self.fc, self.lif2 = nn.Linear(4 * 3 * 3, 4), leaky()
+
+    def forward(self, x: torch.Tensor) -> None:
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        for step in x:
+            spk, mem1 = self.lif1(self.conv(step), mem1)
+            _, mem2 = self.lif2(self.fc(torch.flatten(self.drop(spk), 1)), mem2)
+
+
+def array(tensor: torch.Tensor) -> NDArray[Any]:
+    return tensor.detach().numpy()
+
+
+def dense_graph(net: DenseSnn, signal: Signal) -> Network:
+    builder = GraphBuilder(DT)
+    builder.input(12, signal)
+    builder.affine("fc1", array(net.fc1.weight), array(net.fc1.bias))
+    builder.lif("lif1", BETA, LIMIT, 8)
+    builder.linear("fc2", array(net.fc2.weight))
+    builder.lif("lif2", BETA, LIMIT, 4)
+    builder.output(4)
+    return assemble(builder.build())
+
+
+def conv_graph(net: ConvSnn) -> Network:
+    builder = GraphBuilder(DT)
+    builder.input((2, 6, 6), Signal.EVENTS)
+    conv = nir.Conv2d((6, 6), array(net.conv.weight), (2, 2), (1, 1), (1, 1), 2, array(net.conv.bias))  # type: ignore[arg-type]
+    builder.add("conv", conv)
+    builder.lif("lif1", BETA, LIMIT, (4, 3, 3))
+    builder.add("flat", nir.Flatten({"input": np.array([4, 3, 3])}, 0, -1))
+    builder.affine("fc", array(net.fc.weight), array(net.fc.bias))
+    builder.lif("lif2", BETA, LIMIT, 4)
+    builder.output(4)
+    return assemble(builder.build())
+
+
+def assert_same(found: PartCount, wanted: PartCount) -> None:
+    assert [layer.name for layer in found.layers] == [layer.name for layer in wanted.layers]
+    assert found.per_sample.spikes.any()
+    for mine, other in zip(found.layers, wanted.layers, strict=True):
+        for field in ("primitive", "arrives", "neurons", "synapses", "dense", "footprint", "once", "drives"):
+            assert getattr(mine, field) == getattr(other, field), (mine.name, field)
+        for field in ("per_sample", "per_step", "traffic"):
+            pairs = zip(getattr(mine, field).arrays(), getattr(other, field).arrays(), strict=True)
+            assert all(np.array_equal(a, b) for a, b in pairs), (mine.name, field)
+
+
+@pytest.mark.parametrize("signal", [Signal.EVENTS, Signal.REAL])
+@pytest.mark.parametrize("batch", [64, 2])
+def test_a_dense_snntorch_module_counts_as_its_graph(signal: Signal, batch: int) -> None:
+    net = dyadic(DenseSnn())
+    assert isinstance(net, DenseSnn)
+    values = spikes(12)
+    found = count_module(net, torch.from_numpy(values), dt=DT, signal=signal.value, batch=batch)
+    recording = Recording(values, signal, DT)
+    assert_same(found.part, count_network(dense_graph(net, signal), recording, name="graph"))
+
+
+def test_a_convolutional_snntorch_module_counts_as_its_graph() -> None:
+    net = dyadic(ConvSnn())
+    assert isinstance(net, ConvSnn)
+    values = spikes(2, 6, 6)
+    found = count_module(net, values, dt=DT, signal="events")
+    recording = Recording(values, Signal.EVENTS, DT)
+    assert_same(found.part, count_network(conv_graph(net), recording, name="graph"))
+
+
+def test_norse_cells_count_as_their_graph() -> None:
+    # Norse with tau_mem_inv * dt = 1/4: v + (i - v) / 4, which is exact on a dyadic grid for few steps.
+    cells = [
+        norse.LIFBoxCell(LIFBoxParameters(tau_mem_inv=torch.tensor(25.0), v_th=torch.tensor(0.0625)), dt=DT)
+        for _ in range(2)
+    ]
+    fc1, fc2 = dyadic(nn.Linear(12, 8, bias=False)), dyadic(nn.Linear(8, 4, bias=False))
+    net = norse.SequentialState(fc1, cells[0], fc2, cells[1])
+
+    def run(module: nn.Module, x: torch.Tensor) -> None:
+        state = None
+        for step in x:
+            _, state = module(step, state)
+
+    values = spikes(12)[:5]
+    found = count_module(net, values, dt=DT, signal="events", run=run)
+    builder = GraphBuilder(DT)
+    builder.input(12, Signal.EVENTS)
+    for index, layer in ((0, fc1), (2, fc2)):
+        size = layer.weight.shape[0]  # type: ignore[union-attr,index]
+        builder.linear(str(index), array(layer.weight))  # type: ignore[arg-type]
+        ones = np.ones(size)
+        builder.add(
+            str(index + 1),
+            nir.LIF(tau=4 * DT * ones, r=ones, v_leak=0 * ones, v_threshold=0.0625 * ones, v_reset=0 * ones),
+        )
+    builder.output(4)
+    wanted = count_network(assemble(builder.build()), Recording(values, Signal.EVENTS, DT), name="graph")
+    assert_same(found.part, wanted)
+
+
+def test_spikingjelly_nodes_count_as_their_graph() -> None:
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    functional = pytest.importorskip("spikingjelly.activation_based.functional")
+    fc = dyadic(nn.Linear(12, 8, bias=False))
+    net = nn.Sequential(fc, neuron.LIFNode(tau=4.0, decay_input=True, v_threshold=0.0625, v_reset=0.0))
+
+    def run(module: nn.Module, x: torch.Tensor) -> None:
+        functional.reset_net(module)
+        for step in x:
+            module(step)
+
+    values = spikes(12)[:5]
+    found = count_module(net, values, dt=DT, signal="events", run=run)
+    ones = np.ones(8)
+    builder = GraphBuilder(DT)
+    builder.input(12, Signal.EVENTS)
+    builder.linear("0", array(fc.weight))  # type: ignore[arg-type]
+    builder.add("1", nir.LIF(tau=4 * DT * ones, r=ones, v_leak=0 * ones, v_threshold=0.0625 * ones))
+    builder.output(8)
+    wanted = count_network(assemble(builder.build()), Recording(values, Signal.EVENTS, DT), name="graph")
+    assert_same(found.part, wanted)
+
+
+def test_energy_is_that_of_the_counts() -> None:
+    found = count_module(dyadic(DenseSnn()), spikes(12), dt=DT, signal="events")
+    profile = load_profile("horowitz-45nm")
+    for one in ACCOUNTINGS:
+        priced = [price_layer(layer, profile, one, spiking=True) for layer in found.part.layers]
+        whole = sum(float(price.total.mean()) for price in priced)
+        assert found.energy()[one.name].mean_uj == pytest.approx(whole * 1e-6)
+    assert "<td>fc1</td>" in found._repr_html_()
+
+
+def test_no_hook_stays_behind() -> None:
+    net = dyadic(DenseSnn())
+    count_module(net, spikes(12), dt=DT)
+    with pytest.raises(GraphError):
+        count_module(nn.Sequential(nn.Linear(12, 3), nn.ReLU()), spikes(12), dt=DT)
+    assert not any(child._forward_hooks for child in net.modules())
+
+
+class Adding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.lif = nn.Linear(12, 3), nn.Linear(12, 3), leaky()
+
+    def forward(self, x: torch.Tensor) -> None:
+        mem = self.lif.reset_mem()
+        for step in x:
+            _, mem = self.lif(self.a(step) + self.b(step), mem)
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(12, 12), leaky()
+
+    def forward(self, x: torch.Tensor) -> None:
+        mem = self.lif.reset_mem()
+        for step in x:
+            spk, mem = self.lif(self.fc(step), mem)
+            self.fc(spk)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (nn.Sequential(nn.Linear(12, 3), nn.ReLU()), "ReLU"),
+        (Adding(), "no layer gave out"),
+        (Twice(), "two places"),
+        (nn.Sequential(nn.Dropout(), nn.Linear(12, 3)), "training mode"),
+        (nn.Sequential(nn.Identity()), "no layer"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(module: nn.Module, words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        count_module(module, spikes(12), dt=DT)
+
+
+def test_bad_inputs_are_refused() -> None:
+    net = DenseSnn()
+    for values, signal in (
+        (spikes(12)[:, 0], "events"),
+        (np.full((2, 2, 12), np.nan), "real"),
+        (spikes(12) * 2, "events"),
+        (spikes(12), "sparks"),
+    ):
+        with pytest.raises(DataError):
+            count_module(net, values, dt=DT, signal=signal)
+
+
+def test_torch_is_not_imported_with_the_module() -> None:
+    code = "import sys; from nsc_deploy.energy import count_module; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "False"
