@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from nsc_deploy.energy.compare import Change, Comparison, Status, SystemChange
+from nsc_deploy.energy.tables import new_table
 
 _SHOWN = {"synops": "SynOps", "spikes": "Spikes", "energy_uj": "uJ"}
 _SIZES = {"synapses": "synapses", "neurons": "neurons"}
@@ -32,14 +32,7 @@ def _table(system: SystemChange) -> Table:
     """The layers that changed; of the figures those that changed anywhere, after and by how much."""
     shown = [field for field in _SHOWN if any(_moved(layer.changes[field]) for layer in system.layers)]
     title = escape(f"{system.before} -> {system.after}")
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+    table = new_table(title, (), ())
     table.add_column("Layer", no_wrap=True)
     table.add_column("", no_wrap=True)
     for field in shown:

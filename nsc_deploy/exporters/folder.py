@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nsc_deploy.errors import ConfigError, UserError
-from nsc_deploy.files import require_writable_parent
+from nsc_deploy.errors import ConfigError, DataError, UserError
+from nsc_deploy.files import require_writable_parent, sha256
 from nsc_deploy.refusals import unwritable
 
 AT_FDCWD = -100
@@ -56,6 +56,26 @@ def require_folder(path: Path, marker: str) -> None:
     """
     _refuse_foreign(path.absolute(), marker)
     require_writable_parent(path)
+
+
+def require_unchanged(path: Path, expected: str) -> None:
+    """Refuse a file of a deployment that is not the one that was exported.
+
+    Args:
+        path: the file.
+        expected: its SHA-256, as the manifest states it.
+
+    Raises:
+        DataError: missing, or changed since.
+    """
+    if not path.is_file():
+        raise DataError("is missing from the deployment", where=path, remedy="Export it again.")
+    if sha256(path) != expected:
+        raise DataError(
+            "is not the file that was exported (its hash differs from the manifest)",
+            where=path,
+            remedy="Export it again.",
+        )
 
 
 def _named_in_its_place(error: UserError, building: Path, path: Path) -> UserError:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
+from nsc_deploy.exporters.folder import require_unchanged
 from nsc_deploy.files import read_json, sha256, write_json
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network
@@ -87,7 +88,7 @@ def read_exact_manifest(folder: Path) -> ExactManifest:
         ExactManifest, folder / FILE_NAME, "a deployment", remedy=f"Export it again: {_EXPORT}"
     )
     for record in manifest.files:
-        _check_hash(folder / record.name, record.sha256)
+        require_unchanged(folder / record.name, record.sha256)
     return manifest
 
 
@@ -123,14 +124,3 @@ def exported_recording(folder: Path) -> Recording | None:
     """The recorded inputs in a deployment folder, or None."""
     path = folder / RECORDING
     return read_recording(path) if path.is_file() else None
-
-
-def _check_hash(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise DataError("is missing from the deployment", where=path, remedy="Export it again.")
-    if sha256(path) != expected:
-        raise DataError(
-            "is not the file that was exported (its hash differs from the manifest)",
-            where=path,
-            remedy="Export it again.",
-        )

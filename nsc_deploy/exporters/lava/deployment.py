@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import nsc_deploy
 from nsc_deploy.deployment import read_deployment
-from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.exporters.folder import replacing_folder, require_folder
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.folder import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.exporters.inputs import fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integer import IntegerNetwork, read_integers, write_integers
@@ -34,11 +34,13 @@ from nsc_deploy.exporters.lava.manifest import (
     write_manifest,
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
+from nsc_deploy.exporters.lava.own_check import check_twin
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording
+from nsc_deploy.verification.record import VerificationRecord
 
 SOURCE = "source.nir"
 INTEGERS = "network.npz"
@@ -67,7 +69,7 @@ class LavaDeployment:
             DataError: the copy in the folder is not the one that was exported.
         """
         path = self.folder / self.manifest.source.file
-        _check_hash(path, self.manifest.source.sha256)
+        require_unchanged(path, self.manifest.source.sha256)
         return read_network(path)
 
     def recording(self) -> Recording | None:
@@ -97,7 +99,11 @@ def write_lava_deployment(request: ExportRequest) -> Path:
             write_netx(folder / NETX, lowering.network)
         if request.recording_file is not None:
             shutil.copyfile(request.recording_file, folder / RECORDING)
-        write_manifest(folder, _manifest(request, lowering, folder))
+        request.notify("checking")
+        groups = tuple(layer.groups for layer in lowering.network.layers)
+        record = check_twin(request, folder / INTEGERS, groups)
+        write_manifest(folder, _manifest(request, lowering, folder, record))
+    request.notify(f"verified: {record.sentence}")
     return request.out
 
 
@@ -109,7 +115,7 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
     """
     manifest = read_manifest(folder)
     path = folder / manifest.integers
-    _check_hash(path, manifest.integers_sha256)
+    require_unchanged(path, manifest.integers_sha256)
     integers = read_integers(path, manifest.layer_groups())
     return LavaDeployment(folder, manifest, integers)
 
@@ -140,7 +146,9 @@ def _calibration_inputs(request: ExportRequest, recording: Recording | None) -> 
     return recording.first(request.calibrate).values
 
 
-def _manifest(request: ExportRequest, lowering: Lowering, folder: Path) -> Manifest:
+def _manifest(
+    request: ExportRequest, lowering: Lowering, folder: Path, record: VerificationRecord
+) -> Manifest:
     network = lowering.network
     problem = obstacle(network)
     readout = request.network.output_node.parameters.metadata
@@ -169,6 +177,7 @@ def _manifest(request: ExportRequest, lowering: Lowering, folder: Path) -> Manif
         calibration=Calibrated(samples=request.calibrate),
         layers=_layer_records(network),
         approximations=_approximations(lowering),
+        verification=record,
     )
 
 
@@ -202,14 +211,3 @@ def _approximations(lowering: Lowering) -> tuple[Approximation, ...]:
 def _whole(metadata: dict[str, object], name: str) -> int | None:
     value = metadata.get(name)
     return None if value is None else int(str(value))
-
-
-def _check_hash(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise DataError("is missing from the deployment", where=path, remedy="Export it again.")
-    if sha256(path) != expected:
-        raise DataError(
-            "is not the file that was exported (its hash differs from the manifest)",
-            where=path,
-            remedy="Export it again.",
-        )
