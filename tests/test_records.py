@@ -12,6 +12,7 @@ from nsc_deploy.deployment import FILE_NAME, read_deployment
 from nsc_deploy.energy.baseline import read_report
 from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.profile import read_profile
+from nsc_deploy.energy.report import SCHEMA_VERSION
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.manifest import read_manifest
@@ -153,7 +154,7 @@ READERS: list[tuple[str, Callable[[Path], BaseModel], str]] = [
     ("experiment.toml", load_experiment, ""),
     (FILE_NAME, lambda path: read_deployment(path.parent), ""),
     ("manifest.json", lambda path: read_manifest(path.parent), ""),
-    ("report.json", read_report, '"schema_version": 2, '),
+    ("report.json", read_report, f'"schema_version": {SCHEMA_VERSION}, '),
 ]
 
 
