@@ -9,7 +9,7 @@ from pathlib import Path
 import nsc_deploy
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.folder import replacing_folder
+from nsc_deploy.exporters.folder import replacing_folder, require_folder
 from nsc_deploy.exporters.inputs import check_inputs
 from nsc_deploy.exporters.manifest import (
     FILE_NAME,
@@ -61,6 +61,7 @@ def write_exact_deployment(
         ConfigError: options that do not fit, or a folder that is no deployment.
     """
     _refuse_quantisation(request, target)
+    require_folder(request.out, FILE_NAME)
     inputs = check_inputs(request)
     versions = {name: importlib.metadata.version(name) for name in packages}
     with replacing_folder(request.out, FILE_NAME) as folder:

@@ -35,6 +35,8 @@ class CheckInputs:
 def check_inputs(request: ExportRequest) -> CheckInputs:
     """Recorded inputs, at most 256 samples spread evenly over the recording; else random ones.
 
+    Samples that scales are chosen on are left out.
+
     Raises:
         ConfigError: the recording is not of this graph.
         DataError: the recording is damaged.
@@ -43,7 +45,8 @@ def check_inputs(request: ExportRequest) -> CheckInputs:
         return CheckInputs(random_inputs(request.network), None, "random")
     recording = read_recording(request.recording_file)
     fits(recording, request.network, request.recording_file)
-    chosen = spread(recording.samples, min(recording.samples, MOST_SAMPLES))
+    left = recording.samples - request.calibrate
+    chosen = request.calibrate + spread(left, min(left, MOST_SAMPLES))
     labels = None if recording.labels is None else recording.labels[chosen]
     return CheckInputs(recording.values[:, chosen], labels, "recorded")
 

@@ -70,6 +70,7 @@ class Comparison:
         decisions: None where the graph has no readout.
         layers: the layers that both backends show, in the order of the graph.
         first_divergence: None where no spike differs; its sample counts from the first one compared.
+        diverging_samples: samples in which a spike differs.
         reference_seconds: time the first backend took.
         other_seconds: time the second took.
     """
@@ -82,6 +83,7 @@ class Comparison:
     decisions: DecisionParity | None
     layers: tuple[LayerParity, ...]
     first_divergence: LayerDivergence | None
+    diverging_samples: int
     reference_seconds: float
     other_seconds: float
 
@@ -125,6 +127,7 @@ def compare_runs(
         advance(part.shape[1])
     first = np.concatenate([one for one, _ in parts], axis=1)
     second = np.concatenate([two for _, two in parts], axis=1)
+    outside = () if tally.diverging else _output_divergences(network, first, second)
     return Comparison(
         reference=reference.name,
         other=other.name,
@@ -133,7 +136,8 @@ def compare_runs(
         output=_outputs(network, first, second),
         decisions=_decisions(network, first, second, labels),
         layers=tally.parities(),
-        first_divergence=tally.first_divergence or _output_divergence(network, first, second),
+        first_divergence=tally.first_divergence or next(iter(outside), None),
+        diverging_samples=tally.diverging or len(outside),
         reference_seconds=seconds[0],
         other_seconds=seconds[1],
     )
@@ -170,14 +174,15 @@ def _outputs(network: Network, one: NDArray[Any], two: NDArray[Any]) -> OutputPa
     )
 
 
-def _output_divergence(network: Network, one: NDArray[Any], two: NDArray[Any]) -> LayerDivergence | None:
+def _output_divergences(
+    network: Network, one: NDArray[Any], two: NDArray[Any]
+) -> tuple[LayerDivergence, ...]:
     """Where outputs part that no layer shown explains: a backend that shows no layers."""
     if not _spikes(network):
-        return None
+        return ()
     name = network.output_node.name
     traces = [RunTrace(side, {name: LayerTrace(side)}) for side in (one, two)]
-    found = divergences([name], traces[0], traces[1])
-    return found[0] if found else None
+    return divergences([name], traces[0], traces[1])
 
 
 def _decisions(

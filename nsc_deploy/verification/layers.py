@@ -182,6 +182,10 @@ class LayersTally:
 
     Args:
         network: the graph both runs are about.
+
+    Attributes:
+        first_divergence: None where no spike of a layer differs.
+        diverging: number of samples in which one does.
     """
 
     def __init__(self, network: Network) -> None:
@@ -189,6 +193,7 @@ class LayersTally:
         self._network = network
         self._tallies: dict[str, LayerTally] = {}
         self.first_divergence: LayerDivergence | None = None
+        self.diverging = 0
 
     def add(self, reference: RunTrace, other: RunTrace, first_sample: int) -> None:
         """Take in a batch."""
@@ -196,9 +201,10 @@ class LayersTally:
             if name in reference.layers and name in other.layers:
                 tally = self._tallies.setdefault(name, LayerTally(self._network, name))
                 tally.add(reference.layers[name], other.layers[name])
-        if self.first_divergence is None:
-            found = divergences(self._names, reference, other, first_sample=first_sample)
-            self.first_divergence = found[0] if found else None
+        found = divergences(self._names, reference, other, first_sample=first_sample)
+        self.diverging += len(found)
+        if self.first_divergence is None and found:
+            self.first_divergence = found[0]
 
     def parities(self) -> tuple[LayerParity, ...]:
         """The layers both runs show, in the order of the graph."""

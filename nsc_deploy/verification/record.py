@@ -16,7 +16,7 @@ class VerificationRecord(Record):
     seed: int | None = Field(default=None, description="of the random inputs")
     samples: int = Field(ge=1)
     steps: int = Field(ge=1)
-    spikes: int = Field(ge=0, description="of every layer compared, in the reference; of the output on Lava")
+    spikes: int = Field(ge=0, description="of every layer compared, in the reference")
     equal: bool = Field(description="whether every spike and every output value compared is equal")
     diverging_samples: int = Field(ge=0, description="samples in which a spike differs")
     tolerance: float | None = Field(

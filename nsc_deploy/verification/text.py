@@ -40,6 +40,7 @@ def rows(verification: Verification) -> list[tuple[str, str, str]]:
         table.append(("accuracy", share(left), share(right)))
     if one.output.reference_spikes is not None:
         table.append(("output spikes", str(one.output.reference_spikes), str(one.output.other_spikes)))
+    table.append(("diverging samples", "", str(one.diverging_samples)))
     table.append(("seconds", f"{one.reference_seconds:.2f}", f"{one.other_seconds:.2f}"))
     if one.decisions is not None:
         table.append(("equal decisions", "", share(one.decisions.agreement)))

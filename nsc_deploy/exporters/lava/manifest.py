@@ -9,6 +9,7 @@ from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.integer import Group, Role
 from nsc_deploy.files import write_json
 from nsc_deploy.records import Record, read_json_record
+from nsc_deploy.verification.record import VerificationRecord
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
@@ -90,6 +91,9 @@ class Manifest(Record):
     calibration: Calibrated = Calibrated(samples=0)
     layers: tuple[LayerRecord, ...] = Field(min_length=1)
     approximations: tuple[Approximation, ...]
+    verification: VerificationRecord | None = Field(
+        default=None, description="the integers in the twin beside the graph, at the end of the export"
+    )
 
     def layer_groups(self) -> tuple[tuple[Group, ...], ...]:
         """What the rows of each layer stand for."""
