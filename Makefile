@@ -1,5 +1,6 @@
 # make demo   the whole path on synthesised speech: train, export, run, report the energy (under ten minutes)
 # make test   every test that takes seconds; `make test-slow` adds those that take minutes
+# make test-peers  counts against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
 # make check  formatting, lint, types, documentation
 #
 # The environment is made once, in .venv, from pyproject.toml and constraints.txt.
@@ -13,7 +14,7 @@ bin := $(VENV)/bin
 ready := $(VENV)/.ready
 sources := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-slow lava check format docs clean distclean
+.PHONY: help demo test test-slow test-peers lava check format docs clean distclean
 
 help:
 	@sed -n '/^#/!q; s/^# *//p' Makefile
@@ -48,6 +49,16 @@ test: lava
 test-slow: lava
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile -m 'slow or not slow' $(TEST_ARGS)
 
+# The counters that ours are compared with go into an environment of their own: they bring much along.
+peers := .venv-peers
+$(peers)/.ready: $(sources) $(ready)
+	$(bin)/python -m venv --clear $(peers)
+	$(peers)/bin/python -m pip install -c constraints.txt -e '.[test,peers]'
+	@touch $@
+
+test-peers: $(peers)/.ready
+	OMP_NUM_THREADS=1 $(peers)/bin/python -m pytest -m peers tests/conformance $(TEST_ARGS)
+
 # Material for MkDocs prints its plans for the next years otherwise.
 export NO_MKDOCS_2_WARNING := 1
 
@@ -70,4 +81,4 @@ clean:
 	find nsc_deploy tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(peers)

@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -80,3 +81,13 @@ def test_pairs_of_outputs_and_taps_inside_the_input(size, taps, stride, padding,
         0 <= y * stride + k * dilation - padding[0] < size for y in range(outputs) for k in range(taps)
     )
     assert window_pairs(size, taps, stride, padding, dilation, outputs) == inside
+
+
+def test_a_convolution_of_a_hundred_million_synapses_is_no_matrix():
+    weight = np.ones((64, 64, 3, 3), dtype=np.float32)
+    tracemalloc.start()
+    fan_out = convolution_fan_out(weight, (52, 52), stride=(1, 1), padding=[(1, 1), (1, 1)], dilation=(1, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fan_out.sum() == 64 * 64 * (3 * 52 - 2) ** 2 > 97_000_000
+    assert peak < 2**23

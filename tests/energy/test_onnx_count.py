@@ -200,3 +200,31 @@ def test_damaged_files_and_wrong_shapes(tmp_path: Path) -> None:
     lstm_graph(tmp_path / "lstm.onnx", 4, 4, 4)
     with pytest.raises(DataError, match="shape"):
         count_onnx(tmp_path / "lstm.onnx", reals(5))
+
+
+def dense_layer(path: Path) -> Path:
+    node = helper.make_node("MatMul", ["input", "w"], ["output"], name="dense")
+    onnx_graph(path, [node], {"w": weights(4, 3)}, 4, 3)
+    return path
+
+
+def test_recordings_that_cannot_be_counted_are_refused(tmp_path: Path) -> None:
+    graph = dense_layer(tmp_path / "dense.onnx")
+    broken = reals(4).values.copy()
+    broken[2, 5, 1] = np.nan
+    twos = np.full((STEPS, SAMPLES, 4), 2, dtype=np.uint8)
+    empty = np.zeros((STEPS, 0, 4), dtype=np.float32)
+    for values, signal, problem in (
+        (broken, Signal.REAL, "NaN"),
+        (twos, Signal.EVENTS, "other than 0 and 1"),
+        (empty, Signal.REAL, "no values"),
+    ):
+        with pytest.raises(DataError, match=problem):
+            count_onnx(graph, Recording(values, signal, DT))
+
+
+def test_counts_that_do_not_fit_64_bits_are_refused(tmp_path: Path) -> None:
+    graph = dense_layer(tmp_path / "dense.onnx")
+    endless = np.broadcast_to(np.float32(0), (STEPS, 2**54, 4))
+    with pytest.raises(DataError, match="64 bits"):
+        count_onnx(graph, Recording(endless, Signal.REAL, DT))
