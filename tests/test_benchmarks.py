@@ -17,3 +17,13 @@ def test_a_benchmark_runs_checks_its_spikes_and_reports(name):
     assert all(time > 0 for time in comparison["milliseconds"].values())
     # One round on a busy machine is no measurement; that the product is the faster one shows all the same.
     assert comparison["ratio"] is None or comparison["ratio"] > 1
+
+
+def test_counting_costs_little_beside_a_forward_pass_and_no_memory_for_more_samples():
+    command = [sys.executable, BENCHMARKS / "counting.py", "--json", "--rounds", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    # The goal is 1.2; two rounds on a busy machine are no measurement, but a count that runs twice shows.
+    assert all(one["ratio"] < 1.8 for one in results["overheads"])
+    assert results["memory"]["reached"]
