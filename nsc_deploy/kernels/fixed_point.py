@@ -144,7 +144,7 @@ def active_sources(spikes: Spikes, step: int, sample: int, sources: int, active:
     return np.int64(count)
 
 
-@kernel
+@inlined
 def deliver_spikes(
     spikes: Spikes,
     step: int,
@@ -168,24 +168,39 @@ def deliver_spikes(
         now: the step in which spikes without a delay arrive.
     """
     count = active_sources(spikes, step, sample, synapses.start.shape[0] - 1, active)
-    if count == 0:
-        return
-    sums[:] = 0
-    for place in range(count):
-        source = active[place]
-        if synapses.matrix.shape[0] > 0:
-            for row in range(sums.shape[0]):
-                sums[row] += synapses.matrix[source, row]
-        else:
-            for synapse in range(synapses.start[source], synapses.start[source + 1]):
-                sums[synapses.row[synapse]] += synapses.weight[synapse]
-    slots, neurons = arriving.shape
-    for part in range(synapses.delays.shape[0]):
-        slot = (now + synapses.delays[part]) % slots
-        first = part * neurons
-        for neuron in range(neurons):
-            total = int32(shifted(sums[first + neuron], synapses.exponent))
-            arriving[slot, neuron] = int32(arriving[slot, neuron] + total)
+    if count > 0:
+        sums[:] = 0
+        for place in range(count):
+            source = active[place]
+            if synapses.matrix.shape[0] > 0:
+                for row in range(sums.shape[0]):
+                    sums[row] += synapses.matrix[source, row]
+            else:
+                for synapse in range(synapses.start[source], synapses.start[source + 1]):
+                    sums[synapses.row[synapse]] += synapses.weight[synapse]
+        slots, neurons = arriving.shape
+        for part in range(synapses.delays.shape[0]):
+            slot = (now + synapses.delays[part]) % slots
+            first = part * neurons
+            for neuron in range(neurons):
+                total = int32(shifted(sums[first + neuron], synapses.exponent))
+                if synapses.wraps:
+                    total = wrapped_24_bits(total)
+                arriving[slot, neuron] = int32(arriving[slot, neuron] + total)
+
+
+@kernel
+def deliver_recurrent(
+    spikes: Spikes,
+    step: int,
+    sample: int,
+    synapses: Synapses,
+    active: NDArray[np.uint32],
+    sums: Integers,
+    arriving: Integers,
+) -> None:
+    """Add the spikes of one step to what arrives in the next and later; arguments as for `deliver_spikes`."""
+    deliver_spikes(spikes, step, sample, synapses, active, sums, arriving, step + 1)
 
 
 @kernel
@@ -283,7 +298,7 @@ def run_samples(
                     inputs, step - lag, first + sample, forward, active, forward_sums, arriving, step
                 )
             if step >= 1 and recurrent.start.shape[0] > 1:
-                deliver_spikes(spikes, step - 1, sample, recurrent, active, recurrent_sums, arriving, step)
+                deliver_recurrent(spikes, step - 1, sample, recurrent, active, recurrent_sums, arriving)
             if is_cleared(step + 1, neurons.reset_interval, neurons.reset_offset):
                 u[:] = 0
                 v[:] = 0

@@ -171,6 +171,8 @@ def conv_cases(kinds: int) -> Iterator[Case]:
     sums = [END - 1, END, END + 1, -END, -END - 1, 3 * END, 5 * END + 7, -3 * END]
     messages = np.array(sums).repeat(4).reshape(len(sums), 4)
     yield single("Conv wraps", wrapping, LIF(12, **neurons), messages)
+    heavy = Conv(np.array([[[[END]]], [[[-END - 1]]], [[[3 * END + 5]]]]), (2, 2, 1))
+    yield single("Conv, weights beyond 24 bits", heavy, LIF(12, **neurons), np.eye(4, dtype=int))
     yield single(
         "Conv, small and graded", wrapping, LIF(12, **neurons), np.array([[1, -2, 3, 0], [7, 0, 0, -100]])
     )

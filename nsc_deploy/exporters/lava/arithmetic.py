@@ -22,7 +22,7 @@ from nsc_deploy.exporters.lava.twin.neurons import LIF
 from nsc_deploy.exporters.lava.twin.simulate import LayerTrace
 from nsc_deploy.exporters.lava.twin.weights import SignMode
 
-__all__ = ["LayerTrace", "output_spikes", "run_layer", "run_network"]
+__all__ = ["LayerTrace", "output_spikes", "processes", "run_layer", "run_network"]
 
 
 def run_network(
@@ -35,23 +35,28 @@ def run_network(
         events: [steps, samples, inputs] of 0 and 1.
         threads: see `twin.simulate.thread_count`.
     """
-    return twin.simulate(_processes(network.layers), events, lag=0, threads=threads)
+    return twin.simulate(processes(network), events, lag=0, threads=threads)
 
 
 def output_spikes(
     network: IntegerNetwork, events: NDArray[np.uint8], *, threads: int | None = None
 ) -> NDArray[np.uint8]:
     """The spikes of the last layer, [steps, samples, outputs], without keeping the rest."""
-    return twin.output_spikes(_processes(network.layers), events, lag=0, threads=threads)
+    return twin.output_spikes(processes(network), events, lag=0, threads=threads)
 
 
 def run_layer(layer: IntegerLayer, events: NDArray[np.uint8]) -> LayerTrace:
     """Run one layer from rest on [steps, samples, inputs] events."""
-    return twin.simulate(_processes((layer,)), events, lag=0)[0]
+    return twin.simulate(Network((_layer(layer),)), events, lag=0)[0]
 
 
-def _processes(layers: tuple[IntegerLayer, ...]) -> Network:
-    return Network(tuple(Layer(_connection(layer), _neurons(layer)) for layer in layers))
+def processes(network: IntegerNetwork) -> Network:
+    """The processes of a network, to run many batches with `twin.simulate` (with a lag of 0)."""
+    return Network(tuple(_layer(layer) for layer in network.layers))
+
+
+def _layer(layer: IntegerLayer) -> Layer:
+    return Layer(_connection(layer), _neurons(layer))
 
 
 def _connection(layer: IntegerLayer) -> Dense:

@@ -211,7 +211,8 @@ def whole_numbers(values: NDArray[Any], name: str) -> NDArray[np.int32]:
     Raises:
         DataError: a fraction, which Lava would cut off in silence, or a number beyond 32 bits.
     """
-    if not np.isfinite(values).all() or not np.array_equal(values, np.rint(values)):
+    whole = values.dtype.kind in "biu" or np.array_equal(values, np.rint(values))
+    if not whole or not np.isfinite(values).all():
         raise DataError("holds numbers that are not whole", where=name)
     if values.size and not -(2**31) <= values.min() <= values.max() < 2**31:
         raise DataError("leaves 32 bits", where=name)

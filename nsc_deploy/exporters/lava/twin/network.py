@@ -1,6 +1,7 @@
 """A chain of Lava processes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -70,8 +71,9 @@ class Network:
 
     layers: tuple[Layer, ...]
 
+    @cached_property
     def compiled(self) -> tuple[CompiledLayer, ...]:
-        """The layers as the kernel takes them.
+        """The layers as the kernel takes them, made once.
 
         Raises:
             DataError: with the number of the layer.
@@ -90,22 +92,29 @@ class Network:
 
 
 def synapses_of(entries: Entries, connection: Connection) -> Synapses:
-    """Synapses sorted by source, as a matrix where most places are filled."""
-    delays, slot = np.unique(entries.delay, return_inverse=True)
-    delays = delays if delays.size else np.zeros(1, np.int64)
+    """Synapses as a matrix where most places are filled and all messages are spikes, else by source."""
+    delays = (
+        np.flatnonzero(np.bincount(entries.delay, minlength=1)) if entries.delay.size else np.zeros(1, int)
+    )
+    slot = np.searchsorted(delays, entries.delay) if len(delays) > 1 else 0
     rows = len(delays) * entries.targets
     row = slot * entries.targets + entries.target
-    matrix = np.zeros((0, 0), np.int32)
     places = entries.sources * rows
-    if DENSE_SHARE * places < len(row) and places <= LARGEST_MATRIX:
+    spikes_only = connection.num_message_bits == 0
+    if spikes_only and DENSE_SHARE * places < len(row) and places <= LARGEST_MATRIX:
         matrix = np.zeros((entries.sources, rows), np.int32)
         matrix[entries.source, row] = entries.weight
-    order = np.argsort(entries.source, kind="stable")
+        start, row, weight = np.zeros(entries.sources + 1, np.int64), row[:0], entries.weight[:0]
+    else:
+        order = np.argsort(entries.source, kind="stable")
+        matrix = np.zeros((0, 0), np.int32)
+        start = np.searchsorted(entries.source[order], np.arange(entries.sources + 1))
+        row, weight = row[order], entries.weight[order]
     return Synapses(
         matrix=matrix,
-        start=np.searchsorted(entries.source[order], np.arange(entries.sources + 1)),
-        row=row[order].astype(np.int32),
-        weight=entries.weight[order].astype(np.int32),
+        start=start,
+        row=row.astype(np.int32),
+        weight=weight.astype(np.int32),
         delays=delays.astype(np.int32),
         exponent=connection.weight_exp,
         wide=connection.wide,

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.exporters.lava.twin.connections import Connection
-from nsc_deploy.exporters.lava.twin.network import INT32_END, CompiledLayer, Network, largest_sum
+from nsc_deploy.exporters.lava.twin.network import INT32_END, CompiledLayer, Layer, Network, largest_sum
 from nsc_deploy.kernels.fixed_point import run_samples
 
 BLOCK = 32
@@ -63,7 +62,7 @@ def simulate(
         DataError: parameters or messages that Lava would not take, or would silently change.
         ConfigError: a number of threads below 1, or a lag that is neither 0 nor 1.
     """
-    compiled = network.compiled()
+    compiled = network.compiled
     inputs = _checked(network, compiled, messages)
     steps, samples, _ = inputs.spikes.shape
     traces = tuple(
@@ -91,7 +90,7 @@ def output_spikes(
     network: Network, messages: NDArray[Any], *, lag: int = 1, threads: int | None = None
 ) -> NDArray[np.uint8]:
     """The spikes of the last layer, [steps, samples, neurons]; arguments and errors as for `simulate`."""
-    compiled = network.compiled()
+    compiled = network.compiled
     inputs = _checked(network, compiled, messages)
     steps, samples, _ = inputs.spikes.shape
     spikes = np.empty((steps, samples, compiled[-1].neurons.threshold.size), np.uint8)
@@ -175,17 +174,20 @@ def _checked(network: Network, compiled: Sequence[CompiledLayer], messages: NDAr
     first = network.layers[0].connection
     spikes = np.ascontiguousarray(messages != 0).view(np.uint8)
     if first.num_message_bits == 0:
+        _refuse_undefined_sums(network.layers)
         return Inputs(spikes, _NO_MESSAGES)
     if messages.dtype.kind not in "biu":
         raise DataError(f"are {messages.dtype}, whole numbers are wanted", where="messages")
-    largest = int(max(abs(int(messages.min())), abs(int(messages.max()))))
     if not -INT32_END <= int(messages.min()) <= int(messages.max()) < INT32_END:
         raise DataError("leave 32 bits", where="messages")
-    _refuse_undefined_sums(first, largest)
+    _refuse_undefined_sums(network.layers, int(np.abs(messages.astype(np.int64)).max()))
     return Inputs(spikes, np.ascontiguousarray(messages, np.int32))
 
 
-def _refuse_undefined_sums(connection: Connection, largest: int) -> None:
+def _refuse_undefined_sums(layers: Sequence[Layer], largest: int = 1) -> None:
     """Lava's convolution goes through float64: what it makes of sums beyond 32 bits is not defined."""
-    if connection.wraps and largest_sum(connection.entries(), largest) >= INT32_END:
-        raise DataError("can add up to more than 32 bits in a convolution", where="messages")
+    for index, layer in enumerate(layers):
+        message = largest if index == 0 else 1
+        for one in (layer.connection, layer.recurrent):
+            if one is not None and one.wraps and largest_sum(one.entries(), message) >= INT32_END:
+                raise DataError("can add up to more than 32 bits in a convolution", where="messages")
