@@ -165,6 +165,63 @@ def compare(
         print_comparison(found, wide_console())
 
 
+@app.command("advise")
+def advise(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="RUN_OR_GRAPH", help="Run directory; or a .nir file, which needs --inputs."),
+    ],
+    profile: Annotated[
+        str, typer.Option(help="Prices of operations: a name that `energy profiles` lists, or a TOML file.")
+    ] = "horowitz-45nm",
+    column: Annotated[
+        str, typer.Option(help="Accounting of the energy: paper, compute or memory.")
+    ] = "memory",
+    inputs: _INPUTS = None,
+    samples: _SAMPLES = None,
+    dt: _DT = None,
+    reset: _RESET = None,
+    rate_run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another run, trained with a loss on the rate of spikes, to compare.", metavar="RUN"
+        ),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Write a part without all that its outputs do not need.", metavar="FILE.nir"),
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="The part that --write writes; by default the last NIR part.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Try what could save energy: each change is made, run on the recordings and priced, none is guessed."""
+    from nsc_deploy.energy.advise_text import print_advice
+    from nsc_deploy.energy.make_advice import make_advice
+    from nsc_deploy.energy.terminal import wide_console
+    from nsc_deploy.files import require_writable
+
+    if write is not None:
+        require_writable(write)
+    found = make_advice(
+        source,
+        profile=profile,
+        column=column,
+        recordings=inputs or [],
+        samples=samples,
+        dt=dt,
+        reset=reset,
+        rate_run=rate_run,
+        write=write,
+        part=part,
+    )
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        print_advice(found, wide_console())
+
+
 @app.command("profiles")
 def profiles(
     name: Annotated[str | None, typer.Argument(help="One profile, or a TOML file to check.")] = None,

@@ -59,11 +59,16 @@ def count_systems(
     reset: str | None = None,
 ) -> tuple[CountedSystem, ...]:
     """Count run folders and graph files; arguments and errors as `make_report`."""
-    options = Options(samples=samples, dt=dt, reset=_reset(reset))
+    options = Options(samples=samples, dt=dt, reset=chosen_reset(reset))
     return tuple(_count(find_sources(paths, recordings), options))
 
 
-def _reset(name: str | None) -> Reset | None:
+def chosen_reset(name: str | None) -> Reset | None:
+    """The reset a user asked for.
+
+    Raises:
+        ConfigError: neither zero nor subtract.
+    """
     if name is None:
         return None
     try:

@@ -1,0 +1,270 @@
+"""Where energy can be saved: each change is made, run on the recordings and priced; nothing is guessed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.energy.accountings import ACCOUNTINGS
+from nsc_deploy.energy.advice import Advice, AdviceReport, Change
+from nsc_deploy.energy.advise_bench import Bench, benches, readout_of, removals, rounded
+from nsc_deploy.energy.counts import PartCount
+from nsc_deploy.energy.memory_price import access_price
+from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.pricing import price_layer
+from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.prune import observe, with_weights, without_neurons, without_weights
+from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source
+from nsc_deploy.energy.traffic import Store
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.graphs.readout import decide
+from nsc_deploy.graphs.recording import Recording
+
+Progress = Callable[[str], None]
+_MICROJOULE = 1e-6
+_BITS = (8, 4)
+_SHARES = (0.75, 0.5)
+
+
+class Advisor:
+    """Tries changes on one system.
+
+    Args:
+        source: a run or a graph file.
+        profile: the prices.
+        options: how to count.
+        column: accounting of the energy: paper, compute or memory.
+        progress: told what is being tried.
+
+    Raises:
+        UserError: as for counting; or the profile lacks a price that the column needs.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        profile: Profile,
+        options: Options,
+        *,
+        column: str = "memory",
+        progress: Progress = lambda line: None,
+    ) -> None:
+        self._profile = profile
+        self._options = options
+        self._progress = progress
+        self._accounting = next(one for one in ACCOUNTINGS if one.name == column)
+        progress(f"counting {source.label}")
+        self._counted = count_source(source, options)
+        self._spiking = self._counted.count.spiking
+        self._readout = readout_of(self._counted)
+        self._before = sum(self._energy(part) for part in self._counted.count.parts)
+        self._benches = benches(self._counted, options)
+        self._accuracy = next(
+            (self._decided(one, one.activity.outputs) for one in self._benches if one.outputs_decide), None
+        )
+
+    def report(self, rival: CountedSystem | None = None) -> AdviceReport:
+        """Try everything.
+
+        Args:
+            rival: another run of the same system, trained for a lower rate of spikes.
+        """
+        found: list[Advice] = []
+        for bench in self._benches:
+            found += self._exact(bench)
+            found += self._bits(bench) if bench.outputs_decide else []
+        found += self._steps()
+        found += [] if rival is None else [self._rate(rival)]
+        return AdviceReport(
+            system=self._counted.label,
+            profile=self._profile.name,
+            column=self._accounting.name,
+            samples=self._counted.count.samples,
+            energy_uj=self._before,
+            accuracy=self._accuracy,
+            advice=tuple(sorted(found, key=lambda one: (one.after_uj, one.words))),
+            left_out=tuple(self._left_out(rival)),
+        )
+
+    def write_pruned(self, path: Path, part: str | None = None) -> str:
+        """Write a part with all changes that leave its outputs as they are.
+
+        Args:
+            path: of the NIR file.
+            part: its name; by default the last NIR part.
+
+        Returns:
+            The name of the part.
+
+        Raises:
+            ConfigError: there is no such NIR part, or nothing can be taken out of it.
+        """
+        named = [one for one in self._benches if part in {None, one.part.name}]
+        if not named:
+            known = ", ".join(one.part.name for one in self._benches) or "none"
+            raise ConfigError(f"names {part}, which is no NIR part (there are: {known})", where="--part")
+        bench = named[-1]
+        pruned = self._pruned(bench)
+        if pruned is None:
+            raise ConfigError(
+                f"nothing can be taken out of {bench.part.name} with its outputs as they are", where=path
+            )
+        write_network(path, pruned)
+        return bench.part.name
+
+    def _energy(self, part: PartCount, weight_bits: Mapping[str, int] | None = None) -> float:
+        """Microjoules of a part, mean of a sample; weights of some layers at fewer bits."""
+        total = 0.0
+        for layer in part.layers:
+            priced = price_layer(layer, self._profile, self._accounting, spiking=self._spiking)
+            if priced.unpriced:
+                raise ConfigError(
+                    f"has no price for {', '.join(priced.unpriced)} of {part.name}/{layer.name}, so nothing "
+                    "can be compared",
+                    where=f"profile {self._profile.name}",
+                    remedy="Choose another profile or column.",
+                )
+            total += float(priced.total.mean())
+            bits = (weight_bits or {}).get(layer.name)
+            if bits is not None and Store.WEIGHTS in priced.kinds:
+                price = access_price(self._profile, layer.footprint.weights, bits)
+                narrow = 0.0 if price is None else price.picojoules * float(layer.traffic.weight_reads.mean())
+                total += narrow - float(priced.kinds[Store.WEIGHTS].mean())
+        return total * _MICROJOULE
+
+    def _recount(self, bench: Bench, network: Network, recording: Recording | None = None) -> PartCount:
+        taken = bench.recording if recording is None else recording
+        return count_network(network, taken, name=bench.part.name, batch=self._options.batch)
+
+    def _decided(self, bench: Bench, outputs: NDArray[Any]) -> float | None:
+        labels = bench.recording.labels
+        if self._readout is None or labels is None or not bench.outputs_decide:
+            return None
+        return float((decide(outputs, *self._readout) == labels).mean())
+
+    def _advice(
+        self,
+        change: Change,
+        bench: Bench | None,
+        layer: str | None,
+        words: str,
+        after: float,
+        *,
+        same: bool,
+        accuracy: float | None,
+    ) -> Advice:
+        return Advice(
+            change=change,
+            part=None if bench is None else bench.part.name,
+            layer=layer,
+            words=words,
+            same_outputs=same,
+            before_uj=self._before,
+            after_uj=after,
+            saved=(self._before - after) / self._before if self._before else 0.0,
+            accuracy_before=self._accuracy,
+            accuracy_after=accuracy,
+        )
+
+    def _tried(
+        self, bench: Bench, network: Network, bits: Mapping[str, int] | None = None
+    ) -> tuple[float, bool, float | None]:
+        """Energy of the whole system, whether the outputs stay, and accuracy, with one part changed."""
+        outputs = observe(network, bench.recording).outputs
+        after = self._before - self._energy(bench.part) + self._energy(self._recount(bench, network), bits)
+        same = np.array_equal(outputs, bench.activity.outputs)
+        # The same outputs give the same decisions, of whatever comes behind them too.
+        accuracy = self._accuracy if same else self._decided(bench, outputs)
+        return after, same, accuracy
+
+    def _exact(self, bench: Bench) -> Iterator[Advice]:
+        neurons, weights = removals(bench.network, bench.activity)
+        for name, mask in neurons.items():
+            words = f"take out {int(mask.sum())} of {mask.size} neurons that never fire or are never read"
+            yield self._one(Change.PRUNE, bench, name, words, without_neurons(bench.network, {name: mask}))
+        for name, mask in weights.items():
+            words = f"drop the weights of {int(mask.sum())} of {mask.size} inputs that never carry an event"
+            yield self._one(Change.DROP, bench, name, words, without_weights(bench.network, {name: mask}))
+        pruned = self._pruned(bench)
+        if pruned is not None and len(neurons) + len(weights) > 1:
+            yield self._one(Change.ALL_EXACT, bench, None, "all of the part's prune and drop at once", pruned)
+
+    def _pruned(self, bench: Bench) -> Network | None:
+        """The part with everything taken out that its outputs do not need; None where that is nothing."""
+        neurons, weights = removals(bench.network, bench.activity)
+        if not neurons and not weights:
+            return None
+        pruned = without_neurons(without_weights(bench.network, weights), neurons)
+        same = np.array_equal(observe(pruned, bench.recording).outputs, bench.activity.outputs)
+        return pruned if same else None
+
+    def _one(self, change: Change, bench: Bench, layer: str | None, words: str, network: Network) -> Advice:
+        self._progress(f"{bench.part.name}: {change} {layer or ''}")
+        after, same, accuracy = self._tried(bench, network)
+        return self._advice(change, bench, layer, words, after, same=same, accuracy=accuracy)
+
+    def _bits(self, bench: Bench) -> Iterator[Advice]:
+        width = self._profile.operand_bits
+        if width is None or not self._profile.memories:
+            return
+        for node in bench.network.nodes:
+            if not node.synaptic:
+                continue
+            for bits in (bits for bits in _BITS if bits < width):
+                self._progress(f"{bench.part.name}: {bits} bits for {node.name}")
+                network = with_weights(bench.network, node.name, rounded(node.parameters.weight, bits))
+                after, same, accuracy = self._tried(bench, network, {node.name: bits})
+                words = f"weights of {bits} bits instead of {width}, read from a memory of that width"
+                yield self._advice(Change.BITS, bench, node.name, words, after, same=same, accuracy=accuracy)
+
+    def _steps(self) -> Iterator[Advice]:
+        """Shorter recordings for all parts; only where each of them takes its steps one after the other."""
+        if len(self._benches) < len(self._counted.work) or not self._benches[-1].outputs_decide:
+            return
+        last, steps = self._benches[-1], self._benches[-1].part.steps
+        for kept in dict.fromkeys(max(1, round(steps * share)) for share in _SHARES):
+            if kept == steps:
+                continue
+            self._progress(f"{kept} steps")
+            after = sum(
+                self._energy(
+                    self._recount(
+                        one, one.network, replace(one.recording, values=one.recording.values[:kept])
+                    )
+                )
+                for one in self._benches
+            )
+            accuracy = self._decided(last, last.activity.outputs[:kept])
+            words = f"decide after {kept} of {steps} steps"
+            yield self._advice(Change.STEPS, None, None, words, after, same=False, accuracy=accuracy)
+
+    def _rate(self, rival: CountedSystem) -> Advice:
+        after = sum(self._energy(part) for part in rival.count.parts)
+        spikes = [
+            sum(float(part.per_sample.spikes.mean()) for part in one.count.parts)
+            for one in (self._counted, rival)
+        ]
+        words = f"the run {rival.path}: {spikes[1]:,.0f} spikes a sample instead of {spikes[0]:,.0f}"
+        accuracy = None if rival.deployment is None else rival.deployment.test_accuracy
+        return self._advice(Change.RATE, None, None, words, after, same=False, accuracy=accuracy)
+
+    def _left_out(self, rival: CountedSystem | None) -> Iterator[str]:
+        for work, part in zip(self._counted.work, self._counted.count.parts, strict=True):
+            if work.graph.suffix != ".nir":
+                yield f"{part.name}: an ONNX graph is not changed"
+        if not any(one.outputs_decide for one in self._benches):
+            yield "fewer steps and bits: no NIR part with labels and a readout is the last, so no accuracy"
+        else:
+            if len(self._benches) < len(self._counted.work):
+                yield "fewer steps: an ONNX part may look ahead, so a shorter recording is another input"
+            if len(self._benches) > 1:
+                yield "fewer bits before the last part: what they change there has to cross the channel anew"
+            if self._profile.operand_bits is None or not self._profile.memories:
+                yield f"fewer bits: {self._profile.name} prices no memory by width"
+        if rival is None:
+            yield "lower rate: give a second run, trained with a loss on the rate of spikes (--rate-run)"
