@@ -4,7 +4,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from chip_support import chain, dense_projections, layered_graphs, small_chip
+from chip_support import chain, convolution, dense_projections, layered_graphs, small_chip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,9 +32,8 @@ def placed(answer: Fit) -> Placement:
 
 
 def members(core: Core, population: str) -> list[int]:
-    return [
-        n for share in core.shares if share.population == population for n in range(share.start, share.stop)
-    ]
+    shares = [share for share in core.shares if share.population == population]
+    return [int(neuron) for share in shares for neuron in share.neurons]
 
 
 def used(core: Core, pool: str) -> int:
@@ -151,6 +150,12 @@ def test_populations_share_cores_and_are_split_where_one_is_full() -> None:
         [(share.population, share.start, share.stop) for share in core.shares] for core in placement.cores
     ]
     assert held == [[("n0", 0, 4)], [("n0", 4, 5), ("n1", 0, 3)]]
+
+
+def test_feature_maps_are_placed_with_all_channels_of_a_place_together() -> None:
+    placement = placed(fit(convolution(outputs=2, size=(4, 4)), small_chip(neurons_per_core=4)))
+    assert [members(core, "n") for core in placement.cores] == [[0, 4, 1, 5], [2, 6, 3, 7]]
+    assert [used(core, "axons in") for core in placement.cores] == [12, 12]
 
 
 def test_routes_name_the_lines_that_travel() -> None:

@@ -49,7 +49,10 @@ def _core(core: Core) -> dict[str, Any]:
     return {
         "index": core.index,
         "tile": core.tile,
-        "shares": [asdict(share) for share in core.shares],
+        "shares": [
+            {"population": share.population, "start": share.start, "stop": share.stop}
+            for share in core.shares
+        ],
         "pools": [_usage(pool) for pool in core.pools],
     }
 

@@ -133,7 +133,7 @@ def cost_of(
     lines: dict[str, NDArray[np.bool_]] = {}
     bits = synapses = 0
     for one, delay in into:
-        lists = one.pattern.lists(share.start, share.stop)
+        lists = one.pattern.lists(share.neurons)
         met = lists > 0
         lines[one.source] = lines[one.source] | met if one.source in lines else met
         synapses += int(lists.sum())
@@ -150,7 +150,7 @@ def _synapse_bits(one: Projection, lists: Integers, share: Share, delay: int, se
             lists, share.size, delay, setting.weight_bits, _index_bits(layout), layout.memory.lists
         )
     shared = layout.shared_convolutions.value and isinstance(one.pattern, ConvolutionPattern)
-    weights = one.pattern.stored(share.start, share.stop) if shared else int(lists.sum())
+    weights = one.pattern.stored(share.neurons) if shared else int(lists.sum())
     return weights * setting.weight_bits
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from nsc_deploy.exporters.chips.chip import Chip, HiddenAndOutput
 from nsc_deploy.exporters.chips.figures import Figure
-from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Share, Usage
+from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
 from nsc_deploy.exporters.chips.timing import Timing
 from nsc_deploy.exporters.chips.wiring import Projection, Wiring
 
@@ -32,7 +32,7 @@ def fit_hidden_and_output(wiring: Wiring, timing: Timing, chip: Chip, layout: Hi
         ),
         _usage("hidden synapses", sum(int(each.sum()) for each in fan_out.values()), layout.hidden_synapses),
     )
-    shares = tuple(Share(one.name, 0, one.size) for one in (*hidden, *outputs))
+    shares = tuple(one.share(0, one.size) for one in (*hidden, *outputs))
     placement = Placement(chip.name, (Core(0, shares, pools),), (), dict(timing.latency))
     breaches = (*_structure(wiring), *_over(wiring, pools, fan_out))
     return Layout(placement, pools, breaches)
@@ -49,7 +49,7 @@ def _hidden_fan_out(wiring: Wiring) -> dict[str, np.ndarray[tuple[int], np.dtype
     }
     for one in wiring.projections:
         if one.source in fan_out and one.target in fan_out:
-            fan_out[one.source] += one.pattern.lists(0, one.pattern.neurons)
+            fan_out[one.source] += one.pattern.lists(np.arange(one.pattern.neurons))
     return fan_out
 
 

@@ -7,7 +7,7 @@ from math import ceil, log2, prod
 from nsc_deploy.exporters.chips.chip import Chip, CoreSize, LayerCores
 from nsc_deploy.exporters.chips.layer_rules import layer_breaches
 from nsc_deploy.exporters.chips.layers import Layer, layers_of
-from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Share, Usage
+from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
 from nsc_deploy.exporters.chips.timing import Timing
 from nsc_deploy.exporters.chips.wiring import Wiring
 from nsc_deploy.graphs.network import Network
@@ -115,7 +115,7 @@ def _cores(
             Usage("neuron entries", need.neurons, size.neurons),
             Usage("biases", need.biases, size.biases),
         )
-        yield Core(index, (Share(one.name, 0, one.size),), pools)
+        yield Core(index, (one.share(0, one.size),), pools)
 
 
 def _homeless(

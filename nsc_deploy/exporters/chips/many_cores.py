@@ -120,11 +120,11 @@ def _place(
 ) -> list[int]:
     """Put a population into cores; returns the neurons that fit none."""
     lost: list[int] = []
-    start = index = 0
+    start = index = hint = 0
     while start < population.size and len(fillings) <= most:
         new = index == len(fillings)
         filling = Filling(setting) if new else fillings[index]
-        share = _largest(population, into, setting, filling, start, cap)
+        share = _largest(population, into, setting, filling, start, cap, hint)
         if share is None and new:
             lost.append(start)
             start += 1
@@ -133,7 +133,7 @@ def _place(
             filling.add(share, cost_of(population, into, share, setting))
             if new:
                 fillings.append(filling)
-            start = share.stop
+            start, hint = share.stop, share.size
         index += 1
     return lost
 
@@ -145,41 +145,45 @@ def _largest(
     filling: Filling,
     start: int,
     cap: int,
+    hint: int,
 ) -> Share | None:
-    """The largest run of neurons from `start` on that a core takes; None if it takes none."""
+    """The largest run of neurons from `start` on that a core takes; None if it takes none.
+
+    `hint`, the size of the run before, spares most of the search and changes nothing else.
+    """
 
     def fits(stop: int) -> bool:
-        share = Share(population.name, start, stop)
+        share = population.share(start, stop)
         return filling.takes(share, cost_of(population, into, share, setting))
 
     most = start + min(filling.room(), cap, population.size - start)
     if most <= start or not fits(start + 1):
         return None
     if fits(most):
-        return Share(population.name, start, most)
+        return population.share(start, most)
     low, high = start + 1, most
+    for guess in (start + hint, start + hint + 1):
+        if low < guess < high:
+            low, high = (guess, high) if fits(guess) else (low, guess)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return Share(population.name, start, low)
+    return population.share(start, low)
 
 
 def _routes(wiring: Wiring, fillings: list[Filling]) -> tuple[Route, ...]:
-    homes = {name: [(None, Share(name, 0, size))] for name, size in wiring.inputs.items()} | {
-        one.name: [
-            (index, share)
-            for index, filling in enumerate(fillings)
-            for share in filling.shares
-            if share.population == one.name
-        ]
-        for one in wiring.populations
+    homes: dict[str, list[tuple[int | None, Share]]] = {
+        name: [(None, Share(name, 0, size, np.arange(size)))] for name, size in wiring.inputs.items()
     }
+    for index, filling in enumerate(fillings):
+        for share in filling.shares:
+            homes.setdefault(share.population, []).append((index, share))
     routes = []
     for target, filling in enumerate(fillings):
         for source, lines in filling.lines.items():
             met = _synapses_of(wiring, filling, source)
-            for home, share in homes[source]:
-                chosen = share.start + np.flatnonzero(lines[share.start : share.stop])
+            for home, share in homes.get(source, ()):
+                chosen = np.sort(share.neurons[lines[share.neurons]])
                 if len(chosen):
                     routes.append(Route(source, home, target, chosen, int(met[chosen].sum())))
     return tuple(routes)
@@ -192,7 +196,7 @@ def _synapses_of(wiring: Wiring, filling: Filling, source: str) -> np.ndarray[tu
     for share in filling.shares:
         for one in wiring.into(share.population):
             if one.source == source:
-                met += one.pattern.lists(share.start, share.stop)
+                met += one.pattern.lists(share.neurons)
     return met
 
 

@@ -8,9 +8,13 @@ import numpy as np
 from nsc_deploy.exporters.chips.chip import ManyCores
 from nsc_deploy.exporters.chips.core_filling import Cost, Setting, cost_of
 from nsc_deploy.exporters.chips.many_cores import Misfit, Packing, pack
-from nsc_deploy.exporters.chips.placement import Breach, Share
+from nsc_deploy.exporters.chips.placement import Breach
 from nsc_deploy.exporters.chips.timing import Timing
 from nsc_deploy.exporters.chips.wiring import Population, Wiring, shrunk
+
+_SMALL = 20_000
+"""Neurons up to which the search for a smaller layer goes on until it is exact."""
+_TRIES, _FEW_TRIES = 64, 5
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,11 @@ def _cores_breach(case: Case, packing: Packing, cores: int) -> Breach:
 
 
 def _smaller(case: Case, packing: Packing, cores: int) -> tuple[str, int, int] | None:
-    """The population that fills most cores, and the most neurons it can keep; None where that is too few."""
+    """The population that fills most cores, and the most neurons it can keep; None where that is none.
+
+    Every size is tried by placing the graph anew; large graphs get fewer tries, so that the size named for
+    them fits and a somewhat larger one might.
+    """
     filled = {
         one.name: sum(
             share.population == one.name for filling in packing.fillings for share in filling.shares
@@ -162,18 +170,17 @@ def _smaller(case: Case, packing: Packing, cores: int) -> tuple[str, int, int] |
     }
     name = max(filled, key=lambda one: filled[one])
     before = case.wiring.population(name).size
-
-    def fits(size: int) -> bool:
-        again = pack(shrunk(case.wiring, name, size), case.timing, case.setting)
-        return again.complete and len(again.fillings) <= cores
-
-    if not fits(1):
-        return None
-    low, high = 1, before
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return name, low, before
+    beyond = [share for filling in packing.fillings[cores:] for share in filling.shares]
+    guess = before - sum(share.size for share in beyond if share.population == name)
+    low, high = 0, before
+    for _ in range(_TRIES if case.wiring.neurons <= _SMALL else _FEW_TRIES):
+        if high - low <= 1:
+            break
+        middle = guess if low < guess < high else (low + high) // 2
+        again = pack(shrunk(case.wiring, name, middle), case.timing, case.setting)
+        fits = again.complete and len(again.fillings) <= cores
+        low, high = (middle, high) if fits else (low, middle)
+    return (name, low, before) if low else None
 
 
 def _cost(case: Case, population: Population, neuron: int) -> Cost:
@@ -182,7 +189,7 @@ def _cost(case: Case, population: Population, neuron: int) -> Cost:
         for one, (_, longest) in zip(case.wiring.projections, case.timing.delays, strict=True)
         if one.target == population.name
     ]
-    return cost_of(population, into, Share(population.name, neuron, neuron + 1), case.setting)
+    return cost_of(population, into, population.share(neuron, neuron + 1), case.setting)
 
 
 def _axons_of(case: Case, population: Population, neuron: int) -> int:

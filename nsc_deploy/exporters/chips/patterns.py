@@ -25,13 +25,13 @@ class Pattern(Protocol):
     def neurons(self) -> int:
         """Neurons of the target."""
 
-    def lists(self, start: int, stop: int) -> Integers:
-        """For each line, its synapses onto the neurons from `start` to before `stop`, [lines]."""
+    def lists(self, neurons: Integers) -> Integers:
+        """For each line, its synapses onto the neurons with these numbers, [lines]."""
 
     def fan_in(self) -> Integers:
         """Synapses onto each neuron, [neurons]."""
 
-    def stored(self, start: int, stop: int) -> int:
+    def stored(self, neurons: Integers) -> int:
         """Weights kept for these neurons where neurons may share them."""
 
 
@@ -57,17 +57,17 @@ class DensePattern:
         """Neurons of the target."""
         return len(self.present)
 
-    def lists(self, start: int, stop: int) -> Integers:
+    def lists(self, neurons: Integers) -> Integers:
         """For each line, its synapses onto some neurons."""
-        return gathered(self.present[start:stop].sum(axis=0), self.gather)
+        return gathered(self.present[neurons].sum(axis=0), self.gather)
 
     def fan_in(self) -> Integers:
         """Synapses onto each neuron."""
         return np.asarray(self.present @ arriving(self.gather, self.present.shape[1]), dtype=np.int64)
 
-    def stored(self, start: int, stop: int) -> int:
+    def stored(self, neurons: Integers) -> int:
         """Every synapse has a weight of its own."""
-        return int(self.lists(start, stop).sum())
+        return int(self.lists(neurons).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,17 +87,19 @@ class DirectPattern:
         """Lines of the source."""
         return len(self.gather)
 
-    def lists(self, start: int, stop: int) -> Integers:
+    def lists(self, neurons: Integers) -> Integers:
         """One synapse for each line that reaches these neurons."""
-        return ((self.gather >= start) & (self.gather < stop)).astype(np.int64)
+        reached = np.zeros(self.neurons, np.int64)
+        reached[neurons] = 1
+        return gathered(reached, self.gather)
 
     def fan_in(self) -> Integers:
         """Synapses onto each neuron."""
         return arriving(self.gather, self.neurons)
 
-    def stored(self, start: int, stop: int) -> int:
+    def stored(self, neurons: Integers) -> int:
         """Every synapse has a weight of its own."""
-        return int(self.lists(start, stop).sum())
+        return int(self.lists(neurons).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,17 +116,17 @@ class CutPattern:
     lines: int
     neurons: int
 
-    def lists(self, start: int, stop: int) -> Integers:
+    def lists(self, neurons: Integers) -> Integers:
         """For each line, its synapses onto some neurons."""
-        return self.whole.lists(start, min(stop, self.neurons))[: self.lines]
+        return self.whole.lists(neurons)[: self.lines]
 
     def fan_in(self) -> Integers:
         """Synapses onto each neuron, as if every line were left."""
         return self.whole.fan_in()[: self.neurons]
 
-    def stored(self, start: int, stop: int) -> int:
+    def stored(self, neurons: Integers) -> int:
         """Weights kept for these neurons."""
-        return self.whole.stored(start, min(stop, self.neurons))
+        return self.whole.stored(neurons)
 
 
 def gathered(counts: NDArray[Any], gather: Integers) -> Integers:

@@ -39,11 +39,21 @@ class Usage:
 
 @dataclass(frozen=True)
 class Share:
-    """Neurons of one population in one core, from `start` to before `stop`."""
+    """Neurons of one population in one core: the `start`-th to before the `stop`-th that are placed.
+
+    Vectors are placed in their order, feature maps place by place with all channels together.
+
+    Attributes:
+        population: its name.
+        start: the first in the order of placement.
+        stop: past the last.
+        neurons: their numbers in the graph, flattened.
+    """
 
     population: str
     start: int
     stop: int
+    neurons: Integers = field(compare=False, repr=False)
 
     @property
     def size(self) -> int:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+
 from nsc_deploy.exporters.chips.patterns import CutPattern, Pattern
+from nsc_deploy.exporters.chips.placement import Share
 from nsc_deploy.graphs.shapes import Shape
 
 
@@ -36,6 +39,11 @@ class Population:
     primitive: str
     shape: Shape
     states: int
+
+    def share(self, start: int, stop: int) -> Share:
+        """Some of its neurons in the order of placement: at each place of a feature map all channels."""
+        order = np.arange(self.size).reshape(self.shape[0], -1).T.reshape(-1)
+        return Share(self.name, start, stop, order[start:stop])
 
     @property
     def size(self) -> int:
@@ -106,7 +114,7 @@ class Wiring:
 
 
 def shrunk(wiring: Wiring, name: str, size: int) -> Wiring:
-    """The same graph with only the first so many neurons of one population."""
+    """The same graph with only the first so many neurons of one population, as a vector."""
 
     def cut(one: Projection) -> Projection:
         lines = size if one.source == name else one.pattern.lines
