@@ -11,7 +11,7 @@ from nsc_deploy.deployment import Side
 from nsc_deploy.energy.formatting import microjoules
 from nsc_deploy.energy.report import Against, Energy, SystemReport
 
-_WHOLE = "the whole"
+_SIDES = {None: "the whole", Side.RECEIVER: "the receiver"}
 
 
 def against(system: SystemReport, others: Sequence[SystemReport]) -> tuple[Against, ...]:
@@ -59,8 +59,8 @@ def _turning(side: Side | None, rival: str, column: str, own: Energy, other: Ene
 
 
 def _words(side: Side | None, rival: str, own: Energy, other: Energy, factor: float | None) -> str:
-    subject = f"{_WHOLE if side is None else side} of {rival}"
-    now = f"{microjoules(own.mean_uj)} uJ against {microjoules(other.mean_uj)} uJ of {subject}."
+    subject = f"{_SIDES[side]} of {rival}"
+    now = f"{microjoules(own.mean_uj)} uJ against the {microjoules(other.mean_uj)} uJ of {subject}."
     if factor is None:
         return f"{now} A price is missing or nothing fires: no break-even."
     if factor == 0:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from small_runs import DT, dense_run, event_run, events, weights, write_run
 
 from nsc_deploy.deployment import Place, Side
@@ -29,7 +30,7 @@ from nsc_deploy.graphs.simulate import simulate
 SILENT_INPUTS, DEAF, MUTE = (3, 7), (0, 4), (5,)
 
 
-def dyadic(*shape: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def dyadic(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return np.round(weights(*shape, seed=seed) * 16) / 16
 
 
@@ -116,7 +117,7 @@ def test_weights_that_no_event_meets() -> None:
     activity = observe(network, recording)
     mask = unmet(network, activity, network.node("in"))
     assert mask is not None
-    assert tuple(np.flatnonzero(mask)) == SILENT_INPUTS
+    assert np.flatnonzero(mask).tolist() == list(SILENT_INPUTS)
     pruned = without_weights(network, {"in": mask})
     assert np.array_equal(simulate(pruned, recording.values).output, activity.outputs)
     before = count_network(network, recording, name="a")

@@ -162,7 +162,7 @@ def test_norse_cells_count_as_their_graph() -> None:
     builder = GraphBuilder(DT)
     builder.input(12, Signal.EVENTS)
     for index, layer in ((0, fc1), (2, fc2)):
-        size = layer.weight.shape[0]  # type: ignore[union-attr,index]
+        size = layer.weight.shape[0]  # type: ignore[index]
         builder.linear(str(index), array(layer.weight))  # type: ignore[arg-type]
         ones = np.ones(size)
         builder.add(
