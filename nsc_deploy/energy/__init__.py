@@ -1,6 +1,6 @@
 """Energy: exact counts of operations from graphs and recorded inputs, priced with sourced figures.
 
-`count`, `estimate`, `Budget` and, for torch modules, `count_module` are the way in from Python. They are
+`count`, `estimate` and `Budget` are the way in from Python (`nsc_deploy.hooks` for torch modules). They are
 imported when they are first asked for, so that importing the package costs nothing.
 """
 
@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nsc_deploy.energy.budget import Budget
     from nsc_deploy.energy.front import Counted, Estimate, count, estimate
-    from nsc_deploy.energy.hooks import ModuleCount, count_module
 
-__all__ = ["Budget", "Counted", "Estimate", "ModuleCount", "count", "count_module", "estimate"]
+__all__ = ["Budget", "Counted", "Estimate", "count", "estimate"]
 
 _HOMES = {
     "Budget": "nsc_deploy.energy.budget",
     "Counted": "nsc_deploy.energy.front",
     "Estimate": "nsc_deploy.energy.front",
     "count": "nsc_deploy.energy.front",
-    "ModuleCount": "nsc_deploy.energy.hooks",
-    "count_module": "nsc_deploy.energy.hooks",
     "estimate": "nsc_deploy.energy.front",
 }
 

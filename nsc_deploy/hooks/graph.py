@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import nir
 import numpy as np
 
-from nsc_deploy.energy.hook_watch import INPUT, Seen, Watch
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Network, Reset, Shape
 from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.hooks.watch import INPUT, Seen, Watch
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,6 @@
 """Counting a torch module in place, through forward hooks, with the numbers of its NIR graph.
 
-from nsc_deploy.energy.hooks import count_module
+from nsc_deploy.hooks import count_module
 
 counted = count_module(net, spikes, dt=0.001, signal="events")  # spikes: [steps, samples, ...]
 counted.energy("horowitz-45nm")["memory"].mean_uj
@@ -23,8 +23,6 @@ from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.counts import Kind, PartCount
 from nsc_deploy.energy.frames import frame, layer_rows, table
-from nsc_deploy.energy.hook_graph import flat_size, network_of
-from nsc_deploy.energy.hook_watch import INPUT, Watch, outputs_over_time, watching
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.pricing import price_layer
@@ -35,6 +33,8 @@ from nsc_deploy.errors import BackendError, DataError, GraphError
 from nsc_deploy.graphs.network import Network, Shape
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.hooks.graph import flat_size, network_of
+from nsc_deploy.hooks.watch import INPUT, Watch, outputs_over_time, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from nsc_deploy.energy.hook_watch import RunModule
+    from nsc_deploy.hooks.watch import RunModule
 
 
 @dataclass(frozen=True)
