@@ -84,4 +84,8 @@ def inspect(
         from nsc_deploy.graphs.describe_text import to_text
 
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-        Console(width=width, highlight=False).print(to_text(description))
+        console = Console(width=width, highlight=False)
+        console.print(
+            description.file, style="bold", soft_wrap=True
+        )  # never folded: it is there to be copied
+        console.print(to_text(description))

@@ -16,8 +16,8 @@ _PARAMETERS_WIDTH = 36
 
 
 def to_text(description: Description) -> RenderableType:
-    """A heading, the nodes and a line of totals."""
-    return Group(_heading(description), Text(), _Nodes(description.nodes), Text(), _totals(description))
+    """What holds for the whole graph, its nodes and a line of totals."""
+    return Group(_facts(description), Text(), _Nodes(description.nodes), Text(), _totals(description))
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class _Nodes:
                 yield Padding(Text(line), (0, 0, 0, 4), expand=False)
 
 
-def _heading(description: Description) -> Text:
-    text = Text(f"{description.file}", style="bold")
+def _facts(description: Description) -> Text:
     facts = [description.format]
     if description.dt is not None:
         facts.append(f"dt {description.dt:g} s")
@@ -66,7 +65,7 @@ def _heading(description: Description) -> Text:
         key: value for key, value in description.metadata.items() if key not in {"dt", "reset", "units"}
     }
     facts += [f"{key.replace('_', ' ')} {_word(value)}" for key, value in stated.items()]
-    return text.append("\n" + ", ".join(facts), style="not bold")
+    return Text(", ".join(facts))
 
 
 def _word(value: object) -> object:
