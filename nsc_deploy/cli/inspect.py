@@ -85,7 +85,6 @@ def inspect(
 
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
         console = Console(width=width, highlight=False)
-        console.print(
-            description.file, style="bold", soft_wrap=True
-        )  # never folded: it is there to be copied
+        # Never folded: a path is there to be copied.
+        console.print(description.file, style="bold", soft_wrap=True, markup=False)
         console.print(to_text(description))

@@ -25,9 +25,9 @@ from nsc_deploy.graphs.signal import Signal
 
 def inspect(*arguments, **variables):
     command = [sys.executable, "-m", "nsc_deploy", "inspect", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **variables}
-    )
+    # Whoever runs the tests may state a width of their own.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | variables
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.fixture
