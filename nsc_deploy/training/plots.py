@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from nsc_deploy.files import replacing, require_writable, write_json
 from nsc_deploy.training.sweep import Sweep
@@ -14,6 +16,8 @@ from nsc_deploy.training.sweep import Sweep
 _FORMATS = ("png", "svg")
 _VALUES = "evaluation.json"
 _MARKERS = "osD^vP*X"
+_Style = Literal["-", "--", ":", "-."]
+_STYLES: tuple[_Style, ...] = ("-", "--", ":", "-.")
 
 Points = dict[float, list[float]]
 """Accuracies by SNR in dB."""
@@ -52,14 +56,14 @@ def check_place(directory: Path) -> None:
 
 def accuracy_figure(sweeps: Sequence[Sweep]) -> Figure:
     """Accuracy against SNR (left) and against latency in channel uses (right)."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _against_snr(left, sweeps)
     _against_latency(right, sweeps)
     for axes in (left, right):
         axes.set_ylim(0, 102)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, loc="lower right")
+    left.legend(fontsize=8, loc="lower right")
     return figure
 
 
@@ -105,15 +109,34 @@ def _marker(number: int) -> str:
 
 
 def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
-    for number, sweep in enumerate(sweeps):
-        uses = [sweep.uses.per_step * (step + 1) for step in range(len(sweep.accuracy_after))]
+    """A colour a system and a line style an SNR of training; seeds of both are averaged."""
+    names, snrs = sorted({sweep.name for sweep in sweeps}), sorted({sweep.trained_snr_db for sweep in sweeps})
+    for (name, snr), members in _by_name_and_snr(sweeps).items():
+        steps = range(1, min(len(sweep.accuracy_after) for sweep in members) + 1)
         axes.plot(
-            uses,
-            [100 * value for value in sweep.accuracy_after],
-            marker=_marker(number),
-            markersize=3,
-            label=f"{sweep.name}, {sweep.trained_snr_db:g} dB",
+            [members[0].uses.per_step * step for step in steps],
+            [100 * sum(sweep.accuracy_after[step - 1] for sweep in members) / len(members) for step in steps],
+            color=f"C{names.index(name)}",
+            linestyle=_style(snrs.index(snr)),
+            linewidth=1.2,
         )
     if len({sweep.uses.per_step for sweep in sweeps}) > 1:
         axes.set_xscale("log")
     axes.set(xlabel="channel uses", title="Accuracy against latency")
+    keys = [Line2D([], [], color=f"C{number}", label=name) for number, name in enumerate(names)]
+    styles = [
+        Line2D([], [], color="0.3", linestyle=_style(number), label=f"trained at {snr:g} dB")
+        for number, snr in enumerate(snrs)
+    ]
+    axes.legend(handles=[*keys, *styles], fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+
+
+def _by_name_and_snr(sweeps: Sequence[Sweep]) -> dict[tuple[str, float], list[Sweep]]:
+    groups: defaultdict[tuple[str, float], list[Sweep]] = defaultdict(list)
+    for sweep in sweeps:
+        groups[sweep.name, sweep.trained_snr_db].append(sweep)
+    return groups
+
+
+def _style(number: int) -> _Style:
+    return _STYLES[number % len(_STYLES)]

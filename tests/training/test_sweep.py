@@ -95,6 +95,20 @@ def test_a_model_over_a_range_is_a_curve_of_its_own() -> None:
     assert figure.axes[1].get_lines()[0].get_xdata().tolist()[-1] == 13 * 2048
 
 
+def test_latency_averages_seeds_and_tells_systems_by_colour_and_snrs_by_style() -> None:
+    one = made_up("fc", "a", 0, (0.0,), 1)
+    other = Sweep(Path("b"), "fc", 0, (0.0,), (0.9,), tuple(0.0 for _ in one.accuracy_after), one.uses)
+    third = made_up("lstm", "c", 10, (10.0,), 1)
+    right = accuracy_figure([third, one, other]).axes[1]
+    lines = {(line.get_color(), line.get_linestyle()): line for line in right.get_lines()}
+    assert set(lines) == {("C0", "-"), ("C1", "--")}
+    assert lines["C0", "-"].get_ydata().tolist() == pytest.approx(
+        [50 * value for value in one.accuracy_after]
+    )
+    told = [text.get_text() for text in right.get_legend().get_texts()]
+    assert told == ["fc", "lstm", "trained at 0 dB", "trained at 10 dB"]
+
+
 def test_plots_and_values_are_written(run: Path, tmp_path: Path) -> None:
     swept = sweep_runs([run], [0.0])
     files = write_plots(swept, tmp_path / "plots")
