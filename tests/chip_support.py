@@ -113,3 +113,19 @@ def convolution(
     build.integrate_and_fire("n", threshold, (outputs, *out))
     build.output((outputs, *out))
     return assemble(build.build())
+
+
+def loop(delay: int) -> Network:
+    """Two layers that feed each other, with a delay on the way back."""
+    build = GraphBuilder(0.001)
+    build.input(1, Signal.EVENTS)
+    build.linear("w", [[1.0]])
+    build.lif("a", 0.5, 1.0, 1)
+    build.linear("forth", [[1.0]])
+    build.lif("b", 0.5, 1.0, 1)
+    build.linear("back", [[1.0]])
+    if delay:
+        build.delay("late", delay, 1)
+    build.connect("late" if delay else "back", "a")
+    build.output(1, after="b")
+    return assemble(build.build())

@@ -3,7 +3,7 @@
 import nir
 import numpy as np
 import pytest
-from chip_support import convolution
+from chip_support import convolution, loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,22 +104,6 @@ def test_a_graph_can_be_cut_short() -> None:
         8,
         12,
     ]
-
-
-def loop(delay: int) -> Network:
-    """Two layers that feed each other, with a delay on the way back."""
-    build = GraphBuilder(0.001)
-    build.input(1, Signal.EVENTS)
-    build.linear("w", [[1.0]])
-    build.lif("a", 0.5, 1.0, 1)
-    build.linear("forth", [[1.0]])
-    build.lif("b", 0.5, 1.0, 1)
-    build.linear("back", [[1.0]])
-    if delay:
-        build.delay("late", delay, 1)
-    build.connect("late" if delay else "back", "a")
-    build.output(1, after="b")
-    return assemble(build.build())
 
 
 def test_a_cycle_needs_as_many_steps_in_the_graph_as_on_the_chip() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import nir
 import numpy as np
 import pytest
-from chip_support import chain, convolution, small_chip
+from chip_support import chain, convolution, loop, small_chip
 
 from nsc_deploy.exporters.chips.chip import Chip, bundled_chip
 from nsc_deploy.exporters.chips.fit import Fit, fit
@@ -276,20 +276,6 @@ def test_xylo_has_hidden_neurons_between_input_and_output() -> None:
 
 
 def test_a_cycle_that_is_too_short_is_refused_with_the_missing_delay() -> None:
-    def loop(steps: int) -> Network:
-        build = GraphBuilder(0.001)
-        build.input(1, Signal.EVENTS)
-        build.linear("w", [[1.0]])
-        build.lif("a", 0.5, 1.0, 1)
-        build.linear("forth", [[1.0]])
-        build.lif("b", 0.5, 1.0, 1)
-        build.linear("back", [[1.0]])
-        if steps:
-            build.delay("late", steps, 1)
-        build.connect("late" if steps else "back", "a")
-        build.output(1, after="b")
-        return assemble(build.build())
-
     answer = fit(loop(0), bundled_chip("loihi1"))
     assert any("1 step more" in reason for reason in refusals(answer).values())
     assert any(one.startswith("not placed") for one in answer.notes)

@@ -1,5 +1,6 @@
 """What differs between the frameworks a module can be written for."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ class Import:
 
 
 @dataclass(frozen=True)
-class Framework:
+class Framework(ABC):
     """A framework by name, with the lines that import what its templates use.
 
     Attributes:
@@ -50,15 +51,15 @@ class Framework:
     imports: tuple[Import, ...]
     remark: str
 
+    @abstractmethod
     def neuron(
         self, shape: str, numbers: Coefficients, threshold: NDArray[Any], floor: NDArray[Any]
     ) -> Layer:
         """A layer called with current and potential, that gives spikes and the potential after the reset."""
-        raise NotImplementedError
 
+    @abstractmethod
     def integrator(self, shape: str, decay: NDArray[Any]) -> Layer:
         """A layer called with current and potential, that gives the new potential twice."""
-        raise NotImplementedError
 
 
 class SnnTorch(Framework):
