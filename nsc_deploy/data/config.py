@@ -108,9 +108,10 @@ class DataConfig(_Section):
         description="file or folder of the data set; without it $NSC_DEPLOY_DATA and then the folder that "
         "`nsc-deploy data fetch` fills are looked in; not for spoken-digits",
     )
-    split: Literal["official", "leave-one-speaker-out"] = Field(
+    split: Literal["official", "leave-one-speaker-out", "selection"] = Field(
         default="official",
-        description="which recordings are the test part; spoken-digits and shd have only official",
+        description="which recordings are the test part; selection divides the official training part, for "
+        "choosing settings; spoken-digits and shd have only official",
     )
     speaker: str | None = Field(
         default=None, description="leave-one-speaker-out: the speaker kept for the test"
@@ -121,22 +122,21 @@ class DataConfig(_Section):
 
     @model_validator(mode="after")
     def _split_fits(self) -> Self:
-        if self.split == "official" and self.speaker is not None:
+        if self.split != "leave-one-speaker-out" and self.speaker is not None:
             raise MisfitError(
                 "{speaker} is only used with the {split} leave-one-speaker-out",
                 "Set {split} to leave-one-speaker-out, or leave {speaker} out.",
             )
-        if self.split == "leave-one-speaker-out":
-            if self.dataset != "fsdd":
-                raise MisfitError(
-                    f"{self.dataset} has only the {{split}} official",
-                    "Leave {split} out, or choose {dataset} fsdd.",
-                )
-            if self.speaker is None:
-                raise MisfitError(
-                    "leave-one-speaker-out as {split} needs {speaker}",
-                    "Set {speaker} to the one kept for the test.",
-                )
+        if self.split != "official" and self.dataset != "fsdd":
+            raise MisfitError(
+                f"{self.dataset} has only the {{split}} official",
+                "Leave {split} out, or choose {dataset} fsdd.",
+            )
+        if self.split == "leave-one-speaker-out" and self.speaker is None:
+            raise MisfitError(
+                "leave-one-speaker-out as {split} needs {speaker}",
+                "Set {speaker} to the one kept for the test.",
+            )
         return self
 
     @model_validator(mode="after")

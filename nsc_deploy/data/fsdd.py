@@ -22,6 +22,7 @@ from nsc_deploy.files import load_npz, save_npz
 NPZ_NAME = "fsdd_8k_int16.npz"
 WAV_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
 OFFICIAL_TEST_INDICES = 5
+SELECTION_TEST_INDICES = 10
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,31 @@ class Spoken:
     speakers: NDArray[np.str_]
     index: NDArray[np.int64]
 
+    def only(self, chosen: NDArray[np.bool_]) -> "Spoken":
+        """The recordings that `chosen` [recordings] marks, in their order."""
+        lengths = np.diff(self.offsets)
+        return Spoken(
+            self.audio[np.repeat(chosen, lengths)],
+            np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
+            self.labels[chosen],
+            self.speakers[chosen],
+            self.index[chosen],
+        )
+
 
 def read_fsdd(path: Path, config: DataConfig) -> Recordings:
     """Read FSDD from an .npz file or a folder of wav files and split it.
 
     `official` tests on the recordings numbered 0 to 4 of each speaker and digit;
-    `leave-one-speaker-out` on all recordings of `config.speaker`.
+    `leave-one-speaker-out` on all recordings of `config.speaker`; `selection` on those numbered 5 to 9, and
+    leaves out the official test part, so that settings can be chosen without it.
 
     Raises:
         DataError: missing, damaged, another sample rate, an unknown speaker, or an empty part.
     """
     spoken = read_folder(path) if path.is_dir() else read_npz(path)
+    if config.split == "selection":
+        spoken = spoken.only(spoken.index >= OFFICIAL_TEST_INDICES)
     is_test = _test_part(spoken, config, path)
     recordings = Recordings(
         spoken.audio, spoken.offsets, spoken.labels, spoken.speakers, is_test, DIGIT_NAMES
@@ -63,6 +78,8 @@ def read_fsdd(path: Path, config: DataConfig) -> Recordings:
 def _test_part(spoken: Spoken, config: DataConfig, path: Path) -> NDArray[np.bool_]:
     if config.split == "official":
         return spoken.index < OFFICIAL_TEST_INDICES
+    if config.split == "selection":
+        return spoken.index < SELECTION_TEST_INDICES
     names = sorted(set(spoken.speakers.tolist()))
     if config.speaker not in names:
         raise DataError(

@@ -140,6 +140,8 @@ def test_of_a_long_sound_the_loudest_stretch_is_kept() -> None:
         {"dataset": "fsdd", "split": "leave-one-speaker-out"},
         {"dataset": "fsdd", "speaker": "theo"},
         {"dataset": "shd", "split": "leave-one-speaker-out", "speaker": "theo"},
+        {"dataset": "spoken-digits", "split": "selection"},
+        {"dataset": "fsdd", "split": "selection", "speaker": "theo"},
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:

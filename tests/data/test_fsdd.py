@@ -79,6 +79,21 @@ def test_official_split_tests_on_the_first_five_of_each(folder: Path) -> None:
         assert int(recordings.is_test[recordings.speakers == speaker].sum()) == 50
 
 
+def test_selection_never_sees_the_official_test_part(folder: Path, tmp_path: Path) -> None:
+    spoken = read_folder(folder)
+    spoken.index[:] += 4  # numbered 4 to 10
+    path = tmp_path / "later.npz"
+    write_npz(path, spoken)
+    recordings = read_fsdd(path, DataConfig(dataset="fsdd", split="selection"))
+    assert (len(recordings), int(recordings.is_test.sum())) == (120, 100)
+    kept = spoken.index > 4
+    np.testing.assert_array_equal(recordings.labels, spoken.labels[kept])
+    np.testing.assert_array_equal(recordings.is_test, spoken.index[kept] < 10)
+    for place, number in enumerate(np.flatnonzero(kept)):
+        whole = spoken.audio[spoken.offsets[number] : spoken.offsets[number + 1]]
+        np.testing.assert_array_equal(recordings[place], whole)
+
+
 def test_leave_one_speaker_out_keeps_the_speaker_out_of_training(folder: Path) -> None:
     config = DataConfig(dataset="fsdd", split="leave-one-speaker-out", speaker="bo")
     recordings = read_fsdd(folder, config)
