@@ -182,18 +182,32 @@ def _all_signals(
     primitives: Mapping[str, str],
     asked: Signal | None,
 ) -> dict[str, Signal]:
-    """What each node emits; a cycle of passing nodes is settled by repeating until nothing changes."""
-    emits = dict.fromkeys(names, Signal.EVENTS)
-    for name in names:
-        if primitives[name] == "Input":
-            emits[name] = _at(name, _input_signal, parameters[name].metadata, asked)
+    entering = {
+        name: _at(name, _input_signal, parameters[name].metadata, asked)
+        for name in names
+        if primitives[name] == "Input"
+    }
+    return settled_signals({name: primitives[name] for name in names}, inputs, entering)
+
+
+def settled_signals(
+    primitives: Mapping[str, str], inputs: Mapping[str, tuple[str, ...]], entering: Mapping[str, Signal]
+) -> dict[str, Signal]:
+    """What each node emits; a cycle of passing nodes is settled by repeating until nothing changes.
+
+    Args:
+        primitives: of each node, in the order of computation.
+        inputs: the sources of each node.
+        entering: what the Input nodes emit.
+    """
+    emits = dict.fromkeys(primitives, Signal.EVENTS) | dict(entering)
     settled = False
     while not settled:
         settled = True
-        for name in names:
-            if primitives[name] == "Input":
+        for name, primitive in primitives.items():
+            if primitive == "Input":
                 continue
-            found = _emitted(primitives[name], [emits[source] for source in inputs[name]])
+            found = _emitted(primitive, [emits[source] for source in inputs[name]])
             settled &= found is emits[name]
             emits[name] = found
     return emits
