@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,6 +26,8 @@ from nsc_deploy.graphs.recording import Recording, read_recording, write_recordi
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.verification.comparison import compare_runs
+from nsc_deploy.verification.course_chart import COLOURS as CHART_COLOURS
+from nsc_deploy.verification.course_chart import course_chart
 from nsc_deploy.verification.limits import Limits, findings
 from nsc_deploy.verification.reference import ReferenceRunner
 from nsc_deploy.verification.subject import choose_samples, open_subject
@@ -91,6 +94,16 @@ def test_the_first_divergence_is_the_first_layer_of_the_first_step_of_the_first_
     assert first.other_threshold == pytest.approx(0.5)
     assert 0.3 < potential <= 0.5
     assert found.diverging_samples == int(differs.any(axis=(1, 2)).sum())
+    course = found.first_course
+    assert course is not None and course.step == step
+    for side, run_of in ((course.reference, trace), (course.other, shifted)):
+        assert side.potentials == tuple(run_of.potentials["lif1"][:, sample, neuron].tolist())
+        assert side.spikes == tuple((run_of.outputs["lif1"][:, sample, neuron] > 0).tolist())
+    chart = course_chart(course, "left", "right")
+    assert chart is not None
+    assert [len(line.split()) for line in re.findall(r'<polyline points="([^"]+)"', chart)] == [20, 20]
+    marks = [len(re.findall(f'<rect [^>]*fill="{colour}"', chart)) for colour in CHART_COLOURS]
+    assert marks == [sum(course.reference.spikes), sum(course.other.spikes)]
 
 
 def moved(network: Any, node: str, by: float) -> Any:

@@ -12,8 +12,10 @@ from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.signal import Signal
-from nsc_deploy.verification.layers import LayerDivergence, LayerParity, LayersTally, divergences
+from nsc_deploy.verification.course import Course
+from nsc_deploy.verification.layers import LayerDivergence, LayerParity, divergences
 from nsc_deploy.verification.parity import coincidence, rate_cosine
+from nsc_deploy.verification.tally import LayersTally
 from nsc_deploy.verification.trace import LayerTrace, Runner, RunTrace
 
 BATCH = 50
@@ -70,6 +72,7 @@ class Comparison:
         decisions: None where the graph has no readout.
         layers: the layers that both backends show, in the order of the graph.
         first_divergence: None where no spike differs; its sample counts from the first one compared.
+        first_course: the neuron of the first divergence over all steps; None where no layer differs.
         diverging_samples: samples in which a spike differs.
         reference_seconds: time the first backend took.
         other_seconds: time the second took.
@@ -83,6 +86,7 @@ class Comparison:
     decisions: DecisionParity | None
     layers: tuple[LayerParity, ...]
     first_divergence: LayerDivergence | None
+    first_course: Course | None
     diverging_samples: int
     reference_seconds: float
     other_seconds: float
@@ -137,6 +141,7 @@ def compare_runs(
         decisions=_decisions(network, first, second, labels),
         layers=tally.parities(),
         first_divergence=tally.first_divergence or next(iter(outside), None),
+        first_course=tally.first_course,
         diverging_samples=tally.diverging or len(outside),
         reference_seconds=seconds[0],
         other_seconds=seconds[1],

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from nsc_deploy.files import write_json, write_text
+from nsc_deploy.verification.course_chart import course_chart
 from nsc_deploy.verification.text import (
     class_names,
     divergence_sentence,
@@ -54,6 +55,7 @@ def render_html(verification: Verification) -> str:
         findings=[(finding, finding_sentence(finding)) for finding in verification.findings],
         names=class_names(verification),
         peak=_peak(verification),
+        chart=None if one.first_course is None else course_chart(one.first_course, one.reference, one.other),
         share=share,
         number=number,
     )

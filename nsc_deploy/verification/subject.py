@@ -123,8 +123,6 @@ def open_subject(path: Path, options: GraphOptions) -> Subject:
 def choose_samples(subject: Subject, inputs: Path | None, count: int | None) -> Samples:
     """Inputs to compare on; fewer than there are lie evenly over the recording, which may be sorted by class.
 
-    Samples in a folder that scales were chosen on are left out.
-
     Raises:
         ConfigError: there are no inputs, or fewer than wanted, or they were recorded for another graph.
         DataError: the recording is damaged.
@@ -135,17 +133,15 @@ def choose_samples(subject: Subject, inputs: Path | None, count: int | None) -> 
             "has no recorded inputs", where=subject.path, remedy="Name a recording with --inputs FILE.npz."
         )
     fits(recording, subject.network, subject.path if inputs is None else inputs)
-    tuned = subject.lava.manifest.calibration.samples if inputs is None and subject.lava is not None else 0
-    available = recording.samples - tuned
+    available = recording.samples
     wanted = available if count is None else count
     if not 1 <= wanted <= available:
-        left_out = f" (the first {tuned} chose the scales)" if tuned else ""
         raise ConfigError(
-            f"{wanted} samples are wanted and {available} are there{left_out}",
+            f"{wanted} samples are wanted and {available} are there",
             where="--samples",
             remedy="Ask for no more than there are, or leave it out for all of them.",
         )
-    chosen = tuned + spread(available, wanted)
+    chosen = spread(available, wanted)
     labels = None if recording.labels is None else recording.labels[chosen]
     return Samples(recording.values[:, chosen], labels, chosen)
 
