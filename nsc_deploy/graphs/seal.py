@@ -21,8 +21,8 @@ def sealed(content: bytes) -> bytes:
     return content + _MARK + hashlib.sha256(content).hexdigest().encode()
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether a file ends in its checksum.
+def refuse_broken_seal(path: Path) -> None:
+    """Hold a file that ends in a checksum against it; a file without one passes.
 
     Raises:
         GraphError: missing, or its content is not what the checksum was made of.
@@ -31,15 +31,12 @@ def is_sealed(path: Path) -> bool:
         stated, found = _digests(path)
     except OSError as error:
         raise unreadable(path, error, GraphError) from error
-    if stated is None:
-        return False
-    if stated != found:
+    if stated is not None and stated != found:
         raise GraphError(
             "is damaged: its content and its checksum differ",
             where=path,
             remedy="Take it from its source again; to keep a deliberate edit, write it anew with nir.write.",
         )
-    return True
 
 
 def _digests(path: Path) -> tuple[bytes | None, bytes]:
