@@ -16,6 +16,7 @@ from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork
 from nsc_deploy.exporters.lava.process import run_in_lava
 from nsc_deploy.exporters.lava.twin.network import Network
 from nsc_deploy.exporters.lava.twin.simulate import output_spikes
+from nsc_deploy.exporters.matrix import Matrix
 
 SIZES = (128, 256, 20)
 STEPS = 100
@@ -36,7 +37,7 @@ def layer(chance: np.random.Generator, sources: int, targets: int) -> IntegerLay
         return np.full(targets, value, np.int32)
 
     return IntegerLayer(
-        weight=(2 * chance.integers(-60, 61, (targets, sources))).astype(np.int32),
+        weight=Matrix.of((2 * chance.integers(-60, 61, (targets, sources))).astype(np.int32)),
         delay=full(0),
         du=full(4095),
         dv=full(400),

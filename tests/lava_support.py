@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, install_environment
 from nsc_deploy.exporters.lava.integer import IntegerLayer
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.signal import Signal
 
@@ -34,7 +35,7 @@ def random_layer(
     weight = np.abs(weight) * sign if sign else weight
     weight[chance.random(weight.shape) < 0.3] = 0
     return IntegerLayer(
-        weight=int32(weight),
+        weight=Matrix.of(int32(weight)),
         delay=int32(chance.integers(0, delay + 1, outputs)),
         du=int32(chance.choice([4095, 4095, 400, 0], outputs)),
         dv=int32(chance.choice([4096, 410, 1, 0], outputs)),

@@ -8,6 +8,7 @@ from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork, Role
 from nsc_deploy.exporters.lava.lower import lower
 from nsc_deploy.exporters.lava.process import run_in_lava
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.simulate import simulate
 
@@ -59,7 +60,7 @@ def test_edges_of_the_number_ranges() -> None:
     ]
     weight, du, dv, vth, bias, bias_exp = (int32(column) for column in zip(*rows, strict=True))
     layer = IntegerLayer(
-        weight=int32(np.repeat(weight[:, None], 12, axis=1)),
+        weight=Matrix.of(int32(np.repeat(weight[:, None], 12, axis=1))),
         delay=int32(np.zeros(len(rows))),
         du=du,
         dv=dv,

@@ -70,7 +70,7 @@ def test_every_hidden_spike_of_the_receiver_is_aligned() -> None:
 def test_fewer_bits_use_fewer_weights(bits: int) -> None:
     integers = lower(assemble(receiver()), bits=bits).network
     for layer in integers.layers:
-        assert len(np.unique(np.abs(layer.weight[layer.weight != 0]))) <= 2 ** (bits - 1)
+        assert len(np.unique(np.abs(layer.weight.values))) <= 2 ** (bits - 1)
 
 
 def test_calibration_chooses_the_scale_that_disagrees_least() -> None:

@@ -17,6 +17,7 @@ from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork
 from nsc_deploy.exporters.lava.lower import lower
 from nsc_deploy.exporters.lava.netx import as_netx_reads, difference, obstacle, write_netx
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.graphs.assemble import assemble
 
 
@@ -49,7 +50,7 @@ def _dense(layer: Any) -> IntegerLayer:
         assert delay.max() <= 62, "netx clamps longer delays"
     bias = layer["bias"][()].astype(int) if "bias" in layer else np.zeros(neurons, int)
     return IntegerLayer(
-        weight=as_netx_reads(int32(weight)),
+        weight=Matrix.of(as_netx_reads(int32(weight))),
         delay=int32(delay[:, 0]),
         du=int32(np.broadcast_to(neuron["iDecay"][()] - 1, neurons)),
         dv=int32(np.broadcast_to(neuron["vDecay"][()], neurons)),
@@ -72,7 +73,8 @@ def test_a_chain_without_exponents_comes_back_whole(tmp_path: Path) -> None:
     write_netx(tmp_path / "a.net", network)
     back = read_as_netx(tmp_path / "a.net")
     for ours, theirs in zip(network.layers, back.layers, strict=True):
-        for name in ("weight", "delay", "du", "dv", "vth", "bias"):
+        np.testing.assert_array_equal(ours.weight.dense(), theirs.weight.dense())
+        for name in ("delay", "du", "dv", "vth", "bias"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
 
 
@@ -85,7 +87,7 @@ def test_the_receiver_in_netx_differs_as_stated(tmp_path: Path) -> None:
     write_netx(tmp_path / "a.net", network)
     back = read_as_netx(tmp_path / "a.net")
     for ours, theirs in zip(network.layers, back.layers, strict=True):
-        np.testing.assert_array_equal(ours.weight, theirs.weight)
+        np.testing.assert_array_equal(ours.weight.dense(), theirs.weight.dense())
         np.testing.assert_array_equal(ours.delay, theirs.delay)
     events = random_events(np.random.default_rng(2), 25, 30, 24)
     ours, theirs = output_spikes(network, events), output_spikes(back, events)
@@ -114,5 +116,5 @@ def test_weights_that_netx_would_change_are_seen(weights: list[list[int]]) -> No
     """No weight at all divides by zero; an inhibitory power of two is shifted past 255 and cut."""
     size = len(weights)
     layer = random_layer(np.random.default_rng(0), size, 2)
-    network = IntegerNetwork((IntegerLayer(**{**vars(layer), "weight": int32(weights)}),), 1.0)
+    network = IntegerNetwork((IntegerLayer(**{**vars(layer), "weight": Matrix.of(int32(weights))}),), 1.0)
     assert "netx would change the weights of layer 0" in str(obstacle(network))

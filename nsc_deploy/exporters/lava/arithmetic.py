@@ -14,13 +14,14 @@ The twin computes it (see `nsc_deploy.exporters.lava.twin`); here integer layers
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork
+from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.exporters.lava.twin import simulate as twin
-from nsc_deploy.exporters.lava.twin.connections import DelaySparse, Dense
+from nsc_deploy.exporters.lava.twin.connections import DelaySparse, Dense, Sparse
 from nsc_deploy.exporters.lava.twin.network import Layer, Network
 from nsc_deploy.exporters.lava.twin.neurons import LIF
 from nsc_deploy.exporters.lava.twin.simulate import LayerTrace
 from nsc_deploy.exporters.lava.twin.weights import SignMode
+from nsc_deploy.exporters.matrix import Matrix
 
 __all__ = ["LayerTrace", "output_spikes", "processes", "run_layer", "run_network"]
 
@@ -56,19 +57,19 @@ def processes(network: IntegerNetwork) -> Network:
 
 
 def _layer(layer: IntegerLayer) -> Layer:
-    return Layer(_connection(layer), _neurons(layer))
+    recurrent = None if layer.recurrent is None else _connection(layer, layer.recurrent)
+    return Layer(_connection(layer, layer.weight), _neurons(layer), recurrent)
 
 
-def _connection(layer: IntegerLayer) -> Dense:
-    """As the worker builds it: DelaySparse where a row is delayed, else Dense; always of mixed sign."""
-    if not layer.delay.any():
-        return Dense(layer.weight, weight_exp=layer.weight_exp, sign_mode=SignMode.MIXED)
-    return DelaySparse(
-        layer.weight,
-        weight_exp=layer.weight_exp,
-        sign_mode=SignMode.MIXED,
-        delays=np.repeat(layer.delay[:, None], layer.inputs, axis=1),
-    )
+def _connection(layer: IntegerLayer, weight: Matrix) -> Dense:
+    """As the worker builds it: DelaySparse where a row is delayed, else Dense or Sparse; of mixed sign."""
+    if layer.delay[weight.target].any():
+        return DelaySparse(
+            weight, weight_exp=layer.weight_exp, sign_mode=SignMode.MIXED, delays=layer.delay[:, None]
+        )
+    if kept_sparse(weight):
+        return Sparse(weight, weight_exp=layer.weight_exp, sign_mode=SignMode.MIXED)
+    return Dense(weight.dense(), weight_exp=layer.weight_exp, sign_mode=SignMode.MIXED)
 
 
 def _neurons(layer: IntegerLayer) -> LIF:

@@ -20,7 +20,8 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.folder import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.exporters.inputs import fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
-from nsc_deploy.exporters.lava.integer import IntegerNetwork, read_integers, write_integers
+from nsc_deploy.exporters.lava.integer import IntegerNetwork
+from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
 from nsc_deploy.exporters.lava.lower import Lowering, lower
 from nsc_deploy.exporters.lava.manifest import (
     FILE_NAME,
@@ -186,7 +187,7 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
         LayerRecord(
             inputs=layer.inputs,
             neurons=layer.neurons,
-            synapses=int((layer.weight != 0).sum()),
+            synapses=layer.synapses,
             max_delay=layer.max_delay,
             weight_exp=layer.weight_exp,
             latency=index + 1,

@@ -1,19 +1,19 @@
 """A network of integers: what Lava computes with, nothing else.
 
-The network is a chain. Each layer is one connection (Lava's Dense or DelaySparse) and the LIF neurons
-it feeds; a layer may hold neurons of several graph nodes side by side, each row with its own scale.
+The network is a chain. Each layer is one connection (Lava's Dense, Sparse or DelaySparse), the LIF neurons
+it feeds and, in a cycle, a connection from their spikes back to them; a layer may hold neurons of several
+graph nodes side by side, each row with its own scale.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import load_npz, save_npz
+from nsc_deploy.exporters.matrix import Matrix
 
 Integers = NDArray[np.int32]
 
@@ -28,8 +28,8 @@ MAX_DELAY = 62
 STATE_LIMIT = 2**23
 FIXED_POINT_BITS = 6
 NO_CURRENT = DECAY_UNITY - 1
-
-_VECTORS = ("delay", "du", "dv", "vth", "bias", "bias_exp")
+SPARSE_PLACES = 2**20
+SPARSE_SHARE = 1 / 8
 
 
 class Role(StrEnum):
@@ -50,6 +50,7 @@ class Group:
         start: first row in the layer.
         size: number of rows.
         scale: weight units for one unit of the graph's weights and thresholds.
+        late: steps by which these rows are later than the layer; above 0 in and behind some cycles.
     """
 
     node: str
@@ -57,6 +58,7 @@ class Group:
     start: int
     size: int
     scale: float
+    late: int = 0
 
     @property
     def rows(self) -> slice:
@@ -73,7 +75,8 @@ class IntegerLayer:
     Attributes:
         weight: [out, in] int32, even, in -254..254; a spike adds weight << weight_exp (and the neuron
             shifts that left by 6). Weights of both signs have 8 bits and a sign mode that doubles them.
-        delay: [out] int32 in 0..62, further steps every spike takes on its way to that neuron.
+        delay: [out] int32 in 0..62, further steps every spike takes on its way to that neuron, those
+            of the layer's own neurons as well.
         du: [out] int32 in 0..4095, decay of the synaptic current; 4095 means no memory.
         dv: [out] int32 in 0..4096, decay of the membrane potential; 4096 means no memory.
         vth: [out] int32 in 0..2^17 - 1, threshold in units of what arrives (weight << weight_exp).
@@ -81,9 +84,10 @@ class IntegerLayer:
         bias_exp: [out] int32 in 0..7, exponent of the bias; 6 makes the mantissa count in units of vth.
         weight_exp: 0..7, one for the layer: lets thresholds be finer than weights.
         groups: what the rows stand for, in order and without gaps.
+        recurrent: [out, out], what a spike adds one step later, as `weight`; None without a cycle.
     """
 
-    weight: Integers
+    weight: Matrix
     delay: Integers
     du: Integers
     dv: Integers
@@ -92,6 +96,7 @@ class IntegerLayer:
     bias_exp: Integers
     weight_exp: int = 0
     groups: tuple[Group, ...] = ()
+    recurrent: Matrix | None = None
 
     @property
     def neurons(self) -> int:
@@ -104,9 +109,19 @@ class IntegerLayer:
         return int(self.weight.shape[1])
 
     @property
+    def synapses(self) -> int:
+        """Number of weights that are not zero."""
+        return self.weight.synapses + (0 if self.recurrent is None else self.recurrent.synapses)
+
+    @property
     def max_delay(self) -> int:
         """The longest delay of a synapse, in steps."""
         return int(self.delay.max())
+
+    @property
+    def late(self) -> int:
+        """The largest lateness of a row, in steps."""
+        return max((group.late for group in self.groups), default=0)
 
 
 @dataclass(frozen=True)
@@ -133,8 +148,19 @@ class IntegerNetwork:
 
     @property
     def latency(self) -> int:
-        """Steps from an input to the output it causes: one for each connection."""
-        return len(self.layers)
+        """Steps from an input to the output it causes: one for each connection, and what a cycle adds."""
+        return len(self.layers) + self.layers[-1].late
+
+    @property
+    def late(self) -> int:
+        """The largest lateness of a row, in steps."""
+        return max(layer.late for layer in self.layers)
+
+
+def kept_sparse(weight: Matrix) -> bool:
+    """Whether weights are stored and run as a list (Lava's Sparse): large and mostly zero."""
+    places = weight.shape[0] * weight.shape[1]
+    return places > SPARSE_PLACES and weight.synapses < SPARSE_SHARE * places
 
 
 def validate(network: IntegerNetwork) -> None:
@@ -147,9 +173,14 @@ def validate(network: IntegerNetwork) -> None:
         raise DataError("an integer network needs at least one layer")
     width = network.inputs
     for index, layer in enumerate(network.layers):
-        if layer.weight.ndim != 2 or layer.inputs != width or layer.neurons < 1:
+        if layer.inputs != width or layer.neurons < 1:
             raise DataError(
                 f"has weights of shape {layer.weight.shape} for {width} inputs", where=f"layer {index}"
+            )
+        if layer.recurrent is not None and layer.recurrent.shape != (layer.neurons, layer.neurons):
+            raise DataError(
+                f"has recurrent weights of shape {layer.recurrent.shape} for {layer.neurons} neurons",
+                where=f"layer {index}",
             )
         _validate_ranges(index, layer)
         width = layer.neurons
@@ -158,8 +189,14 @@ def validate(network: IntegerNetwork) -> None:
 def _validate_ranges(index: int, layer: IntegerLayer) -> None:
     if not 0 <= layer.weight_exp <= MAX_WEIGHT_EXP:
         raise DataError(f"leaves the range 0..{MAX_WEIGHT_EXP}", where=f"layer {index}, weight_exp")
+    for name, weight in (("weight", layer.weight), ("recurrent", layer.recurrent)):
+        if weight is not None:
+            _in_range(f"layer {index}, {name}", weight.values, -WEIGHT_LIMIT, WEIGHT_LIMIT)
+            if (weight.values % WEIGHT_STEP).any():
+                raise DataError(
+                    "holds odd weights, which lose their lowest bit", where=f"layer {index}, {name}"
+                )
     limits = {
-        "weight": (-WEIGHT_LIMIT, WEIGHT_LIMIT),
         "delay": (0, MAX_DELAY),
         "du": (0, NO_CURRENT),
         "dv": (0, DECAY_UNITY),
@@ -169,45 +206,13 @@ def _validate_ranges(index: int, layer: IntegerLayer) -> None:
     }
     for name, (low, high) in limits.items():
         values: NDArray[Any] = getattr(layer, name)
-        if values.dtype != np.int32:
-            raise DataError(f"holds {values.dtype} where int32 is wanted", where=f"layer {index}, {name}")
-        if name == "weight" and (values % WEIGHT_STEP).any():
-            raise DataError("holds odd weights, which lose their lowest bit", where=f"layer {index}, {name}")
-        if name != "weight" and values.shape != (layer.neurons,):
+        if values.shape != (layer.neurons,):
             raise DataError(f"has the shape {values.shape}", where=f"layer {index}, {name}")
-        if values.min() < low or values.max() > high:
-            raise DataError(f"leaves the range {low}..{high}", where=f"layer {index}, {name}")
+        _in_range(f"layer {index}, {name}", values, low, high)
 
 
-def write_integers(path: Path, network: IntegerNetwork) -> None:
-    """Write the numbers of a network as .npz (the groups belong into the manifest)."""
-    arrays: dict[str, NDArray[Any]] = {"dt": np.asarray(network.dt)}
-    for index, layer in enumerate(network.layers):
-        arrays |= {f"{index}.{name}": getattr(layer, name) for name in ("weight", *_VECTORS)}
-        arrays[f"{index}.weight_exp"] = np.asarray(layer.weight_exp)
-    save_npz(path, arrays)
-
-
-def read_integers(path: Path, groups: tuple[tuple[Group, ...], ...]) -> IntegerNetwork:
-    """Read what `write_integers` wrote and check it.
-
-    Raises:
-        DataError: missing, damaged, or out of range.
-    """
-    arrays = load_npz(path)
-    try:
-        layers = tuple(
-            IntegerLayer(
-                **{name: arrays[f"{index}.{name}"] for name in ("weight", *_VECTORS)},
-                weight_exp=int(arrays[f"{index}.weight_exp"]),
-                groups=layer_groups,
-            )
-            for index, layer_groups in enumerate(groups)
-        )
-        network = IntegerNetwork(layers, float(arrays["dt"]))
-        validate(network)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"does not hold the layers the manifest names ({error})", where=path) from error
-    except DataError as error:
-        raise DataError(error.problem, where=f"{path}: {error.where}") from error
-    return network
+def _in_range(where: str, values: NDArray[Any], low: int, high: int) -> None:
+    if values.dtype != np.int32:
+        raise DataError(f"holds {values.dtype} where int32 is wanted", where=where)
+    if values.size and (values.min() < low or values.max() > high):
+        raise DataError(f"leaves the range {low}..{high}", where=where)

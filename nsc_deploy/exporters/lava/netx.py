@@ -11,14 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork
+from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.files import write_bytes
 
 
 def obstacle(network: IntegerNetwork) -> str | None:
     """Why netx could not hold the network, or None."""
     for index, layer in enumerate(network.layers):
-        if not np.array_equal(as_netx_reads(layer.weight), layer.weight):
+        if kept_sparse(layer.weight):
+            rows, columns = layer.weight.shape
+            return (
+                f"netx holds full matrices, and that of layer {index} would have {rows * columns:,} weights"
+            )
+        weight = layer.weight.dense()
+        if not np.array_equal(as_netx_reads(weight), weight):
             return f"netx would change the weights of layer {index} while it fits them to 8 bits"
     return None
 
@@ -74,7 +80,7 @@ def write_netx(path: Path, network: IntegerNetwork) -> None:
             group = _start_layer(file, index, "dense", layer.neurons)
             group["inFeatures"] = layer.inputs
             group["outFeatures"] = layer.neurons
-            group["weight"] = layer.weight
+            group["weight"] = layer.weight.dense()
             if layer.bias.any():
                 group["bias"] = netx_bias(layer)
             if layer.delay.any():

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from nsc_deploy.exporters.inputs import SEED, check_inputs
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
-from nsc_deploy.exporters.lava.integer import Group, read_integers
+from nsc_deploy.exporters.lava.integer import Group
+from nsc_deploy.exporters.lava.integer_file import read_integers
 from nsc_deploy.exporters.lava.trace import TwinRunner
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.verification.comparison import compare_runs

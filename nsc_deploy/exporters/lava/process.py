@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
-from nsc_deploy.exporters.lava.integer import IntegerNetwork, validate, write_integers
+from nsc_deploy.exporters.lava.integer import IntegerNetwork, validate
+from nsc_deploy.exporters.lava.integer_file import write_integers
 from nsc_deploy.files import load_npz, write_json
 
 WORKER = Path(__file__).parent / "worker" / "run_chain.py"

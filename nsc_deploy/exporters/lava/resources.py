@@ -35,7 +35,10 @@ def _synapses(levels: Levels) -> int:
     return sum(
         slot.size
         if slot.population is None
-        else sum(int((weight != 0).sum()) for weight in slot.population.drive.values())
+        else sum(
+            weight.synapses
+            for weight in (*slot.population.drive.values(), *slot.population.recurrent.values())
+        )
         for layer in levels.layers
         for slot in layer
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ExportError
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Reals, Tap
 from nsc_deploy.graphs.network import Network, Node
@@ -28,30 +29,31 @@ KNOWN = NEURONS | WIRES | {"Input"}
 class Drive:
     """A real-valued signal as a sum over taps: sum of `terms[tap]` @ events(tap) + `bias`."""
 
-    terms: Mapping[Tap, Reals]
+    terms: Mapping[Tap, Matrix]
     bias: Reals
 
-    def through(self, matrix: Reals, bias: Reals | float = 0.0) -> "Drive":
+    def through(self, matrix: Matrix, bias: Reals | float = 0.0) -> "Drive":
         """The signal behind a weight matrix."""
-        return Drive({tap: matrix @ term for tap, term in self.terms.items()}, matrix @ self.bias + bias)
+        terms = {tap: matrix.after(term) for tap, term in self.terms.items()}
+        return Drive(terms, matrix.after_vector(self.bias) + bias)
 
     def scaled(self, gain: Reals) -> "Drive":
         """The signal times a gain for each element."""
-        return Drive({tap: gain[:, None] * term for tap, term in self.terms.items()}, gain * self.bias)
+        return Drive({tap: term.scaled(gain) for tap, term in self.terms.items()}, gain * self.bias)
 
     def delayed(self, steps: NDArray[np.int64]) -> "Drive":
         """The signal with every element late by its number of steps."""
-        terms: dict[Tap, Reals] = {}
+        terms: dict[Tap, Matrix] = {}
         for tap, term in self.terms.items():
             for late in np.unique(steps):
-                rows = np.where((steps == late)[:, None], term, 0.0)
-                if rows.any():
-                    _add(terms, Tap(tap.source, tap.delay + int(late)), rows)
+                rows = term.at(steps == late)
+                if rows.synapses:
+                    _add(terms, tap.later(int(late)), rows)
         return Drive(terms, self.bias)
 
 
-def _add(terms: dict[Tap, Reals], tap: Tap, matrix: Reals) -> None:
-    terms[tap] = terms[tap] + matrix if tap in terms else matrix
+def _add(terms: dict[Tap, Matrix], tap: Tap, matrix: Matrix) -> None:
+    terms[tap] = terms[tap].plus(matrix) if tap in terms else matrix
 
 
 class ExtractPopulations:
@@ -100,7 +102,7 @@ class ExtractPopulations:
                     return f"'{population.name}' comes before its source '{tap.source}'"
                 if weight.shape != (population.size, graph.size(tap.source)):
                     return f"'{population.name}' has a drive of shape {weight.shape}"
-                if not np.isfinite(weight).all():
+                if not np.isfinite(weight.values).all():
                     return f"'{population.name}' has weights that are not finite"
             seen.add(population.name)
         return None if graph.output.source in seen else "nothing drives the output"
@@ -142,9 +144,10 @@ def population_of(node: Node, arriving: Drive, network: Network) -> Population:
 
 def _through(node: Node, arriving: Drive, network: Network) -> Drive:
     if node.primitive == "Linear":
-        return arriving.through(node.parameters.weight.astype(np.float64))
+        return arriving.through(Matrix.of(node.parameters.weight.astype(np.float64)))
     if node.primitive == "Affine":
-        return arriving.through(node.parameters.weight.astype(np.float64), _flat(node.parameters.bias))
+        weight = Matrix.of(node.parameters.weight.astype(np.float64))
+        return arriving.through(weight, _flat(node.parameters.bias))
     if node.primitive == "Scale":
         return arriving.scaled(_flat(node.parameters.scale))
     if node.primitive == "Delay":
@@ -161,11 +164,11 @@ def _through(node: Node, arriving: Drive, network: Network) -> Drive:
 
 def _events_of(node: Node) -> Drive:
     size = int(np.prod(node.output_shape))
-    return Drive({Tap(node.name): np.eye(size)}, np.zeros(size))
+    return Drive({Tap(node.name): Matrix.identity(size)}, np.zeros(size))
 
 
 def _sum(drives: list[Drive]) -> Drive:
-    terms: dict[Tap, Reals] = {}
+    terms: dict[Tap, Matrix] = {}
     for drive in drives:
         for tap, term in drive.terms.items():
             _add(terms, tap, term)
@@ -175,7 +178,7 @@ def _sum(drives: list[Drive]) -> Drive:
 def _output_tap(node: Node, drive: Drive) -> Tap:
     if len(drive.terms) == 1 and not drive.bias.any():
         (tap, term), *_ = drive.terms.items()
-        if term.shape[0] == term.shape[1] and np.array_equal(term, np.eye(term.shape[0])):
+        if term.equals(Matrix.identity(term.shape[1])):
             return tap
     raise ExportError(
         "is not fed by the spikes of exactly one node",

@@ -12,34 +12,31 @@ from nsc_deploy.exporters.lava.integer import (
     THRESHOLD_LIMIT,
     IntegerLayer,
 )
-from nsc_deploy.exporters.passes.populations import Population, Reals
+from nsc_deploy.exporters.matrix import Matrix, side_by_side
+from nsc_deploy.exporters.passes.populations import Population
 
 
-def largest_scale(population: Population, weights: Reals) -> float:
+def largest_scale(population: Population, weights: Matrix) -> float:
     """The largest scale of weights, threshold and bias together that fits everywhere."""
     return min(_current_room(population, weights), _threshold_room(population), _bias_room(population))
 
 
-def _current_room(population: Population, weights: Reals) -> float:
+def _current_room(population: Population, weights: Matrix) -> float:
     """The largest scale at which all synapses at once leave half of the 24 bits of u free."""
     leak = 1.0 if population.leak_u is None else float(population.leak_u.min())
-    return float(STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1)) * leak / max(_worst(weights), 1e-30)
+    return (
+        float(STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1))
+        * leak
+        / max(float(weights.strongest_drive().max(initial=0.0)), 1e-30)
+    )
 
 
 def can_wrap(layer: IntegerLayer) -> bool:
     """Whether any input at all can drive a synaptic current of the layer out of its 24 bits."""
     unit = 2 ** (FIXED_POINT_BITS + layer.weight_exp)
     share: NDArray[np.float64] = np.minimum((layer.du + 1) / DECAY_UNITY, 1.0)
-    return bool((_by_row(layer.weight.astype(np.float64)) * unit / share >= STATE_LIMIT).any())
-
-
-def _by_row(weights: Reals) -> Reals:
-    rows: Reals = np.maximum(weights.clip(0).sum(axis=1), (-weights).clip(0).sum(axis=1))
-    return rows
-
-
-def _worst(weights: Reals) -> float:
-    return float(_by_row(weights).max(initial=0.0))
+    weights = layer.weight if layer.recurrent is None else side_by_side([layer.weight, layer.recurrent])
+    return bool((weights.strongest_drive() * unit / share >= STATE_LIMIT).any())
 
 
 def _threshold_room(population: Population) -> float:

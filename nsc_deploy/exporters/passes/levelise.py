@@ -9,7 +9,7 @@ Requires: delays of at most 62 steps on a tap.
 Promises: whatever a layer reads is carried by the layer before it; the last layer is the output. Exact.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,17 +31,26 @@ class Slot:
         lines: which lines of the source they carry, ascending.
         population: the neurons themselves, or None for relays.
         delay: steps by which a relay's synapses are late.
+        within: whether a relay repeats neurons of its own layer, which takes a step by itself.
+        late: steps by which the neurons that they carry are late.
     """
 
     carries: Tap
     lines: NDArray[Any]
     population: Population | None = None
     delay: int = 0
+    within: bool = False
+    late: int = 0
 
     @property
     def size(self) -> int:
         """Number of neurons."""
         return len(self.lines)
+
+    @property
+    def source(self) -> Tap:
+        """What a relay repeats."""
+        return self.carries.later(-self.delay - int(self.within))
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,13 @@ def reads(slot: Slot) -> dict[Tap, NDArray[Any]]:
     """What a slot takes from the layer before, with the lines it needs."""
     if slot.population is not None:
         drive = slot.population.drive
-        return {tap: np.flatnonzero((weight != 0).any(axis=0)) for tap, weight in drive.items()}
-    return {Tap(slot.carries.source, slot.carries.delay - slot.delay): slot.lines}
+        return {tap: np.flatnonzero(weight.read_sources()) for tap, weight in drive.items()}
+    return {} if slot.within else {slot.source: slot.lines}
+
+
+def recurrent(layer: Sequence[Slot]) -> bool:
+    """Whether neurons of a layer drive neurons of the same layer."""
+    return any(slot.population is not None and slot.population.recurrent for slot in layer)
 
 
 def _levels(graph: PopulationGraph) -> dict[str, int]:
@@ -150,7 +164,7 @@ def _relayed_lines(graph: PopulationGraph, level: Mapping[str, int], depth: int)
     for population in graph.populations:
         for tap, weight in population.drive.items():
             if tap.delay or level[population.name] > level[tap.source] + 1:
-                read = (weight != 0).any(axis=0)
+                read = weight.read_sources()
                 relayed[tap] = relayed.get(tap, np.zeros_like(read)) | read
     return {tap: np.flatnonzero(lines) for tap, lines in relayed.items() if lines.any()}
 

@@ -1,11 +1,13 @@
 """A graph as populations of spiking neurons and what drives each: no wires, only neurons and synapses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nsc_deploy.exporters.matrix import Matrix
 
 Reals = NDArray[np.float64]
 
@@ -22,12 +24,16 @@ class Tap:
     source: str
     delay: int = 0
 
+    def later(self, steps: int) -> "Tap":
+        """The same events, further steps late."""
+        return Tap(self.source, self.delay + steps)
+
 
 @dataclass(frozen=True)
 class Population:
     """Spiking neurons of one graph node, flattened.
 
-    With x[t] = sum over taps of `drive[tap]` @ events(tap)[t]:
+    With x[t] = sum over the taps of `drive` and `recurrent` of weights @ events(tap)[t]:
 
         u[t] = (1 - leak_u) u[t-1] + x[t]         only with a synaptic current, else u = x
         v[t] = (1 - leak_v) v[t-1] + u[t] + bias + offset
@@ -36,6 +42,8 @@ class Population:
     Attributes:
         name: of the graph node.
         drive: [size, size of the source] for each tap, gains folded in.
+        recurrent: the same from populations of the same cycle; each tap is at least one step late.
+        late: steps by which this population was moved back, together with everything that it reads.
         bias: [size], of the weights, added to v; 0 with a synaptic current.
         offset: [size], of the neurons themselves (v_leak), added to v.
         leak_v: [size] in 0..1; 1 means no memory.
@@ -44,12 +52,14 @@ class Population:
     """
 
     name: str
-    drive: Mapping[Tap, Reals]
+    drive: Mapping[Tap, Matrix]
     bias: Reals
     offset: Reals
     leak_v: Reals
     leak_u: Reals | None
     threshold: Reals
+    recurrent: Mapping[Tap, Matrix] = field(default_factory=dict)
+    late: int = 0
 
     @property
     def size(self) -> int:
@@ -59,14 +69,15 @@ class Population:
 
 @dataclass(frozen=True)
 class PopulationGraph:
-    """A feed-forward graph of populations.
+    """A graph of populations.
 
     Attributes:
         input: name of the input.
         input_size: its number of event lines.
-        populations: each after all its sources.
+        populations: each after all sources of its `drive`.
         output: the tap that leaves the graph.
         dt: length of a step in seconds.
+        cycles: names of the populations that drive each other (or themselves), once they are sorted out.
     """
 
     input: str
@@ -74,6 +85,7 @@ class PopulationGraph:
     populations: tuple[Population, ...]
     output: Tap
     dt: float
+    cycles: tuple[frozenset[str], ...] = ()
 
     def size(self, source: str) -> int:
         """Number of event lines of the input or of a population."""
@@ -86,7 +98,7 @@ def used_lines(graph: PopulationGraph) -> dict[Tap, NDArray[Any]]:
     """For every tap in use, the indices of the source's lines that anything reads."""
     used: dict[Tap, NDArray[Any]] = {graph.output: np.ones(graph.size(graph.output.source), bool)}
     for population in graph.populations:
-        for tap, weight in population.drive.items():
-            read = (weight != 0).any(axis=0)
+        for tap, weight in (*population.drive.items(), *population.recurrent.items()):
+            read = weight.read_sources()
             used[tap] = used.get(tap, np.zeros_like(read)) | read
     return {tap: np.flatnonzero(lines) for tap, lines in used.items() if lines.any()}

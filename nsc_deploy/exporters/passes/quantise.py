@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import run_layer
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, IntegerLayer, IntegerNetwork, validate
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.headroom import can_wrap, largest_scale
-from nsc_deploy.exporters.passes.levelise import Levels, Slot
-from nsc_deploy.exporters.passes.populations import Population, Reals
+from nsc_deploy.exporters.passes.levelise import Levels, Slot, recurrent
+from nsc_deploy.exporters.passes.populations import Population
 from nsc_deploy.exporters.passes.quantise_notes import notes_on
-from nsc_deploy.exporters.passes.rows import Rows, neuron_rows, relay_rows, side_by_side, stacked
+from nsc_deploy.exporters.passes.rows import Rows, arriving_weights, as_layer, neuron_rows, relay_rows
 from nsc_deploy.exporters.passes.scales import best, candidates, round_to
 
 FINEST_WEIGHT_EXP = 4
@@ -38,7 +39,8 @@ class Calibration:
 
     Attributes:
         events: [steps, samples, inputs].
-        reference: spikes of each population in the reference simulator, [steps, samples, size].
+        reference: spikes of each population in the reference simulator, [steps, samples, size]; of one
+            that is late (see `Population`) as late.
     """
 
     events: Spikes
@@ -98,22 +100,25 @@ class Quantise:
     def _layer(
         self, slots: tuple[Slot, ...], before: tuple[Slot, ...], delivered: Spikes | None
     ) -> tuple[IntegerLayer, list[Note]]:
-        exponent = self._weight_exp(slots, before)
+        own = slots if recurrent(slots) else ()
+        exponent = self._weight_exp(slots, before, own)
+        heard = None if delivered is None else self._heard(delivered, own)
         rows: list[Rows] = []
         notes: list[Note] = []
         for slot in slots:
             start = sum(one.group.size for one in rows)
             if slot.population is None:
-                rows.append(relay_rows(slot, before, start, exponent))
+                rows.append(relay_rows(slot, before, own, start, exponent))
             else:
-                weights = side_by_side(slot.population, before)
-                chosen, made = self._best(slot.population, weights, start, exponent, delivered)
+                weights = arriving_weights(slot.population, before, own)
+                chosen, made = self._best(slot.population, weights, start, exponent, heard)
                 rows.append(chosen)
                 notes.extend(made)
-        return stacked(rows, exponent), notes
+        inputs = sum(slot.size for slot in before)
+        return as_layer(rows, inputs, exponent), notes
 
     def _best(
-        self, population: Population, weights: Reals, start: int, exponent: int, delivered: Spikes | None
+        self, population: Population, weights: Matrix, start: int, exponent: int, heard: Spikes | None
     ) -> tuple[Rows, list[Note]]:
         """The population under the best of its candidate scales."""
         tries = [
@@ -122,28 +127,48 @@ class Quantise:
         ]
         rows = {one.scale: neuron_rows(population, one, start, exponent) for one in tries}
         disagreement = None
-        if delivered is not None:
-            disagreement = [self._disagreement(rows[one.scale], delivered) for one in tries]
+        if heard is not None:
+            disagreement = [self._disagreement(rows[one.scale], heard) for one in tries]
         rounded = best(tries, disagreement)
         chosen = rows[rounded.scale]
         return chosen, notes_on(population, rounded, chosen.layer)
 
-    def _scales(self, population: Population, weights: Reals) -> tuple[float, ...]:
+    def _scales(self, population: Population, weights: Matrix) -> tuple[float, ...]:
         """Candidates at which everything stays within its bits."""
         return candidates(population, weights, self.limit, largest_scale(population, weights))
 
-    def _weight_exp(self, slots: tuple[Slot, ...], before: tuple[Slot, ...]) -> int:
+    def _weight_exp(self, slots: tuple[Slot, ...], before: tuple[Slot, ...], own: tuple[Slot, ...]) -> int:
         """The largest exponent, up to 4, at which nothing in the layer leaves its range."""
         exponents = [FINEST_WEIGHT_EXP]
         for population in (slot.population for slot in slots if slot.population is not None):
-            weights = side_by_side(population, before)
+            weights = arriving_weights(population, before, own)
             room = largest_scale(population, weights) / max(self._scales(population, weights))
             exponents.append(int(np.floor(np.log2(max(room, 1.0)))))
         return min(exponents)
 
-    def _disagreement(self, rows: Rows, delivered: Spikes) -> float:
+    def _heard(self, delivered: Spikes, own: tuple[Slot, ...]) -> Spikes:
+        """All lines a row may read: those of the layer before, and its own layer's as in the reference."""
+        if self.calibration is None or not own:
+            return delivered
+        reference = self.calibration.reference
+        lines = [
+            delayed(reference[slot.carries.source][..., slot.lines], slot.carries.delay + 1)
+            if slot.carries.source in reference
+            else np.zeros((*delivered.shape[:2], slot.size), np.uint8)
+            for slot in own
+        ]
+        return np.concatenate([delivered, *lines], axis=2)
+
+    def _disagreement(self, rows: Rows, heard: Spikes) -> float:
         """Share of (step, sample, neuron) whose spike differs from the reference."""
         if self.calibration is None:
             return 0.0
-        spikes = run_layer(rows.layer, delivered).spikes
+        spikes = run_layer(rows.layer, heard).spikes
         return float((spikes != self.calibration.reference[rows.group.node]).mean())
+
+
+def delayed(spikes: Spikes, steps: int) -> Spikes:
+    """Spikes [T, ...] some steps later, nothing before."""
+    late = np.zeros_like(spikes)
+    late[steps:] = spikes[: len(spikes) - steps]
+    return late

@@ -21,12 +21,9 @@ class RemoveDead:
 
     def apply(self, graph: PopulationGraph, /) -> Lowered[PopulationGraph]:
         """Walk backwards from the output."""
-        alive = {graph.output.source}
-        for population in reversed(graph.populations):
-            if population.name in alive:
-                alive |= {tap.source for tap, weight in population.drive.items() if weight.any()}
+        alive = _alive(graph)
         kept = tuple(
-            replace(one, drive={tap: weight for tap, weight in one.drive.items() if weight.any()})
+            replace(one, drive={tap: weight for tap, weight in one.drive.items() if weight.synapses})
             for one in graph.populations
             if one.name in alive
         )
@@ -48,3 +45,19 @@ class RemoveDead:
         read = {tap.source for tap in used_lines(graph)}
         unread = [one.name for one in graph.populations if one.name not in read]
         return f"'{unread[0]}' is read by nothing" if unread else None
+
+
+def _alive(graph: PopulationGraph) -> set[str]:
+    """The output's source and every source it depends on; cycles make no difference."""
+    sources = {
+        one.name: {tap.source for tap, weight in one.drive.items() if weight.synapses}
+        for one in graph.populations
+    }
+    alive: set[str] = set()
+    open_names = [graph.output.source]
+    while open_names:
+        name = open_names.pop()
+        if name not in alive:
+            alive.add(name)
+            open_names.extend(sources.get(name, ()))
+    return alive

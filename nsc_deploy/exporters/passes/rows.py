@@ -1,5 +1,6 @@
 """The integer rows of one slot, and how the rows of all slots make a layer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ from nsc_deploy.exporters.lava.integer import (
     IntegerLayer,
     Role,
 )
+from nsc_deploy.exporters.matrix import Matrix, side_by_side, stacked
 from nsc_deploy.exporters.passes.levelise import Slot
-from nsc_deploy.exporters.passes.populations import Population, Reals, Tap
+from nsc_deploy.exporters.passes.populations import Population
 from nsc_deploy.exporters.passes.scales import Rounded
 
 RELAY_WEIGHT = 2
@@ -26,19 +28,31 @@ RELAY_THRESHOLD = 1
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a layer that belong to one slot, as a layer of their own."""
+    """The rows of a layer that belong to one slot, as a layer of their own.
+
+    Its lines are those of the layer before and, as they were a step earlier, those of the whole layer it
+    belongs to.
+    """
 
     group: Group
     layer: IntegerLayer
 
 
-def side_by_side(population: Population, before: tuple[Slot, ...]) -> Reals:
-    """The drives as one matrix [size, lines of the layer before]."""
+def arriving_weights(population: Population, before: Sequence[Slot], own: Sequence[Slot]) -> Matrix:
+    """All weights of a population as one matrix [size, lines].
+
+    The lines are those of the layer before, then, as they were a step earlier, those of its own layer.
+    """
     columns = []
-    for slot in before:
-        drive = population.drive.get(slot.carries)
-        columns.append(np.zeros((population.size, slot.size)) if drive is None else drive[:, slot.lines])
-    return np.concatenate(columns, axis=1)
+    for drive, slots in ((population.drive, before), (population.recurrent, own)):
+        for slot in slots:
+            weights = drive.get(slot.carries if drive is population.drive else slot.carries.later(1))
+            columns.append(
+                Matrix.empty(population.size, slot.size)
+                if weights is None
+                else weights.from_sources(slot.lines)
+            )
+    return side_by_side(columns)
 
 
 def neuron_rows(population: Population, rounded: Rounded, start: int, weight_exp: int) -> Rows:
@@ -51,7 +65,7 @@ def neuron_rows(population: Population, rounded: Rounded, start: int, weight_exp
     size = population.size
     current = NO_CURRENT if population.leak_u is None else np.rint(population.leak_u * DECAY_UNITY) - 1
     layer = IntegerLayer(
-        weight=_int32(rounded.weight),
+        weight=rounded.weight,
         delay=np.zeros(size, np.int32),
         du=_int32(np.broadcast_to(current, size)),
         dv=_int32(np.rint(population.leak_v * DECAY_UNITY)),
@@ -60,21 +74,23 @@ def neuron_rows(population: Population, rounded: Rounded, start: int, weight_exp
         bias_exp=np.full(size, exponent, np.int32),
         weight_exp=weight_exp,
     )
-    return Rows(Group(population.name, Role.NEURON, start, size, rounded.scale), layer)
+    return Rows(Group(population.name, Role.NEURON, start, size, rounded.scale, population.late), layer)
 
 
-def relay_rows(slot: Slot, before: tuple[Slot, ...], start: int, exponent: int) -> Rows:
-    """Neurons that repeat lines of the layer before, late by the slot's delay."""
-    wanted = Tap(slot.carries.source, slot.carries.delay - slot.delay)
-    weight = np.zeros((slot.size, sum(one.size for one in before)), np.int32)
+def relay_rows(slot: Slot, before: Sequence[Slot], own: Sequence[Slot], start: int, exponent: int) -> Rows:
+    """Neurons that repeat lines of the layer before (or of their own layer), late by the slot's delay."""
+    lines = [(one, not slot.within) for one in before] + [(one, slot.within) for one in own]
+    source = np.zeros(0, np.int64)
     offset = 0
-    for one in before:
-        if one.carries == wanted:
-            weight[np.arange(slot.size), offset + np.searchsorted(one.lines, slot.lines)] = RELAY_WEIGHT
+    for one, readable in lines:
+        if readable and one.carries == slot.source:
+            source = offset + np.searchsorted(one.lines, slot.lines)
         offset += one.size
+    weight = np.full(len(source), RELAY_WEIGHT, np.int32)
+    shape = (slot.size, offset)
     full = np.ones(slot.size, np.int32)
     layer = IntegerLayer(
-        weight=weight,
+        weight=Matrix.from_entries(shape, np.arange(len(source)), source, weight),
         delay=full * slot.delay,
         du=full * NO_CURRENT,
         dv=full * DECAY_UNITY,
@@ -84,14 +100,22 @@ def relay_rows(slot: Slot, before: tuple[Slot, ...], start: int, exponent: int) 
         weight_exp=exponent,
     )
     role = Role.DELAY if slot.delay else Role.RELAY
-    return Rows(Group(slot.carries.source, role, start, slot.size, 1.0), layer)
+    return Rows(Group(slot.carries.source, role, start, slot.size, 1.0, slot.late), layer)
 
 
-def stacked(rows: list[Rows], exponent: int) -> IntegerLayer:
-    """Rows side by side, as one layer."""
-    fields = ("weight", "delay", "du", "dv", "vth", "bias", "bias_exp")
+def as_layer(rows: Sequence[Rows], inputs: int, exponent: int) -> IntegerLayer:
+    """Rows side by side, as one layer; their weights come from `inputs` lines and from the layer itself."""
+    fields = ("delay", "du", "dv", "vth", "bias", "bias_exp")
     arrays = {field: np.concatenate([getattr(one.layer, field) for one in rows]) for field in fields}
-    return IntegerLayer(**arrays, weight_exp=exponent, groups=tuple(one.group for one in rows))
+    weight = stacked([one.layer.weight for one in rows])
+    recurrent = weight.from_sources(np.arange(inputs, weight.shape[1]))
+    return IntegerLayer(
+        **arrays,
+        weight=weight.from_sources(np.arange(inputs)),
+        weight_exp=exponent,
+        groups=tuple(one.group for one in rows),
+        recurrent=recurrent if recurrent.synapses else None,
+    )
 
 
 def _bias(population: Population, rounded: Rounded) -> tuple[NDArray[np.int64], int]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import WEIGHT_STEP
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.populations import Population, Reals
 
 LARGEST_GRID_BITS = 24
@@ -20,7 +21,7 @@ class Rounded:
 
     Attributes:
         scale: weight units for one unit of the graph.
-        weight: int [size, lines], even, all drives side by side.
+        weight: int32 [size, lines], even, all drives side by side.
         threshold: int [size], in units of weight << weight_exp.
         bias: int [size], added to v, whose units are 2^6 finer than those of the threshold.
         clipped: share of the weights that did not fit and were cut.
@@ -30,7 +31,7 @@ class Rounded:
     """
 
     scale: float
-    weight: NDArray[np.int64]
+    weight: Matrix
     threshold: NDArray[np.int64]
     bias: NDArray[np.int64]
     clipped: float
@@ -43,7 +44,7 @@ class Rounded:
         return float(np.hypot(self.weight_error, self.threshold_error)) + 10.0 * self.clipped
 
 
-def candidates(population: Population, weights: Reals, limit: int, room: float) -> tuple[float, ...]:
+def candidates(population: Population, weights: Matrix, limit: int, room: float) -> tuple[float, ...]:
     """Scales worth a try, the safest first.
 
     Weights on a coarse grid (such as +-1) get scales at which they are whole numbers; without memory that is
@@ -56,7 +57,7 @@ def candidates(population: Population, weights: Reals, limit: int, room: float) 
         limit: largest weight, in steps of two units.
         room: no scale may be larger.
     """
-    largest = float(np.abs(weights).max(initial=0.0))
+    largest = weights.largest
     if largest == 0.0:
         return (min(1.0, room),)
     grid = _grid_scales(weights, largest, limit, room)
@@ -79,20 +80,20 @@ def _aligned(scale: float, threshold: float, room: float) -> float:
     return min(max(float(np.floor(scale * threshold)), 1.0) / threshold, room)
 
 
-def _grid_scales(weights: Reals, largest: float, limit: int, room: float) -> tuple[float, ...]:
+def _grid_scales(weights: Matrix, largest: float, limit: int, room: float) -> tuple[float, ...]:
     """The largest scales at which every weight is a whole number of steps, if there are any."""
     for bits in range(LARGEST_GRID_BITS):
         grid = 2.0**bits
         if largest * grid > limit:
             break
-        if np.array_equal(weights * grid, np.rint(weights * grid)):
+        if np.array_equal(weights.values * grid, np.rint(weights.values * grid)):
             most = int(min(limit / (largest * grid), room / (WEIGHT_STEP * grid)))
             return tuple(WEIGHT_STEP * grid * factor for factor in range(most, max(most - GRID_TRIES, 0), -1))
     return ()
 
 
 def round_to(
-    population: Population, weights: Reals, scale: float, limit: int, weight_exp: int = 0
+    population: Population, weights: Matrix, scale: float, limit: int, weight_exp: int = 0
 ) -> Rounded:
     """A population in integers under a scale.
 
@@ -101,10 +102,9 @@ def round_to(
     unless it is inhibited) becomes a bias.
     """
     fine = scale * 2.0**weight_exp
-    scaled = WEIGHT_STEP * np.rint(weights * scale / WEIGHT_STEP)
+    scaled = WEIGHT_STEP * np.rint(weights.values * scale / WEIGHT_STEP)
     cut = np.clip(scaled, -WEIGHT_STEP * limit, WEIGHT_STEP * limit)
-    used = weights != 0
-    clipped = float((scaled != cut)[used].mean()) if used.any() else 0.0
+    clipped = float((scaled != cut).mean()) if cut.size else 0.0
     if memoryless(population):
         level = np.floor((population.threshold - population.bias - population.offset) * fine)
         threshold = np.maximum(level, 0.0)
@@ -115,12 +115,11 @@ def round_to(
         bias = np.rint((population.bias + population.offset) * fine * 64)
         threshold_error = _largest(threshold / fine - population.threshold, population.threshold)
     reference = float(np.abs(population.threshold).mean()) or 1.0
-    unclipped = used & (scaled == cut)
-    error = (cut / scale - weights)[unclipped]
+    error = (cut / scale - weights.values)[scaled == cut]
     weight_error = float(np.sqrt(np.mean(error**2))) / reference if error.size else 0.0
     return Rounded(
         scale,
-        cut.astype(np.int64),
+        weights.with_values(cut.astype(np.int32)),
         threshold.astype(np.int64),
         bias.astype(np.int64),
         clipped,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.twin.weights import SignMode, scaled_weights
+from nsc_deploy.exporters.matrix import Matrix
 
 MIN_WEIGHT_EXP = -8
 MAX_WEIGHT_EXP = 7
@@ -69,14 +70,14 @@ class Dense:
     """Lava's Dense, and the common part of all matrices of weights.
 
     Attributes:
-        weights: [targets, sources], whole numbers.
+        weights: [targets, sources], whole numbers; a `Matrix` where a full array would be large.
         weight_exp: sums are shifted left by it, or right where it is below zero (rounding down).
         num_weight_bits: bits of a weight, 1..8.
         sign_mode: None lets Lava find it.
         num_message_bits: above 0 for graded messages.
     """
 
-    weights: NDArray[Any]
+    weights: NDArray[Any] | Matrix
     weight_exp: int = 0
     num_weight_bits: int = 8
     sign_mode: SignMode | None = None
@@ -92,7 +93,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Sparse(Dense):
-    """Lava's Sparse. The weights are given as a full matrix; only those that are not zero are synapses."""
+    """Lava's Sparse: only weights that are not zero are synapses."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class DelayDense(Dense):
     The weight exponent is applied to the sum of each delay apart, before sums of several steps meet.
 
     Attributes:
-        delays: [targets, sources], or one for all.
+        delays: [targets, sources], or what numpy broadcasts to that.
     """
 
     delays: NDArray[Any] | int = 0
@@ -231,24 +232,45 @@ def in_range(owner: object, name: str, low: int, high: int) -> None:
 
 
 def _matrix_entries(connection: Dense, delays: NDArray[Any] | int) -> Entries:
-    weights = whole_numbers(connection.weights, "weights")
-    if weights.ndim != 2 or weights.size == 0:
-        raise DataError(f"has the shape {weights.shape}, a matrix is wanted", where="weights")
     in_range(connection, "weight_exp", MIN_WEIGHT_EXP, MAX_WEIGHT_EXP)
     in_range(connection, "num_weight_bits", 1, 8)
     in_range(connection, "num_message_bits", 0, MAX_MESSAGE_BITS)
-    steps = whole_numbers(np.asarray(delays), "delays")
-    if steps.shape not in {(), weights.shape}:
-        raise DataError(f"has the shape {steps.shape}, the weights have {weights.shape}", where="delays")
-    if steps.min() < 0 or steps.max() > MAX_DELAY:
-        raise DataError(f"leaves the range 0..{MAX_DELAY}", where="delays")
-    scaled = scaled_weights(weights, connection.sign_mode, connection.num_weight_bits)
-    target, source = np.nonzero(scaled)
+    weights = connection.weights
+    if len(weights.shape) != 2 or 0 in weights.shape:
+        raise DataError(f"has the shape {weights.shape}, a matrix is wanted", where="weights")
+    steps = _delays(delays, weights.shape)
+    target, source, weight = _listed(connection)
     return Entries(
         sources=weights.shape[1],
         targets=weights.shape[0],
-        source=source,
-        target=target,
-        weight=scaled[target, source],
+        source=source.astype(np.int64),
+        target=target.astype(np.int64),
+        weight=weight,
         delay=np.broadcast_to(steps, weights.shape)[target, source].astype(np.int64),
     )
+
+
+def _delays(delays: NDArray[Any] | int, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    steps = whole_numbers(np.asarray(delays), "delays")
+    if any(size not in {1, wanted} for size, wanted in zip(steps.shape[::-1], shape[::-1], strict=False)):
+        raise DataError(f"has the shape {steps.shape}, the weights have {shape}", where="delays")
+    if steps.min() < 0 or steps.max() > MAX_DELAY:
+        raise DataError(f"leaves the range 0..{MAX_DELAY}", where="delays")
+    return steps
+
+
+def _listed(connection: Dense) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int32]]:
+    """Target, source and weight of each synapse, with the weights that Lava computes with."""
+    weights = connection.weights
+    if isinstance(weights, Matrix):
+        if not weights.synapses:
+            return weights.target, weights.source, weights.values.astype(np.int32)
+        listed = whole_numbers(weights.values, "weights")
+        scaled = scaled_weights(listed, connection.sign_mode, connection.num_weight_bits)
+        kept = scaled != 0
+        return weights.target[kept], weights.source[kept], scaled[kept]
+    scaled = scaled_weights(
+        whole_numbers(weights, "weights"), connection.sign_mode, connection.num_weight_bits
+    )
+    target, source = np.nonzero(scaled)
+    return target, source, scaled[target, source]

@@ -9,6 +9,7 @@ All samples run in one runtime, end to end: the layer with index i meets step k 
 step k + 2 + i after the sample's start, so `reset_offset = 2 + i` clears it exactly where a sample begins.
 Delays could carry spikes from one sample into the next. Behind the input a gap between the samples prevents
 it; behind neurons, which may fire in any gap, what a delayed connection still holds is dropped at its moment.
+What a recurrent connection holds is dropped right before its neurons meet a new sample.
 """
 
 import contextlib
@@ -43,16 +44,18 @@ def _run(job: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
 
-    source, connections, layers, sinks = _build(job, arrays)
+    source, connections, recurrent, layers, sinks = _build(job, arrays)
     probe = bool(job["probe"])
     states: dict[str, list[Any]] = {}
     try:
         done = 0
-        for stop in _stops(job, arrays):
+        for stop in _stops(job, arrays, recurrent):
             source.run(condition=RunSteps(num_steps=stop - done), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
             done = stop
             for index in _to_clear(job, arrays, done):
                 _forget_delayed(connections[index])
+            for index in _to_silence(job, recurrent, done):
+                _forget_all(recurrent[index])
             for index, neurons in enumerate(layers if probe else []):
                 states.setdefault(f"u{index}", []).append(neurons.u.get())
                 states.setdefault(f"v{index}", []).append(neurons.v.get())
@@ -66,17 +69,24 @@ def _run(job: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
 def _forget_delayed(connection: Any) -> None:
     """Keep what arrives in the next step, the last of a sample; drop what would arrive in the next sample."""
     buffer = np.array(connection.a_buff.get())
-    buffer[:, 1:] = 0
-    connection.a_buff.set(buffer)
+    if buffer.ndim > 1:
+        buffer[:, 1:] = 0
+        connection.a_buff.set(buffer)
 
 
-def _stops(job: dict[str, Any], arrays: dict[str, Any]) -> list[int]:
+def _forget_all(connection: Any) -> None:
+    connection.a_buff.set(np.zeros_like(connection.a_buff.get()))
+
+
+def _stops(job: dict[str, Any], arrays: dict[str, Any], recurrent: dict[int, Any]) -> list[int]:
     """Time steps after which to pause: at the end of each sample, and where a buffer is to be cleared."""
     total = job["interval"] * job["samples"] + job["layers"]
     if job["probe"]:
         return list(range(1, total + 1))
     ends = [job["interval"] * sample for sample in range(1, job["samples"] + 1)]
-    clear = [step for step in range(1, total) if _to_clear(job, arrays, step)]
+    clear = [
+        step for step in range(1, total) if _to_clear(job, arrays, step) or _to_silence(job, recurrent, step)
+    ]
     return sorted({*ends, *clear, total})
 
 
@@ -89,7 +99,14 @@ def _to_clear(job: dict[str, Any], arrays: dict[str, Any], done: int) -> list[in
     ]
 
 
-def _build(job: dict[str, Any], arrays: dict[str, Any]) -> tuple[Any, list[Any], list[Any], dict[int, Any]]:
+def _to_silence(job: dict[str, Any], recurrent: dict[int, Any], done: int) -> list[int]:
+    """Recurrent layers that meet a new sample in the next step."""
+    return [index for index in recurrent if done > index and (done - index - 1) % job["interval"] == 0]
+
+
+def _build(
+    job: dict[str, Any], arrays: dict[str, Any]
+) -> tuple[Any, list[Any], dict[int, Any], list[Any], dict[int, Any]]:
     from lava.proc.io.sink import RingBuffer as Sink
     from lava.proc.io.source import RingBuffer as Source
 
@@ -97,21 +114,26 @@ def _build(job: dict[str, Any], arrays: dict[str, Any]) -> tuple[Any, list[Any],
     total = source.data.shape[-1]
     port = source.s_out
     connections: list[Any] = []
+    recurrent: dict[int, Any] = {}
     layers: list[Any] = []
     sinks: dict[int, Any] = {}
     last = job["layers"] - 1
     for index in range(last + 1):
-        connection = _connection(arrays, index)
+        connection = _connection(arrays, index, "weight")
         neurons = _neurons(arrays, index, job["interval"])
         port.connect(connection.s_in)
         connection.a_out.connect(neurons.a_in)
+        if f"{index}.recurrent" in arrays or f"{index}.recurrent.values" in arrays:
+            recurrent[index] = _connection(arrays, index, "recurrent")
+            neurons.s_out.connect(recurrent[index].s_in)
+            recurrent[index].a_out.connect(neurons.a_in)
         port = neurons.s_out
         connections.append(connection)
         layers.append(neurons)
         if index == last or job["probe"]:
             sinks[index] = Sink(shape=neurons.s_out.shape, buffer=total)
             neurons.s_out.connect(sinks[index].a_in)
-    return source, connections, layers, sinks
+    return source, connections, recurrent, layers, sinks
 
 
 def _source_data(job: dict[str, Any], events: Any) -> Any:
@@ -123,27 +145,39 @@ def _source_data(job: dict[str, Any], events: Any) -> Any:
     return np.concatenate([flat, np.zeros((job["layers"], inputs), np.int32)]).T.copy()
 
 
-def _connection(arrays: dict[str, Any], index: int) -> Any:
+def _connection(arrays: dict[str, Any], index: int, name: str) -> Any:
     from lava.proc.dense.process import Dense
-    from lava.proc.sparse.process import DelaySparse
+    from lava.proc.sparse.process import DelaySparse, Sparse
     from lava.utils.weightutils import SignMode
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import csr_matrix, issparse
 
     # MIXED weights lose their lowest bit, which is never set; a mode found by Lava itself would clip others.
-    weights = arrays[f"{index}.weight"].astype(np.int32)
+    weights = _weights(arrays, f"{index}.{name}")
     common = {
         "weight_exp": int(arrays[f"{index}.weight_exp"]),
         "num_weight_bits": 8,
         "sign_mode": SignMode.MIXED,
     }
-    delay = arrays[f"{index}.delay"]
-    if not delay.any():
-        return Dense(weights=weights, **common)
-    weights = csr_matrix(weights)
-    delays = weights.copy()
-    delays.data = np.repeat(delay, np.diff(weights.indptr)).astype(int)
-    delays.eliminate_zeros()
-    return DelaySparse(weights=weights, delays=delays, max_delay=int(delay.max()), **common)
+    delays = csr_matrix(weights)
+    delays.data = np.repeat(arrays[f"{index}.delay"], np.diff(delays.indptr)).astype(int)
+    if delays.data.any():
+        delays.eliminate_zeros()
+        return DelaySparse(
+            weights=csr_matrix(weights), delays=delays, max_delay=int(delays.data.max()), **common
+        )
+    return (Sparse if issparse(weights) else Dense)(weights=weights, **common)
+
+
+def _weights(arrays: dict[str, Any], name: str) -> Any:
+    """A full array, or the list that stands for one."""
+    from scipy.sparse import csr_matrix
+
+    if name in arrays:
+        return arrays[name].astype(np.int32)
+    values, source, start, sources = (
+        arrays[f"{name}.{part}"] for part in ("values", "source", "start", "sources")
+    )
+    return csr_matrix((values.astype(np.int32), source, start), shape=(len(start) - 1, int(sources)))
 
 
 def _neurons(arrays: dict[str, Any], index: int, interval: int) -> Any:
@@ -151,7 +185,7 @@ def _neurons(arrays: dict[str, Any], index: int, interval: int) -> Any:
 
     values = {name: arrays[f"{index}.{name}"].astype(np.int32) for name in ("du", "dv", "vth")}
     return LIFReset(
-        shape=(arrays[f"{index}.weight"].shape[0],),
+        shape=arrays[f"{index}.vth"].shape,
         **values,
         bias_mant=arrays[f"{index}.bias"].astype(np.int32),
         bias_exp=arrays[f"{index}.bias_exp"].astype(np.int32),
