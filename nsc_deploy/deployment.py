@@ -42,6 +42,10 @@ class Part(Record):
     place: Place
     graph: FileName = Field(description="file name beside deployment.json, .nir or .onnx")
     recording: FileName = Field(description="file name of the recorded inputs, .npz")
+    calibration: FileName | None = Field(
+        default=None,
+        description="file name of inputs recorded on training samples, .npz: what scales are chosen on",
+    )
     description: str = ""
 
 

@@ -30,15 +30,22 @@ def export(
         Path | None,
         typer.Option("--inputs", help="Recorded inputs (.npz) of a NIR file; those of the run by default."),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            help="lava: inputs (.npz) to choose scales on; by default the run's own, of its training part.",
+        ),
+    ] = None,
     calibrate: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--calibrate",
             min=0,
-            help="lava: choose scales on the first N recorded samples; 0: from the weights alone.",
+            help="lava: choose scales on the first N of them only; 0: from the weights alone.",
             metavar="N",
         ),
-    ] = 0,
+    ] = None,
     bits: Annotated[
         int, typer.Option("--bits", min=2, max=8, help="lava: bits of a weight, sign included.")
     ] = 8,
@@ -59,14 +66,16 @@ def export(
     from nsc_deploy.exporters.plan import GraphOptions, export_all
 
     options = GraphOptions.of(dt, reset, signal)
-    if inputs is not None and not inputs.is_file():
-        raise ConfigError("there is no such file", where=inputs)
+    for file in (inputs, calibration):
+        if file is not None and not file.is_file():
+            raise ConfigError("there is no such file", where=file)
     exported = export_all(
         source,
         target,
         out,
         part=part,
         inputs=inputs,
+        calibration=calibration,
         calibrate=calibrate,
         bits=bits,
         graph=options,

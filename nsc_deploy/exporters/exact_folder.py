@@ -99,7 +99,7 @@ def write_exact_deployment(
 
 
 def _refuse_quantisation(request: ExportRequest, target: str) -> None:
-    if request.calibrate:
+    if request.calibration is not None and request.calibration.asked:
         raise ConfigError(
             f"the target {target} keeps float32 weights, there is nothing to calibrate",
             where="--calibrate",

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.recording import Recording, read_recording
 from nsc_deploy.graphs.signal import Signal
@@ -35,8 +36,6 @@ class CheckInputs:
 def check_inputs(request: ExportRequest) -> CheckInputs:
     """Recorded inputs, at most 256 samples spread evenly over the recording; else random ones.
 
-    Samples that scales are chosen on are left out.
-
     Raises:
         ConfigError: the recording is not of this graph.
         DataError: the recording is damaged.
@@ -45,10 +44,37 @@ def check_inputs(request: ExportRequest) -> CheckInputs:
         return CheckInputs(random_inputs(request.network), None, "random")
     recording = read_recording(request.recording_file)
     fits(recording, request.network, request.recording_file)
-    left = recording.samples - request.calibrate
-    chosen = request.calibrate + spread(left, min(left, MOST_SAMPLES))
+    chosen = spread(recording.samples, min(recording.samples, MOST_SAMPLES))
     labels = None if recording.labels is None else recording.labels[chosen]
     return CheckInputs(recording.values[:, chosen], labels, "recorded")
+
+
+def calibration_inputs(request: ExportRequest) -> Recording | None:
+    """What scales are chosen on, or None.
+
+    Raises:
+        ConfigError: fewer samples than asked for, of another graph, or those the artefact is checked on.
+        DataError: the recording is damaged.
+    """
+    source = request.calibration
+    if source is None:
+        return None
+    recording = read_recording(source.file)
+    fits(recording, request.network, source.file)
+    if request.recording_file is not None and sha256(source.file) == sha256(request.recording_file):
+        raise ConfigError(
+            "holds the very inputs that the export is checked on: figures measured there would flatter",
+            where=source.file,
+            remedy="Record other samples to choose the scales on, best of the training part.",
+        )
+    wanted = recording.samples if source.samples is None else source.samples
+    if wanted > recording.samples:
+        raise ConfigError(
+            f"{wanted} samples are wanted and {recording.samples} are in {source.file}",
+            where="--calibrate",
+            remedy="Ask for no more than there are, or leave it out for all of them.",
+        )
+    return recording.first(wanted)
 
 
 def fits(recording: Recording, network: Network, where: object) -> None:

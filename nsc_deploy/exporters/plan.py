@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
 from nsc_deploy.errors import ConfigError, ExportError
-from nsc_deploy.exporters.registry import CheckOnly, ExportRequest, Target, load_target
+from nsc_deploy.exporters.registry import CalibrationSource, CheckOnly, ExportRequest, Target, load_target
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.graphs.nir_file import read_network
@@ -40,12 +40,14 @@ class Item:
         recording_file: its recorded inputs, or None.
         out: the folder to write.
         part: name of the part of a run, or None.
+        calibration_file: inputs recorded on training samples, or None.
     """
 
     graph_file: Path
     recording_file: Path | None
     out: Path
     part: str | None = None
+    calibration_file: Path | None = None
 
 
 def export_all(
@@ -55,7 +57,8 @@ def export_all(
     *,
     part: str | None = None,
     inputs: Path | None = None,
-    calibrate: int = 0,
+    calibration: Path | None = None,
+    calibrate: int | None = None,
     bits: int = 8,
     graph: GraphOptions | None = None,
     notify: Callable[[str], None] = lambda _message: None,
@@ -68,7 +71,8 @@ def export_all(
         out: the folder to write; several parts get a folder each inside it.
         part: the one part wanted; None means every chip part of the receiver.
         inputs: recorded inputs, for a NIR file.
-        calibrate: recorded samples to choose scales on.
+        calibration: recorded inputs to choose scales on; by default those of the run, if it has some.
+        calibrate: the first so many of them; None for all, 0 for none.
         bits: bits of a weight.
         graph: what the file leaves open.
         notify: called with one line for every step.
@@ -78,7 +82,7 @@ def export_all(
 
     Raises:
         ExportError: a node the target refuses; nothing has been written then.
-        ConfigError: an unknown target or part.
+        ConfigError: an unknown target or part, or no recordings for a calibration that was asked for.
     """
     found = load_target(target)
     if isinstance(found, CheckOnly):
@@ -87,7 +91,21 @@ def export_all(
         )
     options = GraphOptions() if graph is None else graph
     items = items_of(source, out, part, inputs)
-    requests = [_request(item, options, source, calibrate, bits, notify) for item in items]
+    choices = [_calibration(item, source, calibration, calibrate) for item in items]
+    requests = [
+        ExportRequest(
+            network=options.read(item.graph_file),
+            graph_file=item.graph_file,
+            out=item.out,
+            recording_file=item.recording_file,
+            bits=bits,
+            calibration=chosen,
+            run=source if source.is_dir() else None,
+            part=item.part,
+            notify=notify,
+        )
+        for item, chosen in zip(items, choices, strict=True)
+    ]
     for request in requests:
         raise_first_refusal(found.check(request.network), where=request.graph_file)
     return tuple(_export(found, request) for request in requests)
@@ -108,7 +126,11 @@ def items_of(source: Path, out: Path, part: str | None, inputs: Path | None) -> 
     several = len(parts) > 1
     return tuple(
         Item(
-            source / one.graph, inputs or source / one.recording, out / one.name if several else out, one.name
+            graph_file=source / one.graph,
+            recording_file=inputs or source / one.recording,
+            out=out / one.name if several else out,
+            part=one.name,
+            calibration_file=None if one.calibration is None else source / one.calibration,
         )
         for one in parts
     )
@@ -141,25 +163,24 @@ def _chosen(run: Path, name: str | None) -> tuple[Part, ...]:
     return parts
 
 
-def _request(
-    item: Item,
-    options: GraphOptions,
-    source: Path,
-    calibrate: int,
-    bits: int,
-    notify: Callable[[str], None],
-) -> ExportRequest:
-    return ExportRequest(
-        network=options.read(item.graph_file),
-        graph_file=item.graph_file,
-        out=item.out,
-        recording_file=item.recording_file,
-        bits=bits,
-        calibrate=calibrate,
-        run=source if source.is_dir() else None,
-        part=item.part,
-        notify=notify,
-    )
+def _calibration(
+    item: Item, source: Path, named: Path | None, samples: int | None
+) -> CalibrationSource | None:
+    if samples == 0:
+        if named is not None:
+            raise ConfigError("asks for none of the samples of --calibration", where="--calibrate 0")
+        return None
+    file = named or item.calibration_file
+    if file is not None:
+        return CalibrationSource(file, samples, asked=named is not None or samples is not None)
+    if samples is None:
+        return None
+    remedy = "Name a recording of other samples than those of --inputs: --calibration FILE.npz"
+    if source.is_dir():
+        remedy = (
+            f"Record some of its training part, without training: nsc-deploy train --resume --out {source}"
+        )
+    raise ConfigError("there are no recordings to choose scales on", where=source, remedy=remedy)
 
 
 def _export(target: Target, request: ExportRequest) -> Path:

@@ -30,6 +30,21 @@ BUILT_IN = {
 
 
 @dataclass(frozen=True)
+class CalibrationSource:
+    """Recorded inputs to choose scales on: never those that an artefact is judged by.
+
+    Attributes:
+        file: the recording.
+        samples: the first so many of it; None for all.
+        asked: whether the user named them, and not only the run they lie in.
+    """
+
+    file: Path
+    samples: int | None = None
+    asked: bool = False
+
+
+@dataclass(frozen=True)
 class ExportRequest:
     """What a target is asked to write.
 
@@ -39,7 +54,7 @@ class ExportRequest:
         out: the folder to write.
         recording_file: recorded inputs, or None.
         bits: bits of a weight, its sign included.
-        calibrate: recorded samples to choose scales on, the first so many; 0 for none.
+        calibration: other recorded inputs to choose scales on, or None.
         run: the training run the graph is a part of, or None.
         part: name of the part in that run, or None.
         notify: called with one line for every step taken.
@@ -50,7 +65,7 @@ class ExportRequest:
     out: Path
     recording_file: Path | None = None
     bits: int = 8
-    calibrate: int = 0
+    calibration: CalibrationSource | None = None
     run: Path | None = None
     part: str | None = None
     notify: Callable[[str], None] = lambda _message: None

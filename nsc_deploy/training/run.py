@@ -9,6 +9,7 @@ from nsc_deploy.config import Experiment, TrainingConfig
 from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.export import write_run_graphs
+from nsc_deploy.training.calibration import complete_calibration, record_calibration
 from nsc_deploy.training.evaluate import Measurement, load_best, measure
 from nsc_deploy.training.fit import fit, new_system, reproducible, training_and_validation
 from nsc_deploy.training.processes import node_rank, workers_beside
@@ -57,7 +58,8 @@ def train(
     Args:
         experiment: what to train.
         out: the run directory.
-        resume: go on with an unfinished run; begin if there is none; return a finished one.
+        resume: go on with an unfinished run; begin if there is none; return a finished one, once the
+            calibration recordings are there that runs of earlier versions lack.
         overwrite: remove the run that is there and begin anew.
         progress: show progress bars on stderr.
 
@@ -73,6 +75,7 @@ def train(
     with locked(out):
         state = claim(out, experiment, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
+            complete_calibration(experiment, data, out)
             return RunResult(out, experiment, read_metrics(out))
         if not (out / PROVENANCE).is_file():
             write_provenance(out / PROVENANCE, provenance(data))
@@ -141,6 +144,7 @@ def finish(experiment: Experiment, data: EventData, run: Path, record: TrainingR
         on_validation = measure(system, validation, seed, "validation") if validation else None
         on_test = measure(system, data.test, seed)
         write_run_graphs(system, run, data, experiment, on_test.accuracy, stream(seed, "test"))
+        record_calibration(experiment, data, run, system)
     parameters = sum(parameter.numel() for parameter in system.parameters())
     metrics = _metrics(experiment, data, record, on_training, on_validation, on_test, parameters)
     write_metrics(run, metrics)

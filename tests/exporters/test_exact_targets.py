@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nir
 import numpy as np
@@ -207,12 +208,12 @@ def test_rounding_is_told_apart_from_a_fault(tmp_path: Path) -> None:
             assert "float32 rounding" in check.sentence
 
 
-@pytest.mark.parametrize("options", [{"bits": 4}, {"calibrate": 3}])
+@pytest.mark.parametrize("options", [{"bits": 4}, {"calibration": Path("other.npz")}])
 def test_options_of_quantisation_are_refused(
-    receiver_file: Path, target: str, options: dict[str, int], tmp_path: Path
+    receiver_file: Path, target: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="float32 weights"):
-        export_all(receiver_file, target, tmp_path / "out", **options)  # type: ignore[arg-type]
+        export_all(receiver_file, target, tmp_path / "out", **options)
 
 
 def test_inputs_of_another_graph_are_refused(receiver_file: Path, target: str, tmp_path: Path) -> None:

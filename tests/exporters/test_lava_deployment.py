@@ -11,14 +11,23 @@ import numpy as np
 import pytest
 from lava_support import ensure_lava, random_events, receiver
 
-from nsc_deploy.deployment import ChannelUse, Deployment, Part, Place, Readout, Side, write_deployment
+from nsc_deploy.deployment import (
+    ChannelUse,
+    Deployment,
+    Part,
+    Place,
+    Readout,
+    Side,
+    read_deployment,
+    write_deployment,
+)
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError, UserError
 from nsc_deploy.exporters.folder import replacing_folder
 from nsc_deploy.exporters.lava import environment
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import ENVIRONMENT_VARIABLE, install_environment
-from nsc_deploy.exporters.lava.manifest import FILE_NAME
+from nsc_deploy.exporters.lava.manifest import FILE_NAME, Calibrated
 from nsc_deploy.exporters.lava.runner import Backend, run_deployment
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.files import sha256
@@ -44,6 +53,8 @@ def run_folder(tmp_path: Path) -> Path:
     events = random_events(chance, 20, 30, 24)
     labels = chance.integers(0, 6, 30)
     write_recording(run / "receiver.npz", Recording(events, Signal.EVENTS, 0.03, labels))
+    training = random_events(chance, 20, 12, 24)
+    write_recording(run / "training.npz", Recording(training, Signal.EVENTS, 0.03))
     write_recording(run / "front.npz", Recording(chance.random((20, 30, 4)), Signal.REAL, 0.03, labels))
     write_deployment(
         run,
@@ -69,6 +80,7 @@ def run_folder(tmp_path: Path) -> Path:
                     place=Place.CHIP,
                     graph="receiver.nir",
                     recording="receiver.npz",
+                    calibration="training.npz",
                 ),
             ),
             test_accuracy=0.5,
@@ -119,28 +131,79 @@ def test_two_exports_are_equal_byte_for_byte(run_folder: Path, tmp_path: Path) -
     assert {name: first[name] for name in same} == {name: second[name] for name in same}
 
 
-def test_calibration_samples_are_left_out_of_the_run(run_folder: Path, tmp_path: Path) -> None:
-    (out,) = export_all(run_folder, "lava", tmp_path / "out", calibrate=12)
-    outcome = run_deployment(read_lava_deployment(out), Backend.REFERENCE)
-    assert outcome.samples.tolist() == list(range(12, 30))
-    assert outcome.parity.samples == 18
+def test_scales_are_chosen_on_training_samples_and_every_test_sample_judges(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    (out,) = export_all(run_folder, "lava", tmp_path / "out", bits=3)
+    deployment = read_lava_deployment(out)
+    assert deployment.manifest.calibration.samples == 12
+    assert deployment.manifest.calibration.path == str(run_folder / "training.npz")
+    assert deployment.manifest.calibration.sha256 == sha256(run_folder / "training.npz")
+    assert deployment.manifest.verification is not None
+    assert deployment.manifest.verification.samples == 30
+    outcome = run_deployment(deployment, Backend.REFERENCE)
+    assert outcome.samples.tolist() == list(range(30))
     assert outcome.parity.coincidence == 1.0
-    with pytest.raises(ConfigError, match="19 samples are wanted and 18 are there"):
-        run_deployment(read_lava_deployment(out), Backend.TWIN, samples=19)
+    with pytest.raises(ConfigError, match="31 samples are wanted and 30 are there"):
+        run_deployment(deployment, Backend.TWIN, samples=31)
+    (fewer,) = export_all(run_folder, "lava", tmp_path / "fewer", bits=3, calibrate=2)
+    assert read_lava_deployment(fewer).manifest.calibration.samples == 2
 
 
-def test_calibrating_on_every_sample_is_refused_with_the_way_out(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="30 of 30 recorded samples leaves none to judge by") as caught:
-        export_all(run_folder, "lava", tmp_path / "out", calibrate=30)
-    assert (caught.value.where, caught.value.remedy) == (
-        "--calibrate",
-        "Choose fewer than 30, or record more samples.",
-    )
+def test_the_recorded_test_inputs_choose_nothing(run_folder: Path, tmp_path: Path) -> None:
+    """Whatever is in the test recording, the integers are the same."""
+    integers = []
+    for seed in (1, 2):
+        events = random_events(np.random.default_rng(seed), 20, 5, 24)
+        write_recording(run_folder / "receiver.npz", Recording(events, Signal.EVENTS, 0.03))
+        (out,) = export_all(run_folder, "lava", tmp_path / "out", bits=2)
+        integers.append((out / "network.npz").read_bytes())
+    assert integers[0] == integers[1]
 
 
-@pytest.mark.parametrize("calibrate", [0, 1])
+def test_a_run_without_calibration_recordings(run_folder: Path, tmp_path: Path) -> None:
+    """By default the weights alone decide; where a calibration was asked for, the way out is told."""
+    deployment = read_deployment(run_folder)
+    parts = tuple(part.model_copy(update={"calibration": None}) for part in deployment.parts)
+    write_deployment(run_folder, deployment.model_copy(update={"parts": parts}))
+    (out,) = export_all(run_folder, "lava", tmp_path / "out")
+    assert read_lava_deployment(out).manifest.calibration == Calibrated(samples=0)
+    with pytest.raises(ConfigError, match="no recordings to choose scales on") as caught:
+        export_all(run_folder, "lava", tmp_path / "out", calibrate=5)
+    assert f"nsc-deploy train --resume --out {run_folder}" in (caught.value.remedy or "")
+    with pytest.raises(ConfigError, match="no recordings to choose scales on") as caught:
+        export_all(run_folder / "receiver.nir", "lava", tmp_path / "out", calibrate=5)
+    assert "--calibration FILE.npz" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "problem"),
+    [
+        ("training.npz", 13, "13 samples are wanted and 12 are in .*training.npz"),
+        ("receiver.npz", None, "the very inputs that the export is checked on"),
+        ("front.npz", None, "is not this graph's input"),
+        ("training.npz", 0, "none of the samples of --calibration"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(
+    run_folder: Path, tmp_path: Path, name: str, samples: int | None, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        export_all(
+            run_folder / "receiver.nir",
+            "lava",
+            tmp_path / "out",
+            inputs=run_folder / "receiver.npz",
+            calibration=run_folder / name,
+            calibrate=samples,
+        )
+    assert caught.value.where
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("calibrate", [0, None])
 def test_inputs_of_another_graph_are_refused_with_the_way_out(
-    run_folder: Path, tmp_path: Path, calibrate: int
+    run_folder: Path, tmp_path: Path, calibrate: int | None
 ) -> None:
     other = tmp_path / "other.npz"
     write_recording(other, Recording(np.zeros((4, 2, 9), np.uint8), Signal.EVENTS, 0.03))

@@ -11,14 +11,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 import nsc_deploy
 from nsc_deploy.deployment import read_deployment
-from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.folder import replacing_folder, require_folder, require_unchanged
-from nsc_deploy.exporters.inputs import fits
+from nsc_deploy.exporters.inputs import calibration_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integer import IntegerNetwork
 from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
@@ -88,9 +84,12 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         UserError: the folder cannot be written.
     """
     require_folder(request.out, FILE_NAME)
-    recording = _recording(request)
-    request.notify("lowering and quantising")
-    lowering = lower(request.network, bits=request.bits, inputs=_calibration_inputs(request, recording))
+    _check_recording(request)
+    chosen_on = calibration_inputs(request)
+    request.notify(f"lowering and quantising, scales chosen on {_what(chosen_on)}")
+    lowering = lower(
+        request.network, bits=request.bits, inputs=None if chosen_on is None else chosen_on.values
+    )
     with replacing_folder(request.out, FILE_NAME) as folder:
         request.notify("writing")
         # Written anew, so that dt and reset named on the command line are in the copy.
@@ -103,7 +102,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         request.notify("checking")
         groups = tuple(layer.groups for layer in lowering.network.layers)
         record = check_twin(request, folder / INTEGERS, groups)
-        write_manifest(folder, _manifest(request, lowering, folder, record))
+        write_manifest(folder, _manifest(request, lowering, chosen_on, folder, record))
     request.notify(f"verified: {record.sentence}")
     return request.out
 
@@ -121,34 +120,21 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
     return LavaDeployment(folder, manifest, integers)
 
 
-def _recording(request: ExportRequest) -> Recording | None:
-    if request.recording_file is None:
-        return None
-    recording = read_recording(request.recording_file)
-    fits(recording, request.network, request.recording_file)
-    return recording
+def _check_recording(request: ExportRequest) -> None:
+    if request.recording_file is not None:
+        fits(read_recording(request.recording_file), request.network, request.recording_file)
 
 
-def _calibration_inputs(request: ExportRequest, recording: Recording | None) -> NDArray[np.uint8] | None:
-    if request.calibrate == 0:
-        return None
-    if recording is None:
-        raise ConfigError(
-            "there are no recorded inputs to calibrate on",
-            where="--calibrate",
-            remedy="Export a training run, or name recorded inputs with --inputs.",
-        )
-    if request.calibrate >= recording.samples:
-        raise ConfigError(
-            f"{request.calibrate} of {recording.samples} recorded samples leaves none to judge by",
-            where="--calibrate",
-            remedy=f"Choose fewer than {recording.samples}, or record more samples.",
-        )
-    return recording.first(request.calibrate).values
+def _what(recording: Recording | None) -> str:
+    return "the weights alone" if recording is None else f"{recording.samples} recorded samples"
 
 
 def _manifest(
-    request: ExportRequest, lowering: Lowering, folder: Path, record: VerificationRecord
+    request: ExportRequest,
+    lowering: Lowering,
+    chosen_on: Recording | None,
+    folder: Path,
+    record: VerificationRecord,
 ) -> Manifest:
     network = lowering.network
     problem = obstacle(network)
@@ -175,11 +161,18 @@ def _manifest(
         latency=network.latency,
         classes=_whole(readout, "classes"),
         group=_whole(readout, "group"),
-        calibration=Calibrated(samples=request.calibrate),
+        calibration=_calibrated(request, chosen_on),
         layers=_layer_records(network),
         approximations=_approximations(lowering),
         verification=record,
     )
+
+
+def _calibrated(request: ExportRequest, recording: Recording | None) -> Calibrated:
+    if request.calibration is None or recording is None:
+        return Calibrated(samples=0)
+    file = request.calibration.file
+    return Calibrated(samples=recording.samples, path=str(file), sha256=sha256(file))
 
 
 def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:

@@ -61,9 +61,11 @@ class Approximation(Record):
 
 
 class Calibrated(Record):
-    """Recorded samples on which scales were chosen; labels were not used."""
+    """Recorded samples on which scales were chosen, others than those in the folder; labels were not used."""
 
     samples: int = Field(ge=0, description="the first so many of the recording")
+    path: str | None = Field(default=None, description="where the recording was read from")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class Manifest(Record):

@@ -70,8 +70,7 @@ def run_deployment(
 ) -> Outcome:
     """Run recorded samples and compare with the floating-point graph.
 
-    Fewer samples than there are lie evenly over the recording, which may be sorted by class. Samples that
-    scales were chosen on are left out.
+    Fewer samples than there are lie evenly over the recording, which may be sorted by class.
 
     Args:
         deployment: the folder.
@@ -85,9 +84,8 @@ def run_deployment(
         ConfigError: no inputs, or inputs that do not fit.
         BackendError: Lava is missing or failed.
     """
-    first = deployment.manifest.calibration.samples if inputs is None else 0
     recording = _recording(deployment, inputs)
-    chosen = _spread(recording, first, samples)
+    chosen = _spread(recording, samples)
     events = recording.values[:, chosen]
     labels = None if recording.labels is None else recording.labels[chosen]
     graph = deployment.graph()
@@ -152,18 +150,17 @@ def _recording(deployment: LavaDeployment, inputs: Path | None) -> Recording:
     return recording
 
 
-def _spread(recording: Recording, first: int, samples: int | None) -> NDArray[np.int64]:
-    available = recording.samples - first
+def _spread(recording: Recording, samples: int | None) -> NDArray[np.int64]:
+    available = recording.samples
     count = available if samples is None else samples
     if not 1 <= count <= available:
-        left_out = f" (the first {first} chose the scales)" if first else ""
         wanted, there = counted(count, "sample is", "samples are"), counted(available, "is", "are")
         raise ConfigError(
-            f"{wanted} wanted and {there} there{left_out}",
+            f"{wanted} wanted and {there} there",
             where="--samples",
             remedy="Ask for no more than there are, or leave it out for all of them.",
         )
-    return first + np.arange(count, dtype=np.int64) * available // count
+    return np.arange(count, dtype=np.int64) * available // count
 
 
 def _readout(deployment: LavaDeployment) -> tuple[int, int] | None:

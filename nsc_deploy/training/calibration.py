@@ -1,0 +1,45 @@
+"""The calibration recordings of a run: a function of its best weights and its seed, like the recorded tests."""
+
+from pathlib import Path
+
+from nsc_deploy.config import Experiment
+from nsc_deploy.data import EventData
+from nsc_deploy.deployment import read_deployment
+from nsc_deploy.models.calibration import balanced, is_recorded, write_calibration
+from nsc_deploy.models.system import System
+from nsc_deploy.training.evaluate import load_best
+from nsc_deploy.training.fit import new_system, reproducible, training_and_validation
+from nsc_deploy.training.randomness import stream, stream_seed
+
+SAMPLES = 200
+"""Samples recorded: a few of every class settle a scale, which is one of some twenty candidates."""
+_PURPOSE = "calibration"
+
+
+def record_calibration(experiment: Experiment, data: EventData, run: Path, system: System) -> None:
+    """Record samples of the training part (never of validation or test) for every chip part.
+
+    Raises:
+        GraphError: the graphs of the run do not belong to the weights.
+        UserError: the run directory cannot be written.
+    """
+    seed = experiment.training.seed
+    training, _ = training_and_validation(data, experiment)
+    chosen = balanced(training, SAMPLES, stream_seed(seed, _PURPOSE, 0))
+    write_calibration(system, run, read_deployment(run), chosen, stream(seed, _PURPOSE, 1))
+
+
+def complete_calibration(experiment: Experiment, data: EventData, run: Path) -> None:
+    """The same for a finished run that has none, as runs of earlier versions; nothing where it has them.
+
+    Raises:
+        DataError: the weights or deployment.json are missing or damaged.
+        GraphError: the graphs of the run do not belong to the weights.
+        UserError: the run directory cannot be written.
+    """
+    if is_recorded(run, read_deployment(run)):
+        return
+    system = new_system(experiment, data)
+    load_best(system, run)
+    with reproducible(experiment.training.threads):
+        record_calibration(experiment, data, run, system)

@@ -1,0 +1,99 @@
+"""Calibration recordings: of the training part, balanced, and there for runs that lack them."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsc_deploy.data import EventSet, load_events
+from nsc_deploy.deployment import Place, read_deployment, write_deployment
+from nsc_deploy.errors import GraphError
+from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.graphs.recording import read_recording
+from nsc_deploy.models.calibration import balanced
+from nsc_deploy.training.fit import training_and_validation
+from nsc_deploy.training.run import RunResult, train
+
+Make = Callable[..., dict[str, object]]
+
+
+@pytest.fixture(scope="module")
+def finished(small_experiment: Make, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    overrides = small_experiment(system__name="vanilla-snn", training__epochs=1)
+    return train(load_experiment(None, overrides), tmp_path_factory.mktemp("runs") / "run", progress=False)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 80), st.integers(0, 2**31))
+def test_every_class_gets_its_share(labels: list[int], count: int, seed: int) -> None:
+    part = EventSet(
+        np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1), np.array(labels, dtype=np.int64)
+    )
+    chosen = balanced(part, count, seed)
+    assert len(chosen) == min(count, len(part))
+    assert len(np.unique(chosen.events)) == len(chosen)  # none of them twice
+    assert (part.labels[chosen.events.ravel()] == chosen.labels).all()
+    share = {label: int((chosen.labels == label).sum()) for label in set(labels)}
+    for label, taken in share.items():
+        assert taken == labels.count(label) or taken >= max(share.values()) - 1
+
+
+def test_the_first_so_many_are_balanced_too() -> None:
+    part = EventSet(np.zeros((40, 1, 1), np.uint8), np.repeat(np.arange(4), 10))
+    assert np.bincount(balanced(part, 40, 3).labels[:12]).tolist() == [3, 3, 3, 3]
+
+
+def test_every_chip_part_has_a_recording_of_the_training_part(finished: RunResult) -> None:
+    data = load_events(finished.experiment.data)
+    training, _ = training_and_validation(data, finished.experiment)
+    deployment = read_deployment(finished.run)
+    for part in deployment.parts:
+        chip = part.place is Place.CHIP
+        assert part.calibration == (f"{part.name}.calibration.npz" if chip else None)
+    recording = read_recording(finished.run / "transmitter.calibration.npz")
+    known = {sample.tobytes() for sample in training.events}
+    held_out = {sample.tobytes() for sample in data.test.events} - known
+    recorded = [sample.tobytes() for sample in recording.values.transpose(1, 0, 2)]
+    assert len(recorded) == len(training)  # fewer than 200 here: all of them
+    assert held_out
+    assert set(recorded) <= known
+    assert recording.labels is not None
+    assert sorted(recording.labels) == sorted(training.labels)
+
+
+def digests(run: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in run.iterdir() if path.is_file()
+    }
+
+
+def test_a_run_without_them_gets_the_same_ones_by_resuming(finished: RunResult) -> None:
+    before, run = digests(finished.run), finished.run
+    forget(run)
+    assert digests(run) != before
+    assert train(finished.experiment, run, resume=True, progress=False) == finished
+    assert digests(run) == before
+
+
+def test_they_are_never_recorded_beside_graphs_of_other_weights(
+    finished: RunResult, small_experiment: Make, tmp_path: Path
+) -> None:
+    overrides = small_experiment(system__name="vanilla-snn", training__epochs=1, training__seed=5)
+    other = train(load_experiment(None, overrides), tmp_path / "other", progress=False)
+    forget(other.run)
+    (other.run / "transmitter.nir").write_bytes((finished.run / "transmitter.nir").read_bytes())
+    with pytest.raises(GraphError, match=r"transmitter\.nir.*differ from torch"):
+        train(other.experiment, other.run, resume=True, progress=False)
+
+
+def forget(run: Path) -> None:
+    """Leave a run as earlier versions wrote it."""
+    deployment = read_deployment(run)
+    parts = tuple(part.model_copy(update={"calibration": None}) for part in deployment.parts)
+    write_deployment(run, deployment.model_copy(update={"parts": parts}))
+    for path in run.glob("*.calibration.npz"):
+        path.unlink()
