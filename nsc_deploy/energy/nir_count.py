@@ -20,6 +20,7 @@ from nsc_deploy.graphs.simulate import simulate
 Progress = Callable[[int], None]
 Outputs = NDArray[np.floating[Any]]
 Run = Callable[[NDArray[Any], Callable[[str, Outputs], None]], None]
+Watch = Callable[[slice, str, Outputs], None]
 Held = TypeVar("Held", Outputs, Integers)
 
 # The simulator holds about four arrays [T, N, *shape] of the largest node at a time.
@@ -34,6 +35,7 @@ def count_network(
     batch: int = 64,
     progress: Progress | None = None,
     run: Run | None = None,
+    watch: Watch | None = None,
 ) -> PartCount:
     """Count every operation of a NIR graph over a recording.
 
@@ -48,6 +50,7 @@ def count_network(
         progress: told the number of samples done, as they are.
         run: what runs the network in place of the reference simulator: it is given values [T, N, *shape]
             and tells the output [T, N, *shape] of every node, in the order of the nodes.
+        watch: told the samples of the batch, the name and the output [T, N, *shape] of each node as it runs.
 
     Raises:
         DataError: the recording is empty, does not fit the input or holds other values than the input
@@ -60,7 +63,7 @@ def count_network(
     for part in _batches(network, recording, batch):
         values = recording.values[:, part.samples]
         refuse_foreign(values, entry.emits, entry.name)
-        observer = _Observer(network, tallies, part)
+        observer = _Observer(network, tallies, part, watch)
         if run is None:
             simulate(network, values, observe=observer)
         else:
@@ -91,8 +94,11 @@ def _batches(network: Network, recording: Recording, at_most: int) -> Iterator[B
 class _Observer:
     """Takes the outputs of the nodes, in one batch, to the meters of the nodes that read them."""
 
-    def __init__(self, network: Network, tallies: dict[str, Tally], batch: Batch) -> None:
+    def __init__(
+        self, network: Network, tallies: dict[str, Tally], batch: Batch, watch: Watch | None
+    ) -> None:
         self._network = network
+        self._watch = watch
         self._tallies = tallies
         self._batch = batch
         self._sums: dict[str, Outputs] = {}
@@ -102,6 +108,8 @@ class _Observer:
 
     def __call__(self, name: str, output: Outputs) -> None:
         node = self._network.node(name)
+        if self._watch is not None:
+            self._watch(self._batch.samples, name, output)
         if node.primitive == "Output":
             return
         tally = self._tallies[name]

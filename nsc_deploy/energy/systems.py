@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nsc_deploy.deployment import FILE_NAME, Deployment, Part, read_deployment
+from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
 from nsc_deploy.energy.counts import PartCount, SystemCount
 from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.onnx_count import count_onnx
+from nsc_deploy.energy.placed import Placed, Placing
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.registry import Target
 from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.nir_file import read_network
@@ -27,12 +29,14 @@ class Options:
         batch: samples that are simulated together.
         dt: seconds, for a NIR file that does not state its time step.
         reset: for a NIR file that does not state how its neurons reset.
+        target: where NIR parts that are not for a host are placed; None for nowhere.
     """
 
     samples: int | None = None
     batch: int = 64
     dt: float | None = None
     reset: Reset | None = None
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class CountedSystem:
         deployment: of a run; None for a bare graph.
         count: the numbers.
         work: file and recording of each part of `count`.
+        placed: each part on the target; None for a part on a host, and for all without a target.
+        target: name of the target; None without one.
     """
 
     label: str
@@ -61,6 +67,8 @@ class CountedSystem:
     deployment: Deployment | None
     count: SystemCount
     work: tuple[Work, ...]
+    placed: tuple[Placed | None, ...] = ()
+    target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         GraphError: a graph that cannot be represented or counted exactly.
     """
     parts: list[PartCount] = []
+    placed: list[Placed | None] = []
     for index, work in enumerate(source.work):
         recording = _recording(work.recording, options)
 
@@ -186,7 +195,9 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             if progress is not None:
                 progress(index * samples + done, len(source.work) * samples)
 
-        parts.append(_count(work, recording, options, report))
+        part, place = _count(work, recording, options, report)
+        parts.append(part)
+        placed.append(place)
         report(recording.samples)
     if len({part.samples for part in parts}) > 1:
         numbers = ", ".join(f"{part.name} {part.samples}" for part in parts)
@@ -194,31 +205,49 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             f"has parts with different numbers of recorded samples ({numbers})", where=source.path
         )
     return CountedSystem(
-        source.label, source.path, source.deployment, SystemCount(source.label, tuple(parts)), source.work
+        source.label,
+        source.path,
+        source.deployment,
+        SystemCount(source.label, tuple(parts)),
+        source.work,
+        tuple(placed),
+        None if options.target is None else options.target.name,
     )
 
 
-def _count(work: Work, recording: Recording, options: Options, progress: Progress) -> PartCount:
+def _count(
+    work: Work, recording: Recording, options: Options, progress: Progress
+) -> tuple[PartCount, Placed | None]:
     name = work.graph.stem if work.part is None else work.part.name
     try:
-        counted = _count_graph(work, recording, name, options, progress)
+        counted, placed = _count_graph(work, recording, name, options, progress)
     except DataError as error:
         where = work.recording if error.where is None else f"{work.recording}: {error.where}"
         raise DataError(error.problem, where=where, remedy=error.remedy) from error
     if work.part is None:
-        return counted
-    return replace(counted, name=name, side=work.part.side, place=work.part.place)
+        return counted, placed
+    return replace(counted, name=name, side=work.part.side, place=work.part.place), placed
 
 
 def _count_graph(
     work: Work, recording: Recording, name: str, options: Options, progress: Progress
-) -> PartCount:
+) -> tuple[PartCount, Placed | None]:
     if work.graph.suffix == ".onnx":
-        return count_onnx(work.graph, recording, progress)
+        return count_onnx(work.graph, recording, progress), None
     network = read_network(
         work.graph, dt=options.dt or recording.dt, reset=options.reset, signal=recording.signal
     )
-    return count_network(network, recording, name=name, batch=options.batch, progress=progress)
+    on_host = work.part is not None and work.part.place is Place.HOST
+    placing = None if options.target is None or on_host else Placing(options.target, network, recording)
+    counted = count_network(
+        network,
+        recording,
+        name=name,
+        batch=options.batch,
+        progress=progress,
+        watch=None if placing is None else placing.meter,
+    )
+    return counted, None if placing is None else placing.placed()
 
 
 def _recording(path: Path, options: Options) -> Recording:

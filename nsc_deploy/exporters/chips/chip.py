@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nsc_deploy.exporters.chips.figures import Allowed, Figure, Figures, Source, Sourced, parts
+from nsc_deploy.exporters.chips.step_time import StepTime
 from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.shapes import PRIMITIVES
@@ -134,6 +135,7 @@ class ManyCores(Record):
     memory: Memory
     shared_convolutions: Allowed
     mesh: Mesh | None = None
+    step_time: StepTime | None = None
 
 
 class CoreSize(Record):

@@ -74,14 +74,16 @@ def pack(wiring: Wiring, timing: Timing, setting: Setting) -> Packing:
     return packing
 
 
-def placement_of(packing: Packing, chip: Chip, layout: ManyCores, timing: Timing) -> Placement:
+def placement_of(
+    packing: Packing, chip: Chip, layout: ManyCores, timing: Timing, outputs: tuple[str, ...] = ()
+) -> Placement:
     """The packing as a placement."""
     out = packing.axons_out()
     cores = tuple(
         Core(index, tuple(one.shares), one.pools(out[index]), tile_of(index, layout.mesh))
         for index, one in enumerate(packing.fillings)
     )
-    return Placement(chip.name, cores, packing.routes, dict(timing.latency))
+    return Placement(chip.name, cores, packing.routes, dict(timing.latency), outputs)
 
 
 def tile_of(index: int, mesh: Mesh | None) -> tuple[int, int] | None:
@@ -185,7 +187,7 @@ def _routes(wiring: Wiring, fillings: list[Filling]) -> tuple[Route, ...]:
             for home, share in homes.get(source, ()):
                 chosen = np.sort(share.neurons[lines[share.neurons]])
                 if len(chosen):
-                    routes.append(Route(source, home, target, chosen, int(met[chosen].sum())))
+                    routes.append(Route(source, home, target, chosen, met[chosen]))
     return tuple(routes)
 
 

@@ -23,7 +23,7 @@ def fit_many_cores(wiring: Wiring, timing: Timing, chip: Chip, layout: ManyCores
     case = Case(wiring, timing, Setting.of(chip, layout, weight_bits))
     packing = pack(wiring, timing, case.setting)
     whole = packing.complete and not packing.misfits
-    placement = placement_of(packing, chip, layout, timing) if whole else None
+    placement = placement_of(packing, chip, layout, timing, wiring.outputs) if whole else None
     return Layout(placement, _pools(case, packing), breaches(case, packing))
 
 

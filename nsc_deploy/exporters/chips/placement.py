@@ -87,19 +87,24 @@ class Route:
         source_core: the core the spikes leave; None for an input, whose spikes come from the host.
         target_core: the core they reach.
         lines: the neurons (or lines of the input) whose spikes travel, ascending.
-        synapses: synapses these lines have in the core.
+        lists: synapses that each of these lines has in the core.
     """
 
     source: str
     source_core: int | None
     target_core: int
     lines: Integers = field(compare=False, repr=False)
-    synapses: int
+    lists: Integers = field(compare=False, repr=False)
 
     @property
     def axons(self) -> int:
         """Messages for one spike of each line."""
         return len(self.lines)
+
+    @property
+    def synapses(self) -> int:
+        """Synapses that the lines have in the core, all together."""
+        return int(self.lists.sum())
 
 
 @dataclass(frozen=True)
@@ -111,12 +116,14 @@ class Placement:
         cores: the cores that hold neurons.
         routes: which spikes travel where; empty where the chip has no published network.
         latency: steps by which each input and population is late on the chip.
+        outputs: the populations whose spikes leave for the host.
     """
 
     chip: str
     cores: tuple[Core, ...]
     routes: tuple[Route, ...]
     latency: Mapping[str, int]
+    outputs: tuple[str, ...] = ()
 
     def core(self, index: int) -> Core:
         """The core with a number."""

@@ -1,0 +1,249 @@
+"""What recorded spikes cause on a chip: messages, hops and synapse events of every core, step by step.
+
+The placement says which cores the spikes of a line go to, and how many synapses it has there; a run says
+which lines fire in which step. Spikes of a population that is late by some steps on the chip are taken in
+the step in which they are sent there. The counts are exact for the placement and the recording.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+from numpy.typing import NDArray
+
+from nsc_deploy.energy.counts import Integers
+from nsc_deploy.exporters.chips.placement import Placement
+from nsc_deploy.exporters.chips.step_time import StepTime
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.recording import Recording
+
+Times = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Hops:
+    """Steps of messages from tile to tile, for each sample."""
+
+    east_west: Integers
+    north_south: Integers
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """How long steps take on the chip, in nanoseconds.
+
+    Attributes:
+        low: [steps on the chip, samples], if a core sends and receives at the same time.
+        high: the same, if all cores send first, the last message crosses the chip, and then all receive.
+        quiet: low and high of a step without a single spike.
+    """
+
+    low: Times
+    high: Times
+    quiet: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ChipActivity:
+    """What happens on a chip.
+
+    Attributes:
+        messages: between cores (also from a core to itself), for each sample.
+        from_host: messages of the inputs, for each sample.
+        to_host: spikes of the outputs, for each sample.
+        synapse_events: spikes that meet a synapse, for each sample.
+        busiest: synapse events of the core that has the most of them, for each sample.
+        hops: None where it is not known how the cores lie.
+        late: steps by which the last population is behind the graph.
+        times: None where no durations are published.
+    """
+
+    messages: Integers
+    from_host: Integers
+    to_host: Integers
+    synapse_events: Integers
+    busiest: Integers
+    hops: Hops | None
+    late: int
+    times: StepTimes | None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What one spike of each line of a source causes.
+
+    Attributes:
+        causes: [lines, 4 * cores + 2]: messages in, synapse events, spikes and messages out of each core,
+            then hops east or west and north or south.
+        late: steps by which it is behind the graph.
+        from_host: whether its spikes come from outside.
+        to_host: whether its spikes leave the chip.
+    """
+
+    causes: sparse.csr_array
+    late: int
+    from_host: bool
+    to_host: bool
+
+
+class ActivityMeter:
+    """Watches a network run and adds up what its spikes cause on a chip.
+
+    Args:
+        network: the graph.
+        placement: of it; its routes are known.
+        recording: what is run.
+        step_time: durations, or None.
+    """
+
+    def __init__(
+        self, network: Network, placement: Placement, recording: Recording, step_time: StepTime | None
+    ) -> None:
+        self._placement = placement
+        self._step_time = step_time
+        self._cores = len(placement.cores)
+        self._sources = {name: _source(network, placement, name) for name in placement.latency}
+        self._steps, samples = recording.steps, recording.samples
+        self._late = max((one.late for one in self._sources.values()), default=0)
+        self._neurons = np.array([sum(share.size for share in core.shares) for core in placement.cores])
+        self._totals = {
+            name: np.zeros(samples, np.int64)
+            for name in ("messages", "from_host", "to_host", "synapse_events", "busiest", "ew", "ns")
+        }
+        shape = (self._steps + self._late, samples) if step_time is not None else (0, 0)
+        self._low, self._high = np.zeros(shape), np.zeros(shape)
+        self._open: tuple[slice, Integers] | None = None
+
+    def __call__(self, samples: slice, name: str, output: NDArray[Any]) -> None:
+        """Take in the output [T, N, *shape] of a node for some samples; other nodes are passed over."""
+        source = self._sources.get(name)
+        if source is None:
+            return
+        steps, size = output.shape[:2]
+        caused = self._of_batch(samples, size)
+        fired = sparse.csr_array((output.reshape(steps * size, -1) != 0).astype(np.int64))
+        found = (fired @ source.causes).toarray().reshape(steps, size, -1)
+        caused[source.late : source.late + steps] += found
+        if source.from_host:
+            self._totals["from_host"][samples] += found[..., : self._cores].sum(axis=(0, 2))
+        if source.to_host:
+            each_sample = np.asarray(fired.sum(axis=1)).reshape(steps, size).sum(axis=0)
+            self._totals["to_host"][samples] += each_sample
+
+    def activity(self) -> ChipActivity:
+        """What was counted, once all batches have run."""
+        self._close()
+        totals = self._totals
+        known = all(core.tile is not None for core in self._placement.cores)
+        return ChipActivity(
+            messages=totals["messages"],
+            from_host=totals["from_host"],
+            to_host=totals["to_host"],
+            synapse_events=totals["synapse_events"],
+            busiest=totals["busiest"],
+            hops=Hops(totals["ew"], totals["ns"]) if known else None,
+            late=self._late,
+            times=self._times(),
+        )
+
+    def _times(self) -> StepTimes | None:
+        if self._step_time is None:
+            return None
+        nothing = np.zeros((1, 1, 4 * self._cores + 2), np.int64)
+        low, high = _durations(nothing, self._neurons, self._placement, self._step_time)
+        return StepTimes(self._low, self._high, (float(low[0, 0]), float(high[0, 0])))
+
+    def _of_batch(self, samples: slice, size: int) -> Integers:
+        if self._open is None or self._open[0] != samples:
+            self._close()
+            shape = (self._steps + self._late, size, 4 * self._cores + 2)
+            self._open = samples, np.zeros(shape, np.int64)
+        return self._open[1]
+
+    def _close(self) -> None:
+        """Keep of a batch the totals of each sample and the time of each step."""
+        if self._open is None:
+            return
+        samples, caused = self._open
+        self._open = None
+        _, events, _, out = (caused[..., i * self._cores : (i + 1) * self._cores] for i in range(4))
+        self._totals["messages"][samples] += out.sum(axis=(0, 2))
+        self._totals["synapse_events"][samples] += events.sum(axis=(0, 2))
+        self._totals["busiest"][samples] += events.sum(axis=0).max(axis=1)
+        self._totals["ew"][samples] += caused[..., -2].sum(axis=0)
+        self._totals["ns"][samples] += caused[..., -1].sum(axis=0)
+        if self._step_time is not None:
+            found = _durations(caused, self._neurons, self._placement, self._step_time)
+            self._low[:, samples], self._high[:, samples] = found
+
+
+def _source(network: Network, placement: Placement, name: str) -> _Source:
+    node = network.node(name)
+    lines, cores = prod(node.output_shape), len(placement.cores)
+    position = {core.index: number for number, core in enumerate(placement.cores)}
+    rows: list[Integers] = []
+    columns: list[Integers] = []
+    values: list[Integers] = []
+
+    def put(chosen: Integers, column: int, value: Integers | int) -> None:
+        rows.append(chosen)
+        columns.append(np.full(len(chosen), column))
+        values.append(np.broadcast_to(np.asarray(value, np.int64), chosen.shape))
+
+    for home, share in placement.shares_of(name):
+        put(share.neurons, 2 * cores + position[home], 1)
+    for route in placement.routes:
+        if route.source != name:
+            continue
+        there = position[route.target_core]
+        put(route.lines, there, 1)
+        put(route.lines, cores + there, route.lists)
+        if route.source_core is not None:
+            put(route.lines, 3 * cores + position[route.source_core], 1)
+            for axis, hops in enumerate(placement.hops(route) or (0, 0)):
+                put(route.lines, 4 * cores + axis, hops)
+    found = (
+        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+        if rows
+        else (np.zeros(0, np.int64), (np.zeros(0, np.int64), np.zeros(0, np.int64)))
+    )
+    # Entries of the same place are added up: several routes of a line, each with its hops.
+    causes = sparse.coo_array(found, shape=(lines, 4 * cores + 2)).tocsr()
+    host = node.primitive == "Input"
+    return _Source(causes, placement.latency[name], host, name in placement.outputs)
+
+
+def _durations(
+    caused: Integers, neurons: Integers, placement: Placement, times: StepTime
+) -> tuple[Times, Times]:
+    """Shortest and longest time of each step, [steps, samples], in nanoseconds."""
+    cores = len(placement.cores)
+    arriving, events, spikes, out = (caused[..., i * cores : (i + 1) * cores] for i in range(4))
+    access, update = times.neuron_access, times.neuron_update
+    sent = [
+        neurons * (access.shortest if low else access.longest + update.longest)
+        + spikes * (times.spike.shortest if low else times.spike.longest)
+        + out * (times.message_out.shortest if low else times.message_out.longest)
+        for low in (True, False)
+    ]
+    received = [
+        arriving * (times.message_in.shortest if low else times.message_in.longest)
+        + events * (times.synapse.shortest if low else times.synapse.longest)
+        for low in (True, False)
+    ]
+    tiles = len({core.tile for core in placement.cores}) or 1
+    wait_low, wait_high = times.barrier.nanoseconds(tiles)
+    crossing = _longest_way(placement, times)
+    low = np.maximum(sent[0], received[0]).max(axis=-1) + wait_low
+    high = sent[1].max(axis=-1) + crossing + received[1].max(axis=-1) + wait_high
+    return low, high
+
+
+def _longest_way(placement: Placement, times: StepTime) -> float:
+    ways = [placement.hops(route) or (0, 0) for route in placement.routes]
+    return max(
+        (ew * times.hop_east_west.longest + ns * times.hop_north_south.longest for ew, ns in ways),
+        default=0.0,
+    )
