@@ -1,4 +1,4 @@
-"""The calibration recordings of a run: a function of its best weights and its seed, like the recorded tests."""
+"""The calibration recordings of a run: a function of its best weights and its seed."""
 
 from pathlib import Path
 
