@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.rules import verdicts
-from nsc_deploy.exporters.passes.base import Note, run_pass
+from nsc_deploy.exporters.passes.base import Lowered, Note, run_pass
+from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
+from nsc_deploy.exporters.passes.fold_pooling import FoldPooling
+from nsc_deploy.exporters.passes.fold_scales import FoldScales
 from nsc_deploy.exporters.passes.levelise import Levelise, Levels
+from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
 from nsc_deploy.exporters.passes.quantise import Calibration, Quantise
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.exporters.verdict import raise_first_refusal
@@ -45,14 +49,43 @@ def lower(network: Network, *, bits: int = 8, inputs: NDArray[np.uint8] | None =
     """
     raise_first_refusal(verdicts(network))
     extract, remove, levelise = ExtractPopulations(), RemoveDead(), Levelise(MAX_DELAY)
-    populations = run_pass(extract, network)
+    simplified = simplify(network)
+    populations = run_pass(extract, simplified.graph)
     alive = run_pass(remove, populations.graph)
     levels = run_pass(levelise, alive.graph)
     quantise = Quantise(bits, None if inputs is None else _calibration(network, levels.graph, inputs))
     integers = run_pass(quantise, levels.graph)
     done = ((extract, populations), (remove, alive), (levelise, levels), (quantise, integers))
-    notes = tuple((step.name, note) for step, lowered in done for note in lowered.notes)
-    return Lowering(integers.graph, notes)
+    notes = [(step.name, note) for step, lowered in done for note in lowered.notes]
+    return Lowering(integers.graph, (*simplified.notes, *notes))
+
+
+@dataclass(frozen=True)
+class Simplified:
+    """A graph without what stands in the way of populations.
+
+    Attributes:
+        graph: without Scales beside weights, and without poolings; its neurons are those of the graph given.
+        notes: what each pass did, with the name of the pass.
+    """
+
+    graph: Network
+    notes: tuple[tuple[str, Note], ...]
+
+
+def simplify(network: Network) -> Simplified:
+    """Drop dead nodes, and fold Scales and poolings, exactly or not: weights will be rounded anyway."""
+    notes: list[tuple[str, Note]] = []
+    for step in (
+        DropDeadNodes(),
+        FoldScales(exactly=False),
+        FoldPooling(exactly=False),
+        PoolingToConvolution(),
+    ):
+        lowered: Lowered[Network] = run_pass(step, network)
+        notes.extend((step.name, note) for note in lowered.notes)
+        network = lowered.graph
+    return Simplified(network, tuple(notes))
 
 
 def flat_events(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ from nsc_deploy.exporters.passes.rewrite import bypassable, bypassed, with_nodes
 from nsc_deploy.graphs.network import Network, Node
 
 POOLS = frozenset({"SumPool2d", "AvgPool2d"})
-_ROUNDING = 2.0**-24
+ROUNDING = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class FoldPooling:
             return Fold(after, Note("folded", pool.name, f"folded into {names}: no number changes"))
         if self.exactly:
             return Note("kept", pool.name, f"stays: folding it into {names} would round otherwise")
-        error = (max(_terms(node) for node in weights) + 3) * _ROUNDING
+        error = (max(_terms(node) for node in weights) + 3) * ROUNDING
         text = (
             f"folded into {names}, which sums in another order: by up to {error:.1g} of the sum of all sizes"
         )
