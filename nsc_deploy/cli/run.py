@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nsc_deploy.exporters.lava.runner import Outcome
 
 
@@ -49,19 +51,17 @@ def run(
     """Run recorded samples and print both sides: decisions, accuracy, rate cosine, spike coincidence."""
     import json
 
-    from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-    from nsc_deploy.exporters.lava.runner import Backend, run_deployment
+    from nsc_deploy.exporters.lava.runner import Backend
     from nsc_deploy.files import require_writable
     from nsc_deploy.progress import progress_bar
 
     chosen = Backend(backend.value)
     if out is not None:
         require_writable(out)
-    deployment = read_lava_deployment(folder)
+    run_folder = _opened(folder)
     with progress_bar() as progress:
         task = progress.add_task(f"samples on {chosen.value}", total=samples)
-        outcome = run_deployment(
-            deployment,
+        outcome = run_folder(
             chosen,
             samples=samples,
             inputs=inputs,
@@ -73,6 +73,23 @@ def run(
     if out is not None:
         _write(out, outcome)
     typer.echo(json.dumps(_as_json(folder, outcome), indent=2) if as_json else _as_text(outcome))
+
+
+def _opened(folder: Path) -> "Callable[..., Outcome]":
+    """What runs a folder: a deployment, or one in parts."""
+    from functools import partial
+
+    from nsc_deploy.exporters.manifest import target_of
+
+    if target_of(folder) == "split":
+        from nsc_deploy.exporters.split.read import read_split_deployment
+        from nsc_deploy.exporters.split.run import run_split_deployment
+
+        return partial(run_split_deployment, read_split_deployment(folder))
+    from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+    from nsc_deploy.exporters.lava.runner import run_deployment
+
+    return partial(run_deployment, read_lava_deployment(folder))
 
 
 def _as_json(folder: Path, outcome: "Outcome") -> dict[str, Any]:
@@ -90,6 +107,7 @@ def _as_json(folder: Path, outcome: "Outcome") -> dict[str, Any]:
         "reference_decisions": listed(outcome.reference_decisions),
         "labels": listed(outcome.labels),
         "parity": dataclasses.asdict(outcome.parity),
+        "output_error": outcome.output_error,
     }
 
 
@@ -120,6 +138,8 @@ def _as_text(outcome: "Outcome") -> str:
             f"first divergence: sample {outcome.samples[first.sample]}, step {first.step}, "
             f"output {first.neuron}, where only {fired}"
         )
+    if outcome.output_error is not None:
+        lines.append(f"outputs behind the chip differ by up to {outcome.output_error:g}")
     if outcome.decisions is not None and outcome.reference_decisions is not None:
         lines += _decisions(outcome, outcome.reference_decisions, outcome.decisions)
     return "\n".join(lines)

@@ -47,6 +47,7 @@ class Outcome:
         labels: [samples], or None where none were recorded.
         parity: the comparison.
         seconds: time the backend took, start included.
+        output_error: largest difference of an output behind a read-out on the host; None without one.
     """
 
     backend: Backend
@@ -57,6 +58,7 @@ class Outcome:
     labels: NDArray[np.int64] | None
     parity: Parity
     seconds: float
+    output_error: float | None = None
 
 
 def run_deployment(
@@ -85,7 +87,7 @@ def run_deployment(
         BackendError: Lava is missing or failed.
     """
     recording = _recording(deployment, inputs)
-    chosen = _spread(recording, samples)
+    chosen = chosen_samples(recording, samples)
     events = recording.values[:, chosen]
     labels = None if recording.labels is None else recording.labels[chosen]
     graph = deployment.graph()
@@ -93,7 +95,7 @@ def run_deployment(
     started = perf_counter()
     spikes = reference
     if backend is not Backend.REFERENCE:
-        spikes = _run(deployment, backend, flat_events(events), silence_s, advance)
+        spikes = chip_spikes(deployment, backend, flat_events(events), silence_s, advance)
     seconds = perf_counter() - started
     readout = _readout(deployment)
     return Outcome(
@@ -108,14 +110,25 @@ def run_deployment(
     )
 
 
-def _run(
+def chip_spikes(
     deployment: LavaDeployment,
     backend: Backend,
     events: NDArray[np.uint8],
     silence_s: float,
     advance: Advance,
 ) -> NDArray[np.uint8]:
-    """Chunk by chunk, so that the memory of one Lava runtime stays bounded."""
+    """Run the integers of a deployment chunk by chunk, so that the memory of one Lava runtime stays bounded.
+
+    Args:
+        deployment: the folder.
+        backend: Lava or the twin.
+        events: [steps, samples, lines].
+        silence_s: seconds without a sign of life after which Lava is given up.
+        advance: called with the number of samples finished since the last call.
+
+    Returns:
+        [steps, samples, outputs].
+    """
     parts = []
     for start in range(0, events.shape[1], CHUNK):
         part = events[:, start : start + CHUNK]
@@ -150,7 +163,12 @@ def _recording(deployment: LavaDeployment, inputs: Path | None) -> Recording:
     return recording
 
 
-def _spread(recording: Recording, samples: int | None) -> NDArray[np.int64]:
+def chosen_samples(recording: Recording, samples: int | None) -> NDArray[np.int64]:
+    """Indices that lie evenly over a recording, which may be sorted by class; all of them when None.
+
+    Raises:
+        ConfigError: more are wanted than there are.
+    """
     available = recording.samples
     count = available if samples is None else samples
     if not 1 <= count <= available:

@@ -1,0 +1,171 @@
+"""Pass: a graph that a target cannot hold whole is cut into a host part, a chip part and a host part.
+
+The cuts lie behind neurons that every way from the input to the output passes, so that one stream of events
+goes from part to part. Of the middles that the target takes, the one with the most neurons goes onto the
+chip. What lies before it is the front-end, what lies behind it the read-out; both run on the host.
+
+Requires: a network whose parts fit together, without dead nodes, with one Input and one Output, of which the
+target takes some middle.
+Promises: one to three parts in order, each a network that fits together, in which each node of the graph
+lies once; events alone between them; a chip part that the target takes.
+Exact: each part computes what its nodes compute in the whole.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from nsc_deploy.deployment import Place
+from nsc_deploy.errors import ExportError
+from nsc_deploy.exporters.passes.base import Lowered, Note
+from nsc_deploy.exporters.passes.consistency import broken, require_consistent
+from nsc_deploy.exporters.passes.parts import CHIP, FRONT_END, READ_OUT, GraphPart, Parts, cuts, part_of, upto
+from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.signal import Signal
+
+Check = Callable[[Network], tuple[Verdict, ...]]
+_PLUMBING = frozenset({"Input", "Output"})
+
+
+class Split:
+    """The pass.
+
+    Args:
+        check: what the target says about each node of a graph.
+    """
+
+    name = "split"
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+
+    def requires(self, graph: Network, /) -> None:
+        """One way in, one way out, and something in between that the target takes."""
+        require_consistent(graph)
+        for kind, ends in (("Input", graph.input_nodes), ("Output", graph.output_nodes)):
+            if len(ends) > 1:
+                raise ExportError(
+                    f"is one of {len(ends)} {kind} nodes, and a graph with one is split",
+                    where=f"node '{ends[0].name}'",
+                    remedy="Join them into one before the graph is written.",
+                )
+        if self._best(graph) is None:
+            first = next(one for one in self._check(graph) if one.status is Status.REFUSED)
+            raise ExportError(
+                f"{first.reason}, and no middle of the graph that the target takes has one stream of events "
+                "going in and one coming out",
+                where=f"node '{first.node}' ({first.primitive})",
+                remedy=first.remedy or None,
+            )
+
+    def apply(self, graph: Network, /) -> Lowered[Parts]:
+        """Cut where the most neurons get onto the chip."""
+        parts = self._best(graph)
+        if parts is None:
+            raise RuntimeError("split without a middle")
+        return Lowered(parts, tuple(self._notes(parts)))
+
+    def broken_promise(self, graph: object, /) -> str | None:
+        """Parts that do not fit one another or the target, or a node that lies in none or twice."""
+        if not isinstance(graph, Parts):
+            return "no parts"
+        for part in graph.parts:
+            fault = broken(part.network)
+            if fault is not None:
+                return f"{part.name}: {fault}"
+        held = [name for part in graph.parts for name in part.nodes]
+        wanted = [node.name for node in graph.whole.nodes]
+        odd = next((name for name in wanted if held.count(name) != 1), None)
+        if odd is not None:
+            return f"'{odd}' lies in {held.count(odd)} parts"
+        for one, two in pairwise(graph.parts):
+            given, taken = one.network.output_node, two.network.input_node
+            if {given.emits, taken.emits} != {Signal.EVENTS} or given.output_shape != taken.output_shape:
+                return f"what leaves the {one.name} is not what enters the {two.name}"
+        if [part.place for part in graph.parts].count(Place.CHIP) != 1:
+            return "not one part lies on the chip"
+        return None if self._takes(graph.chip.network) else "the target refuses the chip part"
+
+    def _best(self, graph: Network) -> Parts | None:
+        """The accepted middle with the most neurons; the whole graph where the target takes it."""
+        if self._takes(graph):
+            names = tuple(node.name for node in graph.nodes)
+            return Parts(graph, (GraphPart(CHIP, Place.CHIP, graph, names),))
+        found = [(_neurons(graph, middle), middle) for middle in _middles(graph)]
+        tried = sorted((one for one in found if one[0]), key=lambda one: (-one[0], -len(one[1].names)))
+        cut = (_parts(graph, middle) for _, middle in tried)
+        return next((parts for parts in cut if self._takes(parts.chip.network)), None)
+
+    def _takes(self, network: Network) -> bool:
+        return all(verdict.status is not Status.REFUSED for verdict in self._check(network))
+
+    def _notes(self, parts: Parts) -> Iterator[Note]:
+        """Why each node on the host lies there."""
+        verdicts = {one.node: one for one in self._check(parts.whole)}
+        for part in parts.parts:
+            if part.place is Place.CHIP:
+                continue
+            for name in part.nodes:
+                verdict = verdicts[name]
+                refused = verdict.status is Status.REFUSED
+                reason = verdict.reason if refused else "it lies beyond the events that cross to the chip"
+                if refused or parts.whole.node(name).primitive not in _PLUMBING:
+                    yield Note("host", name, f"runs on the host, in the {part.name}: {reason}")
+
+
+@dataclass(frozen=True)
+class Middle:
+    """One way to cut a graph, once or twice.
+
+    Attributes:
+        entrance: the node whose events enter the middle; None where the graph begins there.
+        exit: the node whose events leave it; None where the graph ends there.
+        front: names of the nodes before it.
+        names: names of its nodes.
+        rest: names of the nodes behind it.
+    """
+
+    entrance: str | None
+    exit: str | None
+    front: tuple[str, ...]
+    names: tuple[str, ...]
+    rest: tuple[str, ...]
+
+
+def _middles(graph: Network) -> Iterator[Middle]:
+    """Every way to cut a graph that leaves neurons in the middle and is not the whole of it."""
+    places = cuts(graph)
+    everything = [node.name for node in graph.nodes]
+    before: dict[str | None, frozenset[str]] = {name: upto(graph, name) for name in places}
+    for first, entrance in enumerate((None, *places)):
+        held = frozenset[str]() if entrance is None else before[entrance]
+        for exit_ in (*places[first:], None):
+            reached = frozenset(everything) if exit_ is None else before[exit_]
+            yield Middle(
+                entrance,
+                exit_,
+                tuple(name for name in everything if name in held),
+                tuple(name for name in everything if name in reached - held),
+                tuple(name for name in everything if name not in reached),
+            )
+
+
+def _parts(graph: Network, middle: Middle) -> Parts:
+    parts = []
+    if middle.front:
+        network = part_of(graph, middle.front, exit_=middle.entrance)
+        parts.append(GraphPart(FRONT_END, Place.HOST, network, middle.front))
+    network = part_of(graph, middle.names, middle.entrance, middle.exit)
+    parts.append(GraphPart(CHIP, Place.CHIP, network, middle.names))
+    if middle.rest:
+        network = part_of(graph, middle.rest, middle.exit)
+        parts.append(GraphPart(READ_OUT, Place.HOST, network, middle.rest))
+    return Parts(graph, tuple(parts))
+
+
+def _neurons(graph: Network, middle: Middle) -> int:
+    nodes = (graph.node(name) for name in middle.names)
+    return sum(int(np.prod(node.output_shape)) for node in nodes if node.spiking)

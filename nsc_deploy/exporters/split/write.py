@@ -1,0 +1,200 @@
+"""Writes a deployment in parts, checked before it appears.
+
+manifest.json   what is in it (see `manifest`)
+source.nir      the whole graph, as it was
+inputs.npz      recorded inputs of the whole, where there are any
+front-end.nir   what runs on the host before the chip
+chip/           a deployment folder of the target
+read-out.nir    what runs on the host behind the chip, with read-out.npz where inputs were recorded
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import nsc_deploy
+from nsc_deploy.deployment import Place, read_deployment
+from nsc_deploy.exporters.folder import replacing_folder, require_folder
+from nsc_deploy.exporters.inputs import check_inputs, fits
+from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, Source, recorded_files
+from nsc_deploy.exporters.passes.base import Note, run_pass
+from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
+from nsc_deploy.exporters.passes.parts import READ_OUT, GraphPart, Parts
+from nsc_deploy.exporters.passes.split import Check, Split
+from nsc_deploy.exporters.registry import ExportRequest, Target
+from nsc_deploy.exporters.self_check import check_artefact
+from nsc_deploy.exporters.split.manifest import NoteRecord, PartRecord, SplitManifest, write_split_manifest
+from nsc_deploy.exporters.split.runner import PartsRunner
+from nsc_deploy.files import sha256
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
+from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.simulate import simulate_batches
+from nsc_deploy.verification.record import VerificationRecord
+from nsc_deploy.verification.reference import ReferenceRunner
+
+BACKEND = "the reference simulator, part by part"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A graph in parts, and what was done to it on the way: (pass, note)."""
+
+    parts: Parts
+    notes: tuple[tuple[str, Note], ...]
+
+
+def cut(network: Network, check: Check) -> Cut:
+    """Drop dead nodes and cut.
+
+    Args:
+        network: the graph.
+        check: what the target says about each node of a graph.
+
+    Raises:
+        ExportError: there is no middle that the target takes.
+    """
+    drop, split = DropDeadNodes(), Split(check)
+    clean = run_pass(drop, network)
+    parts = run_pass(split, clean.graph)
+    notes = [(drop.name, note) for note in clean.notes]
+    return Cut(parts.graph, (*notes, *((split.name, note) for note in parts.notes)))
+
+
+def export_in_parts(target: Target, request: ExportRequest) -> Path:
+    """Write the folder; a graph that the target takes whole is exported as ever.
+
+    Raises:
+        ExportError: there is no middle that the target takes.
+        ConfigError: options or a recording that do not fit, or a folder that is no deployment.
+        UserError: the folder cannot be written.
+    """
+    made = cut(request.network, target.check)
+    if not made.parts.host:
+        request.notify(f"nothing to split: {target.name} takes the whole graph")
+        return target.export(request)
+    require_folder(request.out, FILE_NAME)
+    if request.recording_file is not None:
+        fits(read_recording(request.recording_file), request.network, request.recording_file)
+    with replacing_folder(request.out, FILE_NAME) as folder:
+        write_network(folder / GRAPH, request.network)
+        if request.recording_file is not None:
+            shutil.copyfile(request.recording_file, folder / RECORDING)
+        for part in made.parts.parts:
+            request.notify(f"writing the {part.name}: {', '.join(part.nodes)}")
+            if part.place is Place.HOST:
+                write_network(folder / f"{part.name}.nir", part.network)
+        _export_chip(target, request, made.parts, folder)
+        record = _verified(request, made.parts, folder)
+        write_split_manifest(folder, _manifest(target, request, made, folder, record))
+    request.notify(f"verified: {record.sentence}")
+    return request.out
+
+
+def _export_chip(target: Target, request: ExportRequest, parts: Parts, folder: Path) -> None:
+    """The chip's folder, with the events that the front-end makes of whatever was recorded."""
+    before = parts.parts[: parts.parts.index(parts.chip)]
+    with tempfile.TemporaryDirectory() as scratch:
+        carried = _carrier(before, Path(scratch))
+        recording = None if request.recording_file is None else carried(request.recording_file, RECORDING)
+        calibration = request.calibration
+        if calibration is not None:
+            calibration = replace(calibration, file=carried(calibration.file, "calibration.npz"))
+        asked = replace(
+            request,
+            network=parts.chip.network,
+            out=folder / parts.chip.name,
+            recording_file=recording,
+            calibration=calibration,
+        )
+        target.export(asked)
+    if recording is not None and parts.parts[-1].name == READ_OUT:
+        whole = read_recording(folder / RECORDING)
+        write_recording(folder / f"{READ_OUT}.npz", passed_on(whole, parts.parts[:-1]))
+
+
+def _carrier(before: tuple[GraphPart, ...], scratch: Path) -> Callable[[Path, str], Path]:
+    def carried(file: Path, name: str) -> Path:
+        if not before:
+            return file
+        write_recording(scratch / name, passed_on(read_recording(file), before))
+        return scratch / name
+
+    return carried
+
+
+def passed_on(recording: Recording, parts: tuple[GraphPart, ...]) -> Recording:
+    """What enters behind some parts, computed by the reference simulator from what enters before them."""
+    values: NDArray[Any] = recording.values
+    for part in parts:
+        values = simulate_batches(part.network, values)[part.network.output_node.name]
+    return Recording(values.astype(np.uint8), Signal.EVENTS, recording.dt, recording.labels)
+
+
+def _verified(request: ExportRequest, parts: Parts, folder: Path) -> VerificationRecord:
+    """The parts as they were written, beside the whole."""
+    request.notify("checking the parts against the whole")
+    runners = [
+        ReferenceRunner(
+            read_network(folder / f"{part.name}.nir") if part.place is Place.HOST else part.network
+        )
+        for part in parts.parts
+    ]
+    return check_artefact(parts.whole, [PartsRunner("parts", runners)], check_inputs(request), BACKEND)
+
+
+def _manifest(
+    target: Target, request: ExportRequest, made: Cut, folder: Path, record: VerificationRecord
+) -> SplitManifest:
+    run = None if request.run is None else read_deployment(request.run)
+    readout = request.network.output_node.parameters.metadata
+    held = [(GRAPH, "the graph as it was")]
+    held += [
+        (f"{part.name}.nir", f"the {part.name}, for the host")
+        for part in made.parts.parts
+        if part.place is Place.HOST
+    ]
+    held += [
+        (name, "recorded inputs") for name in (RECORDING, f"{READ_OUT}.npz") if (folder / name).is_file()
+    ]
+    return SplitManifest(
+        chip=target.name,
+        tool=nsc_deploy.__version__,
+        source=Source(
+            path=str(request.graph_file),
+            sha256=sha256(request.graph_file),
+            part=request.part,
+            class_names=() if run is None else run.class_names,
+        ),
+        files=recorded_files(folder, held),
+        parts=tuple(_part_record(part, folder) for part in made.parts.parts),
+        dt=request.network.dt,
+        classes=_whole(readout.get("classes")),
+        group=_whole(readout.get("group")),
+        notes=tuple(NoteRecord(step=step, node=note.node, text=note.text) for step, note in made.notes),
+        verification=record,
+    )
+
+
+def _part_record(part: GraphPart, folder: Path) -> PartRecord:
+    if part.place is Place.CHIP:
+        return PartRecord(name=part.name, place=part.place, folder=part.name, nodes=part.nodes)
+    recording = f"{READ_OUT}.npz" if part.name == READ_OUT else RECORDING
+    return PartRecord(
+        name=part.name,
+        place=part.place,
+        graph=f"{part.name}.nir",
+        recording=recording if (folder / recording).is_file() else None,
+        nodes=part.nodes,
+    )
+
+
+def _whole(value: object) -> int | None:
+    return None if value is None else int(str(value))
