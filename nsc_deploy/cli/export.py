@@ -49,6 +49,13 @@ def export(
     bits: Annotated[
         int, typer.Option("--bits", min=2, max=8, help="lava: bits of a weight, sign included.")
     ] = 8,
+    split: Annotated[
+        bool,
+        typer.Option(
+            "--split",
+            help="Run on the host what the target cannot hold at either end, and export the middle.",
+        ),
+    ] = False,
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
@@ -79,6 +86,7 @@ def export(
         calibrate=calibrate,
         bits=bits,
         graph=options,
+        split=split,
         notify=lambda line: typer.echo(line, err=True),
     )
     if as_json:
@@ -86,8 +94,26 @@ def export(
         return
     for folder in exported:
         typer.echo(f"wrote {folder}")
+        chip = _parts_told(folder, explain) if split else folder
         if target == "lava":
-            _summarise(folder, explain)
+            _summarise(chip, explain)
+
+
+def _parts_told(folder: Path, explain: bool) -> Path:
+    """Say which part runs where; the folder of the chip's part."""
+    from nsc_deploy.exporters.manifest import target_of
+    from nsc_deploy.exporters.split.manifest import read_split_manifest
+
+    if target_of(folder) != "split":
+        return folder
+    manifest = read_split_manifest(folder)
+    chip = folder
+    for part in manifest.parts:
+        chip = folder / part.folder if part.folder else chip
+        typer.echo(f"  {part.name}, on the {part.place.value}: {', '.join(part.nodes)}")
+    for note in manifest.notes if explain else ():
+        typer.echo(f"  = {note.step}: {note.node or 'graph'}: {note.text}")
+    return chip
 
 
 def _print_json(source: Path, target: str, folders: tuple[Path, ...]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
 from nsc_deploy.errors import ConfigError, ExportError
 from nsc_deploy.exporters.registry import CalibrationSource, CheckOnly, ExportRequest, Target, load_target
+from nsc_deploy.exporters.split.hint import split_hint
+from nsc_deploy.exporters.split.write import cut, export_in_parts
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.graphs.nir_file import read_network
@@ -61,6 +63,7 @@ def export_all(
     calibrate: int | None = None,
     bits: int = 8,
     graph: GraphOptions | None = None,
+    split: bool = False,
     notify: Callable[[str], None] = lambda _message: None,
 ) -> tuple[Path, ...]:
     """Export a NIR file, or the parts of a training run that belong onto a chip.
@@ -75,6 +78,7 @@ def export_all(
         calibrate: the first so many of them; None for all, 0 for none.
         bits: bits of a weight.
         graph: what the file leaves open.
+        split: run on the host what the target cannot hold before and behind what it can.
         notify: called with one line for every step.
 
     Returns:
@@ -107,8 +111,8 @@ def export_all(
         for item, chosen in zip(items, choices, strict=True)
     ]
     for request in requests:
-        raise_first_refusal(found.check(request.network), where=request.graph_file)
-    return tuple(_export(found, request) for request in requests)
+        _require_accepted(found, request, split=split)
+    return tuple(_export(found, request, split=split) for request in requests)
 
 
 def items_of(source: Path, out: Path, part: str | None, inputs: Path | None) -> tuple[Item, ...]:
@@ -183,7 +187,22 @@ def _calibration(
     raise ConfigError("there are no recordings to choose scales on", where=source, remedy=remedy)
 
 
-def _export(target: Target, request: ExportRequest) -> Path:
+def _require_accepted(target: Target, request: ExportRequest, *, split: bool) -> None:
+    """Refuse a graph that the target cannot hold, or of which it can hold no middle."""
+    try:
+        if split:
+            cut(request.network, target.check)
+        else:
+            raise_first_refusal(target.check(request.network))
+    except ExportError as error:
+        hint = None if split else split_hint(request.network, target.check)
+        remedy = " ".join(part for part in (error.remedy, hint) if part) or None
+        raise ExportError(
+            error.problem, where=f"{request.graph_file}: {error.where}", remedy=remedy
+        ) from error
+
+
+def _export(target: Target, request: ExportRequest, *, split: bool) -> Path:
     label = request.part or request.graph_file.name
     request.notify(f"exporting {label} to {target.name}")
-    return target.export(request)
+    return export_in_parts(target, request) if split else target.export(request)
