@@ -8,7 +8,7 @@ from chip_support import chain, convolution, dense_projections, layered_graphs, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.exporters.chips.chip import Chip, ListFormat, ManyCores
+from nsc_deploy.exporters.chips.chip import Chip, ListFormat, ManyCores, bundled_chip
 from nsc_deploy.exporters.chips.fit import Fit, fit
 from nsc_deploy.exporters.chips.placement import Core, Placement
 from nsc_deploy.exporters.chips.timing import align
@@ -217,3 +217,15 @@ def test_synapses_of_skip_connections_wait_for_the_longer_path(name: str) -> Non
     answer = fit(assemble(build.build()), small_chip(name))
     assert next(one for one in answer.pools if one.pool == "delay steps").used == 2
     assert placed(answer).latency == {"input": 0, "a": 1, "b": 2, "c": 3}
+
+
+def test_only_the_population_that_sends_too_much_is_spread_thinner() -> None:
+    """Two full layers of 1000 share cores; thinning the second would give the first ever more to send to."""
+    answer = fit(chain(20, 1000, 1000, 6), bundled_chip("loihi1"))
+    assert answer.fits
+    assert answer.placement is not None
+    assert len(answer.placement.cores) == 9
+    assert (
+        max(pool.used for core in answer.placement.cores for pool in core.pools if pool.pool == "axons out")
+        <= 4096
+    )

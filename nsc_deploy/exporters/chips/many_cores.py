@@ -3,7 +3,8 @@
 Population after population, from its first neuron on, the largest run of neurons that fits goes into the
 first core that takes at least one; a new core is opened where none does. Neurons, input axons and memory
 of a core are limits while it is filled. Its output axons depend on where later populations go: where they
-come out too many, the populations in that core are spread thinner and all is placed anew.
+come out too many, the population in that core that sends most of them is spread thinner and all is placed
+anew.
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,14 @@ class Packing:
             if route.source_core is not None:
                 out[route.source_core] += route.axons
         return out
+
+    def senders(self, core: int) -> dict[str, int]:
+        """For each population in a core the core-to-core edges that begin there."""
+        sends: dict[str, int] = {}
+        for route in self.routes:
+            if route.source_core == core:
+                sends[route.source] = sends.get(route.source, 0) + route.axons
+        return sends
 
 
 def pack(wiring: Wiring, timing: Timing, setting: Setting) -> Packing:
@@ -203,13 +212,15 @@ def _synapses_of(wiring: Wiring, filling: Filling, source: str) -> np.ndarray[tu
 
 
 def _tighter(packing: Packing, caps: Mapping[str, int], limit: int | None) -> dict[str, int]:
-    """Fewer neurons a core for populations in cores with too many output axons."""
+    """Fewer neurons a core for the population that sends most in a core with too many output axons."""
     tighter = dict(caps)
     if limit is None or not packing.complete:
         return tighter
     for index, used in packing.axons_out().items():
         if used > limit:
-            for share in packing.fillings[index].shares:
-                fewer = max(1, share.size * limit // used)
-                tighter[share.population] = min(tighter[share.population], fewer)
+            # Spreading the others thinner would only give this one more cores to send to.
+            sends = packing.senders(index)
+            name = max(sends, key=lambda one: sends[one])
+            size = sum(share.size for share in packing.fillings[index].shares if share.population == name)
+            tighter[name] = min(tighter[name], max(1, size * limit // used))
     return tighter
