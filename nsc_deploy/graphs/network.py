@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from nsc_deploy.cautions import Caution
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.signal import Signal, joined
 
@@ -88,6 +89,7 @@ class Network:
         components: the same names as `nodes`, in the same order, grouped: a group of several names (or
             one node with an edge onto itself) is a cycle and has to be run step by step.
         metadata: of the NIR graph.
+        cautions: what looks like a fault of the program that wrote it; empty for a graph made here.
     """
 
     nodes: tuple[Node, ...]
@@ -96,6 +98,7 @@ class Network:
     back_edges: frozenset[tuple[str, str]] = frozenset()
     components: tuple[tuple[str, ...], ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    cautions: tuple[Caution, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import nir
 
+from nsc_deploy.cautions import announce
 from nsc_deploy.errors import GraphError
 from nsc_deploy.files import write_bytes
 from nsc_deploy.graphs.assemble import assemble
@@ -23,7 +24,7 @@ _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, Inde
 def read_network(
     path: Path, *, dt: float | None = None, reset: Reset | None = None, signal: Signal | None = None
 ) -> Network:
-    """Read a NIR file of this tool or of any other.
+    """Read a NIR file of this tool or of any other, and announce what looks like a fault of its writer.
 
     Args:
         path: the file.
@@ -34,7 +35,9 @@ def read_network(
     Raises:
         GraphError: damaged, larger than it should be, or holding what cannot be represented exactly.
     """
-    return assemble(read_graph(path), dt=dt, reset=reset, signal=signal, where=path)
+    network = assemble(read_graph(path), dt=dt, reset=reset, signal=signal, where=path)
+    announce(network.cautions)
+    return network
 
 
 def read_graph(path: Path) -> nir.NIRGraph:
@@ -74,7 +77,9 @@ def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
     kind = tree.get("type")
     if kind != "NIRGraph" or not isinstance(tree.get("nodes"), dict) or "edges" not in tree:
         raise GraphError(
-            f"is not a NIR graph of nodes and edges (its type is {kind!r})", where=prefix or None
+            f"is not a NIR graph of nodes and edges (its type is {kind!r})",
+            where=prefix or None,
+            remedy="A nir.write that ended in an error leaves such a file: write it again.",
         )
     nodes = {
         name: _node(subtree, f"{prefix}.{name}" if prefix else name)

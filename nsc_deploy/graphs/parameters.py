@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.shapes import PRIMITIVES
@@ -38,6 +39,11 @@ def checked(parameters: Any) -> Any:
         GraphError: an unknown primitive, NaN, infinity, a parameter of the wrong form or shape.
     """
     primitive = type(parameters).__name__
+    if parameters is None:
+        raise GraphError(
+            "is None: the exporter found no NIR node for a module and left a hole",
+            remedy="Give it a rule for that module (Norse has none for Flatten, pools and recurrent cells).",
+        )
     if primitive not in PRIMITIVES:
         raise GraphError(f"is a {primitive}, which this tool does not know")
     clean = copy.copy(parameters)
@@ -52,9 +58,18 @@ def _array(value: Any, field: str) -> Any:
     if array.dtype.kind not in "fiub":
         raise GraphError(f"parameter {field} holds {array.dtype} where numbers are wanted")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise GraphError(f"parameter {field} holds NaN or infinity")
+        raise GraphError(f"parameter {field} holds NaN or infinity", remedy=_endless(array, field))
     array.flags.writeable = False
     return array
+
+
+def _endless(array: NDArray[Any], field: str) -> str | None:
+    """A way out where a time constant is infinite, as snnTorch writes a Leaky with beta = 1."""
+    if not field.startswith("tau") or not np.isinf(array).any():
+        return None
+    return (
+        "A neuron without a leak is an IF (r = 1 / dt). snnTorch writes beta = 1 like this: keep it below 1."
+    )
 
 
 def _uniform(node: Any) -> None:

@@ -15,6 +15,19 @@ Shapes = tuple[Shape, Shape]
 
 MAX_ELEMENTS = 2**28
 
+ELEMENTWISE = {
+    "LIF": "tau",
+    "LI": "tau",
+    "IF": "r",
+    "I": "r",
+    "CubaLIF": "tau_mem",
+    "CubaLI": "tau_mem",
+    "Threshold": "threshold",
+    "Delay": "delay",
+    "Scale": "scale",
+}
+"""Primitives that act on each element alone, with a parameter that has the shape of the layer."""
+
 
 def node_shapes(primitive: str, parameters: Any, arriving: Shape | None) -> Shapes:
     """Input and output shape of a node.
@@ -46,7 +59,30 @@ def _same(shape: Shape) -> Shapes:
 
 
 def _elementwise(field: str) -> Callable[[Any, Shape | None], Shapes]:
-    return lambda parameters, arriving: _same(tuple(getattr(parameters, field).shape))
+    def shapes(parameters: Any, arriving: Shape | None) -> Shapes:
+        if arriving is not None and one_number(parameters):
+            return _same(arriving)
+        return _same(tuple(getattr(parameters, field).shape))
+
+    return shapes
+
+
+def one_number(parameters: Any) -> bool:
+    """Whether an elementwise node states one number, which holds for a layer of any shape."""
+    field = ELEMENTWISE.get(type(parameters).__name__)
+    return field is not None and getattr(parameters, field).size == 1
+
+
+def wanted_dimensions(parameters: Any) -> int | None:
+    """How many dimensions a node takes in; None where it does not tell."""
+    primitive = type(parameters).__name__
+    if hasattr(parameters, "weight"):
+        return int(parameters.weight.ndim) - 1
+    if primitive in {"SumPool2d", "AvgPool2d"}:
+        return 3
+    if primitive in ELEMENTWISE and not one_number(parameters):
+        return len(getattr(parameters, ELEMENTWISE[primitive]).shape)
+    return None
 
 
 def _terminal(parameters: Any, arriving: Shape | None) -> Shapes:
@@ -140,15 +176,7 @@ _RULES: dict[str, Callable[[Any, Shape | None], Shapes]] = {
     "SumPool2d": _pool,
     "AvgPool2d": _pool,
     "Flatten": _flatten,
-    "LIF": _elementwise("tau"),
-    "LI": _elementwise("tau"),
-    "IF": _elementwise("r"),
-    "I": _elementwise("r"),
-    "CubaLIF": _elementwise("tau_mem"),
-    "CubaLI": _elementwise("tau_mem"),
-    "Threshold": _elementwise("threshold"),
-    "Delay": _elementwise("delay"),
-    "Scale": _elementwise("scale"),
+    **{primitive: _elementwise(field) for primitive, field in ELEMENTWISE.items()},
 }
 
 PRIMITIVES = frozenset(_RULES)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nsc_deploy.graphs.assemble import settled_signals
 from nsc_deploy.graphs.network import Network, Node
+from nsc_deploy.graphs.propagate import settled_signals
 
 
 def reparametrised(node: Node, **fields: Any) -> Node:

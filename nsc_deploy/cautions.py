@@ -1,0 +1,71 @@
+"""Cautions: what a file says of itself that is probably not what its author meant, with the way out.
+
+An error ends a command, a caution does not. It is a value (`Network.cautions` holds those of a graph), and
+whoever reads graphs for a person listens with `listening` and tells each of them once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One thing to look at before the results are believed.
+
+    Attributes:
+        name: the same for the same fault in every file, "snntorch-reset" for example.
+        fault: what is wrong, if the evidence does not deceive.
+        evidence: what was found in the file.
+        way_out: what to do about it, or how to find out.
+        where: the file.
+    """
+
+    name: str
+    fault: str
+    evidence: str
+    way_out: str
+    where: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The whole message, in two lines."""
+        head = f"{self.where}: {self.fault}" if self.where else self.fault
+        return f"{head} Evidence: {self.evidence}\n{self.way_out}"
+
+
+Listener = Callable[[Caution], None]
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+
+
+def announce(cautions: Iterable[Caution]) -> None:
+    """Tell everybody who listens."""
+    for caution in cautions:
+        for listener in _listeners.get():
+            listener(caution)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Have `listener` called with each caution announced inside, the first time only."""
+    known: set[Caution] = set()
+
+    def once(caution: Caution) -> None:
+        if caution not in known:
+            known.add(caution)
+            listener(caution)
+
+    token = _listeners.set((*_listeners.get(), once))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+@contextmanager
+def collected() -> Iterator[list[Caution]]:
+    """A list that each caution announced inside is added to, once."""
+    found: list[Caution] = []
+    with listening(found.append):
+        yield found

@@ -1,0 +1,55 @@
+"""Faults of snnTorch 1.0's export_to_nir, and how they show."""
+
+from nsc_deploy.cautions import Caution
+from nsc_deploy.graphs.foreign.seen import Seen
+from nsc_deploy.graphs.foreign.writers import SNNTORCH_DT, Sign, Writer
+
+
+def time_step(seen: Seen, sign: Sign) -> Caution | None:
+    """The step is always written as 0.1 ms."""
+    if sign.writer is not Writer.SNNTORCH or "dt" in seen.metadata:
+        return None
+    if seen.dt is not None and abs(seen.dt / SNNTORCH_DT - 1) < 1e-6:
+        way_out = "Right for the spikes. Figures in seconds then count every step as 0.1 ms."
+    else:
+        way_out = "Give --dt 1e-4: with any other step every decay and gain differs from the trained model."
+    return Caution(
+        "snntorch-time-step",
+        "snnTorch writes every graph as if a step were 1e-4 s, whatever it was trained with.",
+        sign.looks,
+        way_out,
+    )
+
+
+def reset(seen: Seen, sign: Sign) -> Caution | None:
+    """The way a neuron resets is not written."""
+    if sign.writer is not Writer.SNNTORCH or "reset" in seen.metadata:
+        return None
+    return Caution(
+        "snntorch-reset",
+        "snnTorch writes neither reset_mechanism nor reset_delay, and its default (subtract, one step late) "
+        "is no neuron of NIR.",
+        sign.looks,
+        'Train with reset_mechanism="zero" and reset_delay=False and give --reset zero. "subtract" without '
+        "delay is right only while no potential reaches twice the threshold, and nothing is with a delay but "
+        "zero in a Leaky. Compare the spikes with the model's own once (docs/other-frameworks.md).",
+    )
+
+
+def recurrent_bias(seen: Seen, sign: Sign) -> Caution | None:
+    """RLeaky and RSynaptic add the bias of their recurrence in the first step too."""
+    late = {
+        source: seen.parameters[source]
+        for source, _ in seen.back_edges
+        if getattr(seen.parameters[source], "bias", None) is not None and seen.parameters[source].bias.any()
+    }
+    if sign.writer is not Writer.SNNTORCH or not late:
+        return None
+    return Caution(
+        "snntorch-recurrent-bias",
+        "snnTorch's recurrent neurons add the bias of the recurrence from the first step on; here what comes "
+        "back arrives from the second step on.",
+        f"{sign.looks} {', '.join(sorted(late))} closes a cycle and has a bias.",
+        "Before the export, add the recurrent bias to that of the layer in front and set it to 0: the same "
+        "neuron, and exact here.",
+    )
