@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.chips.patterns import Integers, arriving, gathered
+from nsc_deploy.exporters.chips.patterns import Gathering, Integers, arriving, gathered
 
 
 @dataclass(frozen=True, eq=False)
-class ConvolutionPattern:
+class ConvolutionPattern(Gathering):
     """A convolution over one or two dimensions.
 
     Attributes:
@@ -23,7 +23,6 @@ class ConvolutionPattern:
         before: zeros in front, for each axis.
         dilation: distance of the taps, for each axis.
         groups: blocks of channels that see only their own inputs.
-        gather: [lines], the input each line arrives at, or -1.
     """
 
     present: NDArray[np.bool_]
@@ -33,12 +32,6 @@ class ConvolutionPattern:
     before: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
-    gather: Integers
-
-    @property
-    def lines(self) -> int:
-        """Lines of the source."""
-        return len(self.gather)
 
     @property
     def neurons(self) -> int:

@@ -36,21 +36,30 @@ class Pattern(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class DensePattern:
-    """A weight matrix.
+class Gathering:
+    """What patterns of weights have in common: lines reach the inputs of the weights.
 
     Attributes:
-        present: [neurons, inputs], whether the weight is not zero.
         gather: [lines], the input each line arrives at, or -1.
     """
 
-    present: NDArray[np.bool_]
     gather: Integers
 
     @property
     def lines(self) -> int:
         """Lines of the source."""
         return len(self.gather)
+
+
+@dataclass(frozen=True, eq=False)
+class DensePattern(Gathering):
+    """A weight matrix.
+
+    Attributes:
+        present: [neurons, inputs], whether the weight is not zero.
+    """
+
+    present: NDArray[np.bool_]
 
     @property
     def neurons(self) -> int:
@@ -71,21 +80,14 @@ class DensePattern:
 
 
 @dataclass(frozen=True, eq=False)
-class DirectPattern:
+class DirectPattern(Gathering):
     """One neuron for each input: neurons that follow a source without weights.
 
     Attributes:
-        neurons: how many.
-        gather: [lines], the neuron each line reaches, or -1.
+        neurons: how many; `gather` says which one each line reaches.
     """
 
     neurons: int
-    gather: Integers
-
-    @property
-    def lines(self) -> int:
-        """Lines of the source."""
-        return len(self.gather)
 
     def lists(self, neurons: Integers) -> Integers:
         """One synapse for each line that reaches these neurons."""

@@ -143,12 +143,12 @@ def _pooled(node: Node, gather: Integers, after_weights: bool) -> Integers:
 
 def _pattern(weights: list[Node], gather: Integers, target: Node) -> tuple[Pattern, float]:
     if not weights:
-        return DirectPattern(prod(target.output_shape), gather), 1.0
+        return DirectPattern(gather, prod(target.output_shape)), 1.0
     if all(node.parameters.weight.ndim == 2 and node.primitive in {"Linear", "Affine"} for node in weights):
         matrix = weights[0].parameters.weight.astype(np.float64)
         for node in weights[1:]:
             matrix = node.parameters.weight.astype(np.float64) @ matrix
-        return DensePattern(matrix != 0, gather), float(np.abs(matrix).max(initial=0))
+        return DensePattern(gather, matrix != 0), float(np.abs(matrix).max(initial=0))
     if len(weights) > 1:
         raise Obstacle(
             weights[1].name,

@@ -6,6 +6,7 @@ from nsc_deploy.exporters.exact import exact_verdicts
 from nsc_deploy.exporters.exact_folder import Written, write_exact_deployment
 from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
+from nsc_deploy.exporters.passes.fold_scales import FoldScales
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network
@@ -18,10 +19,16 @@ _BECOMES = dict.fromkeys(PRIMITIVES, (Status.NATIVE, "itself, every shape stated
 
 
 class NirTarget:
-    """NIR 1.0 in normal form: flat, without dead nodes, time step and reset in its metadata."""
+    """NIR 1.0 in normal form: flat, no dead nodes, few Scales, time step and reset in its metadata.
+
+    Poolings stay: every tool knows them, and weights that have taken one in are larger.
+    """
 
     name = "nir"
-    summary = "NIR in normal form: nested graphs flattened, dead nodes removed, time step and reset stated"
+    summary = (
+        "NIR in normal form: flat, dead nodes removed, Scales folded where no number changes, time step and "
+        "reset stated"
+    )
 
     def check(self, network: Network) -> tuple[Verdict, ...]:
         """A verdict on each node."""
@@ -35,9 +42,10 @@ class NirTarget:
 
 
 def _write(folder: Path, network: Network) -> Written:
-    lowered = run_pass(DropDeadNodes(), network)
-    write_network(folder / NETWORK, lowered.graph)
-    notes = tuple(f"{note.node}: {note.text}" for note in lowered.notes)
+    alive = run_pass(DropDeadNodes(), network)
+    folded = run_pass(FoldScales(), alive.graph)
+    write_network(folder / NETWORK, folded.graph)
+    notes = tuple(f"{note.node}: {note.text}" for note in (*alive.notes, *folded.notes))
     runner = ReferenceRunner(read_network(folder / NETWORK))
     return Written(((NETWORK, "the graph in normal form"),), (runner,), notes)
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nsc_deploy
-from nsc_deploy.deployment import Place, read_deployment
+from nsc_deploy.deployment import Place
 from nsc_deploy.exporters.folder import replacing_folder, require_folder
 from nsc_deploy.exporters.inputs import check_inputs, fits
 from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, Source, recorded_files
@@ -27,6 +27,7 @@ from nsc_deploy.exporters.passes.base import Note, run_pass
 from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.parts import READ_OUT, GraphPart, Parts
 from nsc_deploy.exporters.passes.split import Check, Split
+from nsc_deploy.exporters.provenance import class_names, readout_of
 from nsc_deploy.exporters.registry import ExportRequest, Target
 from nsc_deploy.exporters.self_check import check_artefact
 from nsc_deploy.exporters.split.manifest import NoteRecord, PartRecord, SplitManifest, write_split_manifest
@@ -153,8 +154,7 @@ def _verified(request: ExportRequest, parts: Parts, folder: Path) -> Verificatio
 def _manifest(
     target: Target, request: ExportRequest, made: Cut, folder: Path, record: VerificationRecord
 ) -> SplitManifest:
-    run = None if request.run is None else read_deployment(request.run)
-    readout = request.network.output_node.parameters.metadata
+    classes, group = readout_of(request.network)
     held = [(GRAPH, "the graph as it was")]
     held += [
         (f"{part.name}.nir", f"the {part.name}, for the host")
@@ -171,13 +171,13 @@ def _manifest(
             path=str(request.graph_file),
             sha256=sha256(request.graph_file),
             part=request.part,
-            class_names=() if run is None else run.class_names,
+            class_names=class_names(request),
         ),
         files=recorded_files(folder, held),
         parts=tuple(_part_record(part, folder) for part in made.parts.parts),
         dt=request.network.dt,
-        classes=_whole(readout.get("classes")),
-        group=_whole(readout.get("group")),
+        classes=classes,
+        group=group,
         notes=tuple(NoteRecord(step=step, node=note.node, text=note.text) for step, note in made.notes),
         verification=record,
     )
@@ -194,7 +194,3 @@ def _part_record(part: GraphPart, folder: Path) -> PartRecord:
         recording=recording if (folder / recording).is_file() else None,
         nodes=part.nodes,
     )
-
-
-def _whole(value: object) -> int | None:
-    return None if value is None else int(str(value))

@@ -1,0 +1,20 @@
+"""What every manifest says about the graph it was made from."""
+
+from nsc_deploy.deployment import read_deployment
+from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.graphs.network import Network
+
+
+def class_names(request: ExportRequest) -> tuple[str, ...]:
+    """Names of the classes, where the graph is a part of a training run."""
+    return () if request.run is None else read_deployment(request.run).class_names
+
+
+def readout_of(network: Network) -> tuple[int | None, int | None]:
+    """How a decision is read from the output: classes and outputs a class, None where the graph is silent."""
+    metadata = network.output_node.parameters.metadata
+    return _whole(metadata.get("classes")), _whole(metadata.get("group"))
+
+
+def _whole(value: object) -> int | None:
+    return None if value is None else int(str(value))
