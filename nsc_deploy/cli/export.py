@@ -1,5 +1,6 @@
 """`nsc-deploy export`: from a graph to a deployment folder."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,13 @@ import typer
 
 from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
 from nsc_deploy.errors import ConfigError
+
+
+class ScalesOption(StrEnum):
+    """Values of --scales."""
+
+    NEURON = "neuron"
+    LAYER = "layer"
 
 
 def export(
@@ -49,6 +57,10 @@ def export(
     bits: Annotated[
         int, typer.Option("--bits", min=2, max=8, help="lava: bits of a weight, sign included.")
     ] = 8,
+    scales: Annotated[
+        ScalesOption,
+        typer.Option("--scales", help="lava: a scale for each neuron, or one for all neurons of a node."),
+    ] = ScalesOption.NEURON,
     split: Annotated[
         bool,
         typer.Option(
@@ -71,6 +83,7 @@ def export(
     The manifest says where the graph came from and everything that was approximated or verified on its way.
     """
     from nsc_deploy.exporters.plan import GraphOptions, export_all
+    from nsc_deploy.exporters.sharing import Sharing
 
     options = GraphOptions.of(dt, reset, signal)
     for file in (inputs, calibration):
@@ -85,6 +98,7 @@ def export(
         calibration=calibration,
         calibrate=calibrate,
         bits=bits,
+        sharing=Sharing(scales.value),
         graph=options,
         split=split,
         notify=lambda line: typer.echo(line, err=True),

@@ -105,6 +105,12 @@ def _refuse_quantisation(request: ExportRequest, target: str) -> None:
             where="--calibrate",
             remedy="Leave it out.",
         )
+    if request.sharing is not ExportRequest.sharing:
+        raise ConfigError(
+            f"the target {target} keeps float32 weights, there are no scales",
+            where="--scales",
+            remedy="Leave it out.",
+        )
     if request.bits != ExportRequest.bits:
         raise ConfigError(
             f"the target {target} keeps float32 weights", where="--bits", remedy="Leave it out."

@@ -7,6 +7,7 @@ from pathlib import Path
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
 from nsc_deploy.errors import ConfigError, ExportError
 from nsc_deploy.exporters.registry import CalibrationSource, CheckOnly, ExportRequest, Target, load_target
+from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.split.hint import split_hint
 from nsc_deploy.exporters.split.write import cut, export_in_parts
 from nsc_deploy.exporters.verdict import raise_first_refusal
@@ -62,6 +63,7 @@ def export_all(
     calibration: Path | None = None,
     calibrate: int | None = None,
     bits: int = 8,
+    sharing: Sharing = Sharing.NEURON,
     graph: GraphOptions | None = None,
     split: bool = False,
     notify: Callable[[str], None] = lambda _message: None,
@@ -77,6 +79,7 @@ def export_all(
         calibration: recorded inputs to choose scales on; by default those of the run, if it has some.
         calibrate: the first so many of them; None for all, 0 for none.
         bits: bits of a weight.
+        sharing: whose scales must be alike.
         graph: what the file leaves open.
         split: run on the host what the target cannot hold before and behind what it can.
         notify: called with one line for every step.
@@ -103,6 +106,7 @@ def export_all(
             out=item.out,
             recording_file=item.recording_file,
             bits=bits,
+            sharing=sharing,
             calibration=chosen,
             run=source if source.is_dir() else None,
             part=item.part,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import Verdict
 from nsc_deploy.graphs.network import Network
 
@@ -55,6 +56,7 @@ class ExportRequest:
         recording_file: recorded inputs, or None.
         bits: bits of a weight, its sign included.
         calibration: other recorded inputs to choose scales on, or None.
+        sharing: whose scales must be alike.
         run: the training run the graph is a part of, or None.
         part: name of the part in that run, or None.
         notify: called with one line for every step taken.
@@ -66,6 +68,7 @@ class ExportRequest:
     recording_file: Path | None = None
     bits: int = 8
     calibration: CalibrationSource | None = None
+    sharing: Sharing = Sharing.NEURON
     run: Path | None = None
     part: str | None = None
     notify: Callable[[str], None] = lambda _message: None

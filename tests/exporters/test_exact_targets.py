@@ -21,6 +21,7 @@ from nsc_deploy.exporters.manifest import ExactManifest, read_exact_manifest
 from nsc_deploy.exporters.onnx import target as onnx_target
 from nsc_deploy.exporters.plan import GraphOptions, export_all
 from nsc_deploy.exporters.registry import load_target, target_names
+from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.files import load_npz
 from nsc_deploy.graphs.assemble import assemble
@@ -208,7 +209,9 @@ def test_rounding_is_told_apart_from_a_fault(tmp_path: Path) -> None:
             assert "float32 rounding" in check.sentence
 
 
-@pytest.mark.parametrize("options", [{"bits": 4}, {"calibration": Path("other.npz")}])
+@pytest.mark.parametrize(
+    "options", [{"bits": 4}, {"calibration": Path("other.npz")}, {"sharing": Sharing.LAYER}]
+)
 def test_options_of_quantisation_are_refused(
     receiver_file: Path, target: str, options: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -88,7 +88,10 @@ def write_lava_deployment(request: ExportRequest) -> Path:
     chosen_on = calibration_inputs(request)
     request.notify(f"lowering and quantising, scales chosen on {_what(chosen_on)}")
     lowering = lower(
-        request.network, bits=request.bits, inputs=None if chosen_on is None else chosen_on.values
+        request.network,
+        bits=request.bits,
+        inputs=None if chosen_on is None else chosen_on.values,
+        sharing=request.sharing,
     )
     with replacing_folder(request.out, FILE_NAME) as folder:
         request.notify("writing")

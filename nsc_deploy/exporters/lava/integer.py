@@ -49,7 +49,8 @@ class Group:
         role: the node's own neurons, a relay of its spikes, or its delay line.
         start: first row in the layer.
         size: number of rows.
-        scale: weight units for one unit of the graph's weights and thresholds.
+        scale: weight units for one unit of the graph's weights and thresholds; one for each row where
+            they differ.
         late: steps by which these rows are later than the layer; above 0 in and behind some cycles.
     """
 
@@ -57,7 +58,7 @@ class Group:
     role: Role
     start: int
     size: int
-    scale: float
+    scale: float | tuple[float, ...]
     late: int = 0
 
     @property

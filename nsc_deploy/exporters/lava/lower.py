@@ -18,6 +18,7 @@ from nsc_deploy.exporters.passes.levelise import Levelise, Levels
 from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
 from nsc_deploy.exporters.passes.quantise import Calibration, Quantise
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
+from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
@@ -36,13 +37,20 @@ class Lowering:
     notes: tuple[tuple[str, Note], ...]
 
 
-def lower(network: Network, *, bits: int = 8, inputs: NDArray[np.uint8] | None = None) -> Lowering:
+def lower(
+    network: Network,
+    *,
+    bits: int = 8,
+    inputs: NDArray[np.uint8] | None = None,
+    sharing: Sharing = Sharing.NEURON,
+) -> Lowering:
     """Lower a graph to the integers Lava computes with.
 
     Args:
         network: the graph.
         bits: bits of a weight, 2..8.
         inputs: recorded inputs [steps, samples, *shape] to choose scales on, or None.
+        sharing: whether each neuron has a scale of its own, or all of a population one.
 
     Raises:
         ExportError: a node cannot be represented; it names the node, the reason and a way out.
@@ -53,7 +61,9 @@ def lower(network: Network, *, bits: int = 8, inputs: NDArray[np.uint8] | None =
     populations = run_pass(extract, simplified.graph)
     alive = run_pass(remove, populations.graph)
     levels = run_pass(levelise, alive.graph)
-    quantise = Quantise(bits, None if inputs is None else _calibration(network, levels.graph, inputs))
+    quantise = Quantise(
+        bits, None if inputs is None else _calibration(network, levels.graph, inputs), sharing
+    )
     integers = run_pass(quantise, levels.graph)
     done = ((extract, populations), (remove, alive), (levelise, levels), (quantise, integers))
     notes = [(step.name, note) for step, lowered in done for note in lowered.notes]

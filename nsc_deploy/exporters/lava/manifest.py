@@ -1,8 +1,9 @@
 """manifest.json of a Lava deployment folder: what is in it, where it came from, what was approximated."""
 
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
@@ -14,6 +15,9 @@ from nsc_deploy.verification.record import VerificationRecord
 FILE_NAME = "manifest.json"
 FORMAT = 1
 _EXPORT = "nsc-deploy export RUN --target lava --out DIR"
+
+
+Scale = Annotated[float, Field(gt=0)]
 
 
 class Source(Record):
@@ -34,7 +38,15 @@ class GroupRecord(Record):
     role: Role
     start: int = Field(ge=0)
     size: int = Field(ge=1)
-    scale: float = Field(gt=0, description="weight units for one unit of the graph")
+    scale: Scale | tuple[Scale, ...] = Field(
+        description="weight units for one unit of the graph; one for each neuron where they differ"
+    )
+
+    @model_validator(mode="after")
+    def _one_scale_or_one_each(self) -> Self:
+        if isinstance(self.scale, tuple) and len(self.scale) != self.size:
+            raise ValueError(f"{len(self.scale)} scales for {self.size} neurons")
+        return self
 
 
 class LayerRecord(Record):

@@ -134,7 +134,7 @@ def _node(
     """One node in units of the graph; a memoryless neuron's bias is taken out of its threshold again."""
     node = network.node(group.node)
     shape = (*spikes.shape[:2], *node.output_shape)
-    unit = group.scale * 2.0**layer.weight_exp
+    unit = np.asarray(group.scale) * 2.0**layer.weight_exp
     threshold = layer.vth[group.rows] / unit
     shift = np.zeros_like(threshold)
     numbers = coefficients(node, network)

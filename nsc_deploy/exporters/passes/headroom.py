@@ -13,22 +13,25 @@ from nsc_deploy.exporters.lava.integer import (
     IntegerLayer,
 )
 from nsc_deploy.exporters.matrix import Matrix, side_by_side
-from nsc_deploy.exporters.passes.populations import Population
+from nsc_deploy.exporters.passes.populations import Population, Reals
+
+SMALLEST = 1e-30
+"""What nothing (no weight, no threshold) counts as, so that it holds no scale down."""
 
 
-def largest_scale(population: Population, weights: Matrix) -> float:
-    """The largest scale of weights, threshold and bias together that fits everywhere."""
-    return min(_current_room(population, weights), _threshold_room(population), _bias_room(population))
+def largest_scales(population: Population, weights: Matrix) -> Reals:
+    """For each neuron the largest scale of weights, threshold and bias together that fits everywhere."""
+    rooms = (_current_room(population, weights), _threshold_room(population), _bias_room(population))
+    smallest: Reals = np.minimum.reduce(rooms)
+    return smallest
 
 
-def _current_room(population: Population, weights: Matrix) -> float:
-    """The largest scale at which all synapses at once leave half of the 24 bits of u free."""
-    leak = 1.0 if population.leak_u is None else float(population.leak_u.min())
-    return (
-        float(STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1))
-        * leak
-        / max(float(weights.strongest_drive().max(initial=0.0)), 1e-30)
-    )
+def _current_room(population: Population, weights: Matrix) -> Reals:
+    """The largest scales at which all synapses at once leave half of the 24 bits of u free."""
+    leak = 1.0 if population.leak_u is None else population.leak_u
+    half = STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1)
+    room: Reals = half * leak / np.maximum(weights.strongest_drive(), SMALLEST)
+    return room
 
 
 def can_wrap(layer: IntegerLayer) -> bool:
@@ -39,12 +42,12 @@ def can_wrap(layer: IntegerLayer) -> bool:
     return bool((weights.strongest_drive() * unit / share >= STATE_LIMIT).any())
 
 
-def _threshold_room(population: Population) -> float:
-    return THRESHOLD_LIMIT / max(float(np.abs(population.threshold).max()), 1e-30)
+def _threshold_room(population: Population) -> Reals:
+    return THRESHOLD_LIMIT / np.maximum(np.abs(population.threshold), SMALLEST)
 
 
-def _bias_room(population: Population) -> float:
+def _bias_room(population: Population) -> Reals:
     """With the largest exponent; a threshold below zero becomes a bias too."""
     added = population.bias + population.offset - np.minimum(population.threshold, 0)
-    largest = max(float(np.abs(added).max()), 1e-30)
-    return float(BIAS_LIMIT * 2 ** (MAX_BIAS_EXP - FIXED_POINT_BITS)) / largest
+    room: Reals = BIAS_LIMIT * 2 ** (MAX_BIAS_EXP - FIXED_POINT_BITS) / np.maximum(np.abs(added), SMALLEST)
+    return room

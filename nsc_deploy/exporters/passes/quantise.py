@@ -1,9 +1,10 @@
 """Pass: levels of populations become the integers Lava computes with.
 
-Every population gets one scale: weights, threshold and bias are multiplied by it and rounded. Where inputs
+Every neuron gets one scale: weights, threshold and bias are multiplied by it and rounded. Where inputs
 were recorded, the scale is the one of a few candidates whose spikes disagree least with the reference, layer
 by layer, each on what the integer layers before it really deliver; otherwise the one with the
-smallest rounding error. Every layer gets one weight exponent, as large as its sums allow: weights stay at
+smallest rounding error. The neurons of a population may be held to one scale, so that equal thresholds stay
+equal. Every layer gets one weight exponent, as large as its sums allow: weights stay at
 their 8 bits, but thresholds, biases and potentials are finer by that many bits, at no cost on the chip.
 
 Requires: leaks that are zero or at least 1/8192 of the state a step.
@@ -21,12 +22,13 @@ from nsc_deploy.exporters.lava.arithmetic import run_layer
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, IntegerLayer, IntegerNetwork, validate
 from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.headroom import can_wrap, largest_scale
+from nsc_deploy.exporters.passes.headroom import can_wrap, largest_scales
 from nsc_deploy.exporters.passes.levelise import Levels, Slot, recurrent
 from nsc_deploy.exporters.passes.populations import Population
 from nsc_deploy.exporters.passes.quantise_notes import notes_on
 from nsc_deploy.exporters.passes.rows import Rows, arriving_weights, as_layer, neuron_rows, relay_rows
-from nsc_deploy.exporters.passes.scales import best, candidates, round_to
+from nsc_deploy.exporters.passes.scales import best, candidates, common_scale, round_to
+from nsc_deploy.exporters.sharing import Sharing
 
 FINEST_WEIGHT_EXP = 4
 
@@ -53,13 +55,20 @@ class Quantise:
     Args:
         bits: bits of a weight, its sign included, 2..8.
         calibration: recorded inputs, or None.
+        sharing: whether each neuron has a scale of its own, or all of a population one.
     """
 
     name = "quantise"
 
-    def __init__(self, bits: int = 8, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        bits: int = 8,
+        calibration: Calibration | None = None,
+        sharing: Sharing = Sharing.NEURON,
+    ) -> None:
         self.limit = 2 ** (bits - 1) - 1
         self.calibration = calibration
+        self.sharing = sharing
 
     def requires(self, levels: Levels, /) -> None:
         """A leak may not vanish in rounding."""
@@ -121,28 +130,23 @@ class Quantise:
         self, population: Population, weights: Matrix, start: int, exponent: int, heard: Spikes | None
     ) -> tuple[Rows, list[Note]]:
         """The population under the best of its candidate scales."""
-        tries = [
-            round_to(population, weights, scale, self.limit, exponent)
-            for scale in self._scales(population, weights)
-        ]
-        rows = {one.scale: neuron_rows(population, one, start, exponent) for one in tries}
+        room = largest_scales(population, weights) / 2.0**exponent
+        scales = candidates(population, weights, self.limit, room, exponent, self.sharing)
+        tries = [round_to(population, weights, scale, self.limit, exponent) for scale in scales]
         disagreement = None
-        if heard is not None:
-            disagreement = [self._disagreement(rows[one.scale], heard) for one in tries]
-        rounded = best(tries, disagreement)
-        chosen = rows[rounded.scale]
-        return chosen, notes_on(population, rounded, chosen.layer)
-
-    def _scales(self, population: Population, weights: Matrix) -> tuple[float, ...]:
-        """Candidates at which everything stays within its bits."""
-        return candidates(population, weights, self.limit, largest_scale(population, weights))
+        if heard is not None and len(tries) > 1:
+            rows = [neuron_rows(population, one, start, exponent) for one in tries]
+            disagreement = np.stack([self._disagreement(one, heard) for one in rows])
+        rounded = best(tries, disagreement, self.sharing)
+        chosen = neuron_rows(population, rounded, start, exponent)
+        return chosen, notes_on(population, rounded, chosen.layer, self.limit)
 
     def _weight_exp(self, slots: tuple[Slot, ...], before: tuple[Slot, ...], own: tuple[Slot, ...]) -> int:
-        """The largest exponent, up to 4, at which nothing in the layer leaves its range."""
+        """The largest exponent, up to 4, at which the layer could have one scale and stay in all ranges."""
         exponents = [FINEST_WEIGHT_EXP]
         for population in (slot.population for slot in slots if slot.population is not None):
             weights = arriving_weights(population, before, own)
-            room = largest_scale(population, weights) / max(self._scales(population, weights))
+            room = largest_scales(population, weights).min() / common_scale(weights, self.limit)
             exponents.append(int(np.floor(np.log2(max(room, 1.0)))))
         return min(exponents)
 
@@ -159,12 +163,13 @@ class Quantise:
         ]
         return np.concatenate([delivered, *lines], axis=2)
 
-    def _disagreement(self, rows: Rows, heard: Spikes) -> float:
-        """Share of (step, sample, neuron) whose spike differs from the reference."""
+    def _disagreement(self, rows: Rows, heard: Spikes) -> NDArray[np.int64]:
+        """For each neuron, in how many (step, sample) its spike differs from the reference."""
         if self.calibration is None:
-            return 0.0
+            return np.zeros(rows.group.size, np.int64)
         spikes = run_layer(rows.layer, heard).spikes
-        return float((spikes != self.calibration.reference[rows.group.node]).mean())
+        differing: NDArray[np.int64] = (spikes != self.calibration.reference[rows.group.node]).sum((0, 1))
+        return differing
 
 
 def delayed(spikes: Spikes, steps: int) -> Spikes:

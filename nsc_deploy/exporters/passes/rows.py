@@ -19,7 +19,7 @@ from nsc_deploy.exporters.lava.integer import (
 )
 from nsc_deploy.exporters.matrix import Matrix, side_by_side, stacked
 from nsc_deploy.exporters.passes.levelise import Slot
-from nsc_deploy.exporters.passes.populations import Population
+from nsc_deploy.exporters.passes.populations import Population, Reals
 from nsc_deploy.exporters.passes.scales import Rounded
 
 RELAY_WEIGHT = 2
@@ -71,10 +71,15 @@ def neuron_rows(population: Population, rounded: Rounded, start: int, weight_exp
         dv=_int32(np.rint(population.leak_v * DECAY_UNITY)),
         vth=_int32(rounded.threshold),
         bias=_int32(mantissa),
-        bias_exp=np.full(size, exponent, np.int32),
+        bias_exp=_int32(exponent),
         weight_exp=weight_exp,
     )
-    return Rows(Group(population.name, Role.NEURON, start, size, rounded.scale, population.late), layer)
+    group = Group(population.name, Role.NEURON, start, size, _one_or_many(rounded.scale), population.late)
+    return Rows(group, layer)
+
+
+def _one_or_many(scale: Reals) -> float | tuple[float, ...]:
+    return float(scale[0]) if (scale == scale[0]).all() else tuple(scale.tolist())
 
 
 def relay_rows(slot: Slot, before: Sequence[Slot], own: Sequence[Slot], start: int, exponent: int) -> Rows:
@@ -99,7 +104,7 @@ def relay_rows(slot: Slot, before: Sequence[Slot], own: Sequence[Slot], start: i
         bias_exp=full * FIXED_POINT_BITS,
         weight_exp=exponent,
     )
-    role = Role.DELAY if slot.delay else Role.RELAY
+    role = Role.DELAY if slot.delay or slot.within else Role.RELAY
     return Rows(Group(slot.carries.source, role, start, slot.size, 1.0, slot.late), layer)
 
 
@@ -118,20 +123,20 @@ def as_layer(rows: Sequence[Rows], inputs: int, exponent: int) -> IntegerLayer:
     )
 
 
-def _bias(population: Population, rounded: Rounded) -> tuple[NDArray[np.int64], int]:
+def _bias(population: Population, rounded: Rounded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Mantissa and exponent; whole weight units (exponent 6) where that is exact, else as fine as fits."""
-    units = 2**FIXED_POINT_BITS
-    if not (rounded.bias % units).any() and np.abs(rounded.bias).max(initial=0) <= BIAS_LIMIT * units:
-        return rounded.bias // units, FIXED_POINT_BITS
-    for exponent in range(MAX_BIAS_EXP + 1):
-        mantissa = np.rint(rounded.bias / 2**exponent).astype(np.int64)
-        if np.abs(mantissa).max() <= BIAS_LIMIT:
-            return mantissa, exponent
-    raise ExportError(
-        "has a bias that needs more than Loihi's 13 bits beside its weights",
-        where=f"node '{population.name}'",
-        remedy="Feed the bias as an input line that is always on, or train with a smaller one.",
-    )
+    exponents = np.arange(MAX_BIAS_EXP + 1)
+    mantissas = np.rint(rounded.bias / 2.0 ** exponents[:, None]).astype(np.int64)
+    fits = np.abs(mantissas) <= BIAS_LIMIT
+    if not fits[-1].all():
+        raise ExportError(
+            "has a bias that needs more than Loihi's 13 bits beside its weights",
+            where=f"node '{population.name}'",
+            remedy="Feed the bias as an input line that is always on, or train with a smaller one.",
+        )
+    whole = (rounded.bias % 2**FIXED_POINT_BITS == 0) & fits[FIXED_POINT_BITS]
+    exponent = np.where(whole, FIXED_POINT_BITS, fits.argmax(axis=0))
+    return np.take_along_axis(mantissas, exponent[None], 0)[0], exponent
 
 
 def _int32(values: NDArray[np.generic]) -> NDArray[np.int32]:

@@ -1,7 +1,13 @@
-"""How weights and thresholds of one population become integers, and which scales are worth a try."""
+"""How weights and thresholds of one population become integers, and which scales are worth a try.
+
+Each neuron has a scale of its own, or all of a population share one: weights, threshold and bias of a neuron
+are multiplied by its scale and rounded, so a scale changes no spike but through rounding.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,65 +15,86 @@ from numpy.typing import NDArray
 from nsc_deploy.exporters.lava.integer import WEIGHT_STEP
 from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.populations import Population, Reals
+from nsc_deploy.exporters.sharing import Sharing
 
-LARGEST_GRID_BITS = 24
+FINEST_GRID = 2.0**24
 GRID_TRIES = 8
-CLIPPINGS = (1.0, 0.93, 0.87, 0.8, 0.7, 1.15, 1.3, 1.6)
+SAME = 1e-12
+"""Relative difference of two numbers that differ by the rounding of float64 alone."""
+RANGES = (1.0, 0.93, 0.87, 0.8, 0.7, 1.15, 1.3, 1.6, 2.0, 2.5)
+"""Scales worth a try, in units of the one at which the largest weight just fits; above 1 it is cut."""
+
+Whole = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rounded:
-    """A population in integers under one scale.
+    """A population in integers; all arrays but `values` are [size].
 
     Attributes:
+        weights: what was rounded, all drives side by side [size, lines].
         scale: weight units for one unit of the graph.
-        weight: int32 [size, lines], even, all drives side by side.
-        threshold: int [size], in units of weight << weight_exp.
-        bias: int [size], added to v, whose units are 2^6 finer than those of the threshold.
-        clipped: share of the weights that did not fit and were cut.
-        weight_error: root mean square of the rounding error of weights that are not zero, relative to
-            the threshold.
-        threshold_error: largest relative error of a threshold.
+        values: int32 [synapses], the weights in integers, even, in the places of `weights`.
+        threshold: in units of weight << weight_exp.
+        bias: added to v, whose units are 2^6 finer than those of the threshold.
+        weight_error: root mean square of the error of a neuron's weights, relative to its threshold.
+        threshold_error: relative error of the threshold.
+        saturated: weights cut at the limit.
+        underflowed: weights that became 0.
     """
 
-    scale: float
-    weight: Matrix
-    threshold: NDArray[np.int64]
-    bias: NDArray[np.int64]
-    clipped: float
-    weight_error: float
-    threshold_error: float
+    weights: Matrix
+    scale: Reals
+    values: NDArray[np.int32]
+    threshold: Whole
+    bias: Whole
+    weight_error: Reals
+    threshold_error: Reals
+    saturated: Whole
+    underflowed: Whole
+
+    @cached_property
+    def weight(self) -> Matrix:
+        """The weights in integers, those that became 0 left out."""
+        return self.weights.with_values(self.values.copy())
 
     @property
-    def error(self) -> float:
-        """One figure to rank scales by when nothing was recorded."""
-        return float(np.hypot(self.weight_error, self.threshold_error)) + 10.0 * self.clipped
+    def error(self) -> Reals:
+        """One figure a neuron to rank scales by when nothing was recorded."""
+        return np.hypot(self.weight_error, self.threshold_error)
 
 
-def candidates(population: Population, weights: Matrix, limit: int, room: float) -> tuple[float, ...]:
-    """Scales worth a try, the safest first.
+def candidates(
+    population: Population, weights: Matrix, limit: int, room: Reals, weight_exp: int, sharing: Sharing
+) -> tuple[Reals, ...]:
+    """Scales [size] worth a try, the safest first.
 
-    Weights on a coarse grid (such as +-1) get scales at which they are whole numbers; without memory that is
-    exact and the only one tried. Then the scale that uses the whole range, some that cut the largest
-    weights or leave room, each moved a little so that a threshold common to all neurons becomes whole.
+    Weights on a coarse grid (such as +-1, or those trained for as few bits) get scales at which they are
+    whole numbers, and no others; without memory that is exact, and one is enough. The rest get the scale that
+    uses the whole range, some that cut the largest weights or leave room, each moved a little so that the
+    threshold becomes whole.
 
     Args:
         population: the neurons.
         weights: all drives side by side.
         limit: largest weight, in steps of two units.
-        room: no scale may be larger.
+        room: [size], no scale may be larger.
+        weight_exp: of the layer.
+        sharing: whose scales must be alike.
     """
-    largest = weights.largest
-    if largest == 0.0:
-        return (min(1.0, room),)
-    grid = _grid_scales(weights, largest, limit, room)
-    if grid and memoryless(population):
-        return grid[:1]
-    scales = [min(WEIGHT_STEP * limit / largest * factor, room) for factor in CLIPPINGS]
-    thresholds = np.unique(population.threshold)
-    if len(thresholds) == 1 and thresholds[0] > 0:
-        scales = [_aligned(scale, float(thresholds[0]), room) for scale in scales]
-    return tuple(dict.fromkeys((*grid, *scales)))
+    largest = _largest_weights(weights, sharing)
+    room = room if sharing is Sharing.NEURON else np.full_like(room, room.min())
+    full = WEIGHT_STEP * limit / np.where(largest > 0, largest, np.inf)
+    on_grid = _on_grid(_grids(weights, sharing), np.minimum(full, room))
+    forgets = memoryless(population)
+    tries = []
+    for number, factor in enumerate(RANGES):
+        scale = np.minimum(full * factor, room)
+        if not forgets:
+            scale = _aligned(scale, population.threshold, room, weight_exp, sharing)
+        exact = on_grid[0 if forgets else number % len(on_grid)]
+        tries.append(np.where(largest > 0, np.where(exact > 0, exact, scale), np.minimum(1.0, room)))
+    return _different(tries)
 
 
 def memoryless(population: Population) -> bool:
@@ -75,67 +102,138 @@ def memoryless(population: Population) -> bool:
     return bool((population.leak_v == 1.0).all()) and population.leak_u is None
 
 
-def _aligned(scale: float, threshold: float, room: float) -> float:
-    """The largest scale not above `scale` that makes the threshold a whole number (at least 1)."""
-    return min(max(float(np.floor(scale * threshold)), 1.0) / threshold, room)
+def common_scale(weights: Matrix, limit: int) -> float:
+    """The scale at which the largest weight of all just fits."""
+    return WEIGHT_STEP * limit / weights.largest if weights.synapses else 1.0
 
 
-def _grid_scales(weights: Matrix, largest: float, limit: int, room: float) -> tuple[float, ...]:
-    """The largest scales at which every weight is a whole number of steps, if there are any."""
-    for bits in range(LARGEST_GRID_BITS):
-        grid = 2.0**bits
-        if largest * grid > limit:
-            break
-        if np.array_equal(weights.values * grid, np.rint(weights.values * grid)):
-            most = int(min(limit / (largest * grid), room / (WEIGHT_STEP * grid)))
-            return tuple(WEIGHT_STEP * grid * factor for factor in range(most, max(most - GRID_TRIES, 0), -1))
-    return ()
+def _different(tries: Sequence[Reals]) -> tuple[Reals, ...]:
+    return tuple({scale.tobytes(): scale for scale in tries}.values())
+
+
+def _aligned(scale: Reals, threshold: Reals, room: Reals, weight_exp: int, sharing: Sharing) -> Reals:
+    """The largest scales not above `scale` that make the threshold a whole number (at least 1)."""
+    if sharing is Sharing.LAYER and len(np.unique(threshold)) > 1:
+        return scale
+    unit = np.where(threshold > 0, threshold, 1.0) * 2.0**weight_exp
+    moved = np.minimum(np.maximum(np.floor(scale * unit), 1.0) / unit, room)
+    return np.where(threshold > 0, moved, scale)
+
+
+def _largest_weights(weights: Matrix, sharing: Sharing) -> Reals:
+    largest = np.zeros(weights.shape[0])
+    np.maximum.at(largest, weights.target, np.abs(weights.values))
+    return largest if sharing is Sharing.NEURON else np.full_like(largest, largest.max(initial=0.0))
+
+
+def _on_grid(step: Whole, largest: Reals) -> list[Reals]:
+    """The largest scales at which multiples of a step are whole numbers; 0 where even one step is too large.
+
+    First those at which every dyadic number as coarse as the step is whole too, as thresholds often are.
+
+    Args:
+        step: [size] in units of the finest grid, 0 for none.
+        largest: [size], no scale may be larger.
+    """
+    known = np.where(step > 0, step, 1)
+    unit = WEIGHT_STEP * FINEST_GRID / known
+    most = np.floor(np.where(step > 0, largest / unit, 0) * (1 + SAME))
+    odd = known / (known & -known)
+    dyadic = [np.floor(most / odd) * odd - number * odd for number in range(GRID_TRIES // 2)]
+    close = [most - number for number in range(GRID_TRIES // 2)]
+    return [unit * np.where(factor >= 1, factor, most) for factor in (*dyadic, *close)]
+
+
+def _grids(weights: Matrix, sharing: Sharing) -> Whole:
+    """The coarsest step of which a neuron's weights are multiples, on the finest grid; 0 if there is none."""
+    fine = weights.values * FINEST_GRID
+    known = (fine == np.rint(fine)) & (np.abs(fine) < 2.0**53)
+    step = np.zeros(weights.shape[0], np.int64)
+    np.gcd.at(step, weights.target, np.where(known, fine, 1.0).astype(np.int64))
+    step[weights.target[~known]] = 0
+    if sharing is Sharing.LAYER:
+        used = np.unique(weights.target)
+        step[:] = np.gcd.reduce(step[used]) if step[used].all() else 0
+    return step
 
 
 def round_to(
-    population: Population, weights: Matrix, scale: float, limit: int, weight_exp: int = 0
+    population: Population, weights: Matrix, scale: Reals, limit: int, weight_exp: int = 0
 ) -> Rounded:
-    """A population in integers under a scale.
+    """A population in integers under scales [size].
 
     Without memory the comparison "sum > threshold" has an exact integer form: the sum is a whole number,
     so the threshold is rounded down, and the bias moves into it. A threshold below zero (a neuron that fires
     unless it is inhibited) becomes a bias.
     """
-    fine = scale * 2.0**weight_exp
-    scaled = WEIGHT_STEP * np.rint(weights.values * scale / WEIGHT_STEP)
-    cut = np.clip(scaled, -WEIGHT_STEP * limit, WEIGHT_STEP * limit)
-    clipped = float((scaled != cut).mean()) if cut.size else 0.0
+    fine, of_synapse = scale * 2.0**weight_exp, scale[weights.target]
+    wanted = WEIGHT_STEP * np.rint(weights.values * of_synapse / WEIGHT_STEP)
+    values = np.clip(wanted, -WEIGHT_STEP * limit, WEIGHT_STEP * limit)
     if memoryless(population):
-        level = np.floor((population.threshold - population.bias - population.offset) * fine)
+        level = _floor((population.threshold - population.bias - population.offset) * fine)
         threshold = np.maximum(level, 0.0)
         bias = (threshold - level) * 64
-        threshold_error = 0.0
+        threshold_error = np.zeros(population.size)
     else:
         threshold = np.maximum(np.rint(population.threshold * fine), 0.0)
         bias = np.rint((population.bias + population.offset) * fine * 64)
-        threshold_error = _largest(threshold / fine - population.threshold, population.threshold)
-    reference = float(np.abs(population.threshold).mean()) or 1.0
-    error = (cut / scale - weights.values)[scaled == cut]
-    weight_error = float(np.sqrt(np.mean(error**2))) / reference if error.size else 0.0
+        threshold_error = np.abs(threshold / fine - population.threshold) / _yardstick(population)
+    synapses = np.maximum(weights.sums(np.ones(weights.synapses)), 1)
+    square = weights.sums((values / of_synapse - weights.values) ** 2) / synapses
     return Rounded(
-        scale,
-        weights.with_values(cut.astype(np.int32)),
-        threshold.astype(np.int64),
-        bias.astype(np.int64),
-        clipped,
-        weight_error,
-        threshold_error,
+        weights=weights,
+        scale=scale,
+        values=values.astype(np.int32),
+        threshold=threshold.astype(np.int64),
+        bias=bias.astype(np.int64),
+        weight_error=np.sqrt(square) / _yardstick(population),
+        threshold_error=threshold_error,
+        saturated=weights.sums(wanted != values).astype(np.int64),
+        underflowed=weights.sums(values == 0).astype(np.int64),
     )
 
 
-def _largest(error: Reals, reference: Reals) -> float:
-    known = reference != 0
-    return float(np.abs(error[known] / reference[known]).max(initial=0.0))
+def _floor(values: Reals) -> Reals:
+    """Whole numbers below; what is a whole number but for the rounding of a product counts as that number."""
+    near: Reals = np.rint(values)
+    same = np.abs(values - near) <= SAME * np.maximum(np.abs(near), 1.0)
+    return np.where(same, near, np.floor(values))
 
 
-def best(rounded: Sequence[Rounded], disagreement: Sequence[float] | None) -> Rounded:
-    """The one that disagrees least on recorded inputs, else the one with the smallest error."""
-    if disagreement is None:
-        return min(rounded, key=lambda one: one.error)
-    order = sorted(range(len(rounded)), key=lambda index: (disagreement[index], rounded[index].error))
-    return rounded[order[0]]
+def _yardstick(population: Population) -> Reals:
+    """Thresholds as what errors are relative to; 1 where a threshold is zero."""
+    size: Reals = np.abs(population.threshold)
+    return np.where(size > 0, size, 1.0)
+
+
+def best(tries: Sequence[Rounded], disagreement: NDArray[Any] | None, sharing: Sharing) -> Rounded:
+    """For each neuron the try that disagrees least on recorded inputs, else the one with the smallest error.
+
+    Args:
+        tries: the candidates.
+        disagreement: [tries, size] spikes that differ from the reference, or None.
+        sharing: whose scales must be alike.
+    """
+    error = np.stack([one.error for one in tries])
+    first = np.zeros_like(error) if disagreement is None else np.asarray(disagreement, np.float64)
+    if sharing is Sharing.LAYER:
+        first, error = (np.broadcast_to(x.sum(1, keepdims=True), x.shape) for x in (first, error**2))
+    order = np.lexsort((error, first), axis=0)
+    return _picked(tries, order[0])
+
+
+def _picked(tries: Sequence[Rounded], choice: NDArray[Any]) -> Rounded:
+    """Each neuron from the try that `choice` [size] names for it."""
+    weights = tries[0].weights
+
+    def of(name: str, index: NDArray[Any]) -> NDArray[Any]:
+        every = np.stack([getattr(one, name) for one in tries])
+        chosen: NDArray[Any] = np.take_along_axis(every, index[None], 0)[0]
+        return chosen
+
+    fields = ("scale", "threshold", "bias", "weight_error", "threshold_error", "saturated", "underflowed")
+    return Rounded(
+        weights=weights,
+        values=of("values", choice[weights.target]),
+        **{name: of(name, choice) for name in fields},
+    )
