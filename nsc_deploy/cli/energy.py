@@ -31,6 +31,14 @@ _RESET = Annotated[
         help="What a spike does: zero the potential, or subtract the threshold; if a NIR file does not say."
     ),
 ]
+_TARGET = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TARGET",
+        help="Place the parts that are not for a host on it: loihi1, loihi2, xylo-audio2, speck, lava, or a "
+        "TOML file that describes a chip; none for nowhere. By default the chip of the profile.",
+    ),
+]
 
 
 class OutputFormat(StrEnum):
@@ -60,6 +68,7 @@ def report(
     samples: _SAMPLES = None,
     dt: _DT = None,
     reset: _RESET = None,
+    target: _TARGET = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     layers: Annotated[bool, typer.Option(help="Print a line for each layer, or only the systems.")] = True,
 ) -> None:
@@ -70,7 +79,15 @@ def report(
 
     if out is not None:
         require_writable(out / "report.json")
-    made = make_report(sources, profile=profile, recordings=inputs or [], samples=samples, dt=dt, reset=reset)
+    made = make_report(
+        sources,
+        profile=profile,
+        recordings=inputs or [],
+        samples=samples,
+        dt=dt,
+        reset=reset,
+        target=target,
+    )
     if out is not None:
         for path in write_report(made, out):
             typer.echo(f"wrote {path}", err=True)

@@ -9,8 +9,10 @@ import nsc_deploy
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.accountings import ACCOUNTINGS, MEMORY, OPPONENT
 from nsc_deploy.energy.break_even import layer_break_even, whole_break_even
+from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counts import LayerCount, Operations, PartCount
 from nsc_deploy.energy.measure import load, memory_use, over_time, spread
+from nsc_deploy.energy.on_target import on_target
 from nsc_deploy.energy.pareto import front
 from nsc_deploy.energy.pricing import Accounting, LayerEnergy, price_layer
 from nsc_deploy.energy.profile import Profile
@@ -71,6 +73,7 @@ def build_report(
         versions=_versions(),
         options=dict(options),
         profile=profile,
+        target=systems[0].target,
         columns=tuple(
             Column(
                 name=one.name,
@@ -84,7 +87,7 @@ def build_report(
         systems=tuple(with_ratios),
         fronts={one.name: front(reports, one.name) for one in accountings if not one.spiking_only},
         definitions=DEFINITIONS,
-        estimated=estimated(profile, max(system.count.samples for system in systems)),
+        estimated=estimated(profile, max(system.count.samples for system in systems), systems[0].target),
         poster_note=POSTER_NOTE if any(report.poster for report in reports) else None,
     )
 
@@ -103,8 +106,10 @@ def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Acco
     priced = [_price(part, profile, told, spiking) for part in counted.count.parts]
     compared = {MEMORY, OPPONENT} <= set(told)
     parts = tuple(
-        _part(part, energies, work, profile, compared=compared)
-        for part, energies, work in zip(counted.count.parts, priced, counted.work, strict=True)
+        _part(part, energies, work, profile, compared=compared, placed=_placed(counted, index, profile))
+        for index, (part, energies, work) in enumerate(
+            zip(counted.count.parts, priced, counted.work, strict=True)
+        )
     )
     sides = {
         side: _together(
@@ -135,11 +140,25 @@ def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Acco
         synops=spread(operations.synaptic),
         spikes=spread(operations.spikes),
         energy=_together(priced),
+        network_uj=_network(parts),
         break_even=whole_break_even(counted.count.parts, priced) if compared else None,
         against=(),
         ratio={},
         poster=_poster(None if deployment is None else deployment.system),
     )
+
+
+def _placed(counted: CountedSystem, index: int, profile: Profile) -> OnTarget | None:
+    if counted.target is None:
+        return None
+    return on_target(counted.count.parts[index], counted.placed[index], counted.target, profile)
+
+
+def _network(parts: Sequence[PartReport]) -> float | None:
+    """Energy of the messages of all parts on the target; None as soon as that of one is unknown."""
+    placed = [part.on_target for part in parts if part.on_target is not None and not part.on_target.on_host]
+    known = [one.energy.mean_uj for one in placed if one.energy is not None]
+    return sum(known) if known and len(known) == len(placed) else None
 
 
 LayerPrices = dict[str, LayerEnergy]
@@ -153,7 +172,15 @@ def _price(part: PartCount, profile: Profile, accountings: Sequence[Accounting],
     ]
 
 
-def _part(part: PartCount, prices: PartPrices, work: Work, profile: Profile, *, compared: bool) -> PartReport:
+def _part(
+    part: PartCount,
+    prices: PartPrices,
+    work: Work,
+    profile: Profile,
+    *,
+    compared: bool,
+    placed: OnTarget | None,
+) -> PartReport:
     graph_hash, recording_hash = hashes(work)
     layers = tuple(_layer(layer, price, profile) for layer, price in zip(part.layers, prices, strict=True))
     operations = part.per_sample
@@ -181,6 +208,7 @@ def _part(part: PartCount, prices: PartPrices, work: Work, profile: Profile, *, 
         energy=_together([prices]),
         layers=layers,
         break_even=layer_break_even(part, prices) if compared else (),
+        on_target=placed,
         free=part.free,
     )
 

@@ -10,8 +10,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sparse
 from numpy.typing import NDArray
+from scipy import sparse
 
 from nsc_deploy.energy.counts import Integers
 from nsc_deploy.exporters.chips.placement import Placement

@@ -118,6 +118,7 @@ def count(
     samples: int | None = None,
     dt: float | None = None,
     reset: str | None = None,
+    target: str | Path | None = None,
 ) -> Counted:
     """Count every operation of run folders or graph files over their recorded inputs.
 
@@ -127,16 +128,27 @@ def count(
         samples: count only the first so many.
         dt: seconds, for a NIR file that does not state its step.
         reset: "zero" or "subtract", for a NIR file that does not state it.
+        target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched.
 
     Raises:
         UserError: anything missing, damaged or inconsistent among them.
     """
-    systems = count_systems(_paths(sources), recordings=_paths(inputs), samples=samples, dt=dt, reset=reset)
+    systems = count_systems(
+        _paths(sources),
+        recordings=_paths(inputs),
+        samples=samples,
+        dt=dt,
+        reset=reset,
+        target=None if target is None else str(target),
+    )
     return Counted(systems)
 
 
 def estimate(sources: Counted | Paths, profile: str | Path | Profile = DEFAULT_PROFILE) -> Estimate:
     """Price counts; run folders and graph files that need nothing further are counted first.
+
+    Those that are counted here are placed on the chip of the profile, if it is of one; for counts that are
+    there already `count` decides.
 
     Args:
         sources: what `count` gave, or run folders.
@@ -146,10 +158,16 @@ def estimate(sources: Counted | Paths, profile: str | Path | Profile = DEFAULT_P
         UserError: as `count`, and for a profile that is unknown or damaged.
     """
     prices = _profile(profile)
-    counted = sources if isinstance(sources, Counted) else count(sources)
+    counted = sources if isinstance(sources, Counted) else count(sources, target=prices.chip)
     # The counts say how many samples there were; whether that was all of them is not known here.
     samples = max(system.count.samples for system in counted.systems)
-    return Estimate(build_report(counted.systems, prices, options=asked(prices.name, samples=samples)))
+    return Estimate(
+        build_report(
+            counted.systems,
+            prices,
+            options=asked(prices.name, samples=samples, target=counted.systems[0].target),
+        )
+    )
 
 
 def _profile(profile: str | Path | Profile) -> Profile:

@@ -6,13 +6,17 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nsc_deploy.energy.build_report import build_report
-from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report
 from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.files import write_text
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.progress import progress_bar
+
+NOWHERE = "none"
+"""The target of a report that places nothing."""
 
 
 def make_report(
@@ -23,6 +27,7 @@ def make_report(
     samples: int | None = None,
     dt: float | None = None,
     reset: str | None = None,
+    target: str | None = None,
 ) -> Report:
     """Count and price run folders and graph files.
 
@@ -35,13 +40,24 @@ def make_report(
         samples: count only the first so many.
         dt: seconds, for a NIR file that does not state its step.
         reset: "zero" or "subtract", for a NIR file that does not state it.
+        target: name of a target, or the TOML file of a chip, on which parts are placed; by default the chip
+            of the profile, if it is of one; "none" for nowhere.
 
     Raises:
         UserError: anything missing, damaged or inconsistent among them.
     """
     prices = load_profile(profile)
-    counted = count_systems(paths, recordings=recordings, samples=samples, dt=dt, reset=reset)
-    return build_report(counted, prices, options=asked(profile, samples=samples, dt=dt, reset=reset))
+    chosen = chosen_target(target, prices)
+    counted = count_systems(paths, recordings=recordings, samples=samples, dt=dt, reset=reset, target=chosen)
+    return build_report(
+        counted, prices, options=asked(profile, samples=samples, dt=dt, reset=reset, target=chosen)
+    )
+
+
+def chosen_target(target: str | None, profile: Profile) -> str | None:
+    """The target a user asked for, else the chip of the profile; None for nowhere."""
+    name = target or profile.chip
+    return None if name == NOWHERE else name
 
 
 def asked(profile: str, **options: object) -> dict[str, str]:
@@ -57,9 +73,11 @@ def count_systems(
     samples: int | None = None,
     dt: float | None = None,
     reset: str | None = None,
+    target: str | None = None,
 ) -> tuple[CountedSystem, ...]:
     """Count run folders and graph files; arguments and errors as `make_report`."""
-    options = Options(samples=samples, dt=dt, reset=chosen_reset(reset))
+    placed_on = None if target in {None, NOWHERE} else load_target(str(target))
+    options = Options(samples=samples, dt=dt, reset=chosen_reset(reset), target=placed_on)
     return tuple(_count(find_sources(paths, recordings), options))
 
 

@@ -96,7 +96,7 @@ class Memory(Record):
 
 
 class Network(Record):
-    """Energy of messages on a network on chip; used only with a placement."""
+    """Energy of messages on a network on chip; an item of its own in reports that place the graph."""
 
     message: Price | None = None
     hop_east_west: Price | None = None
@@ -120,6 +120,7 @@ class Profile(Record):
         operand_bits: width of the weights, states and values that the prices are for; needed to price
             accesses to memory and narrower multiplications.
         memory_included: True where the price of an operation holds its accesses to memory already.
+        chip: the target on which reports with these prices place graphs, unless another is named.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -135,6 +136,9 @@ class Profile(Record):
     )
     memory_included: bool = Field(
         default=False, description="whether the prices hold the accesses to memory already"
+    )
+    chip: str | None = Field(
+        default=None, min_length=1, description="name of the target that the prices are for, or its TOML file"
     )
     conflicts: tuple[str, ...] = Field(default=(), description="figures published against these")
     prices: Prices

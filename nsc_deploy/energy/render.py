@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from nsc_deploy.energy import formatting, measure_text
+from nsc_deploy.energy import formatting, measure_text, target_text
 from nsc_deploy.energy.charts import COLOURS, Bar, bars
 from nsc_deploy.energy.front_chart import accuracy_chart
 from nsc_deploy.energy.report import Report, SystemReport
@@ -18,13 +18,17 @@ _CHARTED_LAYERS = 24
 def render_html(report: Report) -> str:
     """The whole page as text."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    source = resources.files("nsc_deploy.energy").joinpath("templates/report.html.j2").read_text("utf-8")
-    return environment.from_string(source).render(
+    return environment.get_template("report.html.j2").render(
         report=report,
         show=formatting,
         tell=measure_text,
+        on=target_text,
         kinds=_kinds(report),
         totals={column.name: _totals(report, column.name) for column in report.columns},
         front=report.fronts.get(report.main.name, ()),
@@ -33,6 +37,10 @@ def render_html(report: Report) -> str:
         basis=basis_words(report.profile),
         layer_chart=lambda system: _layers(system, report.main.name),
     )
+
+
+def _template(name: str) -> str:
+    return resources.files("nsc_deploy.energy").joinpath(f"templates/{name}").read_text("utf-8")
 
 
 def _kinds(report: Report) -> Sequence[tuple[str, str]]:

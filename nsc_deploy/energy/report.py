@@ -6,13 +6,14 @@ Energies are in microjoules for one sample (one utterance); counts are means ove
 from pydantic import BaseModel, ConfigDict, Field
 
 from nsc_deploy.deployment import Place, Side
+from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.measures import FrontPoint, Load, MemoryUse, OverTime, Spread
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.signal import Signal
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Record(BaseModel):
@@ -153,6 +154,7 @@ class PartReport(Record):
     energy: dict[str, Energy]
     layers: tuple[Layer, ...]
     break_even: tuple[BreakEven, ...] = Field(description="of the layers that events enter")
+    on_target: OnTarget | None = Field(description="None where no target was asked for")
     free: tuple[str, ...] = Field(description="nodes that only move values")
 
 
@@ -191,6 +193,10 @@ class SystemReport(Record):
     synops: Spread
     spikes: Spread
     energy: dict[str, Energy] = Field(description="all parts, by accounting")
+    network_uj: float | None = Field(
+        description="messages and hops of all parts on the target, mean of a sample, in no column; None "
+        "where a part does not fit, or nothing is known"
+    )
     break_even: BreakEven | None = Field(description="of the whole spiking system")
     against: tuple[Against, ...] = Field(description="a spiking system against each conventional one")
     ratio: dict[str, Ratio]
@@ -222,6 +228,7 @@ class Report(Record):
     versions: dict[str, str]
     options: dict[str, str]
     profile: Profile
+    target: str | None = Field(description="where parts that are not for a host are placed")
     columns: tuple[Column, ...]
     systems: tuple[SystemReport, ...]
     fronts: dict[str, tuple[FrontPoint, ...]] = Field(

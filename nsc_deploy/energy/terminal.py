@@ -13,6 +13,7 @@ from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.report import Energy, PartReport, Report, SystemReport
 from nsc_deploy.energy.tables import new_table
 from nsc_deploy.energy.terminal_measures import print_header, print_measures
+from nsc_deploy.energy.terminal_target import print_target
 
 _NARROW = 100
 """Characters below which a table of layers leaves columns out."""
@@ -44,6 +45,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
     console.print(_part_counts(report))
     console.print(_part_energies(report))
     print_measures(report, console)
+    print_target(report, console)
     if layers:
         for system in report.systems:
             for part in system.parts:

@@ -75,7 +75,7 @@ def basis_words(profile: Profile) -> str:
     }[profile.basis]
 
 
-def estimated(profile: Profile, samples: int) -> tuple[str, ...]:
+def estimated(profile: Profile, samples: int, target: str | None = None) -> tuple[str, ...]:
     """What of a report is counted, what is estimated and what is left out."""
     lines = [
         f"Counted, exactly: every operation, from the graphs and {samples} recorded inputs. No rate is "
@@ -86,6 +86,13 @@ def estimated(profile: Profile, samples: int) -> tuple[str, ...]:
         "everything before the events. Weights, states and activations in memory: in the columns with memory "
         "only.",
     ]
+    if target is not None:
+        lines.append(
+            f"On {target}: pools, messages, hops and synapse events are exact for one placement (greedy, as "
+            f"`nsc-deploy check --target {target}` shows it); a better one may exist. Energy of messages is "
+            "an item of its own, in no column. Time is estimated: two bounds, from published durations. "
+            "Traffic with the host is counted and neither priced nor timed but for its arrival at a core."
+        )
     if profile.memory_included:
         lines.append(
             f"The prices of {profile.name} are for whole operations, memory included as far as their source "
