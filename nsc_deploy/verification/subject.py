@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.inputs import fits, spread
 from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deployment
+from nsc_deploy.exporters.lava.integer import IntegerNetwork
 from nsc_deploy.exporters.lava.lower import lower
 from nsc_deploy.exporters.lava.process import SILENCE_S
 from nsc_deploy.exporters.lava.trace import LavaRunner, TwinRunner
@@ -21,6 +22,8 @@ from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.exporters.onnx.target import SEQUENCE, OnnxTarget
 from nsc_deploy.exporters.plan import GraphOptions
 from nsc_deploy.exporters.registry import load_target
+from nsc_deploy.exporters.split.read import SplitDeployment, read_split_deployment
+from nsc_deploy.exporters.split.runner import PartsRunner
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network
@@ -50,6 +53,7 @@ class Subject:
         target: what the folder was exported to; None for a NIR file.
         recording: the recorded inputs in the folder, or None.
         lava: the deployment, for the target lava.
+        split: the deployment, for one in parts.
         class_names: where the folder names them, else empty.
     """
 
@@ -58,12 +62,13 @@ class Subject:
     target: str | None = None
     recording: Recording | None = None
     lava: LavaDeployment | None = None
+    split: SplitDeployment | None = None
     class_names: tuple[str, ...] = ()
 
     @property
     def own(self) -> str:
         """What runs the artefact itself: a target or, for the integers of Lava, the twin."""
-        return {None: "reference", "lava": "twin"}.get(self.target, str(self.target))
+        return {None: "reference", "lava": "twin", "split": "twin"}.get(self.target, str(self.target))
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,13 @@ def open_subject(path: Path, options: GraphOptions) -> Subject:
     if target == "lava":
         deployment = read_lava_deployment(path)
         names = deployment.manifest.source.class_names
-        return Subject(path, deployment.graph(), target, deployment.recording(), deployment, names)
+        return Subject(
+            path, deployment.graph(), target, deployment.recording(), deployment, class_names=names
+        )
+    if target == "split":
+        parts = read_split_deployment(path)
+        names = parts.manifest.source.class_names
+        return Subject(path, parts.whole, target, parts.recording(), split=parts, class_names=names)
     if target not in {"nir", Backend.ONNX, Backend.SNNTORCH, Backend.NORSE}:
         raise DataError(
             f"was exported to '{target}', which this tool cannot run",
@@ -187,12 +198,27 @@ class Named:
 
 
 def _lava(subject: Subject, backend: str, bench: Bench) -> Runner:
+    if subject.split is not None:
+        chip = subject.split.chip
+        return _in_parts(subject.split, _integers(chip.integers, chip.graph(), backend, bench))
     integers = (
         lower(subject.network, bits=bench.bits).network if subject.lava is None else subject.lava.integers
     )
+    return _integers(integers, subject.network, backend, bench)
+
+
+def _integers(integers: IntegerNetwork, network: Network, backend: str, bench: Bench) -> Runner:
     if backend == Backend.TWIN:
-        return TwinRunner(integers, subject.network)
-    return LavaRunner(integers, subject.network, silence_s=bench.silence_s)
+        return TwinRunner(integers, network)
+    return LavaRunner(integers, network, silence_s=bench.silence_s)
+
+
+def _in_parts(split: SplitDeployment, chip: Runner) -> Runner:
+    """The parts on the host run in the reference simulator."""
+    before, behind = (
+        [] if network is None else [ReferenceRunner(network)] for network in (split.front_end, split.read_out)
+    )
+    return PartsRunner(chip.name, [*before, chip, *behind])
 
 
 def _written(subject: Subject, backend: str, bench: Bench) -> Runner:
