@@ -43,12 +43,45 @@ def lif(build: GraphBuilder, **changes: np.ndarray) -> nir.NIRGraph:
     return ending(build)
 
 
-def recurrent() -> nir.NIRGraph:
+def recurrent(*, bias: float = 0.0) -> nir.NIRGraph:
     build = starting()
     build.lif("n", 0.9, 1.0, 1)
-    build.linear("back", [[0.5]])
+    build.affine("back", [[0.5]], [bias])
     build.connect("back", "n")
     build.output(1, after="n")
+    return build.build()
+
+
+def two_in_a_cycle(steps: int = 0, v_leak: float = 0.0) -> nir.NIRGraph:
+    """n drives m at once, m drives n one step later, or as many as named."""
+    build = starting()
+    build.lif("n", 0.9, 1.0, 1)
+    build.linear("forth", [[0.5]])
+    build.add("m", nir.LIF(tau=0.01 * ONE, r=10 * ONE, v_leak=v_leak * ONE, v_threshold=ONE))
+    build.linear("back", [[0.5]])
+    if steps:
+        build.delay("wait", steps, 1)
+    build.connect("wait" if steps else "back", "n")
+    build.output(1, after="m")
+    return build.build()
+
+
+def cycle_of_wires() -> nir.NIRGraph:
+    build = starting()
+    build.delay("n", 1, 1)
+    build.linear("back", [[0.5]])
+    build.connect("back", "n")
+    build.threshold("t", 0.5, 1, after="n")
+    build.output(1)
+    return build.build()
+
+
+def large_convolution() -> nir.NIRGraph:
+    build = GraphBuilder(0.001)
+    build.input((2, 256, 256), Signal.EVENTS)
+    build.add("n", nir.Conv2d((256, 256), np.ones((32, 2, 3, 3)), 1, "same", 1, 1, np.zeros(32)))
+    build.threshold("t", 0.5, (32, 256, 256))
+    build.output((32, 256, 256))
     return build.build()
 
 
@@ -102,7 +135,15 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str, str]] = {
     "threshold below zero": (lambda: lif(starting(), v_threshold=-ONE), "n", "below zero"),
     "decay rounds to none": (lambda: lif(starting(), tau=100 * ONE), "n", "1/8192"),
     "real input": (lambda: lif(starting(Signal.REAL)), "input", "takes in real values"),
-    "recurrence": (recurrent, "n", "cycle"),
+    "cycle with too few steps": (
+        two_in_a_cycle,
+        "m",
+        "1 step of delay, and Loihi takes one for each of its 2",
+    ),
+    "bias late by a cycle": (lambda: two_in_a_cycle(2, v_leak=0.1), "m", "1 step late"),
+    "bias through a cycle": (lambda: recurrent(bias=0.5), "n", "bias of 'back' through a cycle"),
+    "cycle of wires": (cycle_of_wires, "n", "without a spiking neuron"),
+    "large convolution": (large_convolution, "n", "37,748,736 synapses"),
     "integrator": (integrator, "n", "sends nothing"),
     "real output": (lambda: ending(starting()), "output", "not spikes"),
     "long delay": (long_delay, "n", "63 steps"),
@@ -129,14 +170,23 @@ def test_refusals_name_node_reason_and_way_out(case: str) -> None:
     assert caught.value.remedy
 
 
-def test_a_convolution_is_refused() -> None:
+@pytest.mark.parametrize("make", [recurrent, lambda: two_in_a_cycle(2), lambda: two_in_a_cycle(9)])
+def test_cycles_with_enough_steps_are_taken(make: Callable[[], nir.NIRGraph]) -> None:
+    network = assemble(make())
+    assert Status.REFUSED not in {one.status for one in verdicts(network)}
+    assert any(layer.recurrent is not None for layer in lower(network).network.layers)
+
+
+def test_convolutions_and_pools_are_taken() -> None:
     build = GraphBuilder(0.001)
-    build.input((1, 8), Signal.EVENTS)
-    build.add("conv", nir.Conv1d(8, np.ones((1, 1, 3)), 1, 1, 1, 1, np.zeros(1)))
-    build.lif("n", 0.5, 1.0, (1, 8))
-    build.output((1, 8))
-    refused = [one for one in verdicts(assemble(build.build())) if one.status is Status.REFUSED]
-    assert [one.node for one in refused] == ["conv"]
+    build.input((1, 4, 4), Signal.EVENTS)
+    build.add("conv", nir.Conv2d((4, 4), np.ones((1, 1, 3, 3)), 1, "same", 1, 1, np.zeros(1)))
+    build.add("pool", nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])))
+    build.lif("n", 0.5, 1.0, (1, 2, 2))
+    build.output((1, 2, 2))
+    status = {one.node: one.status for one in verdicts(assemble(build.build()))}
+    assert status["conv"] is status["pool"] is Status.SUBSTITUTED
+    assert status["n"] is Status.NATIVE
 
 
 def test_the_receiver_is_taken() -> None:

@@ -6,10 +6,13 @@
     s[t] = v[t] > vth << 6, and v[t] = 0 where s[t]
 
 `u` and `v` on the right are those of the step before; `bias` is `bias_mant << bias_exp`. Time is that of
-the graph: the step a connection takes in Lava is left out, since it only shifts every layer as a whole.
+the graph: the step a connection between layers takes in Lava is left out, since it only shifts every layer
+as a whole. A spike on a recurrent connection adds to `a` one step later, as in the graph.
 
 The twin computes it (see `nsc_deploy.exporters.lava.twin`); here integer layers become its processes.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +26,53 @@ from nsc_deploy.exporters.lava.twin.simulate import LayerTrace
 from nsc_deploy.exporters.lava.twin.weights import SignMode
 from nsc_deploy.exporters.matrix import Matrix
 
-__all__ = ["LayerTrace", "output_spikes", "processes", "run_layer", "run_network"]
+__all__ = ["LayerTrace", "at_graph_steps", "output_spikes", "processes", "run_layer", "run_network"]
 
 
 def run_network(
     network: IntegerNetwork, events: NDArray[np.uint8], *, threads: int | None = None
 ) -> tuple[LayerTrace, ...]:
-    """Run a batch from rest and return what every layer did.
+    """Run a batch from rest and return what every layer did, every row at the steps of the graph.
 
     Args:
         network: valid (see `integer.validate`).
         events: [steps, samples, inputs] of 0 and 1.
         threads: see `twin.simulate.thread_count`.
     """
-    return twin.simulate(processes(network), events, lag=0, threads=threads)
+    traces = twin.simulate(processes(network), _prolonged(events, network.late), lag=0, threads=threads)
+    return tuple(
+        LayerTrace(
+            *(
+                at_graph_steps(layer, values, len(events))
+                for values in (trace.spikes, trace.current, trace.potential)
+            )
+        )
+        for layer, trace in zip(network.layers, traces, strict=True)
+    )
 
 
 def output_spikes(
     network: IntegerNetwork, events: NDArray[np.uint8], *, threads: int | None = None
 ) -> NDArray[np.uint8]:
     """The spikes of the last layer, [steps, samples, outputs], without keeping the rest."""
-    return twin.output_spikes(processes(network), events, lag=0, threads=threads)
+    late = network.layers[-1].late
+    spikes = twin.output_spikes(processes(network), _prolonged(events, late), lag=0, threads=threads)
+    return spikes[late:]
+
+
+def at_graph_steps(layer: IntegerLayer, values: NDArray[Any], steps: int) -> NDArray[Any]:
+    """Values [steps of the layer, samples, rows] at the steps of the graph: late rows are moved forward."""
+    if not layer.late:
+        return values[:steps]
+    moved = np.empty((steps, *values.shape[1:]), values.dtype)
+    for group in layer.groups:
+        moved[..., group.rows] = values[group.late : group.late + steps, :, group.rows]
+    return moved
+
+
+def _prolonged(events: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
+    """The events and silence behind them."""
+    return np.pad(events, ((0, steps), (0, 0), (0, 0))) if steps else events
 
 
 def run_layer(layer: IntegerLayer, events: NDArray[np.uint8]) -> LayerTrace:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from nsc_deploy.exporters.lava.integer import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.rules import verdicts
 from nsc_deploy.exporters.passes.base import Lowered, Note, run_pass
+from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.fold_pooling import FoldPooling
 from nsc_deploy.exporters.passes.fold_scales import FoldScales
 from nsc_deploy.exporters.passes.levelise import Levelise, Levels
 from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
-from nsc_deploy.exporters.passes.quantise import Calibration, Quantise
+from nsc_deploy.exporters.passes.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import raise_first_refusal
@@ -25,16 +26,41 @@ from nsc_deploy.graphs.simulate import simulate
 
 
 @dataclass(frozen=True)
+class Step:
+    """A pass that ran.
+
+    Attributes:
+        name: of the pass.
+        notes: what it did; nothing where there are none.
+        graph: what it left, where that is still a graph in floating point.
+    """
+
+    name: str
+    notes: tuple[Note, ...]
+    graph: Network | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the spikes stay the same."""
+        return all(note.exact for note in self.notes)
+
+
+@dataclass(frozen=True)
 class Lowering:
     """A graph in integers and how it got there.
 
     Attributes:
         network: the integers.
-        notes: what each pass did, with the name of the pass.
+        steps: the passes, in order.
     """
 
     network: IntegerNetwork
-    notes: tuple[tuple[str, Note], ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def notes(self) -> tuple[tuple[str, Note], ...]:
+        """What each pass did, with the name of the pass."""
+        return tuple((step.name, note) for step in self.steps for note in step.notes)
 
 
 def lower(
@@ -56,18 +82,25 @@ def lower(
         ExportError: a node cannot be represented; it names the node, the reason and a way out.
     """
     raise_first_refusal(verdicts(network))
-    extract, remove, levelise = ExtractPopulations(), RemoveDead(), Levelise(MAX_DELAY)
+    extract, remove, close, levelise = ExtractPopulations(), RemoveDead(), CloseCycles(), Levelise(MAX_DELAY)
     simplified = simplify(network)
     populations = run_pass(extract, simplified.graph)
     alive = run_pass(remove, populations.graph)
-    levels = run_pass(levelise, alive.graph)
+    closed = run_pass(close, alive.graph)
+    levels = run_pass(levelise, closed.graph)
     quantise = Quantise(
         bits, None if inputs is None else _calibration(network, levels.graph, inputs), sharing
     )
     integers = run_pass(quantise, levels.graph)
-    done = ((extract, populations), (remove, alive), (levelise, levels), (quantise, integers))
-    notes = [(step.name, note) for step, lowered in done for note in lowered.notes]
-    return Lowering(integers.graph, (*simplified.notes, *notes))
+    done = (
+        (extract, populations),
+        (remove, alive),
+        (close, closed),
+        (levelise, levels),
+        (quantise, integers),
+    )
+    steps = [Step(step.name, lowered.notes) for step, lowered in done]
+    return Lowering(integers.graph, (*simplified.steps, *steps))
 
 
 @dataclass(frozen=True)
@@ -76,16 +109,16 @@ class Simplified:
 
     Attributes:
         graph: without Scales beside weights, and without poolings; its neurons are those of the graph given.
-        notes: what each pass did, with the name of the pass.
+        steps: the passes, in order.
     """
 
     graph: Network
-    notes: tuple[tuple[str, Note], ...]
+    steps: tuple[Step, ...]
 
 
 def simplify(network: Network) -> Simplified:
     """Drop dead nodes, and fold Scales and poolings, exactly or not: weights will be rounded anyway."""
-    notes: list[tuple[str, Note]] = []
+    steps: list[Step] = []
     for step in (
         DropDeadNodes(),
         FoldScales(exactly=False),
@@ -93,9 +126,9 @@ def simplify(network: Network) -> Simplified:
         PoolingToConvolution(),
     ):
         lowered: Lowered[Network] = run_pass(step, network)
-        notes.extend((step.name, note) for note in lowered.notes)
+        steps.append(Step(step.name, lowered.notes, lowered.graph))
         network = lowered.graph
-    return Simplified(network, tuple(notes))
+    return Simplified(network, tuple(steps))
 
 
 def flat_events(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -104,6 +137,7 @@ def flat_events(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _calibration(network: Network, levels: Levels, inputs: NDArray[np.uint8]) -> Calibration:
-    names = [population.name for population in levels.graph.populations]
-    recorded: Mapping[str, NDArray[Any]] = simulate(network, inputs, record=names).outputs
-    return Calibration(flat_events(inputs), {name: flat_events(recorded[name]) for name in names})
+    late = {population.name: population.late for population in levels.graph.populations}
+    recorded: Mapping[str, NDArray[Any]] = simulate(network, inputs, record=late).outputs
+    reference = {name: delayed(flat_events(recorded[name]), steps) for name, steps in late.items()}
+    return Calibration(flat_events(inputs), reference)

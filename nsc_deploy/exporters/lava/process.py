@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError
+from nsc_deploy.exporters.lava.arithmetic import at_graph_steps
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
 from nsc_deploy.exporters.lava.integer import IntegerNetwork, validate
 from nsc_deploy.exporters.lava.integer_file import write_integers
@@ -77,7 +78,7 @@ def run_in_lava(
             f"events of shape {events.shape} do not fit a network with {network.inputs} inputs"
         )
     steps, samples, _ = events.shape
-    interval = steps + network.layers[0].max_delay
+    interval = steps + network.layers[0].max_delay + network.late
     with tempfile.TemporaryDirectory(prefix="nsc-deploy-lava-") as name:
         directory = Path(name)
         write_job(directory, network, events, interval, probe=probe)
@@ -93,7 +94,7 @@ def write_job(
     write_integers(directory / "network.npz", network)
     np.save(directory / "events.npy", events.astype(np.uint8))
     job = {
-        "layers": network.latency,
+        "layers": len(network.layers),
         "interval": interval,
         "samples": events.shape[1],
         "probe": probe,
@@ -263,7 +264,8 @@ def _align(
 
     def cut(late: NDArray[Any], index: int) -> NDArray[Any]:
         window = late[index + 1 : index + 1 + interval * samples]
-        return window.reshape(samples, interval, -1)[:, :steps].transpose(1, 0, 2)
+        by_step = window.reshape(samples, interval, -1).transpose(1, 0, 2)
+        return at_graph_steps(network.layers[index], by_step, steps)
 
     last = len(network.layers) - 1
     spikes = cut(answer[f"s{last}"].T, last).astype(np.uint8)

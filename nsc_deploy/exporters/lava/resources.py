@@ -3,6 +3,7 @@
 from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.exporters.lava.integer import MAX_DELAY
 from nsc_deploy.exporters.passes.base import run_pass
+from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.levelise import Levelise, Levels
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
@@ -18,8 +19,8 @@ def lava_resources(network: Network) -> tuple[Usage, ...]:
     Raises:
         ExportError: Lava does not take it.
     """
-    populations = run_pass(ExtractPopulations(), network).graph
-    levels = run_pass(Levelise(MAX_DELAY), run_pass(RemoveDead(), populations).graph).graph
+    populations = run_pass(RemoveDead(), run_pass(ExtractPopulations(), network).graph).graph
+    levels = run_pass(Levelise(MAX_DELAY), run_pass(CloseCycles(), populations).graph).graph
     slots = [slot for layer in levels.layers for slot in layer]
     relays = [slot for slot in slots if slot.population is None]
     return (

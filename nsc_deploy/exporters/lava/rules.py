@@ -5,14 +5,16 @@ from collections.abc import Callable
 import numpy as np
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.lava.cycle_rules import Refusal, bias_before, spiking_cycle, steps_agree
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, MAX_DELAY
-from nsc_deploy.exporters.passes.extract_populations import KNOWN, NEURONS, WIRES
+from nsc_deploy.exporters.passes.drives import SMALLER
+from nsc_deploy.exporters.passes.extract_populations import KNOWN, NEURONS
+from nsc_deploy.exporters.passes.wire_weights import LARGEST_MATRIX, most_synapses
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network, Node, Reset
 from nsc_deploy.graphs.operators.delay import delay_steps
 from nsc_deploy.graphs.signal import Signal
 
-Refusal = tuple[str, str]
 Rule = Callable[[Node, Network], Refusal | None]
 
 _BECOMES = {
@@ -25,6 +27,10 @@ _BECOMES = {
     "IF": (Status.NATIVE, "LIF neurons without decay"),
     "Threshold": (Status.SUBSTITUTED, "LIF neurons whose potential decays at once"),
     "Delay": (Status.SUBSTITUTED, "relay neurons with delayed synapses"),
+    "Conv1d": (Status.SUBSTITUTED, "synapses with 8-bit weights, one for each use of a weight"),
+    "Conv2d": (Status.SUBSTITUTED, "synapses with 8-bit weights, one for each use of a weight"),
+    "SumPool2d": (Status.SUBSTITUTED, "folded into the weights"),
+    "AvgPool2d": (Status.SUBSTITUTED, "folded into the weights"),
     "Scale": (Status.SUBSTITUTED, "folded into the weights"),
     "Flatten": (Status.SUBSTITUTED, "folded into the weights behind it"),
 }
@@ -51,21 +57,7 @@ def known_primitive(node: Node, network: Network) -> Refusal | None:
     if node.primitive in {"LI", "CubaLI", "I"}:
         remedy = "End the graph with the spiking layer before it and integrate on the host."
         return "an integrator without spikes sends nothing on Loihi", remedy
-    if node.primitive in {"Conv1d", "Conv2d", "SumPool2d", "AvgPool2d"}:
-        return f"{node.primitive} is not lowered to Lava yet", "Write it as a Linear node."
     return f"Lava has no {node.primitive}", "Run this node on the host, or train without it."
-
-
-def one_way(node: Node, network: Network) -> Refusal | None:
-    """No recurrence."""
-    component = next(group for group in network.components if node.name in group)
-    if network.cyclic(component):
-        names = ", ".join(component)
-        return (
-            f"is part of a cycle ({names}); recurrence is not lowered to Lava yet",
-            "Unroll or remove the cycle.",
-        )
-    return None
 
 
 def one_input_one_output(node: Node, network: Network) -> Refusal | None:
@@ -104,11 +96,12 @@ def spiking_output(node: Node, network: Network) -> Refusal | None:
     return None
 
 
-def plain_matrix(node: Node, network: Network) -> Refusal | None:
-    """Weights with two dimensions."""
-    if node.primitive in {"Linear", "Affine"} and node.parameters.weight.ndim != 2:
-        return "has weights with more than two dimensions", "Split it into one Linear node for each matrix."
-    return None
+def few_synapses(node: Node, network: Network) -> Refusal | None:
+    """No more weights than a connection can be made of."""
+    synapses = most_synapses(node)
+    if synapses <= LARGEST_MATRIX:
+        return None
+    return f"becomes up to {synapses:,} synapses, more than the {LARGEST_MATRIX:,} of one connection", SMALLER
 
 
 def reset_to_zero(node: Node, network: Network) -> Refusal | None:
@@ -154,7 +147,7 @@ def decay_in_range(node: Node, network: Network) -> Refusal | None:
 
 def no_bias_through_synapse(node: Node, network: Network) -> Refusal | None:
     """A bias in front of a CubaLIF is filtered by its synapse; Lava's bias is not."""
-    source = _bias_before(node, network) if node.primitive == "CubaLIF" else None
+    source = bias_before(node.inputs, network) if node.primitive == "CubaLIF" else None
     if source is None:
         return None
     return (
@@ -165,25 +158,17 @@ def no_bias_through_synapse(node: Node, network: Network) -> Refusal | None:
 
 def no_delayed_bias(node: Node, network: Network) -> Refusal | None:
     """A bias that starts late has no place: Lava's is there from the first step on."""
-    source = _bias_before(node, network) if node.primitive == "Delay" else None
-    if source is None or not np.any(node.parameters.delay > 0):
+    source = bias_before(node.inputs, network) if node.primitive == "Delay" else None
+    if source is not None and np.any(node.parameters.delay > 0):
+        return f"delays the bias of '{source}'", "Put the delay in front of the node with the bias."
+    back = [one for one in node.inputs if (one, node.name) in network.back_edges]
+    source = bias_before(back, network)
+    if source is None:
         return None
-    return f"delays the bias of '{source}'", "Put the delay in front of the Affine node."
-
-
-def _bias_before(node: Node, network: Network) -> str | None:
-    """An Affine node with a bias that reaches a node through wires alone, or None."""
-    seen: set[str] = set()
-    open_names = list(node.inputs)
-    while open_names:
-        before = network.node(open_names.pop())
-        if before.name in seen or before.primitive not in WIRES:
-            continue
-        seen.add(before.name)
-        if before.primitive == "Affine" and np.any(before.parameters.bias != 0):
-            return before.name
-        open_names += before.inputs
-    return None
+    return (
+        f"gets the bias of '{source}' through a cycle, so one step late; that of Lava starts with the first",
+        "Move the bias into the weights that feed the cycle, or into v_leak.",
+    )
 
 
 def short_delay(node: Node, network: Network) -> Refusal | None:
@@ -204,11 +189,12 @@ def short_delay(node: Node, network: Network) -> Refusal | None:
 
 RULES: tuple[Rule, ...] = (
     known_primitive,
-    one_way,
+    spiking_cycle,
+    steps_agree,
     one_input_one_output,
     event_input,
     spiking_output,
-    plain_matrix,
+    few_synapses,
     reset_to_zero,
     firing_at_rest,
     decay_in_range,

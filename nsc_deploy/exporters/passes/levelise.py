@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap, used_lines
+from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap
 from nsc_deploy.wording import counted
 
 
@@ -85,18 +85,21 @@ class Levelise:
 
     def requires(self, graph: PopulationGraph, /) -> None:
         """No delay longer than a synapse can have."""
-        for tap in used_lines(graph):
-            if tap.delay > self.max_delay:
-                raise ExportError(
-                    f"reaches its readers {tap.delay} steps late, a synapse can do {self.max_delay}",
-                    where=f"node '{tap.source}'",
-                    remedy="Shorten the delays behind it, or choose a longer time step.",
-                )
+        for population in graph.populations:
+            # A recurrent connection takes a step by itself, and a relay in front of it another one.
+            taps = [*population.drive, *(tap.later(-2) for tap in population.recurrent)]
+            for tap in [*taps, graph.output]:
+                if tap.delay > self.max_delay:
+                    raise ExportError(
+                        f"reaches its readers {tap.delay} steps late, a synapse can do {self.max_delay}",
+                        where=f"node '{tap.source}'",
+                        remedy="Shorten the delays behind it, or choose a longer time step.",
+                    )
 
     def apply(self, graph: PopulationGraph, /) -> Lowered[Levels]:
         """Give every population a level, then hand on what later levels need."""
         level = _levels(graph)
-        depth = max(1, _available(graph.output, level))
+        depth = max(1, _available(graph.output, level)) + int(_shares_its_layer(graph))
         used = _relayed_lines(graph, level, depth)
         needed = _needed_until(graph, level, depth)
         slots = [_slots(graph, level, used, needed, layer) for layer in range(1, depth + 1)]
@@ -113,6 +116,11 @@ class Levelise:
                 for tap, lines in reads(slot).items():
                     if tap not in carried or not np.isin(lines, carried[tap]).all():
                         return f"layer {index} reads {tap}, which the layer before does not carry"
+            own = {slot.carries.later(1): slot.lines for slot in layer}
+            for slot in layer:
+                for tap, lines in reads_itself(slot).items():
+                    if tap not in own or not np.isin(lines, own[tap]).all():
+                        return f"layer {index} reads {tap}, which it does not carry itself"
             before = layer
         last = levels.layers[-1]
         return (
@@ -130,21 +138,44 @@ def reads(slot: Slot) -> dict[Tap, NDArray[Any]]:
     return {} if slot.within else {slot.source: slot.lines}
 
 
+def reads_itself(slot: Slot) -> dict[Tap, NDArray[Any]]:
+    """What a slot takes from its own layer, with the lines it needs; each tap is at least a step late."""
+    if slot.population is not None:
+        drive = slot.population.recurrent
+        return {tap: np.flatnonzero(weight.read_sources()) for tap, weight in drive.items()}
+    return {slot.source.later(1): slot.lines} if slot.within else {}
+
+
 def recurrent(layer: Sequence[Slot]) -> bool:
     """Whether neurons of a layer drive neurons of the same layer."""
     return any(slot.population is not None and slot.population.recurrent for slot in layer)
 
 
 def _levels(graph: PopulationGraph) -> dict[str, int]:
+    """Populations of one cycle share a level."""
     level = {graph.input: 0}
     for population in graph.populations:
-        level[population.name] = 1 + max((_available(tap, level) for tap in population.drive), default=0)
+        if population.name in level:
+            continue
+        names = next((cycle for cycle in graph.cycles if population.name in cycle), {population.name})
+        taps = [tap for one in graph.populations if one.name in names for tap in one.drive]
+        own = 1 + max((_available(tap, level) for tap in taps), default=0)
+        level.update(dict.fromkeys(names, own))
     return level
 
 
 def _available(tap: Tap, level: Mapping[str, int]) -> int:
     """The first level at which the events of a tap exist: a delay line takes a layer of its own."""
     return level[tap.source] + (1 if tap.delay else 0)
+
+
+def _shares_its_layer(graph: PopulationGraph) -> bool:
+    """Whether the output lies in a cycle that needs more neurons in the same layer: a relay takes it out."""
+    cycle = next((cycle for cycle in graph.cycles if graph.output.source in cycle), frozenset())
+    if not cycle or graph.output.delay:
+        return False
+    waits = any(tap.delay > 1 for one in graph.populations if one.name in cycle for tap in one.recurrent)
+    return waits or len(cycle) > 1
 
 
 def _needed_until(graph: PopulationGraph, level: Mapping[str, int], depth: int) -> dict[Tap, int]:
@@ -177,22 +208,54 @@ def _slots(
     layer: int,
 ) -> tuple[Slot, ...]:
     own = [
-        Slot(Tap(one.name), np.arange(one.size), one) for one in graph.populations if level[one.name] == layer
+        Slot(Tap(one.name), np.arange(one.size), one, late=one.late)
+        for one in graph.populations
+        if level[one.name] == layer
     ]
+    late = {one.name: one.late for one in graph.populations}
     relays = [
-        Slot(tap, used[tap], None, tap.delay if layer == level[tap.source] + 1 else 0)
+        Slot(
+            tap,
+            used[tap],
+            None,
+            tap.delay if layer == level[tap.source] + 1 else 0,
+            late=late.get(tap.source, 0),
+        )
         for tap in sorted(used)
         if level[tap.source] < layer <= needed[tap]
     ]
-    return (*own, *relays)
+    return (*own, *_relays_within(own), *relays)
+
+
+def _relays_within(own: Sequence[Slot]) -> list[Slot]:
+    """A recurrent connection takes one step; what is to come later waits in a relay of the same layer."""
+    waiting: dict[Tap, NDArray[Any]] = {}
+    for slot in own:
+        for tap, weight in slot.population.recurrent.items() if slot.population else ():
+            if tap.delay > 1:
+                read = weight.read_sources()
+                waiting[tap] = waiting.get(tap, np.zeros_like(read)) | read
+    late = {slot.carries.source: slot.late for slot in own}
+    return [
+        Slot(
+            tap.later(-1),
+            np.flatnonzero(waiting[tap]),
+            None,
+            tap.delay - 2,
+            within=True,
+            late=late[tap.source],
+        )
+        for tap in sorted(waiting)
+    ]
 
 
 def _notes(layers: list[tuple[Slot, ...]]) -> list[Note]:
     notes = []
     for index, layer in enumerate(layers):
         for slot in (slot for slot in layer if slot.population is None):
-            kind = "delay-line" if slot.delay else "relay"
-            late = f" {counted(slot.delay, 'step')} late" if slot.delay else ""
+            steps = slot.delay + int(slot.within)
+            kind = "delay-line" if steps else "relay"
+            late = f" {counted(steps, 'step')} late" if steps else ""
             hand = counted(slot.size, f"relay in layer {index} hands", f"relays in layer {index} hand")
             text = f"{hand} its events on{late}; no spike changes"
             notes.append(Note(kind, slot.carries.source, text))

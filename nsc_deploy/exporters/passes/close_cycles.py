@@ -1,0 +1,163 @@
+"""Pass: find the populations that drive each other, and make the steps around every cycle agree.
+
+On the chip a spike of a neuron reaches a neuron of its own layer one step later. Populations of one cycle
+come to lie in one layer, so each connection between them takes one step; a population that the graph drives
+without a delay is moved back by a step, and everything that meets it behind as far. Steps that are left over
+become delays.
+
+Requires: nothing beyond the type.
+Promises: `recurrent` holds what comes from the same cycle, at least a step late; `drive` the rest, from
+populations before. Exact, but for the lateness of the output.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from graphlib import TopologicalSorter
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from nsc_deploy.errors import ExportError
+from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.passes.base import Lowered, Note
+from nsc_deploy.exporters.passes.lateness import Bound, Disagreement, least_lateness, path
+from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap
+from nsc_deploy.wording import counted
+
+
+class CloseCycles:
+    """The pass."""
+
+    name = "close-cycles"
+
+    def requires(self, graph: PopulationGraph, /) -> None:
+        """Nothing beyond the type."""
+
+    def apply(self, graph: PopulationGraph, /) -> Lowered[PopulationGraph]:
+        """Group, order, move back.
+
+        Raises:
+            ExportError: a cycle has too few steps, or a bias would have to start late.
+        """
+        group = _groups(graph)
+        late = _lateness(graph, group)
+        ordered = tuple(_split(one, group, late) for one in _in_order(graph, group))
+        closed = replace(graph, populations=ordered, cycles=_cycles(ordered, group))
+        return Lowered(closed, tuple(_notes(closed)))
+
+    def broken_promise(self, graph: object, /) -> str | None:
+        """A source that comes too late in the order, or an event that comes too early."""
+        if not isinstance(graph, PopulationGraph):
+            return "no population graph"
+        seen = {graph.input}
+        for population in graph.populations:
+            for tap in population.drive:
+                if tap.source not in seen or tap.delay < 0:
+                    return f"'{population.name}' comes before its source '{tap.source}'"
+            cycle = next((cycle for cycle in graph.cycles if population.name in cycle), frozenset())
+            for tap in population.recurrent:
+                if tap.source not in cycle or tap.delay < 1:
+                    return f"'{population.name}' is driven by '{tap.source}' too early"
+            seen.add(population.name)
+        return None
+
+
+def _groups(graph: PopulationGraph) -> dict[str, int]:
+    """A number for each population, the same for those that lie on a common cycle."""
+    number = {one.name: index for index, one in enumerate(graph.populations)}
+    edges = [
+        (number[tap.source], number[one.name])
+        for one in graph.populations
+        for tap in one.drive
+        if tap.source in number
+    ]
+    sources, targets = np.array(edges, np.int64).reshape(-1, 2).T
+    links = csr_array((np.ones(len(sources)), (sources, targets)), shape=(len(number), len(number)))
+    _, labels = connected_components(links, directed=True, connection="strong")
+    return {name: int(labels[index]) for name, index in number.items()}
+
+
+def _lateness(graph: PopulationGraph, group: Mapping[str, int]) -> dict[str, int]:
+    names = {graph.input: 0, **dict.fromkeys(group, 0)}
+    bounds = [
+        Bound(tap.source, one.name, int(group.get(tap.source) == group[one.name]) - tap.delay)
+        for one in graph.populations
+        for tap in one.drive
+    ]
+    late = least_lateness(
+        names, [bound for bound in bounds if bound.target != bound.source or bound.steps > 0]
+    )
+    if isinstance(late, Disagreement):
+        problem, remedy = too_few_steps(late.names, late.missing)
+        raise ExportError(problem, where=f"node '{late.names[0]}'", remedy=remedy)
+    for one in graph.populations:
+        if late[one.name] and _starts_by_itself(one):
+            problem, remedy = late_bias(late[one.name])
+            raise ExportError(problem, where=f"node '{one.name}'", remedy=remedy)
+    return late
+
+
+def too_few_steps(names: Sequence[str], missing: int) -> tuple[str, str]:
+    """Problem and way out of a cycle of populations with fewer steps than connections."""
+    return (
+        f"lies in the cycle {path(names)}, which has {counted(len(names) - missing, 'step')} of delay, "
+        f"and Loihi takes one for each of its {counted(len(names), 'connection')}",
+        f"Put a Delay of {counted(missing, 'step')} more into it, or feed each population back onto itself "
+        "alone.",
+    )
+
+
+def late_bias(steps: int) -> tuple[str, str]:
+    """Problem and way out of a population that is moved back, but would start by itself."""
+    return (
+        f"comes to lie {counted(steps, 'step')} late for a cycle, and Loihi's bias cannot start late",
+        "Take out its bias (also v_leak, or a threshold below zero), or give every connection of the cycle a "
+        "Delay of one step.",
+    )
+
+
+def _starts_by_itself(population: Population) -> bool:
+    """Whether it could leave rest without any input."""
+    return bool(population.bias.any() or population.offset.any() or (population.threshold < 0).any())
+
+
+def _in_order(graph: PopulationGraph, group: Mapping[str, int]) -> list[Population]:
+    """Each population after its sources, those of a cycle together."""
+    before: dict[int, set[int]] = {number: set() for number in dict.fromkeys(group.values())}
+    for one in graph.populations:
+        before[group[one.name]] |= {group[tap.source] for tap in one.drive if tap.source in group}
+    for number, sources in before.items():
+        sources.discard(number)
+    order = {number: place for place, number in enumerate(TopologicalSorter(before).static_order())}
+    return sorted(graph.populations, key=lambda one: order[group[one.name]])
+
+
+def _split(population: Population, group: Mapping[str, int], late: Mapping[str, int]) -> Population:
+    drive: dict[Tap, Matrix] = {}
+    recurrent: dict[Tap, Matrix] = {}
+    for tap, weight in population.drive.items():
+        inside = group.get(tap.source) == group[population.name]
+        moved = tap.later(late[population.name] - late[tap.source])
+        (recurrent if inside else drive)[moved] = weight
+    return replace(population, drive=drive, recurrent=recurrent, late=late[population.name])
+
+
+def _cycles(populations: tuple[Population, ...], group: Mapping[str, int]) -> tuple[frozenset[str], ...]:
+    driven = {group[one.name] for one in populations if one.recurrent}
+    return tuple(
+        frozenset(one.name for one in populations if group[one.name] == number) for number in sorted(driven)
+    )
+
+
+def _notes(graph: PopulationGraph) -> list[Note]:
+    notes = []
+    for one in graph.populations:
+        if one.recurrent:
+            sources = ", ".join(f"'{tap.source}'" for tap in sorted(one.recurrent))
+            text = f"driven by {sources} of its own layer, one step later as in the graph; no spike changes"
+            notes.append(Note("recurrent", one.name, text))
+        if one.late:
+            text = f"{counted(one.late, 'step')} late, with everything it reads; no spike changes"
+            notes.append(Note("late", one.name, text))
+    return notes
