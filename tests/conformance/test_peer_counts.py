@@ -10,12 +10,16 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
+from chip_support import small_chip
 
+from nsc_deploy.energy.chip_activity import ActivityMeter
 from nsc_deploy.energy.counts import Kind, LayerCount, PartCount
 from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Site
 from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.exporters.chips.chip import ManyCores
+from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.recording import Recording
@@ -272,3 +276,94 @@ def test_sana_fe_counts_and_charges_the_same_synapses_and_spikes(seed: int) -> N
     assert picojoules["soma"] == pytest.approx(soma)
     # Messages are in its network share; our figures leave them to the placement.
     assert picojoules["network"] == pytest.approx(111 * theirs["packets_sent"])
+
+
+def placed_on_sana_fe(
+    weights: list[np.ndarray], values: np.ndarray, homes: dict[tuple[str, int], tuple[int, int]]
+) -> dict[str, Any]:
+    """As `sana_fe`, with each neuron in its own tile and core; the inputs are in the first core."""
+    sanafe = pytest.importorskip("sanafe", reason="SANA-FE is not installed: pip install 'nsc-deploy[peers]'")
+    chip_plan, network = sanafe.load_loihi(), sanafe.Network()
+    groups = [network.create_neuron_group("input", values.shape[1])]
+    for channel, neuron in enumerate(groups[0]):
+        train = {"spikes": [bool(value) for value in values[:, channel]]}
+        neuron.set_attributes(soma_hw_name=f"loihi_inputs[{channel}]", model_attributes=train)
+        neuron.map_to_core(chip_plan.tiles[0].cores[0])
+    for index, weight in enumerate(weights):
+        leaky = {"threshold": THRESHOLD, "reset": 0.0, "leak_decay": BETA}
+        group = network.create_neuron_group(
+            f"lif{index}", len(weight), model_attributes=leaky,
+            soma_hw_name="loihi_lif", default_synapse_hw_name="loihi_dense_synapse",
+        )  # fmt: skip
+        for target, source in zip(*np.nonzero(weight), strict=True):
+            groups[-1][int(source)].connect_to_neuron(
+                group[int(target)], {"weight": float(weight[target, source])}
+            )
+        for number in range(len(weight)):
+            tile, core = homes[f"lif{index}", number]
+            group[number].map_to_core(chip_plan.tiles[tile].cores[core])
+        groups.append(group)
+    chip = sanafe.SpikingChip(chip_plan)
+    chip.load(network)
+    result: dict[str, Any] = chip.sim(len(values))
+    return result
+
+
+WIDE = (9, 14, 11, 6)
+
+
+@pytest.mark.parametrize(("seed", "room"), [(0, 40), (1, 5), (2, 2), (3, 1)])
+def test_sana_fe_sends_the_same_messages_over_the_same_hops_within_our_time(seed: int, room: int) -> None:
+    weights = [on_grid(*shape, seed=seed + i) for i, shape in enumerate(zip(WIDE[1:], WIDE, strict=False))]
+    weights[1][::3, ::2] = 0
+    builder = GraphBuilder(DT)
+    builder.input(WIDE[0], Signal.EVENTS)
+    for index, weight in enumerate(weights):
+        builder.linear(f"linear{index}", weight)
+        builder.lif(f"lif{index}", BETA, THRESHOLD, len(weight))
+    builder.output(WIDE[-1])
+    network = assemble(builder.build())
+    recording = Recording(events(WIDE[0], seed=seed)[:, :1], Signal.EVENTS, DT)
+    chip = small_chip(neurons_per_core=room)
+    layout = chip.layout
+    assert isinstance(layout, ManyCores)
+    placement = fit(network, chip).placement
+    assert placement is not None
+    meter = ActivityMeter(network, placement, recording, layout.step_time)
+    count_network(network, recording, name="graph", watch=meter)
+    ours = meter.activity()
+    assert ours.hops is not None
+    assert ours.times is not None
+    # SANA-FE numbers its tiles column by column, four in each.
+    homes = {
+        (share.population, int(neuron)): (core.tile[0] * 4 + core.tile[1], core.index % 4)
+        for core in placement.cores
+        for share in core.shares
+        for neuron in share.neurons
+        if core.tile is not None
+    }
+    late = np.zeros((ours.late, 1, WIDE[0]), np.uint8)
+    theirs = placed_on_sana_fe(weights, np.concatenate([recording.values, late])[:, 0], homes)
+    assert theirs["spikes"] == ours.synapse_events[0]
+    assert theirs["packets_sent"] == ours.messages[0] + ours.from_host[0]
+    host = [0, 0]
+    for route in placement.routes:
+        tile = placement.core(route.target_core).tile
+        if route.source_core is None and tile is not None:
+            spikes = int(recording.values[:, :, route.lines].sum())
+            host = [host[0] + spikes * tile[0], host[1] + spikes * tile[1]]
+    prices = load_profile("loihi").network
+    assert prices.message is not None
+    assert prices.hop_east_west is not None
+    assert prices.hop_north_south is not None
+    expected = (
+        theirs["packets_sent"] * prices.message.picojoules
+        + (ours.hops.east_west[0] + host[0]) * prices.hop_east_west.picojoules
+        + (ours.hops.north_south[0] + host[1]) * prices.hop_north_south.picojoules
+    )
+    assert theirs["energy"]["network"] * 1e12 == pytest.approx(expected)
+    assert (room > 2) or ours.hops.east_west[0] > 0
+    # Its inputs lie on the chip and send, ours come from the host: what that takes comes on top.
+    steps = STEPS + ours.late
+    sent = 5.1 * int(ours.from_host[0]) + steps * (7 * 4.1 + 3 * 6.5)
+    assert ours.times.low.sum() <= theirs["sim_time"] * 1e9 <= ours.times.high.sum() + sent
