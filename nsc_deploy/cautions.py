@@ -30,9 +30,9 @@ class Caution:
 
     @property
     def message(self) -> str:
-        """The whole message, in two lines."""
+        """The whole message, in three lines."""
         head = f"{self.where}: {self.fault}" if self.where else self.fault
-        return f"{head} Evidence: {self.evidence}\n{self.way_out}"
+        return f"{head}\nEvidence: {self.evidence}\n{self.way_out}"
 
 
 Listener = Callable[[Caution], None]

@@ -34,7 +34,13 @@ FORBIDDEN = {
     "graphs": FRAMEWORKS | {"nsc_deploy.models", "nsc_deploy.training"},
     "kernels": FRAMEWORKS,
 }
-AT_THE_TOP_OF_COMMANDS = {"typer", "nsc_deploy.errors", "nsc_deploy.refusals", "nsc_deploy.cli"}
+AT_THE_TOP_OF_COMMANDS = {
+    "typer",
+    "nsc_deploy.cautions",
+    "nsc_deploy.errors",
+    "nsc_deploy.refusals",
+    "nsc_deploy.cli",
+}
 
 
 def tracked(*patterns: str) -> list[Path]:

@@ -43,7 +43,7 @@ def check(
     found = load_target(target)
     network = GraphOptions.of(dt, reset, signal).read(graph)
     if isinstance(found, ChipTarget):
-        accepted = _print_fit(found.fit(network, bits), graph, as_json=as_json)
+        accepted = _print_fit(found.fit(network, bits), network, graph, as_json=as_json)
     elif bits is not None:
         raise ConfigError(
             f"'{target}' chooses the bits of a weight when it exports",
@@ -56,15 +56,18 @@ def check(
         raise typer.Exit(1)
 
 
-def _print_fit(answer: "Fit", graph: Path, *, as_json: bool) -> bool:
+def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool) -> bool:
     import sys
 
     if as_json:
         import json
+        from dataclasses import asdict
 
         from nsc_deploy.exporters.chips.as_json import to_json
 
-        typer.echo(json.dumps(to_json(answer, str(graph)), indent=2, allow_nan=False))
+        warnings = [asdict(caution) for caution in network.cautions]
+        told = {**to_json(answer, str(graph)), "warnings": warnings}
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
         from rich.console import Console
 
@@ -94,6 +97,7 @@ def _print_verdicts(
             "accepted": not refused,
             "nodes": [asdict(verdict) for verdict in verdicts],
             "pools": [asdict(pool) for pool in resources],
+            "warnings": [asdict(caution) for caution in network.cautions],
         }
         typer.echo(json.dumps(answer, indent=2))
         return not refused

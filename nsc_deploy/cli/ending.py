@@ -1,4 +1,7 @@
-"""How a command ends: every failure becomes one message and one exit code; only bugs keep a traceback."""
+"""How a command ends: every failure becomes one message and one exit code; only bugs keep a traceback.
+
+On its way there, each caution about a graph that it reads is told once.
+"""
 
 import errno
 import os
@@ -8,7 +11,9 @@ from pathlib import Path
 
 import typer
 
+from nsc_deploy.cautions import Caution, listening
 from nsc_deploy.errors import UserError
+from nsc_deploy.printable import printable
 from nsc_deploy.refusals import MENDABLE
 
 USER_ERROR = 2
@@ -43,7 +48,8 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
 
 def _run(command: Callable[[], object]) -> int:
     try:
-        command()
+        with listening(_warn):
+            command()
     except SystemExit as end:
         return _code_of(end)
     except UserError as error:
@@ -80,8 +86,17 @@ def _interrupted() -> int:
 
 
 def _fail(message: str) -> int:
-    typer.secho(f"error: {message}", fg=None if os.environ.get("NO_COLOR") else "red", err=True)
+    # Names and texts of files are in it, and files may be anybody's.
+    typer.secho(f"error: {printable(message)}", fg=None if os.environ.get("NO_COLOR") else "red", err=True)
     return USER_ERROR
+
+
+def _warn(caution: Caution) -> None:
+    typer.secho(
+        f"warning: {printable(caution.message)}",
+        fg=None if os.environ.get("NO_COLOR") else "yellow",
+        err=True,
+    )
 
 
 def _message(error: OSError) -> str:

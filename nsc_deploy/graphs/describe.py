@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.cautions import Caution
 from nsc_deploy.graphs.network import STATEFUL, Network, Node, Reset
 from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.parameters import array_fields
@@ -63,7 +64,7 @@ class NodeView:
 
 @dataclass(frozen=True)
 class Description:
-    """A whole graph file."""
+    """A whole graph file; `warnings` holds what looks like a fault of the program that wrote it."""
 
     file: str
     format: str
@@ -74,6 +75,7 @@ class Description:
     synapses: int
     parameters: int
     nodes: tuple[NodeView, ...]
+    warnings: tuple[Caution, ...] = ()
 
 
 def describe(
@@ -110,6 +112,7 @@ def describe_network(network: Network, file: str) -> Description:
         synapses=sum(view.synapses for view in views),
         parameters=sum(prod(array.shape) for view in views for array in view.parameters),
         nodes=views,
+        warnings=network.cautions,
     )
 
 

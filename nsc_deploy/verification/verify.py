@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nsc_deploy.cautions import Caution
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.verification.comparison import Comparison, compare_runs
 from nsc_deploy.verification.limits import Finding, Limits, findings
@@ -21,6 +22,7 @@ class Verification:
         comparison: both runs; the first divergence counts samples as the recording does.
         findings: one for each limit asked for.
         class_names: names of the classes, or empty.
+        warnings: what looks like a fault of the program that wrote the graph.
     """
 
     subject: str
@@ -28,6 +30,7 @@ class Verification:
     comparison: Comparison
     findings: tuple[Finding, ...]
     class_names: tuple[str, ...] = ()
+    warnings: tuple[Caution, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -93,4 +96,5 @@ def verify(
         comparison=comparison,
         findings=findings(comparison, limits),
         class_names=subject.class_names,
+        warnings=subject.network.cautions,
     )
