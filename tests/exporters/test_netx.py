@@ -5,6 +5,7 @@ lava/lib/dl/netx of lava-dl 0.6.0); lava-dl itself needs torch < 2.4 and
 cannot be installed beside this package.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,15 @@ def read_as_netx(path: Path) -> IntegerNetwork:
             if kind == "input":
                 assert "neuron" not in layer, "an input with neurons becomes a block of its own"
                 continue
-            assert kind == "dense"
-            layers.append(_dense(layer))
+            assert kind in {"dense", "dense_rec"}
+            layers.append(_dense(layer, recurrent=kind == "dense_rec"))
     return IntegerNetwork(tuple(layers), 1.0)
 
 
-def _dense(layer: Any) -> IntegerLayer:
+def _dense(layer: Any, *, recurrent: bool) -> IntegerLayer:
     neurons = int(np.prod(layer["shape"][()]))
-    weight = layer["weight"][()].astype(int)
+    names = ("weight", "weight_rec") if recurrent else ("weight",)
+    weight, *back = as_netx_reads(*(int32(layer[name][()].astype(int)) for name in names))
     assert weight.shape[0] == neurons
     neuron = layer["neuron"]
     assert neuron["type"][0].decode("ascii") in {"LOIHI", "CUBA"}
@@ -47,10 +49,12 @@ def _dense(layer: Any) -> IntegerLayer:
     if "delay" in layer:
         delay = layer["delay"][()]
         assert delay.ndim == 2
+        assert not recurrent, "netx would delay the recurrent synapses as well"
         assert delay.max() <= 62, "netx clamps longer delays"
     bias = layer["bias"][()].astype(int) if "bias" in layer else np.zeros(neurons, int)
     return IntegerLayer(
-        weight=Matrix.of(as_netx_reads(int32(weight))),
+        weight=Matrix.of(weight),
+        recurrent=Matrix.of(back[0]) if back else None,
         delay=int32(delay[:, 0]),
         du=int32(np.broadcast_to(neuron["iDecay"][()] - 1, neurons)),
         dv=int32(np.broadcast_to(neuron["vDecay"][()], neurons)),
@@ -108,7 +112,7 @@ def test_the_receiver_in_netx_differs_as_stated(tmp_path: Path) -> None:
     ],
 )
 def test_weights_survive_the_fitting_of_netx(weights: list[list[int]]) -> None:
-    np.testing.assert_array_equal(as_netx_reads(int32(weights)), weights)
+    np.testing.assert_array_equal(as_netx_reads(int32(weights))[0], weights)
 
 
 @pytest.mark.parametrize("weights", [[[0, 0]], [[-128, 0]], [[-64, -2]], [[-2, -4]]])
@@ -118,3 +122,29 @@ def test_weights_that_netx_would_change_are_seen(weights: list[list[int]]) -> No
     layer = random_layer(np.random.default_rng(0), size, 2)
     network = IntegerNetwork((IntegerLayer(**{**vars(layer), "weight": Matrix.of(int32(weights))}),), 1.0)
     assert "netx would change the weights of layer 0" in str(obstacle(network))
+
+
+@pytest.mark.parametrize("sign", [0, 1, -1])
+def test_recurrent_weights_come_back_whole(tmp_path: Path, sign: int) -> None:
+    """netx fits both matrices together; each then has a sign mode of its own."""
+    chance = np.random.default_rng(4)
+    layer = random_layer(chance, 6, 4)
+    back = random_layer(chance, 6, 6, sign=sign).weight
+    network = IntegerNetwork((dataclasses.replace(layer, recurrent=back, weight_exp=0),), 1.0)
+    assert obstacle(network) is None
+    write_netx(tmp_path / "a.net", network)
+    (read,) = read_as_netx(tmp_path / "a.net").layers
+    assert read.weight.equals(layer.weight)
+    assert read.recurrent is not None
+    assert read.recurrent.equals(back)
+    delayed = dataclasses.replace(network.layers[0], delay=int32([1, 0, 0, 0, 0, 0]))
+    assert "the same delays" in str(obstacle(IntegerNetwork((delayed,), 1.0)))
+
+
+def test_a_large_convolution_is_too_large_for_netx() -> None:
+    layer = random_layer(np.random.default_rng(0), 1, 2)
+    wide = Matrix.from_entries((2**11, 2**10), np.zeros(1, int), np.zeros(1, int), int32([2]))
+    vectors = ("delay", "du", "dv", "vth", "bias", "bias_exp")
+    many = {name: np.repeat(getattr(layer, name), 2**11) for name in vectors}
+    network = IntegerNetwork((IntegerLayer(weight=wide, **many),), 1.0)
+    assert "layer 0 would have 2,097,152 weights" in str(obstacle(network))

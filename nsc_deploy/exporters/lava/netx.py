@@ -12,21 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.files import write_bytes
+
+LARGEST_FULL = 2**26
 
 
 def obstacle(network: IntegerNetwork) -> str | None:
     """Why netx could not hold the network, or None."""
     for index, layer in enumerate(network.layers):
-        if kept_sparse(layer.weight):
-            rows, columns = layer.weight.shape
-            return (
-                f"netx holds full matrices, and that of layer {index} would have {rows * columns:,} weights"
-            )
-        weight = layer.weight.dense()
-        if not np.array_equal(as_netx_reads(weight), weight):
+        for weight in _parts(layer):
+            places = weight.shape[0] * weight.shape[1]
+            if kept_sparse(weight) or places > LARGEST_FULL:
+                return (
+                    f"netx holds full matrices, and layer {index} would have {places:,} weights; its "
+                    "convolutions have one kernel for all places, where each neuron here has its own scale"
+                )
+        if layer.recurrent is not None and layer.delay.any():
+            return f"netx gives both connections of layer {index} the same delays"
+        full = [weight.dense() for weight in _parts(layer)]
+        read = as_netx_reads(*full)
+        if not all(np.array_equal(one, other) for one, other in zip(read, full, strict=True)):
             return f"netx would change the weights of layer {index} while it fits them to 8 bits"
     return None
+
+
+def _parts(layer: IntegerLayer) -> list[Matrix]:
+    """The weights of a layer: from the layer before, and where there is a cycle from itself."""
+    return [layer.weight] if layer.recurrent is None else [layer.weight, layer.recurrent]
 
 
 def difference(network: IntegerNetwork) -> str | None:
@@ -77,10 +90,13 @@ def write_netx(path: Path, network: IntegerNetwork) -> None:
     with h5py.File(content, "w") as file:
         _start_layer(file, 0, "input", network.inputs)
         for index, layer in enumerate(network.layers, start=1):
-            group = _start_layer(file, index, "dense", layer.neurons)
+            kind = "dense" if layer.recurrent is None else "dense_rec"
+            group = _start_layer(file, index, kind, layer.neurons)
             group["inFeatures"] = layer.inputs
             group["outFeatures"] = layer.neurons
             group["weight"] = layer.weight.dense()
+            if layer.recurrent is not None:
+                group["weight_rec"] = layer.recurrent.dense()
             if layer.bias.any():
                 group["bias"] = netx_bias(layer)
             if layer.delay.any():
@@ -107,19 +123,29 @@ def _one_or_many(values: NDArray[np.int32]) -> NDArray[np.int32] | int:
     return int(values[0]) if (values == values[0]).all() else values
 
 
-def as_netx_reads(weight: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The effective weights after netx has fitted them and Lava's Dense has truncated them."""
-    low, high = int(weight.min()), int(weight.max())
+def as_netx_reads(*weights: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """The effective weights: netx fits them together, and Lava's Dense truncates each by itself.
+
+    Args:
+        weights: of a layer, the recurrent ones last.
+    """
+    whole = np.concatenate(weights, axis=1)
+    low, high = int(whole.min()), int(whole.max())
     if low == high == 0:
-        return weight + 1  # netx divides by zero here
+        return [weight + 1 for weight in weights]  # netx divides by zero here
     signed = int(not (high < 0 or low >= 0))
     if signed:
         scale = min(127 / high if high > 0 else np.inf, -128 / low)
     else:
         scale = -256 / low if high < 0 else 255 / high
     shift = int(np.floor(np.log2(scale))) + signed
-    zeros = next(bits for bits in range(8, -1, -1) if not (weight % 2**bits).any())
-    bits = 8 - shift - (zeros - signed)
+    zeros = next(bits for bits in range(8, -1, -1) if not (whole % 2**bits).any())
+    return [_as_dense_reads(weight, shift, 8 - shift - (zeros - signed)) for weight in weights]
+
+
+def _as_dense_reads(weight: NDArray[np.int32], shift: int, bits: int) -> NDArray[np.int32]:
+    """Weights that Lava's Dense gets shifted, and whose sign mode it finds by itself."""
+    low, high = int(weight.min()), int(weight.max())
     stored = weight.astype(np.int64) << shift
     mixed = int(low < 0 < high)
     truncated = 8 - bits + mixed
