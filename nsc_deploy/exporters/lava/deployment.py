@@ -184,11 +184,19 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
             inputs=layer.inputs,
             neurons=layer.neurons,
             synapses=layer.synapses,
+            recurrent=0 if layer.recurrent is None else layer.recurrent.synapses,
             max_delay=layer.max_delay,
             weight_exp=layer.weight_exp,
             latency=index + 1,
             groups=tuple(
-                GroupRecord(node=one.node, role=one.role, start=one.start, size=one.size, scale=one.scale)
+                GroupRecord(
+                    node=one.node,
+                    role=one.role,
+                    start=one.start,
+                    size=one.size,
+                    scale=one.scale,
+                    late=one.late,
+                )
                 for one in layer.groups
             ),
         )

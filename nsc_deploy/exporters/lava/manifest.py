@@ -41,6 +41,9 @@ class GroupRecord(Record):
     scale: Scale | tuple[Scale, ...] = Field(
         description="weight units for one unit of the graph; one for each neuron where they differ"
     )
+    late: int = Field(
+        default=0, ge=0, description="steps by which they are later than the layer, in and behind some cycles"
+    )
 
     @model_validator(mode="after")
     def _one_scale_or_one_each(self) -> Self:
@@ -55,6 +58,7 @@ class LayerRecord(Record):
     inputs: int = Field(ge=1)
     neurons: int = Field(ge=1)
     synapses: int = Field(ge=0, description="weights that are not zero")
+    recurrent: int = Field(default=0, ge=0, description="of them, those from the layer itself")
     max_delay: int = Field(ge=0, description="steps")
     weight_exp: int = Field(ge=0, description="a spike adds weight * 2^weight_exp")
     latency: int = Field(ge=1, description="steps from the input of the network to these spikes")
@@ -112,7 +116,7 @@ class Manifest(Record):
     def layer_groups(self) -> tuple[tuple[Group, ...], ...]:
         """What the rows of each layer stand for."""
         return tuple(
-            tuple(Group(one.node, one.role, one.start, one.size, one.scale) for one in layer.groups)
+            tuple(Group(one.node, one.role, one.start, one.size, one.scale, one.late) for one in layer.groups)
             for layer in self.layers
         )
 
