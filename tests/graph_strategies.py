@@ -194,8 +194,9 @@ def _flat(sketch: Sketch, source: str) -> str:
 def _vector_layer(sketch: Sketch, name: str, sources: list[str]) -> str:
     """Some wires, joined, into neurons, perhaps with feedback; and perhaps something that leads nowhere."""
     size = sketch.draw(st.integers(1, 4))
+    usual = [sources[-1]] * 3  # so that some graphs are chains, which can be cut
     wires = [
-        _vector_wire(sketch, f"{name}_{index}", sketch.draw(st.sampled_from(sources)), size)
+        _vector_wire(sketch, f"{name}_{index}", sketch.draw(st.sampled_from([*usual, *sources])), size)
         for index in range(sketch.draw(st.integers(1, 3)))
     ]
     layer = sketch.spikes(name, (size,), wires)
