@@ -72,7 +72,7 @@ def export(
     reset: ResetChoice = None,
     signal: SignalChoice = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="lava: print what each step did to the graph.")
+        bool, typer.Option("--explain", help="lava: print what each pass did, and the spikes it made differ.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was written, with its manifest, as JSON.")
@@ -145,21 +145,9 @@ def _print_json(source: Path, target: str, folders: tuple[Path, ...]) -> None:
 
 
 def _summarise(folder: Path, explain: bool) -> None:
+    from nsc_deploy.exporters.lava.explain import explanation, summary
     from nsc_deploy.exporters.lava.manifest import read_manifest
-    from nsc_deploy.wording import counted
 
     manifest = read_manifest(folder)
-    sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
-    inexact = [one for one in manifest.approximations if not one.exact]
-    typer.echo(
-        f"  {counted(manifest.layers[0].inputs, 'line')} -> {sizes} neurons, "
-        f"{counted(manifest.latency, 'step')} of latency, {counted(len(inexact), 'approximation')}, "
-        f"netx file {'written' if manifest.netx else 'not written'}"
-    )
-    if manifest.netx_obstacle:
-        typer.echo(f"  no netx file: {manifest.netx_obstacle}")
-    if manifest.netx_difference:
-        typer.echo(f"  netx file differs: {manifest.netx_difference}")
-    for one in manifest.approximations if explain else ():
-        mark = "=" if one.exact else "~"
-        typer.echo(f"  {mark} {one.step}: {one.node or 'graph'}: {one.text}")
+    for line in (*summary(manifest), *(explanation(manifest) if explain else ())):
+        typer.echo(f"  {line}")

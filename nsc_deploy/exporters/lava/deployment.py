@@ -31,13 +31,12 @@ from nsc_deploy.exporters.lava.manifest import (
     write_manifest,
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
-from nsc_deploy.exporters.lava.own_check import check_twin
+from nsc_deploy.exporters.lava.own_check import Checked, check_twin
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording
-from nsc_deploy.verification.record import VerificationRecord
 
 SOURCE = "source.nir"
 INTEGERS = "network.npz"
@@ -103,10 +102,9 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         if request.recording_file is not None:
             shutil.copyfile(request.recording_file, folder / RECORDING)
         request.notify("checking")
-        groups = tuple(layer.groups for layer in lowering.network.layers)
-        record = check_twin(request, folder / INTEGERS, groups)
-        write_manifest(folder, _manifest(request, lowering, chosen_on, folder, record))
-    request.notify(f"verified: {record.sentence}")
+        checked = check_twin(request, lowering, folder / INTEGERS)
+        write_manifest(folder, _manifest(request, lowering, chosen_on, folder, checked))
+    request.notify(f"verified: {checked.record.sentence}")
     return request.out
 
 
@@ -137,7 +135,7 @@ def _manifest(
     lowering: Lowering,
     chosen_on: Recording | None,
     folder: Path,
-    record: VerificationRecord,
+    checked: Checked,
 ) -> Manifest:
     network = lowering.network
     problem = obstacle(network)
@@ -167,7 +165,8 @@ def _manifest(
         calibration=_calibrated(request, chosen_on),
         layers=_layer_records(network),
         approximations=_approximations(lowering),
-        verification=record,
+        passes=checked.passes,
+        verification=checked.record,
     )
 
 

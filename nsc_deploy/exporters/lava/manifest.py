@@ -76,6 +76,34 @@ class Approximation(Record):
     error: float = Field(ge=0, description="relative to what it falsifies")
 
 
+class LayerError(Record):
+    """Spikes of one layer before and after a pass, on the inputs of the check."""
+
+    node: str
+    spikes: int = Field(ge=0, description="before the pass")
+    either: int = Field(ge=0, description="places (sample, step, neuron) with a spike before or after")
+    alone: int = Field(ge=0, description="of them, those with a spike on one side only")
+
+    @property
+    def differing(self) -> float:
+        """Share of the spikes of either side that the other lacks."""
+        return self.alone / self.either if self.either else 0.0
+
+
+class PassRecord(Record):
+    """A pass that ran, in order, and the error it brought."""
+
+    step: str = Field(description="its name")
+    did: tuple[str, ...] = Field(
+        description="one sentence for everything it did; none where it had nothing to do"
+    )
+    exact: bool = Field(description="whether every spike stays; its error is 0 then")
+    differing: float = Field(
+        ge=0, le=1, description="share of the spikes before or after it that the other side lacks, all layers"
+    )
+    layers: tuple[LayerError, ...] = Field(default=(), description="measured where the pass is not exact")
+
+
 class Calibrated(Record):
     """Recorded samples on which scales were chosen, others than those in the folder; labels were not used."""
 
@@ -109,6 +137,7 @@ class Manifest(Record):
     calibration: Calibrated = Calibrated(samples=0)
     layers: tuple[LayerRecord, ...] = Field(min_length=1)
     approximations: tuple[Approximation, ...]
+    passes: tuple[PassRecord, ...] = ()
     verification: VerificationRecord | None = Field(
         default=None, description="the integers in the twin beside the graph, at the end of the export"
     )

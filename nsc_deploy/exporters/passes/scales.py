@@ -178,6 +178,7 @@ def round_to(
         threshold = np.maximum(np.rint(population.threshold * fine), 0.0)
         bias = np.rint((population.bias + population.offset) * fine * 64)
         threshold_error = np.abs(threshold / fine - population.threshold) / _yardstick(population)
+        threshold_error[threshold_error < SAME] = 0.0
     synapses = np.maximum(weights.sums(np.ones(weights.synapses)), 1)
     square = weights.sums((values / of_synapse - weights.values) ** 2) / synapses
     return Rounded(
