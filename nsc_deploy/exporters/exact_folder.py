@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nsc_deploy
-from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.folder import replacing_folder, require_folder
 from nsc_deploy.exporters.inputs import check_inputs
@@ -16,14 +15,13 @@ from nsc_deploy.exporters.manifest import (
     GRAPH,
     RECORDING,
     ExactManifest,
-    Source,
     StateRecord,
     recorded_files,
     write_exact_manifest,
 )
+from nsc_deploy.exporters.provenance import readout_of, source_of
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.self_check import check_artefact
-from nsc_deploy.files import sha256
 from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.verification.trace import Runner
 
@@ -76,17 +74,17 @@ def write_exact_deployment(
         held = [(GRAPH, "the graph as it was"), *written.files]
         if request.recording_file is not None:
             held.append((RECORDING, "recorded inputs"))
-        readout = request.network.output_node.parameters.metadata
+        classes, group = readout_of(request.network)
         manifest = ExactManifest(
             target=target,
             tool=nsc_deploy.__version__,
             versions=versions,
-            source=_source(request),
+            source=source_of(request),
             files=recorded_files(folder, held),
             dt=request.network.dt,
             reset=None if request.network.reset is None else request.network.reset.value,
-            classes=_whole(readout.get("classes")),
-            group=_whole(readout.get("group")),
+            classes=classes,
+            group=group,
             states=written.states,
             notes=written.notes,
             verification=record,
@@ -115,17 +113,3 @@ def _refuse_quantisation(request: ExportRequest, target: str) -> None:
         raise ConfigError(
             f"the target {target} keeps float32 weights", where="--bits", remedy="Leave it out."
         )
-
-
-def _source(request: ExportRequest) -> Source:
-    run = None if request.run is None else read_deployment(request.run)
-    return Source(
-        path=str(request.graph_file),
-        sha256=sha256(request.graph_file),
-        part=request.part,
-        class_names=() if run is None else run.class_names,
-    )
-
-
-def _whole(value: object) -> int | None:
-    return None if value is None else int(str(value))

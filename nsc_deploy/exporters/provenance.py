@@ -1,13 +1,25 @@
 """What every manifest says about the graph it was made from."""
 
 from nsc_deploy.deployment import read_deployment
+from nsc_deploy.exporters.manifest import Source
 from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
 
 
 def class_names(request: ExportRequest) -> tuple[str, ...]:
     """Names of the classes, where the graph is a part of a training run."""
     return () if request.run is None else read_deployment(request.run).class_names
+
+
+def source_of(request: ExportRequest) -> Source:
+    """The graph a deployment is made from."""
+    return Source(
+        path=str(request.graph_file),
+        sha256=sha256(request.graph_file),
+        part=request.part,
+        class_names=class_names(request),
+    )
 
 
 def readout_of(network: Network) -> tuple[int | None, int | None]:

@@ -22,17 +22,16 @@ import nsc_deploy
 from nsc_deploy.deployment import Place
 from nsc_deploy.exporters.folder import replacing_folder, require_folder
 from nsc_deploy.exporters.inputs import check_inputs, fits
-from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, Source, recorded_files
+from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, recorded_files
 from nsc_deploy.exporters.passes.base import Note, run_pass
 from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.parts import READ_OUT, GraphPart, Parts
 from nsc_deploy.exporters.passes.split import Check, Split
-from nsc_deploy.exporters.provenance import class_names, readout_of
+from nsc_deploy.exporters.provenance import readout_of, source_of
 from nsc_deploy.exporters.registry import ExportRequest, Target
 from nsc_deploy.exporters.self_check import check_artefact
 from nsc_deploy.exporters.split.manifest import NoteRecord, PartRecord, SplitManifest, write_split_manifest
 from nsc_deploy.exporters.split.runner import PartsRunner
-from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
@@ -167,12 +166,7 @@ def _manifest(
     return SplitManifest(
         chip=target.name,
         tool=nsc_deploy.__version__,
-        source=Source(
-            path=str(request.graph_file),
-            sha256=sha256(request.graph_file),
-            part=request.part,
-            class_names=class_names(request),
-        ),
+        source=source_of(request),
         files=recorded_files(folder, held),
         parts=tuple(_part_record(part, folder) for part in made.parts.parts),
         dt=request.network.dt,
