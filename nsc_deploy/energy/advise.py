@@ -1,6 +1,6 @@
 """Where energy can be saved: each change is made, run on the recordings and priced; nothing is guessed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.advice import Advice, AdviceReport, Change
 from nsc_deploy.energy.advise_bench import Bench, benches, readout_of, removals, rounded
+from nsc_deploy.energy.advise_left_out import left_out
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.memory_price import access_price
 from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.pricing import price_layer
 from nsc_deploy.energy.profile import Profile
-from nsc_deploy.energy.prune import observe, with_weights, without_neurons, without_weights
+from nsc_deploy.energy.prune import (
+    Mask,
+    observe,
+    with_weights,
+    without_neurons,
+    without_weights,
+)
 from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.errors import ConfigError
@@ -88,7 +95,7 @@ class Advisor:
             energy_uj=self._before,
             accuracy=self._accuracy,
             advice=tuple(sorted(found, key=lambda one: (one.after_uj, one.words))),
-            left_out=tuple(self._left_out(rival)),
+            left_out=left_out(self._counted, self._benches, self._profile, with_rival=rival is not None),
         )
 
     def write_pruned(self, path: Path, part: str | None = None) -> str:
@@ -185,10 +192,13 @@ class Advisor:
     def _exact(self, bench: Bench) -> Iterator[Advice]:
         neurons, weights = removals(bench.network, bench.activity)
         for name, mask in neurons.items():
-            words = f"take out {int(mask.sum())} of {mask.size} neurons that never fire or are never read"
+            shape = bench.network.node(name).output_shape
+            of = _units(mask, shape, "neurons", "channels")
+            words = f"take out {of} that never fire or are never read"
             yield self._one(Change.PRUNE, bench, name, words, without_neurons(bench.network, {name: mask}))
         for name, mask in weights.items():
-            words = f"drop the weights of {int(mask.sum())} of {mask.size} inputs that never carry an event"
+            of = _units(mask, bench.network.node(name).input_shape, "inputs", "input channels")
+            words = f"drop the weights of {of} that never carry an event"
             yield self._one(Change.DROP, bench, name, words, without_weights(bench.network, {name: mask}))
         pruned = self._pruned(bench)
         if pruned is not None and len(neurons) + len(weights) > 1:
@@ -253,18 +263,7 @@ class Advisor:
         accuracy = None if rival.deployment is None else rival.deployment.test_accuracy
         return self._advice(Change.RATE, None, None, words, after, same=False, accuracy=accuracy)
 
-    def _left_out(self, rival: CountedSystem | None) -> Iterator[str]:
-        for work, part in zip(self._counted.work, self._counted.count.parts, strict=True):
-            if work.graph.suffix != ".nir":
-                yield f"{part.name}: an ONNX graph is not changed"
-        if not any(one.outputs_decide for one in self._benches):
-            yield "fewer steps and bits: no NIR part with labels and a readout is the last, so no accuracy"
-        else:
-            if len(self._benches) < len(self._counted.work):
-                yield "fewer steps: an ONNX part may look ahead, so a shorter recording is another input"
-            if len(self._benches) > 1:
-                yield "fewer bits before the last part: what they change there has to cross the channel anew"
-            if self._profile.operand_bits is None or not self._profile.memories:
-                yield f"fewer bits: {self._profile.name} prices no memory by width"
-        if rival is None:
-            yield "lower rate: give a second run, trained with a loss on the rate of spikes (--rate-run)"
+
+def _units(mask: Mask, shape: Sequence[int], one_by_one: str, in_channels: str) -> str:
+    """How many neurons or channels of how many."""
+    return f"{int(mask.sum())} of {mask.size} {one_by_one if len(shape) == 1 else in_channels}"

@@ -1,6 +1,5 @@
 """Taking out of a NIR graph what its outputs do not need: silent neurons and weights that nothing meets."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.narrow import carrying, changed, edit, narrowed
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.recording import Recording
@@ -16,6 +16,8 @@ from nsc_deploy.graphs.to_nir import to_nir
 
 Mask = NDArray[np.bool_]
 _DENSE = frozenset({"Linear", "Affine"})
+_CONVOLUTIONS = frozenset({"Conv1d", "Conv2d"})
+_CARRIERS = frozenset({"Flatten", "SumPool2d", "AvgPool2d"})
 
 
 @dataclass(frozen=True)
@@ -43,24 +45,40 @@ def observe(network: Network, recording: Recording, batch: int = 64) -> Activity
 
 
 def removable(network: Network, activity: Activity, node: Node) -> Mask | None:
-    """Neurons of a layer that never fire, or whose spikes meet no synapse.
+    """Neurons of a layer that never fire, or whose spikes meet no synapse; of feature maps, whole channels.
 
-    None for a layer where they cannot be taken out: fed by other than dense weights of its own, in a cycle,
-    not in one dimension, or one that leads to an output.
+    None for a layer where they cannot be taken out: fed by other than weights of its own, in a cycle, or one
+    that leads to an output. Convolutions in groups are left as they are.
+
+    Returns:
+        [neurons] or [channels], the first axis of the layer.
     """
     sources = [network.node(name) for name in node.inputs]
-    readers = network.successors(node.name)
-    if not node.spiking or len(node.output_shape) != 1 or not sources or not readers:
+    readers = readers_of(network, node)
+    if not node.spiking or not sources or not readers:
         return None
-    if any(one.primitive not in _DENSE or network.successors(one.name) != (node,) for one in sources):
+    if any(not _editable(one) or network.successors(one.name) != (node,) for one in sources):
         return None
-    if any(one.primitive not in _DENSE or one in sources for one in readers):
+    if any(not _editable(one) or one in sources for one, _ in readers):
         return None
-    read = np.any([(one.parameters.weight != 0).any(axis=0) for one in readers], axis=0)
-    mask: Mask = ~(activity.active[node.name] & read)
+    if any(one.output_shape[1:] != node.output_shape[1:] for one in sources):
+        return None
+    read = np.any([_meets(one, node.output_shape[0]) for one, _ in readers], axis=0)
+    mask: Mask = ~(_by_channel(activity.active[node.name]) & read)
     if mask.all():
         mask[0] = False  # A layer without neurons is no layer.
     return mask if mask.any() else None
+
+
+def readers_of(network: Network, node: Node) -> list[tuple[Node, tuple[str, ...]]]:
+    """What takes in the output of a layer, and the nodes on the way that only pool or reshape it."""
+    found: list[tuple[Node, tuple[str, ...]]] = []
+    for one in network.successors(node.name):
+        if one.primitive in _CARRIERS and one.inputs == (node.name,):
+            found += [(reader, (one.name, *way)) for reader, way in readers_of(network, one)]
+        else:
+            found.append((one, ()))
+    return found
 
 
 def without_neurons(network: Network, removed: Mapping[str, Mask]) -> Network:
@@ -75,77 +93,69 @@ def without_neurons(network: Network, removed: Mapping[str, Mask]) -> Network:
     """
     graph = to_nir(network)
     for name, mask in removed.items():
-        readers = network.successors(name)
-        narrow = all(one.inputs == (name,) for one in readers)
+        readers = readers_of(network, network.node(name))
+        last = {reader.name: (way[-1] if way else name) for reader, way in readers}
+        narrow = all(reader.inputs == (last[reader.name],) for reader, _ in readers)
         for source in network.node(name).inputs:
-            _edit(graph.nodes, source, 0, mask, narrow)
-        for reader in readers:
-            if reader.inputs == (name,):
-                _edit(graph.nodes, reader.name, 1, mask, narrow)
+            edit(graph.nodes, source, 0, mask, narrow)
+        for reader, way in readers:
+            if reader.inputs == (last[reader.name],):
+                edit(graph.nodes, reader.name, 1, mask, narrow)
+            for carrier in way if narrow else ():
+                graph.nodes[carrier] = carrying(graph.nodes[carrier], ~mask)
         if narrow:
-            graph.nodes[name] = _narrowed(graph.nodes[name], ~mask)
+            graph.nodes[name] = narrowed(graph.nodes[name], ~mask)
     return assemble(graph, dt=network.dt, reset=network.reset)
 
 
 def unmet(network: Network, activity: Activity, node: Node) -> Mask | None:
-    """Inputs of a dense layer that no event ever reaches although they have weights, [inputs].
+    """Inputs of a layer that no event ever reaches although they have weights, [inputs] or [channels].
 
-    None where there are none, or where real values arrive, which use every weight.
+    None where there are none, and for convolutions in groups.
     """
-    if node.primitive not in _DENSE or len(node.input_shape) != 1:
+    if not _editable(node):
         return None
-    silent: Mask = ~np.any([activity.active[name] for name in node.inputs], axis=0)
-    silent &= (node.parameters.weight != 0).any(axis=0)
+    silent: Mask = ~np.any([_by_channel(activity.active[name]) for name in node.inputs], axis=0)
+    silent &= _meets(node, node.input_shape[0])
     return silent if silent.any() else None
 
 
+def silent_alone(activity: Activity, node: Node) -> int:
+    """Neurons of feature maps that never fire while others of their channel do: a kernel makes them all."""
+    if not node.spiking or len(node.output_shape) < 2:
+        return 0
+    active = activity.active[node.name].reshape(node.output_shape[0], -1)
+    return int((~active[active.any(axis=1)]).sum())
+
+
 def without_weights(network: Network, unused: Mapping[str, Mask]) -> Network:
-    """The network with the weights of some inputs of dense layers set to zero."""
+    """The network with the weights of some inputs of layers set to zero."""
     graph = to_nir(network)
     for name, mask in unused.items():
-        _edit(graph.nodes, name, 1, mask, narrow=False)
+        edit(graph.nodes, name, 1, mask, narrow=False)
     return assemble(graph, dt=network.dt, reset=network.reset)
 
 
 def with_weights(network: Network, name: str, weight: NDArray[Any]) -> Network:
     """The network with other weights in one layer."""
     graph = to_nir(network)
-    graph.nodes[name] = _changed(graph.nodes[name], {"weight": weight})
+    graph.nodes[name] = changed(graph.nodes[name], {"weight": weight})
     return assemble(graph, dt=network.dt, reset=network.reset)
 
 
-def _edit(nodes: dict[str, Any], name: str, axis: int, mask: Mask, narrow: bool) -> None:
-    """Take rows (axis 0: outputs) or columns (1: inputs) out of a dense layer, or set them to zero."""
-    node = nodes[name]
-    fields = {"weight": node.weight} | ({"bias": node.bias} if axis == 0 and hasattr(node, "bias") else {})
-    changed = {}
-    for field, values in fields.items():
-        if narrow:
-            changed[field] = np.compress(~mask, values, axis=axis)
-        else:
-            zeroed = np.array(values)
-            zeroed[(slice(None),) * axis + (mask,)] = 0
-            changed[field] = zeroed
-    nodes[name] = _changed(node, changed)
+def _editable(node: Node) -> bool:
+    """Whether rows and columns of the weights of a node belong to single neurons or channels."""
+    if node.primitive in _CONVOLUTIONS:
+        return int(node.parameters.groups) == 1
+    return node.primitive in _DENSE and len(node.input_shape) == 1
 
 
-def _changed(node: Any, fields: Mapping[str, NDArray[Any]]) -> Any:
-    clean = copy.copy(node)
-    for field, values in fields.items():
-        setattr(clean, field, values)
-    if "weight" in fields:
-        outputs, inputs = clean.weight.shape
-        clean.input_type = {"input": np.array([inputs])}
-        clean.output_type = {"output": np.array([outputs])}
-    return clean
+def _by_channel(active: Mask) -> Mask:
+    """Whether anything of a channel (of a vector: the value itself) is ever other than zero."""
+    return np.asarray(active.reshape(len(active), -1).any(axis=1))
 
 
-def _narrowed(node: Any, kept: Mask) -> Any:
-    """A layer of neurons with some of them."""
-    clean = copy.copy(node)
-    for field, values in vars(node).items():
-        if isinstance(values, np.ndarray) and values.shape == kept.shape:
-            setattr(clean, field, values[kept])
-    size = np.array([int(kept.sum())])
-    clean.input_type, clean.output_type = {"input": size}, {"output": size}
-    return clean
+def _meets(node: Node, channels: int) -> Mask:
+    """Whether a channel that enters meets a weight; those of a flattened map lie one after the other."""
+    there = np.asarray(node.parameters.weight) != 0
+    return np.asarray(there.reshape(len(there), channels, -1).any(axis=(0, 2)))
