@@ -57,7 +57,7 @@ def inputs(seed: int = 0) -> Recording:
     made = events(2, 8, 8, rate=0.3, seed=seed)
     values = made.values.copy()
     values[:, :, SILENT_CHANNEL] = 0
-    labels = np.random.default_rng(seed).integers(0, 2, values.shape[1])
+    labels = np.random.default_rng(seed).integers(0, 2, size=(values.shape[1],))
     return Recording(values, Signal.EVENTS, DT, labels)
 
 
@@ -147,7 +147,8 @@ def test_each_advice_was_made_and_measured(run: Path, report: AdviceReport) -> N
         assert one.accuracy_after is not None
         if one.change in {Change.PRUNE, Change.DROP, Change.ALL_EXACT}:
             assert one.same_outputs
-            assert one.after_uj < one.before_uj
+            # Weights that nothing meets cost nothing; without them a smaller memory may do.
+            assert one.after_uj <= one.before_uj
     prune = next(one for one in report.advice if one.change is Change.PRUNE)
     assert prune.after_uj < prune.before_uj
     assert "of 4 channels" in prune.words
