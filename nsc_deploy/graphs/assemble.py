@@ -18,8 +18,8 @@ from nsc_deploy.graphs.order import Order, order_nodes
 from nsc_deploy.graphs.parameters import checked
 from nsc_deploy.graphs.propagate import all_shapes, all_signals, at_node
 from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.stated import late_edges, time_step
 from nsc_deploy.graphs.stated import reset as stated_reset
-from nsc_deploy.graphs.stated import time_step
 from nsc_deploy.graphs.widen import widened, without_batch
 
 
@@ -66,7 +66,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
     sign = sign_of(seen)
     step = time_step(metadata, dt, needed=not STATEFUL.isdisjoint(kinds.values()), sign=sign)
     how = stated_reset(metadata, reset, seen.of(*RESETTING).values(), sign=sign)
-    order = _order(flat, parameters, kinds, step)
+    order = _order(flat, parameters, kinds, step, late_edges(metadata))
     kinds = {name: kinds[name] for group in order.components for name in group}
     trimmed, batch = without_batch(parameters, flat.inputs)
     shapes = all_shapes(kinds, flat.inputs, trimmed)
@@ -98,7 +98,11 @@ def _check_ends(flat: Flat, primitives: Mapping[str, str]) -> None:
 
 
 def _order(
-    flat: Flat, parameters: Mapping[str, Any], primitives: Mapping[str, str], dt: float | None
+    flat: Flat,
+    parameters: Mapping[str, Any],
+    primitives: Mapping[str, str],
+    dt: float | None,
+    late: frozenset[tuple[str, str]],
 ) -> Order:
     targets: dict[str, list[str]] = {name: [] for name in primitives}
     for source, target in flat.edges:
@@ -110,4 +114,4 @@ def _order(
     }
     neurons = {name for name, kind in primitives.items() if kind in STATEFUL - {"Delay"}}
     inputs = [name for name, kind in primitives.items() if kind == "Input"]
-    return order_nodes(inputs, targets, delays, neurons)
+    return order_nodes(inputs, targets, delays, neurons, late)

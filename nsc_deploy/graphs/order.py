@@ -21,21 +21,24 @@ def order_nodes(
     edges: Mapping[str, Sequence[str]],
     delays: Collection[str],
     neurons: Collection[str],
+    late: Collection[Edge] = (),
 ) -> Order:
     """Put the nodes of a graph in order.
 
     The edges into a delay of a cycle bind nothing, for its output depends on earlier steps alone. In
     the cycles that are left, walked depth first from the inputs in the order of the edges, an edge back
-    onto the path walked so far is a back edge.
+    onto the path walked so far is a back edge, unless the graph states which edges are.
 
     Args:
         inputs: where the walk starts.
         edges: the targets of each node; every node is a key.
         delays: Delay nodes of at least one step in every element.
         neurons: other nodes with a state.
+        late: the back edges, where the graph states them.
 
     Raises:
-        GraphError: a cycle has neither a neuron nor a delay in it.
+        GraphError: a cycle has neither a neuron nor a delay in it, or no stated back edge, or a stated one
+            lies in no cycle.
     """
     groups = _strong_components(edges)
     group_of = {name: index for index, group in enumerate(groups) for name in group}
@@ -44,9 +47,22 @@ def order_nodes(
         for source, targets in edges.items()
     }
     _refuse_loops_without_state(bound, neurons)
-    position, back = _walk([*inputs, *sorted(delays), *edges], bound)
+    for source, target in late:
+        if target not in bound.get(source, ()) or group_of[source] != group_of[target]:
+            raise _unfit(f"the edge from '{source}' to '{target}', which is in no cycle of the graph")
+    walked = {source: [t for t in ends if (source, t) not in late] for source, ends in bound.items()}
+    position, back = _walk([*inputs, *sorted(delays), *edges], walked)
+    if late and back:
+        raise _unfit(f"none in the cycle through '{back[0][1]}'")
     ordered = tuple(tuple(sorted(group, key=position.__getitem__)) for group in reversed(groups))
-    return Order(ordered, frozenset(back))
+    return Order(ordered, frozenset(late) or frozenset(back))
+
+
+def _unfit(what: str) -> GraphError:
+    return GraphError(
+        f"its metadata 'late_edges' name {what}",
+        remedy="An edit of the graph has left them behind: take them out to have them chosen anew.",
+    )
 
 
 def _walk(roots: Sequence[str], edges: Mapping[str, Sequence[str]]) -> tuple[dict[str, int], list[Edge]]:

@@ -1,9 +1,10 @@
-"""The time step and the reset of a graph: what its metadata state, and what the reader asks for.
+"""Time step, reset and late edges of a graph: what its metadata state, and what the reader asks for.
 
-NIR has a place for neither. Nothing is guessed where a guess would change spikes, and nothing is asked for
-where nothing depends on it.
+NIR has a place for none of them. Nothing is guessed where a guess would change spikes, and nothing is asked
+for where nothing depends on it.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -81,6 +82,25 @@ def reset(
             + (f"\nIt looks like a file of {sign.writer}: then give {sign.hint_reset}." if sign else ""),
         )
     return _agreed(stated, asked)
+
+
+def late_edges(metadata: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """The (source, target) pairs that carry the step before, where the graph states them; else none.
+
+    Which edge of a cycle is the late one follows from the order of the edges in a file, and a file written
+    anew has another order; so a graph of this tool says it.
+
+    Raises:
+        GraphError: the entry is no list of pairs.
+    """
+    stated = metadata.get("late_edges", "[]")
+    try:
+        pairs = json.loads(stated)
+        return frozenset((str(source), str(target)) for source, target in pairs)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GraphError(
+            "its metadata 'late_edges' are no list of pairs", remedy="Take them out to have them chosen anew."
+        ) from error
 
 
 def _agreed(stated: Any, asked: Reset | None) -> Reset:

@@ -1,6 +1,7 @@
 """From a `Network` back to a `nir.NIRGraph` that other tools understand."""
 
 import copy
+import json
 from typing import Any
 
 import nir
@@ -13,6 +14,9 @@ from nsc_deploy.graphs.network import Network, Node, Reset
 def to_nir(network: Network) -> nir.NIRGraph:
     """A network as a flat NIR graph, every shape stated; time step, reset and units are in the metadata."""
     metadata = {**network.metadata, **graph_metadata(network.dt, network.reset)}
+    metadata.pop("late_edges", None)
+    if network.back_edges:
+        metadata["late_edges"] = json.dumps(sorted(network.back_edges))
     edges = [(source, node.name) for node in network.nodes for source in node.inputs]
     nodes = {node.name: node_to_nir(node) for node in network.nodes}
     return nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False)

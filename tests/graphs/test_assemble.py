@@ -1,8 +1,11 @@
+import json
 from itertools import pairwise
 
 import nir
 import numpy as np
 import pytest
+from graph_strategies import cases
+from hypothesis import given, settings
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
@@ -10,6 +13,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.graphs.to_nir import to_nir
 
 
 def lif(size):
@@ -195,3 +199,46 @@ def test_what_cannot_be_represented_is_refused_with_a_way_out(case):
     with pytest.raises(GraphError, match=f"(?s){message}") as caught:
         assemble(wrong, where="some.nir", **options)
     assert str(caught.value).startswith("some.nir")
+
+
+def test_a_graph_written_anew_keeps_the_edge_that_carries_the_step_before():
+    """The edges of a new file have another order, and by that order another edge would be the late one."""
+    ones = np.ones(1)
+    nodes = {name: nir.IF(r=ones / 0.01, v_threshold=ones / 2) for name in ("a", "b", "c")}
+    edges = [("in", "b"), ("in", "a"), ("a", "c"), ("b", "c"), ("c", "b"), ("c", "out")]
+    ends = {"in": nir.Input(np.array([1])), "out": nir.Output(np.array([1]))}
+    metadata = {"dt": 0.01, "reset": "zero"}
+    network = assemble(nir.NIRGraph({**nodes, **ends}, edges, metadata=metadata, type_check=False))
+    assert network.back_edges == {("c", "b")}
+    again = assemble(to_nir(network))
+    assert again.back_edges == {("c", "b")}
+    assert json.loads(again.metadata["late_edges"]) == [["c", "b"]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases())
+def test_random_graphs_written_anew_compute_the_same(case):
+    again = assemble(to_nir(case.network))
+    assert again.back_edges == case.network.back_edges
+    one, two = (simulate(network, case.values).output for network in (case.network, again))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("stated", "problem"),
+    [
+        ('[["in", "a"]]', "the edge from 'in' to 'a', which is in no cycle"),
+        ('[["nobody", "a"]]', "the edge from 'nobody' to 'a'"),
+        ("[1]", "no list of pairs"),
+        ("{", "no list of pairs"),
+    ],
+)
+def test_late_edges_that_an_edit_left_behind_are_refused(stated, problem):
+    ones = np.ones(1)
+    neuron = nir.IF(r=ones / 0.01, v_threshold=ones)
+    nodes = {"in": nir.Input(np.array([1])), "a": neuron, "out": nir.Output(np.array([1]))}
+    edges = [("in", "a"), ("a", "a"), ("a", "out")]
+    metadata = {"dt": 0.01, "reset": "zero", "late_edges": stated}
+    with pytest.raises(GraphError, match="late_edges") as refused:
+        assemble(nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False))
+    assert problem in refused.value.problem

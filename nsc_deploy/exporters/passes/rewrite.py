@@ -35,7 +35,8 @@ def bypassable(network: Network, name: str) -> bool:
     """Whether a node can be taken out with its readers reading its source instead.
 
     Not where it sums several sources, where a reader reads the source already (an edge cannot be there
-    twice), or where the step before is taken on both of its sides, which makes two steps.
+    twice), or where the step before is taken on both of its sides, which makes two steps. Nor where a Delay
+    would be read late: the edges into a Delay of a cycle never are.
     """
     node = network.node(name)
     if len(node.inputs) != 1:
@@ -43,7 +44,8 @@ def bypassable(network: Network, name: str) -> bool:
     source = node.inputs[0]
     late = (source, name) in network.back_edges
     return source != name and not any(
-        source in reader.inputs or (late and (name, reader.name) in network.back_edges)
+        source in reader.inputs
+        or (late and (reader.primitive == "Delay" or (name, reader.name) in network.back_edges))
         for reader in network.successors(name)
     )
 
