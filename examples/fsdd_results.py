@@ -42,7 +42,7 @@ EVENT = Variant(
 VARIANTS = (
     Variant("analog", "--system att-neurosc --receiver analog"),
     EVENT,
-    Variant("vanilla-snn", "--system vanilla-snn --set training.learning_rate=3e-3"),
+    Variant("vanilla-snn", "--system vanilla-snn --set training.learning_rate=1e-2"),
     Variant("fc", "--system fc --epochs 100", spiking=False),
     Variant("lstm", "--system lstm --set training.learning_rate=3e-3", spiking=False),
     Variant("event-without-rate-loss", EVENT.options, rate_loss=False),
