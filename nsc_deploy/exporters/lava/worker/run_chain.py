@@ -158,14 +158,17 @@ def _connection(arrays: dict[str, Any], index: int, name: str) -> Any:
         "num_weight_bits": 8,
         "sign_mode": SignMode.MIXED,
     }
-    delays = csr_matrix(weights)
+    delays = csr_matrix(weights, copy=True)
     delays.data = np.repeat(arrays[f"{index}.delay"], np.diff(delays.indptr)).astype(int)
     if delays.data.any():
         delays.eliminate_zeros()
         return DelaySparse(
             weights=csr_matrix(weights), delays=delays, max_delay=int(delays.data.max()), **common
         )
-    return (Sparse if issparse(weights) else Dense)(weights=weights, **common)
+    if issparse(weights):
+        # Messages of one bit are spikes, but Lava then multiplies instead of picking columns at every step.
+        return Sparse(weights=weights, num_message_bits=1, **common)
+    return Dense(weights=weights, **common)
 
 
 def _weights(arrays: dict[str, Any], name: str) -> Any:
