@@ -21,12 +21,25 @@ from nsc_deploy.npy import read_array, unpacked_bytes
 from nsc_deploy.refusals import unreadable, unwritable
 
 MAX_ARRAY_BYTES = 8 * 1024**3
-MAX_JSON_BYTES = 64 * 1024**2
+MAX_JSON_BYTES = 16 * 1024**2
+# What an archive may unpack to: so much in any case, and so many times its own size. Arrays of zeros pack
+# a thousandfold; recordings and weights never come near it.
+_PLAIN_UNPACKED = 64 * 1024**2
+_TIMES_PACKED = 100
+_MOST_MEMBERS = 10_000
 
 _REPLACE = "It is damaged or of another kind: make it again, restore it from a copy or name another."
 
 # What the zip reader raises, between its checks, on an archive with flipped bytes.
-_DAMAGED_NPZ = (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+_DAMAGED_NPZ = (
+    ValueError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 @contextmanager
@@ -116,7 +129,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: missing, larger than 64 MiB or not JSON.
+        DataError: missing, larger than 16 MiB or not JSON.
     """
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
@@ -134,18 +147,29 @@ def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
+def most_unpacked(path: Path, *, plain: int = _PLAIN_UNPACKED) -> int:
+    """How many bytes a packed file of this size may unpack to: what goes beyond is there to do harm."""
+    return min(MAX_ARRAY_BYTES, plain + _TIMES_PACKED * path.stat().st_size)
+
+
 def load_npz(path: Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[str, NDArray[Any]]:
     """Read every array of an .npz file without pickle, after a look at the sizes it claims.
 
     Raises:
-        DataError: missing, damaged, holding objects, or larger than `max_bytes` unpacked.
+        DataError: missing, damaged, holding objects or one name twice, larger than `max_bytes` unpacked, or
+            far larger unpacked than packed.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            claimed = sum(unpacked_bytes(member) for member in members)
-            if claimed > max_bytes:
-                raise ValueError(f"it claims {claimed} bytes of arrays, more than the {max_bytes} allowed")
+            names = {member.filename for member in members}
+            if len(names) < len(members) or len(members) > _MOST_MEMBERS:
+                raise ValueError("it holds a name twice, or thousands of them")
+            claimed, most = sum(unpacked_bytes(member) for member in members), most_unpacked(path)
+            if claimed > min(max_bytes, most):
+                raise ValueError(
+                    f"it claims {claimed} bytes of arrays, more than the {min(max_bytes, most)} allowed"
+                )
             return {member.filename.removesuffix(".npy"): read_array(archive, member) for member in members}
     except OSError as error:
         raise unreadable(path, error) from error

@@ -4,7 +4,7 @@ import difflib
 import re
 import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
 from nsc_deploy.files import read_json
+from nsc_deploy.printable import control, printable
 from nsc_deploy.refusals import unreadable
 
-MAX_TOML_BYTES = 1024**2
+MAX_TOML_BYTES = 256 * 1024
 _MOST_TOLD = 5
 _MUST_BE_TABLE = {"model_type", "model_attributes_type", "dict_type"}
 _SUBJECT = re.compile(r"^(Value error, |(Input|String|Tuple|List|Dictionary) (?=should ))")
@@ -71,16 +72,18 @@ def read_toml(path: Path, what: str, *, remedy: str | None = None) -> dict[str, 
         remedy: the way out where it is not one.
 
     Raises:
-        ConfigError: missing, larger than 1 MiB or not TOML.
+        ConfigError: missing, larger than 256 KiB or not TOML.
     """
     try:
         if path.stat().st_size > MAX_TOML_BYTES:
             raise ConfigError(f"is too large for {what}", where=path, remedy=remedy)
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise unreadable(path, error, ConfigError, remedy=f"Name {what} (a TOML file).") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=remedy) from error
+    refuse_control(value, where=path, kind=ConfigError)
+    return value
 
 
 def read_toml_record(model: type[_Model], path: Path, what: str, *, remedy: str | None = None) -> _Model:
@@ -123,10 +126,41 @@ def checked(
     Raises:
         UserError: of `kind`; it names the first fields that are missing, unknown or out of range.
     """
+    refuse_control(value, where=where, kind=kind)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise kind(_told(faults(error, model, what)), where=where, remedy=remedy) from error
+
+
+def refuse_control(value: object, *, where: object, kind: type[UserError]) -> None:
+    """Refuse texts that a terminal would obey: what a file says is printed.
+
+    Raises:
+        UserError: of `kind`, with the field.
+    """
+    field = _with_control(value, "")
+    if field is not None:
+        raise kind(
+            f"field {field}: holds control characters",
+            where=where,
+            remedy="Take them out: plain text is wanted.",
+        )
+
+
+def _with_control(value: object, path: str) -> str | None:
+    inner: Iterable[tuple[object, object]] = ()
+    if isinstance(value, str):
+        return printable(path, 60) if control(value) else None
+    if isinstance(value, Mapping):
+        bad = next((key for key in value if isinstance(key, str) and control(key)), None)
+        if bad is not None:
+            return printable(f"{path}.{bad}".removeprefix("."), 60)
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    found = (_with_control(one, f"{path}.{key}".removeprefix(".")) for key, one in inner)
+    return next((field for field in found if field is not None), None)
 
 
 def faults(error: ValidationError, model: type[BaseModel], what: str) -> tuple[Fault, ...]:

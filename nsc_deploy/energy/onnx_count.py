@@ -17,6 +17,7 @@ from nsc_deploy.energy.onnx_meeting import Met, events_met, layer_count, meeting
 from nsc_deploy.energy.onnx_plan import Plan, instrument
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.onnx_file import read_onnx
+from nsc_deploy.graphs.onnx_guard import refuse_unbounded
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 
@@ -38,6 +39,11 @@ def count_onnx(path: Path, recording: Recording, progress: Progress = lambda sam
     """
     refuse_empty(recording)
     model = read_onnx(path)
+    try:
+        refuse_unbounded(model, (recording.steps, 1, *recording.shape))
+    except GraphError as error:
+        place = path if error.where is None else f"{path}: {error.where}"
+        raise GraphError(error.problem, where=place, remedy=error.remedy) from error
     arriving = _arriving(model, recording)
     plan = instrument(model, arriving)
     run = _runner(plan, path)
@@ -82,7 +88,7 @@ def _runner(plan: Plan, path: Path) -> Callable[[Recording, int], dict[str, NDAr
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(
             plan.model.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.printable import control, printable
 from nsc_deploy.refusals import unreadable
 
 MAX_FILE_BYTES = 4 * 1024**3
@@ -98,6 +99,8 @@ def _read(group: h5py.Group, budget: _Budget, seen: set[Any], depth: int) -> dic
     seen.add(address)
     tree: dict[str, Any] = {}
     for name in group:
+        if control(name):
+            raise GraphError(f"holds the name {printable(name, 60)!r}, which is no text that can be shown")
         budget.objects -= 1
         if budget.objects < 0:
             raise GraphError(f"holds more than {MAX_OBJECTS} objects")
@@ -127,7 +130,12 @@ def _value(dataset: h5py.Dataset, budget: _Budget) -> Any:
         raise GraphError(f"claims the shape {dataset.shape} for {dataset.name}, more than this tool reads")
     _refuse_missing_data(dataset, claimed)
     value = dataset[()]
-    return value.decode("utf-8") if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    read = value.decode("utf-8")
+    if control(read):
+        raise GraphError(f"holds control characters in {dataset.name}")
+    return read
 
 
 def _refuse_missing_data(dataset: h5py.Dataset, claimed: int) -> None:

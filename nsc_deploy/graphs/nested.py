@@ -1,5 +1,6 @@
 """Nested graphs made flat: the nodes of graph "a" inside another are called "a.name"."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +41,7 @@ def flatten(graph: nir.NIRGraph) -> Flat:
     edges: list[Edge] = []
     _collect(graph, "", 0, nodes, edges)
     edges = _without_wires(nodes, edges)
-    twice = (
-        next((edge for edge in edges if edges.count(edge) > 1), None)
-        if len(set(edges)) < len(edges)
-        else None
-    )
+    twice = next((edge for edge, times in Counter(edges).items() if times > 1), None)
     if twice is not None:
         raise GraphError(f"the edge from '{twice[0]}' to '{twice[1]}' is there twice")
     inputs: dict[str, list[str]] = {name: [] for name in nodes}

@@ -106,7 +106,11 @@ class Network:
 
     @cached_property
     def _successors(self) -> dict[str, tuple[Node, ...]]:
-        return {name: tuple(node for node in self.nodes if name in node.inputs) for name in self._by_name}
+        found: dict[str, list[Node]] = {name: [] for name in self._by_name}
+        for node in self.nodes:
+            for source in dict.fromkeys(node.inputs):
+                found[source].append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
 
     def node(self, name: str) -> Node:
         """The node called `name`.

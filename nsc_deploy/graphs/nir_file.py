@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import nir
+import numpy as np
 
 from nsc_deploy.cautions import announce
 from nsc_deploy.errors import GraphError
@@ -18,6 +19,7 @@ from nsc_deploy.graphs.seal import refuse_broken_seal, sealed
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.to_nir import to_nir
 
+MAX_EDGES = 100_000
 _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 
 
@@ -74,7 +76,7 @@ def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
 
 
 def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
-    kind = tree.get("type")
+    kind = _kind(tree)
     if kind != "NIRGraph" or not isinstance(tree.get("nodes"), dict) or "edges" not in tree:
         raise GraphError(
             f"is not a NIR graph of nodes and edges (its type is {kind!r})",
@@ -91,10 +93,10 @@ def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
 
 def _node(tree: Any, name: str) -> nir.NIRNode:
     where = f"node '{name}'"
-    kind = tree.get("type") if isinstance(tree, dict) else None
+    kind = _kind(tree)
     if kind == "NIRGraph":
         return _graph(tree, name)
-    if not isinstance(kind, str) or kind not in _NODE_TYPES:
+    if kind not in _NODE_TYPES:
         raise GraphError(
             f"has the type {kind!r}, which is no NIR primitive",
             where=where,
@@ -107,6 +109,12 @@ def _node(tree: Any, name: str) -> nir.NIRNode:
         raise GraphError(f"is not a valid {kind} ({reason})", where=where) from error
 
 
+def _kind(tree: Any) -> str | None:
+    """The type a group states; None where it states none, or something that is no text."""
+    kind = tree.get("type") if isinstance(tree, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 def _metadata(tree: Mapping[str, Any], where: str | None) -> dict[str, Any]:
     metadata = tree.get("metadata", {})
     if not isinstance(metadata, dict):
@@ -115,6 +123,8 @@ def _metadata(tree: Mapping[str, Any], where: str | None) -> dict[str, Any]:
 
 
 def _edges(value: Any) -> list[tuple[str, str]]:
+    if np.size(value) > 2 * MAX_EDGES:
+        raise GraphError(f"has more than {MAX_EDGES} edges")
     try:
         return [(_text(source), _text(target)) for source, target in value]
     except (TypeError, ValueError) as error:

@@ -5,19 +5,31 @@ flipped bit does not pass for a weight.
 """
 
 import hashlib
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import numpy_helper
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.files import write_bytes
+from nsc_deploy.printable import control, printable
 from nsc_deploy.refusals import unreadable
 
 DIGEST = "digest"
 MAX_BYTES = 2 * 1024**3 - 1
 _REMEDY = "Name an ONNX file, or write this one again."
 DOMAINS = frozenset({"", "ai.onnx"})
+_MAX_SPARSE = 2**26
+_INVALID = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError)
+# Several numbers to a byte, or text of any length.
+_PACKED = frozenset(
+    getattr(onnx.TensorProto, name)
+    for name in ("STRING", "INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
+    if hasattr(onnx.TensorProto, name)
+)
 
 
 def write_onnx(path: Path, model: onnx.ModelProto) -> None:
@@ -48,11 +60,18 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise GraphError("is not an ONNX file, or is damaged", where=path, remedy=_REMEDY) from error
     try:
         _refuse_damaged(model)
-        _refuse_foreign(model.graph)
+        _refuse_functions(model)
+        for graph in graphs_of(model.graph):
+            _refuse_foreign(graph)
         onnx.checker.check_model(model, full_check=True)
     except GraphError as error:
         raise GraphError(error.problem, where=path, remedy=error.remedy) from error
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise GraphError(f"is not a valid ONNX model ({reason})", where=path, remedy=_REMEDY) from error
     return model
@@ -80,19 +99,83 @@ def _digest(model: onnx.ModelProto) -> str:
     return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and every graph inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from graphs_of(inner)
+
+
+def _refuse_functions(model: onnx.ModelProto) -> None:
+    """A function can stand for a standard operator and call itself."""
+    if model.functions:
+        raise GraphError(
+            f"defines {len(model.functions)} functions of its own, '{model.functions[0].name}' for one",
+            remedy="Write their operators out: onnx.inliner.inline_local_functions(model)",
+        )
+
+
 def _refuse_foreign(graph: onnx.GraphProto) -> None:
     """Data outside of the file could be any file of the machine; own operators could be any code."""
     for tensor in graph.initializer:
-        if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise GraphError(
-                f"keeps the data of '{tensor.name}' in another file",
-                remedy="Save it as one file: onnx.save(model, path, save_as_external_data=False)",
-            )
+        _refuse_tensor(tensor, tensor.name)
+    for sparse in graph.sparse_initializer:
+        _refuse_sparse(sparse, sparse.values.name)
+    for text in _names(graph):
+        if control(text):
+            raise GraphError(f"holds the name {printable(text, 60)!r} with control characters in it")
     for node in graph.node:
         if node.domain not in DOMAINS:
             raise GraphError(f"uses the operator {node.domain}.{node.op_type}, which is not ONNX's own")
         for attribute in node.attribute:
-            for subgraph in (attribute.g, *attribute.graphs):
-                _refuse_foreign(subgraph)
-            if attribute.t.external_data:
-                raise GraphError(f"keeps the data of node '{node.name}' in another file")
+            if attribute.type == onnx.AttributeProto.GRAPH and not attribute.HasField("g"):
+                raise GraphError(f"lacks the body of node '{node.name}'")
+            for tensor in (attribute.t, *attribute.tensors):
+                _refuse_tensor(tensor, node.name)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                _refuse_sparse(sparse, node.name)
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, *node.output)
+
+
+def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
+    """Data elsewhere, or a shape that the data here do not fill."""
+    if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise GraphError(
+            f"keeps the data of '{name}' in another file",
+            remedy="Save it as one file: onnx.save(model, path, save_as_external_data=False)",
+        )
+    if tensor.data_type == onnx.TensorProto.UNDEFINED and not tensor.dims:
+        return  # not there
+    if not _filled(tensor):
+        raise GraphError(f"claims the shape {tuple(tensor.dims)} for '{name}' but does not hold that much")
+
+
+def _filled(tensor: onnx.TensorProto) -> bool:
+    """Whether the data are as long as the shape says; looked at before anything is unpacked."""
+    count: int = prod(tensor.dims)
+    if any(size < 0 for size in tensor.dims):
+        return False
+    try:
+        if tensor.HasField("raw_data") and tensor.data_type not in _PACKED:
+            width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            return len(tensor.raw_data) == count * int(width)
+        return count <= tensor.ByteSize() * 2 and int(numpy_helper.to_array(tensor).size) == count
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return False
+
+
+def _refuse_sparse(tensor: onnx.SparseTensorProto, name: str) -> None:
+    """Onnxruntime writes them out in full."""
+    if prod(tensor.dims) > _MAX_SPARSE or any(size < 0 for size in tensor.dims):
+        raise GraphError(f"claims the shape {tuple(tensor.dims)} for the sparse '{name}'")
+    _refuse_tensor(tensor.values, name)
+    _refuse_tensor(tensor.indices, name)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.onnx_file import read_onnx
+from nsc_deploy.graphs.onnx_guard import refuse_unbounded
 
 Float32 = NDArray[np.float32]
 
@@ -38,7 +39,7 @@ def run_onnx(
         DataError: the values do not fit.
         BackendError: onnxruntime cannot run the model.
     """
-    session = open_session(model)
+    session = open_session(model, (values.shape[0], min(batch, values.shape[1]), *values.shape[2:]))
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise BackendError(f"has {len(inputs)} inputs and {len(outputs)} outputs where one of each is wanted")
@@ -52,14 +53,21 @@ def run_onnx(
     return np.concatenate(parts, axis=1)
 
 
-def open_session(model: Path | onnx.ModelProto) -> onnxruntime.InferenceSession:
+def open_session(
+    model: Path | onnx.ModelProto, entering: Sequence[int] | None = None
+) -> onnxruntime.InferenceSession:
     """An onnxruntime session on one thread of the processor.
 
+    Args:
+        model: a file or a model that was read already.
+        entering: shape of what will enter.
+
     Raises:
-        GraphError: the file is damaged or holds something foreign.
+        GraphError: the file is damaged or holds something foreign, or may take any time or memory.
         BackendError: onnxruntime refuses the model.
     """
     proto = read_onnx(model) if isinstance(model, Path) else model
+    refuse_unbounded(proto, entering)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

@@ -1,6 +1,8 @@
 """Recorded inputs of a graph: what every step after training replays instead of the torch model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import load_npz, save_npz
+from nsc_deploy.files import load_npz, most_unpacked, save_npz
 from nsc_deploy.graphs.signal import Signal
+
+_REMEDY = "Name a recording: RUN/receiver.npz for example, or one that write_recording wrote."
+_MOST_DIMENSIONS = 16
+_LONGEST_SIGNAL = 32
+# Eight events stand in a byte, so that their array is larger than what was stored.
+_PLAIN_EVENTS = 512 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,27 @@ def write_recording(path: Path, recording: Recording) -> None:
     save_npz(path, arrays)
 
 
+def _stated(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[tuple[int, ...], Signal, float]:
+    """Shape, signal and time step, each looked at before it is used."""
+    missing = [name for name in ("shape", "signal", "dt") if name not in arrays]
+    if missing:
+        raise _foreign(path, f"it holds no {missing[0]}")
+    sizes, spelt, dt = arrays["shape"], arrays["signal"], arrays["dt"]
+    if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or sizes.size > _MOST_DIMENSIONS:
+        raise _foreign(path, f"its shape is {sizes.dtype} {sizes.shape}")
+    known = {signal.value.encode(): signal for signal in Signal}
+    signal = known.get(spelt.tobytes()) if spelt.nbytes < _LONGEST_SIGNAL else None
+    if signal is None:
+        raise _foreign(path, f"its signal is none of {', '.join(Signal)}")
+    if dt.shape != () or dt.dtype.kind not in "fiu":
+        raise _foreign(path, f"its time step is {dt.dtype} {dt.shape}")
+    return tuple(int(size) for size in sizes), signal, float(dt)
+
+
+def _foreign(path: Path, reason: str) -> DataError:
+    return DataError(f"is not a recording of this tool ({reason})", where=path, remedy=_REMEDY)
+
+
 def read_recording(path: Path) -> Recording:
     """Read what `write_recording` wrote.
 
@@ -79,19 +108,19 @@ def read_recording(path: Path) -> Recording:
         DataError: missing, damaged, inconsistent shapes, no samples, NaN or infinite values.
     """
     arrays = load_npz(path)
-    try:
-        shape = tuple(int(size) for size in arrays["shape"])
-        signal = Signal(arrays["signal"].tobytes().decode())
-        dt = float(arrays["dt"])
-        flat = arrays["events"] if signal is Signal.EVENTS else arrays["values"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"is not a recording of this tool ({error})", where=path) from error
+    shape, signal, dt = _stated(arrays, path)
+    name = "events" if signal is Signal.EVENTS else "values"
+    if name not in arrays:
+        raise _foreign(path, f"it holds no {name}")
+    flat = arrays[name]
     if flat.dtype != (np.uint8 if signal is Signal.EVENTS else np.float32):
         raise DataError(f"holds {flat.dtype} values, which no recording has", where=path)
-    count = int(np.prod(shape, dtype=object)) if shape else 0
+    count = prod(shape)
     expected = -(-count // 8) if signal is Signal.EVENTS else count
     if len(shape) < 3 or min(shape) < 1 or flat.size != expected:
         raise DataError(f"claims the shape {shape} but holds {flat.size} values", where=path)
+    if count > most_unpacked(path, plain=_PLAIN_EVENTS):
+        raise DataError(f"unpacks to {count} events, far more than its size", where=path)
     if signal is Signal.EVENTS:
         values = np.unpackbits(flat, count=count).reshape(shape)
     else:
