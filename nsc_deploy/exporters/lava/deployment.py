@@ -117,6 +117,9 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
     manifest = read_manifest(folder)
     path = folder / manifest.integers
     require_unchanged(path, manifest.integers_sha256)
+    if manifest.netx is not None and manifest.netx_sha256 is not None:
+        # Nothing here reads it, but what is checked here goes to the chip through it.
+        require_unchanged(folder / manifest.netx, manifest.netx_sha256)
     integers = read_integers(path, manifest.layer_groups())
     return LavaDeployment(folder, manifest, integers)
 
@@ -157,6 +160,7 @@ def _manifest(
         integers=INTEGERS,
         integers_sha256=sha256(folder / INTEGERS),
         netx=NETX if problem is None else None,
+        netx_sha256=sha256(folder / NETX) if problem is None else None,
         netx_obstacle=problem,
         netx_difference=difference(network) if problem is None else None,
         latency=network.latency,

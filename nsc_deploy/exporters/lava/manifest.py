@@ -127,6 +127,7 @@ class Manifest(Record):
     netx: FileName | None = Field(
         description="network file for lava-dl, or None where netx could not hold it"
     )
+    netx_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     netx_obstacle: str | None = Field(default=None, description="why not")
     netx_difference: str | None = Field(
         default=None, description="what the network file holds less exactly than the integers"
