@@ -66,7 +66,9 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
     sign = sign_of(seen)
     step = time_step(metadata, dt, needed=not STATEFUL.isdisjoint(kinds.values()), sign=sign)
     how = stated_reset(metadata, reset, seen.of(*RESETTING).values(), sign=sign)
-    order = _order(flat, parameters, kinds, step, late_edges(metadata))
+    late = late_edges(metadata)
+    order = _order(flat, parameters, kinds, step, late)
+    turned = order if late else _order(flat, parameters, kinds, step, late, backwards=True)
     kinds = {name: kinds[name] for group in order.components for name in group}
     trimmed, batch = without_batch(parameters, flat.inputs)
     shapes = all_shapes(kinds, flat.inputs, trimmed)
@@ -76,7 +78,14 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
         Node(name, kinds[name], full[name], flat.inputs[name], *shapes[name], emits[name]) for name in kinds
     )
     alone = tuple(name for name in kinds if full[name] is not trimmed[name])
-    seen = replace(seen, dt=step, back_edges=order.back_edges, widened=alone, batch=batch)
+    seen = replace(
+        seen,
+        dt=step,
+        back_edges=order.back_edges,
+        undecided=order.back_edges ^ turned.back_edges,
+        widened=alone,
+        batch=batch,
+    )
     return Network(nodes, step, how, order.back_edges, order.components, metadata, cautions_of(seen))
 
 
@@ -103,9 +112,12 @@ def _order(
     primitives: Mapping[str, str],
     dt: float | None,
     late: frozenset[tuple[str, str]],
+    *,
+    backwards: bool = False,
 ) -> Order:
+    """The order of the nodes; `backwards` walks the edges in the opposite order of the file."""
     targets: dict[str, list[str]] = {name: [] for name in primitives}
-    for source, target in flat.edges:
+    for source, target in reversed(flat.edges) if backwards else flat.edges:
         targets[source].append(target)
     delays = {
         name
@@ -114,4 +126,4 @@ def _order(
     }
     neurons = {name for name, kind in primitives.items() if kind in STATEFUL - {"Delay"}}
     inputs = [name for name, kind in primitives.items() if kind == "Input"]
-    return order_nodes(inputs, targets, delays, neurons, late)
+    return order_nodes(inputs[::-1] if backwards else inputs, targets, delays, neurons, late)

@@ -15,6 +15,7 @@ DETECTORS: tuple[Callable[[Seen, Sign], Caution | None], ...] = (
     norse.reset,
     norse.synaptic_current,
     norse.perfect_integrator,
+    norse.start,
     spikingjelly.time_step,
     spikingjelly.threshold,
     spikingjelly.start,
@@ -24,6 +25,7 @@ DETECTORS: tuple[Callable[[Seen, Sign], Caution | None], ...] = (
 
 GENERAL: tuple[Callable[[Seen], Caution | None], ...] = (
     loose.step_too_long,
+    loose.late_edges,
     loose.added_input,
     loose.one_number,
     loose.batch,

@@ -58,6 +58,20 @@ def step_too_long(seen: Seen) -> Caution | None:
     )
 
 
+def late_edges(seen: Seen) -> Caution | None:
+    """A cycle with several entrances: which of its edges is the late one, the file does not tell."""
+    if not seen.undecided:
+        return None
+    listed = ", ".join(f"'{source}' to '{target}'" for source, target in sorted(seen.undecided)[:3])
+    return Caution(
+        "late-edge",
+        "A cycle takes one step, and nothing but the order of the edges in the file says on which of its "
+        "edges; another choice gives other spikes.",
+        f"the edges {listed} would be late in one order and not in another.",
+        "Put a Delay of one step on the edge that is late in the model.",
+    )
+
+
 def added_inputs(seen: Seen) -> dict[str, str]:
     """Inputs that nir itself puts before a node without one, by name, with that node.
 
@@ -68,7 +82,7 @@ def added_inputs(seen: Seen) -> dict[str, str]:
     for name in entering:
         match = _ADDED.fullmatch(name)
         target = match["node"] if match else None
-        if target in seen.parameters and seen.targets(name) == (target,):
+        if seen.targets(name) == (target,) and seen.inputs[str(target)] == (name,):
             found[name] = str(target)
     return found if len(found) < len(entering) else {}
 

@@ -66,3 +66,17 @@ def perfect_integrator(seen: Seen, sign: Sign) -> Caution | None:
         "Set r = 1 / dt in the graph before it is written (docs/other-frameworks.md has the lines); where "
         "there are only such neurons, --dt 1 says the same.",
     )
+
+
+def start(seen: Seen, sign: Sign) -> Caution | None:
+    """Its potentials start at v_leak, NIR does not say where."""
+    raised = {name: node for name, node in seen.of("LIF", "CubaLIF", "LI").items() if node.v_leak.any()}
+    if sign.writer is not Writer.NORSE or not raised:
+        return None
+    return Caution(
+        "norse-start",
+        "Norse's potentials start at v_leak; here, as NIR states no start, at 0.",
+        f"{sign.looks} v_leak is not 0 in {named(raised)}.",
+        "Take v_leak off v_threshold, v_reset and v_leak in the graph before it is written: the same neuron "
+        "(docs/other-frameworks.md has the lines). A leaky integrator differs until it has settled.",
+    )

@@ -22,6 +22,7 @@ class Seen:
         metadata: of the graph.
         dt: seconds a step, as stated or asked for; None where neither.
         back_edges: edges that carry the value of the step before.
+        undecided: edges of cycles that are late or not by nothing but the order of the edges in the file.
         widened: nodes whose one number was taken for a whole layer.
         batch: size of a batch that was taken off the shapes of the inputs; None where there was none.
     """
@@ -31,6 +32,7 @@ class Seen:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     dt: float | None = None
     back_edges: frozenset[tuple[str, str]] = frozenset()
+    undecided: frozenset[tuple[str, str]] = frozenset()
     widened: tuple[str, ...] = ()
     batch: int | None = None
 

@@ -1,0 +1,55 @@
+"""Graphs of other frameworks as they come: exported, written, read, and run beside the framework itself."""
+
+import re
+from pathlib import Path
+
+import nir
+import numpy as np
+import torch
+
+from nsc_deploy.cautions import collected
+from nsc_deploy.graphs.network import Reset
+from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.simulate import simulate
+
+PAGE = Path(__file__).parents[2] / "docs" / "other-frameworks.md"
+
+
+def events(shape, *, steps=80, samples=16, rate=0.3, seed=0):
+    """Events [T, N, *shape]."""
+    return (np.random.default_rng(seed).random((steps, samples, *shape)) < rate).astype(np.float32)
+
+
+def on_grid(module, steps=16):
+    """Round all weights to a grid on which every sum of events is exact."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.round(parameter * steps) / steps)
+    return module
+
+
+def read(graph, path, *, dt, reset=Reset.ZERO, compression="gzip"):
+    """The network that a file of the graph holds, and the names of the cautions told on reading it."""
+    nir.write(path, graph, compression=compression)
+    with collected() as told:
+        network = read_network(path, dt=dt, reset=reset)
+    assert tuple(told) == network.cautions
+    return network, [caution.name for caution in told]
+
+
+def differing(network, values, wanted):
+    """How many outputs differ, and that there was anything to differ."""
+    got = simulate(network, values).output
+    assert got.shape == wanted.shape
+    assert wanted.sum() > 0
+    return int((got != wanted).sum())
+
+
+def from_the_page(name):
+    """A function of the documentation, so that what it tells people to do is what is tested."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = [block for block in blocks if block.startswith(f"def {name}(")]
+    source = re.split(r"\n\n\n(?=\S)", block)[0]
+    space = {"nir": nir, "np": np, "torch": torch}
+    exec(source, space)  # noqa: S102 - our own documentation
+    return space[name]
