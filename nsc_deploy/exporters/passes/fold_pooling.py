@@ -14,13 +14,11 @@ Promises: such a network, the same nodes but for poolings, none of which could b
 Exact with `exactly`; else exact but for the folds noted as inexact.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.consistency import broken, require_consistent
+from nsc_deploy.exporters.passes.base import Note
 from nsc_deploy.exporters.passes.exactness import Grids, is_single
+from nsc_deploy.exporters.passes.folding import UNBYPASSABLE, Fold, Folding, Obstacle
 from nsc_deploy.exporters.passes.pooled_weights import flattened, one_convolution, one_matrix, rounded
 from nsc_deploy.exporters.passes.rewrite import bypassable, bypassed, with_nodes
 from nsc_deploy.graphs.network import Network, Node
@@ -29,15 +27,7 @@ POOLS = frozenset({"SumPool2d", "AvgPool2d"})
 ROUNDING = 2.0**-24
 
 
-@dataclass(frozen=True)
-class Fold:
-    """A pooling that can go, the graph without it, and what to say about it."""
-
-    network: Network
-    note: Note
-
-
-class FoldPooling:
+class FoldPooling(Folding):
     """The pass.
 
     Args:
@@ -46,59 +36,28 @@ class FoldPooling:
 
     name = "fold-pooling"
 
-    def __init__(self, *, exactly: bool = True) -> None:
-        self.exactly = exactly
+    def candidates(self, graph: Network) -> list[Node]:
+        """Every pooling, the last first: of two in a row the second has the weights behind it."""
+        return [node for node in reversed(graph.nodes) if node.primitive in POOLS]
 
-    def requires(self, graph: Network, /) -> None:
-        """Nodes, shapes and edges that fit together."""
-        require_consistent(graph)
-
-    def apply(self, graph: Network, /) -> Lowered[Network]:
-        """Fold one pooling after the other until none can be; each fold takes a node away."""
-        notes: list[Note] = []
-        while (fold := self._next(graph)) is not None:
-            graph = fold.network
-            notes.append(fold.note)
-        left = (self._considered(node, graph) for node in graph.nodes if node.primitive in POOLS)
-        notes.extend(found for found in left if isinstance(found, Note))
-        return Lowered(graph, tuple(notes))
-
-    def broken_promise(self, graph: object, /) -> str | None:
-        """Parts that do not fit together, or a pooling that could go."""
-        fault = broken(graph)
-        if fault is not None or not isinstance(graph, Network):
-            return fault
-        fold = self._next(graph)
-        return None if fold is None else f"'{fold.note.node}' could still be folded"
-
-    def _next(self, graph: Network) -> Fold | None:
-        """The last pooling first: of two in a row the second has the weights behind it."""
-        for node in reversed(graph.nodes):
-            found = self._considered(node, graph) if node.primitive in POOLS else None
-            if isinstance(found, Fold):
-                return found
-        return None
-
-    def _considered(self, pool: Node, graph: Network) -> Fold | Note:
-        """The fold of a pooling, or a note on why it stays."""
-        if not bypassable(graph, pool.name):
-            return Note("kept", pool.name, "stays: it sums several inputs, or lies between two late edges")
+    def considered(self, node: Node, graph: Network) -> Fold | Obstacle:
+        """The fold of a pooling, or why it stays."""
+        if not bypassable(graph, node.name):
+            return UNBYPASSABLE
         changed: list[Node] = []
-        for reader in graph.successors(pool.name):
-            found = _folded(pool, reader, graph)
+        for reader in graph.successors(node.name):
+            found = _folded(node, reader, graph)
             if isinstance(found, str):
-                return Note("kept", pool.name, f"stays: {found}")
+                return Obstacle(found)
             changed.extend(found)
-        if not changed:
-            return Note("kept", pool.name, "stays: nothing reads it")
-        return self._fold(pool, graph, changed)
+        return self._fold(node, graph, changed) if changed else Obstacle("nothing reads it")
 
-    def _fold(self, pool: Node, graph: Network, changed: list[Node]) -> Fold | Note:
+    def _fold(self, pool: Node, graph: Network, changed: list[Node]) -> Fold | Obstacle:
         weights = [node for node in changed if node.synaptic]
         names = ", ".join(f"'{node.name}'" for node in weights)
         ready = [rounded(node) if node.synaptic else node for node in changed]
         if not all(np.isfinite(node.parameters.weight).all() for node in ready if node.synaptic):
-            return Note("kept", pool.name, f"stays: the weights of {names} would leave the range of float32")
+            return Obstacle(f"the weights of {names} would leave the range of float32")
         after = bypassed(with_nodes(graph, ready), pool.name)
         before, behind = Grids(graph), Grids(after)
         if all(
@@ -109,7 +68,7 @@ class FoldPooling:
         ):
             return Fold(after, Note("folded", pool.name, f"folded into {names}: no number changes"))
         if self.exactly:
-            return Note("kept", pool.name, f"stays: folding it into {names} would round otherwise")
+            return Obstacle(f"folding it into {names} would round otherwise")
         error = (max(_terms(node) for node in weights) + 3) * ROUNDING
         text = (
             f"folded into {names}, which sums in another order: by up to {error:.1g} of the sum of all sizes"

@@ -19,15 +19,13 @@ Promises: such a network, the same nodes but for Scales, none of which could be 
 Exact with `exactly`; else exact but for the folds noted as inexact.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.consistency import broken, require_consistent
+from nsc_deploy.exporters.passes.base import Note
 from nsc_deploy.exporters.passes.exactness import Grids, Reals, is_single, powers_of_two, single
+from nsc_deploy.exporters.passes.folding import UNBYPASSABLE, Fold, Folding, Obstacle
 from nsc_deploy.exporters.passes.rewrite import bypassable, bypassed, with_nodes
-from nsc_deploy.exporters.passes.scale_neighbours import Obstacle, Side, neighbours, scaled, with_scale
+from nsc_deploy.exporters.passes.scale_neighbours import Side, neighbours, scaled, with_scale
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.signal import Signal
 
@@ -35,15 +33,7 @@ ERROR = 2.0**-22
 """Two roundings of float32 on the way to each term before a fold, and two others after it."""
 
 
-@dataclass(frozen=True)
-class Fold:
-    """A Scale that can go, the graph without it, and what to say about it."""
-
-    network: Network
-    note: Note
-
-
-class FoldScales:
+class FoldScales(Folding):
     """The pass.
 
     Args:
@@ -52,48 +42,20 @@ class FoldScales:
 
     name = "fold-scales"
 
-    def __init__(self, *, exactly: bool = True) -> None:
-        self.exactly = exactly
+    def candidates(self, graph: Network) -> list[Node]:
+        """Every Scale."""
+        return [node for node in graph.nodes if node.primitive == "Scale"]
 
-    def requires(self, graph: Network, /) -> None:
-        """Nodes, shapes and edges that fit together."""
-        require_consistent(graph)
-
-    def apply(self, graph: Network, /) -> Lowered[Network]:
-        """Fold one Scale after the other until none can be; each fold takes a node away."""
-        notes: list[Note] = []
-        while (fold := self._next(graph)) is not None:
-            graph = fold.network
-            notes.append(fold.note)
-        left = (self._considered(node, graph) for node in graph.nodes if node.primitive == "Scale")
-        notes.extend(found for found in left if isinstance(found, Note))
-        return Lowered(graph, tuple(notes))
-
-    def broken_promise(self, graph: object, /) -> str | None:
-        """Parts that do not fit together, or a Scale that could go."""
-        fault = broken(graph)
-        if fault is not None or not isinstance(graph, Network):
-            return fault
-        fold = self._next(graph)
-        return None if fold is None else f"'{fold.note.node}' could still be folded"
-
-    def _next(self, graph: Network) -> Fold | None:
-        for node in graph.nodes:
-            found = self._considered(node, graph) if node.primitive == "Scale" else None
-            if isinstance(found, Fold):
-                return found
-        return None
-
-    def _considered(self, scale: Node, graph: Network) -> Fold | Note:
-        """The fold of a Scale, or a note on why it stays."""
-        if not bypassable(graph, scale.name):
-            return Note("kept", scale.name, "stays: it sums several inputs, or lies between two late edges")
-        if (single(scale.parameters.scale) == 1).all():
-            return Fold(bypassed(graph, scale.name), Note("removed", scale.name, "removed: it is 1"))
-        tried = [self._beside(scale, graph, side) for side in Side]
+    def considered(self, node: Node, graph: Network) -> Fold | Obstacle:
+        """The fold of a Scale, preferably an exact one, or why it stays."""
+        if not bypassable(graph, node.name):
+            return UNBYPASSABLE
+        if (single(node.parameters.scale) == 1).all():
+            return Fold(bypassed(graph, node.name), Note("removed", node.name, "removed: it is 1"))
+        tried = [self._beside(node, graph, side) for side in Side]
         folds = sorted((one for one in tried if isinstance(one, Fold)), key=lambda one: not one.note.exact)
         reasons = [one.reason for one in tried if isinstance(one, Obstacle)]
-        return folds[0] if folds else Note("kept", scale.name, "stays: " + ", and ".join(reasons))
+        return folds[0] if folds else Obstacle(", and ".join(reasons))
 
     def _beside(self, scale: Node, graph: Network, side: Side) -> Fold | Obstacle:
         found = neighbours(scale, graph, side)

@@ -1,12 +1,12 @@
 """The weights a Scale could go into, and those weights with the Scale in them."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from nsc_deploy.exporters.passes.exactness import Reals, single
+from nsc_deploy.exporters.passes.folding import Obstacle
 from nsc_deploy.exporters.passes.rewrite import reparametrised
 from nsc_deploy.graphs.network import Network, Node
 
@@ -20,13 +20,6 @@ class Side(StrEnum):
 
     BEHIND = "behind"
     BEFORE = "before"
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """Why a Scale has no weights on one side."""
-
-    reason: str
 
 
 def neighbours(scale: Node, graph: Network, side: Side) -> tuple[Node, ...] | Obstacle:
