@@ -85,6 +85,8 @@ class TrainingConfig(Section):
 
     framework: Literal["snntorch", "norse"] = "snntorch"
     """which library's neurons train the spiking systems: snntorch or norse"""
+    start_from: Annotated[str | None, Field(min_length=1)] = None
+    """finished run whose best weights training starts from; not set: weights drawn from the seed"""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 40
     """passes over the training part (1 to 100000)"""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
@@ -138,6 +140,15 @@ class TrainingConfig(Section):
         return self
 
 
+class QuantisationConfig(Section):
+    """Training with the weights that a chip will compute with."""
+
+    target: Literal["none", "lava"] = "none"
+    """none; lava: weights and decays of the parts for a chip are rounded as an export to Lava rounds them"""
+    bits: Annotated[int, Field(ge=2, le=8)] = 8
+    """bits of a weight, its sign included (2 to 8); only used with target lava"""
+
+
 class Experiment(Section):
     """Everything that decides the outcome of a training run."""
 
@@ -145,6 +156,30 @@ class Experiment(Section):
     data: DataConfig = DataConfig()
     channel: ChannelConfig = ChannelConfig()
     training: TrainingConfig = TrainingConfig()
+    quantisation: QuantisationConfig = QuantisationConfig()
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Bits that weights are rounded to in training, or None."""
+        return self.quantisation.bits if self.quantisation.target == "lava" else None
+
+    @model_validator(mode="after")
+    def _only_what_lava_takes_is_rounded(self) -> Self:
+        if self.quantisation.target == "none":
+            if self.quantisation.bits != QuantisationConfig().bits:
+                raise ValueError("quantisation.bits is only used with quantisation.target lava")
+            return self
+        system = self.system
+        if not system.name.spiking:
+            raise ValueError(
+                f"quantisation.target lava: {system.name} has nothing for a chip; use a spiking system"
+            )
+        if system.name is SystemName.ATT_NEUROSC and system.receiver is ReceiverKind.ANALOG:
+            raise ValueError(
+                "quantisation.target lava: chip parts of the analog receiver take real values, which Lava "
+                "refuses; use the event receiver"
+            )
+        return self
 
     @model_validator(mode="after")
     def _only_spikes_have_a_rate(self) -> Self:

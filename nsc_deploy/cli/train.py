@@ -31,6 +31,16 @@ def train(
             show_default=False,
         ),
     ] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Go on from the best weights and the experiment of a finished run, for a few epochs.",
+            metavar="RUN",
+            rich_help_panel=_RUN,
+            show_default=False,
+        ),
+    ] = None,
     assign: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,11 +94,15 @@ def train(
     devices: fields.Devices = None,
     nodes: fields.Nodes = None,
     threads: fields.Threads = None,
+    quantise: fields.Quantise = None,
+    bits: fields.Bits = None,
 ) -> None:
     """Train a system and write everything that later steps need into a run directory.
 
     For example: nsc-deploy train --system att-neurosc --snr 10 --out runs/first. The run holds the experiment
     with every field described, graphs, recorded inputs, metrics and checkpoints.
+
+    To fine-tune a run for the integers of a chip: --quantise lava --bits 4 --from runs/first --out runs/4bits
     """
     given = context.params
     overrides = {name: given[option] for option, name in fields.DOTTED.items() if given[option] is not None}
@@ -103,10 +117,12 @@ def train(
 
     assigned = dict(parse_assignment(text) for text in assign or ())
     if resume and experiment is None:
-        experiment = experiment_to_resume(out, required=not (overrides or assigned))
+        experiment = experiment_to_resume(out, required=not (overrides or assigned or from_run))
     options = {name: f"--{option.replace('_', '-')}" for option, name in fields.DOTTED.items()}
     options |= {field: f"--set {field}" for field in assigned if field not in overrides}
     overrides = assigned | overrides
+    if from_run is not None:
+        experiment, overrides = _going_on(from_run, experiment, out, resume, overrides)
     asked = load_experiment(experiment, overrides, options)
     if not is_first_machine(asked):
         take_part(asked, out, overwrite=overwrite)
@@ -123,6 +139,22 @@ def train(
         typer.echo(result.metrics.model_dump_json(indent=2))
     else:
         _print(result)
+
+
+def _going_on(
+    run: Path, experiment: Path | None, out: Path, resume: bool, overrides: dict[str, object]
+) -> tuple[Path, dict[str, object]]:
+    """The experiment file of the run to start from, and what is to be changed in it."""
+    from nsc_deploy.experiment_file import FILE_NAME
+    from nsc_deploy.training.start import fine_tuning
+
+    if experiment is not None and not (resume and experiment == out / FILE_NAME):
+        raise ConfigError(
+            "cannot be combined with an experiment file: the experiment is that of the run",
+            where="--from",
+            remedy="Change single fields with options or --set.",
+        )
+    return run / FILE_NAME, fine_tuning(run) | overrides
 
 
 def _print(result: "RunResult") -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-_SYSTEM, _DATA, _TRAINING = "System", "Data and channel", "Training"
+_SYSTEM, _DATA, _TRAINING, _CHIP = "System", "Data and channel", "Training", "For a chip"
 
 # Each option's default None means "not given": the file's value, or the default of its field, stands.
 DOTTED = {
@@ -41,6 +41,8 @@ DOTTED = {
     "devices": "training.devices",
     "nodes": "training.nodes",
     "threads": "training.threads",
+    "quantise": "quantisation.target",
+    "bits": "quantisation.bits",
 }
 
 
@@ -131,4 +133,11 @@ Devices = Annotated[
 Nodes = Annotated[int | None, _option(_TRAINING, "Machines that share each step; default 1.")]
 Threads = Annotated[
     int | None, _option(_TRAINING, "CPU threads of a process; 0: as many as the machine offers; default 0.")
+]
+Quantise = Annotated[
+    str | None,
+    _option(_CHIP, "lava: train with weights and decays rounded as an export rounds them; default none."),
+]
+Bits = Annotated[
+    int | None, _option(_CHIP, "Bits of a weight with --quantise, sign included, 2 to 8; default 8.")
 ]

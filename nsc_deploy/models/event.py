@@ -11,7 +11,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.models.event_attention import EventAttention
 from nsc_deploy.models.spiking import DenseLayers, NeuronForm
-from nsc_deploy.models.stage import Stage
+from nsc_deploy.models.stage import Rows, Stage
 from nsc_deploy.models.surrogate import arctan_spike
 
 _LEVEL_SCALE = 5.0
@@ -125,6 +125,10 @@ class EventLayers(Stage):
         """Snap all weights."""
         self.attend.snap()
         self.body.snap()
+
+    def rows(self) -> tuple[Rows, ...]:
+        """All of them."""
+        return (*self.attend.rows(), *self.body.rows())
 
     def graph(self, dt: float, readout: Readout | None) -> object:
         """The two paths of the attention joined in a LIF node, then a chain of Affine and LIF nodes."""

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
 from nsc_deploy.models.dense import bias_of, dense, snap_layer, weight_of
-from nsc_deploy.models.spiking import NeuronForm, add_neurons
+from nsc_deploy.models.spiking import NeuronForm, add_neurons, rows_of
+from nsc_deploy.models.stage import Rows
 from nsc_deploy.models.surrogate import arctan_spike, threshold_events
 
 _COINCIDENCE = 0.5
@@ -56,6 +57,10 @@ class EventAttention(nn.Module):
     def attention(self, events: Tensor) -> Tensor:
         """1 where a line may pass, 0 where it is vetoed [T, B, C]."""
         return 1 - self.veto(events)
+
+    def rows(self) -> tuple[Rows, ...]:
+        """The weights of the right path's neurons, of the gate's, and of those that join the paths."""
+        return (rows_of(self.right), rows_of(self.gate), Rows((self.left, self.inhibition)))
 
     @torch.no_grad()
     def snap(self) -> None:

@@ -11,7 +11,7 @@ from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.models.dense import bias_of, dense, snap_layer, weight_of
 from nsc_deploy.models.frameworks import FrameworkName
 from nsc_deploy.models.neurons import Leaky
-from nsc_deploy.models.stage import Stage
+from nsc_deploy.models.stage import Rows, Stage
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ class DenseLayers(nn.Module):
         pairs = zip(self.dense, self.neurons, strict=True)
         return [(a, b) for a, b in pairs if isinstance(a, nn.Linear) and isinstance(b, Leaky)]
 
+    def rows(self) -> tuple[Rows, ...]:
+        """The weights of each layer's neurons."""
+        return tuple(rows_of(layer) for layer, _ in self.layers())
+
     def snap(self) -> None:
         """Put the weights on their dyadic grids."""
         for layer, _ in self.layers():
@@ -102,6 +106,10 @@ class SpikingLayers(Stage):
     def finish(self) -> None:
         """Snap the weights."""
         self.body.snap()
+
+    def rows(self) -> tuple[Rows, ...]:
+        """All of them."""
+        return self.body.rows()
 
     def graph(self, dt: float, readout: Readout | None) -> object:
         """A chain of Affine and LIF nodes."""
@@ -142,6 +150,14 @@ class SpikingBehindCurrent(Stage):
         add_neurons(builder, "lif0", self.first)
         self.body.add_to(builder, readout)
         return builder.build()
+
+
+def rows_of(layer: nn.Linear) -> Rows:
+    """The weights of a dense layer."""
+    weight, bias = layer.weight, layer.bias
+    if not isinstance(weight, nn.Parameter) or not isinstance(bias, nn.Parameter):
+        raise TypeError("a dense layer without weights and biases of its own")
+    return Rows((weight,), bias)
 
 
 def add_neurons(

@@ -3,12 +3,24 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.signal import Signal
+
+
+class Rows(NamedTuple):
+    """Weights that meet in the same neurons.
+
+    Attributes:
+        weights: side by side [out, in], or [out] for one weight a neuron.
+        bias: [out], or None.
+    """
+
+    weights: tuple[nn.Parameter, ...]
+    bias: nn.Parameter | None = None
 
 
 class Stage(nn.Module, ABC):
@@ -39,6 +51,10 @@ class Stage(nn.Module, ABC):
 
     def finish(self) -> None:
         """Put the weights that meet events on their dyadic grid; called once, when training has ended."""
+
+    def rows(self) -> tuple[Rows, ...]:
+        """The weights that a chip would hold, population by population; none where it takes no such stage."""
+        return ()
 
 
 class Side(nn.Module):

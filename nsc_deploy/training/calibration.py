@@ -7,9 +7,9 @@ from nsc_deploy.data import EventData
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.models.calibration import balanced, is_recorded, write_calibration
 from nsc_deploy.models.system import System
-from nsc_deploy.training.evaluate import load_best
-from nsc_deploy.training.fit import new_system, reproducible, training_and_validation
+from nsc_deploy.training.fit import reproducible, training_and_validation
 from nsc_deploy.training.randomness import stream, stream_seed
+from nsc_deploy.training.start import finished_system
 
 SAMPLES = 200
 """Samples recorded: a few of every class settle a scale, which is one of some twenty candidates."""
@@ -39,7 +39,6 @@ def complete_calibration(experiment: Experiment, data: EventData, run: Path) -> 
     """
     if is_recorded(run, read_deployment(run)):
         return
-    system = new_system(experiment, data)
-    load_best(system, run)
+    system = finished_system(experiment, data, run)
     with reproducible(experiment.training.threads):
         record_calibration(experiment, data, run, system)

@@ -8,14 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from nsc_deploy.data import EventData, EventSet
-from nsc_deploy.errors import DataError
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, to_signal
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
-from nsc_deploy.training.fit import new_system
 from nsc_deploy.training.losses import first_largest
 from nsc_deploy.training.randomness import stream
 from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.start import finished_system
 
 
 @dataclass(frozen=True)
@@ -83,28 +81,4 @@ def load_system(run: Path, data: EventData) -> System:
     Raises:
         DataError: no run, or its weights are missing, damaged or of another shape.
     """
-    system = new_system(read_experiment(run), data)
-    load_best(system, run)
-    return system
-
-
-def load_best(system: System, run: Path) -> None:
-    """Load RUN/checkpoints/best.safetensors into a system and finish it.
-
-    Raises:
-        DataError: the weights are missing, damaged or of another shape.
-    """
-    path = run / DIRECTORY / BEST
-    weights, _ = read_tensors(path)
-    try:
-        system.load_state_dict(weights)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())
-        raise DataError(
-            f"does not fit the run's experiment ({detail})",
-            where=path,
-            remedy="Another version of nsc-deploy may have trained it (see provenance.json): use that one, "
-            "or train anew with --overwrite.",
-        ) from error
-    system.finish()
-    system.eval()
+    return finished_system(read_experiment(run), data, run)

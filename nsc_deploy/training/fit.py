@@ -17,7 +17,6 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData, EventSet, validation_split
 from nsc_deploy.errors import DataError
-from nsc_deploy.models.system import System, build_system
 from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader
 from nsc_deploy.training.checkpoints import DIRECTORY, LAST, REMEDY, StateIO
 from nsc_deploy.training.module import ReceiverTraining
@@ -26,6 +25,7 @@ from nsc_deploy.training.randomness import stream_seed
 from nsc_deploy.training.record import SaveState, TrainingRecord
 from nsc_deploy.training.run_directory import TENSORBOARD
 from nsc_deploy.training.signals import EndOnSigterm, plain_signals
+from nsc_deploy.training.start import new_system, starting_system
 
 _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
 """How long a process waits for the others of a data-parallel run."""
@@ -40,18 +40,6 @@ def training_and_validation(data: EventData, experiment: Experiment) -> tuple[Ev
         return data.train, None
     return validation_split(
         data.train, config.validation_fraction, stream_seed(config.seed, "validation part")
-    )
-
-
-def new_system(experiment: Experiment, data: EventData) -> System:
-    """An untrained system for a data set, its weights drawn from the experiment's seed."""
-    torch.manual_seed(stream_seed(experiment.training.seed, "weights"))
-    return build_system(
-        experiment.system,
-        experiment.channel,
-        data.train.channels,
-        data.classes,
-        experiment.training.framework,
     )
 
 
@@ -88,7 +76,9 @@ def fit(
         batches = ShuffledBatches(
             len(training), config.batch_size, config.seed, rank=trainer.global_rank, world=world
         )
-        module = ReceiverTraining(new_system(experiment, data), config, len(batches))
+        # A resumed run takes its weights from its last state.
+        system = new_system(experiment, data) if going_on else starting_system(experiment, data)
+        module = ReceiverTraining(system, config, len(batches), experiment.weight_bits)
         with plain_signals(), _no_group_left(), _state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,

@@ -7,9 +7,11 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.func import functional_call
 from torch.optim.lr_scheduler import LambdaLR
 
 from nsc_deploy.config import TrainingConfig
+from nsc_deploy.models.rounding import straight_through
 from nsc_deploy.models.system import System, SystemOutput
 from nsc_deploy.training.augmentation import augment
 from nsc_deploy.training.batches import Batch, to_signal
@@ -27,13 +29,17 @@ class ReceiverTraining(lightning.LightningModule):
         system: what is trained.
         config: how.
         steps_per_epoch: optimiser steps of an epoch, for the schedule.
+        bits: round the weights of chip parts to so many in every pass; None leaves them as they are.
     """
 
-    def __init__(self, system: System, config: TrainingConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self, system: System, config: TrainingConfig, steps_per_epoch: int, bits: int | None = None
+    ) -> None:
         super().__init__()
         self.system = system
         self._config = config
         self._steps_per_epoch = steps_per_epoch
+        self._bits = bits
         self._validation_noise = stream(config.seed, "validation")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -42,7 +48,7 @@ class ReceiverTraining(lightning.LightningModule):
         torch.manual_seed(stream_seed(seed, "dropout", *place))  # torch's dropout layers take no generator
         events = augment(to_signal(batch[0]), self._config, stream(seed, "augmentation", *place))
         with self.system.at_snr(self._training_snr()):
-            output = self.system(events, stream(seed, "channel", *place))
+            output = self._run(events, stream(seed, "channel", *place))
         loss = self._loss(
             output, batch[1], _risen(self.current_epoch, self._warm(self._config.spike_rate_warmup))
         )
@@ -55,8 +61,15 @@ class ReceiverTraining(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one batch."""
-        output = self.system(to_signal(batch[0]), self._validation_noise)
+        output = self._run(to_signal(batch[0]), self._validation_noise)
         self._note("validation", output, batch[1], self._loss(output, batch[1]))
+
+    def _run(self, events: Tensor, noise: torch.Generator) -> SystemOutput:
+        if self._bits is None:
+            return self.system(events, noise)  # type: ignore[no-any-return]
+        rounded = straight_through(self.system, self._bits)
+        output: SystemOutput = functional_call(self.system, rounded, (events, noise))
+        return output
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam (AdamW where weights decay) and a schedule that is a function of the step alone."""

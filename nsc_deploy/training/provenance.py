@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import nsc_deploy
 from nsc_deploy.data import EventData
-from nsc_deploy.files import write_json
+from nsc_deploy.files import sha256, write_json
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY
 
 _PACKAGES = (
     "nsc-deploy", "torch", "lightning", "snntorch", "norse", "nir", "numpy", "numba", "scipy", "onnx",
@@ -37,10 +38,13 @@ class Provenance(BaseModel):
     processors: int | None
     packages: dict[str, str]
     data_sha256: str = Field(description="of the encoded events and labels, training part then test part")
+    start_sha256: str | None = Field(
+        default=None, description="of the weights file that training started from; None: drawn from the seed"
+    )
 
 
-def provenance(data: EventData) -> Provenance:
-    """The provenance of a run that this process starts now on `data`."""
+def provenance(data: EventData, start_from: str | None = None) -> Provenance:
+    """The provenance of a run that this process starts now on `data`, maybe from another run's weights."""
     return Provenance(
         command=tuple(sys.argv),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -51,6 +55,7 @@ def provenance(data: EventData) -> Provenance:
         processors=os.cpu_count(),
         packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
         data_sha256=_digest(data),
+        start_sha256=None if start_from is None else sha256(Path(start_from) / DIRECTORY / BEST),
     )
 
 

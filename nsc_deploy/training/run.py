@@ -10,8 +10,8 @@ from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.export import write_run_graphs
 from nsc_deploy.training.calibration import complete_calibration, record_calibration
-from nsc_deploy.training.evaluate import Measurement, load_best, measure
-from nsc_deploy.training.fit import fit, new_system, reproducible, training_and_validation
+from nsc_deploy.training.evaluate import Measurement, measure
+from nsc_deploy.training.fit import fit, reproducible, training_and_validation
 from nsc_deploy.training.processes import node_rank, workers_beside
 from nsc_deploy.training.provenance import provenance, write_provenance
 from nsc_deploy.training.randomness import stream
@@ -27,6 +27,7 @@ from nsc_deploy.training.run_directory import (
     state_of,
     write_metrics,
 )
+from nsc_deploy.training.start import finished_system, require_start
 from nsc_deploy.training.sweep import channel_uses
 from nsc_deploy.training.worker import Job
 
@@ -71,6 +72,7 @@ def train(
     if resume and overwrite:
         raise ConfigError("cannot be combined", where="--resume, --overwrite")
     experiment = with_threads(experiment, out if resume else None)
+    require_start(experiment, out, resume=resume)
     data = load_events(experiment.data, progress=progress)
     with locked(out):
         state = claim(out, experiment, resume=resume, overwrite=overwrite)
@@ -78,7 +80,7 @@ def train(
             complete_calibration(experiment, data, out)
             return RunResult(out, experiment, read_metrics(out))
         if not (out / PROVENANCE).is_file():
-            write_provenance(out / PROVENANCE, provenance(data))
+            write_provenance(out / PROVENANCE, provenance(data, experiment.training.start_from))
         record = _fit(experiment, data, out, resume=resume, progress=progress)
         return RunResult(out, experiment, finish(experiment, data, out, record))
 
@@ -136,8 +138,7 @@ def finish(experiment: Experiment, data: EventData, run: Path, record: TrainingR
     Everything here is a function of the best weights and is written file by file, metrics.json last:
     an interrupted `finish` is simply done again.
     """
-    system, seed = new_system(experiment, data), experiment.training.seed
-    load_best(system, run)
+    system, seed = finished_system(experiment, data, run), experiment.training.seed
     training, validation = training_and_validation(data, experiment)
     with reproducible(experiment.training.threads):
         on_training = measure(system, training, seed, "training accuracy")

@@ -181,13 +181,15 @@ def round_to(
         threshold_error[threshold_error < SAME] = 0.0
     synapses = np.maximum(weights.sums(np.ones(weights.synapses)), 1)
     square = weights.sums((values / of_synapse - weights.values) ** 2) / synapses
+    weight_error = np.sqrt(square) / _yardstick(population)
+    weight_error[weight_error < SAME] = 0.0
     return Rounded(
         weights=weights,
         scale=scale,
         values=values.astype(np.int32),
         threshold=threshold.astype(np.int64),
         bias=bias.astype(np.int64),
-        weight_error=np.sqrt(square) / _yardstick(population),
+        weight_error=weight_error,
         threshold_error=threshold_error,
         saturated=weights.sums(wanted != values).astype(np.int64),
         underflowed=weights.sums(values == 0).astype(np.int64),

@@ -1,0 +1,131 @@
+"""The weights of a system: before training from the seed or another run, afterwards the best."""
+
+from pathlib import Path
+
+import torch
+
+from nsc_deploy.config import Experiment
+from nsc_deploy.data import EventData
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.experiment_file import differing_fields
+from nsc_deploy.models.rounding import round_decays, round_weights
+from nsc_deploy.models.system import System, build_system
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
+from nsc_deploy.training.randomness import stream_seed
+from nsc_deploy.training.run_directory import RunState, read_experiment, state_of
+
+FINE_TUNING_EPOCHS = 10
+FINE_TUNING_RATE = 0.25
+"""Fine-tuning begins at this part of the learning rate of the run it starts from."""
+_SAME_TABLES = ("system.", "data.")
+
+
+def fine_tuning(run: Path) -> dict[str, object]:
+    """What an experiment that goes on from a run changes in the run's own, by dotted name.
+
+    Fewer epochs, a smaller learning rate, and no warm-up of anything: the weights have learnt that.
+
+    Raises:
+        DataError: no run, or not a finished one.
+    """
+    require_finished(run, "--from")
+    return {
+        "training.start_from": str(run.resolve()),
+        "training.epochs": FINE_TUNING_EPOCHS,
+        "training.learning_rate": FINE_TUNING_RATE * read_experiment(run).training.learning_rate,
+        "training.snr_start_db": None,
+        "training.spike_rate_warmup": 0.0,
+        "training.warmup_epochs": 0.0,
+    }
+
+
+def require_finished(run: Path, option: str) -> None:
+    """Refuse what is no finished run.
+
+    Raises:
+        DataError: it is not.
+    """
+    state = state_of(run)
+    if state is RunState.UNFINISHED:
+        remedy = f"Go on with it first: nsc-deploy train --resume --out {run}"
+        raise DataError("holds a run that is not finished", where=run, remedy=remedy)
+    if state is RunState.EMPTY:
+        raise DataError("holds no run", where=run, remedy=f"Name a finished run with {option}.")
+
+
+def require_start(experiment: Experiment, out: Path, *, resume: bool) -> None:
+    """Check, before anything is written, that the run an experiment starts from is there and of its system.
+
+    Raises:
+        ConfigError: it is of another system or data set, or the directory to write.
+        DataError: it is no finished run.
+    """
+    start = experiment.training.start_from
+    if start is None or (resume and state_of(out) is not RunState.EMPTY):
+        return
+    require_finished(Path(start), "--from")
+    if Path(start).resolve() == out.resolve():
+        raise ConfigError("is the run to start from", where=out, remedy="Name another --out.")
+    different = differing_fields(read_experiment(Path(start)), experiment)
+    wrong = [name for name in different if name.startswith(_SAME_TABLES)]
+    if wrong:
+        raise ConfigError(
+            f"was trained with another system or data set (different: {', '.join(wrong)})",
+            where=start,
+            remedy="Leave these options out: its weights fit its own system only.",
+        )
+
+
+def new_system(experiment: Experiment, data: EventData) -> System:
+    """An untrained system for a data set, its weights drawn from the experiment's seed."""
+    torch.manual_seed(stream_seed(experiment.training.seed, "weights"))
+    return build_system(
+        experiment.system,
+        experiment.channel,
+        data.train.channels,
+        data.classes,
+        experiment.training.framework,
+    )
+
+
+def starting_system(experiment: Experiment, data: EventData) -> System:
+    """A system as training begins: new, or with the best weights of the run it starts from.
+
+    Where weights are rounded in training, its decays are rounded already.
+
+    Raises:
+        ConfigError: decays that would be rounded to none.
+        DataError: the weights to start from are missing, damaged or of another shape.
+    """
+    system, start = new_system(experiment, data), experiment.training.start_from
+    if start is not None:
+        origin = finished_system(read_experiment(Path(start)), data, Path(start))
+        system.load_state_dict(origin.state_dict())
+    if experiment.weight_bits is not None:
+        round_decays(system)
+    return system
+
+
+def finished_system(experiment: Experiment, data: EventData, run: Path) -> System:
+    """The trained system of a run: its best weights, rounded if they were in training, and on their grids.
+
+    Raises:
+        DataError: the weights are missing, damaged or of another shape.
+    """
+    system, path = new_system(experiment, data), run / DIRECTORY / BEST
+    weights, _ = read_tensors(path)
+    try:
+        system.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())
+        raise DataError(
+            f"does not fit the run's experiment ({detail})",
+            where=path,
+            remedy="Another version of nsc-deploy may have trained it (see provenance.json): use that one, "
+            "or train anew with --overwrite.",
+        ) from error
+    if experiment.weight_bits is not None:
+        round_weights(system, experiment.weight_bits)
+    system.finish()
+    system.eval()
+    return system

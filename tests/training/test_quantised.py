@@ -1,0 +1,237 @@
+"""Fine-tuning with rounded weights: what is trained is what an export writes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.ending import run_to_exit_code
+from nsc_deploy.data import load_events
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.exporters.lava.integer import Role
+from nsc_deploy.exporters.lava.lower import lower
+from nsc_deploy.exporters.passes.base import run_pass
+from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
+from nsc_deploy.files import sha256
+from nsc_deploy.graphs.dyadic import snap
+from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.row_grid import most_steps, on_row_grids
+from nsc_deploy.models.rounding import round_decays, round_weights, straight_through
+from nsc_deploy.training.checkpoints import read_tensors
+from nsc_deploy.training.record import TrainingRecord
+from nsc_deploy.training.run import RunResult, train
+from nsc_deploy.training.start import fine_tuning, new_system
+
+Make = Callable[..., dict[str, object]]
+BITS = 3
+
+
+@pytest.fixture(scope="module")
+def origin(small_experiment: Make, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    overrides = small_experiment(system__name="att-neurosc", training__epochs=4, training__seed=3)
+    return train(load_experiment(None, overrides), tmp_path_factory.mktemp("runs") / "origin", progress=False)
+
+
+@pytest.fixture(scope="module")
+def tuned(origin: RunResult, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    changes = fine_tuning(origin.run) | {
+        "training.epochs": 3,
+        "quantisation.target": "lava",
+        "quantisation.bits": BITS,
+    }
+    experiment = load_experiment(origin.run / "experiment.toml", changes)
+    return train(experiment, tmp_path_factory.mktemp("runs") / "tuned", progress=False)
+
+
+def command(*arguments: object) -> int:
+    return run_to_exit_code(lambda: app([*map(str, arguments)], prog_name="nsc-deploy"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8))
+def test_rounded_rows_are_few_multiples_of_a_step_and_sum_exactly(seed: int, bits: int) -> None:
+    chance = np.random.default_rng(seed)
+    weight = chance.normal(0, 10.0 ** chance.uniform(-3, 1, (6, 1)), (6, 20)).astype(np.float32)
+    bias = chance.normal(0, 0.3, 6).astype(np.float32)
+    rounded = on_row_grids(weight, bits, bias)
+    np.testing.assert_array_equal(snap(rounded, bias).weight, rounded)
+    for row, before in zip(rounded, weight, strict=True):
+        fine = np.rint(row.astype(np.float64) * 2.0**24).astype(np.int64)
+        np.testing.assert_array_equal(fine * 2.0**-24, row)
+        step = np.gcd.reduce(fine)
+        assert np.abs(fine).max() <= most_steps(bits) * max(step, 1)
+        plain = np.abs(before).max() / most_steps(bits)
+        error = np.sqrt(((row - before) ** 2).sum())
+        grid = snap(weight, bias).bits
+        assert error <= np.sqrt(20) * (plain / 2 + most_steps(bits) * 2.0 ** (3 - grid))
+
+
+def test_nothing_is_rounded_to_nothing() -> None:
+    assert on_row_grids(np.zeros((2, 3)), 4).tolist() == [[0] * 3] * 2
+
+
+def test_the_gradient_is_that_of_the_rounded_weights(origin: RunResult) -> None:
+    data = load_events(origin.experiment.data)
+    events = torch.from_numpy(data.train.events[:6]).transpose(0, 1).float()
+
+    def gradients(rounded_for_good: bool) -> dict[str, torch.Tensor]:
+        system = new_system(origin.experiment, data)
+        if rounded_for_good:
+            round_weights(system, BITS)
+            output = system(events, torch.Generator().manual_seed(1))
+        else:
+            values = straight_through(system, BITS)
+            output = torch.func.functional_call(system, values, (events, torch.Generator().manual_seed(1)))
+        output.votes.square().sum().backward()
+        return {name: value.grad for name, value in system.named_parameters() if value.grad is not None}
+
+    wanted, got = gradients(True), gradients(False)
+    assert wanted.keys() == got.keys()
+    assert any(value.abs().sum() > 0 for value in wanted.values())
+    for name, value in wanted.items():
+        assert torch.equal(value, got[name]), name
+
+
+def test_everything_a_chip_holds_is_rounded_and_nothing_else(origin: RunResult) -> None:
+    system = new_system(origin.experiment, load_events(origin.experiment.data))
+    before = {name: value.clone() for name, value in system.state_dict().items()}
+    round_weights(system, BITS)
+    round_decays(system)
+    changed = {name for name, value in system.state_dict().items() if not torch.equal(value, before[name])}
+    held = {name for name in before if "_stages.0" in name or "receiver._stages.1" in name}
+    untouched = {name for name in held if name.endswith(("bias", "threshold"))}
+    front_end = {name for name in before if name.endswith("scaled_level")}
+    assert changed <= held - untouched - front_end
+    assert {name for name in changed if name.endswith("weight")} == {
+        name for name in held - front_end if name.endswith("weight")
+    }
+    for name, value in system.state_dict().items():
+        if name.endswith("beta"):
+            assert torch.equal((value * 4096).round() / 4096, value), name
+
+
+def test_an_export_takes_the_trained_weights_over_as_they_are(tuned: RunResult) -> None:
+    for part in ("transmitter", "receiver"):
+        network = read_network(tuned.run / f"{part}.nir")
+        graph = run_pass(ExtractPopulations(), network).graph
+        lowering = lower(network, bits=BITS)
+        wanted = {one.name: one for one in graph.populations}
+        for layer in lowering.network.layers:
+            for group in layer.groups:
+                if group.role is not Role.NEURON:
+                    continue
+                integers = layer.weight.of_targets(group.rows)
+                real = integers.values / np.broadcast_to(np.asarray(group.scale), group.size)[integers.target]
+                drive = np.concatenate([one.values for one in wanted[group.node].drive.values()])
+                np.testing.assert_allclose(np.sort(real), np.sort(drive), rtol=1e-12)
+        kinds = {note.kind for _, note in lowering.notes}
+        assert not kinds & {"weight-rounding", "saturation", "underflow", "decay-rounding"}
+
+
+def test_a_tuned_run_says_where_it_comes_from(origin: RunResult, tuned: RunResult) -> None:
+    experiment = load_experiment(tuned.run / "experiment.toml")
+    assert experiment.training.start_from == str(origin.run.resolve())
+    assert (experiment.quantisation.target, experiment.quantisation.bits) == ("lava", BITS)
+    assert experiment.system == origin.experiment.system
+    provenance = json.loads((tuned.run / "provenance.json").read_text())
+    assert provenance["start_sha256"] == sha256(origin.run / "checkpoints" / "best.safetensors")
+    assert json.loads((origin.run / "provenance.json").read_text())["start_sha256"] is None
+
+
+def test_it_begins_with_what_the_other_run_had_learnt(origin: RunResult, tmp_path: Path) -> None:
+    changes = fine_tuning(origin.run) | {"training.epochs": 1, "training.learning_rate": 1e-12}
+    again = train(
+        load_experiment(origin.run / "experiment.toml", changes), tmp_path / "again", progress=False
+    )
+    assert again.metrics.test_accuracy == origin.metrics.test_accuracy
+
+
+def test_an_interrupted_fine_tuning_ends_with_the_same_weights(
+    tuned: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: TrainingRecord, trainer: object, module: object) -> None:
+        if len(self.epochs) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainingRecord, "on_train_epoch_start", interrupt)
+        train(tuned.experiment, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    again = train(tuned.experiment, tmp_path / "run", resume=True, progress=False)
+    one, two = (read_tensors(result.run / "checkpoints" / "last.safetensors")[0] for result in (again, tuned))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert again.metrics.test_accuracy == tuned.metrics.test_accuracy
+
+
+def test_the_command(origin: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    asked = ["--quantise", "lava", "--bits", 2, "--from", origin.run, "--out", out, "--epochs", 1, "--quiet"]
+    assert command("train", *asked) == 0
+    first = (out / "checkpoints" / "best.safetensors").read_bytes()
+    assert command("train", "--resume", *asked) == 0
+    assert command("train", "--resume", "--out", out, "--quiet") == 0
+    assert (out / "checkpoints" / "best.safetensors").read_bytes() == first
+    assert load_experiment(out / "experiment.toml").training.seed == 3
+    assert command("evaluate", out, "--out", tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bits", "4"], "only used with"),
+        (["--quantise", "lava", "--bits", "9"], "--bits"),
+        (["--quantise", "lava", "--bits", "1"], "--bits"),
+        (["--quantise", "loihi"], "--quantise"),
+        (["--quantise", "lava", "--system", "lstm"], "nothing for a chip"),
+        (["--quantise", "lava", "--receiver", "analog"], "real values"),
+        (["--hidden", "48"], "different: system.hidden"),
+        (["--set", "data.encoding.levels=3"], "different: data.encoding.levels"),
+        (
+            ["--set", "system.decay_steps=100000", "--set", "system.gate_decay_steps=2"],
+            "different: system.decay",
+        ),
+    ],
+)
+def test_bad_requests_end_with_one_message_and_code_2(
+    origin: RunResult,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert command("train", "--from", origin.run, *arguments, "--out", tmp_path / "run", "--quiet") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_a_finished_run_can_be_started_from(
+    origin: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "experiment.toml").write_bytes((origin.run / "experiment.toml").read_bytes())
+    for run, message in ((unfinished, "not finished"), (tmp_path / "none", "holds no run")):
+        assert command("train", "--from", run, "--out", tmp_path / "run") == 2
+        assert message in capsys.readouterr().err
+    path = origin.run / "experiment.toml"
+    assert command("train", path, "--from", origin.run, "--out", tmp_path / "run") == 2
+    assert "cannot be combined" in capsys.readouterr().err
+    before = sorted(origin.run.iterdir())
+    assert command("train", "--from", origin.run, "--out", origin.run, "--overwrite") == 2
+    assert "is the run to start from" in capsys.readouterr().err
+    assert sorted(origin.run.iterdir()) == before
+
+
+def test_a_leak_that_rounds_to_nothing_is_refused(small_experiment: Make, tmp_path: Path) -> None:
+    overrides = small_experiment(system__name="vanilla-snn", system__decay_steps=1e5)
+    experiment = load_experiment(None, overrides | {"quantisation.target": "lava"})
+    with pytest.raises(ConfigError, match="rounded, nothing"):
+        train(experiment, tmp_path / "run", progress=False)
