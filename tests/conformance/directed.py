@@ -14,6 +14,7 @@ from nsc_deploy.exporters.lava.twin.connections import Conv, DelayDense, DelaySp
 from nsc_deploy.exporters.lava.twin.network import Layer, Network
 from nsc_deploy.exporters.lava.twin.neurons import LIF, LIFReset
 from nsc_deploy.exporters.lava.twin.weights import SignMode
+from nsc_deploy.exporters.matrix import Matrix
 
 END = 2**23
 STEPS = 8
@@ -129,10 +130,24 @@ def connection_cases(exponents: Sequence[int]) -> Iterator[Case]:
     for process in (Dense, Sparse, DelayDense, DelaySparse):
         ungraded = chance.integers(-3, 4, (STEPS, 5))
         yield single(f"{process.__name__}, spikes of any size", process(weights), neurons, ungraded)
+    for exponent in exponents[:2]:
+        yield from list_cases(weights, exponent, neurons, spikes)
     long = np.zeros((68, 2), int)
     long[[0, 2], [0, 1]] = 1
     far = DelayDense(np.array([[10, 20], [30, -40]]), delays=np.array([[63, 0], [1, 62]]))
     yield single("delays up to 63", far, LIF(2, du=4095, dv=4096, vth=131071), long)
+
+
+def list_cases(weights: np.ndarray, exponent: int, neurons: LIF, spikes: np.ndarray) -> Iterator[Case]:
+    """Weights given as lists of synapses, with a delay for each target; of both signs, of one, and none."""
+    kinds = {"mixed": weights, "positive": np.abs(weights), "negative": -np.abs(weights), "no": 0 * weights}
+    steps = column(np.arange(len(weights)) % 3)
+    for name, chosen in kinds.items():
+        listed = Matrix.of(chosen.astype(np.int32))
+        yield single(f"list, {name}, {exponent}", Sparse(listed, weight_exp=exponent), neurons, spikes)
+        if name == "mixed":
+            delayed = DelaySparse(listed, weight_exp=exponent, delays=steps)
+            yield single(f"list with delays, {exponent}", delayed, neurons, spikes)
 
 
 def graded_cases(exponents: Sequence[int]) -> Iterator[Case]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nsc_deploy.exporters.lava.process import WORKER, watch_worker
 from nsc_deploy.exporters.lava.twin.network import Network
 from nsc_deploy.exporters.lava.twin.simulate import LayerTrace, simulate
+from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.files import load_npz, write_json
 
 NETWORK_WORKER = Path(__file__).parent / "worker" / "run_networks.py"
@@ -80,16 +81,15 @@ def _process(process: Any, name: str, arrays: dict[str, NDArray[Any]]) -> dict[s
     for field in fields(process):
         value = getattr(process, field.name)
         if field.name in {"weights", "weight", "delays", *NEURON_VALUES}:
-            arrays[f"{name}.{field.name}"] = (
-                _full(process, value) if field.name == "delays" else np.asarray(value)
-            )
+            value = value.dense() if isinstance(value, Matrix) else np.asarray(value)
+            arrays[f"{name}.{field.name}"] = _full(process, value) if field.name == "delays" else value
         elif field.name != "size":
             options[field.name] = value
     return {"process": type(process).__name__, "options": options}
 
 
 def _full(connection: Any, delays: Any) -> NDArray[Any]:
-    return np.broadcast_to(np.asarray(delays), np.shape(connection.weights)).copy()
+    return np.broadcast_to(delays, connection.weights.shape).copy()
 
 
 def differences(cases: Sequence[Case], real: Sequence[tuple[LayerTrace, ...]]) -> list[str]:
