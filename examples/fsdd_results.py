@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsdd_energy import PROFILES, price, print_comparison
+
 EXPERIMENT = Path(__file__).with_name("fsdd.toml")
 SPIKE_RATE_WEIGHT = {-10: 3e-4, 0: 1e-4, 10: 1e-4}
 """Weight of the spike rate loss at each SNR."""
@@ -106,45 +108,15 @@ def train(runs: Sequence[Run], jobs: int) -> None:
         list(pool.map(one, runs))
 
 
-COLUMNS = {
-    "paper": "Paper's accounting",
-    "compute": "MAC-aware",
-    "memory": "With memory",
-    "ann": "Bit-matched ANN",
-}
-
-
-def report_energy(runs: Sequence[Run], out: Path) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Microjoules an inference at 10 dB: {side: {system: {column: [one for each seed]}}}."""
-    energies: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for run in runs:
+def energy(runs: Sequence[Run], out: Path) -> None:
+    """Compare the systems at 10 dB: four accountings in two profiles, who wins, and where that turns."""
+    done: dict[str, list[Path]] = {}
+    for run in sorted(runs, key=lambda run: run.variant is not EVENT):
         if run.snr == 10 and run.metrics() is not None:
-            folder = out / "energy" / run.directory.name
-            report = ["energy", "report", str(run.directory), "--out", str(folder)]
-            subprocess.run([sys.executable, "-m", "nsc_deploy", *report], check=True, capture_output=True)
-            (system,) = json.loads((folder / "report.json").read_text())["systems"]
-            for side, columns in system["sides"].items():
-                place = energies.setdefault(side, {}).setdefault(run.variant.name, {})
-                for column, energy in columns.items():
-                    place.setdefault(column, []).append(energy["mean_uj"])
-    return energies
-
-
-def energy_table(side: str, systems: dict[str, dict[str, list[float]]]) -> None:
-    """Print a Markdown table of one side: microjoules and the multiple of what the event system needs."""
-    print(
-        f"\nEnergy of the {side} for one utterance at 10 dB in microjoules (horowitz-45nm), and times event\n"
-    )
-    print("| System | " + " | ".join(COLUMNS.values()) + " |")
-    print("|---|" + "---|" * len(COLUMNS))
-    for name, columns in systems.items():
-        cells = []
-        for column in COLUMNS:
-            values = columns.get(column)
-            base = systems.get("event", {}).get(column)
-            times = f", {statistics.fmean(values) / statistics.fmean(base):.2f} x" if values and base else ""
-            cells.append(spread(values, ".2f") + times if values else "-")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+            done.setdefault(run.variant.name, []).append(run.directory)
+    if done:
+        print("\nEnergy at 10 dB in microjoules an utterance, and times the first system")
+        print_comparison(price(done, PROFILES, out=out / "energy"))
 
 
 def table(runs: Sequence[Run], field: str, title: str, scale: float, form: str) -> None:
@@ -189,8 +161,7 @@ def main() -> None:
         train(runs, options.jobs)
     table(runs, "test_accuracy", "Test accuracy in %", 100, ".1f")
     table(runs, "test_spike_rate", "Spikes a transmitter neuron and step in %", 100, ".2f")
-    for side, systems in report_energy(runs, options.out).items():
-        energy_table(side, systems)
+    energy(runs, options.out)
 
 
 if __name__ == "__main__":
