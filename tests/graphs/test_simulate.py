@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import snntorch
 import torch
-from hypothesis import given, settings
+from graph_strategies import cases
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from naive_simulator import Naive
 
@@ -13,6 +14,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.operators.base import Setting
 from nsc_deploy.graphs.operators.neurons import Neuron
+from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate, simulate_batches
 
@@ -228,6 +230,53 @@ def test_random_graphs_equal_the_naive_simulator(case):
         naive = Naive(graph, values[:, sample], DT, reset, late_edges, values.dtype.type)
         for name in graph.nodes:
             np.testing.assert_array_equal(trace.outputs[name][:, sample], naive.run(name), err_msg=name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases(rounding=False), st.sampled_from([np.float32, np.float64]))
+def test_random_graphs_of_every_node_equal_the_naive_simulator(case, dtype):
+    network = case.network
+    trace = simulate(network, case.values, record="all", dtype=dtype)
+    for sample in range(2):
+        naive = Naive(
+            case.graph, case.values[:, sample], network.dt, str(network.reset), network.back_edges, dtype
+        )
+        for node in network.nodes:
+            got = trace.outputs[node.name][:, sample]
+            assert got.dtype == dtype
+            np.testing.assert_array_equal(got, naive.run(node.name), err_msg=node.name)
+
+
+def test_the_random_graphs_hold_every_node():
+    wanted = set(PRIMITIVES) - {"Conv1d"}  # held against the naive simulator below
+
+    def lacking(case):
+        wanted.difference_update(node.primitive for node in case.network.nodes)
+        return not wanted
+
+    find(cases(rounding=False), lacking, settings=settings(max_examples=2000, deadline=None, database=None))
+
+
+@pytest.mark.parametrize("padding", [0, 2, "same", "valid"])
+@pytest.mark.parametrize(
+    ("dilation", "groups", "kernel", "stride"), [(1, 1, 4, 1), (2, 2, 3, 1), (3, 4, 2, 1), (2, 1, 3, 3)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_convolutions_over_one_dimension_equal_the_naive_simulator(
+    padding, dilation, groups, kernel, stride, dtype
+):
+    rng = np.random.default_rng(0)
+    stride = 1 if padding == "same" else stride
+    weight, bias = grid(rng, 4, 4 // groups, kernel), grid(rng, 4)
+    node = nir.Conv1d(None, weight, stride, padding, dilation, groups, bias)
+    graph = one_node(node, (4, 11), (1,))
+    graph.nodes["out"] = nir.Output(None)
+    values = grid(rng, 2, 2, 4, 11).astype(dtype)
+    got = simulate(assemble(graph), values, dtype=dtype).output
+    for sample in range(2):
+        np.testing.assert_array_equal(
+            got[:, sample], Naive(graph, values[:, sample], DT, None, (), dtype).run("out")
+        )
 
 
 def recurrent():
