@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import DataError
 from nsc_deploy.npy import read_array, unpacked_bytes
 from nsc_deploy.refusals import unreadable, unwritable
+from nsc_deploy.scratch import scratch_file
 
 MAX_ARRAY_BYTES = 8 * 1024**3
 MAX_JSON_BYTES = 16 * 1024**2
@@ -47,28 +48,21 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path`, else it goes.
 
     A reader therefore sees the old file or the new one, never half of one, and a full disk or a
-    killed process loses nothing that was there before.
+    killed process loses nothing that was there before. What a killed process left is removed by the next.
 
     Raises:
         UserError: the directory cannot be written or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
+        with scratch_file(f".{path.name}.", path.suffix, path.parent) as temporary:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -2,18 +2,19 @@
 
 import contextlib
 import ctypes
+import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.files import require_writable_parent, sha256
 from nsc_deploy.refusals import unwritable
+from nsc_deploy.scratch import scratch_folder
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
+_TRIES = 100
 
 
 @contextlib.contextmanager
@@ -32,19 +33,15 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
     _refuse_foreign(path, marker)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
+        with scratch_folder(f".{path.name}.new-", path.parent) as building:
+            try:
+                yield building
+            except UserError as error:
+                raise _named_in_its_place(error, building, path) from error
+            building.chmod(0o755)
+            _swap(building, path)
     except OSError as error:
         raise unwritable(path, error) from error
-    try:
-        yield building
-        building.chmod(0o755)
-        _swap(building, path)
-    except UserError as error:
-        raise _named_in_its_place(error, building, path) from error
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def require_folder(path: Path, marker: str) -> None:
@@ -96,11 +93,22 @@ def _refuse_foreign(path: Path, marker: str) -> None:
 
 
 def _swap(building: Path, path: Path) -> None:
-    """Put `building` in the place of `path`; a reader sees the old folder or the new one at any moment."""
-    if path.exists():
-        _exchange(building, path)
-    else:
-        building.rename(path)
+    """Put `building` in the place of `path`; a reader sees the old folder or the new one at any moment.
+
+    Another export may make the folder, or take it away, between the look and the deed.
+    """
+    for _ in range(_TRIES):
+        try:
+            if path.exists():
+                _exchange(building, path)
+            else:
+                building.rename(path)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY}:
+                raise
+        else:
+            return
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
 
 
 def _exchange(one: Path, two: Path) -> None:

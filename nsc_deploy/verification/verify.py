@@ -1,12 +1,11 @@
 """Verifying: two backends, one graph, the same inputs, and the limits they have to keep."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from nsc_deploy.cautions import Caution
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.scratch import scratch_folder
 from nsc_deploy.verification.comparison import Comparison, compare_runs
 from nsc_deploy.verification.limits import Finding, Limits, findings
 from nsc_deploy.verification.subject import Bench, Samples, Subject, open_runner
@@ -76,8 +75,8 @@ def verify(
             remedy="Name another backend, or another one for the left side with --on.",
         )
     first, second = (against, own) if against == "reference" else (own, against)
-    with tempfile.TemporaryDirectory(prefix="nsc-deploy-verify-") as name:
-        bench = Bench(Path(name), bits, silence_s)
+    with scratch_folder("nsc-deploy-verify-") as folder:
+        bench = Bench(folder, bits, silence_s)
         comparison = compare_runs(
             subject.network,
             open_runner(subject, first, bench),

@@ -10,7 +10,6 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_envir
 from nsc_deploy.exporters.lava.integer import IntegerNetwork, validate
 from nsc_deploy.exporters.lava.integer_file import write_integers
 from nsc_deploy.files import load_npz, write_json
+from nsc_deploy.scratch import scratch_folder
 
 WORKER = Path(__file__).parent / "worker" / "run_chain.py"
 SILENCE_S = 120.0
@@ -79,8 +79,7 @@ def run_in_lava(
         )
     steps, samples, _ = events.shape
     interval = steps + network.layers[0].max_delay + network.late
-    with tempfile.TemporaryDirectory(prefix="nsc-deploy-lava-") as name:
-        directory = Path(name)
+    with scratch_folder("nsc-deploy-lava-") as directory:
         write_job(directory, network, events, interval, probe=probe)
         watch_worker(directory, silence_s, _by_sample(advance, interval, samples))
         answer = load_npz(directory / "answer.npz")
