@@ -10,7 +10,7 @@ from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
 if TYPE_CHECKING:
     from nsc_deploy.exporters.chips.fit import Fit
     from nsc_deploy.exporters.chips.placement import Usage
-    from nsc_deploy.exporters.verdict import Verdict
+    from nsc_deploy.exporters.registry import Target
     from nsc_deploy.graphs.network import Network
 
 
@@ -51,7 +51,7 @@ def check(
             remedy="Leave it out here, and give it to export.",
         )
     else:
-        accepted = _print_verdicts(found.check(network), network, graph, target, as_json=as_json)
+        accepted = _print_verdicts(found, network, graph, as_json=as_json)
     if not accepted:
         raise typer.Exit(1)
 
@@ -80,21 +80,23 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
     return answer.fits
 
 
-def _print_verdicts(
-    verdicts: "tuple[Verdict, ...]", network: "Network", graph: Path, target: str, *, as_json: bool
-) -> bool:
+def _print_verdicts(target: "Target", network: "Network", graph: Path, *, as_json: bool) -> bool:
+    from nsc_deploy.exporters.split.hint import split_hint
     from nsc_deploy.exporters.verdict import Status
 
+    verdicts = target.check(network)
     refused = sum(verdict.status is Status.REFUSED for verdict in verdicts)
-    resources = _lava_resources(network) if target == "lava" and not refused else ()
+    hint = split_hint(network, target.check) if refused else None
+    resources = _lava_resources(network) if target.name == "lava" and not refused else ()
     if as_json:
         import json
         from dataclasses import asdict
 
         answer = {
             "graph": str(graph),
-            "target": target,
+            "target": target.name,
             "accepted": not refused,
+            "hint": hint,
             "nodes": [asdict(verdict) for verdict in verdicts],
             "pools": [asdict(pool) for pool in resources],
             "warnings": [asdict(caution) for caution in network.cautions],
@@ -107,7 +109,11 @@ def _print_verdicts(
         typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.remedy}" if verdict.remedy else ""))
     for pool in resources:
         typer.echo(f"{pool.pool}: {pool.used:,}" + (f" of {pool.limit:,}" if pool.limit is not None else ""))
-    typer.echo(f"{refused} of {len(verdicts)} nodes refused by {target}" if refused else f"fits {target}")
+    typer.echo(
+        f"{refused} of {len(verdicts)} nodes refused by {target.name}" if refused else f"fits {target.name}"
+    )
+    if hint is not None:
+        typer.echo(hint)
     return not refused
 
 

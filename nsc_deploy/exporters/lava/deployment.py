@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nsc_deploy
-from nsc_deploy.deployment import read_deployment
 from nsc_deploy.exporters.folder import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.exporters.inputs import calibration_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
@@ -32,6 +31,7 @@ from nsc_deploy.exporters.lava.manifest import (
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
 from nsc_deploy.exporters.lava.own_check import Checked, check_twin
+from nsc_deploy.exporters.provenance import class_names, readout_of
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
@@ -142,8 +142,7 @@ def _manifest(
 ) -> Manifest:
     network = lowering.network
     problem = obstacle(network)
-    readout = request.network.output_node.parameters.metadata
-    run = None if request.run is None else read_deployment(request.run)
+    classes, group = readout_of(request.network)
     return Manifest(
         tool=nsc_deploy.__version__,
         lava=LAVA_VERSION,
@@ -153,7 +152,7 @@ def _manifest(
             path=str(request.graph_file),
             part=request.part,
             recording=None if request.recording_file is None else RECORDING,
-            class_names=() if run is None else run.class_names,
+            class_names=class_names(request),
         ),
         dt=network.dt,
         weight_bits=request.bits,
@@ -164,8 +163,8 @@ def _manifest(
         netx_obstacle=problem,
         netx_difference=difference(network) if problem is None else None,
         latency=network.latency,
-        classes=_whole(readout, "classes"),
-        group=_whole(readout, "group"),
+        classes=classes,
+        group=group,
         calibration=_calibrated(request, chosen_on),
         layers=_layer_records(network),
         approximations=_approximations(lowering),
@@ -214,8 +213,3 @@ def _approximations(lowering: Lowering) -> tuple[Approximation, ...]:
         )
         for step, note in lowering.notes
     )
-
-
-def _whole(metadata: dict[str, object], name: str) -> int | None:
-    value = metadata.get(name)
-    return None if value is None else int(str(value))

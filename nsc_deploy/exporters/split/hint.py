@@ -23,4 +23,6 @@ def split_hint(network: Network, check: Check) -> str | None:
     host = [name for name in parts.host if network.node(name).primitive not in {"Input", "Output"}]
     shown = ", ".join(f"'{name}'" for name in host[:MOST_NAMES])
     more = f" and {counted(len(host) - MOST_NAMES, 'more node')}" if len(host) > MOST_NAMES else ""
-    return f"Or put {shown}{more} on the host, and the rest onto the chip: --split" if host else None
+    if not host:
+        return None
+    return f"With {shown}{more} on the host the chip takes the rest: nsc-deploy export --split"
