@@ -62,12 +62,15 @@ def outputs_of(network: Network, values: np.ndarray, names: list[str]) -> dict[s
 
 
 def assert_same_spikes(one: Network, two: Network, values: np.ndarray) -> None:
-    """Every spike of every layer both have, every output value, to the last bit."""
+    """Every spike and every potential of every layer both have, every output value, to the last bit."""
     left = {node.name for node in two.nodes}
     names = [node.name for node in one.nodes if node.spiking and node.name in left]
-    expected = outputs_of(one, values, names)
-    for name, output in outputs_of(two, values, names).items():
-        np.testing.assert_array_equal(output, expected[name], err_msg=name)
+    charged = [name for name in names if one.node(name).primitive != "Threshold"]
+    expected, got = (simulate(net, values, record=names, potentials=charged) for net in (one, two))
+    for name, output in got.outputs.items():
+        np.testing.assert_array_equal(output, expected.outputs[name], err_msg=name)
+    for name, potential in got.potentials.items():
+        np.testing.assert_array_equal(potential, expected.potentials[name], err_msg=name)
 
 
 @pytest.mark.parametrize("step", EXACT, ids=name_of)
