@@ -1,6 +1,8 @@
 """Fine-tuning with rounded weights: what is trained is what an export writes."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,6 +230,19 @@ def test_only_a_finished_run_can_be_started_from(
     assert command("train", "--from", origin.run, "--out", origin.run, "--overwrite") == 2
     assert "is the run to start from" in capsys.readouterr().err
     assert sorted(origin.run.iterdir()) == before
+
+
+def test_the_example_measures_what_bits_cost(tuned: RunResult) -> None:
+    script = Path(__file__).parents[2] / "examples" / "bits.py"
+    asked = [sys.executable, script, tuned.run, "--bits", str(BITS), "8"]
+    done = subprocess.run([*asked, "--json"], capture_output=True, text=True, check=True)
+    few, many = json.loads(done.stdout)
+    assert (few["bits"], many["bits"]) == (BITS, 8)
+    for line in (few, many):
+        assert line["floating_point"] == pytest.approx(tuned.metrics.test_accuracy)
+        assert line["largest_loss"] == pytest.approx(100 * (line["floating_point"] - line["integers"]))
+        assert line["differing_output_spikes"] < 0.1  # its weights are those of so many bits already
+        assert line["equal_decisions"] > 0.9
 
 
 def test_a_leak_that_rounds_to_nothing_is_refused(small_experiment: Make, tmp_path: Path) -> None:
