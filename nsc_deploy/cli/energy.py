@@ -168,6 +168,8 @@ def compare(
     ] = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
+    dt: _DT = None,
+    reset: _RESET = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
@@ -175,7 +177,9 @@ def compare(
     from nsc_deploy.energy.make_check import make_comparison
     from nsc_deploy.energy.terminal import wide_console
 
-    found = make_comparison(before, after, profile=profile, recordings=inputs or [], samples=samples)
+    found = make_comparison(
+        before, after, profile=profile, recordings=inputs or [], samples=samples, dt=dt, reset=reset
+    )
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nsc_deploy.cautions import Caution, collected
 from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
 from nsc_deploy.errors import ConfigError
 
@@ -89,22 +90,23 @@ def export(
     for file in (inputs, calibration):
         if file is not None and not file.is_file():
             raise ConfigError("there is no such file", where=file)
-    exported = export_all(
-        source,
-        target,
-        out,
-        part=part,
-        inputs=inputs,
-        calibration=calibration,
-        calibrate=calibrate,
-        bits=bits,
-        sharing=Sharing(scales.value),
-        graph=options,
-        split=split,
-        notify=lambda line: typer.echo(line, err=True),
-    )
+    with collected() as warnings:
+        exported = export_all(
+            source,
+            target,
+            out,
+            part=part,
+            inputs=inputs,
+            calibration=calibration,
+            calibrate=calibrate,
+            bits=bits,
+            sharing=Sharing(scales.value),
+            graph=options,
+            split=split,
+            notify=lambda line: typer.echo(line, err=True),
+        )
     if as_json:
-        _print_json(source, target, exported)
+        _print_json(source, target, exported, warnings)
         return
     for folder in exported:
         typer.echo(f"wrote {folder}")
@@ -130,8 +132,9 @@ def _parts_told(folder: Path, explain: bool) -> Path:
     return chip
 
 
-def _print_json(source: Path, target: str, folders: tuple[Path, ...]) -> None:
+def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: list[Caution]) -> None:
     import json
+    from dataclasses import asdict
 
     from nsc_deploy.files import read_json
 
@@ -141,7 +144,9 @@ def _print_json(source: Path, target: str, folders: tuple[Path, ...]) -> None:
         files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         content = read_json(manifest) if manifest.is_file() else None
         written.append({"folder": str(folder), "files": files, "manifest": content})
-    typer.echo(json.dumps({"source": str(source), "target": target, "deployments": written}, indent=2))
+    told = [asdict(caution) for caution in warnings]
+    answer = {"source": str(source), "target": target, "deployments": written, "warnings": told}
+    typer.echo(json.dumps(answer, indent=2))
 
 
 def _summarise(folder: Path, explain: bool) -> None:

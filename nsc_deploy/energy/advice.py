@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from nsc_deploy.cautions import Caution
 from nsc_deploy.records import Record
 
 ADVICE_SCHEMA_VERSION = 1
@@ -58,3 +59,4 @@ class AdviceReport(Record):
     accuracy: float | None = Field(description="of the last part on these samples, where it has labels")
     advice: tuple[Advice, ...]
     left_out: tuple[str, ...] = Field(description="what could not be tried, and why")
+    warnings: tuple[Caution, ...] = ()

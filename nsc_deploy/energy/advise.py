@@ -68,7 +68,7 @@ class Advisor:
         progress(f"counting {source.label}")
         self._counted = count_source(source, options)
         self._spiking = self._counted.count.spiking
-        self._readout = readout_of(self._counted)
+        self._readout = readout_of(self._counted, options)
         self._before = sum(self._energy(part) for part in self._counted.count.parts)
         self._benches = benches(self._counted, options)
         self._accuracy = next(

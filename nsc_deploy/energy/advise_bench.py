@@ -32,7 +32,7 @@ class Bench:
 
 def benches(counted: CountedSystem, options: Options) -> list[Bench]:
     """Read and run every NIR part of a system; the outputs of its last part decide, if labels are known."""
-    readout = readout_of(counted)
+    readout = readout_of(counted, options)
     return [
         _bench(work, part, options, last=readout is not None and work is counted.work[-1])
         for work, part in zip(counted.work, counted.count.parts, strict=True)
@@ -69,14 +69,15 @@ def _present(masks: Mapping[str, Mask | None]) -> dict[str, Mask]:
     return {name: mask for name, mask in masks.items() if mask is not None}
 
 
-def readout_of(counted: CountedSystem) -> tuple[int, int] | None:
+def readout_of(counted: CountedSystem, options: Options) -> tuple[int, int] | None:
     """Classes and group, from the deployment of a run or the Output node of a graph."""
     if counted.deployment is not None:
         return counted.deployment.readout.classes, counted.deployment.readout.group
     work: Sequence[Work] = counted.work
     if work[-1].graph.suffix != ".nir":
         return None
-    metadata = read_network(work[-1].graph, dt=counted.count.parts[-1].dt).output_node.parameters.metadata
+    network = read_network(work[-1].graph, dt=counted.count.parts[-1].dt, reset=options.reset)
+    metadata = network.output_node.parameters.metadata
     if "classes" not in metadata or "group" not in metadata:
         return None
     return int(metadata["classes"]), int(metadata["group"])

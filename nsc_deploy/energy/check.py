@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from nsc_deploy.cautions import Caution
 from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.budget import Budget, Quantity, statistic
 from nsc_deploy.energy.counts import LayerCount, PartCount
@@ -47,6 +48,7 @@ class CheckResult(Record):
 
     profile: str
     findings: tuple[Finding, ...]
+    warnings: tuple[Caution, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from nsc_deploy.cautions import Caution
 from nsc_deploy.energy.report import Layer, Record, Report, SystemReport
 from nsc_deploy.errors import ConfigError
 
@@ -61,6 +62,7 @@ class Comparison(Record):
     profile: str
     column: str
     systems: tuple[SystemChange, ...]
+    warnings: tuple[Caution, ...] = ()
 
 
 def compare_reports(before: Report, after: Report, column: str | None = None) -> Comparison:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nsc_deploy.cautions import collected
 from nsc_deploy.energy.advice import AdviceReport
 from nsc_deploy.energy.advise import Advisor
 from nsc_deploy.energy.make_report import chosen_reset
@@ -55,7 +56,7 @@ def make_advice(
     prices = load_profile(profile)
     options = Options(samples=samples, dt=dt, reset=chosen_reset(reset))
     (source,) = find_sources([path], recordings)
-    with waiting(f"counting {source.label}") as progress:
+    with waiting(f"counting {source.label}") as progress, collected() as told:
         advisor = Advisor(source, prices, options, column=column, progress=progress)
         rival = None if rate_run is None else count_source(find_sources([rate_run])[0], options)
         report = advisor.report(rival)
@@ -63,4 +64,4 @@ def make_advice(
             name = advisor.write_pruned(write, part)
     if write is not None:
         Console(stderr=True).print(f"wrote {write} ({name})", highlight=False, markup=False)
-    return report
+    return report.model_copy(update={"warnings": tuple(told)})

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nsc_deploy.cautions import collected
 from nsc_deploy.energy.baseline import check_baseline, read_report
 from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.build_report import build_report
@@ -53,13 +54,14 @@ def make_check(
     limits = None if budget is None else Budget.read(budget)
     earlier = None if baseline is None else read_report(baseline)
     prices = _prices(profile, earlier)
-    counted = count_systems(paths, recordings=recordings, samples=samples, dt=dt, reset=reset)
+    with collected() as told:
+        counted = count_systems(paths, recordings=recordings, samples=samples, dt=dt, reset=reset)
     found = () if limits is None else check_budget(counted, prices, limits).findings
     if earlier is not None:
         now = build_report(counted, prices, options=asked(prices.name, samples=samples, dt=dt, reset=reset))
         column = "memory" if limits is None else limits.column
         found += check_baseline(earlier, now, tolerance=tolerance, column=column).findings
-    return CheckResult(profile=prices.name, findings=found)
+    return CheckResult(profile=prices.name, findings=found, warnings=tuple(told))
 
 
 def make_comparison(
@@ -69,11 +71,14 @@ def make_comparison(
     profile: str | None = None,
     recordings: Sequence[Path] = (),
     samples: int | None = None,
+    dt: float | None = None,
+    reset: str | None = None,
     column: str | None = None,
 ) -> Comparison:
     """Compare two builds: each a run folder, a graph file or a report.json.
 
-    A report brings its own prices, and they serve for the other side too.
+    A report brings its own prices, and they serve for the other side too; `dt` and `reset` are for NIR files
+    that do not state them.
 
     Raises:
         UserError: anything missing, damaged or inconsistent.
@@ -88,16 +93,24 @@ def make_comparison(
             remedy="Give one for both of them, or one for each in the same order.",
         )
     made: list[Report] = []
-    for path, report in zip((before, after), reports, strict=True):
-        own = recordings[graphs.index(path)] if len(recordings) > 1 and path in graphs else None
-        given = (own,) if own is not None else tuple(recordings) if path in graphs else ()
-        made.append(report or _report(path, prices, given, samples))
-    return compare_reports(made[0], made[1], column)
+    with collected() as told:
+        for path, report in zip((before, after), reports, strict=True):
+            own = recordings[graphs.index(path)] if len(recordings) > 1 and path in graphs else None
+            given = (own,) if own is not None else tuple(recordings) if path in graphs else ()
+            made.append(report or _report(path, prices, given, samples, dt, reset))
+    return compare_reports(made[0], made[1], column).model_copy(update={"warnings": tuple(told)})
 
 
-def _report(path: Path, prices: Profile, recordings: Sequence[Path], samples: int | None) -> Report:
-    counted = count_systems([path], recordings=recordings, samples=samples)
-    return build_report(counted, prices, options=asked(prices.name, samples=samples))
+def _report(
+    path: Path,
+    prices: Profile,
+    recordings: Sequence[Path],
+    samples: int | None,
+    dt: float | None,
+    reset: str | None,
+) -> Report:
+    counted = count_systems([path], recordings=recordings, samples=samples, dt=dt, reset=reset)
+    return build_report(counted, prices, options=asked(prices.name, samples=samples, dt=dt, reset=reset))
 
 
 def _prices(profile: str | None, report: Report | None) -> Profile:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nsc_deploy.cautions import collected
 from nsc_deploy.energy.build_report import build_report
 from nsc_deploy.energy.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report
@@ -48,10 +49,12 @@ def make_report(
     """
     prices = load_profile(profile)
     chosen = chosen_target(target, prices)
-    counted = count_systems(paths, recordings=recordings, samples=samples, dt=dt, reset=reset, target=chosen)
-    return build_report(
-        counted, prices, options=asked(profile, samples=samples, dt=dt, reset=reset, target=chosen)
-    )
+    with collected() as told:
+        counted = count_systems(
+            paths, recordings=recordings, samples=samples, dt=dt, reset=reset, target=chosen
+        )
+    options = asked(profile, samples=samples, dt=dt, reset=reset, target=chosen)
+    return build_report(counted, prices, options=options).model_copy(update={"warnings": tuple(told)})
 
 
 def chosen_target(target: str | None, profile: Profile) -> str | None:

@@ -5,6 +5,7 @@ Energies are in microjoules for one sample (one utterance); counts are means ove
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nsc_deploy.cautions import Caution
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counts import Kind
@@ -237,6 +238,9 @@ class Report(Record):
     definitions: tuple[Term, ...]
     estimated: tuple[str, ...] = Field(description="what is measured, counted and estimated")
     poster_note: str | None
+    warnings: tuple[Caution, ...] = Field(
+        default=(), description="what looks like a fault of the program that wrote a graph"
+    )
 
     @property
     def main(self) -> Column:
