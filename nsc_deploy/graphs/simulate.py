@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nsc_deploy.errors import DataError, GraphError
+from nsc_deploy.graphs.batches import samples_at_once
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.operators.base import Operator, Real, Setting
 from nsc_deploy.graphs.operators.delay import Delay
@@ -85,7 +86,7 @@ def simulate_batches(
     Args:
         network: what to run.
         values: as for `simulate`.
-        batch: samples run together.
+        batch: samples run together, fewer where the graph is large.
         dtype: float32 or float64.
         observe: as for `simulate`, called for each batch anew.
         progress: called after each batch with its number of samples.
@@ -105,7 +106,8 @@ def simulate_batches(
 
 def _batches(network: Network, values: Values, batch: int) -> Iterator[dict[str, NDArray[Any]]]:
     entering = _entering(network, values)
-    samples = next(iter(entering.values())).shape[1]
+    steps, samples = next(iter(entering.values())).shape[:2]
+    batch = samples_at_once(network, steps, batch)
     for start in range(0, samples, batch):
         yield {name: array[:, start : start + batch] for name, array in entering.items()}
 

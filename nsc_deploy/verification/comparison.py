@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
+from nsc_deploy.graphs.batches import samples_at_once
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.signal import Signal
@@ -121,8 +122,9 @@ def compare_runs(
         BackendError: a backend is missing or failed.
     """
     tally, parts, seconds = LayersTally(network), [], [0.0, 0.0]
-    for start in range(0, values.shape[1], BATCH):
-        part = values[:, start : start + BATCH]
+    batch = samples_at_once(network, len(values), BATCH)
+    for start in range(0, values.shape[1], batch):
+        part = values[:, start : start + batch]
         one, two = _timed(reference, part, seconds, 0), _timed(other, part, seconds, 1)
         if one.output.shape != two.output.shape:
             raise DataError(f"outputs of shapes {one.output.shape} and {two.output.shape} cannot be compared")
