@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import struct
 import tempfile
 import zipfile
@@ -18,11 +19,16 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.npy import read_array, unpacked_bytes
+from nsc_deploy.plain_text import refuse_control
 from nsc_deploy.refusals import unreadable, unwritable
 from nsc_deploy.scratch import scratch_file
 
 MAX_ARRAY_BYTES = 8 * 1024**3
-MAX_JSON_BYTES = 16 * 1024**2
+MAX_JSON_BYTES = 8 * 1024**2
+# How JSON may spell a control character; half of a pair that stands for one letter is spelt so too.
+_SPELT_CONTROL = re.compile(
+    r"\\(u00[01]|u007[fF]|u00[89]|u20[26]|u[dD][89a-fA-F]|[bfr])|[\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
 # What an archive may unpack to: so much in any case, and so many times its own size. Arrays of zeros pack
 # a thousandfold; recordings and weights never come near it.
 _PLAIN_UNPACKED = 64 * 1024**2
@@ -123,16 +129,20 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: missing, larger than 16 MiB or not JSON.
+        DataError: missing, larger than 8 MiB or not JSON.
     """
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError("is too large for a JSON file of this tool", where=path, remedy=_REPLACE)
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not valid JSON ({error})", where=path, remedy=_REPLACE) from error
+    if _SPELT_CONTROL.search(text):
+        refuse_control(value, where=path, kind=DataError)
+    return value
 
 
 def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

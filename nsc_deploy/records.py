@@ -4,7 +4,7 @@ import difflib
 import re
 import reprlib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
 from nsc_deploy.files import read_json
-from nsc_deploy.printable import control, printable
+from nsc_deploy.plain_text import refuse_control
 from nsc_deploy.refusals import unreadable
 
 MAX_TOML_BYTES = 256 * 1024
@@ -126,41 +126,10 @@ def checked(
     Raises:
         UserError: of `kind`; it names the first fields that are missing, unknown or out of range.
     """
-    refuse_control(value, where=where, kind=kind)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise kind(_told(faults(error, model, what)), where=where, remedy=remedy) from error
-
-
-def refuse_control(value: object, *, where: object, kind: type[UserError]) -> None:
-    """Refuse texts that a terminal would obey: what a file says is printed.
-
-    Raises:
-        UserError: of `kind`, with the field.
-    """
-    field = _with_control(value, "")
-    if field is not None:
-        raise kind(
-            f"field {field}: holds control characters",
-            where=where,
-            remedy="Take them out: plain text is wanted.",
-        )
-
-
-def _with_control(value: object, path: str) -> str | None:
-    inner: Iterable[tuple[object, object]] = ()
-    if isinstance(value, str):
-        return printable(path, 60) if control(value) else None
-    if isinstance(value, Mapping):
-        bad = next((key for key in value if isinstance(key, str) and control(key)), None)
-        if bad is not None:
-            return printable(f"{path}.{bad}".removeprefix("."), 60)
-        inner = value.items()
-    elif isinstance(value, list | tuple):
-        inner = enumerate(value)
-    found = (_with_control(one, f"{path}.{key}".removeprefix(".")) for key, one in inner)
-    return next((field for field in found if field is not None), None)
 
 
 def faults(error: ValidationError, model: type[BaseModel], what: str) -> tuple[Fault, ...]:

@@ -61,6 +61,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     try:
         _refuse_damaged(model)
         _refuse_functions(model)
+        for prop in model.metadata_props:
+            _refuse_unprintable(prop.key)
+            _refuse_unprintable(prop.value)
         for graph in graphs_of(model.graph):
             _refuse_foreign(graph)
         onnx.checker.check_model(model, full_check=True)
@@ -125,8 +128,7 @@ def _refuse_foreign(graph: onnx.GraphProto) -> None:
     for sparse in graph.sparse_initializer:
         _refuse_sparse(sparse, sparse.values.name)
     for text in _names(graph):
-        if control(text):
-            raise GraphError(f"holds the name {printable(text, 60)!r} with control characters in it")
+        _refuse_unprintable(text)
     for node in graph.node:
         if node.domain not in DOMAINS:
             raise GraphError(f"uses the operator {node.domain}.{node.op_type}, which is not ONNX's own")
@@ -139,11 +141,18 @@ def _refuse_foreign(graph: onnx.GraphProto) -> None:
                 _refuse_sparse(sparse, node.name)
 
 
-def _names(graph: onnx.GraphProto) -> Iterator[str]:
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
     for value in (*graph.input, *graph.output, *graph.initializer):
         yield value.name
     for node in graph.node:
-        yield from (node.name, node.op_type, *node.output)
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+
+
+def _refuse_unprintable(text: object) -> None:
+    """Protobuf gives out as bytes what is not UTF-8."""
+    if not isinstance(text, str) or control(text):
+        raise GraphError(f"holds the name {printable(repr(text), 60)}, which is no text that can be shown")
 
 
 def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
