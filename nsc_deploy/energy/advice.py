@@ -1,10 +1,12 @@
 """Advice on where energy can be saved, as data: each change with what was measured before and after it."""
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
 from nsc_deploy.cautions import Caution
+from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.records import Record
 
 ADVICE_SCHEMA_VERSION = 1
@@ -47,8 +49,8 @@ class Advice(Record):
     accuracy_after: float | None
 
 
-class AdviceReport(Record):
-    """All changes that were tried, the one that saves most first."""
+class AdviceReport(Record, Tabular):
+    """All changes that were tried, the one that saves most first; a table in a notebook."""
 
     schema_version: int = ADVICE_SCHEMA_VERSION
     system: str
@@ -60,3 +62,7 @@ class AdviceReport(Record):
     advice: tuple[Advice, ...]
     left_out: tuple[str, ...] = Field(description="what could not be tried, and why")
     warnings: tuple[Caution, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a change."""
+        return [one.model_dump(mode="json") for one in self.advice]

@@ -1,6 +1,7 @@
 """Holding counted systems against a budget: each limit, and the layers that use most of it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from nsc_deploy.cautions import Caution
 from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.budget import Budget, Quantity, statistic
 from nsc_deploy.energy.counts import LayerCount, PartCount
+from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.pricing import price_layer
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.report import Record
@@ -43,8 +45,8 @@ class Finding(Record):
     culprits: tuple[Culprit, ...]
 
 
-class CheckResult(Record):
-    """All limits of all systems."""
+class CheckResult(Record, Tabular):
+    """All limits of all systems; a table in a notebook."""
 
     profile: str
     findings: tuple[Finding, ...]
@@ -54,6 +56,14 @@ class CheckResult(Record):
     def passed(self) -> bool:
         """Whether every limit holds."""
         return all(finding.passed for finding in self.findings)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a limit, with the layer that uses most."""
+        return [
+            finding.model_dump(exclude={"culprits"})
+            | {"culprit": " ".join(f"{one.part}/{one.layer}" for one in finding.culprits[:1])}
+            for finding in self.findings
+        ]
 
 
 def check_budget(systems: Sequence[CountedSystem], profile: Profile, budget: Budget) -> CheckResult:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
 from nsc_deploy.cautions import Caution
+from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.report import Layer, Record, Report, SystemReport
 from nsc_deploy.errors import ConfigError
 
@@ -56,13 +58,23 @@ class SystemChange(Record):
     layers: tuple[LayerChange, ...]
 
 
-class Comparison(Record):
-    """Two reports, system by system."""
+class Comparison(Record, Tabular):
+    """Two reports, system by system; a table in a notebook."""
 
     profile: str
     column: str
     systems: tuple[SystemChange, ...]
     warnings: tuple[Caution, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a layer: each figure before and after."""
+        return [
+            {"system": system.after, "part": layer.part, "layer": layer.layer, "status": layer.status.value}
+            | {f"{field}_before": change.before for field, change in layer.changes.items()}
+            | {f"{field}_after": change.after for field, change in layer.changes.items()}
+            for system in self.systems
+            for layer in system.layers
+        ]
 
 
 def compare_reports(before: Report, after: Report, column: str | None = None) -> Comparison:

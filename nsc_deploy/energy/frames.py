@@ -1,14 +1,45 @@
-"""Counts as pandas tables and as HTML for notebooks."""
+"""Counts and results as pandas tables and as HTML for notebooks."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counts import Kind, PartCount
 from nsc_deploy.errors import BackendError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Tabular:
+    """A result that a notebook shows as a table and pandas takes as one."""
+
+    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """Its rows, all with the same columns."""
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A pandas table.
+
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        return frame(self.rows())
+
+    def _repr_html_(self) -> str:
+        rows = self.rows()
+        heads = list(rows[0]) if rows else []
+        return table(heads, [[_cell(row[head]) for head in heads] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def layer_rows(system: str, part: PartCount) -> list[dict[str, Any]]:
@@ -20,6 +51,28 @@ def layer_rows(system: str, part: PartCount) -> list[dict[str, Any]]:
         | {name: float(numbers.mean()) for name, numbers in vars(layer.traffic).items()}
         for layer in part.layers
     ]
+
+
+def chip_row(placed: OnTarget) -> dict[str, Any]:
+    """What is known of a part on a target; None where it is not."""
+    traffic, energy, time, load = placed.traffic, placed.energy, placed.time, placed.load
+    return {
+        "target": placed.target,
+        "on_host": placed.on_host,
+        "fits": placed.fits,
+        "problems": "; ".join(placed.problems),
+        "messages": None if traffic is None else traffic.messages.mean,
+        "hops": None if traffic is None or traffic.hops is None else traffic.hops.mean,
+        "from_host": None if traffic is None else traffic.from_host.mean,
+        "to_host": None if traffic is None else traffic.to_host.mean,
+        "network_uj": None if energy is None else energy.mean_uj,
+        "step_us_low": None if time is None else time.step_us.mean.low,
+        "step_us_high": None if time is None else time.step_us.mean.high,
+        "worst_step_us": None if time is None else time.step_us.worst.high,
+        "inference_us_low": None if time is None else time.inference_us.mean.low,
+        "inference_us_high": None if time is None else time.inference_us.mean.high,
+        "busiest_core_share": None if load is None else load.share,
+    }
 
 
 def frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":

@@ -2,29 +2,40 @@
 
 from nsc_deploy.energy import Budget, count, estimate
 
-counted = count("runs/event")
-priced = estimate(counted, profile="horowitz-45nm")
+counted = count("runs/event", target="loihi1")
+priced = estimate(counted, profile="loihi")
 priced.to_pandas()
+priced.chip_to_pandas()
+priced.compare(estimate("runs/event-quiet", profile="loihi"))
 counted.check(Budget.read("budget.toml"))
+counted.advise()
+
+Every result shows as a table in a notebook and has a `to_pandas`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsc_deploy.energy import formatting as show
+from nsc_deploy.energy.advice import AdviceReport
+from nsc_deploy.energy.advise import Advisor
+from nsc_deploy.energy.baseline import check_baseline, read_report
 from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.build_report import build_report
 from nsc_deploy.energy.check import CheckResult, check_budget
+from nsc_deploy.energy.compare import Comparison, compare_reports
 from nsc_deploy.energy.counts import Kind
-from nsc_deploy.energy.frames import frame, layer_rows, table
+from nsc_deploy.energy.frames import chip_row, frame, layer_rows, table
+from nsc_deploy.energy.make_advice import refuse_unknown_column
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE
-from nsc_deploy.energy.make_report import asked, count_systems, write_report
+from nsc_deploy.energy.make_report import asked, chosen_reset, count_systems, write_report
 from nsc_deploy.energy.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report
-from nsc_deploy.energy.systems import CountedSystem
+from nsc_deploy.energy.systems import CountedSystem, Options, Source
+from nsc_deploy.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +49,11 @@ class Counted:
 
     Attributes:
         systems: with counts for each sample and layer.
+        options: how they were counted.
     """
 
     systems: tuple[CountedSystem, ...]
+    options: Options = field(default_factory=Options)
 
     def estimate(self, profile: str | Path | Profile = DEFAULT_PROFILE) -> "Estimate":
         """Price the counts."""
@@ -49,6 +62,36 @@ class Counted:
     def check(self, budget: Budget, profile: str | Path | Profile = DEFAULT_PROFILE) -> CheckResult:
         """Hold the counts against a budget."""
         return check_budget(self.systems, _profile(profile), budget)
+
+    def advise(
+        self,
+        profile: str | Path | Profile = DEFAULT_PROFILE,
+        column: str = "memory",
+        *,
+        rate_run: "Counted | None" = None,
+    ) -> AdviceReport:
+        """Try what could save energy: each change is made, run on the recordings and priced.
+
+        Args:
+            profile: the prices.
+            column: accounting of the energy: paper, compute or memory.
+            rate_run: another run of the system, trained with a loss on the rate of spikes.
+
+        Raises:
+            ConfigError: several systems, another column, or a price that is missing.
+        """
+        refuse_unknown_column(column)
+        system = self._only("advice")
+        source = Source(system.label, system.path, system.deployment, system.work)
+        advisor = Advisor(source, _profile(profile), self.options, column=column)
+        return advisor.report(None if rate_run is None else rate_run._only("advice"))
+
+    def _only(self, what: str) -> CountedSystem:
+        if len(self.systems) != 1:
+            raise ConfigError(
+                f"{what} is for one system, and there are {len(self.systems)}", remedy="Count one alone."
+            )
+        return self.systems[0]
 
     def to_pandas(self) -> "pd.DataFrame":
         """Means over the samples: a row a layer, a column a kind of operation or access."""
@@ -93,6 +136,48 @@ class Estimate:
                 for column, energy in layer.energy.items()
             ]
         )
+
+    def chip_to_pandas(self) -> "pd.DataFrame":
+        """A row a part on the target: messages, hops, their energy, time of a step and of an inference.
+
+        Figures are means of a sample; times are in microseconds. Empty where nothing was placed.
+        """
+        return frame(
+            [
+                {"system": system.label, "part": part.name} | chip_row(part.on_target)
+                for system in self.report.systems
+                for part in system.parts
+                if part.on_target is not None
+            ]
+        )
+
+    def compare(self, after: "Estimate", column: str | None = None) -> Comparison:
+        """What changed from this build to a later one, layer by layer.
+
+        Args:
+            after: the later one, with the same prices.
+            column: accounting of the energy; with memory if None.
+
+        Raises:
+            ConfigError: other prices, or systems that do not match.
+        """
+        return compare_reports(self.report, after.report, column)
+
+    def check_against(
+        self, baseline: "Estimate | str | Path", tolerance: float = 0.0, column: str = "memory"
+    ) -> CheckResult:
+        """Whether any mean has grown since an earlier build.
+
+        Args:
+            baseline: the earlier one, or its report.json.
+            tolerance: by how much a figure may have grown, as a share.
+            column: accounting of the energy.
+
+        Raises:
+            UserError: a damaged report, other prices, a negative tolerance, or systems that do not match.
+        """
+        earlier = baseline.report if isinstance(baseline, Estimate) else read_report(Path(baseline))
+        return check_baseline(earlier, self.report, tolerance=tolerance, column=column)
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
         """Write report.json and report.html; returns their paths."""
@@ -141,7 +226,8 @@ def count(
         reset=reset,
         target=None if target is None else str(target),
     )
-    return Counted(systems)
+    options = Options(samples=samples, dt=dt, reset=chosen_reset(reset))
+    return Counted(systems, options)
 
 
 def estimate(sources: Counted | Paths, profile: str | Path | Profile = DEFAULT_PROFILE) -> Estimate:

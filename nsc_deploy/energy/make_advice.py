@@ -47,8 +47,7 @@ def make_advice(
     Raises:
         UserError: anything missing, damaged or inconsistent among them; a price that is missing.
     """
-    if column not in _COLUMNS:
-        raise ConfigError(f"is {column!r} where one of {', '.join(_COLUMNS)} is wanted", where="--column")
+    refuse_unknown_column(column)
     if part is not None and write is None:
         raise ConfigError(
             "names what is to be written, and nothing is", where="--part", remedy="Add --write."
@@ -65,3 +64,13 @@ def make_advice(
     if write is not None:
         Console(stderr=True).print(f"wrote {write} ({name})", highlight=False, markup=False)
     return report.model_copy(update={"warnings": tuple(told)})
+
+
+def refuse_unknown_column(name: str) -> None:
+    """Let pass only the accountings that advice can be given in.
+
+    Raises:
+        ConfigError: another one.
+    """
+    if name not in _COLUMNS:
+        raise ConfigError(f"is {name!r} where one of {', '.join(_COLUMNS)} is wanted", where="--column")
