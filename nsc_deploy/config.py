@@ -1,7 +1,8 @@
 """Experiment files: everything that decides the outcome of a training run, read from TOML.
 
-An experiment has four tables, each a frozen pydantic model whose fields carry their unit and range:
-`[system]`, `[data]`, `[channel]` and `[training]`. `nsc_deploy.experiment_file` reads and writes them.
+An experiment has five tables, each a frozen pydantic model whose fields carry their unit and range:
+`[system]`, `[data]`, `[channel]`, `[training]` and `[quantisation]`. `nsc_deploy.experiment_file` reads and
+writes them.
 """
 
 from enum import StrEnum

@@ -16,12 +16,13 @@ from nsc_deploy.exporters.lava.integer import WEIGHT_STEP
 from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.populations import Population, Reals
 from nsc_deploy.exporters.sharing import Sharing
+from nsc_deploy.graphs.row_grid import CUTS
 
 FINEST_GRID = 2.0**24
 GRID_TRIES = 8
 SAME = 1e-12
 """Relative difference of two numbers that differ by the rounding of float64 alone."""
-RANGES = (1.0, 0.93, 0.87, 0.8, 0.7, 1.15, 1.3, 1.6, 2.0, 2.5)
+RANGES = (1.0, 0.93, 0.87, 0.8, 0.7, *CUTS[1:])
 """Scales worth a try, in units of the one at which the largest weight just fits; above 1 it is cut."""
 
 Whole = NDArray[np.int64]
@@ -56,6 +57,7 @@ class Rounded:
     @cached_property
     def weight(self) -> Matrix:
         """The weights in integers, those that became 0 left out."""
+        # A copy: what a matrix is made of becomes its own, and zeros are taken out of it in place.
         return self.weights.with_values(self.values.copy())
 
     @property
