@@ -64,7 +64,7 @@ def _collect(graph: Any, prefix: str, depth: int, nodes: dict[str, Any], edges: 
         elif full in nodes:
             raise GraphError(f"two nodes are called '{full}'")
         else:
-            nodes[full] = _Wire() if depth and isinstance(node, nir.Input | nir.Output) else node
+            nodes[full] = _Wire(node) if depth and isinstance(node, nir.Input | nir.Output) else node
     if len(nodes) > MAX_NODES:
         raise GraphError(f"has more than {MAX_NODES} nodes")
     for source, target in graph.edges:
@@ -74,8 +74,11 @@ def _collect(graph: Any, prefix: str, depth: int, nodes: dict[str, Any], edges: 
         edges.append((exits.get(source, prefix + source), entrances.get(target, prefix + target)))
 
 
+@dataclass(frozen=True)
 class _Wire:
     """Stands for the Input or Output of a nested graph until `_without_wires` has taken it out."""
+
+    node: Any
 
 
 def _end(graph: Any, kind: Any, full: str) -> str:
@@ -90,11 +93,23 @@ def _end(graph: Any, kind: Any, full: str) -> str:
 
 
 def _without_wires(nodes: dict[str, Any], edges: list[Edge]) -> list[Edge]:
-    for name in [name for name, node in nodes.items() if isinstance(node, _Wire)]:
+    for name, wire in [(name, node) for name, node in nodes.items() if isinstance(node, _Wire)]:
         del nodes[name]
+        sources = [source for source, target in edges if target == name and source != name]
         targets = [target for source, target in edges if source == name and target != name]
+        _refuse_loose(name, wire, sources, targets)
         edges = [bridged for edge in edges for bridged in _bridge(edge, name, targets)]
     return edges
+
+
+def _refuse_loose(name: str, wire: _Wire, sources: list[str], targets: list[str]) -> None:
+    """A wire with one end takes the edges at that end with it, and nobody would miss them."""
+    if (targets and not sources) or (sources and not targets and isinstance(wire.node, nir.Input)):
+        ends = f"leads on to '{targets[0]}'" if targets else f"takes in '{sources[0]}'"
+        lost = "nothing enters it" if targets else "nothing inside reads it"
+        raise GraphError(
+            f"{ends}, and {lost}", where=f"node '{name}'", remedy="Add the missing edge, or take it out."
+        )
 
 
 def _bridge(edge: Edge, wire: str, targets: list[str]) -> list[Edge]:

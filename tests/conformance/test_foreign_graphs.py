@@ -5,8 +5,6 @@ docs/other-frameworks.md and its detector go.
 """
 
 import json
-import subprocess
-import sys
 
 import nir
 import nirtorch
@@ -21,9 +19,13 @@ from norse.torch.functional.reset import reset_subtract
 from snntorch.export_nir import export_to_nir
 from torch.nn import AvgPool2d, Conv2d, Flatten, Linear, Sequential
 
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.ending import run_to_exit_code
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Reset
+from nsc_deploy.graphs.recording import Recording, write_recording
+from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -121,6 +123,18 @@ def test_snntorch_s_default_neuron_comes_back_as_another_one(tmp_path):
         network, told = read(exported(model, (10,)), tmp_path / "it.nir", dt=1e-4, reset=reset)
         assert differing(network, values, wanted) > 50
         assert "snntorch-reset" in told
+
+
+@pytest.mark.parametrize("kind", [snntorch.Synaptic, snntorch.RLeaky])
+def test_a_late_reset_of_snntorch_is_exact_in_a_leaky_alone(kind, tmp_path):
+    options = (
+        {"alpha": full(12, 0.7)} if kind is snntorch.Synaptic else {"all_to_all": False, "V": full(12, 0.5)}
+    )
+    neuron = kind(beta=full(12, 0.9), threshold=full(12, 1.0), **options, **{**ZERO, "reset_delay": True})
+    model, values = seeded(lambda: Sequential(Linear(10, 12), neuron)), events((10,))
+    network, told = read(exported(model, (10,)), tmp_path / "it.nir", dt=1e-4)
+    assert differing(network, values, snntorch_spikes(model, values)) > 50
+    assert "snntorch-reset" in told
 
 
 def test_snntorch_s_subtraction_is_right_up_to_twice_the_threshold(tmp_path):
@@ -445,25 +459,59 @@ def test_nirtorch_runs_a_graph_as_the_simulator_does(kind):
     assert differing(network, values, np.stack(outputs)) == 0
 
 
-def test_every_command_tells_each_warning_once_and_json_holds_them(tmp_path):
-    path = tmp_path / "it.nir"
-    nir.write(path, exported(seeded(SNNTORCH["leaky"][1]), (10,)))
+@pytest.fixture
+def files(tmp_path):
+    """A graph that snnTorch wrote, and inputs for it."""
+    graph, inputs = tmp_path / "it.nir", tmp_path / "inputs.npz"
+    nir.write(graph, exported(seeded(SNNTORCH["leaky"][1]), (10,)))
+    values = events((10,), steps=6, samples=4).astype(np.uint8)
+    write_recording(inputs, Recording(values, Signal.EVENTS, 1e-4, np.arange(4)))
+    return str(graph), ["--inputs", str(inputs)]
 
-    def run(*arguments):
-        command = [sys.executable, "-m", "nsc_deploy", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    options = ["--dt", "1e-4", "--reset", "zero", "--json"]
-    for command in (["inspect", str(path)], ["check", str(path), "--target", "lava"]):
-        ended = run(*command, *options)
-        assert ended.returncode in {0, 1}, ended.stderr  # real values at the input do not go into Lava
-        assert ended.stderr.count("warning: ") == 2
-        told = json.loads(ended.stdout)["warnings"]
-        assert [one["name"] for one in told] == ["snntorch-time-step", "snntorch-reset"]
-        assert all(one["where"] == str(path) and one["way_out"] for one in told)
-    ended = run("inspect", str(path))
-    assert ended.returncode == 2
-    assert "looks like a file of snnTorch's export_to_nir" in ended.stderr
+def run(*arguments):
+    return run_to_exit_code(lambda: app([*arguments], prog_name="nsc-deploy"))
+
+
+COMMANDS = {
+    "inspect": (["inspect"], False),
+    "check": (["check", "--target", "lava"], False),
+    "check, a chip": (["check", "--target", "loihi2"], False),
+    "verify": (["verify", "--against", "onnx", "--signal", "events"], True),
+    "export": (["export", "--target", "nir", "--signal", "events"], True),
+    "energy report": (["energy", "report"], True),
+    "energy advise": (["energy", "advise"], True),
+    "energy compare": (["energy", "compare"], True),
+    "energy check": (["energy", "check"], True),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_tells_each_warning_once_and_json_holds_them(name, files, tmp_path, capsys):
+    graph, inputs = files
+    command, recorded = COMMANDS[name]
+    arguments = [*command, graph, "--dt", "1e-4", "--reset", "zero", *(inputs if recorded else [])]
+    if name == "energy compare":
+        arguments.append(graph)
+    if name == "energy check":
+        (tmp_path / "budget.toml").write_text("[limits]\nneurons = 5000\n")
+        arguments += ["--budget", str(tmp_path / "budget.toml"), "--format", "json"]
+    else:
+        arguments.append("--json")
+    if name == "export":
+        arguments += ["--out", str(tmp_path / "out")]
+    code = run(*arguments)
+    printed, told = capsys.readouterr()
+    assert code in {0, 1}, told  # real values at the input do not go into Lava
+    assert told.count("warning: ") == 2
+    warnings = json.loads(printed)["warnings"]
+    assert [one["name"] for one in warnings] == ["snntorch-time-step", "snntorch-reset"]
+    assert all(one["where"] == graph and one["way_out"] for one in warnings)
+
+
+def test_a_command_without_the_step_says_whose_file_it_looks_like(files, capsys):
+    assert run("inspect", files[0]) == 2
+    assert "looks like a file of snnTorch's export_to_nir" in capsys.readouterr().err
 
 
 def test_a_graph_by_hand_is_not_taken_for_anybody_s(tmp_path):

@@ -106,6 +106,22 @@ def test_nested_graphs_are_dissolved():
     assert network.node("out").inputs == ("sub.cell.lif",)
 
 
+@pytest.mark.parametrize(
+    ("inner", "outer", "problem"),
+    [
+        ([("w", "o")], [("in", "sub"), ("sub", "out"), ("in", "out")], "nothing inside reads it"),
+        ([("i", "w")], [("in", "sub"), ("sub", "out"), ("in", "out")], "nothing enters it"),
+        ([("i", "w"), ("w", "o"), ("w", "w")], [("sub", "out"), ("in", "out")], "nothing enters it"),
+    ],
+)
+def test_an_edge_that_ends_inside_a_nested_graph_is_not_lost_in_silence(inner, outer, problem):
+    parts = {"i": nir.Input(np.array([2])), "w": lif(2), "o": nir.Output(np.array([2]))}
+    whole = graph({**ends(), "sub": nir.NIRGraph(parts, inner, type_check=False)}, outer)
+    with pytest.raises(GraphError, match=problem) as caught:
+        assemble(whole, dt=0.1, reset=Reset.ZERO)
+    assert "node 'sub." in str(caught.value)
+
+
 def test_a_nested_wire_joins_what_enters_it_with_what_leaves_it():
     wire = graph({"a": nir.Input(np.array([2])), "b": nir.Output(np.array([2]))}, [("a", "b")])
     nodes = {**ends(), "x": nir.Scale(np.array([2.0, 2.0])), "wire": wire}

@@ -30,9 +30,9 @@ def reset(seen: Seen, sign: Sign) -> Caution | None:
         "snnTorch writes neither reset_mechanism nor reset_delay, and its default (subtract, one step late) "
         "is no neuron of NIR.",
         sign.looks,
-        'Train with reset_mechanism="zero" and reset_delay=False and give --reset zero. "subtract" without '
-        "delay is right only while no potential reaches twice the threshold, and nothing is with a delay but "
-        "zero in a Leaky. Compare the spikes with the model's own once (docs/other-frameworks.md).",
+        'Train with reset_mechanism="zero", reset_delay=False and give --reset zero. "subtract" is right '
+        "without delay and while no potential reaches twice the threshold; a late reset only as zero in a "
+        "Leaky. Compare the spikes with the model's own once (docs/other-frameworks.md).",
     )
 
 

@@ -6,6 +6,7 @@ rounded once to the arithmetic of the simulation (float32 unless asked otherwise
 each sum is rounded once, nothing is fused. The differential equations of NIR are stepped forward with
 Euler's method, as the frameworks do that write NIR files.
 
+```text
 LIF      v = (1 - dt/tau) v + i                with i = (r dt/tau) x[t] + (dt/tau) v_leak
          s[t] = 1 if v > v_threshold
          v = v_reset where s[t]                (reset "zero", in the same step)
@@ -25,7 +26,8 @@ Scale    y = scale * x
 SumPool2d  sum over the window, zeros around   AvgPool2d  the same, over the whole window's size
 Flatten  x in another shape, counted without the batch
 Output   x
+```
 
 A spike needs a potential strictly above the threshold. An edge in `Network.back_edges` delivers the
-value of the step before.
+value of the step before, and 0 in the first step.
 """
