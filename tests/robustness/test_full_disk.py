@@ -3,6 +3,7 @@
 A limit on the size of files stands in for the full disk; both fail in the middle of a write.
 """
 
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import forked
 
+from nsc_deploy.data.cache import cached
+from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.experiment_file import load_experiment, write_experiment
 from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.graphs.recording import Recording, write_recording
@@ -32,11 +36,15 @@ def with_files_of_at_most(limit: int, *arguments: object) -> subprocess.Complete
 
 
 def assert_one_message(ended: subprocess.CompletedProcess[str]) -> None:
-    assert ended.returncode == 2, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert ended.stderr.count("error: ") == 1
-    assert "(File too large)" in ended.stderr
-    assert "ulimit -f" in ended.stderr.splitlines()[-1]
+    assert_says_so(ended.returncode, ended.stderr)
+
+
+def assert_says_so(code: int, told: str) -> None:
+    assert code == 2, told
+    assert "Traceback" not in told
+    assert told.count("error: ") == 1
+    assert "(File too large)" in told
+    assert "ulimit -f" in told.splitlines()[-1]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -62,6 +70,54 @@ def test_an_export_leaves_the_earlier_one(graph: Path, tmp_path: Path, limit: in
     assert_one_message(ended)
     assert f"error: {tmp_path / 'out'}/" in ended.stderr
     assert contents(tmp_path) == before
+
+
+def test_every_other_writing_command_leaves_what_was_there(graph: Path, tmp_path: Path) -> None:
+    """Each is run without a limit, then again into the same place with one."""
+    inputs, results = tmp_path / "inputs.npz", tmp_path / "results"
+    lava = ["export", graph, "--target", "lava", "--inputs", inputs, "--out", tmp_path / "lava"]
+    exports = [
+        ["export", graph, "--target", target, "--inputs", inputs, "--out", results / target]
+        for target in ("nir", "onnx", "snntorch", "norse")
+    ]
+    against = ["--baseline", results / "energy/report.json", "--junit", results / "junit.xml"]
+    others = [
+        ["energy", "report", graph, "--inputs", inputs, "--samples", 3, "--out", results / "energy"],
+        ["energy", "check", graph, "--inputs", inputs, "--samples", 3, *against],
+        ["verify", tmp_path / "lava", "--against", "reference", "--out", results / "verify", "--json"],
+        ["run", tmp_path / "lava", "--backend", "twin", "--json", "--out", results / "run.npz"],
+        ["inspect", graph, "--picture", results / "picture.svg"],
+    ]
+    commands = [list(map(str, command)) for command in (lava, *exports, *others)]
+    whole = [(command, None) for command in commands]
+    limits = {"junit": 100, "run.npz": 300}
+    limited = [
+        (command, next((limit for name, limit in limits.items() if name in " ".join(command)), 2000))
+        for command in commands[1:]
+    ]
+    ended = forked("limited", jobs=whole)
+    assert all(code == 0 for code, _ in ended), ended
+    before = contents(tmp_path)
+    for (command, _), (code, told) in zip(limited, forked("limited", jobs=limited), strict=True):
+        assert_says_so(code, told)
+        assert contents(tmp_path) == before, command
+
+
+def test_a_cache_that_cannot_be_written_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    chance = np.random.default_rng(0)
+    parts = [EventSet(random_events(chance, 40, 9, 7), np.zeros(40, np.int64)) for _ in range(2)]
+    data = EventData(*parts, ("a",), 0.03)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, usual[1]))
+    try:
+        assert cached("key", lambda: data) is data
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert "not cached" in caplog.text
+    assert not contents(tmp_path)
 
 
 @pytest.mark.parametrize("limit", [3_000, 8_000, 11_000])

@@ -1,7 +1,9 @@
 """Whatever happens to the worker: an error in time, no process and no shared memory left behind."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from lava_support import random_layer
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.exporters.lava.integer import IntegerNetwork
 from nsc_deploy.exporters.lava.process import run_in_lava, watch_worker, write_job
+from nsc_deploy.scratch import scratch_folder
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 
@@ -151,6 +154,35 @@ def test_one_of_lavas_processes_killed(witness: Witness) -> None:
     witness.assert_clean()
 
 
+def kill_at_a_random_moment(witness: Witness, seed: int) -> None:
+    """The worker or one of Lava's processes: an error or the answer, and nothing left."""
+    chance = random.Random(seed)
+    errors: list[BaseException] = []
+    thread = in_background(errors, silence_s=6.0)
+    witness.wait_for(lambda: bool(witness.processes()))
+    time.sleep(chance.uniform(0, 4))
+    there = witness.processes()
+    if there:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(chance.choice(there), chance.choice([signal.SIGKILL, signal.SIGTERM]))
+    thread.join(60)
+    assert not thread.is_alive()
+    assert all(isinstance(error, BackendError) for error in errors)
+    witness.assert_clean(seconds=2.0)
+    assert not list(witness.directory.glob("nsc-deploy-lava-*"))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_at_random_moments(witness: Witness, seed: int) -> None:
+    kill_at_a_random_moment(witness, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 32))
+def test_many_kills_at_random_moments(witness: Witness, seed: int) -> None:
+    kill_at_a_random_moment(witness, seed)
+
+
 def test_silence_from_the_start(witness: Witness) -> None:
     with pytest.raises(BackendError, match=r"no sign of life for 0\.3 s"):
         run_in_lava(network(), LONG, silence_s=0.3)
@@ -175,6 +207,10 @@ def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals
     assert process.returncode == code, output
     assert "Traceback" not in output
     witness.assert_clean(seconds=0.0 if how is signal.SIGINT else 10.0)
+    assert bool(list(witness.directory.glob("nsc-deploy-lava-*"))) is (how is signal.SIGKILL)
+    with scratch_folder("nsc-deploy-lava-"):  # as the next command begins
+        assert len(list(witness.directory.glob("nsc-deploy-lava-*"))) == 1
+    assert not list(witness.directory.glob("nsc-deploy-lava-*"))
 
 
 def test_numbers_out_of_range_never_reach_lava(witness: Witness) -> None:

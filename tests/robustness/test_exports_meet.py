@@ -1,0 +1,72 @@
+"""Exports that are killed, or run into one folder at the same time: nothing lost, nothing left behind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from forks import forked
+
+from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.graphs.recording import Recording, write_recording
+from nsc_deploy.graphs.signal import Signal
+from tests.lava_support import random_events, receiver
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> list[str]:
+    write_network(tmp_path / "receiver.nir", receiver(6, 5, 4))
+    events = random_events(np.random.default_rng(0), 5, 3, 6)
+    write_recording(tmp_path / "inputs.npz", Recording(events, Signal.EVENTS, 0.03))
+    graph, inputs, out = (str(tmp_path / name) for name in ("receiver.nir", "inputs.npz", "out"))
+    return ["export", graph, "--inputs", inputs, "--out", out, "--target"]
+
+
+def look(folder: Path) -> list[str]:
+    return ["run", str(folder), "--backend", "twin", "--json"]
+
+
+def left(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir())
+
+
+def kill(export: list[str], place: Path, times: int, seed: int) -> None:
+    command, out = [*export, "lava"], place / "out"
+    alive = forked(
+        "killed", warm=[command], arguments=command, check=look(out), seed=seed, times=times, longest=0.3
+    )
+    assert alive > 0
+    read_lava_deployment(out)
+    forked("limited", jobs=[(command, None)])
+    assert left(place) == ["inputs.npz", "out", "receiver.nir"]
+
+
+def test_an_export_killed_at_random_moments_leaves_the_earlier_one_whole(
+    export: list[str], tmp_path: Path
+) -> None:
+    kill(export, tmp_path, times=10, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_many_exports_killed_at_random_moments(export: list[str], tmp_path: Path, seed: int) -> None:
+    kill(export, tmp_path, times=100, seed=seed)
+
+
+def test_exports_into_one_folder_at_the_same_time(export: list[str], tmp_path: Path) -> None:
+    """Each comes to its end, and the folder is that of one of them, not a mixture."""
+    several = [[*export, "lava", "--bits", str(bits)] for bits in (8, 8, 4, 4)]
+    for _ in range(2):
+        assert forked("together", warm=[several[0]], several=several) == [0] * 4
+        deployment = read_lava_deployment(tmp_path / "out")
+        assert deployment.manifest.weight_bits in {4, 8}
+        assert left(tmp_path) == ["inputs.npz", "out", "receiver.nir"]
+
+
+def test_the_first_exports_into_a_new_folder_meet_too(export: list[str], tmp_path: Path) -> None:
+    """None of them is warm, and the folder is not there when they begin."""
+    warm = [[*export[:-2], str(tmp_path / "warm"), "--target", "lava"]]
+    several = [[*export, "lava", "--bits", str(bits)] for bits in (8, 4)]
+    assert forked("together", warm=warm, several=several) == [0, 0]
+    read_lava_deployment(tmp_path / "out")
+    assert left(tmp_path) == ["inputs.npz", "out", "receiver.nir", "warm"]
