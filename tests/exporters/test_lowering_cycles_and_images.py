@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lava_support import random_events
 
-from nsc_deploy.errors import ExportError
+from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
@@ -21,6 +21,7 @@ from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.populations import Tap
+from nsc_deploy.files import save_npz
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.signal import Signal
@@ -141,3 +142,40 @@ def test_a_product_with_too_many_synapses_is_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(ExportError, match=r"node 'second'.*synapses, more than the 1,000") as caught:
         lower(assemble(build.build()))
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"0.weight.source": np.array([5], np.int32)},
+        {"0.weight.source": np.array([-1], np.int32)},
+        {"0.weight.start": np.array([0, 2], np.int32)},
+        {"0.weight.start": np.array([0, 1, 0], np.int32)},
+        {"0.weight.start": np.array([0], np.int32)},
+        {"0.weight.values": np.array([[2]], np.int32)},
+        {"0.weight.values": np.array([2.5])},
+        {"0.weight.values": np.array([3], np.int32)},
+        {"0.weight.sources": np.array(np.inf)},
+        {"0.weight.sources": np.array([1, 2])},
+        {"0.weight.values": np.zeros(0, np.int32)},
+        {"0.recurrent": np.zeros((2, 2), np.int32)},
+    ],
+)
+def test_damaged_lists_of_synapses_are_refused(tmp_path: Path, broken: dict[str, np.ndarray]) -> None:
+    vectors = {
+        f"0.{name}": np.zeros(1, np.int32) for name in ("delay", "du", "dv", "vth", "bias", "bias_exp")
+    }
+    sound = {
+        "dt": np.asarray(1e-3),
+        "0.weight_exp": np.asarray(0),
+        "0.weight.values": np.array([2], np.int32),
+        "0.weight.source": np.array([0], np.int32),
+        "0.weight.start": np.array([0, 1], np.int32),
+        "0.weight.sources": np.asarray(2),
+        **vectors,
+    }
+    save_npz(tmp_path / "sound.npz", sound)
+    assert read_integers(tmp_path / "sound.npz", ((),)).inputs == 2
+    save_npz(tmp_path / "broken.npz", sound | broken)
+    with pytest.raises(DataError):
+        read_integers(tmp_path / "broken.npz", ((),))

@@ -43,7 +43,7 @@ def read_integers(path: Path, groups: tuple[tuple[Group, ...], ...]) -> IntegerN
         layers = tuple(_layer(arrays, index, layer_groups) for index, layer_groups in enumerate(groups))
         network = IntegerNetwork(layers, float(arrays["dt"]))
         validate(network)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"does not hold the layers the manifest names ({error})", where=path) from error
     except DataError as error:
         raise DataError(error.problem, where=f"{path}: {error.where}") from error
