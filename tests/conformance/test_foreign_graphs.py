@@ -125,6 +125,17 @@ def test_snntorch_s_default_neuron_comes_back_as_another_one(tmp_path):
         assert "snntorch-reset" in told
 
 
+@pytest.mark.parametrize("threshold", [1.0, 0.25])
+def test_snntorch_s_default_neuron_can_be_written(threshold, tmp_path):
+    late = {"threshold": threshold, "reset_mechanism": "subtract", "reset_delay": True}
+    model = seeded(lambda: Sequential(Linear(10, 12), leaky(12, **late), Linear(12, 6), leaky(6, **late)))
+    values = events((10,), steps=200)
+    whole = from_the_page("with_late_subtraction")(exported(model, (10,)))
+    network, told = read(whole, tmp_path / "it.nir", dt=None, reset=None)
+    assert (told, network.recurrent, network.reset) == ([], True, Reset.SUBTRACT)
+    assert differing(network, values, snntorch_spikes(model, values)) == 0
+
+
 @pytest.mark.parametrize("kind", [snntorch.Synaptic, snntorch.RLeaky])
 def test_a_late_reset_of_snntorch_is_exact_in_a_leaky_alone(kind, tmp_path):
     options = (

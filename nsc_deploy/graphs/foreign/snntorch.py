@@ -32,7 +32,7 @@ def reset(seen: Seen, sign: Sign) -> Caution | None:
         sign.looks,
         'Train with reset_mechanism="zero", reset_delay=False and give --reset zero. "subtract" is right '
         "without delay and while no potential reaches twice the threshold; a late reset only as zero in a "
-        "Leaky. Compare the spikes with the model's own once (docs/other-frameworks.md).",
+        "Leaky, but docs/other-frameworks.md shows how to write the default. Compare the spikes once.",
     )
 
 
