@@ -11,13 +11,14 @@ from graph_strategies import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.passes.base import Pass, run_pass
 from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.exactness import Grid, Grids, lowest_bit, powers_of_two
 from nsc_deploy.exporters.passes.fold_pooling import FoldPooling
 from nsc_deploy.exporters.passes.fold_scales import FoldScales
-from nsc_deploy.exporters.passes.parts import Parts
+from nsc_deploy.exporters.passes.parts import GraphPart, Parts, part_of
 from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
 from nsc_deploy.exporters.passes.split import Split
 from nsc_deploy.exporters.verdict import Status, Verdict
@@ -385,3 +386,50 @@ def test_a_step_of_a_cycle_stays_where_it_was() -> None:
     assert folded.back_edges == {("back", "n")}
     events = (np.random.default_rng(0).random((40, 8, 2)) < 0.4).astype(np.uint8)
     assert_same_spikes(network, folded, events)
+
+
+def skipping() -> Network:
+    """Real values that enter two layers of neurons, one behind the other."""
+    build = GraphBuilder(DT)
+    build.input(2, Signal.REAL)
+    build.threshold("n0", 0.5, 2)
+    build.linear("skip", GRID, after="input")
+    build.threshold("n1", 0.5, 2, after=["n0", "skip"])
+    build.linear("w", GRID)
+    build.threshold("n2", 0.5, 2)
+    build.output(2)
+    return assemble(build.build())
+
+
+def test_a_cut_lies_where_everything_crosses() -> None:
+    """Behind n0 it would leave out what the skip carries."""
+    parts = run_pass(Split(spiking_middle), skipping()).graph
+    assert [part.nodes for part in parts.parts] == [
+        ("input", "skip", "n0", "n1"),
+        ("w", "n2", "output"),
+    ]
+    assert [part.network.input_node.name for part in parts.parts] == ["input", "input"]
+
+
+def test_broken_promises_of_a_split_are_seen() -> None:
+    network, split = skipping(), Split(spiking_middle)
+    parts = run_pass(split, network).graph
+    front, chip = parts.parts
+
+    def broken(*changed: GraphPart) -> str:
+        return str(split.broken_promise(dataclasses.replace(parts, parts=changed)))
+
+    assert broken(front, chip) == "None"
+    assert "lies in 0 parts" in broken(front)
+    assert "lies in 2 parts" in broken(front, chip, chip)
+    assert "not one part lies on the chip" in broken(front, dataclasses.replace(chip, place=Place.HOST))
+    assert "the target refuses the chip part" in broken(
+        dataclasses.replace(front, place=Place.CHIP), dataclasses.replace(chip, place=Place.HOST)
+    )
+    early = tuple(name for name in front.nodes if name in {"input", "n0"})
+    late = tuple(node.name for node in network.nodes if node.name not in early)
+    astray = (
+        GraphPart("front-end", Place.HOST, part_of(network, early, exit_="n0"), early),
+        GraphPart("chip", Place.CHIP, part_of(network, late, "n0"), late),
+    )
+    assert broken(*astray) == "the chip needs 'input', which does not cross"

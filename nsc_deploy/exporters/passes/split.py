@@ -70,24 +70,27 @@ class Split:
 
     def broken_promise(self, graph: object, /) -> str | None:
         """Parts that do not fit one another or the target, or a node that lies in none or twice."""
-        if not isinstance(graph, Parts):
-            return "no parts"
+        return next(self._faults(graph), None) if isinstance(graph, Parts) else "no parts"
+
+    def _faults(self, graph: Parts) -> Iterator[str]:
         for part in graph.parts:
             fault = broken(part.network)
             if fault is not None:
-                return f"{part.name}: {fault}"
+                yield f"{part.name}: {fault}"
         held = [name for part in graph.parts for name in part.nodes]
-        wanted = [node.name for node in graph.whole.nodes]
-        odd = next((name for name in wanted if held.count(name) != 1), None)
-        if odd is not None:
-            return f"'{odd}' lies in {held.count(odd)} parts"
+        for name in (node.name for node in graph.whole.nodes):
+            if held.count(name) != 1:
+                yield f"'{name}' lies in {held.count(name)} parts"
         for one, two in pairwise(graph.parts):
             given, taken = one.network.output_node, two.network.input_node
             if {given.emits, taken.emits} != {Signal.EVENTS} or given.output_shape != taken.output_shape:
-                return f"what leaves the {one.name} is not what enters the {two.name}"
+                yield f"what leaves the {one.name} is not what enters the {two.name}"
+            for astray in _read_otherwise(graph.whole, two, given.inputs[0]):
+                yield f"the {two.name} needs '{astray}', which does not cross"
         if [part.place for part in graph.parts].count(Place.CHIP) != 1:
-            return "not one part lies on the chip"
-        return None if self._takes(graph.chip.network) else "the target refuses the chip part"
+            yield "not one part lies on the chip"
+        elif not self._takes(graph.chip.network):
+            yield "the target refuses the chip part"
 
     def _best(self, graph: Network) -> Parts | None:
         """The accepted middle with the most neurons; the whole graph where the target takes it."""
@@ -151,6 +154,12 @@ def _middles(graph: Network) -> Iterator[Middle]:
                 tuple(name for name in everything if name in reached - held),
                 tuple(name for name in everything if name not in reached),
             )
+
+
+def _read_otherwise(whole: Network, part: GraphPart, crossing: str) -> list[str]:
+    """The nodes outside a part, besides the one whose events cross, that nodes of the part read."""
+    sources = (source for name in part.nodes for source in whole.node(name).inputs)
+    return [source for source in sources if source != crossing and source not in part.nodes]
 
 
 def _parts(graph: Network, middle: Middle) -> Parts:
