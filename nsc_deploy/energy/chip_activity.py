@@ -123,7 +123,7 @@ class ActivityMeter:
             return
         steps, size = output.shape[:2]
         caused = self._of_batch(samples, size)
-        fired = sparse.csr_array((output.reshape(steps * size, -1) != 0).astype(np.int64))
+        fired = _fired(output.reshape(steps * size, -1))
         found = (fired @ source.causes).toarray().reshape(steps, size, -1)
         caused[source.late : source.late + steps] += found
         if source.from_host:
@@ -177,6 +177,14 @@ class ActivityMeter:
         if self._step_time is not None:
             found = _durations(caused, self._neurons, self._placement, self._step_time)
             self._low[:, samples], self._high[:, samples] = found
+
+
+def _fired(values: NDArray[Any]) -> sparse.csr_array:
+    """Ones where values [rows, lines] are not zero."""
+    rows, lines = np.divmod(np.flatnonzero(values.reshape(-1) != 0), values.shape[1])
+    ends = np.cumsum(np.bincount(rows, minlength=len(values)))
+    starts = np.concatenate([np.zeros(1, np.int64), ends])
+    return sparse.csr_array((np.ones(len(lines), np.int64), lines, starts), shape=values.shape)
 
 
 def _source(network: Network, placement: Placement, name: str) -> _Source:

@@ -126,3 +126,4 @@ class OnTarget(Record):
     load: CoreLoad | None
     time: ChipTime | None = Field(description="None where no durations are published")
     notes: tuple[str, ...]
+    sources: tuple[str, ...] = Field(description="of the limits and durations; `check --json` has each place")

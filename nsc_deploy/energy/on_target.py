@@ -66,6 +66,7 @@ def on_target(part: PartCount, placed: Placed | None, target: str, profile: Prof
         load=None if activity is None else _load(part, activity, placed.step_time),
         time=None if activity is None or timed is None else _time(part, activity, timed),
         notes=placed.notes,
+        sources=placed.sources,
     )
 
 
@@ -115,6 +116,7 @@ def _on_host(part: PartCount, target: str) -> OnTarget:
         load=None,
         time=None,
         notes=(),
+        sources=(),
     )
 
 

@@ -28,6 +28,7 @@ class Placed:
         cores: with the neurons and pools of each; empty where the target has none, or nothing was placed.
         problems: why the part does not fit; empty where it does.
         notes: what was not checked.
+        sources: publications of limits and durations.
         activity: what happens on it; None where it does not fit or its network is not published.
         step_time: durations, where they are published.
     """
@@ -39,6 +40,7 @@ class Placed:
     cores: tuple[Core, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    sources: tuple[str, ...]
     activity: ChipActivity | None = None
     step_time: StepTime | None = None
 
@@ -79,6 +81,7 @@ class Placing:
             cores=cores,
             problems=_problems(self._nodes, fit),
             notes=() if fit is None else fit.notes,
+            sources=() if fit is None else _sources(fit),
             activity=None if self.meter is None else self.meter.activity(),
             step_time=self._step_time,
         )
@@ -94,6 +97,10 @@ class Placing:
         except ExportError:
             # The lowering finds an obstacle that no verdict told of: then nothing is known of the pools.
             return ()
+
+
+def _sources(fit: Fit) -> tuple[str, ...]:
+    return tuple(f"{source.title} ({source.year})" for source in fit.chip.sources.values())
 
 
 def _problems(nodes: tuple[Verdict, ...], fit: Fit | None) -> tuple[str, ...]:

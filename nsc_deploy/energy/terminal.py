@@ -221,7 +221,9 @@ def print_profile(profile: Profile, console: Console) -> None:
     }
     for name, value in facts.items():
         console.print(f"  {name:10} {value}")
-    for name, price in profile.prices:
+    if profile.chip is not None:
+        console.print(f"  {'chip':10} {profile.chip}, on which reports place graphs")
+    for name, price in (*profile.prices, *profile.network):
         if price is not None:
             low, high = price.bounds_picojoules
             span = f" ({low:g} to {high:g})" if low != high else ""

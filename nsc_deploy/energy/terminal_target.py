@@ -36,6 +36,10 @@ def print_target(report: Report, console: Console) -> None:
         words = tell.pace(placed)
         if words:
             console.print(f"{system.label}/{part.name}: {words}", highlight=False, markup=False)
+    sources = list(dict.fromkeys(one for _, _, placed in _placed(report) for one in placed.sources))
+    if sources:
+        told = "; ".join(sources)
+        console.print(f"Limits and durations: {told}.", style="dim", highlight=False, markup=False)
     console.print()
 
 

@@ -205,6 +205,10 @@ def test_all_three_forms_tell_it(report: Report, tmp_path: Path) -> None:
         assert words in text.getvalue()
         assert words in page
     assert "where each node runs" in page
+    for words in ("SANA-FE", "Limits and durations"):
+        assert words in page
+        assert words in text.getvalue()
+    assert "network: hop north south" in page
     assert max(len(line) for line in text.getvalue().splitlines()) <= 100
 
 
@@ -222,6 +226,12 @@ def test_a_chip_that_a_profile_names_has_to_exist(runs: list[Path], tmp_path: Pa
     path.write_text(text.replace('chip = "loihi1"', 'chip = "loihi9"'))
     with pytest.raises(ConfigError, match="loihi9"):
         make_report(runs[:1], profile=str(path), samples=1)
+
+
+def test_a_profile_tells_its_chip_and_the_prices_of_its_network() -> None:
+    shown = shell("energy", "profiles", "loihi").stdout
+    for words in ("loihi1, on which", "hop_north_south", "111 pJ"):
+        assert words in shown
 
 
 def test_the_command_takes_a_target(runs: list[Path]) -> None:
