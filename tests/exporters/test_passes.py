@@ -340,7 +340,9 @@ def wrong_networks() -> dict[str, tuple[str, Network]]:
 
 @pytest.mark.parametrize("fault", wrong_networks())
 @pytest.mark.parametrize(
-    "step", [FoldScales(), FoldPooling(), PoolingToConvolution(), Split(spiking_middle)], ids=name_of
+    "step",
+    [DropDeadNodes(), FoldScales(), FoldPooling(), PoolingToConvolution(), Split(spiking_middle)],
+    ids=name_of,
 )
 def test_a_network_that_does_not_fit_together_is_refused_by_its_node(
     step: Pass[Network, Any], fault: str
@@ -351,12 +353,14 @@ def test_a_network_that_does_not_fit_together_is_refused_by_its_node(
     assert f"node '{node}'" in str(refused.value.where)
 
 
-@pytest.mark.parametrize("step", [FoldScales(), FoldPooling(), PoolingToConvolution()], ids=name_of)
+@pytest.mark.parametrize(
+    "step", [DropDeadNodes(), FoldScales(), FoldPooling(), PoolingToConvolution()], ids=name_of
+)
 def test_broken_promises_are_seen(step: Pass[Network, Network]) -> None:
     good = scaled(GRID, [2.0, 2.0], before=True, signal=Signal.EVENTS)
     assert "'scale' could still be folded" in str(FoldScales().broken_promise(good))
     for fault, (node, network) in wrong_networks().items():
-        assert fault in str(step.broken_promise(network))
+        assert fault in str(step.broken_promise(network)), name_of(step)
         assert node in str(step.broken_promise(network))
     assert step.broken_promise("a text") == "no network"
 

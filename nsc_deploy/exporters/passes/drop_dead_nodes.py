@@ -1,13 +1,15 @@
 """Pass: drop the nodes of a graph that no output depends on.
 
-Requires: nothing.
-Promises: every node but an Input leads to an Output; the nodes left keep their order. Exact.
+Requires: a network whose parts fit together.
+Promises: such a network, in which every node but an Input leads to an Output; the nodes left keep their
+order. Exact.
 """
 
 from collections.abc import Collection
 from dataclasses import replace
 
 from nsc_deploy.exporters.passes.base import Lowered, Note
+from nsc_deploy.exporters.passes.consistency import broken, require_consistent
 from nsc_deploy.graphs.network import Network
 
 
@@ -17,7 +19,8 @@ class DropDeadNodes:
     name = "drop-dead-nodes"
 
     def requires(self, graph: Network, /) -> None:
-        """Nothing beyond the type."""
+        """Nodes, shapes and edges that fit together."""
+        require_consistent(graph)
 
     def apply(self, graph: Network, /) -> Lowered[Network]:
         """Walk backwards from the outputs; inputs stay, for they are the graph's interface."""
@@ -30,9 +33,10 @@ class DropDeadNodes:
         return Lowered(_only(graph, needed) if notes else graph, notes)
 
     def broken_promise(self, graph: object, /) -> str | None:
-        """A node that leads nowhere."""
-        if not isinstance(graph, Network):
-            return "no network"
+        """Parts that do not fit together, or a node that leads nowhere."""
+        fault = broken(graph)
+        if fault is not None or not isinstance(graph, Network):
+            return fault
         dead = {node.name for node in graph.nodes if node.primitive != "Input"} - _needed(graph)
         return f"'{min(dead)}' leads to no output" if dead else None
 
