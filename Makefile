@@ -1,6 +1,6 @@
 # make demo   the whole path on synthesised speech: train, export, run, report the energy (under ten minutes)
 # make test   every test that takes seconds; `make test-slow` adds those that take minutes
-# make test-peers  counts against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
+# make test-peers  counts and graphs against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
 # make check  formatting, lint, types, documentation
 #
 # The environment is made once, in .venv, from pyproject.toml and constraints.txt.

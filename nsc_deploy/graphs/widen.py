@@ -38,7 +38,11 @@ def without_batch(
         for name, node in parameters.items()
         if type(node).__name__ == "Input"
     }
-    sizes = {_batch(shape, _behind(name, parameters, inputs)) for name, shape in shapes.items()}
+    wanted: dict[str, set[int | None]] = {name: set() for name in shapes}
+    for target, sources in inputs.items():
+        for source in shapes.keys() & set(sources):
+            wanted[source].add(wanted_dimensions(parameters[target]))
+    sizes = {_batch(shape, wanted[name]) for name, shape in shapes.items()}
     batch = sizes.pop() if len(sizes) == 1 else None
     if batch is None:
         return dict(parameters), None
@@ -48,12 +52,6 @@ def without_batch(
         if shape is not None and shape[:1] == (batch,):
             trimmed[name] = _of_shape(node, shape[1:])
     return trimmed, batch
-
-
-def _behind(
-    name: str, parameters: Mapping[str, Any], inputs: Mapping[str, tuple[str, ...]]
-) -> set[int | None]:
-    return {wanted_dimensions(parameters[target]) for target, sources in inputs.items() if name in sources}
 
 
 def _batch(shape: Shape | None, wanted: set[int | None]) -> int | None:

@@ -148,8 +148,20 @@ def test_an_input_that_nir_added_is_told_and_refused_where_edges_were_cut():
     assert names(read(nodes, alone)) == ["added-input"]
     with pytest.raises(GraphError, match="connections are missing"):
         read(nodes, [*alone, ("v", "out")])
+    numbered = {name.replace("w", "w_1"): node for name, node in nodes.items()}
+    assert names(read(numbered, [("in", "v"), ("input_w_1", "w_1"), ("w_1", "out")])) == ["added-input"]
     every = {name.replace("in", "input_v") if name == "in" else name: node for name, node in nodes.items()}
     assert names(read(every, [("input_v", "v"), ("input_w", "w"), ("v", "out"), ("w", "out")])) == []
+
+
+def test_strange_types_and_a_thousand_inputs_are_looked_through_at_once():
+    truth = np.ones(3, bool)
+    nodes = {"x": nir.Input(np.array([3])), "lif": nir.LIF(0.1 * truth, truth, ~truth, truth, ~truth)}
+    nodes["output"] = nir.Output(np.array([3]))
+    assert read(nodes, [("x", "lif"), ("lif", "output")]).node("lif").spiking
+    many = {f"input_{index}": nir.Input(np.array([3])) for index in range(3000)}
+    network = read({**many, "out": nir.Output(np.array([3]))}, [(name, "out") for name in many])
+    assert len(network.input_nodes) == 3000
 
 
 def test_a_reset_is_asked_for_only_where_it_is_open():

@@ -8,8 +8,6 @@ from nsc_deploy.cautions import Caution
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.foreign.seen import Seen, named
 
-_ADDED = re.compile(r"input_(?P<node>.+?)(_\d+)?$")
-
 
 def one_number(seen: Seen) -> Caution | None:
     """One number where NIR wants one for each neuron."""
@@ -80,10 +78,10 @@ def added_inputs(seen: Seen) -> dict[str, str]:
     entering = seen.of("Input")
     found = {}
     for name in entering:
-        match = _ADDED.fullmatch(name)
-        target = match["node"] if match else None
-        if seen.targets(name) == (target,) and seen.inputs[str(target)] == (name,):
-            found[name] = str(target)
+        behind = seen.targets[name]
+        alone = len(behind) == 1 and seen.inputs[behind[0]] == (name,)
+        if alone and re.fullmatch(rf"input_{re.escape(behind[0])}(_\d+)?", name):
+            found[name] = behind[0]
     return found if len(found) < len(entering) else {}
 
 

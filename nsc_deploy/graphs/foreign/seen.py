@@ -50,9 +50,14 @@ class Seen:
         """Nodes with a membrane."""
         return self.of(*_NEURONS)
 
-    def targets(self, source: str) -> tuple[str, ...]:
-        """The nodes that take in the output of `source`."""
-        return tuple(name for name, sources in self.inputs.items() if source in sources)
+    @cached_property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """By node, those that take in its output."""
+        found: dict[str, list[str]] = {name: [] for name in self.parameters}
+        for name, sources in self.inputs.items():
+            for source in sources:
+                found[source].append(name)
+        return {name: tuple(names) for name, names in found.items()}
 
 
 def named(names: Mapping[str, Any]) -> str:
@@ -64,4 +69,5 @@ def named(names: Mapping[str, Any]) -> str:
 
 def equal(values: NDArray[Any], wanted: Any, tolerance: float = 0.0) -> bool:
     """Whether all values are the wanted ones, up to a relative tolerance."""
-    return bool(np.all(np.abs(values - wanted) <= tolerance * np.abs(wanted)))
+    apart = np.abs(np.asarray(values, np.float64) - np.asarray(wanted, np.float64))
+    return bool(np.all(apart <= tolerance * np.abs(np.asarray(wanted, np.float64))))
