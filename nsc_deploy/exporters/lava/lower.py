@@ -15,7 +15,8 @@ from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.fold_pooling import FoldPooling
 from nsc_deploy.exporters.passes.fold_scales import FoldScales
-from nsc_deploy.exporters.passes.levelise import Levelise, Levels
+from nsc_deploy.exporters.passes.levelise import Levelise
+from nsc_deploy.exporters.passes.levels import Levels
 from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
 from nsc_deploy.exporters.passes.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead

@@ -5,7 +5,8 @@ from nsc_deploy.exporters.lava.integer import MAX_DELAY
 from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
-from nsc_deploy.exporters.passes.levelise import Levelise, Levels
+from nsc_deploy.exporters.passes.levelise import Levelise
+from nsc_deploy.exporters.passes.levels import Levels
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.graphs.network import Network
 

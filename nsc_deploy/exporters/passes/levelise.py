@@ -3,14 +3,15 @@
 On the chip every connection takes one step, so events that meet after different numbers of connections
 would meet at different steps. Each population therefore gets a level, one more than the latest of its
 sources, and events that are needed at a later level are handed on by relays: neurons without memory that
-repeat their one input. A delay of the graph becomes a relay with delayed synapses.
+repeat their one input. A delay of the graph becomes a relay with delayed synapses. Populations of one cycle
+share a level and read their own layer, a step later.
 
-Requires: delays of at most 62 steps on a tap.
-Promises: whatever a layer reads is carried by the layer before it; the last layer is the output. Exact.
+Requires: delays of at most 62 steps on a tap, two more within a cycle.
+Promises: whatever a layer reads is carried by the layer before it or by itself; the last layer is the
+output. Exact.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,57 +19,9 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap
+from nsc_deploy.exporters.passes.levels import Levels, Slot, reads, reads_itself
+from nsc_deploy.exporters.passes.populations import PopulationGraph, Tap
 from nsc_deploy.wording import counted
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Neurons in one layer.
-
-    Attributes:
-        carries: the events these neurons fire.
-        lines: which lines of the source they carry, ascending.
-        population: the neurons themselves, or None for relays.
-        delay: steps by which a relay's synapses are late.
-        within: whether a relay repeats neurons of its own layer, which takes a step by itself.
-        late: steps by which the neurons that they carry are late.
-    """
-
-    carries: Tap
-    lines: NDArray[Any]
-    population: Population | None = None
-    delay: int = 0
-    within: bool = False
-    late: int = 0
-
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return len(self.lines)
-
-    @property
-    def source(self) -> Tap:
-        """What a relay repeats."""
-        return self.carries.later(-self.delay - int(self.within))
-
-
-@dataclass(frozen=True)
-class Levels:
-    """A chain of layers.
-
-    Attributes:
-        graph: the populations.
-        layers: for each layer its neurons, side by side.
-    """
-
-    graph: PopulationGraph
-    layers: tuple[tuple[Slot, ...], ...]
-
-    @property
-    def entrance(self) -> tuple[Slot, ...]:
-        """The input lines, seen as a layer."""
-        return (Slot(Tap(self.graph.input), np.arange(self.graph.input_size)),)
 
 
 class Levelise:
@@ -128,27 +81,6 @@ class Levelise:
             if [slot.carries for slot in last] == [levels.graph.output]
             else "the last layer is not the output"
         )
-
-
-def reads(slot: Slot) -> dict[Tap, NDArray[Any]]:
-    """What a slot takes from the layer before, with the lines it needs."""
-    if slot.population is not None:
-        drive = slot.population.drive
-        return {tap: np.flatnonzero(weight.read_sources()) for tap, weight in drive.items()}
-    return {} if slot.within else {slot.source: slot.lines}
-
-
-def reads_itself(slot: Slot) -> dict[Tap, NDArray[Any]]:
-    """What a slot takes from its own layer, with the lines it needs; each tap is at least a step late."""
-    if slot.population is not None:
-        drive = slot.population.recurrent
-        return {tap: np.flatnonzero(weight.read_sources()) for tap, weight in drive.items()}
-    return {slot.source.later(1): slot.lines} if slot.within else {}
-
-
-def recurrent(layer: Sequence[Slot]) -> bool:
-    """Whether neurons of a layer drive neurons of the same layer."""
-    return any(slot.population is not None and slot.population.recurrent for slot in layer)
 
 
 def _levels(graph: PopulationGraph) -> dict[str, int]:

@@ -23,7 +23,7 @@ from nsc_deploy.exporters.lava.integer import DECAY_UNITY, IntegerLayer, Integer
 from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.headroom import can_wrap, largest_scales
-from nsc_deploy.exporters.passes.levelise import Levels, Slot, recurrent
+from nsc_deploy.exporters.passes.levels import Levels, Slot, recurrent
 from nsc_deploy.exporters.passes.populations import Population
 from nsc_deploy.exporters.passes.quantise_notes import notes_on
 from nsc_deploy.exporters.passes.rows import Rows, arriving_weights, as_layer, neuron_rows, relay_rows

@@ -18,7 +18,7 @@ from nsc_deploy.exporters.lava.integer import (
     Role,
 )
 from nsc_deploy.exporters.matrix import Matrix, side_by_side, stacked
-from nsc_deploy.exporters.passes.levelise import Slot
+from nsc_deploy.exporters.passes.levels import Slot
 from nsc_deploy.exporters.passes.populations import Population, Reals
 from nsc_deploy.exporters.passes.scales import Rounded
 
