@@ -9,7 +9,6 @@ from nsc_deploy.exporters.chips.fit import Fit
 from nsc_deploy.exporters.chips.placement import Core, Usage
 from nsc_deploy.exporters.chips.step_time import StepTime
 from nsc_deploy.exporters.chips.target import ChipTarget
-from nsc_deploy.exporters.lava.resources import lava_resources
 from nsc_deploy.exporters.registry import Target
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network
@@ -92,6 +91,9 @@ class Placing:
         refused = any(one.status is Status.REFUSED for one in self._nodes)
         if self._target.name != "lava" or refused:
             return ()
+        # Other reports need nothing of the lowering to Lava.
+        from nsc_deploy.exporters.lava.resources import lava_resources
+
         try:
             return lava_resources(network)
         except ExportError:
