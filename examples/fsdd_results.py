@@ -22,8 +22,8 @@ from pathlib import Path
 from fsdd_energy import PROFILES, price, print_comparison
 
 EXPERIMENT = Path(__file__).with_name("fsdd.toml")
-SPIKE_RATE_WEIGHT = {-10: 3e-4, 0: 1e-4, 10: 1e-4}
-"""Weight of the spike rate loss at each SNR."""
+SPIKE_RATE_WEIGHT = 1e-4
+"""Weight of the spike rate loss."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Run:
 
     def command(self) -> list[str]:
         """The command that trains it, or goes on with it."""
-        weight = SPIKE_RATE_WEIGHT[self.snr] if self.variant.spiking and self.variant.rate_loss else 0.0
+        weight = SPIKE_RATE_WEIGHT if self.variant.spiking and self.variant.rate_loss else 0.0
         options = ["--split", self.split, "--snr", str(self.snr), "--seed", str(self.seed)]
         options += ["--spike-rate-weight", str(weight)]
         tail = ["--out", str(self.directory), "--resume", "--quiet"]
