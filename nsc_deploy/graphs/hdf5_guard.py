@@ -99,8 +99,11 @@ def _read(group: h5py.Group, budget: _Budget, seen: set[Any], depth: int) -> dic
     seen.add(address)
     tree: dict[str, Any] = {}
     for name in group:
-        if control(name):
-            raise GraphError(f"holds the name {printable(name, 60)!r}, which is no text that can be shown")
+        # h5py gives out as bytes what is not UTF-8.
+        if not isinstance(name, str) or control(name):
+            raise GraphError(
+                f"holds the name {printable(repr(name), 60)}, which is no text that can be shown"
+            )
         budget.objects -= 1
         if budget.objects < 0:
             raise GraphError(f"holds more than {MAX_OBJECTS} objects")

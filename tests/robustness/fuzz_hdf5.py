@@ -183,7 +183,8 @@ def odd_name(chance: random.Random, stream: h5py.File) -> str:
     text = chance.choice([*NASTY_TEXTS, "input", "output.x", "a.b", "x" * 60_000]).replace("\x00", "0")
     raw = chance.choice([text.encode("utf-8", errors="surrogatepass"), b"\xff\xfe\xe9", b"caf\xe9"])
     raw = raw.replace(b"/", b"|") or b"."
-    stream["node/nodes"].id.links.move(name.rsplit("/", 1)[1].encode(), raw)
+    stream["node/nodes"][raw] = stream[name]
+    del stream[name]
     if chance.random() < 0.5:  # consistently, so that the graph is whole
         old = name.rsplit("/", 1)[1].encode()
         edges = [[raw if end == old else end for end in edge] for edge in stream["node/edges"][()].tolist()]
