@@ -44,7 +44,8 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
     rate=st.floats(1e-9, 10, allow_nan=False),
     snr=st.floats(-100, 400),
     name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm"]),
-    speaker=st.none() | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20),
+    speaker=st.none()
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20),
 )
 def test_a_written_experiment_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory,
