@@ -18,6 +18,7 @@ from nsc_deploy.refusals import unreadable
 
 MAX_TOML_BYTES = 256 * 1024
 _MOST_TOLD = 5
+_MOST_DOTS = 100
 _MUST_BE_TABLE = {"model_type", "model_attributes_type", "dict_type"}
 _SUBJECT = re.compile(r"^(Value error, |(Input|String|Tuple|List|Dictionary) (?=should ))")
 
@@ -77,13 +78,22 @@ def read_toml(path: Path, what: str, *, remedy: str | None = None) -> dict[str, 
     try:
         if path.stat().st_size > MAX_TOML_BYTES:
             raise ConfigError(f"is too large for {what}", where=path, remedy=remedy)
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(_deep_name(line) for line in text.splitlines()):
+            raise ConfigError(f"nests names more than {_MOST_DOTS} deep", where=path, remedy=remedy)
+        value = tomllib.loads(text)
     except OSError as error:
         raise unreadable(path, error, ConfigError, remedy=f"Name {what} (a TOML file).") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=remedy) from error
     refuse_control(value, where=path, kind=ConfigError)
     return value
+
+
+def _deep_name(line: str) -> bool:
+    """Whether a dotted name would take tomllib minutes; rows of numbers have commas."""
+    name = line.split("=", maxsplit=1)[0]
+    return name.count(".") > _MOST_DOTS and "," not in name
 
 
 def read_toml_record(model: type[_Model], path: Path, what: str, *, remedy: str | None = None) -> _Model:

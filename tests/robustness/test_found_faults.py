@@ -304,6 +304,20 @@ def test_toml_whose_texts_a_terminal_would_obey(tmp_path: Path) -> None:
     refuse_control({"a": ["fine\n", 3, None]}, where=path, kind=DataError)
 
 
+@pytest.mark.parametrize("text", ["a." * 100_000, "[" + "a." * 100_000 + "a]", "a." * 101 + "a = 3"])
+def test_toml_names_that_are_nested_deep(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "table.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="more than 100 deep"):
+        read_toml(path, "a table")
+
+
+def test_toml_with_a_long_row_of_numbers_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.toml"
+    path.write_text("a = [\n" + "0.5, " * 300 + "\n]\nb.c.d = " + "0.5" + "\n")
+    assert read_toml(path, "a table")["b"] == {"c": {"d": 0.5}}
+
+
 def test_messages_are_short_and_show_no_control_characters() -> None:
     shown = printable("a\x1b[2J\udcff" + "b" * 10_000)
     assert shown.startswith("a\\x1b[2J\\udcff")
