@@ -32,6 +32,8 @@ COUNTS = (
     | {"manifests": 45, "exact-folders": 40, "deployments": 35, "reports": 35},
 )
 BY_COMMAND = 2
+# A checksum finds every change: whether one of a few mutations changes nothing is chance.
+SEALED = {"nir-own", "onnx-own", "netx"}
 SEED = os.environ.get("NSC_DEPLOY_FUZZ_SEED", "0")
 
 
@@ -58,7 +60,7 @@ def test_every_mutation_ends_as_it_should(answers: list[Ended], kind: str) -> No
     # Most mutations do harm, and some do none: else nothing would be tried.
     codes = Counter(one.code for one in found)
     assert codes[2] > len(found) / 4, codes
-    assert codes[0] + codes[1] > 0, codes
+    assert codes[0] + codes[1] > 0 or kind in SEALED, codes
 
 
 @pytest.mark.slow
