@@ -47,6 +47,12 @@ class Part(Record):
         description="file name of inputs recorded on training samples, .npz: what scales are chosen on",
     )
     description: str = ""
+    flipped_samples: int = Field(
+        default=0,
+        ge=0,
+        description="recorded samples in which neurons inside an ONNX graph fire otherwise than in torch: "
+        "real values drive them, and rounding decided",
+    )
 
 
 class Readout(Record):

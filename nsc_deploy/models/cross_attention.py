@@ -36,6 +36,7 @@ class SpikeCrossAttention(Stage):
     label = "host"
     place = Place.HOST
     description = "Spike Cross Attention up to the product of its two paths"
+    neurons_between = True
     emits = Signal.REAL
 
     def __init__(self, channels: int, form: NeuronForm, takes: Signal, *, gain: float = 1.0) -> None:

@@ -28,6 +28,9 @@ BATCH = 256
 """Samples run at once. The channel draws its noise sample by sample: the results do not depend on it."""
 ONNX_TOLERANCE = 1e-3
 """Largest difference between an ONNX graph and torch, relative to the largest output: both round."""
+MOST_FLIPPED = 0.02
+"""Share of samples in which rounding may decide a spike of neurons that real values drive. One of tens of
+thousands of potentials in a sample that lies at its threshold is enough."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _write(run_of: StageRun, run: Path, data: EventData, system: System) -> Part
     else:
         path = run / f"{run_of.name}.onnx"
         write_onnx(path, graph)
-    check_stage(path, run_of)
+    flipped = check_stage(path, run_of)
     recording = f"{run_of.name}.npz"
     write_stage_recording(run / recording, run_of, data.dt, data.test.labels)
     return Part(
@@ -139,6 +142,7 @@ def _write(run_of: StageRun, run: Path, data: EventData, system: System) -> Part
         graph=path.name,
         recording=recording,
         description=run_of.stage.description,
+        flipped_samples=flipped,
     )
 
 
@@ -148,16 +152,19 @@ def write_stage_recording(path: Path, run_of: StageRun, dt: float, labels: NDArr
     write_recording(path, Recording(run_of.inputs.astype(dtype), run_of.stage.takes, dt, labels))
 
 
-def check_stage(path: Path, run_of: StageRun) -> None:
+def check_stage(path: Path, run_of: StageRun) -> int:
     """Run a graph on what entered its stage: it must give what left the stage.
+
+    Returns:
+        Samples in which neurons inside an ONNX graph fire otherwise, since rounding decides there.
 
     Raises:
         GraphError: a NIR graph gives another spike, or an ONNX graph a value beyond rounding.
     """
     if path.suffix == ".nir":
         _check_spikes(path, run_of)
-    else:
-        _check_values(path, run_of)
+        return 0
+    return _check_values(path, run_of)
 
 
 def _check_spikes(path: Path, run_of: StageRun) -> None:
@@ -171,7 +178,14 @@ def _check_spikes(path: Path, run_of: StageRun) -> None:
             )
 
 
-def _check_values(path: Path, run_of: StageRun) -> None:
-    difference = np.abs(run_onnx(path, run_of.inputs) - run_of.outputs).max()
-    if difference > ONNX_TOLERANCE * max(1.0, float(np.abs(run_of.outputs).max())):
-        raise GraphError(f"gives values that differ from torch's by up to {difference}", where=path)
+def _check_values(path: Path, run_of: StageRun) -> int:
+    difference = np.abs(run_onnx(path, run_of.inputs) - run_of.outputs).max(axis=(0, 2))
+    beyond = int((difference > ONNX_TOLERANCE * max(1.0, float(np.abs(run_of.outputs).max()))).sum())
+    allowed = MOST_FLIPPED * len(difference) if run_of.stage.neurons_between else 0
+    if beyond > allowed:
+        raise GraphError(
+            f"gives values that differ from torch's by up to {difference.max()} in {beyond} of "
+            f"{len(difference)} samples",
+            where=path,
+        )
+    return beyond

@@ -32,11 +32,14 @@ class Stage(nn.Module, ABC):
         description: one line for a person.
         takes: what enters.
         emits: what leaves.
+        neurons_between: whether real values drive neurons inside an ONNX graph of it, so that rounding can
+            decide a spike.
     """
 
     label: ClassVar[str] = ""
     place: ClassVar[Place] = Place.CHIP
     description: ClassVar[str] = ""
+    neurons_between: ClassVar[bool] = False
     takes: Signal = Signal.EVENTS
     emits: Signal = Signal.EVENTS
 

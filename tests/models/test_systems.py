@@ -13,7 +13,8 @@ from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.recording import read_recording
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.models.export import write_run_graphs
+from nsc_deploy.models import export
+from nsc_deploy.models.export import StageRun, check_stage, write_run_graphs
 from nsc_deploy.models.system import build_system
 
 CHANNELS, CLASSES, STEPS = 24, 4, 15
@@ -133,6 +134,21 @@ def test_a_graph_that_computes_something_else_is_refused(data, tmp_path, monkeyp
     with pytest.raises(GraphError, match=r"transmitter\.nir.*differ from torch"):
         write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
     assert not (tmp_path / "deployment.json").exists()
+
+
+def test_rounding_may_decide_a_spike_in_few_samples_where_real_values_drive_neurons(tmp_path, monkeypatch):
+    attention, perceptron = (lively(name).receiver.stages[0] for name in ("analog", "fc"))
+    wanted = np.zeros((4, 100, 3), np.float32)
+    got = wanted.copy()
+    got[1, [7, 70], 2] = 0.5
+    monkeypatch.setattr(export, "run_onnx", lambda _path, _inputs: got)
+    path = tmp_path / "stage.onnx"
+    assert check_stage(path, StageRun(attention, Side.RECEIVER, wanted, wanted)) == 2
+    with pytest.raises(GraphError, match=r"up to 0\.5 in 2 of 100 samples"):
+        check_stage(path, StageRun(perceptron, Side.RECEIVER, wanted, wanted))
+    got[0, 50, 0] = 1.0
+    with pytest.raises(GraphError, match=r"up to 1\.0 in 3 of 100 samples"):
+        check_stage(path, StageRun(attention, Side.RECEIVER, wanted, wanted))
 
 
 def test_another_snr_holds_only_inside_the_block():
