@@ -4,7 +4,8 @@ The HDF5 library runs without end, takes all memory or ends the process on some 
 process that tries has a limit on memory and on processor time, so that none of it reaches the caller.
 
 It is a fork of the caller, which takes milliseconds. A fork can inherit a lock that a thread of the caller
-held, and then waits for ever without using the processor: a process started anew answers in its place.
+held and then waits for ever, or die of what else it inherited: only an answer of it counts. Where it gives
+none, a process started anew, which inherits nothing, has the last word.
 """
 
 import contextlib
@@ -52,7 +53,7 @@ def probe(path: Path) -> None:
 
 
 def _of_a_fork(path: Path) -> bytes | None:
-    """What a fork of this process says of a file: nothing where it died of it, None where it got stuck."""
+    """What a fork of this process says of a file; None where it died or got stuck."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: what if there are other threads
@@ -61,7 +62,8 @@ def _of_a_fork(path: Path) -> bytes | None:
         _be_the_fork(path, writing)
     os.close(writing)
     try:
-        return _listened(reading, time.monotonic() + _LONGEST_FORK + path.stat().st_size / _BYTES_PER_SECOND)
+        until = time.monotonic() + _LONGEST_FORK + path.stat().st_size / _BYTES_PER_SECOND
+        return _listened(reading, until) or None
     finally:
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):

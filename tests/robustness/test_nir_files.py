@@ -1,5 +1,6 @@
 """Damaged, hostile and foreign NIR files: each ends in a message, soon, and never in a wrong result."""
 
+import os
 import random
 import resource
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs import hdf5_probe
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.nir_file import read_network, write_network
@@ -267,3 +269,10 @@ def test_the_command_line_says_it_in_one_message(foreign, tmp_path):
     assert ended.stderr.startswith(f"error: {path}: is not a readable HDF5 file")
     assert "Traceback" not in ended.stderr
     assert not ended.stdout
+
+
+def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkeypatch):
+    path = tmp_path / "good.nir"
+    write_network(path, a_graph())
+    monkeypatch.setattr(hdf5_probe, "_be_the_fork", lambda _path, _writing: os._exit(0))
+    assert read_network(path).node("weights").output_shape == (30,)
