@@ -5,11 +5,11 @@ decays of 12 bits; the optimiser changes the weights behind them, as if nothing 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nsc_deploy.channels.straight_through import straight_through
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.row_grid import on_row_grids
 from nsc_deploy.models.neurons import Leaky
@@ -20,15 +20,14 @@ DECAY_UNITY = 4096
 """A decay is a whole multiple of 1 / this."""
 
 
-def straight_through(system: System, bits: int) -> dict[str, Tensor]:
+def rounded_parameters(system: System, bits: int) -> dict[str, Tensor]:
     """The rounded weights by parameter name, for `torch.func.functional_call`.
 
     The gradient of each goes to the parameter behind it, unchanged.
     """
     names = {parameter: name for name, parameter in system.named_parameters()}
     return {
-        names[parameter]: _StraightThrough.apply(parameter, value)  # type: ignore[no-untyped-call]
-        for parameter, value in _rounded(system, bits)
+        names[parameter]: straight_through(parameter, value) for parameter, value in _rounded(system, bits)
     }
 
 
@@ -77,13 +76,3 @@ def _rounded_rows(rows: Rows, bits: int) -> Iterator[tuple[nn.Parameter, Tensor]
     widths = [part.shape[1] for part in parts]
     for parameter, part in zip(rows.weights, torch.split(rounded, widths, 1), strict=True):
         yield parameter, part.reshape(parameter.shape)
-
-
-class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, parameter: Tensor, value: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None

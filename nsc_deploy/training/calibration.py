@@ -12,7 +12,7 @@ from nsc_deploy.training.randomness import stream, stream_seed
 from nsc_deploy.training.start import finished_system
 
 SAMPLES = 200
-"""Samples recorded: a few of every class settle a scale, which is one of some twenty candidates."""
+"""Samples recorded: a few of every class settle a scale, which is one of ten candidates."""
 _PURPOSE = "calibration"
 
 

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.optim.lr_scheduler import LambdaLR
 
 from nsc_deploy.config import TrainingConfig
-from nsc_deploy.models.rounding import straight_through
+from nsc_deploy.models.rounding import rounded_parameters
 from nsc_deploy.models.system import System, SystemOutput
 from nsc_deploy.training.augmentation import augment
 from nsc_deploy.training.batches import Batch, to_signal
@@ -67,7 +67,7 @@ class ReceiverTraining(lightning.LightningModule):
     def _run(self, events: Tensor, noise: torch.Generator) -> SystemOutput:
         if self._bits is None:
             return self.system(events, noise)  # type: ignore[no-any-return]
-        rounded = straight_through(self.system, self._bits)
+        rounded = rounded_parameters(self.system, self._bits)
         output: SystemOutput = functional_call(self.system, rounded, (events, noise))
         return output
 

@@ -25,7 +25,7 @@ from nsc_deploy.files import sha256
 from nsc_deploy.graphs.dyadic import snap
 from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.row_grid import most_steps, on_row_grids
-from nsc_deploy.models.rounding import round_decays, round_weights, straight_through
+from nsc_deploy.models.rounding import round_decays, round_weights, rounded_parameters
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run import RunResult, train
@@ -89,7 +89,7 @@ def test_the_gradient_is_that_of_the_rounded_weights(origin: RunResult) -> None:
             round_weights(system, BITS)
             output = system(events, torch.Generator().manual_seed(1))
         else:
-            values = straight_through(system, BITS)
+            values = rounded_parameters(system, BITS)
             output = torch.func.functional_call(system, values, (events, torch.Generator().manual_seed(1)))
         output.votes.square().sum().backward()
         return {name: value.grad for name, value in system.named_parameters() if value.grad is not None}
