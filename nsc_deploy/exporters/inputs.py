@@ -1,6 +1,8 @@
 """The inputs an export checks its artefact on: recorded ones, or random ones where there are none."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -75,6 +77,21 @@ def calibration_inputs(request: ExportRequest) -> Recording | None:
             remedy="Ask for no more than there are, or leave it out for all of them.",
         )
     return recording.first(wanted)
+
+
+def named_or_own(inputs: Path | None, own: Callable[[], Recording | None], folder: Path) -> Recording:
+    """The recording somebody named, else the one that lies in a deployment folder.
+
+    Raises:
+        ConfigError: there is none.
+        DataError: the recording is damaged.
+    """
+    recording = own() if inputs is None else read_recording(inputs)
+    if recording is None:
+        raise ConfigError(
+            "holds no recorded inputs", where=folder, remedy="Name a recording with --inputs FILE.npz."
+        )
+    return recording
 
 
 def fits(recording: Recording, network: Network, where: object) -> None:

@@ -91,9 +91,8 @@ class Matrix:
 
     def with_values(self, values: NDArray[Any]) -> "Matrix":
         """Other weights [synapses] in the same places; those that are zero go."""
-        return _kept(
-            sparse.csr_array((values, self.source.copy(), self.stored.indptr.copy()), shape=self.shape)
-        )
+        # Copied, for zeros are taken out of the arrays in place.
+        return _kept(sparse.csr_array((values, self.source, self.stored.indptr), shape=self.shape, copy=True))
 
     def scaled(self, gain: NDArray[Any]) -> "Matrix":
         """Each weight times the gain [targets] of its target."""

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.inputs import named_or_own
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import LavaDeployment
 from nsc_deploy.exporters.lava.lower import flat_events
 from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import Recording, read_recording
+from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.verification import Parity, compare
@@ -141,13 +142,7 @@ def chip_spikes(
 
 
 def _recording(deployment: LavaDeployment, inputs: Path | None) -> Recording:
-    recording = deployment.recording() if inputs is None else read_recording(inputs)
-    if recording is None:
-        raise ConfigError(
-            "holds no recorded inputs",
-            where=deployment.folder,
-            remedy="Name a recording with --inputs FILE.npz.",
-        )
+    recording = named_or_own(inputs, deployment.recording, deployment.folder)
     lines = int(np.prod(recording.shape))
     if recording.signal is not Signal.EVENTS or lines != deployment.integers.inputs:
         raise DataError(

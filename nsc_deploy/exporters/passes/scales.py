@@ -57,8 +57,7 @@ class Rounded:
     @cached_property
     def weight(self) -> Matrix:
         """The weights in integers, those that became 0 left out."""
-        # A copy: what a matrix is made of becomes its own, and zeros are taken out of it in place.
-        return self.weights.with_values(self.values.copy())
+        return self.weights.with_values(self.values)
 
     @property
     def error(self) -> Reals:

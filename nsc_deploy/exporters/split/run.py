@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.inputs import fits
+from nsc_deploy.exporters.inputs import fits, named_or_own
 from nsc_deploy.exporters.lava.lower import flat_events
 from nsc_deploy.exporters.lava.process import SILENCE_S
 from nsc_deploy.exporters.lava.runner import Backend, Outcome, chip_spikes, chosen_samples
 from nsc_deploy.exporters.split.read import SplitDeployment
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import Recording, read_recording
+from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.verification import compare
 
@@ -87,13 +86,7 @@ def run_split_deployment(
 
 
 def _recording(deployment: SplitDeployment, inputs: Path | None) -> Recording:
-    recording = deployment.recording() if inputs is None else read_recording(inputs)
-    if recording is None:
-        raise ConfigError(
-            "holds no recorded inputs",
-            where=deployment.folder,
-            remedy="Name a recording with --inputs FILE.npz.",
-        )
+    recording = named_or_own(inputs, deployment.recording, deployment.folder)
     fits(recording, deployment.whole, deployment.folder if inputs is None else inputs)
     return recording
 
