@@ -117,6 +117,11 @@ def even_rate(even: BreakEven) -> str:
     return rate(even.break_even_rate)
 
 
+def opponent(even: BreakEven) -> str:
+    """What the opponent costs; nothing is free, so 0 says that the profile has no price for it."""
+    return microjoules(even.opponent_uj) if even.opponent_uj else MISSING
+
+
 def verdict(even: BreakEven) -> str:
     """Who wins at the rate of now, and by how much."""
     if even.factor is None:
@@ -139,7 +144,10 @@ def turn_of_layer(even: BreakEven) -> str:
 def turns(even: BreakEven) -> str:
     """What would have to change for the other side to win, in one sentence."""
     now = f"At {rate(even.rate)} events per hundred inputs and steps the spiking network takes"
-    figures = f"{microjoules(even.spiking_uj)} uJ, the bit-matched ANN {microjoules(even.opponent_uj)} uJ."
+    spiking = f"{microjoules(even.spiking_uj)} uJ"
+    if not even.opponent_uj:
+        return f"{now} {spiking}. The profile has no price for the bit-matched ANN: no break-even."
+    figures = f"{spiking}, the bit-matched ANN {microjoules(even.opponent_uj)} uJ."
     if even.factor is None:
         return f"{now} at least {figures} A price is missing or nothing fires: no break-even."
     if even.factor == 0:

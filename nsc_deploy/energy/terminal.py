@@ -171,8 +171,8 @@ def _break_even(system: SystemReport, *, layers: bool) -> Table:
     rows = [(f"{part.name}/{even.layer}", even) for part in system.parts for even in part.break_even]
     whole = [] if system.break_even is None else [("Whole system", system.break_even)]
     for name, even in (rows if layers else []) + whole:
-        energies = (show.microjoules(one) for one in (even.spiking_uj, even.fixed_uj, even.opponent_uj))
-        table.add_row(escape(name), show.rate(even.rate), *energies, show.turn_of_layer(even))
+        own = (show.microjoules(one) for one in (even.spiking_uj, even.fixed_uj))
+        table.add_row(escape(name), show.rate(even.rate), *own, show.opponent(even), show.turn_of_layer(even))
     return table
 
 

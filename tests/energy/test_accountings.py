@@ -143,3 +143,4 @@ def test_conventional_systems_and_chips_without_multiplication(tmp_path) -> None
     assert loihi.energy["memory"] == loihi.energy["compute"]
     assert loihi.break_even is not None
     assert loihi.break_even.factor is None
+    assert "no price for the bit-matched ANN" in loihi.break_even.words
