@@ -4,12 +4,13 @@ The HDF5 library runs without end, takes all memory or ends the process on some 
 process that tries has a limit on memory and on processor time, so that none of it reaches the caller.
 
 It is a fork of the caller, which takes milliseconds. A fork can inherit a lock that a thread of the caller
-held and then waits for ever, or die of what else it inherited: only an answer of it counts. Where it gives
-none, a process started anew, which inherits nothing, has the last word.
+held and then waits for ever, or die of what else it inherited: only an answer of it counts, or that it used
+up its processor time. Where it gives none, a process started anew, which inherits nothing, has the last word.
 """
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import resource
@@ -24,8 +25,9 @@ from pathlib import Path
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.hdf5_guard import read_file
 
-_SECONDS = 0.5
-_BYTES_PER_SECOND = 20e6
+_SECONDS = 0.7
+# A file of nothing but small objects is read at 3 MB/s; the rest is for slower machines.
+_BYTES_PER_SECOND = 1e6
 _MEMORY = 1024**3
 _MEMORY_PER_BYTE = 64
 # Of the clock, and not of the processor: a busy machine may let a process wait.
@@ -53,7 +55,7 @@ def probe(path: Path) -> None:
 
 
 def _of_a_fork(path: Path) -> bytes | None:
-    """What a fork of this process says of a file; None where it died or got stuck."""
+    """What a fork of this process says of a file: nothing in time, or None where it died or got stuck."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: what if there are other threads
@@ -61,21 +63,32 @@ def _of_a_fork(path: Path) -> bytes | None:
     if child == 0:
         _be_the_fork(path, writing)
     os.close(writing)
+    said = None
     try:
-        until = time.monotonic() + _LONGEST_FORK + path.stat().st_size / _BYTES_PER_SECOND
-        return _listened(reading, until) or None
+        said = _listened(reading, time.monotonic() + _LONGEST_FORK + path.stat().st_size / _BYTES_PER_SECOND)
     finally:
         os.close(reading)
+        out_of_time = _ended(child, stuck=said is None)
+    return said or (b"" if out_of_time else None)
+
+
+def _ended(child: int, *, stuck: bool) -> bool:
+    """Wait for a fork, which dies first if it is stuck; whether it ended for its processor time."""
+    if stuck:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):  # whoever ignores SIGCHLD has no children to wait for
-            os.waitpid(child, 0)
+    try:
+        _, status = os.waitpid(child, 0)
+    except ChildProcessError:  # whoever ignores SIGCHLD has no children to wait for
+        return False
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF
 
 
 def _be_the_fork(path: Path, writing: int) -> None:
     """The rest of the fork's life; nothing of the caller's runs on in it."""
     try:
         faulthandler.disable()
+        gc.disable()  # it would go through all that the caller holds, and copy it
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         os.write(writing, _answer(path).encode())
     finally:

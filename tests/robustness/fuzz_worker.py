@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 2.0
+SECONDS_PER_MEGABYTE = 1.5
+"""What is valid is read twice, and a file of nothing but small objects at 3 MB/s."""
 MEMORY = 768 * 2**20
 _ADDRESS_SPACE = 6 * 2**30
 _KILLED_AFTER = 6.0
@@ -95,7 +97,7 @@ def _mutated(
         return
     yield {"kind": name, "index": index, "label": case.label}
     signal.setitimer(signal.ITIMER_PROF, _KILLED_AFTER)
-    ended = _try(name, index, case, native)
+    ended = _try(name, index, case, work, native)
     signal.setitimer(signal.ITIMER_PROF, 0)
     yield asdict(ended)
 
@@ -135,9 +137,10 @@ def fault_of(code: int, out: str, err: str) -> str:  # noqa: PLR0911
     return ""
 
 
-def _try(kind: str, index: int, case: Any, native: Any) -> Ended:
+def _try(kind: str, index: int, case: Any, work: Path, native: Any) -> Ended:
     native.seek(0)
     native.truncate()
+    megabytes = sum(file.stat().st_size for file in work.rglob("*") if file.is_file()) / 1e6
     before, started = _begin_peak(), _processor_time()
     code, fault, err = None, "", ""
     try:
@@ -154,7 +157,7 @@ def _try(kind: str, index: int, case: Any, native: Any) -> Ended:
     noise = native.read().decode(errors="replace")
     if not fault and noise.strip():
         fault = f"a library wrote by itself: {noise[:300]}"
-    if not fault and seconds > SECONDS:
+    if not fault and seconds > SECONDS + SECONDS_PER_MEGABYTE * megabytes:
         fault = f"{seconds:.1f} s of processor time"
     if not fault and grown > MEMORY:
         fault = f"{grown / 2**20:.0f} MiB of memory"

@@ -276,3 +276,15 @@ def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkey
     write_network(path, a_graph())
     monkeypatch.setattr(hdf5_probe, "_be_the_fork", lambda _path, _writing: os._exit(0))
     assert read_network(path).node("weights").output_shape == (30,)
+
+
+def test_a_graph_of_a_thousand_small_nodes_is_no_damaged_file(tmp_path):
+    """HDF5 takes a millisecond for each, so the time a file may take depends on its size."""
+    path = tmp_path / "long.nir"
+    builder = GraphBuilder(1e-3)
+    builder.input(2, Signal.EVENTS)
+    for number in range(1000):
+        builder.linear(f"weights{number}", np.eye(2))
+    builder.output(2)
+    write_network(path, builder.build())
+    assert len(read_network(path).nodes) == 1002
