@@ -20,6 +20,16 @@ def events(shape, *, steps=80, samples=16, rate=0.3, seed=0):
     return (np.random.default_rng(seed).random((steps, samples, *shape)) < rate).astype(np.float32)
 
 
+def full(shape, value):
+    return torch.full(shape if isinstance(shape, tuple) else (shape,), value)
+
+
+def seeded(make):
+    """A model whose weights are the same every time."""
+    torch.manual_seed(3)
+    return make()
+
+
 def on_grid(module, steps=16):
     """Round all weights to a grid on which every sum of events is exact."""
     with torch.no_grad():
