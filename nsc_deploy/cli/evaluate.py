@@ -2,6 +2,7 @@
 
 import json
 import math
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 _MOST_POINTS = 1000
 
 
+class QuantiseOption(StrEnum):
+    """Values of --quantise."""
+
+    LAVA = "lava"
+
+
 def evaluate(
     runs: Annotated[
         list[Path], typer.Argument(help="Run directories, as train writes them.", show_default=False)
@@ -28,6 +35,17 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    quantise: Annotated[
+        QuantiseOption | None,
+        typer.Option(
+            help="lava: also with the parts for a chip in Lava's integers, at both ends of the channel.",
+            show_default=False,
+        ),
+    ] = None,
+    bits: Annotated[
+        str,
+        typer.Option(help="With --quantise: bits of a weight, 2 to 8; several with commas: --bits 8,4,2."),
+    ] = "8",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -40,9 +58,11 @@ def evaluate(
     """Accuracy on the test set against SNR and against latency in channel uses.
 
     Without --snr each run is evaluated at the SNR it was trained at: several runs of one system then
-    make one curve, one model an SNR. With --snr each run is evaluated at all of them.
+    make one curve, one model an SNR. With --snr each run is evaluated at all of them. With --quantise lava
+    each run is evaluated in floating point and in the integers an export would write, on the same noise.
     """
     points = None if snr is None else parse_snr(snr)
+    forms = () if quantise is None else parse_bits(bits)
     from nsc_deploy.training.plots import check_place, write_plots
     from nsc_deploy.training.run_directory import experiment_to_resume
     from nsc_deploy.training.sweep import sweep_runs
@@ -51,7 +71,7 @@ def evaluate(
     for run in runs:
         experiment_to_resume(run)
     check_place(directory)
-    sweeps = sweep_runs(runs, points, progress=True)
+    sweeps = sweep_runs(runs, points, bits=forms, progress=True)
     files = write_plots(sweeps, directory)
     if as_json:
         typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))
@@ -78,6 +98,22 @@ def parse_snr(text: str) -> tuple[float, ...]:
     return tuple(first + step * index for index in range(math.floor((last - first) / step + 1e-9) + 1))
 
 
+def parse_bits(text: str) -> tuple[int, ...]:
+    """The numbers of bits of a list with commas, the largest first.
+
+    Raises:
+        ConfigError: not such a list, or a number outside 2 to 8.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(len(part) == 1 and part in "2345678" for part in parts):
+        raise ConfigError(
+            f"{text!r} is no list of bits from 2 to 8",
+            where="--bits",
+            remedy="Write --bits 8 or --bits 8,4,2.",
+        )
+    return tuple(sorted({int(part) for part in parts}, reverse=True))
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -94,30 +130,43 @@ def _bad_snr(text: str) -> ConfigError:
 
 
 def _print(sweeps: "list[Sweep]") -> None:
+    from itertools import groupby
+
     from rich.console import Console
     from rich.table import Table
 
     console, against_snr = Console(), Table()
     against_snr.add_column("SNR (dB)", justify="right")
     for sweep in sweeps:
-        against_snr.add_column(sweep.label, justify="right")
+        against_snr.add_column(sweep.label.replace(", ", "\n"), justify="right")
     for snr in sorted({snr for sweep in sweeps for snr in sweep.snr_db}):
         cells = [dict(zip(sweep.snr_db, sweep.accuracy, strict=True)).get(snr) for sweep in sweeps]
         against_snr.add_row(f"{snr:g}", *("-" if cell is None else f"{cell:.1%}" for cell in cells))
     console.print("Test accuracy against SNR", style="bold", highlight=False)
     console.print(against_snr)
-    for sweep in sweeps:
-        heading = f"{sweep.label}: accuracy when deciding after so many steps, {sweep.trained_snr_db:g} dB"
+    for _, group in groupby(sweeps, key=lambda sweep: sweep.run):
+        forms = list(group)
+        first = forms[0]
+        heading = f"{first.label}: accuracy when deciding after so many steps, {first.trained_snr_db:g} dB"
         console.print(f"\n{heading}", style="bold", markup=False, highlight=False)
-        console.print(_against_latency(sweep))
+        console.print(_against_latency(forms))
 
 
-def _against_latency(sweep: "Sweep") -> "Table":
+def _against_latency(forms: "list[Sweep]") -> "Table":
+    """One run: in floating point and, where wanted, in integers of so many bits."""
     from rich.table import Table
 
-    table = Table()
-    for column in ("steps", "channel uses", "accuracy"):
+    table, first = Table(), forms[0]
+    alone = len(forms) == 1
+    columns = ["accuracy" if alone else _form(sweep) for sweep in forms]
+    for column in ("steps", "channel uses", *columns):
         table.add_column(column, justify="right")
-    for step, accuracy in sweep.milestones():
-        table.add_row(str(step), f"{step * sweep.uses.per_step:,}", f"{accuracy:.1%}")
+    for rows in zip(*(sweep.milestones() for sweep in forms), strict=True):
+        step = rows[0][0]
+        accuracies = (f"{accuracy:.1%}" for _, accuracy in rows)
+        table.add_row(str(step), f"{step * first.uses.per_step:,}", *accuracies)
     return table
+
+
+def _form(sweep: "Sweep") -> str:
+    return "floating point" if sweep.bits is None else f"{sweep.bits} bits"

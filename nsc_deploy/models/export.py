@@ -52,7 +52,12 @@ class StageRun:
     @property
     def name(self) -> str:
         """Name of the part: the side, and the stage's label if it has one."""
-        return f"{self.side}-{self.stage.label}" if self.stage.label else str(self.side)
+        return part_name(self.side, self.stage)
+
+
+def part_name(side: Side, stage: Stage) -> str:
+    """How deployment.json calls a stage at an end of the link."""
+    return f"{side}-{stage.label}" if stage.label else str(side)
 
 
 def write_run_graphs(

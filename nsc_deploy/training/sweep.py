@@ -13,6 +13,7 @@ from nsc_deploy.models.system import System
 from nsc_deploy.progress import progress_bar
 from nsc_deploy.training.evaluate import Measurement, load_system, measure
 from nsc_deploy.training.fit import reproducible
+from nsc_deploy.training.integers import in_integers
 from nsc_deploy.training.run_directory import read_experiment
 
 
@@ -42,6 +43,7 @@ class Sweep:
         accuracy: one for each of `snr_db`.
         accuracy_after: [T] after the first 1, 2, ... steps, at `trained_snr_db`.
         uses: channel uses.
+        bits: of a weight, where the parts for a chip computed in Lava's integers; None in floating point.
     """
 
     run: Path
@@ -51,6 +53,7 @@ class Sweep:
     accuracy: tuple[float, ...]
     accuracy_after: tuple[float, ...]
     uses: ChannelUses
+    bits: int | None = None
 
     @property
     def label(self) -> str:
@@ -69,47 +72,64 @@ class Sweep:
 
 
 def sweep_runs(
-    runs: Sequence[Path], snr_db: Sequence[float] | None, *, progress: bool = False
+    runs: Sequence[Path],
+    snr_db: Sequence[float] | None,
+    *,
+    bits: Sequence[int] = (),
+    progress: bool = False,
 ) -> list[Sweep]:
-    """Evaluate runs on their test sets.
+    """Evaluate runs on their test sets, each in floating point and then in integers.
 
     Args:
         runs: run directories with best weights.
         snr_db: the SNRs in dB for every run; None for the one each run was trained at.
+        bits: of a weight; for each one sweep with the parts for a chip in Lava's integers.
         progress: show a progress bar on stderr.
 
     Raises:
         DataError: a directory holds no run, or its weights or its data are missing or damaged.
-        ConfigError: an SNR is out of range.
+        ConfigError: an SNR is out of range, or Lava takes no part of a run that is wanted in integers.
     """
     experiments = [read_experiment(run) for run in runs]  # all of them, before the first minute of work
     for experiment in experiments:
         for snr in snr_db or ():
             _check_snr(experiment, snr)
     points = [snr_db or (experiment.channel.snr_db,) for experiment in experiments]
-    total = sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))
+    forms: tuple[int | None, ...] = (None, *bits)
+    total = len(forms) * sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))
     with progress_bar(shown=progress) as bar:
         task = bar.add_task("evaluating", total=total)
         return [
-            sweep(run, wanted, advance=lambda: bar.advance(task))
+            sweep(run, wanted, bits=form, advance=lambda: bar.advance(task))
             for run, wanted in zip(runs, points, strict=True)
+            for form in forms
         ]
 
 
-def sweep(run: Path, snr_db: Sequence[float], *, advance: Callable[[], None] = lambda: None) -> Sweep:
+def sweep(
+    run: Path,
+    snr_db: Sequence[float],
+    *,
+    bits: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Sweep:
     """Evaluate one run on its test set over SNRs, and over latency at the SNR it was trained at.
 
     Args:
         run: the run directory.
         snr_db: the SNRs in dB.
+        bits: of a weight, to have the parts for a chip in Lava's integers; None for floating point.
         advance: called after each pass over the test set.
 
     Raises:
         DataError: no run, or its weights or its data are missing or damaged.
+        ConfigError: Lava takes no part of a run that is wanted in integers.
     """
     experiment = read_experiment(run)
     data, at_home = load_events(experiment.data), experiment.channel.snr_db
     system = load_system(run, data)
+    if bits is not None:
+        system = in_integers(system, run, bits)
     with reproducible(experiment.training.threads):
         measured = {}
         for snr in _evaluated(snr_db, experiment):
@@ -117,12 +137,13 @@ def sweep(run: Path, snr_db: Sequence[float], *, advance: Callable[[], None] = l
             advance()
     return Sweep(
         run=run,
-        name=display_name(experiment.system),
+        name=display_name(experiment.system) + ("" if bits is None else f", {bits} bits"),
         trained_snr_db=at_home,
         snr_db=tuple(snr_db),
         accuracy=tuple(measured[snr].accuracy for snr in snr_db),
         accuracy_after=tuple(float(value) for value in measured[at_home].accuracy_after),
         uses=channel_uses(experiment),
+        bits=bits,
     )
 
 

@@ -1,0 +1,102 @@
+"""A trained system whose chip parts compute in Lava's integers: what both ends lose, over the air."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nsc_deploy.deployment import Part, Place, Readout, read_deployment
+from nsc_deploy.deployment import Side as End
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.lava.arithmetic import output_spikes
+from nsc_deploy.exporters.lava.integer import IntegerNetwork
+from nsc_deploy.exporters.lava.lower import lower
+from nsc_deploy.exporters.lava.rules import verdicts
+from nsc_deploy.exporters.verdict import Status
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.recording import read_recording
+from nsc_deploy.models.export import part_name
+from nsc_deploy.models.stage import Side, Stage
+from nsc_deploy.models.system import System
+
+
+class IntegerStage(Stage):
+    """Stands for a stage of events: the integers that an export makes of its graph, in the twin of Lava.
+
+    Args:
+        stage: what it stands for.
+        network: its integers.
+    """
+
+    def __init__(self, stage: Stage, network: IntegerNetwork) -> None:
+        super().__init__()
+        self.stage = stage
+        self.network = network
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Spikes [T, B, out] of events [T, B, in]; no gradient."""
+        events = signal.detach().numpy().astype(np.uint8)
+        return torch.from_numpy(output_spikes(self.network, events)).float()
+
+    def graph(self, dt: float, readout: Readout | None) -> Any:
+        """The graph that the integers were made of."""
+        return self.stage.graph(dt, readout)
+
+
+def in_integers(system: System, run: Path, bits: int) -> System:
+    """A finished system with every part that Lava takes in integers; all others stay as they are.
+
+    Scales are chosen as an export chooses them: on the calibration recordings of the run, or by the weights
+    alone where it has none.
+
+    Args:
+        system: of the run.
+        run: the run directory, with its graphs.
+        bits: bits of a weight, its sign included.
+
+    Raises:
+        ConfigError: Lava takes no part of it.
+        DataError: a graph or a recording of the run is missing or damaged.
+    """
+    taken = _taken_by_lava(run)
+    if not taken:
+        raise ConfigError(
+            "has no part that Lava could take, so nothing of it computes in integers",
+            where=run,
+            remedy="Leave it out, or evaluate it without --quantise.",
+        )
+    integers = {name: _integers(run, part, graph, bits) for name, (part, graph) in taken.items()}
+    return System(
+        Side(_stages(End.TRANSMITTER, system.transmitter.stages, integers)),
+        system.link,
+        Side(_stages(End.RECEIVER, system.receiver.stages, integers)),
+        system.readout,
+    ).eval()
+
+
+def _taken_by_lava(run: Path) -> dict[str, tuple[Part, Network]]:
+    """The parts that lower as they are, by name, with their graphs."""
+    taken = {}
+    for part in read_deployment(run).parts:
+        if part.place is not Place.CHIP or not part.graph.endswith(".nir"):
+            continue
+        graph = read_network(run / part.graph)
+        if all(verdict.status is not Status.REFUSED for verdict in verdicts(graph)):
+            taken[part.name] = part, graph
+    return taken
+
+
+def _integers(run: Path, part: Part, graph: Network, bits: int) -> IntegerNetwork:
+    recorded = None if part.calibration is None else read_recording(run / part.calibration).values
+    return lower(graph, bits=bits, inputs=recorded).network
+
+
+def _stages(end: End, stages: Iterable[Stage], integers: dict[str, IntegerNetwork]) -> list[Stage]:
+    named = {part_name(end, stage): stage for stage in stages}
+    return [
+        IntegerStage(stage, integers[name]) if name in integers else stage for name, stage in named.items()
+    ]
