@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -70,10 +71,11 @@ def accuracy_figure(sweeps: Sequence[Sweep]) -> Figure:
 def _against_snr(axes: Axes, sweeps: Sequence[Sweep]) -> None:
     for number, (label, points) in enumerate(_curves(sweeps)):
         snrs = sorted(points)
-        means = [100 * sum(points[snr]) / len(points[snr]) for snr in snrs]
+        means = [100 * fmean(points[snr]) for snr in snrs]
+        # A mean of equal values may lie beyond them by a rounding.
         spread = [
-            [mean - 100 * min(points[snr]) for snr, mean in zip(snrs, means, strict=True)],
-            [100 * max(points[snr]) - mean for snr, mean in zip(snrs, means, strict=True)],
+            [max(0.0, mean - 100 * min(points[snr])) for snr, mean in zip(snrs, means, strict=True)],
+            [max(0.0, 100 * max(points[snr]) - mean) for snr, mean in zip(snrs, means, strict=True)],
         ]
         several = any(len(values) > 1 for values in points.values())
         axes.plot(snrs, means, marker=_marker(number), color=f"C{number}", label=label)

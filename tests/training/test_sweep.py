@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nsc_deploy.cli.evaluate import parse_snr
 from nsc_deploy.errors import ConfigError, DataError
@@ -82,6 +84,19 @@ def test_seeds_of_one_snr_are_averaged() -> None:
     other = Sweep(Path("b"), "fc", 0, (0.0,), (0.9,), one.accuracy_after, one.uses)
     left = accuracy_figure([one, other]).axes[0]
     assert left.get_lines()[0].get_ydata().tolist() == pytest.approx([70])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0, 1), st.integers(2, 5))
+def test_seeds_that_are_equally_good_have_a_bar_of_no_height(accuracy: float, seeds: int) -> None:
+    """Their mean may differ from each of them by a rounding, which is no negative bar."""
+    equal = made_up("fc", "a", 0, (0.0,), 1)
+    sweeps = [
+        Sweep(Path(str(seed)), "fc", 0, (0.0,), (accuracy,), (0.5,), equal.uses) for seed in range(seeds)
+    ]
+    assert accuracy_figure(sweeps).axes[0].get_lines()[0].get_ydata().tolist() == pytest.approx(
+        [100 * accuracy]
+    )
 
 
 def test_a_model_over_a_range_is_a_curve_of_its_own() -> None:
