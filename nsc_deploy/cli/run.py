@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nsc_deploy.cautions import Caution, collected
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -58,8 +60,8 @@ def run(
     chosen = Backend(backend.value)
     if out is not None:
         require_writable(out)
-    run_folder = _opened(folder)
-    with progress_bar() as progress:
+    with collected() as warnings, progress_bar() as progress:
+        run_folder = _opened(folder)
         task = progress.add_task(f"samples on {chosen.value}", total=samples)
         outcome = run_folder(
             chosen,
@@ -72,7 +74,7 @@ def run(
         progress.update(task, total=count, completed=count)
     if out is not None:
         _write(out, outcome)
-    typer.echo(json.dumps(_as_json(folder, outcome), indent=2) if as_json else _as_text(outcome))
+    typer.echo(json.dumps(_as_json(folder, outcome, warnings), indent=2) if as_json else _as_text(outcome))
 
 
 def _opened(folder: Path) -> "Callable[..., Outcome]":
@@ -92,7 +94,7 @@ def _opened(folder: Path) -> "Callable[..., Outcome]":
     return partial(run_deployment, read_lava_deployment(folder))
 
 
-def _as_json(folder: Path, outcome: "Outcome") -> dict[str, Any]:
+def _as_json(folder: Path, outcome: "Outcome", warnings: list[Caution]) -> dict[str, Any]:
     import dataclasses
 
     def listed(values: Any) -> Any:
@@ -108,6 +110,7 @@ def _as_json(folder: Path, outcome: "Outcome") -> dict[str, Any]:
         "labels": listed(outcome.labels),
         "parity": dataclasses.asdict(outcome.parity),
         "output_error": outcome.output_error,
+        "warnings": [dataclasses.asdict(caution) for caution in warnings],
     }
 
 

@@ -88,6 +88,7 @@ def write_exact_deployment(
             states=written.states,
             notes=written.notes,
             verification=record,
+            warnings=request.network.cautions,
         )
         write_exact_manifest(folder, manifest)
     for note in written.notes:

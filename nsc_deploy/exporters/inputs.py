@@ -62,17 +62,17 @@ def calibration_inputs(request: ExportRequest) -> Recording | None:
     if source is None:
         return None
     recording = read_recording(source.file)
-    fits(recording, request.network, source.file)
+    fits(recording, request.network, source.told)
     if request.recording_file is not None and sha256(source.file) == sha256(request.recording_file):
         raise ConfigError(
             "holds the very inputs that the export is checked on: figures measured there would flatter",
-            where=source.file,
+            where=source.told,
             remedy="Record other samples to choose the scales on, best of the training part.",
         )
     wanted = recording.samples if source.samples is None else source.samples
     if wanted > recording.samples:
         raise ConfigError(
-            f"{wanted} samples are wanted and {recording.samples} are in {source.file}",
+            f"{wanted} samples are wanted and {recording.samples} are in {source.told}",
             where="--calibrate",
             remedy="Ask for no more than there are, or leave it out for all of them.",
         )

@@ -8,6 +8,7 @@ from pydantic import Field
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.folder import require_unchanged
+from nsc_deploy.exporters.warned import Warned, warned
 from nsc_deploy.files import read_json, sha256, write_json
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network
@@ -50,7 +51,7 @@ class StateRecord(Record):
     holds: str
 
 
-class ExactManifest(Record):
+class ExactManifest(Warned):
     """Everything about a deployment but its numbers."""
 
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
@@ -115,9 +116,9 @@ def recorded_files(folder: Path, held: Iterable[tuple[str, str]]) -> tuple[FileR
     return tuple(FileRecord(name=name, sha256=sha256(folder / name), holds=holds) for name, holds in held)
 
 
-def exported_graph(folder: Path) -> Network:
+def exported_graph(folder: Path, manifest: ExactManifest) -> Network:
     """The graph a deployment was made from, as its folder keeps it."""
-    return read_network(folder / GRAPH)
+    return warned(read_network(folder / GRAPH), manifest.warnings)
 
 
 def exported_recording(folder: Path) -> Recording | None:

@@ -38,11 +38,18 @@ class CalibrationSource:
         file: the recording.
         samples: the first so many of it; None for all.
         asked: whether the user named them, and not only the run they lie in.
+        origin: the recording that `file` was computed from, where it was made on the way.
     """
 
     file: Path
     samples: int | None = None
     asked: bool = False
+    origin: Path | None = None
+
+    @property
+    def told(self) -> Path:
+        """The file that the user knows."""
+        return self.file if self.origin is None else self.origin
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,9 @@ def open_subject(path: Path, options: GraphOptions) -> Subject:
             where=path,
             remedy="Verify the NIR file it was made from.",
         )
-    names = read_exact_manifest(path).source.class_names
-    return Subject(path, exported_graph(path), target, exported_recording(path), class_names=names)
+    manifest = read_exact_manifest(path)
+    graph, names = exported_graph(path, manifest), manifest.source.class_names
+    return Subject(path, graph, target, exported_recording(path), class_names=names)
 
 
 def choose_samples(subject: Subject, inputs: Path | None, count: int | None) -> Samples:

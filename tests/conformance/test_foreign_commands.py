@@ -10,6 +10,8 @@ from snntorch_models import chain, exported
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.ending import run_to_exit_code
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.signal import Signal
 
@@ -64,6 +66,52 @@ def test_every_command_tells_each_warning_once_and_json_holds_them(name, files, 
     warnings = json.loads(printed)["warnings"]
     assert [one["name"] for one in warnings] == ["snntorch-time-step", "snntorch-reset"]
     assert all(one["where"] == graph and one["way_out"] for one in warnings)
+
+
+WRITTEN = ["snntorch-time-step", "snntorch-reset"]
+
+
+@pytest.mark.parametrize("target", ["nir", "onnx", "snntorch", "norse", "lava", "split"])
+def test_a_deployment_keeps_the_warnings_of_the_file_it_was_made_from(target, files, tmp_path, capsys):
+    graph, inputs = files
+    out, page = tmp_path / "out", tmp_path / "page"
+    split = ["--target", "lava", "--split", "--signal", "real"]
+    how = split if target == "split" else ["--target", target, "--signal", "events"]
+    if target == "split":
+        values = np.random.default_rng(0).normal(size=(6, 4, 10)).astype(np.float32)
+        write_recording(tmp_path / "real.npz", Recording(values, Signal.REAL, 1e-4))
+        inputs = ["--inputs", str(tmp_path / "real.npz")]
+    assert run("export", graph, *how, "--dt", "1e-4", "--reset", "zero", *inputs, "--out", str(out)) == 0
+    folders = [out, out / "chip"] if target == "split" else [out]
+    for folder in folders:
+        held = json.loads((folder / "manifest.json").read_text())["warnings"]
+        assert [one["name"] for one in held] == WRITTEN
+    capsys.readouterr()
+    against = "twin" if target == "nir" else "reference"
+    assert run("verify", str(out), "--against", against, "--json", "--out", str(page)) == 0
+    printed, told = capsys.readouterr()
+    assert told.count("warning: ") == 2
+    assert [one["name"] for one in json.loads(printed)["warnings"]] == WRITTEN
+    html = (page / "verification.html").read_text()
+    assert all(f"<strong>{name}</strong>" in html for name in WRITTEN)
+    if target in {"lava", "split"}:
+        assert run("run", str(out), "--backend", "twin", "--json") == 0
+        printed, told = capsys.readouterr()
+        assert told.count("warning: ") == 2
+        assert [one["name"] for one in json.loads(printed)["warnings"]] == WRITTEN
+
+
+def test_a_manifest_without_warnings_has_no_such_field(tmp_path):
+    build = GraphBuilder(1e-4)
+    build.input(3, Signal.EVENTS)
+    build.linear("w", np.eye(3))
+    build.lif("lif", 0.9, 0.5, 3)
+    build.output(3)
+    write_network(tmp_path / "own.nir", build.build())
+    for target in ("lava", "nir"):
+        out = tmp_path / target
+        assert run("export", str(tmp_path / "own.nir"), "--target", target, "--out", str(out)) == 0
+        assert "warnings" not in json.loads((out / "manifest.json").read_text())
 
 
 def test_a_command_without_the_step_says_whose_file_it_looks_like(files, capsys):

@@ -9,11 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from nsc_deploy.cli.app import app
-from nsc_deploy.errors import DataError, ExportError
+from nsc_deploy.errors import ConfigError, DataError, ExportError
 from nsc_deploy.exporters.lava.runner import Backend
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.exporters.split.read import read_split_deployment
 from nsc_deploy.exporters.split.run import run_split_deployment
+from nsc_deploy.files import sha256
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
@@ -139,7 +140,34 @@ def test_scales_are_chosen_on_the_events_of_the_front_end(source: Path) -> None:
     values = (np.round(chance.normal(0.2, 1, (25, 6, 4)) * 64) / 64).astype(np.float32)
     write_recording(source / "training.npz", Recording(values, Signal.REAL, DT))
     chip = read_split_deployment(in_parts(source, calibration=source / "training.npz")).chip
-    assert chip.manifest.calibration.samples == 6
+    calibration = chip.manifest.calibration
+    assert calibration.samples == 6
+    assert (calibration.path, calibration.sha256) == (
+        str(source / "training.npz"),
+        sha256(source / "training.npz"),
+    )
+
+
+def test_a_wrong_calibration_is_told_by_the_name_that_the_user_knows(source: Path) -> None:
+    write_recording(source / "other.npz", Recording(np.zeros((25, 6, 3), np.float32), Signal.REAL, DT))
+    with pytest.raises(ConfigError, match="is not this graph's input") as misfit:
+        in_parts(source, calibration=source / "other.npz")
+    assert misfit.value.where == str(source / "other.npz")
+    with pytest.raises(ConfigError, match=r"40 samples are wanted and 20 are in .*receiver\.npz"):
+        in_parts(source, calibration=again(source), calibrate=40)
+    with pytest.raises(ConfigError, match="the very inputs") as same:
+        in_parts(source, calibration=source / "receiver.npz")
+    assert same.value.where == str(source / "receiver.npz")
+    assert not (source / "deployed").exists()
+
+
+def again(source: Path) -> Path:
+    recording = read_recording(source / "receiver.npz")
+    values = recording.values[:, ::-1]
+    path = source / "again" / "receiver.npz"
+    path.parent.mkdir()
+    write_recording(path, Recording(values, Signal.REAL, DT))
+    return path
 
 
 def test_a_graph_that_the_target_takes_whole_is_not_split(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
 from nsc_deploy.exporters.lava.own_check import Checked, check_twin
 from nsc_deploy.exporters.provenance import class_names, readout_of
 from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.exporters.warned import warned
 from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network, write_network
@@ -66,7 +67,7 @@ class LavaDeployment:
         """
         path = self.folder / self.manifest.source.file
         require_unchanged(path, self.manifest.source.sha256)
-        return read_network(path)
+        return warned(read_network(path), self.manifest.warnings)
 
     def recording(self) -> Recording | None:
         """The recorded inputs in the folder, or None."""
@@ -170,13 +171,14 @@ def _manifest(
         approximations=_approximations(lowering),
         passes=checked.passes,
         verification=checked.record,
+        warnings=request.network.cautions,
     )
 
 
 def _calibrated(request: ExportRequest, recording: Recording | None) -> Calibrated:
     if request.calibration is None or recording is None:
         return Calibrated(samples=0)
-    file = request.calibration.file
+    file = request.calibration.told
     return Calibrated(samples=recording.samples, path=str(file), sha256=sha256(file))
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.integer import Group, Role
+from nsc_deploy.exporters.warned import Warned
 from nsc_deploy.files import write_json
 from nsc_deploy.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
@@ -108,11 +109,15 @@ class Calibrated(Record):
     """Recorded samples on which scales were chosen, others than those in the folder; labels were not used."""
 
     samples: int = Field(ge=0, description="the first so many of the recording")
-    path: str | None = Field(default=None, description="where the recording was read from")
+    path: str | None = Field(
+        default=None,
+        description="where the recording was read from; of the whole graph in a deployment in parts, where "
+        "scales are chosen on what the front-end makes of it",
+    )
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
-class Manifest(Record):
+class Manifest(Warned):
     """Everything about a deployment but its numbers."""
 
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)

@@ -8,6 +8,7 @@ from pydantic import Field
 from nsc_deploy.deployment import FileName, Place
 from nsc_deploy.exporters.folder import require_unchanged
 from nsc_deploy.exporters.manifest import FILE_NAME, FileRecord, Source
+from nsc_deploy.exporters.warned import Warned
 from nsc_deploy.files import write_json
 from nsc_deploy.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
@@ -39,7 +40,7 @@ class NoteRecord(Record):
     text: str
 
 
-class SplitManifest(Record):
+class SplitManifest(Warned):
     """Everything about a deployment in parts but its numbers."""
 
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)

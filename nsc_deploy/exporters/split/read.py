@@ -9,6 +9,7 @@ from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deplo
 from nsc_deploy.exporters.manifest import GRAPH, RECORDING
 from nsc_deploy.exporters.passes.parts import CHIP, FRONT_END, READ_OUT
 from nsc_deploy.exporters.split.manifest import PartRecord, SplitManifest, read_split_manifest
+from nsc_deploy.exporters.warned import warned
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.recording import Recording, read_recording
@@ -58,7 +59,7 @@ def read_split_deployment(folder: Path) -> SplitDeployment:
     return SplitDeployment(
         folder=folder,
         manifest=manifest,
-        whole=read_network(folder / GRAPH),
+        whole=warned(read_network(folder / GRAPH), manifest.warnings),
         front_end=_host(folder, parts.get(FRONT_END)),
         chip=read_lava_deployment(folder / chip.folder),
         read_out=_host(folder, parts.get(READ_OUT)),

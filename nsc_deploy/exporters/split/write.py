@@ -81,8 +81,10 @@ def export_in_parts(target: Target, request: ExportRequest) -> Path:
         request.notify(f"nothing to split: {target.name} takes the whole graph")
         return target.export(request)
     require_folder(request.out, FILE_NAME)
-    if request.recording_file is not None:
-        fits(read_recording(request.recording_file), request.network, request.recording_file)
+    named = (request.recording_file, None if request.calibration is None else request.calibration.file)
+    for file in named:
+        if file is not None:
+            fits(read_recording(file), request.network, file)
     with replacing_folder(request.out, FILE_NAME) as folder:
         write_network(folder / GRAPH, request.network)
         if request.recording_file is not None:
@@ -106,7 +108,8 @@ def _export_chip(target: Target, request: ExportRequest, parts: Parts, folder: P
         recording = None if request.recording_file is None else carried(request.recording_file, RECORDING)
         calibration = request.calibration
         if calibration is not None:
-            calibration = replace(calibration, file=carried(calibration.file, "calibration.npz"))
+            file = carried(calibration.file, "calibration.npz")
+            calibration = replace(calibration, file=file, origin=calibration.told)
         asked = replace(
             request,
             network=parts.chip.network,
@@ -174,6 +177,7 @@ def _manifest(
         group=group,
         notes=tuple(NoteRecord(step=step, node=note.node, text=note.text) for step, note in made.notes),
         verification=record,
+        warnings=request.network.cautions,
     )
 
 
