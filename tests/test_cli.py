@@ -114,6 +114,17 @@ class TestHelp:
         """Processor time of the fastest of five starts: a busy machine does not slow it."""
         assert min(_start_up_seconds() for _ in range(5)) < START_UP_SECONDS
 
+    def test_the_list_of_commands_leaves_nothing_out(self, probe: dict[str, str]) -> None:
+        """Click cuts what does not fit a line, and ends it with dots."""
+        listed = probe[""].split("Commands:")[1].removesuffix("exit 0").strip().splitlines()
+        assert [line.split()[0] for line in listed] == [path[0] for path in ALL_COMMANDS if len(path) == 1]
+        assert [line for line in listed if "..." in line] == []
+
+    @pytest.mark.parametrize("path", ALL_COMMANDS, ids=" ".join)
+    def test_paragraphs_can_be_wrapped(self, path: tuple[str, ...]) -> None:
+        """Typer keeps the line ends of all paragraphs but the first, also on a narrower terminal."""
+        assert [text for text in _command(path).help.split("\n\n")[1:] if "\n" in text.strip()] == []
+
     def test_bare_command_shows_the_help(self) -> None:
         answer = nsc_deploy()
         assert "Usage: nsc-deploy" in answer.stdout + answer.stderr
@@ -205,6 +216,23 @@ class TestWrongUsage:
     def test_version_is_the_installed_one(self, tmp_path: Path) -> None:
         answer = nsc_deploy("--version", cwd=tmp_path)
         assert answer.stdout == f"nsc-deploy {version('nsc-deploy')}\n"
+
+
+class TestQuickAnswers:
+    """What is wrong with an option is told before anything is loaded that takes seconds."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [("train", "--out", "run", "--system", "atneurosc"), ("train", "--out", "run", "--set", "training.epoch=1")],
+        ids=lambda arguments: arguments[-1],
+    )
+    def test_without_torch(self, arguments: tuple[str, ...], tmp_path: Path) -> None:
+        script = "import sys; sys.modules['torch'] = None; from nsc_deploy.cli.app import main; main()"
+        asked = [sys.executable, "-c", script, *arguments]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert answer.returncode == 2
+        assert answer.stderr.startswith("error: --")
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestEnding:

@@ -78,12 +78,12 @@ app.command("check", short_help="List each node as native, substituted or refuse
 )
 app.command("export", short_help="Write the deployment folder that a target runs.")(export_command.export)
 app.command("run", short_help="Run a deployment beside its floating-point graph.")(run_command.run)
-app.command("verify", short_help="Compare two backends on one graph, layer by layer, spike by spike.")(
-    verify_command.verify
-)
+app.command("verify", short_help="Compare two backends on one graph, spike by spike.")(verify_command.verify)
 app.add_typer(data_command.app, name="data")
 app.add_typer(lava_command.app, name="lava")
-app.add_typer(energy_command.app, name="energy")
+app.add_typer(
+    energy_command.app, name="energy", short_help="Count every operation, price it, hold it to a budget."
+)
 
 
 def main() -> None:

@@ -8,7 +8,10 @@ import typer
 
 def attention(
     run: Annotated[
-        Path, typer.Argument(help="Run directory of att-neurosc, as train writes it.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Run directory of att-neurosc, as train writes it.", show_default=False
+        ),
     ],
     sample: Annotated[int, typer.Option(min=0, help="Which sample of the test set, counted from 0.")] = 0,
     out: Annotated[

@@ -43,7 +43,7 @@ def list_data(as_json: AsJson = False) -> None:
 
 @app.command("info")
 def info(
-    name: Annotated[str, typer.Argument(help="spoken-digits, fsdd or shd.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="spoken-digits, fsdd or shd.")],
     path: Annotated[
         Path | None, typer.Option(help="fsdd, shd: file or folder of the set, instead of the usual places.")
     ] = None,
@@ -87,7 +87,7 @@ def _rows(described: "Description") -> dict[str, object]:
 
 @app.command("fetch")
 def fetch(
-    name: Annotated[Fetchable, typer.Argument(help="The data set to download: fsdd or shd.")],
+    name: Annotated[Fetchable, typer.Argument(metavar="NAME", help="The data set to download: fsdd or shd.")],
     folder: Annotated[
         Path | None, typer.Option(help="Data folder to put it in; the one of the user by default.")
     ] = None,

@@ -9,7 +9,7 @@ import typer
 _SOURCES = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN_OR_GRAPH...", help="Run directories; or .nir and .onnx files, which need --inputs."
+        metavar="RUN_OR_GRAPH", help="Run directories; or .nir and .onnx files, which need --inputs."
     ),
 ]
 _INPUTS = Annotated[
@@ -159,9 +159,12 @@ def check(
 @app.command("compare")
 def compare(
     before: Annotated[
-        Path, typer.Argument(help="A run directory, a graph file with --inputs, or a report.json.")
+        Path,
+        typer.Argument(
+            metavar="BEFORE", help="A run directory, a graph file with --inputs, or a report.json."
+        ),
     ],
-    after: Annotated[Path, typer.Argument(help="The same, later.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The same, later.")],
     profile: Annotated[
         str | None,
         typer.Option(help="Prices, as for report; by default those of a report.json, else horowitz-45nm."),
@@ -245,7 +248,9 @@ def advise(
 
 @app.command("profiles")
 def profiles(
-    name: Annotated[str | None, typer.Argument(help="One profile, or a TOML file to check.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One profile, or a TOML file to check.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the energy profiles, or show (and check) one."""

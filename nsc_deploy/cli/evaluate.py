@@ -26,7 +26,8 @@ class QuantiseOption(StrEnum):
 
 def evaluate(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run directories, as train writes them.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="RUN", help="Run directories, as train writes them.", show_default=False),
     ],
     snr: Annotated[
         str | None,
@@ -57,9 +58,11 @@ def evaluate(
 ) -> None:
     """Accuracy on the test set against SNR and against latency in channel uses.
 
-    Without --snr each run is evaluated at the SNR it was trained at: several runs of one system then
-    make one curve, one model an SNR. With --snr each run is evaluated at all of them. With --quantise lava
-    each run is evaluated in floating point and in the integers an export would write, on the same noise.
+    With --snr each run is evaluated at all of these SNRs.
+
+    Without it, each at the SNR it was trained at: runs of one system make one curve, one model an SNR.
+
+    With --quantise lava, also in the integers that an export would write, on the same noise.
     """
     points = None if snr is None else parse_snr(snr)
     forms = () if quantise is None else parse_bits(bits)

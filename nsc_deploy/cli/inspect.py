@@ -45,7 +45,9 @@ SignalChoice = Annotated[
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A graph: a .nir or .onnx file.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="GRAPH", help="A graph: a .nir or .onnx file.", show_default=False)
+    ],
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Also draw the graph into this .svg, .png or .pdf file.")

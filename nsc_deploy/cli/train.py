@@ -19,6 +19,7 @@ def train(
     experiment: Annotated[
         Path | None,
         typer.Argument(
+            metavar="EXPERIMENT.toml",
             help="Experiment file (TOML); options override what it says. Without one, defaults hold.",
             show_default=False,
         ),
@@ -99,8 +100,9 @@ def train(
 ) -> None:
     """Train a system and write everything that later steps need into a run directory.
 
-    For example: nsc-deploy train --system att-neurosc --snr 10 --out runs/first. The run holds the experiment
-    with every field described, graphs, recorded inputs, metrics and checkpoints.
+    The run holds the experiment with every field described, graphs, recorded inputs, metrics and checkpoints.
+
+    For example: nsc-deploy train --system att-neurosc --snr 10 --out runs/first
 
     To fine-tune a run for the integers of a chip: --quantise lava --bits 4 --from runs/first --out runs/4bits
     """
@@ -111,12 +113,11 @@ def train(
             "is missing", where="--out", remedy="Name the run directory to write: --out runs/first"
         )
     from nsc_deploy.experiment_file import load_experiment, parse_assignment
-    from nsc_deploy.training.run import is_first_machine, take_part
-    from nsc_deploy.training.run import train as run_training
-    from nsc_deploy.training.run_directory import experiment_to_resume
 
     assigned = dict(parse_assignment(text) for text in assign or ())
     if resume and experiment is None:
+        from nsc_deploy.training.run_directory import experiment_to_resume
+
         experiment = experiment_to_resume(out, required=not (overrides or assigned or from_run))
     options = {name: f"--{option.replace('_', '-')}" for option, name in fields.DOTTED.items()}
     options |= {field: f"--set {field}" for field in assigned if field not in overrides}
@@ -124,6 +125,10 @@ def train(
     if from_run is not None:
         experiment, overrides = _going_on(from_run, experiment, out, resume, overrides)
     asked = load_experiment(experiment, overrides, options)
+    # Only now, for torch takes seconds to load, and a misspelt option should not wait for it.
+    from nsc_deploy.training.run import is_first_machine, take_part
+    from nsc_deploy.training.run import train as run_training
+
     if not is_first_machine(asked):
         take_part(asked, out, overwrite=overwrite)
         typer.echo("This machine has done its part; the first one writes the run.")

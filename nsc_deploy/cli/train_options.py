@@ -79,7 +79,12 @@ DataPath = Annotated[
     _option(_DATA, "fsdd, shd: file or folder of the data set; looked for in the usual places by default."),
 ]
 Split = Annotated[
-    str | None, _option(_DATA, "fsdd: official or leave-one-speaker-out (needs --speaker); default official.")
+    str | None,
+    _option(
+        _DATA,
+        "fsdd: official, leave-one-speaker-out (needs --speaker) or selection (without the test part); "
+        "default official.",
+    ),
 ]
 Speaker = Annotated[
     str | None, _option(_DATA, "fsdd: who is kept for the test; with --split leave-one-speaker-out.")
