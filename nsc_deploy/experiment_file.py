@@ -98,6 +98,8 @@ def _explain(
     where = f"{path or 'experiment'}" + (f", field {fault.field}" if fault.path else "")
     if fault.field in overrides:
         where = spelled[fault.field]
+    elif fault.unknown:  # a table that only an override names
+        where = next((spelled[name] for name in overrides if name.startswith(f"{fault.field}.")), where)
     if fault.misfit is not None:
         return _misfit(fault.misfit, fault.field, where, spelled, overrides)
     if fault.unknown:

@@ -223,15 +223,15 @@ class TestQuickAnswers:
 
     @pytest.mark.parametrize(
         "arguments",
-        [("train", "--out", "run", "--system", "atneurosc"), ("train", "--out", "run", "--set", "training.epoch=1")],
-        ids=lambda arguments: arguments[-1],
+        [("--system", "atneurosc"), ("--set", "training.epoch=1"), ("--set", "trainig.epochs=1")],
+        ids=" ".join,
     )
     def test_without_torch(self, arguments: tuple[str, ...], tmp_path: Path) -> None:
         script = "import sys; sys.modules['torch'] = None; from nsc_deploy.cli.app import main; main()"
-        asked = [sys.executable, "-c", script, *arguments]
+        asked = [sys.executable, "-c", script, "train", "--out", "run", *arguments]
         answer = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert answer.returncode == 2
-        assert answer.stderr.startswith("error: --")
+        assert answer.stderr.startswith(f"error: {arguments[0]}")
         assert list(tmp_path.iterdir()) == []
 
 
@@ -260,15 +260,15 @@ class TestEnding:
         assert ending("raise typer.Exit()").returncode == 0
         assert ending("sys.exit('a reason')").stderr == "error: a reason\n"
 
-    def test_a_bug_keeps_its_traceback(self) -> None:
+    def test_a_bug_keeps_its_traceback_and_is_no_answer_of_a_check(self) -> None:
         answer = ending("1 / 0")
-        assert answer.returncode == 1
+        assert answer.returncode == 70
         assert "ZeroDivisionError" in answer.stderr
         assert "Traceback" in answer.stderr
 
     def test_an_operating_system_error_of_ours_keeps_its_traceback(self) -> None:
         answer = ending("os.close(9999)")
-        assert answer.returncode == 1
+        assert answer.returncode == 70
         assert "Bad file descriptor" in answer.stderr
         assert "Traceback" in answer.stderr
 

@@ -6,8 +6,10 @@ On its way there, each caution about a graph that it reads is told once.
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import typer
 
@@ -17,6 +19,7 @@ from nsc_deploy.printable import printable
 from nsc_deploy.refusals import MENDABLE
 
 USER_ERROR = 2
+BUG = 70
 INTERRUPTED = 130
 READER_GONE = 141
 
@@ -26,10 +29,8 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
 
     Returns:
         0 done; 1 the command's own "no" (a check or a budget that fails); 2 wrong usage, or
-        something the user can put right; 130 interrupted; 141 the reader of our output went away.
-
-    Raises:
-        Exception: whatever is a bug of ours, with its traceback.
+        something the user can put right; 70 a bug of ours, with its traceback, so that no CI takes
+        it for a "no"; 130 interrupted; 141 the reader of our output went away.
     """
     _open_closed_streams()
     try:
@@ -37,11 +38,9 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         code = READER_GONE
-    except OSError as error:
+    except Exception as error:
         # A full disk behind a redirected output shows itself only at the flush.
-        if error.errno not in MENDABLE:
-            raise
-        code = _fail(_message(error))
+        code = _fail(_message(error)) if _mendable(error) else _bug()
     _settle_stdout()
     return code
 
@@ -97,6 +96,16 @@ def _warn(caution: Caution) -> None:
         fg=None if os.environ.get("NO_COLOR") else "yellow",
         err=True,
     )
+
+
+def _mendable(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in MENDABLE
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    typer.echo("This is a bug of nsc-deploy, not of what you gave it. Please report it.", err=True)
+    return BUG
 
 
 def _message(error: OSError) -> str:
