@@ -1,11 +1,13 @@
 """The demonstration in miniature: every step of the whole path, on seconds of synthesised speech."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.cli.demo import print_demonstration
 from nsc_deploy.config import SystemConfig, TrainingConfig
 from nsc_deploy.data.config import DataConfig, EncodingConfig, SynthesisConfig
 from nsc_deploy.demo import Demonstration, Plan, demonstrate
@@ -66,6 +68,17 @@ def test_the_report_stands_beside_the_runs(demonstration: Demonstration, folder:
     assert [system["system"] for system in report["systems"]] == ["att-neurosc", "fc", "lstm"]
     assert all(system["counts"]["macs"] + system["counts"]["acs"] > 0 for system in report["systems"])
     assert "<html" in (folder / "report.html").read_text()
+
+
+def test_what_is_printed_fits_a_screen_and_says_how_to_see_the_rest(
+    demonstration: Demonstration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_demonstration(demonstration)
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) <= 40
+    assert all(system.label in told for system in demonstration.report.systems)
+    command = shlex.split(told.strip().splitlines()[-1])
+    assert command == ["nsc-deploy", "energy", "report", *map(str, demonstration.runs)]
 
 
 def test_what_is_finished_is_not_done_again(demonstration: Demonstration, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """`nsc-deploy demo`: the whole path in one command."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,15 +46,16 @@ def demo(
 
         typer.echo(json.dumps(done.as_json(), indent=2))
     else:
-        _print(done)
+        print_demonstration(done)
     for path in (*done.runs, done.deployment, *done.files):
         typer.echo(f"wrote {path}", err=True)
 
 
-def _print(done: "Demonstration") -> None:
+def print_demonstration(done: "Demonstration") -> None:
+    """Print the main figures, a screen of them: the page holds the rest."""
     from rich.console import Console
 
-    from nsc_deploy.energy.terminal import print_report
+    from nsc_deploy.energy.terminal import print_systems
     from nsc_deploy.wording import counted
 
     if done.without_lava is not None:
@@ -61,13 +63,17 @@ def _print(done: "Demonstration") -> None:
     parity, backend = done.outcome.parity, done.outcome.backend.value
     samples = counted(parity.samples, "sample")
     typer.echo(f"The spiking receiver on {samples}, {backend} beside its floating-point graph:")
-    typer.echo(
-        f"  accuracy           {_percent(parity.other_accuracy)} and {_percent(parity.reference_accuracy)}"
-    )
+    accuracies = _percent(parity.other_accuracy), _percent(parity.reference_accuracy)
+    typer.echo(f"  accuracy           {accuracies[0]}, in floating point {accuracies[1]}")
     typer.echo(f"  equal decisions    {_percent(parity.agreement)}")
     typer.echo(f"  rate cosine        {parity.rate_cosine:.4f}")
     typer.echo(f"  coinciding spikes  {_percent(parity.coincidence)}\n")
-    print_report(done.report, Console(), layers=False)
+    print_systems(done.report, Console())
+    runs = shlex.join(str(run) for run in done.runs)
+    typer.echo(
+        "What each part and layer takes, and what is left out, is on the page report.html. In the terminal:"
+    )
+    typer.echo(f"  nsc-deploy energy report {runs}")
 
 
 def _percent(value: float | None) -> str:

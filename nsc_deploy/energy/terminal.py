@@ -34,14 +34,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         layers: whether each layer gets a line.
     """
     print_header(report, console)
-    console.print(_systems(report))
-    console.print(_ratios(report))
-    console.print(
-        f"uJ for one sample, mean of {report.systems[0].samples}; ratios to {report.systems[0].label}.\n"
-        f"Prices: {report.profile.title} ({report.profile.name}, {report.profile.basis}). "
-        "'>' marks a lower bound.\n",
-        style="dim",
-    )
+    print_systems(report, console)
     console.print(_part_counts(report))
     console.print(_part_energies(report))
     print_measures(report, console)
@@ -61,6 +54,18 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console.print(f"{report.poster_note}\n", style="dim")
     for line in report.estimated:
         console.print(f"* {line}", style="dim")
+
+
+def print_systems(report: Report, console: Console) -> None:
+    """Print the systems side by side: energies, their ratios, and what both stand on."""
+    console.print(_systems(report))
+    console.print(_ratios(report))
+    console.print(
+        f"uJ for one sample, mean of {report.systems[0].samples}; ratios to {report.systems[0].label}.\n"
+        f"Prices: {report.profile.title} ({report.profile.name}, {report.profile.basis}). "
+        "'>' marks a lower bound.\n",
+        style="dim",
+    )
 
 
 def _energy_heads(report: Report) -> list[str]:
