@@ -41,4 +41,4 @@ def attention(
 
         typer.echo(json.dumps({"picture": str(path)} | attention.as_json(), indent=2, allow_nan=False))
     else:
-        typer.echo(f"Written: {path}")
+        typer.echo(f"wrote {path}")

@@ -81,7 +81,7 @@ def evaluate(
     else:
         _print(sweeps)
     for path in files:
-        typer.echo(f"Written: {path}", err=as_json)
+        typer.echo(f"wrote {path}", err=as_json)
 
 
 def parse_snr(text: str) -> tuple[float, ...]:

@@ -71,7 +71,7 @@ def inspect(
         from nsc_deploy.graphs.picture import draw
 
         draw(description, picture)
-        typer.echo(f"Picture: {picture}", err=True)
+        typer.echo(f"wrote {picture}", err=True)
     if json_output:
         import json
         from dataclasses import asdict
