@@ -25,7 +25,7 @@ def data_folder() -> Path:
 
 
 def find_source(config: DataConfig) -> Path:
-    """The file or folder of `config.dataset`: `config.path`, else in $NSC_DEPLOY_DATA, else as fetched.
+    """The file or folder of `config.dataset`: `config.path` or in it, in $NSC_DEPLOY_DATA, or as fetched.
 
     Raises:
         DataError: it is in none of them.
@@ -33,16 +33,20 @@ def find_source(config: DataConfig) -> Path:
     if config.path is not None:
         if not config.path.exists():
             raise DataError("does not exist", where=config.path, remedy=_remedy(config.dataset))
-        return config.path
+        return _inside(config.path, config.dataset) or config.path
     folders = [data_folder()]
     if own_folder := os.environ.get(FOLDER_VARIABLE):
         folders.insert(0, Path(own_folder))
     for folder in folders:
-        for name in NAMES[config.dataset]:
-            if (folder / name).exists():
-                return folder / name
+        if (found := _inside(folder, config.dataset)) is not None:
+            return found
     looked = " and ".join(str(folder) for folder in folders)
     raise DataError(f"the data set is not in {looked}", where=config.dataset, remedy=_remedy(config.dataset))
+
+
+def _inside(folder: Path, dataset: str) -> Path | None:
+    """What holds the set in a data folder."""
+    return next((folder / name for name in NAMES[dataset] if (folder / name).exists()), None)
 
 
 def _remedy(dataset: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from nsc_deploy.data import DataConfig, load_events
 from nsc_deploy.data.fetch import FSDD
 from nsc_deploy.data.fsdd import NPZ_NAME, content_digest, read_folder, read_fsdd, read_npz, write_npz
+from nsc_deploy.data.sources import find_source
 from nsc_deploy.errors import DataError
 
 OFFICIAL = DataConfig(dataset="fsdd")
@@ -118,6 +119,13 @@ def test_a_part_without_recordings_is_refused(folder: Path) -> None:
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no wav files"):
         read_fsdd(tmp_path, OFFICIAL)
+
+
+def test_a_data_folder_may_be_named_as_well_as_what_is_in_it(tmp_path: Path) -> None:
+    held = tmp_path / "fsdd_8k_int16.npz"
+    held.touch()
+    assert find_source(DataConfig(dataset="fsdd", path=tmp_path)) == held
+    assert find_source(DataConfig(dataset="fsdd", path=held)) == held
 
 
 def test_missing_file_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def require_environment() -> LavaEnvironment:
         raise BackendError(
             "the managed Lava environment is not installed",
             where=environment_path(),
-            remedy="Install it with: nsc-deploy lava install",
+            remedy="Install it with: nsc-deploy lava install. The twin of its arithmetic needs no Lava.",
         )
     return environment
 
