@@ -1,4 +1,8 @@
-"""Whatever happens to the worker: an error in time, no process and no shared memory left behind."""
+"""Whatever happens to the worker: an error in time, no process and no shared memory left behind.
+
+A machine with much else to do may leave Lava silent before it has begun. Where a test is about what happens
+after that, it begins again with more patience, and never takes the one silence for the other.
+"""
 
 import contextlib
 import json
@@ -27,6 +31,8 @@ pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 
 
 SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - only looked at
+PATIENCE = (4.0, 16.0, 64.0)  # seconds of silence
+END_S = 60.0  # for everything to be gone, on a busy machine
 
 
 @dataclass
@@ -52,7 +58,7 @@ class Witness:
                 self.segments |= {line.split()[-1] for line in maps.splitlines() if SHARED_MEMORY in line}
         return sorted(found)
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = END_S) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if condition():
@@ -60,9 +66,13 @@ class Witness:
             time.sleep(0.05)
         return condition()
 
+    def running(self) -> bool:
+        """Whether Lava's own processes run, with shared memory."""
+        return len(self.processes()) > 4 and len(self.segments) > 2
+
     def started(self) -> list[int]:
-        """Wait until Lava's own processes run, with shared memory."""
-        assert self.wait_for(lambda: len(self.processes()) > 4 and len(self.segments) > 2)
+        """Wait until they do."""
+        assert self.wait_for(self.running)
         return self.processes()
 
     def assert_clean(self, seconds: float = 0.0) -> None:
@@ -90,19 +100,41 @@ def network() -> IntegerNetwork:
 
 
 LONG = np.ones((200, 100, 5), np.uint8)
+SOME_SECONDS = LONG[:, :30]
 SHORT = np.ones((5, 1, 5), np.uint8)
 
 
-def in_background(errors: list[BaseException], **options: float) -> threading.Thread:
-    def run() -> None:
+def in_background(errors: list[BaseException], run: Callable[[], object]) -> threading.Thread:
+    def run_to_its_end() -> None:
         try:
-            run_in_lava(network(), LONG, **options)  # type: ignore[arg-type]
+            run()
         except BackendError as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run_to_its_end)
     thread.start()
     return thread
+
+
+def error_once_begun(
+    witness: Witness, run: Callable[[float], object], deed: Callable[[], object] = lambda: None
+) -> str:
+    """Do `deed` as soon as Lava's processes run; how `run`, given seconds of silence, ends then."""
+    for silence_s in PATIENCE:
+        witness.segments.clear()
+        errors: list[BaseException] = []
+        thread = in_background(errors, lambda patience=silence_s: run(patience))
+        witness.wait_for(lambda running=thread: witness.running() or not running.is_alive())
+        begun = thread.is_alive()
+        if begun:
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                deed()
+        thread.join(END_S + silence_s)
+        assert not thread.is_alive()
+        witness.assert_clean()
+        if begun:
+            return str(errors[0])
+    raise AssertionError("the machine is too busy for Lava to begin")
 
 
 def test_a_run_that_goes_well_leaves_nothing(witness: Witness) -> None:
@@ -126,49 +158,58 @@ def test_an_exception_inside_a_lava_process(witness: Witness) -> None:
     """It hangs Lava for ever; the silence ends it."""
     broken = network()
     layer = replace(broken.layers[1], delay=np.full(4, 70, np.int32))
+
+    def run(silence_s: float) -> None:
+        with scratch_folder("job-") as job:
+            write_job(job, IntegerNetwork((broken.layers[0], layer), 1e-3), SHORT, 5, probe=False)
+            watch_worker(job, silence_s)
+
+    assert "no sign of life" in error_once_begun(witness, run)
+
+
+def test_a_record_that_cannot_be_written(witness: Witness) -> None:
+    """A disk that is full, for example: neurons go on, and the worker says so at the end."""
     job = witness.directory / "job"
-    job.mkdir()
-    write_job(job, IntegerNetwork((broken.layers[0], layer), 1e-3), SHORT, 5, probe=False)
-    with pytest.raises(BackendError, match="no sign of life for 4 s"):
-        watch_worker(job, 4.0)
+    (job / "layer1" / "s").mkdir(parents=True)
+    write_job(job, network(), SHORT, 5, probe=False)
+    with pytest.raises(BackendError, match="layer1/s was not recorded whole"):
+        watch_worker(job, 60.0)
     witness.assert_clean()
 
 
 def test_a_worker_killed_by_the_system(witness: Witness) -> None:
-    errors: list[BaseException] = []
-    thread = in_background(errors)
-    os.kill(witness.started()[0], signal.SIGKILL)
-    thread.join(20)
-    assert not thread.is_alive()
-    assert "killed by signal 9" in str(errors[0])
-    witness.assert_clean()
+    error = error_once_begun(
+        witness,
+        lambda _: run_in_lava(network(), LONG),
+        lambda: os.kill(witness.processes()[0], signal.SIGKILL),
+    )
+    assert "killed by signal 9" in error
 
 
 def test_one_of_lavas_processes_killed(witness: Witness) -> None:
-    errors: list[BaseException] = []
-    thread = in_background(errors, silence_s=4.0)
-    os.kill(witness.started()[-1], signal.SIGKILL)
-    thread.join(30)
-    assert not thread.is_alive()
-    assert "no sign of life" in str(errors[0]) or "failed" in str(errors[0])
-    witness.assert_clean()
+    error = error_once_begun(
+        witness,
+        lambda silence_s: run_in_lava(network(), LONG, silence_s=silence_s),
+        lambda: os.kill(witness.processes()[-1], signal.SIGKILL),
+    )
+    assert "no sign of life" in error or "failed" in error
 
 
 def kill_at_a_random_moment(witness: Witness, seed: int) -> None:
     """The worker or one of Lava's processes: an error or the answer, and nothing left."""
     chance = random.Random(seed)
     errors: list[BaseException] = []
-    thread = in_background(errors, silence_s=6.0)
+    thread = in_background(errors, lambda: run_in_lava(network(), SOME_SECONDS, silence_s=6.0))
     witness.wait_for(lambda: bool(witness.processes()))
     time.sleep(chance.uniform(0, 4))
     there = witness.processes()
     if there:
         with contextlib.suppress(ProcessLookupError):
             os.kill(chance.choice(there), chance.choice([signal.SIGKILL, signal.SIGTERM]))
-    thread.join(60)
+    thread.join(5 * END_S)
     assert not thread.is_alive()
     assert all(isinstance(error, BackendError) for error in errors)
-    witness.assert_clean(seconds=2.0)
+    witness.assert_clean(seconds=END_S / 3)
     assert not list(witness.directory.glob("nsc-deploy-lava-*"))
 
 
@@ -203,10 +244,10 @@ def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         witness.started()
         process.send_signal(how)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=END_S)
     assert process.returncode == code, output
     assert "Traceback" not in output
-    witness.assert_clean(seconds=0.0 if how is signal.SIGINT else 10.0)
+    witness.assert_clean(seconds=0.0 if how is signal.SIGINT else END_S)
     assert bool(list(witness.directory.glob("nsc-deploy-lava-*"))) is (how is signal.SIGKILL)
     with scratch_folder("nsc-deploy-lava-"):  # as the next command begins
         assert len(list(witness.directory.glob("nsc-deploy-lava-*"))) == 1

@@ -64,7 +64,7 @@ def run_in_lava(
     Args:
         network: the integers to run.
         events: [steps, samples, inputs] of 0 and 1.
-        probe: also read back spikes, u and v of every layer at every step (slow).
+        probe: also read back spikes, u and v of every layer at every step.
         silence_s: seconds without a sign of life after which the run is given up.
         advance: called with the number of samples finished since the last call.
 
@@ -267,9 +267,9 @@ def _align(
         return at_graph_steps(network.layers[index], by_step, steps)
 
     last = len(network.layers) - 1
-    spikes = cut(answer[f"s{last}"].T, last).astype(np.uint8)
+    spikes = cut(answer[f"s{last}"], last).astype(np.uint8)
     probed = tuple(
-        (cut(answer[f"s{index}"].T, index), cut(answer[f"u{index}"], index), cut(answer[f"v{index}"], index))
+        (cut(answer[f"s{index}"], index), cut(answer[f"u{index}"], index), cut(answer[f"v{index}"], index))
         for index in range(last + 1 if probe else 0)
     )
     return LavaRun(spikes, probed, float(answer["seconds"]))

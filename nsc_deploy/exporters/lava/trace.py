@@ -54,7 +54,7 @@ class TwinRunner:
 
 
 class LavaRunner:
-    """Runs integers in the real Lava, which is slow, and slower still where every layer is read back.
+    """Runs integers in the real Lava, which is slow, and reads every layer back.
 
     Args:
         integers: what is run.

@@ -10,6 +10,9 @@ step k + 2 + i after the sample's start, so `reset_offset = 2 + i` clears it exa
 Delays could carry spikes from one sample into the next. Behind the input a gap between the samples prevents
 it; behind neurons, which may fire in any gap, what a delayed connection still holds is dropped at its moment.
 What a recurrent connection holds is dropped right before its neurons meet a new sample.
+
+Lava hands a Var over value by value, each at the cost of a message between two processes. So the neurons,
+which stay Lava's own, write what they computed into files after every step; those are read at the end.
 """
 
 import contextlib
@@ -24,6 +27,8 @@ from typing import Any
 
 import numpy as np
 
+LONGEST_PAUSE = 50
+
 
 def main(directory: Path) -> None:
     """Run the job in `directory`."""
@@ -33,37 +38,85 @@ def main(directory: Path) -> None:
         arrays = {name: loaded[name] for name in loaded.files}
     arrays["events"] = np.load(directory / "events.npy", allow_pickle=False)
     started = time.perf_counter()
-    answer = _run(job, arrays)
+    answer = _run(job, arrays, directory)
     answer["seconds"] = np.asarray(time.perf_counter() - started)
     temporary = directory / "answer.part.npz"
     np.savez(temporary, **answer)
     temporary.replace(directory / "answer.npz")
 
 
-def _run(job: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+def _run(job: dict[str, Any], arrays: dict[str, Any], directory: Path) -> dict[str, Any]:
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.lif.process import LIFReset
 
-    source, connections, recurrent, layers, sinks = _build(job, arrays)
-    probe = bool(job["probe"])
-    states: dict[str, list[Any]] = {}
+    source, connections, recurrent = _build(job, arrays, directory)
+    config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map={LIFReset: _neurons_that_record()})
     try:
         done = 0
         for stop in _stops(job, arrays, recurrent):
-            source.run(condition=RunSteps(num_steps=stop - done), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+            source.run(condition=RunSteps(num_steps=stop - done), run_cfg=config)
             done = stop
             for index in _to_clear(job, arrays, done):
                 _forget_delayed(connections[index])
             for index in _to_silence(job, recurrent, done):
                 _forget_all(recurrent[index])
-            for index, neurons in enumerate(layers if probe else []):
-                states.setdefault(f"u{index}", []).append(neurons.u.get())
-                states.setdefault(f"v{index}", []).append(neurons.v.get())
             print(done, flush=True)
-        answer = {f"s{index}": np.asarray(sink.data.get()).astype(np.uint8) for index, sink in sinks.items()}
     finally:
         source.stop()
-    return {**answer, **{name: np.asarray(values) for name, values in states.items()}}
+    return {
+        f"{name}{index}": _recorded(
+            _record_of(directory, index) / name, kind, (done, arrays[f"{index}.vth"].size)
+        )
+        for index in _shown(job)
+        for name, kind in _KEPT.items()
+        if name == "s" or job["probe"]
+    }
+
+
+def _shown(job: dict[str, Any]) -> range:
+    """The layers to be read back."""
+    return range(job["layers"]) if job["probe"] else range(job["layers"] - 1, job["layers"])
+
+
+# What neurons write, [steps, neurons] each: spikes, u and v.
+_KEPT = {"s": np.uint8, "u": np.int32, "v": np.int32}
+
+
+def _record_of(directory: Path, index: int) -> Path:
+    return directory / f"layer{index}"
+
+
+def _recorded(path: Path, kind: Any, shape: tuple[int, int]) -> Any:
+    if not path.is_file() or path.stat().st_size != np.dtype(kind).itemsize * shape[0] * shape[1]:
+        raise RuntimeError(f"{path.parent.name}/{path.name} was not recorded whole: is the disk full?")
+    return np.fromfile(path, kind).reshape(shape)
+
+
+def _neurons_that_record() -> Any:
+    """Lava's own model of LIFReset, which also writes what it computed."""
+    from lava.proc.lif.models import PyLifResetModelBitAcc
+
+    class Recording(PyLifResetModelBitAcc):  # type: ignore[misc]
+        def __init__(self, proc_params: Any) -> None:
+            super().__init__(proc_params)
+            self._folder = proc_params["record"]
+            self._names = proc_params["record_names"]
+            self._fired: Any = None
+
+        def reset_voltage(self, spike_vector: Any) -> None:
+            super().reset_voltage(spike_vector)
+            self._fired = spike_vector
+
+        def run_spk(self) -> None:
+            super().run_spk()
+            values = {"s": self._fired, "u": self.u, "v": self.v}
+            for name in self._names:
+                # A process that raises makes Lava wait for ever; a record that is too short is noticed later.
+                with contextlib.suppress(OSError), (self._folder / name).open("ab") as file:
+                    file.write(np.ascontiguousarray(values[name], _KEPT[name]).tobytes())
+
+    return Recording
 
 
 def _forget_delayed(connection: Any) -> None:
@@ -79,15 +132,13 @@ def _forget_all(connection: Any) -> None:
 
 
 def _stops(job: dict[str, Any], arrays: dict[str, Any], recurrent: dict[int, Any]) -> list[int]:
-    """Time steps after which to pause: at the end of each sample, and where a buffer is to be cleared."""
+    """Time steps after which to pause: after each sample, where a buffer is to be cleared, and often."""
     total = job["interval"] * job["samples"] + job["layers"]
-    if job["probe"]:
-        return list(range(1, total + 1))
     ends = [job["interval"] * sample for sample in range(1, job["samples"] + 1)]
     clear = [
         step for step in range(1, total) if _to_clear(job, arrays, step) or _to_silence(job, recurrent, step)
     ]
-    return sorted({*ends, *clear, total})
+    return sorted({*ends, *clear, *range(LONGEST_PAUSE, total, LONGEST_PAUSE), total})
 
 
 def _to_clear(job: dict[str, Any], arrays: dict[str, Any], done: int) -> list[int]:
@@ -105,22 +156,17 @@ def _to_silence(job: dict[str, Any], recurrent: dict[int, Any], done: int) -> li
 
 
 def _build(
-    job: dict[str, Any], arrays: dict[str, Any]
-) -> tuple[Any, list[Any], dict[int, Any], list[Any], dict[int, Any]]:
-    from lava.proc.io.sink import RingBuffer as Sink
+    job: dict[str, Any], arrays: dict[str, Any], directory: Path
+) -> tuple[Any, list[Any], dict[int, Any]]:
     from lava.proc.io.source import RingBuffer as Source
 
     source = Source(data=_source_data(job, arrays["events"]))
-    total = source.data.shape[-1]
     port = source.s_out
     connections: list[Any] = []
     recurrent: dict[int, Any] = {}
-    layers: list[Any] = []
-    sinks: dict[int, Any] = {}
-    last = job["layers"] - 1
-    for index in range(last + 1):
+    for index in range(job["layers"]):
         connection = _connection(arrays, index, "weight")
-        neurons = _neurons(arrays, index, job["interval"])
+        neurons = _neurons(job, arrays, index, directory)
         port.connect(connection.s_in)
         connection.a_out.connect(neurons.a_in)
         if f"{index}.recurrent" in arrays or f"{index}.recurrent.values" in arrays:
@@ -129,11 +175,7 @@ def _build(
             recurrent[index].a_out.connect(neurons.a_in)
         port = neurons.s_out
         connections.append(connection)
-        layers.append(neurons)
-        if index == last or job["probe"]:
-            sinks[index] = Sink(shape=neurons.s_out.shape, buffer=total)
-            neurons.s_out.connect(sinks[index].a_in)
-    return source, connections, recurrent, layers, sinks
+    return source, connections, recurrent
 
 
 def _source_data(job: dict[str, Any], events: Any) -> Any:
@@ -183,18 +225,25 @@ def _weights(arrays: dict[str, Any], name: str) -> Any:
     return csr_matrix((values.astype(np.int32), source, start), shape=(len(start) - 1, int(sources)))
 
 
-def _neurons(arrays: dict[str, Any], index: int, interval: int) -> Any:
+def _neurons(job: dict[str, Any], arrays: dict[str, Any], index: int, directory: Path) -> Any:
     from lava.proc.lif.process import LIFReset
 
     values = {name: arrays[f"{index}.{name}"].astype(np.int32) for name in ("du", "dv", "vth")}
-    return LIFReset(
+    names: tuple[str, ...] = ()
+    if index in _shown(job):
+        _record_of(directory, index).mkdir(exist_ok=True)
+        names = tuple(_KEPT) if job["probe"] else ("s",)
+    neurons = LIFReset(
         shape=arrays[f"{index}.vth"].shape,
         **values,
         bias_mant=arrays[f"{index}.bias"].astype(np.int32),
         bias_exp=arrays[f"{index}.bias_exp"].astype(np.int32),
-        reset_interval=interval,
+        reset_interval=job["interval"],
         reset_offset=2 + index,
     )
+    neurons.proc_params["record"] = _record_of(directory, index)
+    neurons.proc_params["record_names"] = names
+    return neurons
 
 
 def _die_with_parent() -> None:
