@@ -28,10 +28,14 @@ from interleaved import best_times, parser
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
+from nsc_deploy.graphs.onnx_file import write_onnx
+from nsc_deploy.graphs.onnx_run import run_onnx
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate_batches
@@ -91,10 +95,11 @@ class Results:
 
 def main() -> None:
     options = _arguments()
-    events = random_events((128,), 128)
+    events = random_events((128,), 256)
     overheads = [
         _overhead("dense 128-256-256-20, 50 steps", dense(dense_weights()), events, options.rounds),
         _overhead("convolutions 2x34x34", convolutional(), random_events((2, 34, 34), 16), options.rounds),
+        _onnx_overhead(options.rounds),
     ]
     results = Results(
         threads=int(os.environ["OMP_NUM_THREADS"]),
@@ -171,16 +176,40 @@ def _count(network: Network, recording: Recording) -> int:
 
 
 def _overhead(case: str, network: Network, recording: Recording, rounds: int) -> Overhead:
-    times = best_times(
-        {
-            "forward": lambda: simulate_batches(network, recording.values, batch=BATCH),
-            "counted": lambda: _count(network, recording),
-        },
+    return _compared(
+        case,
+        lambda: simulate_batches(network, recording.values, batch=BATCH),
+        lambda: _count(network, recording),
         rounds,
-        time.process_time,
     )
+
+
+def _compared(
+    case: str, forward: Callable[[], object], counted: Callable[[], object], rounds: int
+) -> Overhead:
+    times = best_times({"forward": forward, "counted": counted}, rounds, time.process_time)
     ratio = times["counted"] / times["forward"]
     return Overhead(case, times, ratio, ratio <= GOAL)
+
+
+def _onnx_overhead(rounds: int, channels: int = 256, samples: int = 512, steps: int = 30) -> Overhead:
+    """An ONNX graph that events enter: two convolutions over time, and a gate of spiking neurons."""
+    chance = np.random.default_rng(0)
+    sizes = {"left": (channels, 1, 5), "right": (channels, channels, 3), "gate": (channels, channels)}
+    drawn = {name: (chance.integers(-64, 65, size=size) / 64) for name, size in sizes.items()}
+    block = CrossAttention(
+        beta=0.5, threshold=16.0, **{name: one.astype(np.float32) for name, one in drawn.items()}
+    )
+    recording = random_events((channels,), samples, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "attention.onnx"
+        write_onnx(path, cross_attention(block, signal=Signal.EVENTS, dt=DT))
+        return _compared(
+            f"ONNX: cross attention of {channels} channels, {steps} steps",
+            lambda: run_onnx(path, recording.values, batch=BATCH),
+            lambda: count_onnx(path, recording, batch=BATCH),
+            rounds,
+        )
 
 
 def _memory() -> Memory:

@@ -128,7 +128,7 @@ class LayerCount:
     @property
     def worth_a_line(self) -> bool:
         """Whether it costs or holds anything at all."""
-        return self.per_sample.any or self.traffic.any or self.synapses > 0
+        return self.synapses > 0 or self.per_sample.any or self.traffic.any
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ input that is declared to carry events. Operators that move values keep them bin
 complement `1 - x` and the product of two binary tensors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,29 +37,35 @@ class Proven:
     spikes: bool
 
 
+def ones_and_zeros(constants: Mapping[str, NDArray[Any]]) -> frozenset[str]:
+    """The constants that hold nothing else."""
+    return frozenset(name for name, value in constants.items() if _is_binary(value))
+
+
 def prove(
-    nodes: Sequence[Any], constants: Mapping[str, NDArray[Any]], binary: frozenset[str], truth: frozenset[str]
+    node: Any,
+    constants: Mapping[str, NDArray[Any]],
+    fixed: frozenset[str],
+    binary: frozenset[str],
+    truth: frozenset[str],
 ) -> Proven:
-    """Walk the nodes of one graph in their order.
+    """What is known behind a node of a graph.
 
     Args:
-        nodes: of a GraphProto; nodes with a body (Scan) are skipped, their caller knows better.
+        node: without a body; of those with one (Scan) the caller knows better.
         constants: known values by name.
-        binary: names proven binary before the walk.
-        truth: names that are truth values before the walk.
+        fixed: the constants of 0 and 1 alone.
+        binary: names of other tensors proven binary before it.
+        truth: names that are truth values before it.
     """
-    ones_and_zeros = {name for name, value in constants.items() if _is_binary(value)}
-    found_binary, found_truth, spikes = set(binary), set(truth), False
-    for node in nodes:
-        known = found_binary | ones_and_zeros
-        if node.op_type in TRUTH or _casts_to_truth(node) or _keeps_truth(node, found_truth):
-            found_truth.update(node.output)
-        elif _makes_binary(node, found_truth, known):
-            found_binary.update(node.output)
-            spikes = True
-        elif _keeps_binary(node, known, constants, found_binary):
-            found_binary.update(node.output)
-    return Proven(frozenset(found_binary), frozenset(found_truth), spikes)
+    known, outputs = binary | fixed, frozenset(node.output)
+    if node.op_type in TRUTH or _casts_to_truth(node) or _keeps_truth(node, truth):
+        return Proven(binary, truth | outputs, False)
+    if _makes_binary(node, truth, known):
+        return Proven(binary | outputs, truth, True)
+    if _keeps_binary(node, known, constants, binary):
+        return Proven(binary | outputs, truth, False)
+    return Proven(binary, truth, False)
 
 
 def _is_binary(value: NDArray[Any]) -> bool:
@@ -84,11 +90,11 @@ def _data(node: Any) -> list[str]:
     return inputs[:1]
 
 
-def _keeps_truth(node: Any, truth: set[str]) -> bool:
+def _keeps_truth(node: Any, truth: frozenset[str]) -> bool:
     return node.op_type in MOVING and bool(_data(node)) and all(name in truth for name in _data(node))
 
 
-def _makes_binary(node: Any, truth: set[str], known: set[str]) -> bool:
+def _makes_binary(node: Any, truth: frozenset[str], known: frozenset[str]) -> bool:
     if node.op_type == "Cast":
         return node.input[0] in truth
     if node.op_type == "Where":
@@ -97,7 +103,7 @@ def _makes_binary(node: Any, truth: set[str], known: set[str]) -> bool:
 
 
 def _keeps_binary(
-    node: Any, known: set[str], constants: Mapping[str, NDArray[Any]], moving: set[str]
+    node: Any, known: frozenset[str], constants: Mapping[str, NDArray[Any]], moving: frozenset[str]
 ) -> bool:
     if not any(name in moving for name in node.input):
         return False

@@ -1,10 +1,12 @@
 """Counting an ONNX graph: shapes and events are taken from the graph as it runs.
 
-It is run by onnxruntime one sample at a time, with the further outputs that `instrument` gives it. A
-graph without proven events needs one run, for its cost does not depend on the values.
+It is run by onnxruntime with the further outputs that `instrument` gives it. Shapes are those of the first
+sample. A graph without proven events needs no other run, for its cost does not depend on the values;
+of the others all samples are run, in batches where the graph keeps them apart and else one by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.entering import refuse_empty, refuse_foreign, refuse_too_many
-from nsc_deploy.energy.onnx_meeting import Met, events_met, layer_count, meeting
+from nsc_deploy.energy.onnx_events import EventMeter
+from nsc_deploy.energy.onnx_meeting import Meeting, Met, layer_count, meeting
 from nsc_deploy.energy.onnx_plan import Plan, instrument
+from nsc_deploy.energy.onnx_samples import sample_axes
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.onnx_file import read_onnx
 from nsc_deploy.graphs.onnx_guard import refuse_unbounded
@@ -22,15 +26,22 @@ from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 
 Progress = Callable[[int], None]
+Run = Callable[[slice], Mapping[str, NDArray[Any]]]
+
+# Of one batch, all that enters and leaves the operators together.
+_BATCH_BYTES = 2**28
 
 
-def count_onnx(path: Path, recording: Recording, progress: Progress = lambda samples: None) -> PartCount:
+def count_onnx(
+    path: Path, recording: Recording, progress: Progress = lambda samples: None, *, batch: int = 64
+) -> PartCount:
     """Count every operation of an ONNX graph over a recording.
 
     Args:
         path: the .onnx file; its first input takes [steps, samples, channels].
         recording: its inputs.
         progress: told the number of samples done, as they are.
+        batch: samples that are run together, at most, where the graph keeps them apart.
 
     Raises:
         DataError: the recording is empty, does not fit the input or holds other values than the input
@@ -45,20 +56,16 @@ def count_onnx(path: Path, recording: Recording, progress: Progress = lambda sam
         place = path if error.where is None else f"{path}: {error.where}"
         raise GraphError(error.problem, where=place, remedy=error.remedy) from error
     arriving = _arriving(model, recording)
-    plan = instrument(model, arriving)
-    run = _runner(plan, path)
-    eventful = [index for index, place in enumerate(plan.places) if place.site.events]
-    first = run(recording, 0)
+    plan = instrument(model, arriving, shapes=True)
+    first = _runner(plan, recording, path)(slice(0, 1))
     met = [meeting(plan, index, first) for index in range(len(plan.places))]
     refuse_too_many({plan.places[i].site.path: one.at_most for i, one in enumerate(met)}, recording.samples)
     for step in recording.values:
         refuse_foreign(step, arriving, model.graph.input[0].name)
-    events: dict[int, list[Met]] = {index: [] for index in eventful}
-    for sample in range(recording.samples if eventful else 0):
-        values = first if sample == 0 else run(recording, sample)
-        for index in eventful:
-            events[index].append(events_met(plan, index, values))
-        progress(sample + 1)
+    events: dict[int, Met] = {}
+    if any(place.site.events for place in plan.places):
+        together = max(1, min(batch, _BATCH_BYTES // max(1, sum(map(_bytes, met)))))
+        events = _events(instrument(model, arriving, shapes=False), path, recording, together, progress)
     layers = [layer_count(one, events.get(index), recording) for index, one in enumerate(met)]
     return PartCount(
         name=path.stem,
@@ -83,7 +90,32 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _runner(plan: Plan, path: Path) -> Callable[[Recording, int], dict[str, NDArray[Any]]]:
+def _bytes(one: Meeting) -> int:
+    return 4 * one.runs * sum(prod(shape) for shape in one.shapes.values())
+
+
+def _events(plan: Plan, path: Path, recording: Recording, batch: int, progress: Progress) -> dict[int, Met]:
+    """Of each operator that events enter, those that arrive and what they meet, in each sample."""
+    meters = {index: EventMeter(plan, index) for index, one in enumerate(plan.places) if one.site.events}
+    axes = sample_axes(plan.model, recording.values.ndim) if min(batch, recording.samples) > 1 else None
+    if axes is None or any(source not in axes for meter in meters.values() for source in meter.sources):
+        axes, batch = {}, 1
+    run = _runner(plan, recording, path)
+    found: dict[int, list[Met]] = {index: [] for index in meters}
+    for start in range(0, recording.samples, batch):
+        samples = slice(start, min(start + batch, recording.samples))
+        values = run(samples)
+        for index, meter in meters.items():
+            found[index].append(meter(values, axes, samples.stop - start))
+        progress(samples.stop)
+    return {index: _joined(parts) for index, parts in found.items()}
+
+
+def _joined(parts: list[Met]) -> Met:
+    return Met(np.concatenate([one.events for one in parts]), np.concatenate([one.acs for one in parts]))
+
+
+def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -98,8 +130,8 @@ def _runner(plan: Plan, path: Path) -> Callable[[Recording, int], dict[str, NDAr
     name = session.get_inputs()[0].name
     wanted = sorted(set(plan.outputs.values()))
 
-    def run(recording: Recording, sample: int) -> dict[str, NDArray[Any]]:
-        values = recording.values[:, sample : sample + 1].astype(np.float32)
+    def run(samples: slice) -> dict[str, NDArray[Any]]:
+        values = recording.values[:, samples].astype(np.float32)
         try:
             found = session.run(wanted, {name: values}) if wanted else []
         except Exception as error:

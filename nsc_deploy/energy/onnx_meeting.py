@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers, Kind, LayerCount, Operations
-from nsc_deploy.energy.onnx_plan import SHAPE, Plan, wanted_shapes, wanted_values
-from nsc_deploy.energy.onnx_products import accumulates
+from nsc_deploy.energy.onnx_plan import SHAPE, Plan, wanted_shapes
 from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Cost, Shape, Site
 from nsc_deploy.energy.onnx_traffic import Accesses, accesses, footprint
@@ -20,10 +19,10 @@ from nsc_deploy.graphs.signal import Signal
 
 
 class Met(NamedTuple):
-    """Of one sample at one operator: events that arrive, and accumulates they cause."""
+    """Of each sample at one operator: events that arrive, and accumulates they cause."""
 
-    events: int
-    acs: int
+    events: Integers
+    acs: Integers
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def meeting(plan: Plan, index: int, values: Mapping[str, NDArray[Any]]) -> Meeti
     return Meeting(site, shapes, cost(site, shapes), runs)
 
 
-def layer_count(one: Meeting, met: list[Met] | None, recording: Recording) -> LayerCount:
+def layer_count(one: Meeting, met: Met | None, recording: Recording) -> LayerCount:
     """The counts of an operator over a recording.
 
     Args:
@@ -88,7 +87,7 @@ def layer_count(one: Meeting, met: list[Met] | None, recording: Recording) -> La
     dense = price.operations.get(Kind.MAC, 0) * runs
     moved = _traffic(accesses(site, shapes, price), runs, samples)
     if met is not None:
-        totals[Kind.AC] = np.asarray([sample.acs for sample in met], dtype=np.int64)
+        totals[Kind.AC] = met.acs
         totals[Kind.MAC] = np.zeros(samples, dtype=np.int64)
         biases = price.operations.get(Kind.ADDITION, 0) * runs
         moved = _with_events(
@@ -114,7 +113,7 @@ def _traffic(one: Accesses, runs: int, samples: int) -> Traffic:
     )
 
 
-def _with_events(dense: Traffic, met: list[Met], biases: int, *, streamed: bool) -> Traffic:
+def _with_events(dense: Traffic, met: Met, biases: int, *, streamed: bool) -> Traffic:
     """The traffic of an operator that events enter: they alone are read, and only the weights they meet.
 
     Args:
@@ -123,8 +122,7 @@ def _with_events(dense: Traffic, met: list[Met], biases: int, *, streamed: bool)
         biases: additions of a bias.
         streamed: whether a changing tensor takes the place of the weights.
     """
-    acs = np.asarray([one.acs for one in met], dtype=np.int64)
-    events = np.asarray([one.events for one in met], dtype=np.int64)
+    events, acs = met
     return replace(
         dense,
         weight_reads=biases + (0 if streamed else 1) * acs,
@@ -144,27 +142,3 @@ def _one_of_equals(shapes: NDArray[Any]) -> Shape:
 def _operations(totals: Mapping[Kind, Integers], samples: int) -> Operations:
     none = np.zeros(samples, dtype=np.int64)
     return Operations(**{kind.value: totals.get(kind, none) for kind in Kind})
-
-
-def events_met(plan: Plan, index: int, values: Mapping[str, NDArray[Any]]) -> Met:
-    """The events that arrive at an operator in one sample, and the accumulates they cause.
-
-    Args:
-        plan: the instrumented graph.
-        index: of the operator.
-        values: what the run of the sample gave out.
-    """
-    place = plan.places[index]
-    site = place.site
-    meeting = {name: site.constants[name] for name in site.node.input[:2] if name in site.constants}
-    stacked = {name: values[plan.outputs[index, name]] for name in wanted_values(site)}
-    events = sum(int(np.count_nonzero(stacked[name])) for name in stacked if name in site.binary)
-    depth = len(place.scans)
-    if not depth:
-        return Met(events, accumulates(site, meeting | stacked))
-    flat = {name: value.reshape(-1, *value.shape[depth:]) for name, value in stacked.items()}
-    runs = len(next(iter(flat.values())))
-    each = (
-        accumulates(site, meeting | {name: value[i] for name, value in flat.items()}) for i in range(runs)
-    )
-    return Met(events, sum(each))

@@ -1,19 +1,18 @@
 """An ONNX graph made to tell what it does: its operators in a list, and further outputs to watch them.
 
-Each operator is a site. Of each site the shapes it meets are given out, and the values of the tensors
-that are proven binary and meet weights; out of the bodies of Scan too, stacked over its turns.
+Each operator is a site. Given out are the shapes that each site meets, or the values of the tensors that
+are proven binary and meet weights; out of the bodies of Scan too, stacked over its turns.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.onnx_binary import prove
+from nsc_deploy.energy.onnx_binary import ones_and_zeros, prove
 from nsc_deploy.energy.onnx_rules import FREE
-from nsc_deploy.energy.onnx_site import Site
+from nsc_deploy.energy.onnx_site import SOFTMAX_OVER_ONE_AXIS, Site, constants_of, opset_of
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.signal import Signal
 
@@ -40,44 +39,42 @@ class Plan:
     spikes: bool = False
 
 
-def instrument(model: Any, arriving: Signal) -> Plan:
-    """Collect the sites of a model and add the outputs that watch them (to the model itself).
+def instrument(model: Any, arriving: Signal, *, shapes: bool) -> Plan:
+    """Collect the sites of a model and add the outputs that watch them, to a copy.
 
     Args:
         model: a checked ModelProto.
         arriving: what its first input carries.
+        shapes: whether to give out the shapes that each site meets, or the events that do.
 
     Raises:
-        GraphError: a loop or a branch whose number of turns the graph does not tell.
+        GraphError: a loop or a branch whose number of turns the graph does not tell, or a softmax of old.
     """
-    plan = Plan(model)
-    graph = model.graph
-    constants = _constants(graph, {})
+    plan = Plan(type(model).FromString(model.SerializeToString()))
+    graph = plan.model.graph
+    constants = constants_of(graph, {})
     inputs = [value.name for value in graph.input if value.name not in constants]
     binary = frozenset(inputs[:1]) if arriving is Signal.EVENTS else frozenset()
     _visit(plan, graph, (), (graph,), constants, binary, frozenset(), "")
+    if opset_of(model) < SOFTMAX_OVER_ONE_AXIS:
+        _refuse_softmax(plan.places)
     for index, place in enumerate(plan.places):
-        for name in wanted_shapes(place.site):
+        for name in wanted_shapes(place.site) if shapes else ():
             plan.outputs[index, name + SHAPE] = _exposed(place, _with_shape(place.graphs[-1], name))
-        for name in wanted_values(place.site):
+        for name in () if shapes else wanted_values(place.site):
             plan.outputs[index, name] = _exposed(place, name)
     _declare(graph, sorted(set(plan.outputs.values())))
     return plan
 
 
-def _constants(graph: Any, outer: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    from onnx import numpy_helper
-
-    known = dict(outer)
-    known.update({tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer})
-    for node in graph.node:
-        if node.op_type == "Constant":
-            held = {attribute.name: attribute for attribute in node.attribute}
-            if "value" in held:
-                known[node.output[0]] = numpy_helper.to_array(held["value"].t)
-            elif "value_float" in held:
-                known[node.output[0]] = np.asarray(held["value_float"].f, dtype=np.float32)
-    return known
+def _refuse_softmax(places: Sequence[Place]) -> None:
+    for place in places:
+        if place.site.node.op_type in {"Softmax", "LogSoftmax"}:
+            raise GraphError(
+                f"has a {place.site.node.op_type} over several axes, as before opset {SOFTMAX_OVER_ONE_AXIS}",
+                where=f"node '{place.site.path}'",
+                remedy="Convert the model: onnx.version_converter.convert_version(model, 17).",
+            )
 
 
 def _visit(
@@ -91,8 +88,9 @@ def _visit(
     prefix: str,
 ) -> frozenset[str]:
     """Collect the sites of a graph and of the scans in it; returns what is proven binary there."""
+    fixed = ones_and_zeros(constants)
     for node in graph.node:
-        proven = prove([node], constants, binary, truth)
+        proven = prove(node, constants, fixed, binary, truth)
         binary, truth = proven.binary, proven.truth
         plan.spikes |= proven.spikes
         path = prefix + (node.name or node.output[0])
@@ -125,7 +123,7 @@ def _scan(
     path: str,
 ) -> frozenset[str]:
     body = next(attribute.g for attribute in node.attribute if attribute.name == "body")
-    inside = _constants(body, constants)
+    inside = constants_of(body, constants)
     pairs = list(zip((value.name for value in body.input), node.input, strict=True))
     states = len(node.output) - (len(body.output) - _states(node, body))
     assumed = {inner for inner, outer in pairs if outer in binary or _ones_and_zeros(outer, constants)}

@@ -100,6 +100,29 @@ def accumulates(site: Site, values: Values) -> int:
     return _met(left, right)
 
 
+def fan_out(site: Site, name: str, shape: Shape) -> Integers | None:
+    """Synapses that an event meets, for each value of an input of one execution; it may be broadcast.
+
+    Args:
+        site: an operator fed with events.
+        name: of the input that carries them.
+        shape: of that input.
+
+    Returns:
+        None where they do not meet one constant matrix or kernel from the left.
+    """
+    weight = site.constants.get(site.node.input[1])
+    if weight is None or name != site.node.input[0]:
+        return None
+    if site.node.op_type == "Conv":
+        return _kernel_fan_out(site, weight, shape[2:])
+    if weight.ndim != 2:
+        return None
+    gemm = site.node.op_type == "Gemm"
+    leaving = _along(weight, 0 if gemm and site.attribute("transB", 0) else 1)
+    return leaving[:, None] if gemm and site.attribute("transA", 0) else leaving
+
+
 def _existing(site: Site, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
     if name in site.constants or name in site.binary:
         return np.asarray(values != 0)
@@ -114,18 +137,21 @@ def _met(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> int:
     return int((rows * columns).sum())
 
 
-def _along(there: NDArray[np.bool_], axis: int) -> Integers:
+def _along(there: NDArray[Any], axis: int) -> Integers:
     return np.asarray(np.count_nonzero(there, axis=axis), dtype=np.int64)
 
 
 def _convolved(site: Site, events: NDArray[np.bool_], weight: NDArray[np.bool_]) -> int:
-    form = windows_of(site, events.shape[2:], weight.shape[2:])
-    fan_out = convolution_fan_out(
+    return int((_along(events, 0) * _kernel_fan_out(site, weight, events.shape[2:])).sum())
+
+
+def _kernel_fan_out(site: Site, weight: NDArray[Any], size: Shape) -> Integers:
+    form = windows_of(site, size, weight.shape[2:])
+    return convolution_fan_out(
         weight,
-        events.shape[2:],
+        size,
         stride=form.stride,
         padding=form.padding,
         dilation=form.dilation,
         groups=site.attribute("group", 1),
     )
-    return int((_along(events, 0) * fan_out).sum())

@@ -12,6 +12,9 @@ from nsc_deploy.energy.counts import Kind
 Shape = tuple[int, ...]
 Values = Mapping[str, NDArray[Any]]
 
+# Before this opset, it went over all axes from one on.
+SOFTMAX_OVER_ONE_AXIS = 13
+
 WEIGHTED = frozenset({"MatMul", "Gemm", "Conv"})
 
 
@@ -33,10 +36,7 @@ class Site:
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute of the operator as Python values."""
-        for attribute in self.node.attribute:
-            if attribute.name == name:
-                return _attribute_value(attribute)
-        return default
+        return attribute_of(self.node, name, default)
 
     def given(self, index: int) -> str | None:
         """The name of an input, or None where the operator goes without it."""
@@ -79,8 +79,33 @@ class Cost:
 Rule = Callable[[Site, Mapping[str, Shape]], Cost]
 
 
-def _attribute_value(attribute: Any) -> Any:
+def attribute_of(node: Any, name: str, default: Any) -> Any:
+    """An attribute of a NodeProto as Python values."""
     from onnx import helper
 
-    value = helper.get_attribute_value(attribute)
-    return value.decode() if isinstance(value, bytes) else value
+    for attribute in node.attribute:
+        if attribute.name == name:
+            value = helper.get_attribute_value(attribute)
+            return value.decode() if isinstance(value, bytes) else value
+    return default
+
+
+def constants_of(graph: Any, outer: Values) -> dict[str, NDArray[Any]]:
+    """The values that a graph writes down, by tensor name, and those of the graphs around it."""
+    from onnx import numpy_helper
+
+    known = dict(outer)
+    known.update({tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer})
+    for node in graph.node:
+        if node.op_type == "Constant":
+            held = {attribute.name: attribute for attribute in node.attribute}
+            if "value" in held:
+                known[node.output[0]] = numpy_helper.to_array(held["value"].t)
+            elif "value_float" in held:
+                known[node.output[0]] = np.asarray(held["value_float"].f, dtype=np.float32)
+    return known
+
+
+def opset_of(model: Any) -> int:
+    """The version of the standard operators that a ModelProto is written in."""
+    return next((int(one.version) for one in model.opset_import if one.domain in {"", "ai.onnx"}), 1)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.counts import Integers
 from nsc_deploy.kernels.presence import count_present, weigh_present
 
+_NARROW = 2**31 - 1
+
 
 def present(values: NDArray[Any]) -> Integers:
     """How many values of each step and sample are not zero, [T, N, *shape] -> [T, N]."""
@@ -22,14 +24,16 @@ def weighed(values: NDArray[Any], weights: Integers) -> tuple[Integers, Integers
 
     Args:
         values: [T, N, *shape].
-        weights: [*shape].
+        weights: [*shape], none negative.
 
     Returns:
         Numbers and sums of weights, both [T, N].
     """
     rows, found = _rows(values)
     sums = np.empty_like(found)
-    weigh_present(rows, weights.reshape(-1), found, sums)
+    # Narrow integers are summed up twice as fast, where the sum of all weights fits them.
+    narrow = max(weights.size, int(weights.sum())) <= _NARROW
+    weigh_present(rows, weights.reshape(-1).astype(np.int32 if narrow else np.int64), found, sums)
     return found.reshape(values.shape[:2]), sums.reshape(values.shape[:2])
 
 

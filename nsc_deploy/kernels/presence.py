@@ -19,29 +19,31 @@ def count_present(values: NDArray[Any], found: Integers) -> None:
         found: filled, [rows].
     """
     for row in range(values.shape[0]):
-        total = 0
+        total = np.int32(0)
         for column in range(values.shape[1]):
-            total += values[row, column] != 0
+            # A row is shorter than 2^31; a number half as wide makes vectors that hold twice as many.
+            total = np.int32(total + np.int32(values[row, column] != 0))
         found[row] = total
 
 
 @kernel
-def weigh_present(values: NDArray[Any], weights: Integers, found: Integers, weighed: Integers) -> None:
+def weigh_present(values: NDArray[Any], weights: NDArray[Any], found: Integers, weighed: Integers) -> None:
     """Count them, and add up the weights of the columns they stand in, in one pass.
 
     Args:
         values: [rows, columns], C-contiguous.
-        weights: of each column, [columns].
+        weights: of each column, [columns]; integers of a type that their sum fits.
         found: filled with the numbers, [rows].
         weighed: filled with the sums, [rows].
     """
+    integer = weights.dtype.type
     for row in range(values.shape[0]):
-        number = 0
-        weight = 0
+        number = integer(0)
+        weight = integer(0)
         for column in range(values.shape[1]):
             # A product and no branch: the loop becomes vector instructions.
-            there = values[row, column] != 0
-            number += there
-            weight += weights[column] * there
+            there = integer(values[row, column] != 0)
+            number = integer(number + there)
+            weight = integer(weight + weights[column] * there)
         found[row] = number
         weighed[row] = weight

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -191,6 +192,18 @@ def test_what_cannot_be_counted_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="LpNormalization") as caught:
         count_onnx(tmp_path / "norm.onnx", reals(4))
     assert "norm" in caught.value.message
+
+
+def test_a_softmax_over_several_axes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "softmax.onnx"
+    onnx_graph(path, [helper.make_node("Softmax", ["input"], ["output"], name="soft", axis=2)], {}, 4, 4)
+    assert numbers(count_onnx(path, reals(4)), "soft")[Kind.ADDITION] == [STEPS * 3] * SAMPLES
+    model = onnx.load(path)
+    model.opset_import[0].version = 11
+    onnx.save(model, path)
+    with pytest.raises(GraphError, match="opset 13") as caught:
+        count_onnx(path, reals(4))
+    assert "'soft'" in caught.value.message
 
 
 def test_damaged_files_and_wrong_shapes(tmp_path: Path) -> None:
