@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from test_json_answers import DOCUMENTED
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.cli.demo import print_demonstration
@@ -55,6 +56,7 @@ def test_the_spiking_receiver_runs_in_integers(demonstration: Demonstration) -> 
 
 def test_the_figures_are_there_for_a_machine(demonstration: Demonstration, folder: Path) -> None:
     told = json.loads(json.dumps(demonstration.as_json(), allow_nan=False))
+    assert list(told) == DOCUMENTED["demo"]
     assert told["runs"] == [str(folder / name) for name in ("event", "fc", "lstm")]
     assert Path(told["deployment"]).is_dir()
     assert (told["backend"], told["parity"]["samples"]) == ("twin", MINIATURE.lava_samples)
