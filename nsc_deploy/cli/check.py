@@ -98,7 +98,7 @@ def _print_verdicts(target: "Target", network: "Network", graph: Path, *, as_jso
             "accepted": not refused,
             "hint": hint,
             "nodes": [asdict(verdict) for verdict in verdicts],
-            "pools": [asdict(pool) for pool in resources],
+            "pools": [{**asdict(pool), "percent": pool.percent} for pool in resources],
             "warnings": [asdict(caution) for caution in network.cautions],
         }
         typer.echo(json.dumps(answer, indent=2))
@@ -108,7 +108,8 @@ def _print_verdicts(target: "Target", network: "Network", graph: Path, *, as_jso
         head = f"{verdict.status.value:<11}  {verdict.node:<{width}}  {verdict.primitive:<9}"
         typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.remedy}" if verdict.remedy else ""))
     for pool in resources:
-        typer.echo(f"{pool.pool}: {pool.used:,}" + (f" of {pool.limit:,}" if pool.limit is not None else ""))
+        limit = "" if pool.limit is None else f" of {pool.limit:,} ({pool.percent or 0:.1f} %)"
+        typer.echo(f"{pool.pool}: {pool.used:,}{limit}")
     typer.echo(
         f"{refused} of {len(verdicts)} nodes refused by {target.name}" if refused else f"fits {target.name}"
     )

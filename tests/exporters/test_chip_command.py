@@ -1,11 +1,13 @@
 """`nsc-deploy check` on chips, and the files that describe them."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from chip_support import chain, convolution
 from lava_support import receiver
@@ -15,7 +17,9 @@ from nsc_deploy.exporters.chips.chip import bundled_chip, read_chip
 from nsc_deploy.exporters.chips.figures import Figure, parts
 from nsc_deploy.exporters.chips.target import ChipTarget
 from nsc_deploy.exporters.registry import CheckOnly, Target, load_target
+from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.graphs.signal import Signal
 
 CHIPS = Path(__file__).parents[2] / "nsc_deploy" / "exporters" / "chips"
 NAMES = ("loihi1", "loihi2", "xylo-audio2", "speck")
@@ -125,6 +129,42 @@ def test_the_receiver_fits_loihi_and_the_table_fits_eighty_columns(tmp_path: Pat
     assert "delays of synapses" in done.stdout
     counted = nsc("check", graph, "--target", "lava")
     assert "of them relays" in counted.stdout
+    assert "delay steps: 2 of 62 (3.2 %)" in counted.stdout
+    assert "of 33,554,432 (0.0 %)" in counted.stdout
+
+
+def test_each_core_says_what_it_uses_of_which_limit(tmp_path: Path) -> None:
+    graph = tmp_path / "receiver.nir"
+    write_network(graph, receiver())
+    done = nsc("check", graph, "--target", "loihi1")
+    assert re.search(r"of 1,024, %\s+of 4,096, %\s+of 4,096, %\s+of 131,072, %", done.stdout)
+    build = GraphBuilder(1e-3)
+    build.input(30, Signal.EVENTS)
+    for layer in range(9):
+        build.linear(f"w{layer}", np.ones((30, 30)))
+        build.integrate_and_fire(f"n{layer}", 1.0, 30)
+    build.output(30)
+    write_network(graph, build.build())
+    done = nsc("check", graph, "--target", "speck", "--reset", "zero")
+    # Its cores differ, so each line has limits of its own.
+    assert len(re.findall(r"of [\d,]+\s+of [\d,]+\s+of [\d,]+", done.stdout)) >= 1
+    assert len(re.findall(r"\d %\s+\d+\.\d %\s+\d+\.\d %", done.stdout)) >= 1
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_a_pool_that_is_not_there_is_over_and_channels_are_counted(tmp_path: Path) -> None:
+    graph = tmp_path / "delays.nir"
+    build = GraphBuilder(1e-3)
+    build.input(1100, Signal.EVENTS)
+    build.delay("late", 2, 1100)
+    build.linear("w", np.ones((2, 1100)))
+    build.lif("lif", 0.5, 0.5, 2)
+    build.output(2)
+    write_network(graph, build.build())
+    done = nsc("check", graph, "--target", "speck")
+    assert done.returncode == 1
+    assert re.search(r"delay steps +2 +0 +over", done.stdout)
+    assert "has 1,100 input channels; a core takes 1,024" in done.stdout
 
 
 def test_what_does_not_fit_ends_with_exit_code_1_and_the_way_out(tmp_path: Path) -> None:

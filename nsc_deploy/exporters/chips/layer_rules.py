@@ -41,8 +41,12 @@ def kernel_size(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
 
 def channels(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
     """Neither too many input nor output channels."""
-    yield from _at_most("channels", layer, layer.channels, layout.channels, "Read {limit:,} input channels")
-    yield from _at_most("channels", layer, layer.outputs, layout.channels, "Make {limit:,} output channels")
+    yield from _at_most(
+        "channels", layer, layer.channels, layout.channels, "Read {limit:,} input channels", "input channels"
+    )
+    yield from _at_most(
+        "channels", layer, layer.outputs, layout.channels, "Make {limit:,} output channels", "output channels"
+    )
 
 
 def image_sizes(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
@@ -134,13 +138,14 @@ def _destinations(wiring: Wiring, layers: Sequence[Layer], layout: LayerCores) -
             )
 
 
-def _at_most(rule: str, layer: Layer, used: int, figure: Figure, remedy: str) -> Iterator[Breach]:
+def _at_most(
+    rule: str, layer: Layer, used: int, figure: Figure, remedy: str, counted: str | None = None
+) -> Iterator[Breach]:
     limit = figure.value
     if limit is not None and used > limit:
         text = remedy.format(limit=limit)
-        yield _breach(
-            rule, layer, f"has a {rule} of {used:,}; a core takes {limit:,}", f"{text}.", used, limit
-        )
+        has = f"has a {rule} of {used:,}" if counted is None else f"has {used:,} {counted}"
+        yield _breach(rule, layer, f"{has}; a core takes {limit:,}", f"{text}.", used, limit)
 
 
 def _one_of(

@@ -92,21 +92,30 @@ def _limit(pool: Usage) -> str:
 
 
 def _percent(pool: Usage) -> str:
-    return "" if pool.percent is None else f"{pool.percent:.1f}"
+    if pool.percent is None:
+        return "over" if pool.over else ""
+    return f"{pool.percent:.1f}"
 
 
 def _cores(cores: Sequence[Core], chip_pools: Sequence[Usage]) -> Table:
     """A line for each core; neighbours that hold as much of the same share one."""
     names = [pool.pool for pool in cores[0].pools if pool.limit is not None and pool not in chip_pools]
-    heads = [f"{name}\nused, %" for name in names]
+    shared = {name: _limit_of_all(cores, name) for name in names}
+    heads = [f"{name}\n{limit or 'used, limit'}, %" for name, limit in shared.items()]
     table = _table("Core", "Holds", *heads, right=heads)
     for _, run in groupby(cores, key=_likeness):
         alike = list(run)
         first, last = alike[0], alike[-1]
         label = str(first.index) if len(alike) == 1 else f"{first.index} to {last.index}"
         pools = {pool.pool: pool for pool in first.pools}
-        table.add_row(label, _holds(alike), *(_use(pools[name]) for name in names))
+        table.add_row(label, _holds(alike), *(_use(pools[name], shared[name]) for name in names))
     return table
+
+
+def _limit_of_all(cores: Sequence[Core], name: str) -> str | None:
+    """For the head of a column, where all cores have the same."""
+    limits = {_limit(pool) for core in cores for pool in core.pools if pool.pool == name}
+    return f"of {limits.pop()}" if len(limits) == 1 else None
 
 
 def _likeness(core: Core) -> tuple[object, ...]:
@@ -120,10 +129,11 @@ def _holds(cores: Sequence[Core]) -> str:
     return ", ".join(f"{share.population} {share.start:,}-{share.stop - 1:,}" for share in first.shares)
 
 
-def _use(pool: Usage) -> Text:
+def _use(pool: Usage, shared: str | None) -> Text:
     least = ">= " if pool.at_least else ""
+    limit = "" if shared is not None else f"\nof {_limit(pool)}"
     percent = f"\n{pool.percent:.1f} %" if pool.percent is not None else ""
-    return Text(f"{least}{pool.used:,}{percent}", "red" if pool.over else "")
+    return Text(f"{least}{pool.used:,}{limit}{percent}", "red" if pool.over else "")
 
 
 def _broken(answer: Fit) -> Iterator[Text]:

@@ -8,11 +8,12 @@ from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.levelise import Levelise
 from nsc_deploy.exporters.passes.levels import Levels
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
+from nsc_deploy.exporters.passes.wire_weights import LARGEST_MATRIX, most_synapses
 from nsc_deploy.graphs.network import Network
 
 
 def lava_resources(network: Network) -> tuple[Usage, ...]:
-    """Neurons, relays, synapses, layers and delays; only delays have a limit in Lava.
+    """Neurons, relays, synapses, layers and delays; only delays and the synapses of a node have a limit.
 
     Args:
         network: a graph that Lava takes.
@@ -28,6 +29,7 @@ def lava_resources(network: Network) -> tuple[Usage, ...]:
         Usage("neurons", sum(slot.size for slot in slots), None),
         Usage("of them relays", sum(slot.size for slot in relays), None),
         Usage("synapses", _synapses(levels), None),
+        Usage("of one node, at most", max(map(most_synapses, network.nodes), default=0), LARGEST_MATRIX),
         Usage("layers", len(levels.layers), None),
         Usage("delay steps", max((slot.delay for slot in slots), default=0), MAX_DELAY),
     )
