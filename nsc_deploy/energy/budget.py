@@ -87,13 +87,30 @@ class Budget(Record):
 _REMEDY = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
 
 
-def statistic(values: NDArray[np.float64], over: str) -> float:
-    """One number for all samples: the mean, the worst (largest) or a percentile (linear interpolation)."""
+def standing_for(values: NDArray[np.float64], over: str) -> NDArray[np.float64]:
+    """How much each sample weighs in one number for all of them.
+
+    Args:
+        values: one a sample.
+        over: "mean", "worst" (the largest) or a percentile, which lies between two samples (linear
+            interpolation).
+
+    Returns:
+        Weights that add up to 1; the number is `weights @ values`.
+    """
     if over == "mean":
-        return float(np.mean(values))
+        return np.full(len(values), 1 / len(values))
+    weights = np.zeros(len(values))
     if over == "worst":
-        return float(values.max())
-    return float(np.percentile(values, float(over[1:])))
+        weights[np.argmax(values)] = 1
+        return weights
+    order = np.argsort(values, kind="stable")
+    at = float(over[1:]) / 100 * (len(values) - 1)
+    below = int(at)
+    weights[order[below]] = 1 - (at - below)
+    if at > below:
+        weights[order[below + 1]] = at - below
+    return weights
 
 
 def _refuse_unknown(over: str) -> None:

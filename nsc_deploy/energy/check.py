@@ -9,7 +9,7 @@ from pydantic import Field
 
 from nsc_deploy.cautions import Caution
 from nsc_deploy.energy.accountings import ACCOUNTINGS
-from nsc_deploy.energy.budget import Budget, Quantity, statistic
+from nsc_deploy.energy.budget import Budget, Quantity, standing_for
 from nsc_deploy.energy.counts import LayerCount, PartCount
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.pricing import price_layer
@@ -29,7 +29,7 @@ class Culprit(Record):
 
     part: str
     layer: str
-    value: float = Field(description="in the unit of the limit; over the samples as the limit")
+    value: float = Field(description="in the unit of the limit, in the samples that decide")
     share: float = Field(description="of all layers")
 
 
@@ -89,12 +89,13 @@ def _find(system: CountedSystem, profile: Profile, budget: Budget, quantity: Qua
     measure = _measure(quantity, profile, budget, spiking=system.count.spiking)
     layers = [(part.name, layer.name, measure(part, layer)) for part in parts for layer in part.layers]
     total: Values = np.sum([values for _, _, values in layers], axis=0)
-    value = statistic(np.atleast_1d(total), over)
-    used = [(part, layer, statistic(values, over)) for part, layer, values in layers]
-    whole = sum(amount for _, _, amount in used) or 1.0
+    # Layers are looked at in the samples that decide, so that they add up to the number they explain.
+    deciding = standing_for(np.atleast_1d(total), over)
+    value = float(deciding @ total)
+    used = [(part, layer, float(deciding @ values)) for part, layer, values in layers]
     largest = sorted(used, key=lambda one: -one[2])[:_CULPRITS]
     culprits = tuple(
-        Culprit(part=part, layer=layer, value=amount, share=amount / whole)
+        Culprit(part=part, layer=layer, value=amount, share=amount / value)
         for part, layer, amount in largest
         if amount > 0
     )

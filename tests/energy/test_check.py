@@ -1,6 +1,6 @@
 import json
+import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -9,9 +9,10 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+import yaml
 from small_runs import dense_run, event_run, events, spiking_graph
 
-from nsc_deploy.energy.budget import Budget, statistic
+from nsc_deploy.energy.budget import Budget, standing_for
 from nsc_deploy.energy.check import check_budget
 from nsc_deploy.energy.check_output import as_github
 from nsc_deploy.energy.make_check import make_check, make_comparison
@@ -88,9 +89,24 @@ def test_over_the_limit_names_the_layers_that_use_most(run: Path) -> None:
     assert over.culprits[0].value == pytest.approx(largest.counts.acs + largest.counts.macs)
 
 
-def test_percentiles_lie_between_the_mean_and_the_worst() -> None:
-    values = np.array([1.0, 2.0, 3.0, 10.0])
-    assert [statistic(values, over) for over in ("mean", "p50", "worst")] == [4.0, 2.5, 10.0]
+@pytest.mark.parametrize("over", ["mean", "worst", "p50", "p90", "p95", "p0", "p99.9"])
+def test_the_samples_that_decide_make_up_the_number(over: str) -> None:
+    values = np.array([1.0, 3.0, 2.0, 10.0, 2.0])
+    weights = standing_for(values, over)
+    expected = {"mean": values.mean(), "worst": 10.0}
+    wanted = expected[over] if over in expected else np.percentile(values, float(over[1:]))
+    assert weights @ values == pytest.approx(wanted)
+    assert weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("over", ["mean", "worst", "p95"])
+def test_culprits_are_shares_of_the_number_they_explain(over: str, run: Path) -> None:
+    limits = Budget.model_validate({"over": over, "limits": {"synops_per_inference": 1, "energy_uj": 1e-9}})
+    for finding in check_budget(count_systems([run]), PROFILE, limits).findings:
+        assert finding.culprits
+        for culprit in finding.culprits:
+            assert culprit.value == pytest.approx(culprit.share * finding.value)
+        assert sum(culprit.share for culprit in finding.culprits) <= 1 + 1e-9
 
 
 BAD = [
@@ -217,15 +233,56 @@ def test_annotations_keep_to_one_line_each(run: Path) -> None:
     assert "%0A" in lines[0]
 
 
-@pytest.mark.parametrize("name", ["github-actions.yml", "pre-commit-config.yaml"])
-def test_the_commands_of_the_snippets_run(name: str, run: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(run: Path, tmp_path: Path) -> Path:
+    """What the snippets of `examples/ci` name, where they name it, and the command on the path."""
     shutil.copytree(run, tmp_path / "runs" / "event")
     (tmp_path / "examples" / "ci").mkdir(parents=True)
     shutil.copy(EXAMPLES / "ci" / "budget.toml", tmp_path / "examples" / "ci")
     write_report(make_report([run]), tmp_path / "baseline")
-    text = (EXAMPLES / "ci" / name).read_text()
-    commands = re.findall(r"(?:run|entry): nsc-deploy (.+)$", text, re.M)
-    assert commands
-    for command in commands:
-        done = shell(*shlex.split(command), cwd=tmp_path)
+    command = tmp_path / "bin" / "nsc-deploy"
+    command.parent.mkdir()
+    script = f"#!{sys.executable}\nfrom nsc_deploy.cli.app import main\nmain()\n"
+    command.write_text(script)
+    command.chmod(0o755)
+    return tmp_path
+
+
+def as_in_ci(line: str, checkout: Path) -> subprocess.CompletedProcess[str]:
+    """A line of a snippet in the shell that GitHub runs it in."""
+    path = f"{checkout / 'bin'}:{os.environ['PATH']}"
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", line]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, cwd=checkout,
+        env=os.environ | {"PATH": path},
+    )  # fmt: skip
+
+
+def test_the_github_action_runs(checkout: Path) -> None:
+    workflow = yaml.safe_load((EXAMPLES / "ci" / "github-actions.yml").read_text())
+    steps = workflow["jobs"]["budget"]["steps"]
+    assert [step["run"] for step in steps if "pip" in step.get("run", "")] == ["pip install nsc-deploy"]
+    lines = [step["run"] for step in steps if "run" in step and "pip" not in step["run"]]
+    assert len(lines) == 2
+    for line in lines:
+        done = as_in_ci(line, checkout)
         assert done.returncode == 0, done.stderr + done.stdout
+    kept = next(step["with"]["path"] for step in steps if "upload-artifact" in step.get("uses", ""))
+    assert ET.parse(checkout / kept).getroot().get("failures") == "0"  # noqa: S314
+    (checkout / "examples" / "ci" / "budget.toml").write_text("[limits]\nneurons = 1")
+    assert [as_in_ci(line, checkout).returncode for line in lines] == [1, 0]
+    heavier(checkout / "runs" / "event", checkout / "heavier")
+    shutil.rmtree(checkout / "runs" / "event")
+    (checkout / "heavier").rename(checkout / "runs" / "event")
+    assert as_in_ci(lines[1], checkout).returncode == 1
+
+
+def test_the_pre_commit_hook_runs(checkout: Path) -> None:
+    config = yaml.safe_load((EXAMPLES / "ci" / "pre-commit-config.yaml").read_text())
+    (hook,) = config["repos"][0]["hooks"]
+    assert hook["language"] == "system"
+    assert re.search(hook["files"], "runs/event/receiver.nir")
+    assert not re.search(hook["files"], "README.md")
+    assert as_in_ci(hook["entry"], checkout).returncode == 0
+    (checkout / "examples" / "ci" / "budget.toml").write_text("[limits]\nneurons = 1")
+    assert as_in_ci(hook["entry"], checkout).returncode == 1
