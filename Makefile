@@ -74,7 +74,7 @@ format: $(ready)
 
 docs: $(ready)
 	$(bin)/mkdocs build --strict
-	@echo 'Open site/index.html'
+	@echo 'Open site/index.html, or with a search box: $(bin)/mkdocs serve'
 
 clean:
 	rm -rf build dist site demo lightning_logs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -77,6 +77,14 @@ def test_the_pages_say_something_to_type() -> None:
     assert {"demo", "test", "check"} <= {target for _, target in targets()}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_table_is_torn(page: Path) -> None:
+    """Rows after an empty line are a new table, and without a head no table at all."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    tables = [part.strip().splitlines() for part in text.split("\n\n") if part.strip().startswith("|")]
+    assert [rows[0] for rows in tables if len(rows) < 2 or not rows[1].startswith("|---")] == []
+
+
 @pytest.mark.parametrize("page", PAGES + sorted(ROOT.glob("docs/decisions/*.md")), ids=lambda page: page.name)
 def test_links_to_our_own_files_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8"))
