@@ -136,6 +136,15 @@ def _divided_by_its_size(one: Next) -> None:
     one.graph.add("Div", last, one.graph.last)
 
 
+def _zeros_beside(one: Next) -> None:
+    """Zeros of all sizes but the last, added to every value."""
+    last = one.graph.last
+    one.add("Shape", end=one.rank - 1)
+    one.add("ConstantOfShape")
+    one.add("Unsqueeze", one.graph.constant([-1], np.int64))
+    one.graph.add("Add", last, one.graph.last)
+
+
 def _lstm(one: Next) -> None:
     constants = one.graph.constant(weights(1, 8, one.shape[2])), one.graph.constant(weights(1, 8, 2))
     one.add("LSTM", *constants, hidden_size=2)
@@ -175,6 +184,7 @@ OPERATORS: dict[str, tuple[Callable[[Next], object], range]] = {
     "scan": (lambda one: _running_sum(one.graph, one.graph.last), range(2, 6)),
     "pool": (lambda one: one.add("MaxPool", kernel_shape=[1]), range(3, 4)),
     "lstm": (_lstm, range(3, 4)),
+    "zeros": (_zeros_beside, range(2, 6)),
     "size": (_divided_by_its_size, range(1, 6)),
 }
 
@@ -245,6 +255,15 @@ def test_a_graph_that_may_mix_samples_is_told_from_one_that_does_not(kind: str) 
     graph = Graph()
     MIXING[kind](graph)
     assert sample_axes(graph.model(), 3) is None
+
+
+def test_samples_are_found_in_what_is_made_from_a_shape() -> None:
+    graph = Graph()
+    graph.add("Identity", "input")
+    _zeros_beside(Next(None, graph, (T, N, C), 0))
+    axes = sample_axes(graph.model(), 3)
+    assert axes is not None
+    assert [axes[name] for name in ("t2", "t3", "t4")] == [-1, -2, -2]
 
 
 def attention(path: Path, channels: int) -> Path:
