@@ -342,3 +342,18 @@ class TestEnding:
         assert process.returncode == 130
         assert errors.strip() == "interrupted"
         assert time.monotonic() - started < 20
+
+    def test_ctrl_c_while_modules_are_loading_ends_with_130_too(self) -> None:
+        script = """
+            import sys
+            class Interrupted:
+                def find_spec(self, name, *rest):
+                    if name == "typer":
+                        raise KeyboardInterrupt
+            sys.meta_path.insert(0, Interrupted())
+            from nsc_deploy.__main__ import main
+            main()
+        """
+        asked = [sys.executable, "-c", textwrap.dedent(script)]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert (answer.returncode, answer.stderr) == (130, "interrupted\n")
