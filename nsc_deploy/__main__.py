@@ -1,4 +1,4 @@
-"""The command line: `nsc-deploy`, or `python -m nsc_deploy` for environments whose scripts are not on PATH."""
+"""The command line: `nsc-deploy`, or `python -m nsc_deploy` where scripts are not on PATH."""
 
 import sys
 
