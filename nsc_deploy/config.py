@@ -8,10 +8,11 @@ writes them.
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.data.config import DataConfig
+from nsc_deploy.records import Record
 
 
 class SystemName(StrEnum):
@@ -42,10 +43,10 @@ class Transmission(StrEnum):
     BITS = "bits"
 
 
-class Section(BaseModel):
+class Section(Record):
     """A table of an experiment file: immutable, and unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class SystemConfig(Section):

@@ -28,7 +28,7 @@ class Place(StrEnum):
 
 
 # A run may come from somebody else: its deployment names files of its own folder, never a path out of it.
-FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", min_length=1)]
+FileName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]+$", min_length=1)]
 
 
 class Part(Record):

@@ -11,9 +11,15 @@ def control(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value of a file in a message: on one line, and not all of a long one."""
+    text = repr(value) if isinstance(value, str | bytes) else str(value)
+    return printable(" ".join(text.split()), most)
+
+
 def printable(text: str, most: int = 1200) -> str:
-    """A text with its control characters spelt out, and the middle of a long one left out."""
-    spelt = _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
+    """A text with what nobody would see in it spelt out, and the middle of a long one left out."""
+    spelt = "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
     if len(spelt) <= most:
         return spelt
     half = most // 2

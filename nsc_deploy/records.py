@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
 from nsc_deploy.files import read_json
@@ -27,6 +27,24 @@ class Record(BaseModel):
     """Base of what is kept in files: unchangeable, no unknown fields, no infinite or undefined numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object) -> object:
+        """Pydantic takes true for 1; the word it takes for neither, and complains of it in its place."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: str(one).lower() if isinstance(one, bool) and cls._wants_number(name) else one
+            for name, one in value.items()
+        }
+
+    @classmethod
+    def _wants_number(cls, name: object) -> bool:
+        field = cls.model_fields.get(name) if isinstance(name, str) else None
+        if field is None or _holds(field.annotation, bool):
+            return False
+        return _holds(field.annotation, int) or _holds(field.annotation, float)
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -181,6 +199,11 @@ def model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := model_in(part))), None)
+
+
+def _holds(annotation: object, kind: type) -> bool:
+    """Whether an annotation names a type, by itself or among others."""
+    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))
 
 
 def nearest(name: str, known: list[str]) -> str | None:

@@ -3,7 +3,9 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from nsc_deploy.records import Record
 
 
 class ChannelKind(StrEnum):
@@ -15,10 +17,10 @@ class ChannelKind(StrEnum):
     MULTIPATH = "multipath"
 
 
-class ChannelConfig(BaseModel):
+class ChannelConfig(Record):
     """A channel between transmitter and receiver; coefficients are drawn anew for every step and sample."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     kind: ChannelKind = ChannelKind.MULTIPATH
     """awgn, rayleigh or rician (one coefficient a step) or multipath (taps coefficients a step)"""

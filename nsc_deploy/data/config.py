@@ -1,23 +1,20 @@
 """What to load and how sound becomes events: the `[data]` table of an experiment file.
 
-Only pydantic and the standard library are imported here, so that reading a configuration stays quick.
+Nothing that loads data is imported here, so that reading a configuration stays quick.
 """
 
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from nsc_deploy.errors import MisfitError
+from nsc_deploy.records import Record
 
 SHD_UNITS = 700
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SynthesisConfig(_Section):
+class SynthesisConfig(Record):
     """How the spoken digits are synthesised (`dataset = "spoken-digits"`)."""
 
     train: int = Field(default=1000, ge=10, le=100_000, description="utterances of the training part")
@@ -29,7 +26,7 @@ class SynthesisConfig(_Section):
     )
 
 
-class EncodingConfig(_Section):
+class EncodingConfig(Record):
     """The cochlea-like front end: filter bank, compression, events (`spoken-digits` and `fsdd`).
 
     Event channels are band-major: channel `band * levels + level`.
@@ -81,7 +78,7 @@ class EncodingConfig(_Section):
         return self
 
 
-class BinningConfig(_Section):
+class BinningConfig(Record):
     """How recorded spike times become steps (`shd`)."""
 
     step_s: float = Field(default=0.06, gt=0.0001, le=1.0, description="length of a step in seconds")
@@ -96,7 +93,7 @@ class BinningConfig(_Section):
         return -(-SHD_UNITS // self.pool)
 
 
-class DataConfig(_Section):
+class DataConfig(Record):
     """A data set, its split and its encoding."""
 
     dataset: Literal["spoken-digits", "fsdd", "shd"] = Field(

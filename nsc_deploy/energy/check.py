@@ -14,10 +14,10 @@ from nsc_deploy.energy.counts import LayerCount, PartCount
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.pricing import price_layer
 from nsc_deploy.energy.profile import Profile
-from nsc_deploy.energy.report import Record
 from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.records import Record
 
 Values = NDArray[np.float64]
 _CULPRITS = 3

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from nsc_deploy.cautions import Caution
 from nsc_deploy.energy.frames import Tabular
-from nsc_deploy.energy.report import Layer, Record, Report, SystemReport
+from nsc_deploy.energy.report import Layer, Report, SystemReport
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.records import Record
 
 FIELDS = ("synops", "neuron_updates", "spikes", "synapses", "neurons", "energy_uj")
 

@@ -3,7 +3,11 @@
 Energies are in microjoules for one sample (one utterance); counts are means over the samples.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+import math
+from collections.abc import Iterable
+from typing import Self
+
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from nsc_deploy.cautions import Caution
 from nsc_deploy.deployment import Place, Side
@@ -13,14 +17,9 @@ from nsc_deploy.energy.measures import FrontPoint, Load, MemoryUse, OverTime, Sp
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.records import Record
 
 SCHEMA_VERSION = 4
-
-
-class Record(BaseModel):
-    """Base of all parts of a report: immutable, and no field beside the declared ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Energy(Record):
@@ -46,24 +45,35 @@ class Energy(Record):
 class Counts(Record):
     """Operations of one sample, mean over the samples."""
 
-    acs: float
-    macs: float
-    products: float
-    additions: float
-    neuron_updates: float
-    spikes: float
-    activations: float
-    dense: float = Field(description="synaptic operations if every input were non-zero, no weight zero")
+    acs: NonNegativeFloat
+    macs: NonNegativeFloat
+    products: NonNegativeFloat
+    additions: NonNegativeFloat
+    neuron_updates: NonNegativeFloat
+    spikes: NonNegativeFloat
+    activations: NonNegativeFloat
+    dense: NonNegativeFloat = Field(
+        description="synaptic operations if every input were non-zero, no weight zero"
+    )
+
+
+def _require_sum(what: str, whole: Counts, parts: Iterable[Counts]) -> None:
+    """Refuse counts that are not the sum of what they are made up of: somebody changed one of them."""
+    rows = list(parts)
+    for name in Counts.model_fields:
+        stated, summed = getattr(whole, name), sum(getattr(row, name) for row in rows)
+        if not math.isclose(stated, summed, rel_tol=1e-9, abs_tol=1e-9):
+            raise ValueError(f"counts.{name} is {stated:g}, but the {what} add up to {summed:g}")
 
 
 class Accesses(Record):
     """Values read and written for one sample, mean over the samples."""
 
-    weight_reads: float
-    state_reads: float
-    state_writes: float
-    activation_reads: float
-    activation_writes: float
+    weight_reads: NonNegativeFloat
+    state_reads: NonNegativeFloat
+    state_writes: NonNegativeFloat
+    activation_reads: NonNegativeFloat
+    activation_writes: NonNegativeFloat
 
 
 class Kept(Record):
@@ -158,6 +168,11 @@ class PartReport(Record):
     on_target: OnTarget | None = Field(description="None where no target was asked for")
     free: tuple[str, ...] = Field(description="nodes that only move values")
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        _require_sum("layers", self.counts, (layer.counts for layer in self.layers))
+        return self
+
 
 class Ratio(Record):
     """Energy over that of the first system of the report; None where either has no complete figure."""
@@ -202,6 +217,11 @@ class SystemReport(Record):
     against: tuple[Against, ...] = Field(description="a spiking system against each conventional one")
     ratio: dict[str, Ratio]
     poster: Poster | None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        _require_sum("parts", self.counts, (part.counts for part in self.parts))
+        return self
 
 
 class Column(Record):

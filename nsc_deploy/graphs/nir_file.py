@@ -18,6 +18,7 @@ from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.graphs.seal import refuse_broken_seal, sealed
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.to_nir import to_nir
+from nsc_deploy.printable import shown
 
 MAX_EDGES = 100_000
 _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
@@ -79,7 +80,7 @@ def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
     kind = _kind(tree)
     if kind != "NIRGraph" or not isinstance(tree.get("nodes"), dict) or "edges" not in tree:
         raise GraphError(
-            f"is not a NIR graph of nodes and edges (its type is {kind!r})",
+            f"is not a NIR graph of nodes and edges (its type is {shown(kind)})",
             where=prefix or None,
             remedy="A nir.write that ended in an error leaves such a file: write it again.",
         )
@@ -98,7 +99,7 @@ def _node(tree: Any, name: str) -> nir.NIRNode:
         return _graph(tree, name)
     if kind not in _NODE_TYPES:
         raise GraphError(
-            f"has the type {kind!r}, which is no NIR primitive",
+            f"has the type {shown(kind)}, which is no NIR primitive",
             where=where,
             remedy=f"Known: {', '.join(_NODE_TYPES)}.",
         )

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx import numpy_helper
 
 from nsc_deploy.errors import GraphError
@@ -61,9 +62,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     try:
         _refuse_damaged(model)
         _refuse_functions(model)
-        for prop in model.metadata_props:
-            _refuse_unprintable(prop.key)
-            _refuse_unprintable(prop.value)
+        for text in _texts(model):
+            _refuse_unprintable(text)
         for graph in graphs_of(model.graph):
             _refuse_foreign(graph)
         onnx.checker.check_model(model, full_check=True)
@@ -127,8 +127,6 @@ def _refuse_foreign(graph: onnx.GraphProto) -> None:
         _refuse_tensor(tensor, tensor.name)
     for sparse in graph.sparse_initializer:
         _refuse_sparse(sparse, sparse.values.name)
-    for text in _names(graph):
-        _refuse_unprintable(text)
     for node in graph.node:
         if node.domain not in DOMAINS:
             raise GraphError(f"uses the operator {node.domain}.{node.op_type}, which is not ONNX's own")
@@ -141,18 +139,21 @@ def _refuse_foreign(graph: onnx.GraphProto) -> None:
                 _refuse_sparse(sparse, node.name)
 
 
-def _names(graph: onnx.GraphProto) -> Iterator[object]:
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        yield value.name
-    for node in graph.node:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (attribute.name for attribute in node.attribute)
+def _texts(message: Message) -> Iterator[object]:
+    """Every text of a message and of those inside it, but for comments, which nothing shows."""
+    for field, value in message.ListFields():
+        several = [value] if isinstance(value, str | bytes | Message) else value
+        if field.type == field.TYPE_MESSAGE:
+            for inner in several:
+                yield from _texts(inner)
+        elif field.type == field.TYPE_STRING and field.name != "doc_string":
+            yield from several
 
 
 def _refuse_unprintable(text: object) -> None:
     """Protobuf gives out as bytes what is not UTF-8."""
     if not isinstance(text, str) or control(text):
-        raise GraphError(f"holds the name {printable(repr(text), 60)}, which is no text that can be shown")
+        raise GraphError(f"holds {printable(repr(text), 60)}, which is no text that can be shown")
 
 
 def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
@@ -166,6 +167,10 @@ def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
         return  # not there
     if not _filled(tensor):
         raise GraphError(f"claims the shape {tuple(tensor.dims)} for '{name}' but does not hold that much")
+    if not _finite(tensor):
+        raise GraphError(
+            f"holds NaN or infinity in '{name}'", remedy="Write it anew with finite numbers in all weights."
+        )
 
 
 def _filled(tensor: onnx.TensorProto) -> bool:
@@ -180,6 +185,15 @@ def _filled(tensor: onnx.TensorProto) -> bool:
         return count <= tensor.ByteSize() * 2 and int(numpy_helper.to_array(tensor).size) == count
     except (ValueError, TypeError, KeyError, OverflowError):
         return False
+
+
+def _finite(tensor: onnx.TensorProto) -> bool:
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return True
+    array = numpy_helper.to_array(tensor)
+    # Floats narrower than numpy's own are of kind V.
+    wide = array.astype(np.float32) if array.dtype.kind == "V" else array
+    return bool(np.isfinite(wide).all())
 
 
 def _refuse_sparse(tensor: onnx.SparseTensorProto, name: str) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.graphs.shapes import PRIMITIVES, as_shape
+from nsc_deploy.printable import shown
 
 _ARRAYS = {
     "Linear": ("weight",),
@@ -105,6 +106,7 @@ def _convolution(dimensions: int) -> Callable[[Any], None]:
             raise GraphError(f"has a bias of the shape {node.bias.shape} for {node.weight.shape[0]} channels")
         node.stride = _sizes(node.stride, dimensions, "stride", 1)
         node.dilation = _sizes(node.dilation, dimensions, "dilation", 1)
+        as_shape(node.input_shape)
         node.groups = _sizes(node.groups, 1, "groups", 1)[0]
         if node.weight.shape[0] % node.groups:
             raise GraphError(f"splits {node.weight.shape[0]} output channels into {node.groups} groups")
@@ -123,7 +125,12 @@ def _pool(node: Any) -> None:
         raise GraphError(f"pads {node.padding} for a window of {node.kernel_size}")
 
 
+def _terminal(node: Any) -> None:
+    as_shape(node.input_type["input"])
+
+
 def _flatten(node: Any) -> None:
+    as_shape(node.input_type["input"])
     node.start_dim = _sizes(node.start_dim, 1, "start_dim", -8)[0]
     node.end_dim = _sizes(node.end_dim, 1, "end_dim", -8)[0]
 
@@ -145,7 +152,7 @@ def _sizes(value: Any, count: int, field: str, least: int) -> tuple[int, ...]:
         or array.size not in {1, count}
         or not np.array_equal(array, array.round())
     ):
-        raise GraphError(f"has the {field} {value!r} where {count} whole numbers are wanted")
+        raise GraphError(f"has the {field} {shown(value)} where {count} whole numbers are wanted")
     sizes = tuple(int(size) for size in np.broadcast_to(array.reshape(-1), (count,)))
     if min(sizes) < least or max(sizes) > 2**20:
         raise GraphError(f"has the {field} {sizes}, out of range")
@@ -160,6 +167,6 @@ _FORMS: dict[str, Callable[[Any], None]] = {
     "SumPool2d": _pool,
     "AvgPool2d": _pool,
     "Flatten": _flatten,
-    "Input": lambda node: None,
-    "Output": lambda node: None,
+    "Input": _terminal,
+    "Output": _terminal,
 }

@@ -7,6 +7,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import SPIKING, Shape
 from nsc_deploy.graphs.shapes import node_shapes
 from nsc_deploy.graphs.signal import Signal, joined
+from nsc_deploy.printable import shown
 
 
 def all_shapes(
@@ -112,7 +113,7 @@ def _input_signal(metadata: Any, asked: Signal | None) -> Signal:
         signal = Signal(stated)
     except ValueError as error:
         raise GraphError(
-            f"its metadata 'signal' is {stated!r}", remedy="It is events, graded or real."
+            f"its metadata 'signal' is {shown(stated)}", remedy="It is events, graded or real."
         ) from error
     if asked is not None and asked is not signal:
         raise GraphError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.printable import shown
 
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, Shape]
@@ -50,8 +51,17 @@ def node_shapes(primitive: str, parameters: Any, arriving: Shape | None) -> Shap
 
 
 def as_shape(value: Any) -> Shape | None:
-    """A shape as nir keeps it (an array, a scalar, a sequence or None) as a tuple of int."""
-    return None if value is None else tuple(int(size) for size in np.atleast_1d(np.asarray(value)))
+    """A shape as nir keeps it (an array, a scalar, a sequence or None) as a tuple of int.
+
+    Raises:
+        GraphError: anything but whole numbers.
+    """
+    if value is None:
+        return None
+    sizes = np.atleast_1d(np.asarray(value))
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iuf" or not np.array_equal(sizes, np.rint(sizes)):
+        raise GraphError(f"states the shape {shown(value)} where whole numbers are wanted")
+    return tuple(int(size) for size in sizes)
 
 
 def _same(shape: Shape) -> Shapes:

@@ -14,6 +14,7 @@ import numpy as np
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.foreign.writers import Sign
 from nsc_deploy.graphs.network import Reset
+from nsc_deploy.printable import shown
 
 
 def time_step(
@@ -107,7 +108,7 @@ def _agreed(stated: Any, asked: Reset | None) -> Reset:
     try:
         how = Reset(str(asked if stated is None else stated))
     except ValueError as error:
-        raise GraphError(f"the reset {stated!r} is neither zero nor subtract") from error
+        raise GraphError(f"the reset {shown(stated)} is neither zero nor subtract") from error
     if asked is not None and how is not asked:
         raise GraphError(
             f"the file states the reset '{how}' and '{asked}' was asked for", remedy="Leave --reset out."
@@ -120,5 +121,5 @@ def _number(metadata: Mapping[str, Any], key: str) -> float | None:
         return None
     value = np.asarray(metadata[key])
     if value.size != 1 or value.dtype.kind not in "fiu":
-        raise GraphError(f"the metadata '{key}' is {metadata[key]!r} where a number is wanted")
+        raise GraphError(f"the metadata '{key}' is {shown(metadata[key])} where a number is wanted")
     return float(value.reshape(()))

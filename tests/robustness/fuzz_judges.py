@@ -88,7 +88,9 @@ def _text(value: Any) -> str:
 def _same_figures(told: dict[str, Any], value: Any) -> bool:
     array = np.asarray(value)
     low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-    return (tuple(told["shape"]), told["minimum"], told["maximum"]) == (array.shape, low, high)
+    # One number may stand for a whole layer; a warning says so.
+    fits = array.size == 1 or tuple(told["shape"]) == array.shape
+    return fits and (told["minimum"], told["maximum"]) == (low, high)
 
 
 # ONNX

@@ -25,7 +25,6 @@ SECONDS_PER_MEGABYTE = 1.5
 """What is valid is read twice, and a file of nothing but small objects at 3 MB/s."""
 MEMORY = 768 * 2**20
 _ADDRESS_SPACE = 6 * 2**30
-_KILLED_AFTER = 6.0
 _LONGEST_MESSAGE = 3000
 
 
@@ -96,7 +95,7 @@ def _mutated(
         yield asdict(Ended(name, index, "none", None, fault, "", 0.0, 0.0))
         return
     yield {"kind": name, "index": index, "label": case.label}
-    signal.setitimer(signal.ITIMER_PROF, _KILLED_AFTER)
+    signal.setitimer(signal.ITIMER_PROF, 3 * _allowed(work))
     ended = _try(name, index, case, work, native)
     signal.setitimer(signal.ITIMER_PROF, 0)
     yield asdict(ended)
@@ -140,7 +139,6 @@ def fault_of(code: int, out: str, err: str) -> str:  # noqa: PLR0911
 def _try(kind: str, index: int, case: Any, work: Path, native: Any) -> Ended:
     native.seek(0)
     native.truncate()
-    megabytes = sum(file.stat().st_size for file in work.rglob("*") if file.is_file()) / 1e6
     before, started = _begin_peak(), _processor_time()
     code, fault, err = None, "", ""
     try:
@@ -157,11 +155,17 @@ def _try(kind: str, index: int, case: Any, work: Path, native: Any) -> Ended:
     noise = native.read().decode(errors="replace")
     if not fault and noise.strip():
         fault = f"a library wrote by itself: {noise[:300]}"
-    if not fault and seconds > SECONDS + SECONDS_PER_MEGABYTE * megabytes:
+    if not fault and seconds > _allowed(work):
         fault = f"{seconds:.1f} s of processor time"
     if not fault and grown > MEMORY:
         fault = f"{grown / 2**20:.0f} MiB of memory"
     return Ended(kind, index, case.label, code, fault, err[:_LONGEST_MESSAGE], seconds, grown / 2**20)
+
+
+def _allowed(work: Path) -> float:
+    """Seconds of processor time for what lies in a folder."""
+    megabytes = sum(file.stat().st_size for file in work.rglob("*") if file.is_file()) / 1e6
+    return SECONDS + SECONDS_PER_MEGABYTE * megabytes
 
 
 def _told() -> str:

@@ -20,9 +20,12 @@ import pytest
 from fuzz_judges import sealed_anew
 from fuzz_worker import run_command
 from onnx import TensorProto, helper
+from pydantic import ValidationError
 
 from nsc_deploy.errors import DataError, GraphError, UserError
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.exporters.lava.manifest import Source
+from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.files import load_npz, read_json
 from nsc_deploy.graphs.hdf5_probe import probe
@@ -35,7 +38,7 @@ from nsc_deploy.graphs.recording import read_recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.plain_text import refuse_control
 from nsc_deploy.printable import printable
-from nsc_deploy.records import read_toml
+from nsc_deploy.records import Record, checked, read_toml
 from tests.lava_support import receiver
 
 TEXT = h5py.string_dtype()
@@ -73,6 +76,27 @@ def test_texts_that_no_terminal_should_show(graph: Path) -> None:
         stream["node/metadata/units"][()] = "\x1b]0;title\x07"
     with pytest.raises(GraphError, match="control characters in /node/metadata/units"):
         read_network(graph)
+
+
+@pytest.mark.parametrize("shape", [b"other", np.nan, 1.5, np.zeros((2, 2)), True])
+@pytest.mark.parametrize("node", ["input", "output"])
+def test_a_shape_that_is_none(graph: Path, node: str, shape: Any) -> None:
+    with h5py.File(graph, "r+") as stream:
+        del stream[f"node/nodes/{node}/shape"]
+        stream[f"node/nodes/{node}/shape"] = shape
+    with pytest.raises(GraphError, match="where whole numbers are wanted") as caught:
+        read_network(graph)
+    assert caught.value.where == f"{graph}: node '{node}'"
+
+
+def test_a_time_step_of_many_rows_is_told_on_one_line(graph: Path) -> None:
+    with h5py.File(graph, "r+") as stream:
+        del stream["node/metadata/dt"]
+        stream["node/metadata/dt"] = np.zeros((30, 30, 30))
+    with pytest.raises(GraphError, match="where a number is wanted") as caught:
+        read_network(graph)
+    assert len(caught.value.problem) < 200
+    assert "\n" not in caught.value.message
 
 
 def test_hundreds_of_thousands_of_edges(graph: Path) -> None:
@@ -158,6 +182,17 @@ def _metadata(changed: Any) -> None:
     changed.metadata_props.add(key="title", value="\x1b]0;x\x07")
 
 
+def _not_a_number(changed: Any) -> None:
+    changed.graph.initializer[0].CopyFrom(
+        onnx.numpy_helper.from_array(np.full((4, 6), np.nan, np.float32), changed.graph.initializer[0].name)
+    )
+
+
+def _endless(changed: Any) -> None:
+    values = helper.make_tensor("c", TensorProto.BFLOAT16, [1], [np.inf])
+    changed.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=values))
+
+
 REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "short data": (_short_data, "does not hold that much"),
     "huge dims": (_huge_dims, "does not hold that much"),
@@ -166,6 +201,8 @@ REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a constant elsewhere": (_elsewhere, "in another file"),
     "a function of its own": (_function, "functions of its own"),
     "a huge sparse one": (_sparse, "for the sparse 'thin'"),
+    "weights that are no numbers": (_not_a_number, "NaN or infinity"),
+    "an endless constant": (_endless, "NaN or infinity"),
     "a name with control characters": (_control, "no text that can be shown"),
     "metadata with control characters": (_metadata, "no text that can be shown"),
 }
@@ -180,13 +217,32 @@ def test_onnx_files_that_are_refused(tmp_path: Path, case: str) -> None:
         read_onnx(written(tmp_path, changed))
 
 
-def test_onnx_names_that_are_not_utf_8(tmp_path: Path) -> None:
-    changed = model()
+def _named(changed: Any) -> None:
     changed.graph.node[0].name = "abcdefgh"
+
+
+def _sized(changed: Any) -> None:
+    changed.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "abcdefgh"
+
+
+def _produced(changed: Any) -> None:
+    changed.producer_name = "abcdefgh"
+
+
+@pytest.mark.parametrize("place", [_named, _sized, _produced])
+def test_onnx_texts_that_are_not_utf_8(tmp_path: Path, place: Callable[[Any], None]) -> None:
+    changed = model()
+    place(changed)
     path = written(tmp_path, changed)
     path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abc\xff\xfefgh"))
-    with pytest.raises(GraphError):
+    with pytest.raises(GraphError, match="no text that can be shown"):
         read_onnx(path)
+
+
+def test_an_onnx_comment_may_have_any_signs(tmp_path: Path) -> None:
+    changed = model()
+    changed.graph.node[0].doc_string = "File \x1b[1mmodule.py\x1b[0m"
+    assert read_onnx(written(tmp_path, changed)).graph.node[0].doc_string.startswith("File")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -318,7 +374,68 @@ def test_toml_with_a_long_row_of_numbers_is_read(tmp_path: Path) -> None:
     assert read_toml(path, "a table")["b"] == {"c": {"d": 0.5}}
 
 
+@pytest.mark.parametrize(
+    ("field", "given"), [("samples", True), ("size", False), ("kept", [1, True]), ("flag", 1)]
+)
+def test_true_is_no_number(field: str, given: Any) -> None:
+    class Table(Record):
+        samples: int = 1
+        size: float | None = None
+        kept: bool = True
+        flag: bool | int = False
+
+    if field == "flag":
+        assert Table.model_validate({field: given}).flag == 1
+    else:
+        with pytest.raises(DataError, match=f"field {field}: should be a valid"):
+            checked(Table, {field: given}, "a table", where="here", kind=DataError)
+
+
+def test_a_manifest_that_names_fewer_layers_than_there_are(tmp_path: Path) -> None:
+    write_network(tmp_path / "own.nir", receiver(6, 5, 4))
+    [folder] = export_all(tmp_path / "own.nir", "lava", tmp_path / "out")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    layers = manifest["layers"]
+    manifest["layers"] = layers[:-1]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        DataError, match=f"holds {len(layers)} layers where the manifest names {len(layers) - 1}"
+    ):
+        read_lava_deployment(folder)
+    layers[0]["groups"][0]["late"] = 2**63
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"layers": layers}))
+    with pytest.raises(DataError, match="late: should be less than"):
+        read_lava_deployment(folder)
+
+
+def test_a_deployed_onnx_graph_without_its_output(tmp_path: Path) -> None:
+    write_network(tmp_path / "own.nir", receiver(6, 5, 4))
+    [folder] = export_all(tmp_path / "own.nir", "onnx", tmp_path / "out")
+    changed = onnx.load(folder / "sequence.onnx")
+    output = changed.graph.output[0]
+    changed.graph.node.append(helper.make_node("Identity", [output.name], ["renamed"]))
+    output.name = "renamed"
+    path = written(tmp_path, without_digest(changed))
+    network = read_network(tmp_path / "own.nir")
+    with pytest.raises(UserError, match="has no output 'output'"):
+        SequenceRunner(path, network).run(np.zeros((3, 2, 6), np.float32))
+
+
+def without_digest(changed: Any) -> Any:
+    kept = [prop for prop in changed.metadata_props if prop.key != "digest"]
+    del changed.metadata_props[:]
+    changed.metadata_props.extend(kept)
+    return changed
+
+
+@pytest.mark.parametrize("name", ["a\nb.npz", "a\tb.npz", "a/b.npz", "\x7f.npz", ""])
+def test_a_run_names_no_file_that_breaks_a_line(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Source(file=name, sha256="0" * 64, path="graph.nir")
+
+
 def test_messages_are_short_and_show_no_control_characters() -> None:
+    assert printable("a\xa0b\u200b") == "a\\xa0b\\u200b"
     shown = printable("a\x1b[2J\udcff" + "b" * 10_000)
     assert shown.startswith("a\\x1b[2J\\udcff")
     assert len(shown) < 1300

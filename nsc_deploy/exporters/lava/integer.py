@@ -25,6 +25,8 @@ BIAS_LIMIT = 2**12 - 1
 MAX_BIAS_EXP = 7
 MAX_WEIGHT_EXP = 7
 MAX_DELAY = 62
+MAX_LATE = 4096
+"""Steps that rows may be later than their layer: a run is prolonged by as many."""
 STATE_LIMIT = 2**23
 FIXED_POINT_BITS = 6
 NO_CURRENT = DECAY_UNITY - 1
@@ -197,6 +199,10 @@ def _validate_ranges(index: int, layer: IntegerLayer) -> None:
                 raise DataError(
                     "holds odd weights, which lose their lowest bit", where=f"layer {index}, {name}"
                 )
+    if layer.late > MAX_LATE:
+        raise DataError(
+            f"has neurons that are late by {layer.late} steps, more than {MAX_LATE}", where=f"layer {index}"
+        )
     limits = {
         "delay": (0, MAX_DELAY),
         "du": (0, NO_CURRENT),

@@ -39,6 +39,9 @@ def read_integers(path: Path, groups: tuple[tuple[Group, ...], ...]) -> IntegerN
         DataError: missing, damaged, or out of range.
     """
     arrays = load_npz(path)
+    held = {name.split(".", maxsplit=1)[0] for name in arrays} - {"dt"}
+    if held != {str(index) for index in range(len(groups))}:
+        raise DataError(f"holds {len(held)} layers where the manifest names {len(groups)}", where=path)
     try:
         layers = tuple(_layer(arrays, index, layer_groups) for index, layer_groups in enumerate(groups))
         network = IntegerNetwork(layers, float(arrays["dt"]))

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.lava.integer import Group, Role
+from nsc_deploy.exporters.lava.integer import MAX_LATE, Group, Role
 from nsc_deploy.exporters.warned import Warned
 from nsc_deploy.files import write_json
 from nsc_deploy.records import Record, read_json_record
@@ -43,7 +43,10 @@ class GroupRecord(Record):
         description="weight units for one unit of the graph; one for each neuron where they differ"
     )
     late: int = Field(
-        default=0, ge=0, description="steps by which they are later than the layer, in and behind some cycles"
+        default=0,
+        ge=0,
+        le=MAX_LATE,
+        description="steps by which they are later than the layer, in and behind some cycles",
     )
 
     @model_validator(mode="after")

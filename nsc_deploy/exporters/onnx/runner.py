@@ -116,6 +116,11 @@ def _with_outputs(model: onnx.ModelProto, values: tuple[str, ...]) -> onnx.Model
 
 def _run(session: Any, feeds: Arrays) -> dict[str, NDArray[Any]]:
     names = [output.name for output in session.get_outputs()]
+    if OUTPUT not in names:
+        raise BackendError(
+            f"the ONNX graph has no output '{OUTPUT}'",
+            remedy="Another tool may have written or changed it: export it anew.",
+        )
     try:
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
     except Exception as error:
