@@ -11,9 +11,10 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from typer.main import get_command
@@ -216,6 +217,54 @@ class TestWrongUsage:
     def test_version_is_the_installed_one(self, tmp_path: Path) -> None:
         answer = nsc_deploy("--version", cwd=tmp_path)
         assert answer.stdout == f"nsc-deploy {version('nsc-deploy')}\n"
+
+
+class TestCompletion:
+    def test_words_of_training_are_those_of_an_experiment(self) -> None:
+        command, checked = _command(("train",)), 0
+        for option, dotted in DOTTED.items():
+            table, name = dotted.split(".")
+            model = model_at(Experiment, (table,))
+            assert model is not None
+            wanted = _choices(model.model_fields[name].annotation)
+            assert sorted(_offered(command, option)) == sorted(wanted), option
+            checked += bool(wanted)
+        assert checked > 7
+
+    @pytest.mark.parametrize(
+        ("path", "option", "among", "not_among"),
+        [
+            (("check",), "target", "loihi1", "all"),
+            (("export",), "target", "onnx", "loihi1"),
+            (("energy", "report"), "profile", "horowitz-45nm", "loihi1"),
+            (("energy", "report"), "target", "speck", "horowitz-45nm"),
+            (("energy", "profiles"), "name", "loihi", "lava"),
+            (("data", "info"), "name", "shd", "all"),
+        ],
+    )
+    def test_names_that_exist_are_offered(
+        self, path: tuple[str, ...], option: str, among: str, not_among: str
+    ) -> None:
+        offered = _offered(_command(path), option)
+        assert among in offered
+        assert not_among not in offered
+
+    def test_a_shell_gets_them(self, tmp_path: Path) -> None:
+        words = {"COMP_WORDS": "nsc-deploy check a.nir --target loi", "COMP_CWORD": "4"}
+        environment = {**os.environ, **words, "_NSC_DEPLOY_COMPLETE": "complete_bash"}
+        assert nsc_deploy(env=environment, cwd=tmp_path).stdout.split() == ["loihi1", "loihi2"]
+
+
+def _choices(annotation: Any) -> list[str]:
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return [member.value for member in annotation]
+    return list(get_args(annotation)) if get_origin(annotation) is Literal else []
+
+
+def _offered(command: Any, option: str) -> list[str]:
+    parameter = next(one for one in command.params if one.name == option)
+    context = command.make_context("nsc-deploy", [], resilient_parsing=True)
+    return [item.value for item in parameter.shell_complete(context, "")]
 
 
 class TestQuickAnswers:

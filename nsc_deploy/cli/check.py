@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nsc_deploy.cli.completing import check_targets
 from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ def check(
     target: Annotated[
         str,
         typer.Option(
-            "--target", help="lava, loihi1, loihi2, xylo-audio2, speck, or a TOML file that describes a chip."
+            "--target",
+            help="lava, loihi1, loihi2, xylo-audio2, speck, or a TOML file that describes a chip.",
+            autocompletion=check_targets,
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nsc_deploy.cli.completing import words
+
 if TYPE_CHECKING:
     from nsc_deploy.data.catalogue import Description
 
@@ -43,7 +45,14 @@ def list_data(as_json: AsJson = False) -> None:
 
 @app.command("info")
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="spoken-digits, fsdd or shd.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="spoken-digits, fsdd or shd.",
+            autocompletion=words("spoken-digits", "fsdd", "shd"),
+        ),
+    ],
     path: Annotated[
         Path | None, typer.Option(help="fsdd, shd: file or folder of the set, instead of the usual places.")
     ] = None,

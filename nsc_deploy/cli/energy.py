@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli import completing
+
 _SOURCES = Annotated[
     list[Path],
     typer.Argument(
@@ -35,6 +37,7 @@ _TARGET = Annotated[
     str | None,
     typer.Option(
         metavar="TARGET",
+        autocompletion=completing.check_targets,
         help="Place the parts that are not for a host on it: loihi1, loihi2, xylo-audio2, speck, lava, or a "
         "TOML file that describes a chip; none for nowhere. By default the chip of the profile.",
     ),
@@ -59,7 +62,11 @@ app = typer.Typer(
 def report(
     sources: _SOURCES,
     profile: Annotated[
-        str, typer.Option(help="Prices of operations: a name that `energy profiles` lists, or a TOML file.")
+        str,
+        typer.Option(
+            help="Prices of operations: a name that `energy profiles` lists, or a TOML file.",
+            autocompletion=completing.profiles,
+        ),
     ] = "horowitz-45nm",
     out: Annotated[
         Path | None, typer.Option(help="Folder to write report.json and report.html into.", metavar="DIR")
@@ -113,7 +120,10 @@ def check(
     ] = 0.0,
     profile: Annotated[
         str | None,
-        typer.Option(help="Prices, as for report; by default the baseline's, else horowitz-45nm."),
+        typer.Option(
+            help="Prices, as for report; by default the baseline's, else horowitz-45nm.",
+            autocompletion=completing.profiles,
+        ),
     ] = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
@@ -167,7 +177,10 @@ def compare(
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="The same, later.")],
     profile: Annotated[
         str | None,
-        typer.Option(help="Prices, as for report; by default those of a report.json, else horowitz-45nm."),
+        typer.Option(
+            help="Prices, as for report; by default those of a report.json, else horowitz-45nm.",
+            autocompletion=completing.profiles,
+        ),
     ] = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
@@ -196,7 +209,11 @@ def advise(
         typer.Argument(metavar="RUN_OR_GRAPH", help="Run directory; or a .nir file, which needs --inputs."),
     ],
     profile: Annotated[
-        str, typer.Option(help="Prices of operations: a name that `energy profiles` lists, or a TOML file.")
+        str,
+        typer.Option(
+            help="Prices of operations: a name that `energy profiles` lists, or a TOML file.",
+            autocompletion=completing.profiles,
+        ),
     ] = "horowitz-45nm",
     column: Annotated[
         str, typer.Option(help="Accounting of the energy: paper, compute or memory.")
@@ -249,7 +266,10 @@ def advise(
 @app.command("profiles")
 def profiles(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One profile, or a TOML file to check.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="One profile, or a TOML file to check.", autocompletion=completing.profiles
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:

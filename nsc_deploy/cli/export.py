@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nsc_deploy.cautions import Caution, collected
+from nsc_deploy.cli.completing import export_targets
 from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
 from nsc_deploy.errors import ConfigError
 
@@ -25,6 +26,7 @@ def export(
         typer.Option(
             "--target",
             help="Where to: lava, nir, onnx, snntorch, norse, or one that a package of yours adds.",
+            autocompletion=export_targets,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier deployment is replaced.")],

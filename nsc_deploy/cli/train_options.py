@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli.completing import words
+
 _SYSTEM, _DATA, _TRAINING, _CHIP = "System", "Data and channel", "Training", "For a chip"
 
 # Each option's default None means "not given": the file's value, or the default of its field, stands.
@@ -46,20 +48,35 @@ DOTTED = {
 }
 
 
-def _option(panel: str, text: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(help=text, rich_help_panel=panel, show_default=False)
+def _option(panel: str, text: str, *choices: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        help=text,
+        rich_help_panel=panel,
+        show_default=False,
+        autocompletion=words(*choices) if choices else None,
+    )
     return option
 
 
 System = Annotated[
     str | None,
     _option(
-        _SYSTEM, "att-neurosc, vanilla-snn (the same without attention), fc or lstm; default att-neurosc."
+        _SYSTEM,
+        "att-neurosc, vanilla-snn (the same without attention), fc or lstm; default att-neurosc.",
+        "att-neurosc",
+        "vanilla-snn",
+        "fc",
+        "lstm",
     ),
 ]
 Receiver = Annotated[
     str | None,
-    _option(_SYSTEM, "att-neurosc: event (spikes only) or analog (multiplies on the host); default event."),
+    _option(
+        _SYSTEM,
+        "att-neurosc: event (spikes only) or analog (multiplies on the host); default event.",
+        "event",
+        "analog",
+    ),
 ]
 Hidden = Annotated[int | None, _option(_SYSTEM, "Neurons of each hidden layer, 1 to 65536; default 128.")]
 Symbols = Annotated[int | None, _option(_SYSTEM, "Symbols sent in a time step, 1 to 65536; default 128.")]
@@ -67,12 +84,21 @@ Group = Annotated[int | None, _option(_SYSTEM, "Output neurons that vote for a c
 Transmission = Annotated[
     str | None,
     _option(
-        _SYSTEM, "fc, lstm: amplitude (a value a symbol) or bits (16 symbols a value); default amplitude."
+        _SYSTEM,
+        "fc, lstm: amplitude (a value a symbol) or bits (16 symbols a value); default amplitude.",
+        "amplitude",
+        "bits",
     ),
 ]
 Dataset = Annotated[
     str | None,
-    _option(_DATA, "spoken-digits (synthesised), fsdd (recordings) or shd (spikes); default spoken-digits."),
+    _option(
+        _DATA,
+        "spoken-digits (synthesised), fsdd (recordings) or shd (spikes); default spoken-digits.",
+        "spoken-digits",
+        "fsdd",
+        "shd",
+    ),
 ]
 DataPath = Annotated[
     Path | None,
@@ -84,18 +110,32 @@ Split = Annotated[
         _DATA,
         "fsdd: official, leave-one-speaker-out (needs --speaker) or selection (without the test part); "
         "default official.",
+        "official",
+        "leave-one-speaker-out",
+        "selection",
     ),
 ]
 Speaker = Annotated[
     str | None, _option(_DATA, "fsdd: who is kept for the test; with --split leave-one-speaker-out.")
 ]
 Channel = Annotated[
-    str | None, _option(_DATA, "Wireless channel: awgn, rayleigh, rician or multipath; default multipath.")
+    str | None,
+    _option(
+        _DATA,
+        "Wireless channel: awgn, rayleigh, rician or multipath; default multipath.",
+        "awgn",
+        "rayleigh",
+        "rician",
+        "multipath",
+    ),
 ]
 Taps = Annotated[int | None, _option(_DATA, "Taps of the multipath channel, 1 to 1024; default 8.")]
 Snr = Annotated[float | None, _option(_DATA, "Signal-to-noise ratio in dB, -100 to 400; default 10.")]
 Framework = Annotated[
-    str | None, _option(_TRAINING, "Whose spiking neurons train: snntorch or norse; default snntorch.")
+    str | None,
+    _option(
+        _TRAINING, "Whose spiking neurons train: snntorch or norse; default snntorch.", "snntorch", "norse"
+    ),
 ]
 Epochs = Annotated[int | None, _option(_TRAINING, "Passes over the training part, 1 or more; default 40.")]
 BatchSize = Annotated[
@@ -106,7 +146,12 @@ LearningRate = Annotated[
 ]
 Schedule = Annotated[
     str | None,
-    _option(_TRAINING, "Step size over time: cosine (falls to a hundredth) or constant; default cosine."),
+    _option(
+        _TRAINING,
+        "Step size over time: cosine (falls to a hundredth) or constant; default cosine.",
+        "cosine",
+        "constant",
+    ),
 ]
 GradientClip = Annotated[
     float | None, _option(_TRAINING, "Largest norm of a gradient; 0: no limit; default 0.")
@@ -141,7 +186,12 @@ Threads = Annotated[
 ]
 Quantise = Annotated[
     str | None,
-    _option(_CHIP, "lava: train with weights and decays rounded as an export rounds them; default none."),
+    _option(
+        _CHIP,
+        "lava: train with weights and decays rounded as an export rounds them; default none.",
+        "none",
+        "lava",
+    ),
 ]
 Bits = Annotated[
     int | None, _option(_CHIP, "Bits of a weight with --quantise, sign included, 2 to 8; default 8.")
