@@ -125,5 +125,5 @@ class OnTarget(Record):
     energy: ChipEnergy | None = Field(description="None without traffic, or without prices of messages")
     load: CoreLoad | None
     time: ChipTime | None = Field(description="None where no durations are published")
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = Field(description="what is not published or was not checked")
     sources: tuple[str, ...] = Field(description="of the limits and durations; `check --json` has each place")

@@ -1,6 +1,7 @@
 """Numbers as people read them: the same in the terminal and in HTML."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from nsc_deploy.energy.counts import Kind
@@ -47,6 +48,11 @@ def microjoules(value: float, decimals: int | None = None) -> str:
     if 0 < value < 0.5 * 10**-decimals:
         return f"< {10**-decimals:.{decimals}f}"
     return f"{value:,.{decimals}f}".replace(",", "\u202f")
+
+
+def bounded(energy: Energy, value: float, decimals: int) -> str:
+    """A figure of an energy other than its mean; where a price is missing, it is a lower bound too."""
+    return f"{'> ' if energy.unpriced and value else ''}{microjoules(value, decimals)}"
 
 
 def energy(value: Energy | None, decimals: int | None = None) -> str:
@@ -129,6 +135,19 @@ def verdict(even: BreakEven) -> str:
     winner = "spiking" if even.spiking_uj < even.opponent_uj else "ANN"
     low, high = sorted((even.spiking_uj, even.opponent_uj))
     return f"{winner} {high / low:.1f}x" if low else winner
+
+
+def has_opponent(report: SystemReport) -> bool:
+    """Whether the profile has prices for the bit-matched ANN of any layer."""
+    whole = [] if report.break_even is None else [report.break_even]
+    return any(
+        even.opponent_uj for even in [*whole, *(one for part in report.parts for one in part.break_even)]
+    )
+
+
+def with_signs(words: str) -> str:
+    """A sentence with the signs of its units, for a page: terminals and files keep to plain letters."""
+    return re.sub(r"(?<=\d )u(?=[Js]\b)", "µ", words)
 
 
 def turn_of_layer(even: BreakEven) -> str:

@@ -58,7 +58,8 @@ def _labelled(places: Sequence[tuple[FrontPoint, float, float]]) -> list[str]:
     taken: list[tuple[float, float]] = []
     for point, x, y in places:
         anchor, gap = ("end", -10) if x > WIDTH * 0.7 else ("start", 10)
-        text = _free_height(x, y - 8, taken)
+        # The line of the front runs above the systems that are not on it.
+        text = _free_height(x, y - 8 if point.on_front else y + 16, taken)
         taken.append((x, text))
         place = f'x="{x + gap:.1f}" y="{text:.1f}" text-anchor="{anchor}"'
         fill = "#3b76af" if point.on_front else "#fff"

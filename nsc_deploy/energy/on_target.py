@@ -65,7 +65,7 @@ def on_target(part: PartCount, placed: Placed | None, target: str, profile: Prof
         energy=None if activity is None else network_energy(activity, profile),
         load=None if activity is None else _load(part, activity, placed.step_time),
         time=None if activity is None or timed is None else _time(part, activity, timed),
-        notes=placed.notes,
+        notes=(*placed.notes, *_unpublished(placed)),
         sources=placed.sources,
     )
 
@@ -93,6 +93,15 @@ def network_energy(activity: ChipActivity, profile: Profile) -> ChipEnergy | Non
         median_uj=float(np.median(total)),
         p95_uj=float(np.percentile(total, 95)),
         worst_uj=float(total.max()),
+    )
+
+
+def _unpublished(placed: Placed) -> tuple[str, ...]:
+    if not placed.sources or placed.step_time is not None:
+        return ()
+    return (
+        "No durations of synapse events and steps are published: the load in SynOps a second stands beside "
+        "no limit of the chip, and no time of a step is given.",
     )
 
 

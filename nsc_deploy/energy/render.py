@@ -24,6 +24,7 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["signs"] = formatting.with_signs
     return environment.get_template("report.html.j2").render(
         report=report,
         show=formatting,

@@ -1,5 +1,7 @@
 """What is known of a part on a target as people read it: the same in the terminal and in HTML."""
 
+from collections.abc import Iterable
+
 from nsc_deploy.energy.chip_report import OnTarget, Pool, Range
 from nsc_deploy.energy.formatting import MISSING, count, microjoules
 from nsc_deploy.energy.measure_text import per_second, share
@@ -21,8 +23,15 @@ def pool_cells(pool: Pool) -> tuple[str, str, str]:
     """Used, limit and per cent."""
     used = f"{'at least ' if pool.at_least else ''}{_number(pool.used)}{f' {pool.unit}' if pool.unit else ''}"
     also = "" if pool.lower is None else f" (or {_number(pool.lower)})"
-    limit = _NOT_PUBLISHED if pool.limit is None else _number(pool.limit) + also
-    return used, limit, MISSING if pool.percent is None else f"{pool.percent:.1f}"
+    unit = f" {pool.unit}" if pool.unit else ""
+    limit = _NOT_PUBLISHED if pool.limit is None else _number(pool.limit) + unit + also
+    return used, limit, _percent(pool.percent)
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
 
 
 def _number(value: int) -> str:
@@ -50,6 +59,11 @@ def with_network(energy: Energy | None, network_uj: float) -> str:
     if energy is None:
         return MISSING
     return f"{'> ' if energy.unpriced else ''}{microjoules(energy.mean_uj + network_uj)}"
+
+
+def notes_of(placed: Iterable[OnTarget]) -> list[str]:
+    """What is not published or was not checked of the chip, each once."""
+    return list(dict.fromkeys(note for one in placed for note in one.notes))
 
 
 def range_of(one: Range) -> str:

@@ -46,7 +46,8 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console.print("Other: products, additions and evaluations of functions.\n", style="dim")
     for system in report.systems:
         if system.break_even:
-            console.print(_break_even(system, layers=layers))
+            if show.has_opponent(system):
+                console.print(_break_even(system, layers=layers))
             console.print(system.break_even.words + "\n", highlight=False)
         if system.against:
             console.print(_against(report, system))

@@ -69,7 +69,7 @@ def _spread(report: Report) -> Table:
 def _energy_cells(energy: Energy) -> list[str]:
     digits = show.digits([energy])
     rest = (energy.median_uj, energy.p95_uj, energy.worst_uj)
-    cells = [show.microjoules(value, digits) for value in rest]
+    cells = [show.bounded(energy, value, digits) for value in rest]
     return [show.energy(energy, digits), *cells, str(energy.worst_sample)]
 
 

@@ -40,6 +40,8 @@ def print_target(report: Report, console: Console) -> None:
     if sources:
         told = "; ".join(sources)
         console.print(f"Limits and durations: {told}.", style="dim", highlight=False, markup=False)
+    for note in tell.notes_of(placed for _, _, placed in _placed(report)):
+        console.print(f"* {note}", highlight=False, markup=False)
     console.print()
 
 

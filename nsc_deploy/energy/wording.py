@@ -88,10 +88,11 @@ def estimated(profile: Profile, samples: int, target: str | None = None) -> tupl
     ]
     if target is not None:
         lines.append(
-            f"On {target}: pools, messages, hops and synapse events are exact for one placement (greedy, as "
-            f"`nsc-deploy check --target {target}` shows it); a better one may exist. Energy of messages is "
-            "an item of its own, in no column. Time is estimated: two bounds, from published durations. "
-            "Traffic with the host is counted and neither priced nor timed but for its arrival at a core."
+            f"On {target}: pools are exact for one placement (greedy, as `nsc-deploy check --target "
+            f"{target}` shows it); a better one may exist. Messages, hops and synapse events are exact for "
+            "it too, where a network of cores is published; their energy is an item of its own, in no "
+            "column. Time is estimated where durations are published: two bounds. Traffic with the host is "
+            "counted, and neither priced nor timed but for its arrival at a core, since no source has a figure."
         )
     if profile.memory_included:
         lines.append(

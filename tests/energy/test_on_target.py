@@ -177,6 +177,36 @@ def test_what_does_not_fit_gets_the_reason_and_no_figure(runs: list[Path], tmp_p
     assert speck.traffic is None
 
 
+@pytest.mark.parametrize(
+    ("target", "words"), [("speck", "no limit for a core"), ("loihi2", "no limit of the chip")]
+)
+def test_what_is_not_published_is_said_and_not_made_up(
+    runs: list[Path], tmp_path: Path, target: str, words: str
+) -> None:
+    report = make_report(runs[:1], target=target, samples=1)
+    text = StringIO()
+    print_report(report, Console(file=text, width=100))
+    page = write_report(report, tmp_path / "out")[1].read_text()
+    assert words in " ".join(text.getvalue().split())
+    assert words in page
+    for part in report.systems[0].parts:
+        assert placed(part).time is None
+        assert part.load.limit is None
+
+
+def test_traffic_with_the_host_is_counted_and_said_to_have_no_price(runs: list[Path], tmp_path: Path) -> None:
+    report = make_report(runs[:1], profile="loihi", samples=2)
+    traffic = placed(report.systems[0].parts[0]).traffic
+    assert traffic is not None
+    assert traffic.from_host.mean > 0
+    text = StringIO()
+    print_report(report, Console(file=text, width=100))
+    said = "No source prices messages from and to the host"
+    assert said in " ".join(text.getvalue().split())
+    assert said in " ".join(write_report(report, tmp_path / "out")[1].read_text().split())
+    assert any("neither priced nor timed" in line for line in report.estimated)
+
+
 def test_other_targets_have_verdicts_and_what_they_know_of_pools(runs: list[Path]) -> None:
     part = placed(make_report(runs[:1], target="lava", samples=1).systems[0].parts[0])
     assert part.fits

@@ -3,10 +3,12 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from small_runs import (
     dense_run,
     event_run,
@@ -19,8 +21,10 @@ from small_runs import (
 )
 
 from nsc_deploy.deployment import Place, Side
+from nsc_deploy.energy.formatting import bounded, with_signs
 from nsc_deploy.energy.make_report import make_report, write_report
 from nsc_deploy.energy.report import Report
+from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
 from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.signal import Signal
@@ -262,3 +266,33 @@ def test_no_training_framework_is_imported(runs: list[Path]) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_lower_bound_is_marked_in_every_figure(tmp_path: Path) -> None:
+    report = make_report([event_run(tmp_path / "event")], profile="loihi")
+    front = report.systems[0].parts[1].energy["memory"]
+    assert front.unpriced
+    assert all(bounded(front, value, 2).startswith("> ") for value in (front.median_uj, front.worst_uj))
+    page = write_report(report, tmp_path / "out")[1].read_text()
+    row = re.search(r"<tr><td>receiver-front-end</td>(<td>.*?)</tr>", page, re.S)
+    assert row is not None
+    figures = re.findall(r"<td>([^<]*)</td>", row.group(1))[:-1]
+    assert len(figures) == 6
+    assert all(figure.startswith("&gt; ") for figure in figures)
+
+
+def test_without_a_price_for_the_opponent_a_sentence_takes_the_place_of_a_table(tmp_path: Path) -> None:
+    run = event_run(tmp_path / "event")
+    for profile, there in (("loihi", False), ("horowitz-45nm", True)):
+        report = make_report([run], profile=profile)
+        page = write_report(report, tmp_path / profile)[1].read_text()
+        text = StringIO()
+        print_report(report, Console(file=text, width=120))
+        for shown in (page, text.getvalue()):
+            assert ("it drives" in shown or "and its neurons" in shown) is there
+        assert ("no price for the bit-matched ANN" in page) is not there
+
+
+def test_a_page_has_the_signs_of_units() -> None:
+    assert with_signs("takes 20.7 uJ in 30 us, 2 us") == "takes 20.7 µJ in 30 µs, 2 µs"
+    assert with_signs("used by us all, uJs") == "used by us all, uJs"

@@ -6,6 +6,7 @@ from rich.console import Console
 from small_runs import dense_run, event_run
 
 from nsc_deploy.deployment import Side
+from nsc_deploy.energy.formatting import with_signs
 from nsc_deploy.energy.make_report import make_report, write_report
 from nsc_deploy.energy.report import Energy, Report
 from nsc_deploy.energy.rivals import against
@@ -75,5 +76,5 @@ def test_all_three_forms_say_what_would_turn_it(report: Report, tmp_path: Path) 
     assert layers
     for words in (event.break_even.words, *layers, *(one.words for one in event.against)):
         assert words in text.getvalue()
-        assert words in page
+        assert with_signs(words) in page
     assert "What would have to change for att-neurosc (event) to lose" in page
