@@ -92,7 +92,7 @@ def estimated(profile: Profile, samples: int, target: str | None = None) -> tupl
             f"{target}` shows it); a better one may exist. Messages, hops and synapse events are exact for "
             "it too, where a network of cores is published; their energy is an item of its own, in no "
             "column. Time is estimated where durations are published: two bounds. Traffic with the host is "
-            "counted, and neither priced nor timed but for its arrival at a core, since no source has a figure."
+            "counted, and neither priced nor timed but for its arrival at a core: no source has a figure."
         )
     if profile.memory_included:
         lines.append(
