@@ -105,8 +105,12 @@ def uses(report: SystemReport) -> str:
 
 
 def layer_digits(part: PartReport, column: str) -> int:
-    """Decimals for the energies of the layers of a part in one column."""
-    return digits(layer.energy[column] for layer in part.layers if column in layer.energy)
+    """Decimals for the energies of the layers of a part in one column: a thousandth of their sum shows."""
+    whole = part.energy.get(column)
+    if whole is None or not whole.mean_uj:
+        return 2
+    exponent = math.floor(math.log10(whole.mean_uj))
+    return min(6, 3 - exponent) if exponent < 0 else max(0, min(3, 4 - exponent))
 
 
 def rate(value: float | None) -> str:
