@@ -218,6 +218,8 @@ def _problem(kind: str, message: str, path: tuple[str, ...], model: type[BaseMod
         return f"is not a field of {what} ({f'did you mean {meant}?' if meant else 'a typo?'})"
     if kind == "missing":
         return "is missing"
+    if kind == "too_short" and "at least 1 item" in message:
+        return "is empty"
     return "must be a table of named fields" if kind in _MUST_BE_TABLE else _SUBJECT.sub("", message)
 
 

@@ -105,6 +105,9 @@ def _emitted(primitive: str, arriving: list[Signal]) -> Signal:
     return Signal.REAL
 
 
+_WORDS = {Signal.EVENTS: "events", Signal.GRADED: "graded values", Signal.REAL: "real values"}
+
+
 def _input_signal(metadata: Any, asked: Signal | None) -> Signal:
     stated = metadata.get("signal") if isinstance(metadata, Mapping) else None
     if stated is None:
@@ -117,6 +120,7 @@ def _input_signal(metadata: Any, asked: Signal | None) -> Signal:
         ) from error
     if asked is not None and asked is not signal:
         raise GraphError(
-            f"takes in {signal} by the file and {asked} by the option", remedy="Leave the option out."
+            f"takes in {_WORDS[signal]} by the file, and {_WORDS[asked]} are given",
+            remedy="Give it what it takes in, or leave out the option that says otherwise.",
         )
     return signal

@@ -117,6 +117,8 @@ def read_recording(path: Path) -> Recording:
         raise DataError(f"holds {flat.dtype} values, which no recording has", where=path)
     count = prod(shape)
     expected = -(-count // 8) if signal is Signal.EVENTS else count
+    if len(shape) > 2 and min(shape) == 0 and not flat.size:
+        raise DataError(f"holds no values: its shape is {shape}", where=path)
     if len(shape) < 3 or min(shape) < 1 or flat.size != expected:
         raise DataError(f"claims the shape {shape} but holds {flat.size} values", where=path)
     if count > most_unpacked(path, plain=_PLAIN_EVENTS):
@@ -125,8 +127,10 @@ def read_recording(path: Path) -> Recording:
         values = np.unpackbits(flat, count=count).reshape(shape)
     else:
         values = flat.reshape(shape)
-    if not np.isfinite(dt) or dt <= 0 or not np.isfinite(values).all():
-        raise DataError("holds values or a time step that are not finite", where=path)
+    if not np.isfinite(dt) or dt <= 0:
+        raise DataError(f"states a time step of {dt:g} s, which is not a positive number", where=path)
+    if not np.isfinite(values).all():
+        raise DataError("holds NaN or infinity", where=path)
     labels = arrays.get("labels")
     if labels is not None and (labels.shape != (shape[1],) or labels.dtype != np.int64):
         raise DataError(f"has {labels.dtype} labels {labels.shape} for {shape[1]} samples", where=path)

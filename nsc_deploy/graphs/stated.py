@@ -34,8 +34,8 @@ def time_step(
     stated = _number(metadata, "dt")
     if stated is not None and asked is not None and not math.isclose(stated, asked, rel_tol=1e-9):
         raise GraphError(
-            f"the file states a time step of {stated:g} s and {asked:g} s was asked for",
-            remedy="Leave --dt out, or change the file.",
+            f"the file states a time step of {stated:g} s, and {asked:g} s is given",
+            remedy="Leave --dt out, take a recording with the step of the graph, or change the file.",
         )
     dt = asked if stated is None else stated
     if dt is None and needed:

@@ -198,7 +198,7 @@ def test_damaged_recordings(tmp_path: Path) -> None:
     hole = reals(6).values.copy()
     hole[3, 1, 2] = np.nan
     write_recording(path, Recording(hole, Signal.REAL, 0.03))
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="NaN or infinity"):
         make_report([graph], recordings=[path])
     write_recording(path, Recording(reals(6).values[:, :0], Signal.REAL, 0.03))
     with pytest.raises(DataError):

@@ -89,8 +89,8 @@ def test_first_cuts_samples_and_their_labels(saved: Path) -> None:
         ({"dt": np.array([0.1, 0.2])}, "not a recording"),
         ({"shape": np.array(60)}, "not a recording"),
         ({"dt": np.array("soon")}, "not a recording"),
-        ({"dt": np.array(0.0)}, "not finite|time step"),
-        ({"dt": np.array(np.inf)}, "not finite"),
+        ({"dt": np.array(0.0)}, "time step of 0 s"),
+        ({"dt": np.array(np.inf)}, "time step of inf s"),
         ({"shape": np.array([5, 4, 4])}, "claims the shape"),
         ({"shape": np.array([2**62, 2**62, 4])}, "claims the shape"),
         ({"shape": np.array([-5, -4, 3])}, "claims the shape"),
@@ -117,5 +117,5 @@ def test_what_does_not_fit_together_is_named(
 def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
     values = np.full((2, 2, 2), value, np.float32)
     write_recording(tmp_path / "a.npz", Recording(values, Signal.REAL, 0.03))
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="NaN or infinity"):
         read_recording(tmp_path / "a.npz")

@@ -82,18 +82,18 @@ def _set(name: str, value: object) -> Callable[[Arrays], None]:
 
 
 RECORDINGS = {
-    "no samples": ("inputs.npz", _shape(5, 0, 6), "claims the shape (5, 0, 6)"),
-    "no steps": ("inputs.npz", _shape(0, 3, 6), "claims the shape (0, 3, 6)"),
-    "no channels": ("real.npz", _shape(5, 3, 0), "claims the shape (5, 3, 0)"),
+    "no samples": ("inputs.npz", _shape(5, 0, 6), "holds no values: its shape is (5, 0, 6)"),
+    "no steps": ("inputs.npz", _shape(0, 3, 6), "holds no values: its shape is (0, 3, 6)"),
+    "no channels": ("real.npz", _shape(5, 3, 0), "holds no values: its shape is (5, 3, 0)"),
     "two dimensions": ("inputs.npz", _shape(5, 3), "claims the shape (5, 3)"),
     "other channels": ("inputs.npz", _shape(5, 3, 7), "(5, 3, 7)"),
     "more dimensions": ("inputs.npz", _shape(5, 3, 2, 3), "(5, 3, 2, 3)"),
-    "NaN": ("real.npz", _spoil(np.nan), "not finite"),
-    "infinity": ("real.npz", _spoil(np.inf), "not finite"),
-    "real values for events": ("real.npz", lambda arrays: None, "real"),
+    "NaN": ("real.npz", _spoil(np.nan), "NaN or infinity"),
+    "infinity": ("real.npz", _spoil(np.inf), "NaN or infinity"),
+    "real values for events": ("real.npz", lambda arrays: None, "real values are given"),
     "another step": ("inputs.npz", _set("dt", 0.04), "0.04"),
-    "no step": ("inputs.npz", _set("dt", 0.0), "not finite"),
-    "a step that is none": ("inputs.npz", _set("dt", np.nan), "not finite"),
+    "no step": ("inputs.npz", _set("dt", 0.0), "a time step of 0 s"),
+    "a step that is none": ("inputs.npz", _set("dt", np.nan), "a time step of nan s"),
 }
 
 
@@ -136,7 +136,7 @@ def test_profiles(place: Path, tmp_path: Path, case: str) -> None:
 
 BUDGETS = {
     "nothing": ("", "limits"),
-    "no limits": ("[limits]", "limits"),
+    "no limits": ("[limits]", "field limits: is empty"),
     "an unknown limit": ("[limits]\nwatts = 3", "watts"),
     "a negative limit": ("[limits]\nneurons = -1", "limits.neurons"),
     "a limit that is none": ("[limits]\nneurons = nan", "limits.neurons"),
