@@ -57,7 +57,7 @@ $(peers)/.ready: $(sources) $(ready)
 	@touch $@
 
 test-peers: $(peers)/.ready
-	OMP_NUM_THREADS=1 $(peers)/bin/python -m pytest -m peers tests/conformance $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(peers)/bin/python -m pytest -m peers tests/conformance tests/hooks $(TEST_ARGS)
 
 # Material for MkDocs prints its plans for the next years otherwise.
 export NO_MKDOCS_2_WARNING := 1

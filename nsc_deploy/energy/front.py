@@ -69,6 +69,8 @@ class Counted:
         column: str = "memory",
         *,
         rate_run: "Counted | None" = None,
+        write: str | Path | None = None,
+        part: str | None = None,
     ) -> AdviceReport:
         """Try what could save energy: each change is made, run on the recordings and priced.
 
@@ -76,15 +78,20 @@ class Counted:
             profile: the prices.
             column: accounting of the energy: paper, compute or memory.
             rate_run: another run of the system, trained with a loss on the rate of spikes.
+            write: where a NIR part goes with all that its outputs do not need taken out.
+            part: which one is written; by default the last NIR part.
 
         Raises:
-            ConfigError: several systems, another column, or a price that is missing.
+            ConfigError: several systems, another column, a price that is missing, or nothing to write.
         """
         refuse_unknown_column(column)
         system = self._only("advice")
         source = Source(system.label, system.path, system.deployment, system.work)
         advisor = Advisor(source, _profile(profile), self.options, column=column)
-        return advisor.report(None if rate_run is None else rate_run._only("advice"))
+        report = advisor.report(None if rate_run is None else rate_run._only("advice"))
+        if write is not None:
+            advisor.write_pruned(Path(write), part)
+        return report
 
     def _only(self, what: str) -> CountedSystem:
         if len(self.systems) != 1:

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from small_runs import dense_run, event_run
+from small_runs import DT, dense_run, event_run, events
 
 from nsc_deploy.energy import Budget, count, estimate
 from nsc_deploy.energy.advice import Change
@@ -14,6 +15,10 @@ from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.make_advice import make_advice
 from nsc_deploy.energy.make_check import make_comparison
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.graphs.recording import write_recording
+from nsc_deploy.graphs.signal import Signal
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "energy_notebook.py"
 
@@ -69,6 +74,26 @@ def test_advice_is_that_of_the_command(runs: list[Path]) -> None:
         count(runs).advise()
     with pytest.raises(ConfigError, match="paper, compute, memory"):
         counted.advise(column="ann")
+
+
+def test_advice_writes_a_pruned_part(tmp_path: Path) -> None:
+    first = np.ones((4, 6), dtype=np.float32)
+    first[1] = 0  # so that one neuron never fires
+    builder = GraphBuilder(DT)
+    builder.input(6, Signal.EVENTS)
+    builder.linear("linear1", first)
+    builder.lif("lif1", 0.9, 0.5, 4)
+    builder.linear("linear2", np.ones((2, 4), dtype=np.float32))
+    builder.lif("lif2", 0.9, 0.5, 2)
+    builder.output(2, classes=2, group=1)
+    write_network(tmp_path / "whole.nir", builder.build())
+    write_recording(tmp_path / "inputs.npz", events(6, rate=0.5))
+    counted = count(tmp_path / "whole.nir", inputs=tmp_path / "inputs.npz")
+    counted.advise(write=tmp_path / "pruned.nir")
+    pruned = count(tmp_path / "pruned.nir", inputs=tmp_path / "inputs.npz")
+    assert sum(layer.neurons for layer in pruned.systems[0].count.parts[0].layers) == 5
+    with pytest.raises(ConfigError, match="no NIR part"):
+        counted.advise(write=tmp_path / "pruned.nir", part="elsewhere")
 
 
 def test_samples_of_the_count_are_those_of_the_advice(runs: list[Path]) -> None:

@@ -172,6 +172,7 @@ def test_norse_cells_count_as_their_graph() -> None:
     assert_same(found.part, wanted)
 
 
+@pytest.mark.peers
 def test_spikingjelly_nodes_count_as_their_graph() -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     functional = pytest.importorskip("spikingjelly.activation_based.functional")
