@@ -26,7 +26,8 @@ def directed_cases(*, core: bool = False) -> list[Case]:
     return [
         *neuron_cases(),
         *weight_cases((8, 1) if core else (8, 7, 5, 1)),
-        *connection_cases((-3, 7) if core else (-8, -3, -1, 0, 1, 7)),
+        *connection_cases((-3, 7, 1) if core else (-8, -3, -1, 0, 1, 7)),
+        *wide_cases(),
         *graded_cases((-8,) if core else (-8, -3, 0, 5)),
         *conv_cases(2 if core else 6),
         *time_cases(),
@@ -102,6 +103,7 @@ def weight_cases(bit_widths: Sequence[int]) -> Iterator[Case]:
     for name, chosen in (
         ("positive", sweep[sweep >= 0]),
         ("negative", sweep[sweep <= 0]),
+        ("negative, and one", np.arange(-9, 2)),
         ("zero", sweep * 0),
     ):
         for process in (Dense, Sparse):
@@ -138,9 +140,35 @@ def connection_cases(exponents: Sequence[int]) -> Iterator[Case]:
     yield single("delays up to 63", far, LIF(2, du=4095, dv=4096, vth=131071), long)
 
 
+def wide_cases() -> Iterator[Case]:
+    """Few synapses among many places, which are walked one by one; and sums that only many sources reach."""
+    chance = np.random.default_rng(2)
+    scattered = np.where(chance.random((12, 40)) < 0.05, chance.integers(-255, 256, (12, 40)), 0)
+    back = np.where(chance.random((12, 12)) < 0.06, chance.integers(-255, 256, (12, 12)), 0)
+    spikes = (chance.random((STEPS, 40)) < 0.5).astype(int)
+    neurons = LIF(12, du=2000, dv=300, vth=60)
+    for process, more in ((Sparse, {}), (DelaySparse, {"delays": column(np.arange(12) % 3)})):
+        yield single(
+            f"few synapses, {process.__name__}", process(scattered, **more), neurons, spikes, process(back)
+        )
+    two = DelayDense(scattered, delays=column(np.arange(12) % 2))
+    yield single("two delays", two, neurons, spikes)
+    yield single(
+        "messages of one bit",
+        Dense(chance.integers(-255, 256, (12, 40)), num_message_bits=1),
+        neurons,
+        spikes,
+    )
+    many = np.full((2, 300), 255) * column([1, -1])
+    large = Dense(many, weight_exp=7, sign_mode=SignMode.EXCITATORY)
+    # 300 * 255 * 2^7 is beyond 24 bits, and only a convolution wraps there.
+    yield single("sums beyond 24 bits", large, LIF(2, du=4095, dv=4096, vth=131071), np.ones((3, 300), int))
+
+
 def list_cases(weights: np.ndarray, exponent: int, neurons: LIF, spikes: np.ndarray) -> Iterator[Case]:
     """Weights given as lists of synapses, with a delay for each target; of both signs, of one, and none."""
     kinds = {"mixed": weights, "positive": np.abs(weights), "negative": -np.abs(weights), "no": 0 * weights}
+    kinds["small"] = np.abs(weights) % 4
     steps = column(np.arange(len(weights)) % 3)
     for name, chosen in kinds.items():
         listed = Matrix.of(chosen.astype(np.int32))
@@ -207,6 +235,21 @@ def time_cases() -> Iterator[Case]:
         yield single(f"reset every {interval} from {offset}", Dense(excite), neurons, spikes)
     started = LIFReset(3, **plain, u=9000, v=-700, reset_interval=3, reset_offset=2)
     yield single("reset of a state that was given", Dense(excite), started, spikes, Dense(back))
+    kept = LIFReset(3, du=0, dv=0, vth=90, reset_interval=3, reset_offset=2)
+    yield single("reset of a state that does not decay", Dense(excite), kept, spikes)
+    alone = {"du": 300, "dv": 100, "vth": 20, "bias_mant": 500, "bias_exp": 3}
+    yield single(
+        "a neuron that drives itself",
+        Dense(np.array([[100]])),
+        LIF(1, **alone),
+        column([1] * STEPS),
+        Dense(np.array([[-60]])),
+    )
+    given = LIF(3, **plain, u=9000, v=-700)
+    yield single("a single step", Dense(excite, num_message_bits=24), given, [[1, 2]])
+    graded = Dense(excite, num_message_bits=24)
+    behind = Network((Layer(graded, LIF(3, **plain)), Layer(Dense(back), LIF(3, **plain))))
+    yield Case("spikes behind graded messages", behind, 3 * spikes)
     biased = LIF(3, **plain, bias_mant=500, bias_exp=3)
     deep = Network(
         (Layer(Dense(excite), biased), Layer(Dense(back), LIF(3, **plain)), Layer(Sparse(back), biased))

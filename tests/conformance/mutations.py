@@ -7,6 +7,7 @@ files are executed as plain Python, so nothing has to be compiled.
 import importlib.util
 import sys
 import tomllib
+import warnings
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -90,13 +91,27 @@ def translated(value: Any, modules: dict[str, ModuleType]) -> Any:
 
 
 def first_difference(modules: dict[str, ModuleType], cases: Any, real: Any) -> str | None:
-    """The name of the first case in which these modules differ from what Lava answered."""
-    for case, expected in zip(cases, real, strict=True):
-        with np.errstate(over="ignore"):
-            network = translated(case.network, modules)
-            traces = modules["simulate"].simulate(network, case.messages[:, None], threads=1)
-        for mine, theirs in zip(traces, expected, strict=True):
-            for what in ("spikes", "current", "potential"):
-                if not np.array_equal(getattr(mine, what), getattr(theirs, what)):
-                    return str(case.name)
+    """The name of the first case in which these modules differ from what Lava answered.
+
+    Every case runs alone, and then again as the second and fourth sample of a batch in two blocks, where
+    neither what other samples leave behind nor their place may count.
+    """
+    for batch in (lambda own: own[:, None], _among_others):
+        for case, expected in zip(cases, real, strict=True):
+            messages = batch(case.messages)
+            with warnings.catch_warnings():  # np.errstate does not reach threads
+                warnings.simplefilter("ignore", RuntimeWarning)
+                network = translated(case.network, modules)
+                traces = modules["simulate"].simulate(network, messages, threads=1 + messages.shape[1] // 5)
+            for mine, theirs in zip(traces, expected, strict=True):
+                for what in ("spikes", "current", "potential"):
+                    found = getattr(mine, what)
+                    ours = (found,) if found.shape[1] == 1 else (found[:, 1:2], found[:, 3:4])
+                    if not all(np.array_equal(one, getattr(theirs, what)) for one in ours):
+                        return str(case.name)
     return None
+
+
+def _among_others(own: Any) -> Any:
+    other = own[::-1]
+    return np.stack([other, own, 0 * own, own, other], axis=1)

@@ -2,7 +2,8 @@
 
 import pytest
 from directed import directed_cases
-from mutations import MUTATIONS, Mutation, first_difference, twin_in_python
+from every_mutation import equivalent, mutants, survives
+from mutations import FILES, MUTATIONS, Mutation, first_difference, twin_in_python
 from random_networks import random_case
 from real_lava import Case, differences, run_in_real_lava
 
@@ -62,3 +63,14 @@ def test_the_twin_in_plain_python_is_the_twin(core: Answers) -> None:
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
 def test_every_rule_is_held_by_some_directed_case(mutation: Mutation, core: Answers) -> None:
     assert first_difference(twin_in_python(mutation), *core) is not None, "the mutation survived"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES)
+def test_every_change_of_the_source_is_noticed_or_computes_the_same(file: str, core: Answers) -> None:
+    """Beyond the rules that somebody thought of: each operator, number, condition and statement."""
+    known = equivalent()
+    changes = list(mutants(file))
+    assert len(changes) > 20
+    alive = {mutant.key for mutant in changes if survives(mutant, *core)}
+    assert alive == {key for key in known if key[0] == file}
