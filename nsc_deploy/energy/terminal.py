@@ -1,7 +1,7 @@
 """The report in a terminal: the systems side by side, then the layers of each part."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,7 +11,7 @@ from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.report import Energy, PartReport, Report, SystemReport
-from nsc_deploy.energy.tables import new_table
+from nsc_deploy.energy.tables import least_width, new_table
 from nsc_deploy.energy.terminal_measures import print_header, print_measures
 from nsc_deploy.energy.terminal_target import print_target
 
@@ -42,7 +42,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
     if layers:
         for system in report.systems:
             for part in system.parts:
-                console.print(_layers(report, system, part, narrow=console.width < _NARROW))
+                console.print(_fitting_layers(report, system, part, console))
         console.print("Other: products, additions and evaluations of functions.\n", style="dim")
     for system in report.systems:
         if system.break_even:
@@ -140,9 +140,22 @@ _MAIN_KINDS = {
 }
 
 
-def _layers(report: Report, system: SystemReport, part: PartReport, *, narrow: bool) -> Table:
+def _fitting_layers(report: Report, system: SystemReport, part: PartReport, console: Console) -> Table:
+    """The layers of a part, with as much about them as there is room for: rich cuts what is too wide."""
+    narrow = console.width < _NARROW
+    for counted in (tuple(Kind), tuple(_MAIN_KINDS), ()):
+        table = _layers(report, system, part, narrow=narrow, counted=counted)
+        if least_width(table) <= console.width:
+            break
+        narrow = True
+    return table
+
+
+def _layers(
+    report: Report, system: SystemReport, part: PartReport, *, narrow: bool, counted: Collection[Kind]
+) -> Table:
     """The layers of a part; a narrow terminal has no room for what a layer is and receives."""
-    occurring = show.occurring(part)
+    occurring = [kind for kind in show.occurring(part) if kind in counted]
     kinds = [kind for kind in _MAIN_KINDS if kind in occurring]
     others = [kind for kind in occurring if kind not in _MAIN_KINDS]
     heads = [

@@ -79,9 +79,9 @@ def _cells(one: Spread) -> list[str]:
 
 
 def _load(report: Report) -> Table:
-    heads = ["Mean", "95 %", "Worst", "Busiest", "Limit", "Share"]
+    heads, bars = ["Mean", "95 %", "Worst", "Busiest", "Limit", "Share"], 10
     if report.profile.load_limit is None:
-        heads = heads[:-2]
+        heads, bars = heads[:-2], 15
     table = new_table("Load, SynOps a second", ["Part"], heads)
     table.add_column("Over time", no_wrap=True)
     for part in _by_system(table, report):
@@ -89,7 +89,7 @@ def _load(report: Report) -> Table:
         cells = [tell.per_second(value) for value in (load.mean, load.p95, load.worst, load.busiest_step)]
         if report.profile.load_limit is not None:
             cells += [tell.limit(load), tell.share(load.share)]
-        course = "" if part.over_time is None else tell.course(part.over_time.synops, width=15)
+        course = "" if part.over_time is None else tell.course(part.over_time.synops, width=bars)
         table.add_row(f"  {escape(part.name)}", *cells, course)
     return table
 
