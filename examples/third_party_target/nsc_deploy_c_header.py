@@ -1,6 +1,8 @@
 """A target of one's own: dense layers of leaky neurons as arrays in a C header, for bare firmware.
 
-It takes a chain of Linear and LIF nodes and refuses everything else by name, as a target should.
+It takes a chain of Linear and LIF nodes and refuses everything else by name, as a target should. What it
+wrote is read back and run beside the reference simulator before the folder appears: `write_exact_deployment`
+asks for that, refuses an artefact that computes something else, and writes the manifest.
 """
 
 import re
@@ -8,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from nsc_deploy.exporters.folder import replacing_folder
+from nsc_deploy.exporters.exact_folder import Written, write_exact_deployment
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.verdict import Status, Verdict
-from nsc_deploy.files import write_json, write_text
+from nsc_deploy.files import write_text
 from nsc_deploy.graphs.network import Network, Node, Reset
 from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.verification.trace import LayerTrace, RunTrace
 
 HEADER = "network.h"
-MANIFEST = "manifest.json"
+PACKAGE = "nsc-deploy-c-header"
 TAKEN = {"Input": "the argument", "Linear": "an array", "LIF": "two arrays", "Output": "the result"}
 
 
@@ -31,11 +34,14 @@ class CHeaderTarget:
         return tuple(self._verdict(node, network) for node in network.nodes)
 
     def export(self, request: ExportRequest) -> Path:
-        """Write the header; the folder appears whole or not at all."""
-        with replacing_folder(request.out, MANIFEST) as folder:
+        """Write the header; the folder appears whole and checked, or not at all."""
+
+        def write(folder: Path) -> Written:
             write_text(folder / HEADER, header(request.network))
-            write_json(folder / MANIFEST, {"target": self.name, "graph": str(request.graph_file)})
-        return request.out
+            held = ((HEADER, "weights, decays and thresholds"),)
+            return Written(held, (HeaderRunner(folder / HEADER, request.network),))
+
+        return write_exact_deployment(request, self.name, (PACKAGE,), write)
 
     def _verdict(self, node: Node, network: Network) -> Verdict:
         if node.primitive not in TAKEN:
@@ -78,6 +84,52 @@ def array(index: int, node: str, what: str, values: np.ndarray) -> str:
     name = f"n{index}_{re.sub(r'[^A-Za-z0-9_]', '_', node)}_{what}"
     numbers = ", ".join(f"{float(value).hex()}f" for value in np.ravel(values))
     return f"static const float {name}[{values.size}] = {{{numbers}}};"
+
+
+class HeaderRunner:
+    """What firmware would compute with the arrays of a header, in numpy.
+
+    Args:
+        path: the header.
+        network: the graph it was made from, for the names of its neurons.
+    """
+
+    name = "c-header"
+
+    def __init__(self, path: Path, network: Network) -> None:
+        found = re.findall(r"float n\d+_\w+_(\w+)\[\d+\] = \{(.*)\};", path.read_text(encoding="utf-8"))
+        self._arrays = [
+            (what, np.array([float.fromhex(number.rstrip("f")) for number in text.split(", ")], np.float32))
+            for what, text in found
+        ]
+        self._neurons = [node.name for node in network.nodes if node.primitive == "LIF"]
+
+    def run(self, values: np.ndarray) -> RunTrace:
+        """Run [T, N, inputs] from rest."""
+        signal, decay = values.astype(np.float32), np.zeros(0, np.float32)
+        layers: dict[str, LayerTrace] = {}
+        for what, array in self._arrays:
+            if what == "weight":
+                signal = signal @ array.reshape(-1, signal.shape[2]).T
+            elif what == "decay":
+                decay = array
+            else:
+                layer = fire(signal, decay, array)
+                layers[self._neurons[len(layers)]] = layer
+                signal = layer.spikes.astype(np.float32)
+        return RunTrace(signal, layers)
+
+
+def fire(current: np.ndarray, decay: np.ndarray, threshold: np.ndarray) -> LayerTrace:
+    """Leaky neurons: v = decay v + i, a spike where v is above the threshold, and then v = 0."""
+    potential = np.zeros(current.shape[1:], np.float32)
+    potentials, spikes = np.empty_like(current), np.empty(current.shape, np.uint8)
+    for step, arriving in enumerate(current):
+        potential = decay * potential + arriving
+        fired = potential > threshold
+        potentials[step], spikes[step] = potential, fired
+        potential = np.where(fired, np.float32(0), potential)
+    return LayerTrace(spikes, potentials, threshold)
 
 
 TARGET = CHeaderTarget()

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
-from nsc_deploy.errors import ConfigError, ExportError
+from nsc_deploy.errors import ConfigError, ExportError, UserError
 from nsc_deploy.exporters.registry import CalibrationSource, CheckOnly, ExportRequest, Target, load_target
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.split.hint import split_hint
 from nsc_deploy.exporters.split.write import cut, export_in_parts
 from nsc_deploy.exporters.verdict import raise_first_refusal
+from nsc_deploy.files import read_json
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.signal import Signal
@@ -209,4 +210,18 @@ def _require_accepted(target: Target, request: ExportRequest, *, split: bool) ->
 def _export(target: Target, request: ExportRequest, *, split: bool) -> Path:
     label = request.part or request.graph_file.name
     request.notify(f"exporting {label} to {target.name}")
-    return export_in_parts(target, request) if split else target.export(request)
+    out = export_in_parts(target, request) if split else target.export(request)
+    if not _says_how_it_was_checked(out):
+        request.notify(
+            f"{target.name} did not check what it wrote: its manifest says nothing of a verification"
+        )
+    return out
+
+
+def _says_how_it_was_checked(out: Path) -> bool:
+    """Whether its manifest holds a verification; targets of other packages may write what they like."""
+    try:
+        manifest = read_json(out / "manifest.json")
+    except UserError:
+        return False
+    return isinstance(manifest, dict) and isinstance(manifest.get("verification"), dict)

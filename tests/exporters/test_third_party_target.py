@@ -1,7 +1,9 @@
 """The example of a target in a package of its own: installed, listed, checked and exported through."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,56 @@ def test_a_package_with_an_entry_point_adds_a_target(installed: Path, tmp_path: 
     assert found.keys() == {"dense_1_weight", "lif_decay", "lif_threshold"}
     values = [float.fromhex(number.rstrip("f")) for number in found["dense_1_weight"].split(", ")]
     np.testing.assert_array_equal(np.array(values).reshape(4, 3), weight)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["target"] == "c-header"
+    assert manifest["verification"]["equal"] is True
+    assert manifest["verification"]["spikes"] > 100
+    assert manifest["verification"]["backend"] == "nsc-deploy-c-header 0.1.0"
+
+
+def test_a_wrong_artefact_of_another_s_target_never_appears(installed: Path, tmp_path: Path) -> None:
+    place = tmp_path / "site"
+    shutil.copytree(installed, place)
+    module = place / "nsc_deploy_c_header.py"
+    module.write_text(
+        module.read_text().replace('"threshold", numbers.threshold)', '"threshold", 2 * numbers.threshold)')
+    )
+    build = GraphBuilder(0.1)
+    build.input(3, Signal.EVENTS)
+    build.linear("w", np.eye(3) / 2)
+    build.lif("lif", 0.5, 0.7, 3)
+    build.output(3)
+    write_network(tmp_path / "chain.nir", build.build())
+    done = nsc(place, "export", tmp_path / "chain.nir", "--target", "c-header", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "the artefact computes something else" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+UNCHECKED = """
+def export(self, request):
+    request.out.mkdir()
+    (request.out / "manifest.json").write_text('{"target": "c-header"}')
+    return request.out
+CHeaderTarget.export = export
+TARGET = CHeaderTarget()
+"""
+
+
+def test_a_target_that_checks_nothing_is_told(installed: Path, tmp_path: Path) -> None:
+    place = tmp_path / "site"
+    shutil.copytree(installed, place)
+    with (place / "nsc_deploy_c_header.py").open("a") as module:
+        module.write(UNCHECKED)
+    build = GraphBuilder(0.1)
+    build.input(3, Signal.EVENTS)
+    build.linear("w", np.eye(3))
+    build.lif("lif", 0.5, 0.7, 3)
+    build.output(3)
+    write_network(tmp_path / "chain.nir", build.build())
+    done = nsc(place, "export", tmp_path / "chain.nir", "--target", "c-header", "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert "c-header did not check what it wrote" in done.stderr
 
 
 def test_it_refuses_by_name_and_writes_nothing(installed: Path, tmp_path: Path) -> None:

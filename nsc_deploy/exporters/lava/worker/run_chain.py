@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-LONGEST_PAUSE = 50
+LONGEST_STRETCH = 200
 
 
 def main(directory: Path) -> None:
@@ -138,7 +138,7 @@ def _stops(job: dict[str, Any], arrays: dict[str, Any], recurrent: dict[int, Any
     clear = [
         step for step in range(1, total) if _to_clear(job, arrays, step) or _to_silence(job, recurrent, step)
     ]
-    return sorted({*ends, *clear, *range(LONGEST_PAUSE, total, LONGEST_PAUSE), total})
+    return sorted({*ends, *clear, *range(LONGEST_STRETCH, total, LONGEST_STRETCH), total})
 
 
 def _to_clear(job: dict[str, Any], arrays: dict[str, Any], done: int) -> list[int]:
