@@ -108,7 +108,8 @@ class LayerCount:
         once: what one pass costs in a conventional network of the same sizes; None for an ONNX operator,
             which stays what it is.
         drives: neurons that its weights feed.
-        per_step: over all samples, [steps]; None where the graph has no axis of steps (ONNX).
+        per_step: over all samples, [steps]; None for an ONNX operator, which may take all steps at once.
+        traffic_per_step: likewise.
     """
 
     name: str
@@ -124,6 +125,7 @@ class LayerCount:
     once: Pass | None = None
     drives: tuple[str, ...] = ()
     per_step: Operations | None = None
+    traffic_per_step: Traffic | None = None
 
     @property
     def worth_a_line(self) -> bool:

@@ -47,9 +47,24 @@ def layer_rows(system: str, part: PartCount) -> list[dict[str, Any]]:
     return [
         {"system": system, "part": part.name, "layer": layer.name, "primitive": layer.primitive}
         | {"arrives": str(layer.arrives), "neurons": layer.neurons, "synapses": layer.synapses}
+        | {"dense": layer.dense}
         | {kind.value: float(layer.per_sample.of(kind).mean()) for kind in Kind}
         | {name: float(numbers.mean()) for name, numbers in vars(layer.traffic).items()}
         for layer in part.layers
+    ]
+
+
+def step_rows(system: str, part: PartCount) -> list[dict[str, Any]]:
+    """A row a layer and step: means over the samples. Layers that take all steps at once have none."""
+    return [
+        {"system": system, "part": part.name, "layer": layer.name, "step": step}
+        | {
+            name: float(numbers[step] / part.samples)
+            for name, numbers in (vars(layer.per_step) | vars(layer.traffic_per_step)).items()
+        }
+        for layer in part.layers
+        if layer.per_step is not None and layer.traffic_per_step is not None
+        for step in range(part.steps)
     ]
 
 

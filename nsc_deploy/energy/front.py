@@ -28,7 +28,7 @@ from nsc_deploy.energy.build_report import build_report
 from nsc_deploy.energy.check import CheckResult, check_budget
 from nsc_deploy.energy.compare import Comparison, compare_reports
 from nsc_deploy.energy.counts import Kind
-from nsc_deploy.energy.frames import chip_row, frame, layer_rows, table
+from nsc_deploy.energy.frames import chip_row, frame, layer_rows, step_rows, table
 from nsc_deploy.energy.make_advice import refuse_unknown_column
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.make_report import asked, chosen_reset, count_systems, write_report
@@ -108,6 +108,17 @@ class Counted:
                 for system in self.systems
                 for part in system.count.parts
                 for row in layer_rows(system.label, part)
+            ]
+        )
+
+    def steps_to_pandas(self) -> "pd.DataFrame":
+        """The same for each step: a row a layer and step. Layers that take all steps at once have none."""
+        return frame(
+            [
+                row
+                for system in self.systems
+                for part in system.count.parts
+                for row in step_rows(system.label, part)
             ]
         )
 

@@ -47,6 +47,7 @@ class Tally:
         self._samples: dict[Kind, Integers] = {}
         self._per_step: dict[Kind, Integers] = {}
         self._moved: dict[str, Integers] = {}
+        self._moved_per_step: dict[str, Integers] = {}
 
     @property
     def at_most(self) -> int:
@@ -77,12 +78,15 @@ class Tally:
         """Add accesses to memory (a field of `Traffic`)."""
         if access not in self._moved:
             self._moved[access] = np.zeros(self._total, dtype=np.int64)
+            self._moved_per_step[access] = np.zeros(self._steps, dtype=np.int64)
         self._moved[access][batch.samples] += amount.samples
+        self._moved_per_step[access] += amount.steps
 
     def layer(self) -> LayerCount:
         """What was collected."""
         meter = self.meter
         operations = _operations(self._samples, np.zeros(self._total, dtype=np.int64))
+        per_step = _operations(self._per_step, np.zeros(self._steps, dtype=np.int64))
         return LayerCount(
             name=self._node.name,
             primitive=self._node.primitive,
@@ -91,21 +95,28 @@ class Tally:
             synapses=meter.synapses if meter is not None and self._node.synaptic else 0,
             dense=dense_synapses(self._node) * self._steps,
             per_sample=operations,
-            traffic=self._traffic(operations),
+            traffic=self._traffic(operations, self._moved, self._steps),
             footprint=footprint(self._network, self._node),
             steps=self._steps,
             once=single_pass(self._node, meter, self._constant),
             drives=drives(self._network, self._node) if self._node.synaptic else (),
-            per_step=_operations(self._per_step, np.zeros(self._steps, dtype=np.int64)),
+            per_step=per_step,
+            traffic_per_step=self._traffic(per_step, self._moved_per_step, self._total),
         )
 
-    def _traffic(self, operations: Operations) -> Traffic:
-        """What was moved, and what follows from the operations themselves."""
-        none = np.zeros(self._total, dtype=np.int64)
+    def _traffic(self, operations: Operations, moved: dict[str, Integers], times: int) -> Traffic:
+        """What was moved, and what follows from the operations themselves.
+
+        Args:
+            operations: along the samples or the steps.
+            moved: along the same.
+            times: steps in a sample, or samples in a step.
+        """
+        none = np.zeros_like(operations.acs)
         weights = states = none
         if self._node.synaptic:
             # All additions of a synaptic node but those of joined inputs are biases; a bias is constant.
-            biases = self._steps * self._constant.get(Kind.ADDITION, 0)
+            biases = times * self._constant.get(Kind.ADDITION, 0)
             weights = operations.synaptic + biases
             real = self._network.arrives(self._node.name) is Signal.REAL
             states = none if real else operations.synaptic
@@ -114,10 +125,10 @@ class Tally:
         states = states + state_variables(self._node) * operations.neuron_updates
         return Traffic(
             weight_reads=weights,
-            state_reads=states + self._moved.get("state_reads", none),
-            state_writes=states + self._moved.get("state_writes", none),
-            activation_reads=self._moved.get("activation_reads", none),
-            activation_writes=self._moved.get("activation_writes", none),
+            state_reads=states + moved.get("state_reads", none),
+            state_writes=states + moved.get("state_writes", none),
+            activation_reads=moved.get("activation_reads", none),
+            activation_writes=moved.get("activation_writes", none),
         )
 
 

@@ -1,4 +1,5 @@
 import tracemalloc
+from collections import Counter
 
 import brute_force
 import nir
@@ -180,6 +181,27 @@ def assert_exact(case: tuple[Network, Recording], batch: int) -> None:
 @given(networks(), st.integers(1, 3))
 def test_equal_to_a_count_event_by_event(case: tuple[Network, Recording], batch: int) -> None:
     assert_exact(case, batch)
+
+
+@settings(max_examples=25, deadline=None)
+@given(networks(), st.integers(1, 3))
+def test_each_step_is_what_it_adds_to_those_before(case: tuple[Network, Recording], batch: int) -> None:
+    network, recording = case
+    part = count_network(network, recording, name="graph", batch=batch)
+    before: dict[str, Counter[str]] = {layer.name: Counter() for layer in part.layers}
+    for step in range(recording.steps):
+        values = recording.values[: step + 1]
+        operations, moved = brute_force.count(network, values), brute_force.moved(network, values)
+        for layer in part.layers:
+            assert layer.per_step is not None
+            assert layer.traffic_per_step is not None
+            so_far = Counter(moved[layer.name])
+            for (kind, _), number in operations[layer.name].items():
+                so_far[kind.value] += number
+            along = vars(layer.per_step) | vars(layer.traffic_per_step)
+            added = {name: int(numbers[step]) for name, numbers in along.items() if numbers[step]}
+            assert added == dict(so_far - before[layer.name])
+            before[layer.name] = so_far
 
 
 @pytest.mark.slow

@@ -104,6 +104,13 @@ def test_all_results_convert_to_pandas(runs: list[Path]) -> None:
     pytest.importorskip("pandas")
     counted = count(runs, target="loihi1")
     priced = counted.estimate("loihi")
+    layers, steps = counted.to_pandas(), counted.steps_to_pandas()
+    keys = ["system", "part", "layer"]
+    kinds = ["acs", "macs", "neuron_updates", "spikes", "weight_reads", "state_writes", "activation_reads"]
+    summed, whole = steps.groupby(keys)[kinds].sum(), layers.set_index(keys)[kinds]
+    assert summed.loc[whole.index.intersection(summed.index)].size
+    assert (summed - whole.loc[summed.index]).abs().to_numpy().max() < 1e-6
+    assert (layers.acs + layers.macs <= layers.dense).all()
     chip = priced.chip_to_pandas()
     assert list(chip.part) == [part.name for system in priced.report.systems for part in system.parts]
     placed = priced.report.systems[0].parts[0].on_target

@@ -116,7 +116,7 @@ def assert_same(found: PartCount, wanted: PartCount) -> None:
     for mine, other in zip(found.layers, wanted.layers, strict=True):
         for field in ("primitive", "arrives", "neurons", "synapses", "dense", "footprint", "once", "drives"):
             assert getattr(mine, field) == getattr(other, field), (mine.name, field)
-        for field in ("per_sample", "per_step", "traffic"):
+        for field in ("per_sample", "per_step", "traffic", "traffic_per_step"):
             pairs = zip(getattr(mine, field).arrays(), getattr(other, field).arrays(), strict=True)
             assert all(np.array_equal(a, b) for a, b in pairs), (mine.name, field)
 
