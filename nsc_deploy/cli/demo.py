@@ -24,7 +24,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything drawn by chance.")] = 0,
     lava: Annotated[
         bool,
-        typer.Option("--lava/--no-lava", help="Run in the real Lava, or in numpy's twin of its arithmetic."),
+        typer.Option("--lava/--no-lava", help="Run in the real Lava, or in the twin of its arithmetic."),
     ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Train anew instead of keeping what is finished.")

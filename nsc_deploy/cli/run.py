@@ -30,7 +30,7 @@ def run(
         BackendOption,
         typer.Option(
             "--backend",
-            help="lava; twin, the same integers in numpy; reference, the graph in floating point.",
+            help="lava; twin, the same integers without Lava; reference, the graph in floating point.",
         ),
     ] = BackendOption.LAVA,
     samples: Annotated[
@@ -123,7 +123,12 @@ def _as_text(outcome: "Outcome") -> str:
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.2%}"
 
+    # Before the sums: what a terminal still shows at the end is its last lines.
+    each = []
+    if outcome.decisions is not None and outcome.reference_decisions is not None:
+        each = [*_decisions(outcome, outcome.reference_decisions, outcome.decisions), ""]
     lines = [
+        *each,
         f"{counted(parity.samples, 'sample')}, {outcome.seconds:.1f} s",
         f"{'':<20}{'reference':>12}{name:>12}",
         f"{'accuracy':<20}{share(parity.reference_accuracy):>12}{share(parity.other_accuracy):>12}",
@@ -143,8 +148,6 @@ def _as_text(outcome: "Outcome") -> str:
         )
     if outcome.output_error is not None:
         lines.append(f"outputs behind the chip differ by up to {outcome.output_error:g}")
-    if outcome.decisions is not None and outcome.reference_decisions is not None:
-        lines += _decisions(outcome, outcome.reference_decisions, outcome.decisions)
     return "\n".join(lines)
 
 
