@@ -177,7 +177,9 @@ def test_spikingjelly_nodes_count_as_their_graph() -> None:
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     functional = pytest.importorskip("spikingjelly.activation_based.functional")
     fc = dyadic(nn.Linear(12, 8, bias=False))
-    net = nn.Sequential(fc, neuron.LIFNode(tau=4.0, decay_input=True, v_threshold=0.0625, v_reset=0.0))
+    # Off the grid of the potentials: SpikingJelly fires at the threshold, NIR above it.
+    limit = 0.07
+    net = nn.Sequential(fc, neuron.LIFNode(tau=4.0, decay_input=True, v_threshold=limit, v_reset=0.0))
 
     def run(module: nn.Module, x: torch.Tensor) -> None:
         functional.reset_net(module)
@@ -190,7 +192,7 @@ def test_spikingjelly_nodes_count_as_their_graph() -> None:
     builder = GraphBuilder(DT)
     builder.input(12, Signal.EVENTS)
     builder.linear("0", array(fc.weight))  # type: ignore[arg-type]
-    builder.add("1", nir.LIF(tau=4 * DT * ones, r=ones, v_leak=0 * ones, v_threshold=0.0625 * ones))
+    builder.add("1", nir.LIF(tau=4 * DT * ones, r=ones, v_leak=0 * ones, v_threshold=limit * ones))
     builder.output(8)
     wanted = count_network(assemble(builder.build()), Recording(values, Signal.EVENTS, DT), name="graph")
     assert_same(found.part, wanted)
