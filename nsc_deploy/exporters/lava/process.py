@@ -56,6 +56,7 @@ def run_in_lava(
     events: NDArray[np.uint8],
     *,
     probe: bool = False,
+    sink: bool = False,
     silence_s: float = SILENCE_S,
     advance: Advance = lambda _samples: None,
 ) -> LavaRun:
@@ -65,6 +66,7 @@ def run_in_lava(
         network: the integers to run.
         events: [steps, samples, inputs] of 0 and 1.
         probe: also read back spikes, u and v of every layer at every step.
+        sink: also send output spikes to a sink that nobody reads, to take the time that users of Lava see.
         silence_s: seconds without a sign of life after which the run is given up.
         advance: called with the number of samples finished since the last call.
 
@@ -80,14 +82,20 @@ def run_in_lava(
     steps, samples, _ = events.shape
     interval = steps + network.layers[0].max_delay + network.late
     with scratch_folder("nsc-deploy-lava-") as directory:
-        write_job(directory, network, events, interval, probe=probe)
+        write_job(directory, network, events, interval, probe=probe, sink=sink)
         watch_worker(directory, silence_s, _by_sample(advance, interval, samples))
         answer = load_npz(directory / "answer.npz")
     return _align(answer, network, steps, samples, interval, probe=probe)
 
 
 def write_job(
-    directory: Path, network: IntegerNetwork, events: NDArray[np.uint8], interval: int, *, probe: bool
+    directory: Path,
+    network: IntegerNetwork,
+    events: NDArray[np.uint8],
+    interval: int,
+    *,
+    probe: bool,
+    sink: bool = False,
 ) -> None:
     """Write what the worker reads: job.json, network.npz, events.npy."""
     write_integers(directory / "network.npz", network)
@@ -97,6 +105,7 @@ def write_job(
         "interval": interval,
         "samples": events.shape[1],
         "probe": probe,
+        "sink": sink,
     }
     write_json(directory / "job.json", job)
 

@@ -158,6 +158,7 @@ def _to_silence(job: dict[str, Any], recurrent: dict[int, Any], done: int) -> li
 def _build(
     job: dict[str, Any], arrays: dict[str, Any], directory: Path
 ) -> tuple[Any, list[Any], dict[int, Any]]:
+    from lava.proc.io.sink import RingBuffer as Sink
     from lava.proc.io.source import RingBuffer as Source
 
     source = Source(data=_source_data(job, arrays["events"]))
@@ -175,6 +176,8 @@ def _build(
             recurrent[index].a_out.connect(neurons.a_in)
         port = neurons.s_out
         connections.append(connection)
+    if job["sink"]:
+        port.connect(Sink(shape=port.shape, buffer=source.data.shape[-1]).a_in)
     return source, connections, recurrent
 
 
