@@ -58,7 +58,7 @@ def cached(key: str, build: Callable[[], EventData]) -> EventData:
     try:
         _write(path, data)
     except UserError as error:
-        log.warning("not cached: %s", error)
+        log.warning("not cached: %s %s; $XDG_CACHE_HOME may name another place", error.where, error.problem)
     return data
 
 

@@ -49,6 +49,12 @@ def read_graph(path: Path) -> nir.NIRGraph:
     Raises:
         GraphError: missing, damaged, or holding a node that is no NIR primitive.
     """
+    if path.suffix == ".onnx" and path.is_file():
+        raise GraphError(
+            "is an ONNX graph, which runs on a host, and a NIR graph is wanted",
+            where=path,
+            remedy="Name one that ends in .nir; 'inspect' and 'energy report' read ONNX graphs too.",
+        )
     check_size(path)
     # A checksum speaks against damage, not for whoever made it: the file is tried out all the same.
     refuse_broken_seal(path)

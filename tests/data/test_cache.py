@@ -71,6 +71,7 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         assert_same(cached("key", build), build())
     assert "not cached" in caplog.text
+    assert "XDG_CACHE_HOME" in caplog.text
 
 
 def test_the_key_depends_on_what_the_events_depend_on_and_nothing_else() -> None:

@@ -156,6 +156,13 @@ def test_nothing_is_left_where_a_file_cannot_be_written(tmp_path, receiver):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_an_onnx_graph_is_called_one(tmp_path):
+    (tmp_path / "receiver.onnx").write_bytes(b"\x08\x08")
+    with pytest.raises(GraphError, match=r"(?s)is an ONNX graph.*ends in \.nir") as caught:
+        read_network(tmp_path / "receiver.onnx")
+    assert caught.value.where == str(tmp_path / "receiver.onnx")
+
+
 def test_builder_refuses_what_nir_could_not_hold():
     builder = GraphBuilder(0.1)
     builder.input(2, Signal.REAL)
