@@ -1,4 +1,4 @@
-"""Writes the reference of the commands from the commands themselves, so that it cannot fall behind."""
+"""Writes the reference of commands and experiments from the product itself, so that it cannot fall behind."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,13 +6,17 @@ from typing import Any
 from typer.main import get_command
 
 from nsc_deploy.cli.app import app
+from nsc_deploy.config import Experiment
+from nsc_deploy.experiment_file import experiment_text
 
-MARKER = "<!-- commands -->"
+COMMANDS, EXPERIMENT = "<!-- commands -->", "<!-- experiment -->"
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Called by mkdocs for every page: puts the commands in the place of the marker."""
-    return markdown.replace(MARKER, "\n".join(_sections(get_command(app), "nsc-deploy")))
+    """Called by mkdocs for every page: puts commands and fields in the places of their markers."""
+    fields = f"```toml\n{experiment_text(Experiment())}```"
+    commands = "\n".join(_sections(get_command(app), "nsc-deploy"))
+    return markdown.replace(EXPERIMENT, fields).replace(COMMANDS, commands)
 
 
 def _sections(command: Any, name: str) -> Iterator[str]:
