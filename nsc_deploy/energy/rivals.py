@@ -8,7 +8,7 @@ s = (rival - fixed) / moving. The energy of the rival is taken as it was measure
 from collections.abc import Mapping, Sequence
 
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.formatting import microjoules
+from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
 from nsc_deploy.energy.report import Against, Energy, SystemReport
 
 _SIDES = {None: "the whole", Side.RECEIVER: "the receiver"}
@@ -60,9 +60,13 @@ def _turning(side: Side | None, rival: str, column: str, own: Energy, other: Ene
 
 def _words(side: Side | None, rival: str, own: Energy, other: Energy, factor: float | None) -> str:
     subject = f"{_SIDES[side]} of {rival}"
+    lacking = dict.fromkeys((*own.unpriced, *other.unpriced))
+    if lacking:
+        kinds = ", ".join(KIND_NAMES[kind] for kind in lacking)
+        return f"Not compared with {subject}: the profile has no price for {kinds}."
     now = f"{microjoules(own.mean_uj)} uJ against the {microjoules(other.mean_uj)} uJ of {subject}."
     if factor is None:
-        return f"{now} A price is missing or nothing fires: no break-even."
+        return f"{now} Nothing fires: no break-even."
     if factor == 0:
         fixed = microjoules(own.mean_uj - own.with_rate_uj)
         return f"{now} It loses at any rate: {fixed} uJ do not depend on the events."

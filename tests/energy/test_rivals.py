@@ -53,8 +53,8 @@ def _with(report: Report, own: float, moving: float, rival: float, unpriced: boo
         (10.0, 8.0, 18.0, False, 2.0, "would lose with more than 2.00 times"),
         (10.0, 8.0, 6.0, False, 0.5, "would win with less than 0.50 times"),
         (10.0, 1.0, 6.0, False, 0.0, "loses at any rate: 9.00 uJ"),
-        (10.0, 8.0, 18.0, True, None, "price is missing"),
-        (10.0, 0.0, 18.0, False, None, "no break-even"),
+        (10.0, 8.0, 18.0, True, None, "no price for MAC"),
+        (10.0, 0.0, 18.0, False, None, "Nothing fires: no break-even"),
     ],
 )
 def test_every_case_in_words(
