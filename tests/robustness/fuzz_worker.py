@@ -120,7 +120,7 @@ def run_command(command: "list[str] | Callable[[], None]") -> tuple[int, str, st
 def fault_of(code: int, out: str, err: str) -> str:  # noqa: PLR0911
     """What is wrong with the ending of a command, whatever its input was."""
     if code not in {0, 1, 2}:
-        return f"exit code {code}"
+        return f"exit code {code}: {err[-2000:]}"
     if code != 2:
         return "a traceback" if "Traceback" in err else ""
     # What a command tells of its steps comes before.
