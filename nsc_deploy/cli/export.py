@@ -8,7 +8,7 @@ import typer
 
 from nsc_deploy.cautions import Caution, collected
 from nsc_deploy.cli.completing import export_targets
-from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
+from nsc_deploy.cli.inspect import Classes, Dt, ResetChoice, SignalChoice
 from nsc_deploy.errors import ConfigError
 
 
@@ -74,6 +74,7 @@ def export(
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
+    classes: Classes = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="lava: print what each pass did, and the spikes it made differ.")
     ] = False,
@@ -88,7 +89,7 @@ def export(
     from nsc_deploy.exporters.plan import GraphOptions, export_all
     from nsc_deploy.exporters.sharing import Sharing
 
-    options = GraphOptions.of(dt, reset, signal)
+    options = GraphOptions.of(dt, reset, signal, classes)
     for file in (inputs, calibration):
         if file is not None and not file.is_file():
             raise ConfigError("there is no such file", where=file)

@@ -35,6 +35,14 @@ ResetChoice = Annotated[
         help="What a spike does: zero the potential, or subtract the threshold; if the file does not say.",
     ),
 ]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        "--classes",
+        min=1,
+        help="How many classes the outputs vote for, a group of as many for each; if the file does not say.",
+    ),
+]
 SignalChoice = Annotated[
     SignalOption | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
+from nsc_deploy.cli.inspect import Classes, Dt, ResetChoice, SignalChoice
 
 
 class BackendOption(StrEnum):
@@ -62,6 +62,7 @@ def verify(
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
+    classes: Classes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the result as HTML and JSON into this folder.")
@@ -86,7 +87,7 @@ def verify(
     if out is not None:
         require_writable(out / HTML_FILE)
     limits = Limits(max_accuracy_drop, min_agreement, min_rate_cosine, min_coincidence, max_rmse, exact)
-    opened = open_subject(subject, GraphOptions.of(dt, reset, signal))
+    opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes))
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:
         task = progress.add_task(f"samples against {against.value}", total=chosen.values.shape[1])

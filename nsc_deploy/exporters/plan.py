@@ -14,25 +14,31 @@ from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.files import read_json
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.readout import with_readout
 from nsc_deploy.graphs.signal import Signal
 
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """What a NIR file may leave open: see `read_network`."""
+    """What a NIR file may leave open: see `read_network`, and `with_readout` for the classes."""
 
     dt: float | None = None
     reset: Reset | None = None
     signal: Signal | None = None
+    classes: int | None = None
 
     @classmethod
-    def of(cls, dt: float | None, reset: str | None, signal: str | None) -> "GraphOptions":
+    def of(
+        cls, dt: float | None, reset: str | None, signal: str | None, classes: int | None = None
+    ) -> "GraphOptions":
         """From the texts of the command line."""
-        return cls(dt, None if reset is None else Reset(reset), None if signal is None else Signal(signal))
+        how = None if reset is None else Reset(reset)
+        return cls(dt, how, None if signal is None else Signal(signal), classes)
 
     def read(self, path: Path) -> Network:
         """Read a file with these options."""
-        return read_network(path, dt=self.dt, reset=self.reset, signal=self.signal)
+        network = read_network(path, dt=self.dt, reset=self.reset, signal=self.signal)
+        return with_readout(network, self.classes)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,44 @@
 """From the outputs of the last part to a decision."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
+import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.parameters import checked
+
+
+def with_readout(network: Network, classes: int | None) -> Network:
+    """A graph that says how a decision is read from its outputs: for a file that does not.
+
+    Args:
+        network: the graph.
+        classes: number of classes, each with as many consecutive outputs; None leaves the graph as it is.
+
+    Raises:
+        ConfigError: the outputs cannot be shared out among the classes, or the graph says otherwise.
+    """
+    if classes is None:
+        return network
+    node = network.output_node
+    stated, outputs = node.parameters.metadata.get("classes"), math.prod(node.output_shape)
+    if stated is not None and int(stated) != classes:
+        raise ConfigError(f"the graph says that it has {int(stated)} classes", where="--classes")
+    if classes < 1 or outputs % classes:
+        raise ConfigError(
+            f"{outputs} outputs cannot be shared out among {classes} classes",
+            where="--classes",
+            remedy="Every class takes as many outputs in a row, the first ones class 0.",
+        )
+    group = {"classes": classes, "group": outputs // classes}
+    metadata = {**node.parameters.metadata, **(group if stated is None else {})}
+    named = replace(node, parameters=checked(nir.Output(np.array(node.output_shape), metadata=metadata)))
+    return replace(network, nodes=tuple(named if one is node else one for one in network.nodes))
 
 
 def scores(outputs: NDArray[Any], classes: int, group: int) -> NDArray[np.float64]:

@@ -51,9 +51,12 @@ class _Scale:
 
 def _axes(scale: _Scale, step: int, height: int) -> list[str]:
     right = _WIDTH - _RIGHT
-    ticks = (scale.low, 0.0, scale.high) if scale.low < 0 < scale.high else (scale.low, scale.high)
+    # A zero beside an end would be written over it.
+    zero = [0.0] if scale.low < 0 < scale.high else []
+    ends = (scale.y(scale.low), scale.y(scale.high))
+    apart = [value for value in zero if min(abs(scale.y(value) - end) for end in ends) > 14]
     lines = []
-    for value in ticks:
+    for value in (scale.low, *apart, scale.high):
         y = scale.y(value)
         lines.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde2e8"/>')
         lines.append(_text(_LEFT - 8, y + 4, f"{value:.3g}", "end"))

@@ -59,7 +59,9 @@ def _finding(name: str, wanted: float, comparison: Comparison) -> Finding:
     figure, missing = _FIGURES[name]
     found = figure(comparison)
     if found is None:
-        raise ConfigError(missing, where=f"--{name.replace('_', '-')}", remedy="Leave this limit out.")
+        silent = comparison.decisions is None and name in {"max_accuracy_drop", "min_agreement"}
+        remedy = "Say how many classes there are, with --classes N." if silent else "Leave this limit out."
+        raise ConfigError(missing, where=f"--{name.replace('_', '-')}", remedy=remedy)
     met = found <= wanted if name.startswith("max_") else found >= wanted
     return Finding(name, wanted, found, met)
 

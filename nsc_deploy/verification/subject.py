@@ -1,6 +1,6 @@
 """What is verified: a NIR file, or the folder of a deployment; and the backends that can run it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from nsc_deploy.exporters.split.runner import PartsRunner
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.readout import with_readout
 from nsc_deploy.graphs.recording import Recording, read_recording
 from nsc_deploy.verification.reference import ReferenceRunner
 from nsc_deploy.verification.trace import Runner, RunTrace
@@ -107,9 +108,15 @@ def open_subject(path: Path, options: GraphOptions) -> Subject:
     Raises:
         DataError: no deployment, damaged, or of a target this tool cannot run.
         GraphError: no graph, or one that leaves open what `options` do not say.
+        ConfigError: another number of classes than the graph has.
     """
     if not path.is_dir():
         return Subject(path, options.read(path))
+    subject = _open_folder(path)
+    return replace(subject, network=with_readout(subject.network, options.classes))
+
+
+def _open_folder(path: Path) -> Subject:
     target = target_of(path)
     if target == "lava":
         deployment = read_lava_deployment(path)

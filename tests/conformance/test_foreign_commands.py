@@ -101,6 +101,24 @@ def test_a_deployment_keeps_the_warnings_of_the_file_it_was_made_from(target, fi
         assert [one["name"] for one in json.loads(printed)["warnings"]] == WRITTEN
 
 
+def test_classes_that_no_framework_writes_give_accuracy_and_confusion(files, tmp_path, capsys):
+    graph, inputs = files
+    foreign = ["--dt", "1e-4", "--reset", "zero", "--signal", "events", *inputs]
+    limit = ["--max-accuracy-drop", "100"]
+    assert run("verify", graph, *foreign, "--against", "twin", *limit) == 2
+    assert "--classes N" in capsys.readouterr().err
+    assert run("verify", graph, *foreign, "--against", "twin", *limit, "--classes", "3", "--json") == 0
+    decisions = json.loads(capsys.readouterr().out)["comparison"]["decisions"]
+    assert np.array(decisions["confusion"]).shape == (3, 3)
+    assert decisions["reference_accuracy"] is not None
+    out = tmp_path / "out"
+    exported_to = ["--target", "lava", "--classes", "3", "--out", str(out)]
+    assert run("export", graph, *foreign, *exported_to) == 0
+    assert json.loads((out / "manifest.json").read_text())["verification"]["accuracy"] is not None
+    assert run("run", str(out), "--backend", "twin") == 0
+    assert "equal decisions" in capsys.readouterr().out
+
+
 def test_a_manifest_without_warnings_has_no_such_field(tmp_path):
     build = GraphBuilder(1e-4)
     build.input(3, Signal.EVENTS)

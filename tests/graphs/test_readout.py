@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
-from nsc_deploy.errors import DataError
-from nsc_deploy.graphs.readout import decide, scores
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.graphs.readout import decide, scores, with_readout
+from nsc_deploy.graphs.signal import Signal
 
 
 def test_groups_vote_and_the_first_of_equals_wins():
@@ -18,3 +22,28 @@ def test_groups_vote_and_the_first_of_equals_wins():
 def test_other_shapes_are_refused():
     with pytest.raises(DataError, match=r"3 \* 2"):
         decide(np.zeros((4, 3, 5)), classes=3, group=2)
+
+
+def silent():
+    build = GraphBuilder(1e-3)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", np.ones((6, 2)))
+    build.lif("lif", 0.5, 1.0, 6)
+    build.output(6)
+    return assemble(build.build())
+
+
+def test_a_graph_that_does_not_say_how_decisions_are_read_can_be_told(tmp_path):
+    network = silent()
+    assert with_readout(network, None) is network
+    told = with_readout(network, 3)
+    assert told.output_node.parameters.metadata == {"classes": 3, "group": 2}
+    assert "classes" not in network.output_node.parameters.metadata
+    write_network(tmp_path / "told.nir", told)
+    metadata = read_network(tmp_path / "told.nir").output_node.parameters.metadata
+    assert (int(metadata["classes"]), int(metadata["group"])) == (3, 2)
+    assert with_readout(told, 3).output_node.parameters.metadata == {"classes": 3, "group": 2}
+    with pytest.raises(ConfigError, match="says that it has 3 classes"):
+        with_readout(told, 2)
+    with pytest.raises(ConfigError, match="6 outputs cannot be shared out among 4"):
+        with_readout(network, 4)
