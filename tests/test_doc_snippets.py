@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nsc_deploy.cli.app import app
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-PAGES = ("fitting.md", "passes.md", "energy.md", "training.md")
+PAGES = ("fitting.md", "passes.md", "energy.md", "training.md", "recordings.md")
 
 
 def blocks(page: str) -> list[str]:
@@ -37,6 +38,8 @@ def place(
     for name in ("receiver.nir", "model.nir"):
         (folder / name).write_bytes((run / "receiver.nir").read_bytes())
     (folder / "budget.toml").write_text("[limits]\nneurons = 5_000\n")
+    np.save(folder / "events.npy", np.zeros((3, 2, 4), np.uint8))
+    np.save(folder / "labels.npy", np.zeros(2, np.int64))
     (folder / "examples").mkdir()
     (folder / "examples" / "spoken_digits.toml").write_bytes((run / "experiment.toml").read_bytes())
     return folder

@@ -240,8 +240,13 @@ def test_what_cannot_be_verified_is_told(folder: Path, tmp_path: Path) -> None:
         run(folder / "lava", "reference", samples=61)
     other = tmp_path / "other.npz"
     write_recording(other, Recording(np.zeros((4, 2, 9), np.uint8), Signal.EVENTS, 0.03))
-    with pytest.raises(ConfigError, match="is not this graph's input"):
+    with pytest.raises(ConfigError, match=r"is not this graph's input.*\nName inputs"):
         run(folder / "receiver.nir", "twin", inputs=other)
+    silent = receiver()
+    silent.nodes["input"].metadata.clear()
+    nir.write(tmp_path / "silent.nir", silent)
+    with pytest.raises(ConfigError, match="does not say what enters; --signal events"):
+        run(tmp_path / "silent.nir", "snntorch", inputs=folder / "inputs.npz")
     (tmp_path / "manifest.json").write_text('{"target": "pigeon"}')
     with pytest.raises(DataError, match="exported to 'pigeon'"):
         open_subject(tmp_path, GraphOptions())

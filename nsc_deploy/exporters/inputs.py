@@ -106,7 +106,7 @@ def fits(recording: Recording, network: Network, where: object) -> None:
             f"the recording ({recording.signal.value} of shape {recording.shape}) is not this graph's input "
             f"({node.emits.value} of shape {node.output_shape})",
             where=where,
-            remedy="Name inputs that were recorded for this graph.",
+            remedy=_remedy(recording, network),
         )
     if network.dt is not None and not np.isclose(recording.dt, network.dt, rtol=1e-6):
         raise ConfigError(
@@ -131,3 +131,10 @@ def random_inputs(network: Network, seed: int = SEED) -> NDArray[Any]:
     if node.emits is Signal.GRADED:
         return chance.integers(0, 4, shape).astype(np.float32)
     return (np.round(chance.normal(0.25, 1, shape) * 64) / 64).astype(np.float32)
+
+
+def _remedy(recording: Recording, network: Network) -> str:
+    node = network.input_node
+    if recording.shape == node.output_shape and "signal" not in node.parameters.metadata:
+        return f"The graph does not say what enters; --signal {recording.signal.value} says it."
+    return "Name inputs that were recorded for this graph."

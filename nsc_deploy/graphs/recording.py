@@ -13,7 +13,7 @@ from nsc_deploy.errors import DataError
 from nsc_deploy.files import load_npz, most_unpacked, save_npz
 from nsc_deploy.graphs.signal import Signal
 
-_REMEDY = "Name a recording: RUN/receiver.npz for example, or one that write_recording wrote."
+_REMEDY = "Name a recording: RUN/receiver.npz for example, or make one of your arrays (docs/recordings.md)."
 _MOST_DIMENSIONS = 16
 _LONGEST_SIGNAL = 32
 # Eight events stand in a byte, so that their array is larger than what was stored.

@@ -73,8 +73,7 @@ def event_input(node: Node, network: Network) -> Refusal | None:
     if node.primitive == "Input" and node.emits is not Signal.EVENTS:
         return (
             f"takes in {node.emits.value} values, and Loihi takes in spikes",
-            "Turn them into events on the host (Affine and Threshold), and give the Input node the metadata "
-            "signal = 'events'.",
+            "Turn them into events on the host (Affine and Threshold); --signal events if they are.",
         )
     return None
 
