@@ -153,6 +153,26 @@ def test_each_core_says_what_it_uses_of_which_limit(tmp_path: Path) -> None:
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
+def test_cores_are_told_where_some_neurons_find_no_place(tmp_path: Path) -> None:
+    graph = tmp_path / "wide.nir"
+    build = GraphBuilder(1e-3)
+    build.input(5000, Signal.EVENTS)
+    build.linear("w1", np.ones((10, 5000)))
+    build.lif("wide", 0.5, 0.5, 10)
+    build.linear("w2", np.ones((20, 10)))
+    build.lif("narrow", 0.5, 0.5, 20)
+    build.output(20)
+    write_network(graph, build.build())
+    done = nsc("check", graph, "--target", "loihi1")
+    assert done.returncode == 1
+    assert re.search(r"cores +at least 1 ", done.stdout)
+    assert "Not every neuron found a place; these did:" in done.stdout
+    assert re.search(r"0 +narrow 0-19 ", done.stdout)
+    answer = json.loads(nsc("check", graph, "--target", "loihi1", "--json").stdout)
+    assert answer["placement"] is None
+    assert [share["population"] for core in answer["partial"] for share in core["shares"]] == ["narrow"]
+
+
 def test_a_pool_that_is_not_there_is_over_and_channels_are_counted(tmp_path: Path) -> None:
     graph = tmp_path / "delays.nir"
     build = GraphBuilder(1e-3)

@@ -26,6 +26,7 @@ def to_json(answer: Fit, graph: str) -> dict[str, Any]:
         "pools": [_usage(pool) for pool in answer.pools],
         "breaches": [asdict(breach) for breach in answer.breaches],
         "placement": None if answer.placement is None else _placement(answer.placement),
+        "partial": [_core(core) for core in answer.partial],
         "notes": list(answer.notes),
         "conflicts": list(answer.chip.conflicts),
         "limits": _limits(answer.chip),

@@ -7,7 +7,7 @@ from nsc_deploy.exporters.chips.figures import NOT_PUBLISHED
 from nsc_deploy.exporters.chips.hidden_and_output import fit_hidden_and_output
 from nsc_deploy.exporters.chips.layer_cores import fit_layer_cores
 from nsc_deploy.exporters.chips.many_cores_fit import fit_many_cores
-from nsc_deploy.exporters.chips.placement import Breach, Layout, Placement, Usage
+from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
 from nsc_deploy.exporters.chips.rules import Case, verdicts
 from nsc_deploy.exporters.chips.timing import Timing, align
 from nsc_deploy.exporters.chips.widths import delay_breaches, width_breaches, widths
@@ -31,6 +31,7 @@ class Fit:
         placement: where the neurons lie; None where not all of them found a place.
         breaches: rules that do not hold.
         notes: what was not checked or is disputed.
+        partial: the cores of those neurons that found a place, where not all of them did; else none.
     """
 
     chip: Chip
@@ -40,6 +41,7 @@ class Fit:
     placement: Placement | None
     breaches: tuple[Breach, ...]
     notes: tuple[str, ...]
+    partial: tuple[Core, ...] = ()
 
     @property
     def refused(self) -> tuple[Verdict, ...]:
@@ -74,7 +76,7 @@ def fit(network: Network, chip: Chip, weight_bits: int | None = None) -> Fit:
         *delay_breaches(chip, wiring, timing),
     )
     notes = (*(_unplaced(one) for one in obstacles), *_notes(chip, pools, layout.placement))
-    return Fit(chip, bits, verdicts(case), pools, layout.placement, breaches, notes)
+    return Fit(chip, bits, verdicts(case), pools, layout.placement, breaches, notes, layout.partial)
 
 
 def _unplaced(obstacle: Obstacle) -> str:

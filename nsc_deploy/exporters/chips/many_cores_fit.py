@@ -22,19 +22,24 @@ def fit_many_cores(wiring: Wiring, timing: Timing, chip: Chip, layout: ManyCores
     """
     case = Case(wiring, timing, Setting.of(chip, layout, weight_bits))
     packing = pack(wiring, timing, case.setting)
-    whole = packing.complete and not packing.misfits
-    placement = placement_of(packing, chip, layout, timing, wiring.outputs) if whole else None
-    return Layout(placement, _pools(case, packing), breaches(case, packing))
+    pools, broken = _pools(case, packing), breaches(case, packing)
+    if not packing.complete:
+        return Layout(None, pools, broken)
+    placement = placement_of(packing, chip, layout, timing, wiring.outputs)
+    if packing.misfits:
+        return Layout(None, pools, broken, placement.cores)
+    return Layout(placement, pools, broken)
 
 
 def _pools(case: Case, packing: Packing) -> tuple[Usage, ...]:
     layout = case.layout
+    some_left = not packing.complete or bool(packing.misfits)
 
     def usage(pool: str, used: int, figure: Figure, *, at_least: bool = False) -> Usage:
         return Usage(pool, used, figure.value, at_least=at_least, lower=figure.lower)
 
     return (
-        usage("cores", len(packing.fillings), layout.cores, at_least=not packing.complete),
+        usage("cores", len(packing.fillings), layout.cores, at_least=some_left),
         usage("neurons", case.wiring.neurons, layout.neurons_per_chip),
         usage("synapses", case.wiring.synapses, layout.synapses_per_chip),
     )

@@ -180,8 +180,10 @@ class Layout:
         placement: where they lie; None where not every neuron found a place.
         pools: of the whole chip.
         breaches: rules that do not hold.
+        partial: the cores of those neurons that did, where not every one found a place; else none.
     """
 
     placement: Placement | None
     pools: tuple[Usage, ...]
     breaches: tuple[Breach, ...] = ()
+    partial: tuple[Core, ...] = ()

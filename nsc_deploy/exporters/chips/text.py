@@ -32,6 +32,8 @@ def to_text(answer: Fit, graph: str) -> RenderableType:
     ]
     if answer.placement is not None and answer.placement.cores:
         found.append(_cores(answer.placement.cores, answer.pools))
+    if answer.partial:
+        found += [Text("Not every neuron found a place; these did:"), _cores(answer.partial, answer.pools)]
     found += [*_broken(answer), *_notes(answer), _verdict(answer)]
     return Group(*found)
 
