@@ -2,14 +2,14 @@
 
 import lightning
 from lightning.pytorch.callbacks import Callback
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from nsc_deploy.progress import progress_bar
 from nsc_deploy.training.record import TrainingRecord
 
 
 class EpochProgress(Callback):
-    """A bar over all steps of all epochs, with the last and the best validation accuracy beside it."""
+    """A bar over all epochs, with the last and the best validation accuracy beside it, in 80 columns."""
 
     def __init__(self, record: TrainingRecord) -> None:
         self._record = record
@@ -20,9 +20,8 @@ class EpochProgress(Callback):
         self._progress = progress_bar(
             TextColumn("training"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeRemainingColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("{task.description}"),
             transient=False,
         )
