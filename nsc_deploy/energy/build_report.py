@@ -214,7 +214,7 @@ def _part(
 
 
 def _events_per_synapse(part: PartCount) -> float | None:
-    layers = [layer for layer in part.layers if layer.per_step is not None]
+    layers = [layer for layer in part.layers if layer.once is not None]
     fed = [layer for layer in layers if layer.arrives is Signal.EVENTS and layer.synapses]
     if not fed:
         return None

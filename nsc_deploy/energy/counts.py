@@ -108,7 +108,7 @@ class LayerCount:
         once: what one pass costs in a conventional network of the same sizes; None for an ONNX operator,
             which stays what it is.
         drives: neurons that its weights feed.
-        per_step: over all samples, [steps]; None for an ONNX operator, which may take all steps at once.
+        per_step: over all samples, [steps]; None for an ONNX operator that takes several steps at once.
         traffic_per_step: likewise.
     """
 

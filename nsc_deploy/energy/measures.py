@@ -19,9 +19,9 @@ class Spread(Record):
 class Load(Record):
     """Synaptic operations a second, at the step length of the recording: a sample over its duration.
 
-    `busiest_step` is for the step in which, on the mean of the samples, most happens; None where the graph
-    has no axis of steps (ONNX). Limit and share are None where the profile states no limit or the part runs
-    on a host.
+    `busiest_step` is for the step in which, on the mean of the samples, most happens; None where steps cannot
+    be told apart (a convolution over time in ONNX). Limit and share are None where the profile states no
+    limit or the part runs on a host.
     """
 
     mean: float

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.entering import refuse_empty, refuse_foreign, refuse_too_many
 from nsc_deploy.energy.onnx_events import EventMeter
-from nsc_deploy.energy.onnx_meeting import Meeting, Met, layer_count, meeting
-from nsc_deploy.energy.onnx_plan import Plan, instrument
-from nsc_deploy.energy.onnx_samples import sample_axes
+from nsc_deploy.energy.onnx_meeting import Fed, Meeting, Met, layer_count, meeting
+from nsc_deploy.energy.onnx_plan import Place, Plan, instrument
+from nsc_deploy.energy.onnx_steps import Axes, axes_of
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.onnx_file import read_onnx
 from nsc_deploy.graphs.onnx_guard import refuse_unbounded
@@ -60,13 +60,20 @@ def count_onnx(
     first = _runner(plan, recording, path)(slice(0, 1))
     met = [meeting(plan, index, first) for index in range(len(plan.places))]
     refuse_too_many({plan.places[i].site.path: one.at_most for i, one in enumerate(met)}, recording.samples)
-    for step in recording.values:
-        refuse_foreign(step, arriving, model.graph.input[0].name)
-    events: dict[int, Met] = {}
-    if any(place.site.events for place in plan.places):
+    # Looking at floats makes arrays as large as what is looked at.
+    for some in [recording.values] if recording.values.dtype.kind in "bu" else recording.values:
+        refuse_foreign(some, arriving, model.graph.input[0].name)
+    eventful = any(place.site.events for place in plan.places)
+    watched = instrument(model, arriving, shapes=False) if eventful else plan
+    axes = axes_of(watched.model if eventful else model, recording.values.ndim)
+    fed: dict[int, Fed] = {}
+    if eventful:
         together = max(1, min(batch, _BATCH_BYTES // max(1, sum(map(_bytes, met)))))
-        events = _events(instrument(model, arriving, shapes=False), path, recording, together, progress)
-    layers = [layer_count(one, events.get(index), recording) for index, one in enumerate(met)]
+        fed = _events(watched, axes, path, recording, together, progress)
+    layers = [
+        layer_count(one, fed.get(index), recording, stepwise=_stepwise(plan.places[index], axes.steps))
+        for index, one in enumerate(met)
+    ]
     return PartCount(
         name=path.stem,
         side=None,
@@ -94,25 +101,40 @@ def _bytes(one: Meeting) -> int:
     return 4 * one.runs * sum(prod(shape) for shape in one.shapes.values())
 
 
-def _events(plan: Plan, path: Path, recording: Recording, batch: int, progress: Progress) -> dict[int, Met]:
-    """Of each operator that events enter, those that arrive and what they meet, in each sample."""
+def _stepwise(place: Place, steps: Mapping[str, int]) -> bool:
+    """Whether an operator does the same in every step: on values of one step, or in a turn of a scan."""
+    if not place.scans:
+        return place.site.node.output[0] in steps
+    return len(place.scans) == 1 and any(name in steps for name in place.scans[0].output)
+
+
+def _events(
+    plan: Plan, axes: Axes, path: Path, recording: Recording, batch: int, progress: Progress
+) -> dict[int, Fed]:
+    """Of each operator that events enter, those that arrive and what they meet."""
     meters = {index: EventMeter(plan, index) for index, one in enumerate(plan.places) if one.site.events}
-    axes = sample_axes(plan.model, recording.values.ndim) if min(batch, recording.samples) > 1 else None
-    if axes is None or any(source not in axes for meter in meters.values() for source in meter.sources):
-        axes, batch = {}, 1
+    held = axes.samples
+    if held is None or any(source not in held for meter in meters.values() for source in meter.sources):
+        batch = 1
+    samples_along = held if held is not None and min(batch, recording.samples) > 1 else {}
     run = _runner(plan, recording, path)
-    found: dict[int, list[Met]] = {index: [] for index in meters}
+    found: dict[int, list[Fed]] = {index: [] for index in meters}
     for start in range(0, recording.samples, batch):
         samples = slice(start, min(start + batch, recording.samples))
         values = run(samples)
         for index, meter in meters.items():
-            found[index].append(meter(values, axes, samples.stop - start))
+            found[index].append(meter(values, samples_along, samples.stop - start, axes.steps))
         progress(samples.stop)
     return {index: _joined(parts) for index, parts in found.items()}
 
 
-def _joined(parts: list[Met]) -> Met:
-    return Met(np.concatenate([one.events for one in parts]), np.concatenate([one.acs for one in parts]))
+def _joined(parts: list[Fed]) -> Fed:
+    """Samples one after the other, steps added up."""
+    samples = Met(*(np.concatenate(column) for column in zip(*(one.samples for one in parts), strict=True)))
+    steps = [one.steps for one in parts if one.steps is not None]
+    if len(steps) < len(parts):
+        return Fed(samples, None)
+    return Fed(samples, Met(*(np.sum(column, axis=0) for column in zip(*steps, strict=True))))
 
 
 def _runner(plan: Plan, recording: Recording, path: Path) -> Run:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.onnx_meeting import Met
+from nsc_deploy.energy.counts import Integers
+from nsc_deploy.energy.onnx_meeting import Fed, Met
 from nsc_deploy.energy.onnx_plan import Plan, wanted_values
 from nsc_deploy.energy.onnx_products import accumulates, fan_out
 
@@ -31,13 +32,20 @@ class EventMeter:
         """The outputs of the instrumented graph that it reads."""
         return tuple(self._sources.values())
 
-    def __call__(self, values: Mapping[str, Values], axes: Mapping[str, int], samples: int) -> Met:
-        """Of each sample of a batch.
+    def __call__(
+        self,
+        values: Mapping[str, Values],
+        axes: Mapping[str, int],
+        samples: int,
+        steps: Mapping[str, int] | None = None,
+    ) -> Fed:
+        """What happens in a batch.
 
         Args:
             values: what the run of the batch gave out.
             axes: along which each source holds the samples, from the end; empty for a single sample.
             samples: of the batch.
+            steps: along which the sources hold the steps, of those that do.
         """
         held = {
             name: (values[source], axes[source] if axes else None) for name, source in self._sources.items()
@@ -46,23 +54,21 @@ class EventMeter:
             ((name, (tensor, axis)),) = held.items()
             weights = self._of_each(name, tensor, axis)
             if weights is not None:
-                apart = tensor if axis is None else np.moveaxis(tensor, axis, 0)
-                rows = apart.reshape(samples, -1).astype(weights.dtype, copy=False)
-                events, acs = (rows @ weights).astype(np.int64).T
-                return Met(events, acs)
-        return self._one_by_one(held, samples)
+                over = (steps or {}).get(self._sources[name])
+                return _weighed(tensor, weights, samples, axis, over)
+        return Fed(self._one_by_one(held, samples), None)
 
     def _of_each(self, name: str, tensor: Values, axis: int | None) -> Values | None:
-        """For each value of one sample, in scans of all turns: [values, 2], 1 and the synapses it meets."""
+        """For each value of one sample, in scans of all turns: [*shape, 2], 1 and the synapses it meets."""
         if self._weights is None:
             found = fan_out(self._site, name, tensor.shape[self._depth :])
             if found is None:
                 return None
             everywhere = np.broadcast_to(found, tensor.shape)
-            one = (everywhere if axis is None else np.moveaxis(everywhere, axis, 0)[0]).ravel()
+            one = everywhere if axis is None else np.moveaxis(everywhere, axis, 0)[0]
             # A product of matrices is fastest on floats, and exact where no sum can be rounded.
             exact = np.float32 if max(one.size, int(one.sum())) < _EXACT else np.float64
-            self._weights = np.stack([np.ones(one.size), one], axis=1).astype(exact)
+            self._weights = np.stack([np.ones(one.shape), one], axis=-1).astype(exact)
         return self._weights
 
     def _one_by_one(self, held: Mapping[str, tuple[Values, int | None]], samples: int) -> Met:
@@ -83,3 +89,28 @@ class EventMeter:
         flat = {name: value.reshape(-1, *value.shape[self._depth :]) for name, value in one.items()}
         for turn in range(len(next(iter(flat.values())))):
             yield constant | {name: value[turn] for name, value in flat.items()}
+
+
+def _weighed(tensor: Values, weights: Values, samples: int, axis: int | None, over: int | None) -> Fed:
+    """Events and what they meet, of each sample and of each step.
+
+    Args:
+        tensor: of 0 and 1.
+        weights: of its values in one sample, [*shape, 2].
+        samples: their number.
+        axis: of the samples, from the end; None for a single one.
+        over: of the steps, from the end; None where they cannot be told apart.
+    """
+    apart = tensor[None] if axis is None else np.moveaxis(tensor, axis, 0)
+    if over is None:
+        found = _sums(apart.reshape(samples, -1), weights.reshape(-1, 2))
+        return Fed(Met(*found.T), None)
+    # Samples are first now, and what stood before them has moved by one.
+    at = over if axis is None or over > axis else over + 1
+    rows, each = np.moveaxis(apart, at, 0), np.moveaxis(weights, at - 1, 0)
+    found = _sums(rows.reshape(len(rows), samples, -1), each.reshape(len(rows), -1, 2))
+    return Fed(Met(*found.sum(axis=0).T), Met(*found.sum(axis=1).T))
+
+
+def _sums(rows: Values, weights: Values) -> Integers:
+    return np.asarray(rows.astype(weights.dtype, copy=False) @ weights, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 from typing import Any, NamedTuple
 
@@ -12,17 +13,24 @@ from nsc_deploy.energy.counts import Integers, Kind, LayerCount, Operations
 from nsc_deploy.energy.onnx_plan import SHAPE, Plan, wanted_shapes
 from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Cost, Shape, Site
-from nsc_deploy.energy.onnx_traffic import Accesses, accesses, footprint
+from nsc_deploy.energy.onnx_traffic import accesses, footprint
 from nsc_deploy.energy.traffic import Traffic
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 
 
 class Met(NamedTuple):
-    """Of each sample at one operator: events that arrive, and accumulates they cause."""
+    """At one operator, events that arrive and accumulates they cause: of each sample, or of each step."""
 
     events: Integers
     acs: Integers
+
+
+class Fed(NamedTuple):
+    """What events do at one operator; `steps` is None where they cannot be told apart."""
+
+    samples: Met
+    steps: Met | None
 
 
 @dataclass(frozen=True)
@@ -71,54 +79,71 @@ def meeting(plan: Plan, index: int, values: Mapping[str, NDArray[Any]]) -> Meeti
     return Meeting(site, shapes, cost(site, shapes), runs)
 
 
-def layer_count(one: Meeting, met: Met | None, recording: Recording) -> LayerCount:
+def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise: bool) -> LayerCount:
     """The counts of an operator over a recording.
 
     Args:
         one: what it met.
-        met: events and accumulates of each sample; None where it takes in real values.
+        fed: the events that entered it; None where it takes in real values.
         recording: what was run.
+        stepwise: whether it does the same in every step, events aside.
     """
-    site, shapes, price, runs = one.site, one.shapes, one.price, one.runs
-    samples = recording.samples
-    totals = {
-        kind: np.full(samples, number * runs, dtype=np.int64) for kind, number in price.operations.items()
-    }
-    dense = price.operations.get(Kind.MAC, 0) * runs
-    moved = _traffic(accesses(site, shapes, price), runs, samples)
-    if met is not None:
-        totals[Kind.AC] = met.acs
-        totals[Kind.MAC] = np.zeros(samples, dtype=np.int64)
-        biases = price.operations.get(Kind.ADDITION, 0) * runs
-        moved = _with_events(
-            moved, met, biases, streamed=not any(n in site.constants for n in site.node.input[:2])
-        )
+    site, price, samples = one.site, one.price, recording.samples
+    moved = vars(accesses(site, one.shapes, price))
+    operations, traffic = _along(one, moved, None if fed is None else fed.samples, samples, one.runs)
+    per_step = None if fed is None else fed.steps
+    each = Fraction(one.runs * samples, recording.steps)
+    whole = all((number * each).denominator == 1 for number in (*price.operations.values(), *moved.values()))
+    known = stepwise and whole and (fed is None or per_step is not None)
+    steps = _along(one, moved, per_step, recording.steps, each) if known else (None, None)
     return LayerCount(
         name=site.path,
         primitive=site.node.op_type,
-        arrives=Signal.REAL if met is None else Signal.EVENTS,
+        arrives=Signal.REAL if fed is None else Signal.EVENTS,
         neurons=price.neurons,
         synapses=price.weights,
-        dense=dense,
-        per_sample=_operations(totals, samples),
-        traffic=moved,
-        footprint=footprint(site, shapes, price, recording.steps),
+        dense=price.operations.get(Kind.MAC, 0) * one.runs,
+        per_sample=operations,
+        traffic=traffic,
+        footprint=footprint(site, one.shapes, price, recording.steps),
         steps=recording.steps,
+        per_step=steps[0],
+        traffic_per_step=steps[1],
     )
 
 
-def _traffic(one: Accesses, runs: int, samples: int) -> Traffic:
-    return Traffic(
-        **{name: np.full(samples, number * runs, dtype=np.int64) for name, number in vars(one).items()}
-    )
+def _along(
+    one: Meeting, moved: Mapping[str, int], met: Met | None, length: int, each: int | Fraction
+) -> tuple[Operations, Traffic]:
+    """Operations and accesses along the samples or the steps.
+
+    Args:
+        one: what the operator met in one execution.
+        moved: accesses of one execution, by their names.
+        met: events, along the same; None where it takes in real values.
+        length: number of samples or steps.
+        each: executions in each of them.
+    """
+
+    def everywhere(number: int) -> Integers:
+        return np.full(length, int(number * each), dtype=np.int64)
+
+    totals = {kind: everywhere(number) for kind, number in one.price.operations.items()}
+    traffic = Traffic(**{name: everywhere(number) for name, number in moved.items()})
+    if met is not None:
+        totals[Kind.AC], totals[Kind.MAC] = met.acs, everywhere(0)
+        biases = everywhere(one.price.operations.get(Kind.ADDITION, 0))
+        streamed = not any(name in one.site.constants for name in one.site.node.input[:2])
+        traffic = _with_events(traffic, met, biases, streamed=streamed)
+    return Operations(**{kind.value: totals.get(kind, everywhere(0)) for kind in Kind}), traffic
 
 
-def _with_events(dense: Traffic, met: Met, biases: int, *, streamed: bool) -> Traffic:
+def _with_events(dense: Traffic, met: Met, biases: Integers, *, streamed: bool) -> Traffic:
     """The traffic of an operator that events enter: they alone are read, and only the weights they meet.
 
     Args:
         dense: its traffic if every value were real.
-        met: for each sample.
+        met: the events, along the same axis.
         biases: additions of a bias.
         streamed: whether a changing tensor takes the place of the weights.
     """
@@ -137,8 +162,3 @@ def _one_of_equals(shapes: NDArray[Any]) -> Shape:
     """The shape that every turn of a scan met, from the stacked shapes [..., rank]."""
     turns = shapes.reshape(int(np.prod(shapes.shape[:-1])), shapes.shape[-1])
     return tuple(int(size) for size in turns[0])
-
-
-def _operations(totals: Mapping[Kind, Integers], samples: int) -> Operations:
-    none = np.zeros(samples, dtype=np.int64)
-    return Operations(**{kind.value: totals.get(kind, none) for kind in Kind})

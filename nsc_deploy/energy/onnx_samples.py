@@ -15,8 +15,8 @@ from nsc_deploy.energy.onnx_site import SOFTMAX_OVER_ONE_AXIS, attribute_of, con
 Constants = Mapping[str, NDArray[Any]]
 
 
-def sample_axes(model: Any, rank: int) -> Mapping[str, int] | None:
-    """The axis of the samples, from the end, of each tensor of the main graph that has one.
+def samples_held(model: Any, rank: int) -> dict[str, Held] | None:
+    """Where each tensor of the main graph that depends on what enters holds the samples.
 
     Args:
         model: a checked ModelProto; its first input holds the samples along its second axis.
@@ -25,13 +25,17 @@ def sample_axes(model: Any, rank: int) -> Mapping[str, int] | None:
     Returns:
         None where the graph may mix samples.
     """
-    constants = constants_of(model.graph, {})
-    entering = next(value for value in model.graph.input if value.name not in constants)
+    constants, entering = entrance(model)
     sizes = entering.type.tensor_type.shape.dim
     if opset_of(model) < SOFTMAX_OVER_ONE_AXIS or (len(sizes) > 1 and sizes[1].dim_value):
         return None
-    held = _Walk(constants, {entering.name: Held(1 - rank, rank)}, {}).through(model.graph)
-    return None if held is None else {name: one.axis for name, one in held.items()}
+    return _Walk(constants, {entering.name: Held(1 - rank, rank)}, {}).through(model.graph)
+
+
+def entrance(model: Any) -> tuple[Constants, Any]:
+    """The constants of the main graph, and the first input that is none of them."""
+    constants = constants_of(model.graph, {})
+    return constants, next(value for value in model.graph.input if value.name not in constants)
 
 
 class _Walk:
@@ -46,11 +50,13 @@ class _Walk:
         """Follow the samples through all nodes; None where they may meet."""
         for node in graph.node:
             if node.op_type == "Shape" and node.input[0] in self._held:
-                self._shapes[node.output[0]] = _described(node, self._held[node.input[0]])
+                described = described_by(node, self._held[node.input[0]])
+                if described is not None:
+                    self._shapes[node.output[0]] = described
             elif any(name in self._held or name in self._shapes for name in node.input):
                 if not self._step(node):
                     return None
-            elif _body(node) is not None:
+            elif body_of(node) is not None:
                 return None
         return self._held
 
@@ -59,7 +65,7 @@ class _Walk:
             return self._scan(node)
         if node.op_type == "ConstantOfShape":
             found = self._shapes.get(node.input[0])
-        elif _body(node) is not None or any(name in self._shapes for name in node.input):
+        elif body_of(node) is not None or any(name in self._shapes for name in node.input):
             # The number of samples itself may enter a value.
             return False
         else:
@@ -80,7 +86,7 @@ class _Walk:
 
     def _scan(self, node: Any) -> bool:
         """A scan over the first axis, with the samples along another one."""
-        body, states = _body(node), len(node.input) - attribute_of(node, "num_scan_inputs", 0)
+        body, states = body_of(node), len(node.input) - attribute_of(node, "num_scan_inputs", 0)
         directions = ("scan_input_axes", "scan_output_axes")
         if any(any(attribute_of(node, name, [])) for name in directions):
             return False
@@ -102,11 +108,12 @@ class _Walk:
         return True
 
 
-def _body(node: Any) -> Any:
+def body_of(node: Any) -> Any:
+    """The graph inside a node; None for most."""
     return next((attribute.g for attribute in node.attribute if attribute.HasField("g")), None)
 
 
-def _described(node: Any, held: Held) -> Held:
-    """Where a tensor of the shape, or of the part of it that is asked for, holds the samples."""
+def described_by(node: Any, held: Held) -> Held | None:
+    """Where a tensor of the shape that a Shape node asks for holds the axis; None where it has none such."""
     start, end, _ = slice(attribute_of(node, "start", 0), attribute_of(node, "end", None)).indices(held.rank)
-    return Held(held.axis + held.rank - end, end - start)
+    return Held(held.axis + held.rank - end, end - start) if start <= held.rank + held.axis < end else None

@@ -161,7 +161,7 @@ class PartReport(Record):
     spikes: Spread
     load: Load
     memory: MemoryUse
-    over_time: OverTime | None = Field(description="None for ONNX, which has no axis of steps")
+    over_time: OverTime | None = Field(description="None where steps cannot be told apart")
     energy: dict[str, Energy]
     layers: tuple[Layer, ...]
     break_even: tuple[BreakEven, ...] = Field(description="of the layers that events enter")

@@ -18,7 +18,7 @@ def time_chart(part: PartReport) -> str | None:
     """Bars of the synaptic operations of each step, and below them one strip for each layer that fires.
 
     A strip is as dark as its neurons fire: full at the highest rate of any layer of the part. More than
-    150 steps are put together. None for a part without steps (ONNX).
+    150 steps are put together. None for a part whose steps cannot be told apart.
     """
     if part.over_time is None:
         return None

@@ -16,13 +16,17 @@ from onnx import TensorProto, helper, numpy_helper
 from small_runs import DT, SAMPLES, dense_graph, events, lstm_graph, onnx_graph, weights
 
 from nsc_deploy.energy.onnx_count import count_onnx
-from nsc_deploy.energy.onnx_samples import sample_axes
+from nsc_deploy.energy.onnx_steps import axes_of
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
 from nsc_deploy.graphs.onnx_file import write_onnx
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 
 T, N, C = 3, 5, 2
+
+
+def sample_axes(model: onnx.ModelProto, rank: int) -> Mapping[str, int] | None:
+    return axes_of(model, rank).samples
 
 
 class Graph:
