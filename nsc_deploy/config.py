@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.data.config import DataConfig
+from nsc_deploy.errors import MisfitError
 from nsc_deploy.records import Record
 
 
@@ -134,11 +135,16 @@ class TrainingConfig(Section):
     def _batch_is_shared_equally(self) -> Self:
         processes = self.devices * self.nodes
         if self.batch_size % processes:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not divisible by {processes} processes (devices * nodes)"
+            raise MisfitError(
+                f"{{batch_size}} {self.batch_size} cannot be shared equally by {processes} processes "
+                "({devices} times {nodes})",
+                f"Choose a {{batch_size}} that is a multiple of {processes}.",
             )
         if self.patience and not self.validation_fraction:
-            raise ValueError("patience needs a validation part: validation_fraction is 0")
+            raise MisfitError(
+                "{patience} needs a validation part, and {validation_fraction} is 0",
+                "Set {validation_fraction} to 0.1 for example, or leave {patience} out.",
+            )
         return self
 
 

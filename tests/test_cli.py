@@ -272,7 +272,12 @@ class TestQuickAnswers:
 
     @pytest.mark.parametrize(
         "arguments",
-        [("--system", "atneurosc"), ("--set", "training.epoch=1"), ("--set", "trainig.epochs=1")],
+        [
+            ("--system", "atneurosc"),
+            ("--set", "training.epoch=1"),
+            ("--set", "trainig.epochs=1"),
+            ("--devices", "9"),
+        ],
         ids=" ".join,
     )
     def test_without_torch(self, arguments: tuple[str, ...], tmp_path: Path) -> None:
