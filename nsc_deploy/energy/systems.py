@@ -151,7 +151,7 @@ def _graph(path: Path, recording: Path | None) -> Source:
         raise ConfigError(
             "is a graph without recorded inputs",
             where=path,
-            remedy="Name them: --inputs recording.npz (docs/energy.md tells their form).",
+            remedy="Name them: --inputs recording.npz (docs/recordings.md tells how to make them).",
         )
     return Source(path.stem, path, None, (Work(path, recording, None),))
 
