@@ -31,20 +31,31 @@ class Record(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _true_is_no_number(cls, value: object) -> object:
-        """Pydantic takes true for 1; the word it takes for neither, and complains of it in its place."""
+        """Pydantic takes true for 1, and 1 and "yes" for true; here each field says what it wants."""
         if not isinstance(value, Mapping):
             return value
-        return {
-            name: str(one).lower() if isinstance(one, bool) and cls._wants_number(name) else one
-            for name, one in value.items()
-        }
+        return {name: _Unfit(one) if cls._mistaken(name, one) else one for name, one in value.items()}
 
     @classmethod
-    def _wants_number(cls, name: object) -> bool:
+    def _mistaken(cls, name: object, value: object) -> bool:
         field = cls.model_fields.get(name) if isinstance(name, str) else None
-        if field is None or _holds(field.annotation, bool):
+        if field is None:
             return False
-        return _holds(field.annotation, int) or _holds(field.annotation, float)
+        truth = _holds(field.annotation, bool)
+        number = _holds(field.annotation, int) or _holds(field.annotation, float)
+        if isinstance(value, bool):
+            return number and not truth
+        return truth and not number and isinstance(value, int | float | str)
+
+
+class _Unfit:
+    """Stands for a value that pydantic would make fit, so that it complains of it in its place."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return reprlib.repr(self._value)
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

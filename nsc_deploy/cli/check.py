@@ -76,9 +76,9 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
 
         from nsc_deploy.exporters.chips.text import to_text
 
-        console = Console(highlight=False)
+        console = Console(highlight=False, markup=False)
         if not sys.stdout.isatty():
-            console = Console(highlight=False, width=80)
+            console = Console(highlight=False, markup=False, width=80)
         console.print(to_text(answer, str(graph)))
     return answer.fits
 

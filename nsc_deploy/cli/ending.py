@@ -3,7 +3,9 @@
 On its way there, each caution about a graph that it reads is told once.
 """
 
+import codecs
 import errno
+import io
 import os
 import sys
 import traceback
@@ -33,6 +35,7 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
         it for a "no"; 130 interrupted; 141 the reader of our output went away.
     """
     _open_closed_streams()
+    _take_any_text()
     try:
         code = _run(command)
         sys.stdout.flush()
@@ -119,6 +122,23 @@ def _open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open until the process ends
+
+
+def _take_any_text() -> None:
+    """Spell out what the encoding of an output lacks, as JSON does it, so that JSON stays JSON."""
+    codecs.register_error("spelt-out", _spelt_out)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spelt-out")
+
+
+def _spelt_out(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(
+        f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True)
+    ), error.end
 
 
 def _settle_stdout() -> None:

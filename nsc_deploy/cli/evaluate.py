@@ -138,7 +138,7 @@ def _print(sweeps: "list[Sweep]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console, against_snr = Console(), Table()
+    console, against_snr = Console(markup=False), Table()
     against_snr.add_column("SNR (dB)", justify="right")
     for sweep in sweeps:
         against_snr.add_column(sweep.label.replace(", ", "\n"), justify="right")
@@ -151,7 +151,7 @@ def _print(sweeps: "list[Sweep]") -> None:
         forms = list(group)
         first = forms[0]
         heading = f"{first.label}: accuracy when deciding after so many steps, {first.trained_snr_db:g} dB"
-        console.print(f"\n{heading}", style="bold", markup=False, highlight=False)
+        console.print(f"\n{heading}", style="bold", highlight=False)
         console.print(_against_latency(forms))
 
 

@@ -94,7 +94,7 @@ def inspect(
         from nsc_deploy.graphs.describe_text import to_text
 
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-        console = Console(width=width, highlight=False)
+        console = Console(width=width, highlight=False, markup=False)
         # Never folded: a path is there to be copied.
-        console.print(description.file, style="bold", soft_wrap=True, markup=False)
+        console.print(description.file, style="bold", soft_wrap=True)
         console.print(to_text(description))

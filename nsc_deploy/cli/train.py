@@ -183,7 +183,7 @@ def _print(result: "RunResult") -> None:
     }
     for label, value in rows.items():
         table.add_row(label, value)
-    console = Console()
+    console = Console(markup=False)
     console.print(heading, style="bold", highlight=False)
     console.print(table)
     typer.echo(f"Run: {result.run}")

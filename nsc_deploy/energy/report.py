@@ -5,7 +5,7 @@ Energies are in microjoules for one sample (one utterance); counts are means ove
 
 import math
 from collections.abc import Iterable
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
@@ -20,6 +20,9 @@ from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.records import Record
 
 SCHEMA_VERSION = 4
+
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number of things."""
 
 
 class Energy(Record):
@@ -79,7 +82,7 @@ class Accesses(Record):
 class Kept(Record):
     """What a layer keeps in one of its memories."""
 
-    values: int
+    values: Whole
     bytes: int | None = Field(description="None where the profile does not say how wide a value is")
     memory: str | None = Field(description="the memory of the profile it is priced as")
     capacity_bytes: int | None = Field(description="of that memory; None for one without a size")
@@ -126,8 +129,8 @@ class Layer(Record):
     name: str
     primitive: str
     arrives: Signal = Field(description="what its inputs carry, by the graph")
-    neurons: int
-    synapses: int = Field(description="non-zero; for a convolution in NIR all its connections")
+    neurons: Whole
+    synapses: Whole = Field(description="non-zero; for a convolution in NIR all its connections")
     counts: Counts
     accesses: Accesses
     kept: dict[Store, Kept]
@@ -147,11 +150,11 @@ class PartReport(Record):
     graph_sha256: str
     recording: str
     recording_sha256: str
-    steps: int
-    samples: int
+    steps: Whole
+    samples: Whole
     dt: float = Field(description="seconds")
     spiking: bool
-    synapses: int
+    synapses: Whole
     events_per_synapse: float | None = Field(
         description="ACs of a sample over the synapses that events meet; compare with the break-even range"
     )
@@ -197,7 +200,7 @@ class SystemReport(Record):
     receiver: str | None
     dataset: str | None
     spiking: bool
-    samples: int
+    samples: Whole
     accuracy: float | None = Field(description="of the trained model on its whole recorded test set")
     snr_db: float | None
     channel: str | None

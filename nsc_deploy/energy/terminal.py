@@ -224,13 +224,13 @@ def print_profiles(profiles: tuple[Profile, ...], console: Console) -> None:
         )
     console.print(table)
     for number, source in enumerate(sources, start=1):
-        console.print(f"({number}) {source}", highlight=False)
+        console.print(f"({number}) {source}", highlight=False, markup=False)
     console.print("More on one of them, with the figures published against it: energy profiles NAME")
 
 
 def print_profile(profile: Profile, console: Console) -> None:
     """Print all there is to know about one profile."""
-    console.print(f"[bold]{profile.name}[/bold]  {profile.title}")
+    console.print(f"[bold]{escape(profile.name)}[/bold]  {escape(profile.title)}")
     facts = {
         "source": profile.source,
         "process": profile.process,
@@ -239,18 +239,17 @@ def print_profile(profile: Profile, console: Console) -> None:
         "scope": profile.scope,
     }
     for name, value in facts.items():
-        console.print(f"  {name:10} {value}")
+        console.print(f"  {name:10} {value}", markup=False)
     if profile.chip is not None:
-        console.print(f"  {'chip':10} {profile.chip}, on which reports place graphs")
+        console.print(f"  {'chip':10} {profile.chip}, on which reports place graphs", markup=False)
     for name, price in (*profile.prices, *profile.network):
         if price is not None:
             low, high = price.bounds_picojoules
             span = f" ({low:g} to {high:g})" if low != high else ""
-            console.print(f"  {name:14} {price.picojoules:g} pJ{span}  [dim]{price.note}[/dim]")
+            console.print(f"  {name:14} {price.picojoules:g} pJ{span}  [dim]{escape(price.note)}[/dim]")
     if profile.load_limit is not None:
         limit = profile.load_limit
-        console.print(
-            f"  at most        {limit.synops_per_second:g} SynOps/s a {limit.of}  [dim]{limit.source}[/dim]"
-        )
+        source = escape(limit.source)
+        console.print(f"  at most        {limit.synops_per_second:g} SynOps/s a {limit.of}  [dim]{source}[/dim]")
     for conflict in profile.conflicts:
-        console.print(f"  against it: {conflict}")
+        console.print(f"  against it: {conflict}", markup=False)

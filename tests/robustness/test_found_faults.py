@@ -375,9 +375,10 @@ def test_toml_with_a_long_row_of_numbers_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "given"), [("samples", True), ("size", False), ("kept", [1, True]), ("flag", 1)]
+    ("field", "given"),
+    [("samples", True), ("size", False), ("kept", 1), ("kept", "yes"), ("kept", 0.0), ("flag", 1)],
 )
-def test_true_is_no_number(field: str, given: Any) -> None:
+def test_true_is_no_number_and_no_number_is_true(field: str, given: Any) -> None:
     class Table(Record):
         samples: int = 1
         size: float | None = None
@@ -387,7 +388,7 @@ def test_true_is_no_number(field: str, given: Any) -> None:
     if field == "flag":
         assert Table.model_validate({field: given}).flag == 1
     else:
-        with pytest.raises(DataError, match=f"field {field}: should be a valid"):
+        with pytest.raises(DataError, match=rf"field {field}: .*\(given: {given!r}\)"):
             checked(Table, {field: given}, "a table", where="here", kind=DataError)
 
 
@@ -426,6 +427,29 @@ def without_digest(changed: Any) -> Any:
     del changed.metadata_props[:]
     changed.metadata_props.extend(kept)
     return changed
+
+
+@pytest.mark.parametrize("command", ["inspect", "check"])
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, graph = tmp_path / "graph.nir", receiver(6, 5, 4)
+    called = {"lif1": "[bold]", "dense1": "[red]x"}
+    nodes = {called.get(name, name): node for name, node in graph.nodes.items()}
+    edges = [(called.get(source, source), called.get(target, target)) for source, target in graph.edges]
+    write_network(path, nir.NIRGraph(nodes, edges, metadata=graph.metadata))
+    code, out, err = run_command([command, str(path), *(["--target", "lava"] if command == "check" else [])])
+    assert (code, err) == (0, "")
+    assert "[bold]" in out
+    assert "[red]x" in out
+
+
+def test_an_onnx_name_may_look_like_the_end_of_markup(tmp_path: Path) -> None:
+    changed = model()
+    changed.graph.node[0].name = "[/]"
+    code, out, err = run_command(["inspect", str(written(tmp_path, changed))])
+    assert (code, err) == (0, "")
+    assert "[/]" in out
 
 
 @pytest.mark.parametrize("name", ["a\nb.npz", "a\tb.npz", "a/b.npz", "\x7f.npz", ""])

@@ -203,6 +203,13 @@ def _validate_ranges(index: int, layer: IntegerLayer) -> None:
         raise DataError(
             f"has neurons that are late by {layer.late} steps, more than {MAX_LATE}", where=f"layer {index}"
         )
+    for group in layer.groups:
+        if group.start < 0 or group.start + group.size > layer.neurons:
+            raise DataError(
+                f"has {layer.neurons} neurons, and '{group.node}' is said to be "
+                f"{group.start} to {group.start + group.size - 1}",
+                where=f"layer {index}",
+            )
     limits = {
         "delay": (0, MAX_DELAY),
         "du": (0, NO_CURRENT),
