@@ -249,7 +249,7 @@ def print_profile(profile: Profile, console: Console) -> None:
             console.print(f"  {name:14} {price.picojoules:g} pJ{span}  [dim]{escape(price.note)}[/dim]")
     if profile.load_limit is not None:
         limit = profile.load_limit
-        source = escape(limit.source)
-        console.print(f"  at most        {limit.synops_per_second:g} SynOps/s a {limit.of}  [dim]{source}[/dim]")
+        most = f"{limit.synops_per_second:g} SynOps/s a {limit.of}"
+        console.print(f"  at most        {most}  [dim]{escape(limit.source)}[/dim]")
     for conflict in profile.conflicts:
         console.print(f"  against it: {conflict}", markup=False)
