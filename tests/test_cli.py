@@ -370,6 +370,13 @@ class TestEnding:
         assert answer.returncode == 0
         assert "Traceback" not in answer.stderr
 
+    def test_an_output_that_is_not_utf_8_takes_any_text(self, tmp_path: Path) -> None:
+        ascii_only = {"env": {**os.environ, "PYTHONIOENCODING": "ascii"}, "cwd": tmp_path}
+        told = ending("""print('{"name": "ä € 😀"}')""", **ascii_only)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert json.loads(told.stdout) == {"name": "ä € 😀"}
+        assert nsc_deploy("energy", "profiles", **ascii_only).returncode == 0
+
     @pytest.mark.parametrize("where", ["in the command", "before it"])
     def test_ctrl_c_ends_with_130_and_no_traceback(self, where: str) -> None:
         body = "print('started', flush=True); import time; time.sleep(60)"
