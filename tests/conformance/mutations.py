@@ -30,6 +30,7 @@ FILES = {
 PLAIN_PYTHON = """
 def kernel(function): return function
 def inlined(function): return function
+def called_often(function): return function
 def int32(value): return (int(value) + 2**31) % 2**32 - 2**31
 """
 
@@ -63,7 +64,7 @@ def twin_in_python(mutation: Mutation | None) -> dict[str, ModuleType]:
             TWIN, "mutant"
         )
         source = source.replace("from numba import int32\n", PLAIN_PYTHON)
-        source = source.replace("from nsc_deploy.kernels.jit import inlined, kernel\n", "")
+        source = source.replace("from nsc_deploy.kernels.jit import called_often, inlined, kernel\n", "")
         # For a mutation that needs the current of the step before.
         source = source.replace(
             "        u[neuron] = current\n", "        previous = u[neuron]\n        u[neuron] = current\n"

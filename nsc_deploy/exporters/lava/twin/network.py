@@ -102,7 +102,7 @@ def synapses_of(entries: Entries, connection: Connection) -> Synapses:
     places = entries.sources * rows
     spikes_only = connection.num_message_bits == 0
     if spikes_only and DENSE_SHARE * places < len(row) and places <= LARGEST_MATRIX:
-        matrix = np.zeros((entries.sources, rows), np.int32)
+        matrix = np.zeros((entries.sources + 1, rows), np.int32)
         matrix[entries.source, row] = entries.weight
         start, row, weight = np.zeros(entries.sources + 1, np.int64), row[:0], entries.weight[:0]
     else:

@@ -61,8 +61,10 @@ class LIF:
         values = {name: self._vector(name) for name in _RANGES}
         mantissa, exponent = values["bias_mant"], values["bias_exp"]
         interval, offset = self.reset
+        keep_u = (4096 - (values["du"] + 1)).astype(np.int32)
         return Neurons(
-            keep_u=(4096 - (values["du"] + 1)).astype(np.int32),
+            keep_u=keep_u,
+            keeps_current=bool(keep_u.any()),
             keep_v=(4096 - values["dv"]).astype(np.int32),
             bias=np.where(
                 exponent >= 0, mantissa << np.maximum(exponent, 0), mantissa >> np.maximum(-exponent, 0)

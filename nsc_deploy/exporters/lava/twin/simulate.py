@@ -16,7 +16,7 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.lava.twin.network import INT32_END, CompiledLayer, Layer, Network, largest_sum
 from nsc_deploy.kernels.fixed_point import run_samples
 
-BLOCK = 32
+BLOCK = 16
 
 
 @dataclass(frozen=True)
