@@ -100,6 +100,8 @@ def target_of(folder: Path) -> str:
         DataError: the folder is no deployment.
     """
     path = folder / FILE_NAME
+    if not folder.exists():
+        raise DataError("does not exist", where=folder, remedy=f"Check the name, or make one: {_EXPORT}")
     if not path.is_file():
         raise DataError(
             "is no deployment folder (no manifest.json)", where=folder, remedy=f"Make one: {_EXPORT}"

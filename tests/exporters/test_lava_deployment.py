@@ -29,6 +29,7 @@ from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import ENVIRONMENT_VARIABLE, install_environment
 from nsc_deploy.exporters.lava.manifest import FILE_NAME, Calibrated
 from nsc_deploy.exporters.lava.runner import Backend, run_deployment
+from nsc_deploy.exporters.manifest import target_of
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.files import sha256
 from nsc_deploy.graphs.build import GraphBuilder
@@ -435,3 +436,10 @@ def test_a_failed_installation_leaves_nothing_that_looks_finished(
         install_environment()
     assert environment.installed_environment() is None
     assert [path.name for path in tmp_path.iterdir()] == ["env.lock"]
+
+
+def test_a_folder_that_is_not_there_is_told_from_one_that_is_no_deployment(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        target_of(tmp_path / "none")
+    with pytest.raises(DataError, match="is no deployment folder"):
+        target_of(tmp_path)
