@@ -66,7 +66,7 @@ def twin_milliseconds(network: Network, events: np.ndarray) -> float:
 
 
 def main() -> None:
-    options = arguments(__doc__, rounds=3)
+    options = arguments(__doc__, rounds=8)
     network = integer_network()
     events = (np.random.default_rng(1).random((STEPS, BATCH, SIZES[0])) < RATE).astype(np.uint8)
     hidden, output = (trace.spikes for trace in run_network(network, events))

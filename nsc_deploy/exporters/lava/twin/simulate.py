@@ -127,13 +127,21 @@ def _in_blocks(run: Any, samples: int, lag: int, threads: int | None) -> None:
     count = thread_count(threads)
     size = max(1, min(BLOCK, -(-samples // count)))
     blocks = [(first, min(first + size, samples)) for first in range(0, samples, size)]
-    if count == 1 or len(blocks) == 1:
-        for block in blocks:
+    helpers, waiting = min(count, len(blocks)) - 1, iter(blocks)
+
+    def work() -> None:
+        for block in waiting:  # one iterator for all threads: each block is handed out once
             run(*block)
+
+    if not helpers:
+        work()
         return
-    with ThreadPoolExecutor(min(count, len(blocks))) as pool:
-        for _ in pool.map(lambda block: run(*block), blocks):
-            pass
+    # This thread works too: a batch is a matter of milliseconds, and starting a thread of one of them.
+    with ThreadPoolExecutor(helpers) as pool:
+        others = [pool.submit(work) for _ in range(helpers)]
+        work()
+    for other in others:
+        other.result()
 
 
 def _run_block(
