@@ -44,9 +44,12 @@ def evaluate(
         ),
     ] = None,
     bits: Annotated[
-        str,
-        typer.Option(help="With --quantise: bits of a weight, 2 to 8; several with commas: --bits 8,4,2."),
-    ] = "8",
+        str | None,
+        typer.Option(
+            help="With --quantise: bits of a weight, 2 to 8, several with commas (8,4,2); default 8.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +68,7 @@ def evaluate(
     With --quantise lava, also in the integers that an export would write, on the same noise.
     """
     points = None if snr is None else parse_snr(snr)
-    forms = () if quantise is None else parse_bits(bits)
+    forms = _forms(quantise, bits)
     from nsc_deploy.training.plots import check_place, write_plots
     from nsc_deploy.training.run_directory import experiment_to_resume
     from nsc_deploy.training.sweep import sweep_runs
@@ -99,6 +102,12 @@ def parse_snr(text: str) -> tuple[float, ...]:
     if step <= 0 or last < first or (last - first) / step > _MOST_POINTS:
         raise _bad_snr(text)
     return tuple(first + step * index for index in range(math.floor((last - first) / step + 1e-9) + 1))
+
+
+def _forms(quantise: QuantiseOption | None, bits: str | None) -> tuple[int, ...]:
+    if quantise is None and bits is not None:
+        raise ConfigError("is only used with --quantise", where="--bits", remedy="Add --quantise lava.")
+    return () if quantise is None else parse_bits("8" if bits is None else bits)
 
 
 def parse_bits(text: str) -> tuple[int, ...]:

@@ -62,13 +62,7 @@ def in_integers(system: System, run: Path, bits: int) -> System:
         ConfigError: Lava takes no part of it.
         DataError: a graph or a recording of the run is missing or damaged.
     """
-    taken = _taken_by_lava(run)
-    if not taken:
-        raise ConfigError(
-            "has no part that Lava could take, so nothing of it computes in integers",
-            where=run,
-            remedy="Leave it out, or evaluate it without --quantise.",
-        )
+    taken = taken_by_lava(run)
     integers = {name: _integers(run, part, graph, bits) for name, (part, graph) in taken.items()}
     return System(
         Side(_stages(End.TRANSMITTER, system.transmitter.stages, integers)),
@@ -78,8 +72,13 @@ def in_integers(system: System, run: Path, bits: int) -> System:
     ).eval()
 
 
-def _taken_by_lava(run: Path) -> dict[str, tuple[Part, Network]]:
-    """The parts that lower as they are, by name, with their graphs."""
+def taken_by_lava(run: Path) -> dict[str, tuple[Part, Network]]:
+    """The parts of a run that lower as they are, by name, with their graphs.
+
+    Raises:
+        ConfigError: there are none.
+        DataError: a graph of the run is missing or damaged.
+    """
     taken = {}
     for part in read_deployment(run).parts:
         if part.place is not Place.CHIP or not part.graph.endswith(".nir"):
@@ -87,6 +86,12 @@ def _taken_by_lava(run: Path) -> dict[str, tuple[Part, Network]]:
         graph = read_network(run / part.graph)
         if all(verdict.status is not Status.REFUSED for verdict in verdicts(graph)):
             taken[part.name] = part, graph
+    if not taken:
+        raise ConfigError(
+            "has no part that Lava could take, so nothing of it computes in integers",
+            where=run,
+            remedy="Leave it out, or evaluate it without --quantise.",
+        )
     return taken
 
 

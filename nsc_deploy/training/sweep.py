@@ -13,7 +13,7 @@ from nsc_deploy.models.system import System
 from nsc_deploy.progress import progress_bar
 from nsc_deploy.training.evaluate import Measurement, load_system, measure
 from nsc_deploy.training.fit import reproducible
-from nsc_deploy.training.integers import in_integers
+from nsc_deploy.training.integers import in_integers, taken_by_lava
 from nsc_deploy.training.run_directory import read_experiment
 
 
@@ -94,6 +94,8 @@ def sweep_runs(
     for experiment in experiments:
         for snr in snr_db or ():
             _check_snr(experiment, snr)
+    for run in runs if bits else ():
+        taken_by_lava(run)
     points = [snr_db or (experiment.channel.snr_db,) for experiment in experiments]
     forms: tuple[int | None, ...] = (None, *bits)
     total = len(forms) * sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))

@@ -110,14 +110,31 @@ def test_what_lava_does_not_take_stays_in_floating_point(trained: Callable[..., 
     assert not any(isinstance(one, IntegerStage) for one in system.receiver.stages)
 
 
-def test_a_conventional_network_is_refused(
-    trained: Callable[..., RunResult], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_conventional_network_is_refused_before_the_work(
+    trained: Callable[..., RunResult],
+    result: RunResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("a run was evaluated before all were looked at")
+
     run = trained("fc").run
-    assert command("evaluate", run, "--quantise", "lava", "--out", tmp_path) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("nsc_deploy.training.sweep.sweep", work)
+        assert command("evaluate", result.run, run, "--quantise", "lava", "--out", tmp_path) == 2
     message = capsys.readouterr().err
+    assert str(run) in message
     assert "no part that Lava could take" in message
     assert "without --quantise" in message
+
+
+def test_bits_are_nothing_without_integers(
+    result: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("evaluate", result.run, "--bits", "4", "--out", tmp_path) == 2
+    assert "--quantise lava" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "9", "1", "8,", "8;4", "four", "-4", "²"])
