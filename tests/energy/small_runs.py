@@ -164,3 +164,19 @@ def lstm_run(run: Path, scale: int = 1) -> Path:
         ],
         accuracy=0.976,
     )
+
+
+def spiking_body() -> onnx.GraphProto:
+    """Of a Scan: neurons without a leak that take in `x`, and a product of their spikes with `inner`."""
+    return helper.make_graph(
+        [
+            helper.make_node("Add", ["v", "x"], ["sum"]),
+            helper.make_node("Greater", ["sum", "half"], ["fired"]),
+            helper.make_node("Cast", ["fired"], ["s"], to=TensorProto.FLOAT),
+            helper.make_node("MatMul", ["s", "inner"], ["current"], name="inside"),
+            helper.make_node("Where", ["fired", "zero", "sum"], ["next"]),
+        ],
+        "body",
+        [helper.make_empty_tensor_value_info(name) for name in ("v", "x")],
+        [helper.make_empty_tensor_value_info(name) for name in ("next", "s", "current")],
+    )

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
-from small_runs import DT, SAMPLES, STEPS, events, lstm_graph, onnx_graph, reals, weights
+from onnx import helper
+from small_runs import DT, SAMPLES, STEPS, events, lstm_graph, onnx_graph, reals, spiking_body, weights
 
 from nsc_deploy.energy.counts import Kind, LayerCount, PartCount
 from nsc_deploy.energy.onnx_count import count_onnx
@@ -100,18 +100,7 @@ def test_a_convolution_over_time(
 
 
 def test_events_of_a_scan_are_found_behind_moves_and_counted_as_they_fell(tmp_path: Path) -> None:
-    body = helper.make_graph(
-        [
-            helper.make_node("Add", ["v", "x"], ["sum"]),
-            helper.make_node("Greater", ["sum", "half"], ["fired"]),
-            helper.make_node("Cast", ["fired"], ["s"], to=TensorProto.FLOAT),
-            helper.make_node("MatMul", ["s", "inner"], ["current"], name="inside"),
-            helper.make_node("Where", ["fired", "zero", "sum"], ["next"]),
-        ],
-        "body",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("v", "x")],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("next", "s", "current")],
-    )
+    body = spiking_body()
     nodes = [
         helper.make_node("Shape", ["input"], ["size"], start=1),
         helper.make_node("ConstantOfShape", ["size"], ["rest"]),

@@ -1,7 +1,7 @@
 """Counts of random ONNX graphs against a visit to every value and every weight."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,7 +158,7 @@ OPERATORS = [
 
 
 @st.composite
-def chains(draw) -> tuple[Chain, Recording]:
+def chains(draw, operators: Sequence[Callable] = OPERATORS) -> tuple[Chain, Recording]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     chain = Chain(rng, draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.booleans()))
     values = rng.normal(size=(chain.steps, draw(st.integers(1, 3)), chain.width)).astype(np.float32)
@@ -166,7 +166,7 @@ def chains(draw) -> tuple[Chain, Recording]:
         values = (values > 0).astype(np.uint8)
     recording = Recording(values, Signal.EVENTS if chain.events else Signal.REAL, DT)
     for _ in range(draw(st.integers(1, 5))):
-        draw(st.sampled_from(OPERATORS))(draw, chain)
+        draw(st.sampled_from(operators))(draw, chain)
     return chain, recording
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
-from small_runs import DT, dense_graph, events, lstm_graph, onnx_graph, reals, weights
-from test_onnx_exact import OPERATORS, Chain, convolution, pool
+from onnx import helper
+from small_runs import dense_graph, events, lstm_graph, onnx_graph, reals, spiking_body, weights
+from test_onnx_exact import OPERATORS, Chain, chains, convolution, pool
 from test_onnx_samples import attention
 
 from nsc_deploy.energy.counts import LayerCount, PartCount
@@ -52,21 +52,8 @@ def assert_steps(path: Path, recording: Recording, batch: int = 64) -> None:
         before = now
 
 
-@st.composite
-def chains(draw) -> tuple[Chain, Recording]:
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    chain = Chain(rng, draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.booleans()))
-    values = rng.normal(size=(chain.steps, draw(st.integers(1, 3)), chain.width)).astype(np.float32)
-    if chain.events:
-        values = (values > 0).astype(np.uint8)
-    recording = Recording(values, Signal.EVENTS if chain.events else Signal.REAL, DT)
-    for _ in range(draw(st.integers(1, 5))):
-        draw(st.sampled_from(STEPWISE))(draw, chain)
-    return chain, recording
-
-
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(case=chains(), batch=st.integers(1, 3))
+@given(case=chains(STEPWISE), batch=st.integers(1, 3))
 def test_each_step_is_what_it_adds(case: tuple[Chain, Recording], batch: int, tmp_path: Path) -> None:
     chain, recording = case
     chain.nodes.append(helper.make_node("Identity", [chain.last], ["output"]))
@@ -76,18 +63,7 @@ def test_each_step_is_what_it_adds(case: tuple[Chain, Recording], batch: int, tm
 
 def scan_graph(path: Path) -> None:
     """Neurons that take in one step a turn, a product inside the scan and one of its spikes behind it."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Add", ["v", "x"], ["sum"]),
-            helper.make_node("Greater", ["sum", "half"], ["fired"]),
-            helper.make_node("Cast", ["fired"], ["s"], to=TensorProto.FLOAT),
-            helper.make_node("MatMul", ["s", "inner"], ["current"], name="inside"),
-            helper.make_node("Where", ["fired", "zero", "sum"], ["next"]),
-        ],
-        "body",
-        [helper.make_empty_tensor_value_info(name) for name in ("v", "x")],
-        [helper.make_empty_tensor_value_info(name) for name in ("next", "s", "current")],
-    )
+    body = spiking_body()
     nodes = [
         helper.make_node("MatMul", ["input", "w"], ["x0"], name="before"),
         helper.make_node("Shape", ["x0"], ["size"], start=1),

@@ -63,16 +63,21 @@ def test_a_wrong_artefact_of_another_s_target_never_appears(installed: Path, tmp
     module.write_text(
         module.read_text().replace('"threshold", numbers.threshold)', '"threshold", 2 * numbers.threshold)')
     )
-    build = GraphBuilder(0.1)
-    build.input(3, Signal.EVENTS)
-    build.linear("w", np.eye(3) / 2)
-    build.lif("lif", 0.5, 0.7, 3)
-    build.output(3)
-    write_network(tmp_path / "chain.nir", build.build())
+    write_chain(tmp_path / "chain.nir", 0.5)
     done = nsc(place, "export", tmp_path / "chain.nir", "--target", "c-header", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "the artefact computes something else" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def write_chain(path: Path, weight: float) -> None:
+    """Three neurons, each behind one input."""
+    build = GraphBuilder(0.1)
+    build.input(3, Signal.EVENTS)
+    build.linear("w", weight * np.eye(3))
+    build.lif("lif", 0.5, 0.7, 3)
+    build.output(3)
+    write_network(path, build.build())
 
 
 UNCHECKED = """
@@ -90,12 +95,7 @@ def test_a_target_that_checks_nothing_is_told(installed: Path, tmp_path: Path) -
     shutil.copytree(installed, place)
     with (place / "nsc_deploy_c_header.py").open("a") as module:
         module.write(UNCHECKED)
-    build = GraphBuilder(0.1)
-    build.input(3, Signal.EVENTS)
-    build.linear("w", np.eye(3))
-    build.lif("lif", 0.5, 0.7, 3)
-    build.output(3)
-    write_network(tmp_path / "chain.nir", build.build())
+    write_chain(tmp_path / "chain.nir", 1.0)
     done = nsc(place, "export", tmp_path / "chain.nir", "--target", "c-header", "--out", tmp_path / "out")
     assert done.returncode == 0
     assert "c-header did not check what it wrote" in done.stderr
