@@ -79,6 +79,7 @@ def test_what_is_printed_fits_a_screen_and_says_how_to_see_the_rest(
     told = capsys.readouterr().out
     assert len(told.splitlines()) <= 40
     assert all(system.label in told for system in demonstration.report.systems)
+    assert any(f"the page {path}. " in told for path in demonstration.files)
     command = shlex.split(told.strip().splitlines()[-1])
     assert command == ["nsc-deploy", "energy", "report", *map(str, demonstration.runs)]
 

@@ -70,8 +70,9 @@ def print_demonstration(done: "Demonstration") -> None:
     typer.echo(f"  coinciding spikes  {_percent(parity.coincidence)}\n")
     print_systems(done.report, Console())
     runs = shlex.join(str(run) for run in done.runs)
+    page = next(path for path in done.files if path.suffix == ".html")
     typer.echo(
-        "What each part and layer takes, and what is left out, is on the page report.html. In the terminal:"
+        f"What each part and layer takes, and what is left out, is on the page {page}. In the terminal:"
     )
     typer.echo(f"  nsc-deploy energy report {runs}")
 
