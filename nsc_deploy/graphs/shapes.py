@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.network import Shape
 from nsc_deploy.printable import shown
 
-Shape = tuple[int, ...]
 Shapes = tuple[Shape, Shape]
 
 MAX_ELEMENTS = 2**28

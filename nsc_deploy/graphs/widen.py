@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nsc_deploy.graphs.network import Shape
 from nsc_deploy.graphs.parameters import array_fields
-from nsc_deploy.graphs.shapes import Shape, as_shape, one_number, wanted_dimensions
+from nsc_deploy.graphs.shapes import as_shape, one_number, wanted_dimensions
 
 
 def widened(node: Any, shape: Shape) -> Any:

@@ -6,8 +6,8 @@ from math import prod
 import numpy as np
 
 from nsc_deploy.exporters.chips.wiring import Obstacle, Population, Projection, Wiring
-from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.shapes import Shape, padding_pairs
+from nsc_deploy.graphs.network import Network, Node, Shape
+from nsc_deploy.graphs.shapes import padding_pairs
 
 
 @dataclass(frozen=True)

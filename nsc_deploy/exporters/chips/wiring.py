@@ -7,7 +7,7 @@ import numpy as np
 
 from nsc_deploy.exporters.chips.patterns import CutPattern, Pattern
 from nsc_deploy.exporters.chips.placement import Share
-from nsc_deploy.graphs.shapes import Shape
+from nsc_deploy.graphs.network import Shape
 
 
 class Obstacle(Exception):  # noqa: N818 - caught where it becomes a verdict, never shown as an error

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-Shape = tuple[int, ...]
+from nsc_deploy.graphs.network import Shape
 
 
 class Draft:
