@@ -37,7 +37,7 @@ FORBIDDEN = {
 }
 AT_THE_TOP_OF_COMMANDS = {
     "typer",
-    "nsc_deploy.cautions",
+    "nsc_deploy.diagnostics",
     "nsc_deploy.errors",
     "nsc_deploy.printable",
     "nsc_deploy.refusals",

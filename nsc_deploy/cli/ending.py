@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 import typer
 
-from nsc_deploy.cautions import Caution, listening
+from nsc_deploy.diagnostics import Caution, listening
 from nsc_deploy.errors import UserError
 from nsc_deploy.printable import printable
 from nsc_deploy.refusals import MENDABLE

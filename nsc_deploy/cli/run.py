@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsc_deploy.cautions import Caution, collected
+from nsc_deploy.diagnostics import Caution, collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable

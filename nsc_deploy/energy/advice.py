@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.records import Record
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.budget import Budget, Quantity, standing_for
 from nsc_deploy.energy.counts import LayerCount, PartCount

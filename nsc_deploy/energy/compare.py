@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.report import Layer, Report, SystemReport
 from nsc_deploy.errors import ConfigError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nsc_deploy.cautions import collected
+from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.advice import AdviceReport
 from nsc_deploy.energy.advise import Advisor
 from nsc_deploy.energy.make_report import chosen_reset

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nsc_deploy.cautions import collected
+from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.baseline import check_baseline, read_report
 from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.build_report import build_report

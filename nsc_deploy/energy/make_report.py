@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nsc_deploy.cautions import collected
+from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.build_report import build_report
 from nsc_deploy.energy.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report

@@ -9,8 +9,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
-from nsc_deploy.cautions import Caution
 from nsc_deploy.deployment import Place, Side
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.measures import FrontPoint, Load, MemoryUse, OverTime, Spread

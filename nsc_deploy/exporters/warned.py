@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from nsc_deploy.cautions import Caution, announce
+from nsc_deploy.diagnostics import Caution, announce
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.records import Record
 

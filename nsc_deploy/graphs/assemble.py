@@ -18,8 +18,7 @@ from nsc_deploy.graphs.order import Order, order_nodes
 from nsc_deploy.graphs.parameters import checked
 from nsc_deploy.graphs.propagate import all_shapes, all_signals, at_node
 from nsc_deploy.graphs.signal import Signal
-from nsc_deploy.graphs.stated import late_edges, time_step
-from nsc_deploy.graphs.stated import reset as stated_reset
+from nsc_deploy.graphs.stated import late_edges, stated_reset, time_step
 from nsc_deploy.graphs.widen import widened, without_batch
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.network import STATEFUL, Network, Node, Reset
 from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.parameters import array_fields

@@ -8,7 +8,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from nsc_deploy.cautions import announce
+from nsc_deploy.diagnostics import announce
 from nsc_deploy.errors import GraphError
 from nsc_deploy.files import write_bytes
 from nsc_deploy.graphs.assemble import assemble

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.scratch import scratch_folder
 from nsc_deploy.verification.comparison import Comparison, compare_runs

@@ -7,7 +7,7 @@ import nir
 import numpy as np
 import torch
 
-from nsc_deploy.cautions import collected
+from nsc_deploy.diagnostics import collected
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.simulate import simulate

@@ -4,7 +4,7 @@ import nir
 import numpy as np
 import pytest
 
-from nsc_deploy.cautions import Caution, announce, collected, listening
+from nsc_deploy.diagnostics import Caution, announce, collected, listening
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign import loose, nirtorch, norse, snntorch, spikingjelly
 from nsc_deploy.graphs.foreign.seen import Seen
 from nsc_deploy.graphs.foreign.writers import Sign, sign_of

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.foreign.seen import Seen, named
 

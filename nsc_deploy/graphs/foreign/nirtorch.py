@@ -1,6 +1,6 @@
 """What nirtorch 2.6's torch_to_nir, which SpikingJelly uses too, leaves out without a word."""
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen
 from nsc_deploy.graphs.foreign.writers import Sign, Writer, chained
 

@@ -1,6 +1,6 @@
 """Faults of Norse 1.1's to_nir, and how they show."""
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen, equal, named
 from nsc_deploy.graphs.foreign.writers import Sign, Writer
 

@@ -1,6 +1,6 @@
 """Faults of snnTorch 1.0's export_to_nir, and how they show."""
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen
 from nsc_deploy.graphs.foreign.writers import SNNTORCH_DT, Sign, Writer
 

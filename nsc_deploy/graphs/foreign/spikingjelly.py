@@ -1,6 +1,6 @@
 """Where SpikingJelly 2.0 computes something else than the NIR file it writes."""
 
-from nsc_deploy.cautions import Caution
+from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen, named
 from nsc_deploy.graphs.foreign.writers import Sign, Writer
 
