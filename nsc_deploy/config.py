@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.errors import MisfitError
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 
 class SystemName(StrEnum):

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import write_json
-from nsc_deploy.records import Record, read_json_record
+from nsc_deploy.io.files import write_json
+from nsc_deploy.io.records import Record, read_json_record
 
 FILE_NAME = "deployment.json"
 

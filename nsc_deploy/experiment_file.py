@@ -11,8 +11,8 @@ from tomlkit.items import Table
 
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, MisfitError
-from nsc_deploy.files import write_text
-from nsc_deploy.records import Fault, faults, fields_at, model_at, model_in, nearest, read_toml
+from nsc_deploy.io.files import write_text
+from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, nearest, read_toml
 
 FILE_NAME = "experiment.toml"
 _REMEDY = "Mend the file, or name another; every run holds a complete one, experiment.toml."

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from nsc_deploy.errors import UserError
-from nsc_deploy.printable import control, printable
+from nsc_deploy.io.text import control, printable
 
 
 def refuse_control(value: object, *, where: object, kind: type[UserError]) -> None:

@@ -22,7 +22,7 @@ from typer.main import get_command
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.train_options import DOTTED
 from nsc_deploy.config import Experiment
-from nsc_deploy.records import model_at
+from nsc_deploy.io.records import model_at
 
 # typer itself asks for pydantic where a command has parameters; we do not.
 HEAVY = {

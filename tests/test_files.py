@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nsc_deploy.errors import DataError, UserError
-from nsc_deploy.files import (
+from nsc_deploy.io.files import (
     load_npz,
     read_json,
     replacing,
@@ -91,7 +91,7 @@ class TestReplacing:
             from pathlib import Path
             import numpy as np
             from nsc_deploy.errors import UserError
-            from nsc_deploy.files import save_npz
+            from nsc_deploy.io.files import save_npz
             noise = np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8)
             try:
                 save_npz(Path(sys.argv[1]), {"noise": noise})
@@ -117,7 +117,7 @@ class TestReplacing:
             """
             import os, signal, sys
             from pathlib import Path
-            from nsc_deploy.files import replacing
+            from nsc_deploy.io.files import replacing
             with replacing(Path(sys.argv[1])) as temporary:
                 temporary.write_text("half")
                 os.kill(os.getpid(), signal.SIGKILL)

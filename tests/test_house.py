@@ -39,7 +39,7 @@ AT_THE_TOP_OF_COMMANDS = {
     "typer",
     "nsc_deploy.diagnostics",
     "nsc_deploy.errors",
-    "nsc_deploy.printable",
+    "nsc_deploy.io.text",
     "nsc_deploy.refusals",
     "nsc_deploy.cli",
 }

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 import nsc_deploy
-from nsc_deploy.progress import progress_bar
+from nsc_deploy.io.progress import progress_bar
 
 BAR = """
-from nsc_deploy.progress import progress_bar
+from nsc_deploy.io.progress import progress_bar
 with progress_bar(shown={shown}, transient=False) as progress:
     task = progress.add_task("counting sheep", total=3)
     progress.advance(task, 3)
 """
 WAIT = """
-from nsc_deploy.progress import waiting
+from nsc_deploy.io.progress import waiting
 with waiting("falling asleep") as tell:
     tell("counting [3] sheep " + "z" * 200)
 """

@@ -16,7 +16,7 @@ from nsc_deploy.energy.report import SCHEMA_VERSION
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.manifest import read_manifest
-from nsc_deploy.records import (
+from nsc_deploy.io.records import (
     Record,
     checked,
     fields_at,
@@ -174,6 +174,6 @@ def test_every_reader_names_the_file_the_field_and_the_way_out(
 
 
 def test_records_need_no_training_framework() -> None:
-    code = "import sys, nsc_deploy.records; print('torch' in sys.modules)"
+    code = "import sys, nsc_deploy.io.records; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 
 class ChannelKind(StrEnum):

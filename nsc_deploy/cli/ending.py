@@ -17,7 +17,7 @@ import typer
 
 from nsc_deploy.diagnostics import Caution, listening
 from nsc_deploy.errors import UserError
-from nsc_deploy.printable import printable
+from nsc_deploy.io.text import printable
 from nsc_deploy.refusals import MENDABLE
 
 USER_ERROR = 2

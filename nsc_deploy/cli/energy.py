@@ -82,7 +82,7 @@ def report(
     """Count and price whole systems (run directories) or single graphs with recorded inputs."""
     from nsc_deploy.energy.make_report import make_report, write_report
     from nsc_deploy.energy.terminal import print_report, wide_console
-    from nsc_deploy.files import require_writable
+    from nsc_deploy.io.files import require_writable
 
     if out is not None:
         require_writable(out / "report.json")
@@ -143,7 +143,7 @@ def check(
     """
     from nsc_deploy.energy.check_output import as_github, as_junit, as_text
     from nsc_deploy.energy.make_check import make_check
-    from nsc_deploy.files import write_text
+    from nsc_deploy.io.files import write_text
 
     result = make_check(
         sources,
@@ -241,7 +241,7 @@ def advise(
     from nsc_deploy.energy.advise_text import print_advice
     from nsc_deploy.energy.make_advice import make_advice
     from nsc_deploy.energy.terminal import wide_console
-    from nsc_deploy.files import require_writable
+    from nsc_deploy.io.files import require_writable
 
     if write is not None:
         require_writable(write)

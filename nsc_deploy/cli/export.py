@@ -139,7 +139,7 @@ def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: 
     import json
     from dataclasses import asdict
 
-    from nsc_deploy.files import read_json
+    from nsc_deploy.io.files import read_json
 
     written = []
     for folder in folders:

@@ -25,7 +25,7 @@ def install(
     One that is there already is kept. It is needed by `run` with the backend lava only.
     """
     from nsc_deploy.exporters.lava.environment import install_environment
-    from nsc_deploy.progress import waiting
+    from nsc_deploy.io.progress import waiting
 
     with waiting("Lava environment") as tell:
         environment = install_environment(python, force=force, notify=tell)

@@ -54,8 +54,8 @@ def run(
     import json
 
     from nsc_deploy.exporters.lava.runner import Backend
-    from nsc_deploy.files import require_writable
-    from nsc_deploy.progress import progress_bar
+    from nsc_deploy.io.files import require_writable
+    from nsc_deploy.io.progress import progress_bar
 
     chosen = Backend(backend.value)
     if out is not None:
@@ -165,7 +165,7 @@ def _decisions(outcome: "Outcome", reference_decisions: Any, decisions: Any) -> 
 
 
 def _write(path: Path, outcome: "Outcome") -> None:
-    from nsc_deploy.files import save_npz
+    from nsc_deploy.io.files import save_npz
 
     arrays: dict[str, Any] = {"spikes": outcome.spikes}
     for field in ("decisions", "reference_decisions", "labels"):

@@ -75,8 +75,8 @@ def verify(
     import json
 
     from nsc_deploy.exporters.plan import GraphOptions
-    from nsc_deploy.files import require_writable
-    from nsc_deploy.progress import progress_bar
+    from nsc_deploy.io.files import require_writable
+    from nsc_deploy.io.progress import progress_bar
     from nsc_deploy.verification.limits import Limits
     from nsc_deploy.verification.report import HTML_FILE, write_report
     from nsc_deploy.verification.report import as_json as machine

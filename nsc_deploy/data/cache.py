@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.errors import DataError, UserError
-from nsc_deploy.files import load_npz, save_npz
+from nsc_deploy.io.files import load_npz, save_npz
 
 # Raise it with every change to the code that alters what is encoded.
 CODE_VERSION = 2

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from nsc_deploy.errors import MisfitError
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 SHD_UNITS = 700
 

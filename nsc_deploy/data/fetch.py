@@ -14,7 +14,7 @@ from types import MappingProxyType
 from nsc_deploy.data.fsdd import content_digest, read_folder, write_npz
 from nsc_deploy.data.sources import data_folder
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import replacing, require_writable
+from nsc_deploy.io.files import replacing, require_writable
 
 TIMEOUT_S = 30
 MAX_UNPACKED_BYTES = 4 * 1024**3

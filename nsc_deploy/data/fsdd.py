@@ -17,7 +17,7 @@ from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts
 from nsc_deploy.data.wav import read_wav
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import load_npz, save_npz
+from nsc_deploy.io.files import load_npz, save_npz
 
 NPZ_NAME = "fsdd_8k_int16.npz"
 WAV_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")

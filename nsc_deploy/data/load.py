@@ -76,7 +76,7 @@ def encode_recordings(recordings: Recordings, config: DataConfig) -> EventData:
 @contextmanager
 def _bar(what: str, count: int, *, shown: bool) -> Iterator[Advance]:
     """A progress bar on stderr; yields the function that moves it on by one."""
-    from nsc_deploy.progress import progress_bar
+    from nsc_deploy.io.progress import progress_bar
 
     with progress_bar(shown=shown) as progress:
         task = progress.add_task(what, total=count)

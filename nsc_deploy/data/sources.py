@@ -8,7 +8,7 @@ import platformdirs
 
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import sha256
+from nsc_deploy.io.files import sha256
 from nsc_deploy.refusals import unreadable
 
 FOLDER_VARIABLE = "NSC_DEPLOY_DATA"

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.frames import Tabular
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 ADVICE_SCHEMA_VERSION = 1
 

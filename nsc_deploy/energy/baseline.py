@@ -6,8 +6,8 @@ from nsc_deploy.energy.check import CheckResult, Culprit, Finding
 from nsc_deploy.energy.compare import SystemChange, compare_reports
 from nsc_deploy.energy.report import SCHEMA_VERSION, Report
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.files import read_json
-from nsc_deploy.records import checked
+from nsc_deploy.io.files import read_json
+from nsc_deploy.io.records import checked
 
 WATCHED = ("synops", "spikes", "neurons", "energy_uj")
 _CULPRITS = 3

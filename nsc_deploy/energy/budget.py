@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.records import Record, read_toml_record
+from nsc_deploy.io.records import Record, read_toml_record
 
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
 

@@ -17,7 +17,7 @@ from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 Values = NDArray[np.float64]
 _CULPRITS = 3

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from nsc_deploy.energy.measures import Spread
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 
 class Run(StrEnum):

@@ -10,7 +10,7 @@ from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.report import Layer, Report, SystemReport
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 FIELDS = ("synops", "neuron_updates", "spikes", "synapses", "neurons", "energy_uj")
 

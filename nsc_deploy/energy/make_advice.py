@@ -12,7 +12,7 @@ from nsc_deploy.energy.make_report import chosen_reset
 from nsc_deploy.energy.profile import load_profile
 from nsc_deploy.energy.systems import Options, count_source, find_sources
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.progress import waiting
+from nsc_deploy.io.progress import waiting
 
 _COLUMNS = ("paper", "compute", "memory")
 

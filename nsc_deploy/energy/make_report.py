@@ -12,9 +12,9 @@ from nsc_deploy.energy.report import Report
 from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.registry import load_target
-from nsc_deploy.files import write_text
 from nsc_deploy.graphs.network import Reset
-from nsc_deploy.progress import progress_bar
+from nsc_deploy.io.files import write_text
+from nsc_deploy.io.progress import progress_bar
 
 NOWHERE = "none"
 """The target of a report that places nothing."""

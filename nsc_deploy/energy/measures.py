@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from nsc_deploy.energy.traffic import Store
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 
 class Spread(Record):

@@ -17,7 +17,7 @@ from nsc_deploy.energy.measures import FrontPoint, Load, MemoryUse, OverTime, Sp
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.signal import Signal
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 SCHEMA_VERSION = 4
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nsc_deploy.errors import ConfigError, DataError, UserError
-from nsc_deploy.files import require_writable_parent, sha256
+from nsc_deploy.io.files import require_writable_parent, sha256
 from nsc_deploy.refusals import unwritable
 from nsc_deploy.scratch import scratch_folder
 

@@ -3,8 +3,8 @@
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.exporters.manifest import Source
 from nsc_deploy.exporters.registry import ExportRequest
-from nsc_deploy.files import sha256
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.io.files import sha256
 
 
 def class_names(request: ExportRequest) -> tuple[str, ...]:

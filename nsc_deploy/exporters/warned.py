@@ -11,7 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from nsc_deploy.diagnostics import Caution, announce
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 
 class Warned(Record):

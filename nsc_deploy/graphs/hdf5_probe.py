@@ -23,7 +23,7 @@ import warnings
 from pathlib import Path
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.hdf5_guard import read_file
+from nsc_deploy.io.hdf5 import read_file
 
 _SECONDS = 0.7
 # A file of nothing but small objects is read at 3 MB/s; the rest is for slower machines.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.shapes import PRIMITIVES, as_shape
-from nsc_deploy.printable import shown
+from nsc_deploy.io.text import shown
 
 _ARRAYS = {
     "Linear": ("weight",),

@@ -7,7 +7,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import SPIKING, Shape
 from nsc_deploy.graphs.shapes import node_shapes
 from nsc_deploy.graphs.signal import Signal, joined
-from nsc_deploy.printable import shown
+from nsc_deploy.io.text import shown
 
 
 def all_shapes(

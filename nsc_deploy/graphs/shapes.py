@@ -10,7 +10,7 @@ import numpy as np
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import Shape
-from nsc_deploy.printable import shown
+from nsc_deploy.io.text import shown
 
 Shapes = tuple[Shape, Shape]
 

@@ -14,7 +14,7 @@ import numpy as np
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.foreign.writers import Sign
 from nsc_deploy.graphs.network import Reset
-from nsc_deploy.printable import shown
+from nsc_deploy.io.text import shown
 
 
 def time_step(

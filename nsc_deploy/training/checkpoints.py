@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.files import write_bytes
+from nsc_deploy.io.files import write_bytes
 
 DIRECTORY = "checkpoints"
 BEST = "best.safetensors"

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nsc_deploy.files import replacing, require_writable, write_json
+from nsc_deploy.io.files import replacing, require_writable, write_json
 from nsc_deploy.training.sweep import Sweep
 
 _FORMATS = ("png", "svg")

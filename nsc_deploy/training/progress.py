@@ -4,7 +4,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from nsc_deploy.progress import progress_bar
+from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.training.record import TrainingRecord
 
 

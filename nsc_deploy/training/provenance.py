@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import nsc_deploy
 from nsc_deploy.data import EventData
-from nsc_deploy.files import sha256, write_json
+from nsc_deploy.io.files import sha256, write_json
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY
 
 _PACKAGES = (

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from pydantic import BaseModel, ConfigDict, Field
 
 from nsc_deploy.errors import DataError, UserError
-from nsc_deploy.records import checked
+from nsc_deploy.io.records import checked
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, REMEDY, write_tensors
 from nsc_deploy.training.module import ReceiverTraining
 

@@ -9,8 +9,8 @@ from nsc_deploy.channels.modulation import Modulation
 from nsc_deploy.config import Experiment, SystemConfig
 from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.models.system import System
-from nsc_deploy.progress import progress_bar
 from nsc_deploy.training.evaluate import Measurement, load_system, measure
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.integers import in_integers, taken_by_lava

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 
 class VerificationRecord(Record):

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from nsc_deploy.files import write_json, write_text
+from nsc_deploy.io.files import write_json, write_text
 from nsc_deploy.verification.course_chart import course_chart
 from nsc_deploy.verification.text import (
     class_names,

@@ -13,7 +13,7 @@ from nsc_deploy.exporters.lava.process import WORKER, watch_worker
 from nsc_deploy.exporters.lava.twin.network import Network
 from nsc_deploy.exporters.lava.twin.simulate import LayerTrace, simulate
 from nsc_deploy.exporters.matrix import Matrix
-from nsc_deploy.files import load_npz, write_json
+from nsc_deploy.io.files import load_npz, write_json
 
 NETWORK_WORKER = Path(__file__).parent / "worker" / "run_networks.py"
 NEURON_VALUES = ("du", "dv", "vth", "bias_mant", "bias_exp", "u", "v")

@@ -23,7 +23,6 @@ from nsc_deploy.exporters.plan import GraphOptions, export_all
 from nsc_deploy.exporters.registry import load_target, target_names
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import Status
-from nsc_deploy.files import load_npz
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.nir_file import read_network, write_network
@@ -31,6 +30,7 @@ from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.io.files import load_npz
 
 TARGETS = ("nir", "onnx", "snntorch", "norse")
 FILES = {

@@ -21,11 +21,11 @@ from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.populations import Tap
-from nsc_deploy.files import save_npz
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.io.files import save_npz
 
 
 def assert_exact(graph: nir.NIRGraph, seed: int) -> None:

@@ -14,12 +14,12 @@ from nsc_deploy.exporters.lava.runner import Backend
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.exporters.split.read import read_split_deployment
 from nsc_deploy.exporters.split.run import run_split_deployment
-from nsc_deploy.files import sha256
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.io.files import sha256
 
 DT, CLASSES = 0.01, 3
 

@@ -17,12 +17,12 @@ from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.manifest import Source
 from nsc_deploy.exporters.plan import export_all
-from nsc_deploy.files import load_npz, read_json
 from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.graphs.recording import read_recording
+from nsc_deploy.io.files import load_npz, read_json
+from nsc_deploy.io.records import Record, checked, read_toml
+from nsc_deploy.io.text import printable
 from nsc_deploy.plain_text import refuse_control
-from nsc_deploy.printable import printable
-from nsc_deploy.records import Record, checked, read_toml
 from tests.lava_support import receiver
 
 

@@ -11,7 +11,7 @@ from nsc_deploy.exporters.chips.step_time import StepTime
 from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.shapes import PRIMITIVES
-from nsc_deploy.records import Record, read_toml_record
+from nsc_deploy.io.records import Record, read_toml_record
 
 
 class NodeSupport(Sourced):

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 Count = Annotated[int, Field(ge=0)]
 NOT_PUBLISHED = "not published"

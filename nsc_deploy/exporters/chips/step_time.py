@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from nsc_deploy.exporters.chips.figures import Sourced
-from nsc_deploy.records import Record
+from nsc_deploy.io.records import Record
 
 Nanoseconds = Annotated[float, Field(ge=0, le=1e9)]
 

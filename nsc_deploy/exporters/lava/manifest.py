@@ -9,8 +9,8 @@ from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.integer import MAX_LATE, Group, Role
 from nsc_deploy.exporters.warned import Warned
-from nsc_deploy.files import write_json
-from nsc_deploy.records import Record, read_json_record
+from nsc_deploy.io.files import write_json
+from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
 
 FILE_NAME = "manifest.json"

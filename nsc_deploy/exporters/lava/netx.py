@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.exporters.matrix import Matrix
-from nsc_deploy.files import write_bytes
+from nsc_deploy.io.files import write_bytes
 
 LARGEST_FULL = 2**26
 

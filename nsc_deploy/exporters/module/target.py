@@ -12,8 +12,8 @@ from nsc_deploy.exporters.module.frameworks import Framework
 from nsc_deploy.exporters.module.write import write_module
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.verdict import Status, Verdict
-from nsc_deploy.files import write_bytes, write_text
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.io.files import write_bytes, write_text
 
 MODULE = "network.py"
 WEIGHTS = "weights.safetensors"

@@ -9,8 +9,8 @@ from nsc_deploy.deployment import FileName, Place
 from nsc_deploy.exporters.folder import require_unchanged
 from nsc_deploy.exporters.manifest import FILE_NAME, FileRecord, Source
 from nsc_deploy.exporters.warned import Warned
-from nsc_deploy.files import write_json
-from nsc_deploy.records import Record, read_json_record
+from nsc_deploy.io.files import write_json
+from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
 
 FORMAT = 1

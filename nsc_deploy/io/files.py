@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.npy import read_array, unpacked_bytes
+from nsc_deploy.io.npz import read_array, unpacked_bytes
 from nsc_deploy.plain_text import refuse_control
 from nsc_deploy.refusals import unreadable, unwritable
 from nsc_deploy.scratch import scratch_file

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.printable import control, printable
+from nsc_deploy.io.text import control, printable
 from nsc_deploy.refusals import unreadable
 
 MAX_FILE_BYTES = 4 * 1024**3

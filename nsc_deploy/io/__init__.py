@@ -1,0 +1,1 @@
+"""Files, read with distrust and replaced whole or not at all."""
