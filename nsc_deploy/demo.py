@@ -18,8 +18,8 @@ from nsc_deploy.exporters.lava.environment import install_environment
 from nsc_deploy.exporters.lava.runner import Backend, Outcome, run_deployment
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.io.progress import progress_bar, waiting
+from nsc_deploy.io.text import counted
 from nsc_deploy.training.run import train
-from nsc_deploy.wording import counted
 
 
 @dataclass(frozen=True)

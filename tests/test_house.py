@@ -40,7 +40,7 @@ AT_THE_TOP_OF_COMMANDS = {
     "nsc_deploy.diagnostics",
     "nsc_deploy.errors",
     "nsc_deploy.io.text",
-    "nsc_deploy.refusals",
+    "nsc_deploy.io.files",
     "nsc_deploy.cli",
 }
 

@@ -2,7 +2,7 @@ import pytest
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.verdict import Status, Verdict, raise_first_refusal
-from nsc_deploy.wording import counted
+from nsc_deploy.io.text import counted
 
 
 def test_one_is_singular_and_all_else_plural() -> None:

@@ -74,7 +74,7 @@ def info(
 
 
 def _rows(described: "Description") -> dict[str, object]:
-    from nsc_deploy.wording import counted
+    from nsc_deploy.io.text import counted
 
     rate = described.train_rate
     return {

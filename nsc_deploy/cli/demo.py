@@ -56,7 +56,7 @@ def print_demonstration(done: "Demonstration") -> None:
     from rich.console import Console
 
     from nsc_deploy.energy.terminal import print_systems
-    from nsc_deploy.wording import counted
+    from nsc_deploy.io.text import counted
 
     if done.without_lava is not None:
         typer.echo(f"Lava did not run: {done.without_lava}")

@@ -17,8 +17,8 @@ import typer
 
 from nsc_deploy.diagnostics import Caution, listening
 from nsc_deploy.errors import UserError
+from nsc_deploy.io.files import MENDABLE
 from nsc_deploy.io.text import printable
-from nsc_deploy.refusals import MENDABLE
 
 USER_ERROR = 2
 BUG = 70

@@ -115,7 +115,7 @@ def _as_json(folder: Path, outcome: "Outcome", warnings: list[Caution]) -> dict[
 
 
 def _as_text(outcome: "Outcome") -> str:
-    from nsc_deploy.wording import counted
+    from nsc_deploy.io.text import counted
 
     parity = outcome.parity
     name = outcome.backend.value

@@ -8,8 +8,7 @@ import platformdirs
 
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.errors import DataError
-from nsc_deploy.io.files import sha256
-from nsc_deploy.refusals import unreadable
+from nsc_deploy.io.files import sha256, unreadable
 
 FOLDER_VARIABLE = "NSC_DEPLOY_DATA"
 # What may hold each set inside a data folder, first found first served.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.data.recordings import SAMPLE_RATE
 from nsc_deploy.errors import DataError
-from nsc_deploy.refusals import unreadable
+from nsc_deploy.io.files import unreadable
 
 
 def read_wav(path: Path) -> NDArray[np.int16]:

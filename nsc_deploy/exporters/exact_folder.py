@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nsc_deploy
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.folder import replacing_folder, require_folder
 from nsc_deploy.exporters.inputs import check_inputs
 from nsc_deploy.exporters.manifest import (
     FILE_NAME,
@@ -23,6 +22,7 @@ from nsc_deploy.exporters.provenance import readout_of, source_of
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.self_check import check_artefact
 from nsc_deploy.graphs.nir_file import write_network
+from nsc_deploy.io.files import replacing_folder, require_folder
 from nsc_deploy.verification.trace import Runner
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.wording import counted
+from nsc_deploy.io.text import counted
 
 
 class Status(StrEnum):

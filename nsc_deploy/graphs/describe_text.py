@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nsc_deploy.graphs.describe import Description, NodeView, Range, Size
-from nsc_deploy.wording import counted
+from nsc_deploy.io.text import counted
 
 _PARAMETERS_WIDTH = 36
 """Characters that the table wants for parameters; with fewer, a list reads better."""

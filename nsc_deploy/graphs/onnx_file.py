@@ -15,9 +15,8 @@ from google.protobuf.message import DecodeError, Message
 from onnx import numpy_helper
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.io.files import write_bytes
+from nsc_deploy.io.files import unreadable, write_bytes
 from nsc_deploy.io.text import control, printable
-from nsc_deploy.refusals import unreadable
 
 DIGEST = "digest"
 MAX_BYTES = 2 * 1024**3 - 1

@@ -12,9 +12,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
-from nsc_deploy.io.files import read_json
-from nsc_deploy.plain_text import refuse_control
-from nsc_deploy.refusals import unreadable
+from nsc_deploy.io.files import read_json, unreadable
+from nsc_deploy.io.text import refuse_control
 
 MAX_TOML_BYTES = 256 * 1024
 _MOST_TOLD = 5

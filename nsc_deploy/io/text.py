@@ -1,6 +1,14 @@
-"""Text from files, fit for a terminal: no control sequences, no lone surrogates, no endless lines."""
+"""Text from files, fit for a terminal: no control sequences, no lone surrogates, no endless lines.
+
+Tables that were read from a file, without texts that a terminal would obey: what they say is printed.
+
+Small words of messages.
+"""
 
 import re
+from collections.abc import Iterable, Mapping
+
+from nsc_deploy.errors import UserError
 
 # Control characters but line feed and tab, lone surrogates, and what turns the direction of a line.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
@@ -24,3 +32,44 @@ def printable(text: str, most: int = 1200) -> str:
         return spelt
     half = most // 2
     return f"{spelt[:half]} [...] {spelt[-half:]}"
+
+
+def refuse_control(value: object, *, where: object, kind: type[UserError]) -> None:
+    """Refuse control characters in the texts and names of nested tables and lists.
+
+    Raises:
+        UserError: of `kind`, with the field.
+    """
+    field = _with_control(value, "")
+    if field is not None:
+        raise kind(
+            f"field {field}: holds control characters",
+            where=where,
+            remedy="Take them out: plain text is wanted.",
+        )
+
+
+def _with_control(value: object, path: str) -> str | None:
+    inner: Iterable[tuple[object, object]] = ()
+    if isinstance(value, str):
+        return printable(path, 60) if control(value) else None
+    if isinstance(value, Mapping):
+        bad = next((key for key in value if isinstance(key, str) and control(key)), None)
+        if bad is not None:
+            return printable(f"{path}.{bad}".removeprefix("."), 60)
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    found = (_with_control(one, f"{path}.{key}".removeprefix(".")) for key, one in inner)
+    return next((field for field in found if field is not None), None)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: "1 node", "1,200 nodes".
+
+    Args:
+        number: how many.
+        one: the noun in the singular.
+        many: its plural, where that is not the singular with an s.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

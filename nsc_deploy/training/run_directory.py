@@ -12,9 +12,8 @@ from pydantic import Field
 from nsc_deploy import deployment, experiment_file
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, DataError, UserError
-from nsc_deploy.io.files import write_json
+from nsc_deploy.io.files import unwritable, write_json
 from nsc_deploy.io.records import Record, read_json_record
-from nsc_deploy.refusals import unwritable
 from nsc_deploy.training import checkpoints
 from nsc_deploy.training.record import EpochRecord
 

@@ -22,7 +22,6 @@ from nsc_deploy.deployment import (
     write_deployment,
 )
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError, UserError
-from nsc_deploy.exporters.folder import replacing_folder
 from nsc_deploy.exporters.lava import environment
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
@@ -36,7 +35,7 @@ from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.io.files import sha256
+from nsc_deploy.io.files import replacing_folder, sha256
 
 
 @pytest.fixture

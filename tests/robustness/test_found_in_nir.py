@@ -12,8 +12,8 @@ from fuzz_judges import sealed_anew
 from fuzz_worker import run_command
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.hdf5_probe import probe
 from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.io.hdf5 import probe
 from tests.lava_support import receiver
 
 TEXT = h5py.string_dtype()
@@ -94,7 +94,7 @@ def test_a_checksum_does_not_spare_a_hostile_file_the_trial(tmp_path: Path) -> N
 def test_a_fork_that_gets_stuck_is_answered_for_by_a_new_process(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nsc_deploy.graphs.hdf5_probe._LONGEST_FORK", -1.0)
+    monkeypatch.setattr("nsc_deploy.io.hdf5._LONGEST_FORK", -1.0)
     probe(graph)
     graph.write_bytes(graph.read_bytes()[:3000])
     with pytest.raises(GraphError, match="HDF5"):

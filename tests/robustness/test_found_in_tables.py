@@ -21,8 +21,7 @@ from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.graphs.recording import read_recording
 from nsc_deploy.io.files import load_npz, read_json
 from nsc_deploy.io.records import Record, checked, read_toml
-from nsc_deploy.io.text import printable
-from nsc_deploy.plain_text import refuse_control
+from nsc_deploy.io.text import printable, refuse_control
 from tests.lava_support import receiver
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs import hdf5_probe
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.seal import sealed as with_its_checksum
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.io import hdf5
+from nsc_deploy.io.hdf5 import sealed as with_its_checksum
 
 TEXT = h5py.string_dtype()
 SOON = 2.0
@@ -274,7 +274,7 @@ def test_the_command_line_says_it_in_one_message(foreign, tmp_path):
 def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkeypatch):
     path = tmp_path / "good.nir"
     write_network(path, a_graph())
-    monkeypatch.setattr(hdf5_probe, "_be_the_fork", lambda _path, _writing: os._exit(0))
+    monkeypatch.setattr(hdf5, "_be_the_fork", lambda _path, _writing: os._exit(0))
     assert read_network(path).node("weights").output_shape == (30,)
 
 

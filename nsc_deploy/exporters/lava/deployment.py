@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nsc_deploy
-from nsc_deploy.exporters.folder import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.exporters.inputs import calibration_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integer import IntegerNetwork
@@ -37,7 +36,7 @@ from nsc_deploy.exporters.warned import warned
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording
-from nsc_deploy.io.files import sha256
+from nsc_deploy.io.files import replacing_folder, require_folder, require_unchanged, sha256
 
 SOURCE = "source.nir"
 INTEGERS = "network.npz"

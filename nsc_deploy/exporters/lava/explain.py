@@ -1,7 +1,7 @@
 """A deployment's account of itself for the terminal: what was done to the graph, and what it cost."""
 
 from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord
-from nsc_deploy.wording import counted
+from nsc_deploy.io.text import counted
 
 _LOST = {"saturation": "cut at the limit", "underflow": "became 0"}
 

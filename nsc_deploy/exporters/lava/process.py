@@ -24,8 +24,7 @@ from nsc_deploy.exporters.lava.arithmetic import at_graph_steps
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
 from nsc_deploy.exporters.lava.integer import IntegerNetwork, validate
 from nsc_deploy.exporters.lava.integer_file import write_integers
-from nsc_deploy.io.files import load_npz, write_json
-from nsc_deploy.scratch import scratch_folder
+from nsc_deploy.io.files import load_npz, scratch_folder, write_json
 
 WORKER = Path(__file__).parent / "worker" / "run_chain.py"
 SILENCE_S = 120.0

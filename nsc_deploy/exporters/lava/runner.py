@@ -19,8 +19,8 @@ from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate_batches
+from nsc_deploy.io.text import counted
 from nsc_deploy.verification import Parity, compare
-from nsc_deploy.wording import counted
 
 CHUNK = 50
 

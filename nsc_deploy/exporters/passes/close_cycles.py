@@ -23,7 +23,7 @@ from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.lateness import Bound, Disagreement, least_lateness, path
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap
-from nsc_deploy.wording import counted
+from nsc_deploy.io.text import counted
 
 
 class CloseCycles:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.populations import PopulationGraph, used_lines
-from nsc_deploy.wording import counted
+from nsc_deploy.io.text import counted
 
 
 class RemoveDead:

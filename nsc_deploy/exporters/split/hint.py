@@ -4,7 +4,7 @@ from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.passes.split import Check
 from nsc_deploy.exporters.split.write import cut
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.wording import counted
+from nsc_deploy.io.text import counted
 
 MOST_NAMES = 6
 

@@ -6,10 +6,9 @@ from typing import Literal
 from pydantic import Field
 
 from nsc_deploy.deployment import FileName, Place
-from nsc_deploy.exporters.folder import require_unchanged
 from nsc_deploy.exporters.manifest import FILE_NAME, FileRecord, Source
 from nsc_deploy.exporters.warned import Warned
-from nsc_deploy.io.files import write_json
+from nsc_deploy.io.files import require_unchanged, write_json
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 import nsc_deploy
 from nsc_deploy.deployment import Place
-from nsc_deploy.exporters.folder import replacing_folder, require_folder
 from nsc_deploy.exporters.inputs import check_inputs, fits
 from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, recorded_files
 from nsc_deploy.exporters.passes.base import Note, run_pass
@@ -37,6 +36,7 @@ from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate_batches
+from nsc_deploy.io.files import replacing_folder, require_folder
 from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.reference import ReferenceRunner
 
