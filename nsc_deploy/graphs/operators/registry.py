@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.operators import neurons, spatial, synapses
+from nsc_deploy.graphs.operators import linear, neurons, spatial
 from nsc_deploy.graphs.operators.base import Builder, Operator, Real, Setting
 from nsc_deploy.graphs.operators.delay import Delay
 
@@ -22,9 +22,9 @@ class Pass:
 BUILDERS: Mapping[str, Builder] = {
     "Input": Pass,
     "Output": Pass,
-    "Linear": synapses.Dense,
-    "Affine": synapses.Dense,
-    "Scale": synapses.Scale,
+    "Linear": linear.Dense,
+    "Affine": linear.Dense,
+    "Scale": linear.Scale,
     "Conv1d": spatial.Convolution,
     "Conv2d": spatial.Convolution,
     "SumPool2d": spatial.Pool,
