@@ -1,6 +1,6 @@
 """The reference simulator: what every other backend is compared with.
 
-The equations and their order are in `nsc_deploy.graphs.operators.equations`.
+The equations and their order are in `nsc_deploy.graphs.operators.coefficients`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.batches import samples_at_once
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.operators.base import Operator, Real, Setting
-from nsc_deploy.graphs.operators.delay import Delay
+from nsc_deploy.graphs.operators.linear import Delay
 from nsc_deploy.graphs.operators.neurons import Membrane, Synapse
 from nsc_deploy.graphs.operators.registry import build_operator
 

@@ -16,7 +16,7 @@ from nsc_deploy.exporters.chips.convolution_pattern import ConvolutionPattern
 from nsc_deploy.exporters.chips.patterns import DensePattern, DirectPattern, Integers, Pattern
 from nsc_deploy.exporters.chips.wiring import Obstacle, Population, Projection, Wiring
 from nsc_deploy.graphs.network import SPIKING, Network, Node
-from nsc_deploy.graphs.operators.delay import delay_steps
+from nsc_deploy.graphs.operators.linear import delay_steps
 from nsc_deploy.graphs.shapes import padding_pairs
 
 MAX_PATHS = 4096

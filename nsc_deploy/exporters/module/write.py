@@ -15,7 +15,7 @@ from nsc_deploy.exporters.module.names import Namer
 from nsc_deploy.exporters.stepwise import Stage, late_names, stages
 from nsc_deploy.graphs.network import Network, Node, Shape
 from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
-from nsc_deploy.graphs.operators.delay import delay_steps
+from nsc_deploy.graphs.operators.linear import delay_steps
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """One step of a graph as ONNX operators, its states as values that come in and go out.
 
-The order of operations is that of the reference simulator (`nsc_deploy.graphs.operators.equations`). A layer
+The order of operations is that of the reference simulator (`nsc_deploy.graphs.operators.coefficients`). A layer
 shows its potential before the reset as "<node>/charged" and its spikes as "<node>/spikes".
 """
 
@@ -15,7 +15,7 @@ from nsc_deploy.exporters.onnx.synapses import STATELESS
 from nsc_deploy.exporters.stepwise import Stage
 from nsc_deploy.graphs.network import Network, Node, Shape
 from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
-from nsc_deploy.graphs.operators.delay import delay_steps
+from nsc_deploy.graphs.operators.linear import delay_steps
 
 
 @dataclass(frozen=True)

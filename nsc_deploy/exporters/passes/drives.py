@@ -18,7 +18,7 @@ from nsc_deploy.exporters.passes.wire_weights import (
     pooling_weights,
 )
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.operators.delay import delay_steps
+from nsc_deploy.graphs.operators.linear import delay_steps
 
 SMALLER = "Use a smaller image, fewer channels or a stride, or put neurons between the two."
 

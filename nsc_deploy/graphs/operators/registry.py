@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from nsc_deploy.graphs.network import Node
 from nsc_deploy.graphs.operators import linear, neurons, spatial
 from nsc_deploy.graphs.operators.base import Builder, Operator, Real, Setting
-from nsc_deploy.graphs.operators.delay import Delay
+from nsc_deploy.graphs.operators.linear import Delay
 
 
 class Pass:
