@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers, Kind
-from nsc_deploy.energy.fanout import convolution_fan_out
 from nsc_deploy.energy.onnx_site import Cost, Rule, Shape, Site, Values
 from nsc_deploy.energy.onnx_windows import windows_of
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.connectivity import convolution_fan_out
 
 
 def matmul(site: Site, shapes: Mapping[str, Shape]) -> Cost:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from math import prod
 
-from nsc_deploy.energy.fanout import Pair, window_pairs
 from nsc_deploy.energy.onnx_site import Shape, Site
+from nsc_deploy.graphs.connectivity import Pair, window_pairs
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.energy.fanout import convolution_fan_out, matrix_fan_out, window_pairs
+from nsc_deploy.graphs.connectivity import convolution_fan_out, matrix_fan_out, window_pairs
 
 
 def brute_force(weight, size, stride, padding, dilation, groups):

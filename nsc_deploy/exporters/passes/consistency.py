@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from nsc_deploy.errors import ExportError, GraphError
-from nsc_deploy.exporters.passes.rewrite import emitted_by
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.rewrite import emitted_by
 from nsc_deploy.graphs.shapes import node_shapes
 
 Fault = tuple[str, str]

@@ -24,9 +24,9 @@ import numpy as np
 from nsc_deploy.exporters.passes.base import Note
 from nsc_deploy.exporters.passes.exactness import Grids, Reals, is_single, powers_of_two, single
 from nsc_deploy.exporters.passes.folding import UNBYPASSABLE, Fold, Folding, Obstacle
-from nsc_deploy.exporters.passes.rewrite import bypassable, bypassed, with_nodes
 from nsc_deploy.exporters.passes.scale_neighbours import Side, neighbours, scaled, with_scale
 from nsc_deploy.graphs.network import Network, Node
+from nsc_deploy.graphs.rewrite import bypassable, bypassed, with_nodes
 from nsc_deploy.graphs.signal import Signal
 
 ERROR = 2.0**-22

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.passes.exactness import Reals, single
-from nsc_deploy.exporters.passes.rewrite import reparametrised
 from nsc_deploy.graphs.network import Node
+from nsc_deploy.graphs.rewrite import reparametrised
 from nsc_deploy.graphs.shapes import node_shapes, padding_pairs
 
 MAX_WEIGHTS = 2**26
