@@ -8,8 +8,7 @@ from nsc_deploy.exporters.chips.chip import Chip, ManyCores, bundled_chip
 from nsc_deploy.exporters.chips.figures import Figure
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network, Reset
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Reset, Signal
 
 
 def figure(value: int | None, lower: int | None = None) -> Figure:

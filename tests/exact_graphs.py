@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Reset
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Reset, Signal
 
 DT = 0.25
 Chance = np.random.Generator

@@ -4,7 +4,7 @@ import nir
 import numpy as np
 
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 Chance = np.random.Generator
 Shape = tuple[int, int, int]

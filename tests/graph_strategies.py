@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network, Reset
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Reset, Signal
 
 Shape = tuple[int, ...]
 Array = NDArray[Any]

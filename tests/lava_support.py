@@ -12,7 +12,7 @@ from nsc_deploy.exporters.lava.environment import LavaEnvironment, install_envir
 from nsc_deploy.exporters.lava.integer import IntegerLayer
 from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 
 def ensure_lava() -> LavaEnvironment:

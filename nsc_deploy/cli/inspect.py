@@ -66,8 +66,7 @@ def inspect(
 ) -> None:
     """Show the nodes, shapes, parameters and time step of a graph."""
     from nsc_deploy.graphs.describe import describe
-    from nsc_deploy.graphs.network import Reset
-    from nsc_deploy.graphs.signal import Signal
+    from nsc_deploy.graphs.network import Reset, Signal
 
     description = describe(
         file,

@@ -9,7 +9,7 @@ from nsc_deploy.energy.memory_price import access_price, scaled
 from nsc_deploy.energy.pricing import COMPUTE, PAPER, Accounting, Charge, compute_charges
 from nsc_deploy.energy.profile import Price, Profile, Unit
 from nsc_deploy.energy.traffic import Pass, Store
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 
 def activation_bits(steps: int) -> int:

@@ -16,7 +16,7 @@ from nsc_deploy.energy.counts import LayerCount, PartCount
 from nsc_deploy.energy.formatting import turn_of_layer, turns
 from nsc_deploy.energy.pricing import LayerEnergy
 from nsc_deploy.energy.report import BreakEven
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 Prices = Mapping[str, LayerEnergy]
 WHOLE = "whole"

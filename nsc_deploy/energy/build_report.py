@@ -38,7 +38,7 @@ from nsc_deploy.energy.summaries import (
 from nsc_deploy.energy.systems import CountedSystem, Work, hashes
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.energy.wording import DEFINITIONS, POSTER, POSTER_NOTE, estimated
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 _PACKAGES = ("numpy", "nir", "onnx", "onnxruntime")
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy.traffic import Footprint, Pass, Traffic
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 Integers = NDArray[np.int64]
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers, Kind
 from nsc_deploy.graphs.connectivity import convolution_fan_out, matrix_fan_out
-from nsc_deploy.graphs.network import Network, Node
+from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.shapes import padding_pairs
-from nsc_deploy.graphs.signal import Signal
 
 UPDATED = frozenset({"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Threshold"})
 

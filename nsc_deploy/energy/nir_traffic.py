@@ -7,8 +7,7 @@ import numpy as np
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.nir_meters import UPDATED, Meter
 from nsc_deploy.energy.traffic import Footprint, Pass
-from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Node, Signal
 
 _VARIABLES = {"LIF": 1, "IF": 1, "LI": 1, "I": 1, "CubaLIF": 2, "CubaLI": 2, "Threshold": 0}
 _FREE = frozenset({"Input", "Output", "Flatten"})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.counts import Integers, Kind, LayerCount
 from nsc_deploy.energy.profile import Price, Profile, Unit
 from nsc_deploy.energy.traffic import Store
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 Energies = NDArray[np.float64]
 Charged = Kind | Store

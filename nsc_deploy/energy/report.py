@@ -16,7 +16,7 @@ from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.measures import FrontPoint, Load, MemoryUse, OverTime, Spread
 from nsc_deploy.energy.profile import Profile
 from nsc_deploy.energy.traffic import Store
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
 
 SCHEMA_VERSION = 4

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.inputs import SEED, CheckInputs
-from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.verification.layers import LayerDivergence, divergences
 from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.reference import ReferenceRunner

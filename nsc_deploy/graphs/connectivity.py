@@ -1,11 +1,14 @@
 """How many synapses an event at each input meets: exact, and never unrolled into a matrix."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers
+from nsc_deploy.graphs.network import Node
+from nsc_deploy.graphs.shapes import padding_pairs
 
 Pair = tuple[int, int]
 
@@ -76,3 +79,37 @@ def _hits(size: int, taps: int, stride: int, padding: Pair, dilation: int) -> In
     start = np.arange(size)[None, :] + padding[0] - dilation * np.arange(taps)[:, None]
     hits: NDArray[np.bool_] = (start % stride == 0) & (start >= 0) & (start // stride < outputs)
     return hits.astype(np.int64)
+
+
+def synapse_count(node: Node) -> int:
+    """Connections of a synaptic node: those with a weight other than 0, onto a true input."""
+    if not node.synaptic:
+        return 0
+    weight = node.parameters.weight
+    if not node.primitive.startswith("Conv"):
+        return int(np.count_nonzero(weight))
+    parameters = node.parameters
+    pads = padding_pairs(parameters.padding, weight.shape[2:], parameters.dilation)
+    inside = [
+        _taps_inside(*sizes)
+        for sizes in zip(
+            node.input_shape[1:],
+            node.output_shape[1:],
+            weight.shape[2:],
+            [before for before, _ in pads],
+            parameters.stride,
+            parameters.dilation,
+            strict=True,
+        )
+    ]
+    pairs = reduce(np.multiply.outer, inside)
+    return int(((weight != 0) * pairs).sum())
+
+
+def _taps_inside(
+    size: int, positions: int, width: int, before: int, stride: int, dilation: int
+) -> NDArray[np.int64]:
+    """For each tap of the kernel: output positions where it reads a true input along one dimension."""
+    places = np.arange(positions)[:, None] * stride + np.arange(width)[None, :] * dilation - before
+    inside: NDArray[np.int64] = ((places >= 0) & (places < size)).sum(0)
+    return inside

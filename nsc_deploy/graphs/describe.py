@@ -1,7 +1,6 @@
 """What a graph file holds, as values that text, JSON and a picture are made from."""
 
 from dataclasses import dataclass
-from functools import reduce
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.diagnostics import Caution
-from nsc_deploy.graphs.network import STATEFUL, Network, Node, Reset
+from nsc_deploy.graphs.connectivity import synapse_count
+from nsc_deploy.graphs.network import STATEFUL, Network, Node, Reset, Signal
 from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.parameters import array_fields
-from nsc_deploy.graphs.shapes import padding_pairs
-from nsc_deploy.graphs.signal import Signal
 
 Size = int | str
 
@@ -136,40 +134,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool) else str(value)
-
-
-def synapse_count(node: Node) -> int:
-    """Connections of a synaptic node: those with a weight other than 0, onto a true input."""
-    if not node.synaptic:
-        return 0
-    weight = node.parameters.weight
-    if not node.primitive.startswith("Conv"):
-        return int(np.count_nonzero(weight))
-    parameters = node.parameters
-    pads = padding_pairs(parameters.padding, weight.shape[2:], parameters.dilation)
-    inside = [
-        _taps_inside(*sizes)
-        for sizes in zip(
-            node.input_shape[1:],
-            node.output_shape[1:],
-            weight.shape[2:],
-            [before for before, _ in pads],
-            parameters.stride,
-            parameters.dilation,
-            strict=True,
-        )
-    ]
-    pairs = reduce(np.multiply.outer, inside)
-    return int(((weight != 0) * pairs).sum())
-
-
-def _taps_inside(
-    size: int, positions: int, width: int, before: int, stride: int, dilation: int
-) -> NDArray[np.int64]:
-    """For each tap of the kernel: output positions where it reads a true input along one dimension."""
-    places = np.arange(positions)[:, None] * stride + np.arange(width)[None, :] * dilation - before
-    inside: NDArray[np.int64] = ((places >= 0) & (places < size)).sum(0)
-    return inside
 
 
 def _view(node: Node, network: Network) -> NodeView:

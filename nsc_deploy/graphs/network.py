@@ -6,9 +6,11 @@ Semantics that NIR leaves open, decided here once:
 - A cycle has one step of delay: an edge in `Network.back_edges` carries the value of the step before
   (zero at the first step). A cycle that holds a `Delay` of at least one step gets no further delay.
 - What a node emits is a property of the graph (`Node.emits`), never of the values that came by.
+
+What travels on an edge of a graph: binary events, graded events or real values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -16,13 +18,19 @@ from typing import Any
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.signal import Signal, joined
 
 Shape = tuple[int, ...]
 
+
 SPIKING = frozenset({"LIF", "IF", "CubaLIF", "Threshold"})
+
+
 RESETTING = frozenset({"LIF", "IF", "CubaLIF"})
+
+
 STATEFUL = frozenset({"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Delay"})
+
+
 SYNAPTIC = frozenset({"Linear", "Affine", "Conv1d", "Conv2d"})
 
 
@@ -35,6 +43,19 @@ class Reset(StrEnum):
 
     ZERO = "zero"
     SUBTRACT = "subtract"
+
+
+class Signal(StrEnum):
+    """What a node can emit, a property of the graph and never of the values that happened to come by.
+
+    `EVENTS` are 0 or 1. `GRADED` are integers carried by events (for example a sum pool over
+    events). `REAL` is everything else. A synapse fed with `EVENTS` costs an accumulate (AC), any
+    other a multiply-accumulate (MAC).
+    """
+
+    EVENTS = "events"
+    GRADED = "graded"
+    REAL = "real"
 
 
 @dataclass(frozen=True)
@@ -189,3 +210,10 @@ def _only(nodes: tuple[Node, ...], what: str) -> Node:
         names = ", ".join(node.name for node in nodes)
         raise GraphError(f"has {len(nodes)} {what} ({names}) where one is wanted")
     return nodes[0]
+
+
+def joined(signals: Sequence[Signal]) -> Signal:
+    """What the sum of several outputs carries: events that meet on a wire are no longer 0 or 1."""
+    if len(signals) == 1:
+        return signals[0]
+    return Signal.REAL if Signal.REAL in signals else Signal.GRADED

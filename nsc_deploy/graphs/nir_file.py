@@ -11,8 +11,7 @@ import numpy as np
 from nsc_deploy.diagnostics import announce
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
-from nsc_deploy.graphs.network import Network, Reset
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.to_nir import to_nir
 from nsc_deploy.io.files import write_bytes
 from nsc_deploy.io.hdf5 import check_size, probe, read_file, refuse_broken_seal, sealed

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.files import load_npz, most_unpacked, save_npz
 
 _REMEDY = "Name a recording: RUN/receiver.npz for example, or make one of your arrays (docs/recordings.md)."

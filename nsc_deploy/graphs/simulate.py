@@ -1,8 +1,11 @@
 """The reference simulator: what every other backend is compared with.
 
 The equations and their order are in `nsc_deploy.graphs.operators.coefficients`.
+
+How many samples of a graph are run together, so that what is kept of them fits into memory.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +14,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nsc_deploy.errors import DataError, GraphError
-from nsc_deploy.graphs.batches import samples_at_once
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.operators.base import Operator, Real, Setting
 from nsc_deploy.graphs.operators.linear import Delay
@@ -19,7 +21,11 @@ from nsc_deploy.graphs.operators.neurons import Membrane, Synapse
 from nsc_deploy.graphs.operators.registry import build_operator
 
 Values = NDArray[Any] | Mapping[str, NDArray[Any]]
+
+
 Names = Iterable[str] | Literal["all"] | None
+
+
 Observer = Callable[[str, Real], None]
 
 
@@ -275,3 +281,18 @@ class _Run:
 def _membrane_of(operator: Operator) -> Membrane | None:
     operator = operator.membrane if isinstance(operator, Synapse) else operator
     return operator if isinstance(operator, Membrane) else None
+
+
+VALUES_AT_ONCE = 2**25
+
+
+def samples_at_once(network: Network, steps: int, most: int) -> int:
+    """Samples in a batch: at most `most`, fewer where a graph is so large that 2^25 values are less.
+
+    Args:
+        network: the graph; each value that a node emits counts.
+        steps: of a sample.
+        most: what is enough.
+    """
+    values = steps * sum(math.prod(node.output_shape) for node in network.nodes)
+    return max(1, min(most, VALUES_AT_ONCE // values))

@@ -10,8 +10,7 @@ import numpy as np
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
-from nsc_deploy.graphs.network import Network, Reset, Shape
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Reset, Shape, Signal
 from nsc_deploy.hooks.watch import INPUT, Seen, Watch
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.deployment import Place, Readout
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
-from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.models.dense import weight_of
 from nsc_deploy.models.spiking import NeuronForm
 from nsc_deploy.models.stage import Stage

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.models.event_attention import EventAttention
 from nsc_deploy.models.spiking import DenseLayers, NeuronForm
 from nsc_deploy.models.stage import Rows, Stage

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nsc_deploy.channels.straight_through import straight_through
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.graphs.row_grid import on_row_grids
+from nsc_deploy.graphs.dyadic import on_row_grids
 from nsc_deploy.models.neurons import Leaky
 from nsc_deploy.models.stage import Rows, Stage
 from nsc_deploy.models.system import System

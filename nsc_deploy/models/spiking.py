@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nsc_deploy.deployment import Readout
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.models.dense import bias_of, dense, snap_layer, weight_of
 from nsc_deploy.models.frameworks import FrameworkName
 from nsc_deploy.models.neurons import Leaky

@@ -12,7 +12,7 @@ from nsc_deploy.channels.link import Link
 from nsc_deploy.channels.modulation import Modulation
 from nsc_deploy.config import ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.deployment import Readout
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.models.conventional import HostDense, Perceptron, Recurrent
 from nsc_deploy.models.cross_attention import SpikeCrossAttention
 from nsc_deploy.models.event import EventLayers, FrontEnd

@@ -14,7 +14,7 @@ from torch import Tensor
 from nsc_deploy.data import load_events
 from nsc_deploy.deployment import Side
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.files import replacing, require_writable
 from nsc_deploy.models.export import record_stages
 from nsc_deploy.training.evaluate import load_system

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.graphs.batches import samples_at_once
-from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.simulate import samples_at_once
 from nsc_deploy.verification.course import Course
 from nsc_deploy.verification.layers import LayerDivergence, LayerParity, divergences
 from nsc_deploy.verification.parity import coincidence, rate_cosine

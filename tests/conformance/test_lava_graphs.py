@@ -12,7 +12,7 @@ from nsc_deploy.exporters.lava.lower import flat_events, lower
 from nsc_deploy.exporters.lava.process import run_in_lava
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]

@@ -6,8 +6,7 @@ from itertools import product
 import numpy as np
 
 from nsc_deploy.energy.counts import Kind
-from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.simulate import simulate
 
 

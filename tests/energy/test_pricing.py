@@ -5,7 +5,7 @@ from nsc_deploy.energy.counts import Kind, LayerCount, Operations
 from nsc_deploy.energy.pricing import COMPUTE, PAPER, neuron_price, price_layer
 from nsc_deploy.energy.profile import load_profile
 from nsc_deploy.energy.traffic import Footprint, Traffic
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 
 CMOS = load_profile("horowitz-45nm")
 

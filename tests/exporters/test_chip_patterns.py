@@ -12,8 +12,7 @@ from nsc_deploy.exporters.chips.wire import wire
 from nsc_deploy.exporters.chips.wiring import Obstacle, shrunk
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))

@@ -202,7 +202,7 @@ def test_a_graph_of_a_million_synapses_fits_loihi() -> None:
 def test_synapses_of_skip_connections_wait_for_the_longer_path(name: str) -> None:
     from nsc_deploy.graphs.assemble import assemble
     from nsc_deploy.graphs.build import GraphBuilder
-    from nsc_deploy.graphs.signal import Signal
+    from nsc_deploy.graphs.network import Signal
 
     build = GraphBuilder(0.001)
     build.input(1, Signal.EVENTS)

@@ -12,8 +12,7 @@ from nsc_deploy.exporters.chips.fit import Fit, fit
 from nsc_deploy.exporters.chips.potentials import largest_ratio
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network, Reset
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Reset, Signal
 
 Graph = Callable[[int], Network]
 

@@ -20,7 +20,7 @@ from nsc_deploy.exporters.passes.levelise import Levelise
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
 
 

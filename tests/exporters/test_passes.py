@@ -24,8 +24,7 @@ from nsc_deploy.exporters.passes.split import Split
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate
 
 DT = 0.25

@@ -18,8 +18,7 @@ from nsc_deploy.exporters.passes.scales import best, candidates, round_to
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate
 
 

@@ -4,12 +4,11 @@ import nir
 import numpy as np
 import pytest
 
-from nsc_deploy.graphs import batches
+from nsc_deploy.graphs import simulate as batches
 from nsc_deploy.graphs.assemble import assemble
-from nsc_deploy.graphs.batches import samples_at_once
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.signal import Signal
-from nsc_deploy.graphs.simulate import simulate, simulate_batches
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.simulate import samples_at_once, simulate, simulate_batches
 
 
 def graph() -> nir.NIRGraph:

@@ -6,9 +6,8 @@ import pytest
 
 from nsc_deploy.errors import GraphError, UserError
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Reset
+from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.graphs.simulate import simulate
 
 

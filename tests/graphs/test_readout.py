@@ -4,9 +4,9 @@ import pytest
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.readout import decide, scores, with_readout
-from nsc_deploy.graphs.signal import Signal
 
 
 def test_groups_vote_and_the_first_of_equals_wins():

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_run import run_onnx
-from nsc_deploy.graphs.signal import Signal
 from nsc_deploy.models.cross_attention import SpikeCrossAttention
 from nsc_deploy.models.spiking import NeuronForm
 

@@ -11,9 +11,8 @@ from nsc_deploy.exporters.passes.drives import SMALLER
 from nsc_deploy.exporters.passes.extract_populations import KNOWN, NEURONS
 from nsc_deploy.exporters.passes.wire_weights import LARGEST_MATRIX, most_synapses
 from nsc_deploy.exporters.verdict import Status, Verdict
-from nsc_deploy.graphs.network import Network, Node, Reset
+from nsc_deploy.graphs.network import Network, Node, Reset, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
-from nsc_deploy.graphs.signal import Signal
 
 Rule = Callable[[Node, Network], Refusal | None]
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Node, Signal
 
 MANTISSA_BITS = 24
 SMALLEST_EXPONENT = -149

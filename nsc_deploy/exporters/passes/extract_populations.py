@@ -16,8 +16,7 @@ from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.drives import Drive, events_of, flat, late, summed, through
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Reals, Tap
 from nsc_deploy.exporters.passes.wire_weights import CONVOLUTIONS, POOLS
-from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.signal import Signal
+from nsc_deploy.graphs.network import Network, Node, Signal
 
 NEURONS = frozenset({"LIF", "IF", "CubaLIF", "Threshold"})
 WIRES = frozenset({"Linear", "Affine", "Scale", "Flatten", "Delay", "Output"}) | CONVOLUTIONS | POOLS

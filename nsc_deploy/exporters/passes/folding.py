@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.consistency import broken, require_consistent
 from nsc_deploy.graphs.network import Network, Node
+from nsc_deploy.graphs.rewrite import broken, require_consistent
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nsc_deploy.exporters.lava.integer import WEIGHT_STEP
 from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.exporters.passes.populations import Population, Reals
 from nsc_deploy.exporters.sharing import Sharing
-from nsc_deploy.graphs.row_grid import CUTS
+from nsc_deploy.graphs.dyadic import CUTS
 
 FINEST_GRID = 2.0**24
 GRID_TRIES = 8
