@@ -65,7 +65,7 @@ def inspect(
     signal: SignalChoice = None,
 ) -> None:
     """Show the nodes, shapes, parameters and time step of a graph."""
-    from nsc_deploy.graphs.describe import describe
+    from nsc_deploy.graphs.inspect.describe import describe
     from nsc_deploy.graphs.network import Reset, Signal
 
     description = describe(
@@ -75,7 +75,7 @@ def inspect(
         signal=None if signal is None else Signal(signal.value),
     )
     if picture is not None:
-        from nsc_deploy.graphs.picture import draw
+        from nsc_deploy.graphs.inspect.picture import draw
 
         draw(description, picture)
         typer.echo(f"wrote {picture}", err=True)
@@ -90,7 +90,7 @@ def inspect(
 
         from rich.console import Console
 
-        from nsc_deploy.graphs.describe_text import to_text
+        from nsc_deploy.graphs.inspect.text import to_text
 
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
         console = Console(width=width, highlight=False, markup=False)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nsc_deploy.graphs.describe import NodeView
+from nsc_deploy.graphs.inspect.describe import NodeView
 
 Point = tuple[float, float]
 _SWEEPS = 12

@@ -10,8 +10,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.graphs.describe import Description, NodeView
-from nsc_deploy.graphs.describe_text import shape_text
+from nsc_deploy.graphs.inspect.describe import Description, NodeView
+from nsc_deploy.graphs.inspect.text import shape_text
 from nsc_deploy.graphs.layout import Layout, Line, Point, lay_out
 from nsc_deploy.graphs.network import SPIKING, STATEFUL, SYNAPTIC
 from nsc_deploy.io.files import replacing

@@ -91,7 +91,7 @@ def describe(
         GraphError: as the readers do.
     """
     if path.suffix.lower() == ".onnx":
-        from nsc_deploy.graphs.describe_onnx import describe_onnx
+        from nsc_deploy.graphs.inspect.describe_onnx import describe_onnx
 
         return describe_onnx(path)
     return describe_network(read_network(path, dt=dt, reset=reset, signal=signal), str(path))

@@ -1,0 +1,1 @@
+"""What a graph file holds, as values, text and a picture."""
