@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
-from nsc_deploy.graphs.inspect.describe import Description, NodeView, Range, Size, plain, range_of
+from nsc_deploy.graphs.inspect.description import Description, NodeView, Range, Size, plain, range_of
 from nsc_deploy.graphs.onnx_file import DIGEST, read_onnx
 
 
