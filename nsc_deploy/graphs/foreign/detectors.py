@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from nsc_deploy.diagnostics import Caution
-from nsc_deploy.graphs.foreign import loose, nirtorch, norse, snntorch, spikingjelly
+from nsc_deploy.graphs.foreign import nirtorch
 from nsc_deploy.graphs.foreign.seen import Seen
-from nsc_deploy.graphs.foreign.writers import Sign, sign_of
+from nsc_deploy.graphs.formats.writers import any, norse, snntorch, spikingjelly
+from nsc_deploy.graphs.formats.writers.recognise import Sign, sign_of
 
 DETECTORS: tuple[Callable[[Seen, Sign], Caution | None], ...] = (
     snntorch.time_step,
@@ -24,11 +25,11 @@ DETECTORS: tuple[Callable[[Seen, Sign], Caution | None], ...] = (
 """Faults of a writer, each looked for in files that look like its."""
 
 GENERAL: tuple[Callable[[Seen], Caution | None], ...] = (
-    loose.step_too_long,
-    loose.late_edges,
-    loose.added_input,
-    loose.one_number,
-    loose.batch,
+    any.step_too_long,
+    any.late_edges,
+    any.added_input,
+    any.one_number,
+    any.batch,
 )
 """What any file may show."""
 

@@ -2,7 +2,7 @@
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen
-from nsc_deploy.graphs.foreign.writers import Sign, Writer, chained
+from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer, chained
 
 
 def sums(seen: Seen, sign: Sign) -> Caution | None:

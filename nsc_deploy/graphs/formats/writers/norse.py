@@ -2,7 +2,7 @@
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen, equal, named
-from nsc_deploy.graphs.foreign.writers import Sign, Writer
+from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer
 
 _SHORTEST_S = 1e-3
 

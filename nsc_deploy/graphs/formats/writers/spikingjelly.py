@@ -2,7 +2,7 @@
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen, named
-from nsc_deploy.graphs.foreign.writers import Sign, Writer
+from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer
 
 
 def threshold(seen: Seen, sign: Sign) -> Caution | None:

@@ -2,7 +2,7 @@
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.graphs.foreign.seen import Seen
-from nsc_deploy.graphs.foreign.writers import SNNTORCH_DT, Sign, Writer
+from nsc_deploy.graphs.formats.writers.recognise import SNNTORCH_DT, Sign, Writer
 
 
 def time_step(seen: Seen, sign: Sign) -> Caution | None:

@@ -1,0 +1,1 @@
+"""Files of graphs and of recorded inputs: NIR, ONNX, recordings."""
