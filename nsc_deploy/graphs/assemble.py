@@ -19,10 +19,9 @@ import nir
 import numpy as np
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.foreign.detectors import cautions_of
-from nsc_deploy.graphs.foreign.seen import Seen
+from nsc_deploy.graphs.formats.writers import cautions_of
 from nsc_deploy.graphs.formats.writers.any import refuse_cut
-from nsc_deploy.graphs.formats.writers.recognise import Sign, sign_of
+from nsc_deploy.graphs.formats.writers.recognise import Seen, Sign, sign_of
 from nsc_deploy.graphs.network import RESETTING, STATEFUL, Network, Node, Reset, Signal
 from nsc_deploy.graphs.order import Order, order_nodes
 from nsc_deploy.graphs.parameters import checked, widened, without_batch

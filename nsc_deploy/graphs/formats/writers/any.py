@@ -6,7 +6,7 @@ import numpy as np
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.foreign.seen import Seen, named
+from nsc_deploy.graphs.formats.writers.recognise import Seen, named
 
 
 def one_number(seen: Seen) -> Caution | None:

@@ -1,8 +1,7 @@
 """Faults of Norse 1.1's to_nir, and how they show."""
 
 from nsc_deploy.diagnostics import Caution
-from nsc_deploy.graphs.foreign.seen import Seen, equal, named
-from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer
+from nsc_deploy.graphs.formats.writers.recognise import Seen, Sign, Writer, equal, named
 
 _SHORTEST_S = 1e-3
 

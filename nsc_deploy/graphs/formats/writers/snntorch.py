@@ -1,8 +1,7 @@
 """Faults of snnTorch 1.0's export_to_nir, and how they show."""
 
 from nsc_deploy.diagnostics import Caution
-from nsc_deploy.graphs.foreign.seen import Seen
-from nsc_deploy.graphs.formats.writers.recognise import SNNTORCH_DT, Sign, Writer
+from nsc_deploy.graphs.formats.writers.recognise import SNNTORCH_DT, Seen, Sign, Writer
 
 
 def time_step(seen: Seen, sign: Sign) -> Caution | None:

@@ -1,8 +1,10 @@
-"""Where SpikingJelly 2.0 computes something else than the NIR file it writes."""
+"""Where SpikingJelly 2.0 computes something else than the NIR file it writes.
+
+What nirtorch 2.6's torch_to_nir, which SpikingJelly uses too, leaves out without a word.
+"""
 
 from nsc_deploy.diagnostics import Caution
-from nsc_deploy.graphs.foreign.seen import Seen, named
-from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer
+from nsc_deploy.graphs.formats.writers.recognise import Seen, Sign, Writer, chained, named
 
 
 def threshold(seen: Seen, sign: Sign) -> Caution | None:
@@ -45,4 +47,18 @@ def time_step(seen: Seen, sign: Sign) -> Caution | None:
         "decays than the trained model's.",
         f"{sign.looks} 1 / r of its IF nodes, or tau / r of its CubaLIF nodes, is {sign.dt:g}.",
         f"Give --dt {sign.dt:g}.",
+    )
+
+
+def sums(seen: Seen, sign: Sign) -> Caution | None:
+    """Of a sum only its modules' outputs are kept, each once."""
+    if sign.writer not in {Writer.NIRTORCH, Writer.SPIKINGJELLY} or chained(seen):
+        return None
+    return Caution(
+        "nirtorch-sums",
+        "nirtorch drops parts of sums in forward without a word: the constant of h + 1.0, the second h of "
+        "h + h, a second argument, the alpha of add.",
+        sign.looks,
+        "Look at forward: only sums of outputs of different modules come through; write the rest as modules "
+        "(Linear with a bias, for example).",
     )
