@@ -32,12 +32,12 @@ from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
-from nsc_deploy.graphs.onnx_file import write_onnx
 from nsc_deploy.graphs.onnx_run import run_onnx
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.simulate import simulate_batches
 
 GOAL = 1.2

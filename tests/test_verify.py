@@ -20,10 +20,10 @@ from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.plan import GraphOptions, export_all
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.verification.comparison import compare_runs
 from nsc_deploy.verification.course_chart import COLOURS as CHART_COLOURS

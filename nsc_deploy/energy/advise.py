@@ -27,10 +27,10 @@ from nsc_deploy.energy.prune import (
 from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import write_network
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import Recording
 
 Progress = Callable[[str], None]
 _MICROJOULE = 1e-6

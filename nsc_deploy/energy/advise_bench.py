@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.prune import Activity, Mask, observe, removable, unmet
 from nsc_deploy.energy.systems import CountedSystem, Options, Work
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import read_network
-from nsc_deploy.graphs.recording import Recording, read_recording
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording
 
 LARGEST = 2**63 - 1
 

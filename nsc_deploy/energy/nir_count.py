@@ -12,8 +12,8 @@ from nsc_deploy.energy.entering import refuse_empty, refuse_foreign, refuse_too_
 from nsc_deploy.energy.nir_tally import Batch, Tally
 from nsc_deploy.energy.nir_traffic import reads_from, writes_result
 from nsc_deploy.energy.presence import Amount, present, weighed
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.simulate import simulate
 
 Progress = Callable[[int], None]

@@ -10,8 +10,8 @@ from nsc_deploy.energy.nir_meters import Meter, constant_costs, dense_synapses, 
 from nsc_deploy.energy.nir_traffic import drives, footprint, single_pass, state_variables
 from nsc_deploy.energy.presence import Amount
 from nsc_deploy.energy.traffic import Traffic
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.recording import Recording
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Cost, Shape, Site
 from nsc_deploy.energy.onnx_traffic import accesses, footprint
 from nsc_deploy.energy.traffic import Traffic
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording
 
 
 class Met(NamedTuple):

@@ -11,8 +11,8 @@ from nsc_deploy.exporters.chips.step_time import StepTime
 from nsc_deploy.exporters.chips.target import ChipTarget
 from nsc_deploy.exporters.registry import Target
 from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.recording import Recording
 
 
 @dataclass(frozen=True)

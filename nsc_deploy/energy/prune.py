@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.narrow import carrying, changed, edit, narrowed
 from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.graphs.to_nir import to_nir
 

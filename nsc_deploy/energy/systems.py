@@ -11,9 +11,9 @@ from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.energy.placed import Placed, Placing
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.registry import Target
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Reset
-from nsc_deploy.graphs.nir_file import read_network
-from nsc_deploy.graphs.recording import Recording, read_recording
 from nsc_deploy.io.files import sha256
 
 Progress = Callable[[int], None]

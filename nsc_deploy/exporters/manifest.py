@@ -8,9 +8,9 @@ from pydantic import Field
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.warned import Warned, warned
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import read_network
-from nsc_deploy.graphs.recording import Recording, read_recording
 from nsc_deploy.io.files import read_json, require_unchanged, sha256, write_json
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord

@@ -11,8 +11,8 @@ from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.split.hint import split_hint
 from nsc_deploy.exporters.split.write import cut, export_in_parts
 from nsc_deploy.exporters.verdict import raise_first_refusal
+from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.network import Network, Reset, Signal
-from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.readout import with_readout
 from nsc_deploy.io.files import read_json
 

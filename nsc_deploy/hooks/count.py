@@ -30,8 +30,8 @@ from nsc_deploy.energy.profile import Profile, load_profile
 from nsc_deploy.energy.report import Energy
 from nsc_deploy.energy.summaries import sum_energy
 from nsc_deploy.errors import BackendError, DataError, GraphError
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Shape, Signal
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.hooks.graph import flat_size, network_of
 from nsc_deploy.hooks.watch import INPUT, Watch, outputs_over_time, watching
 

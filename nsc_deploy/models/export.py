@@ -15,11 +15,11 @@ from nsc_deploy.config import Experiment, SystemName
 from nsc_deploy.data import EventData, EventSet
 from nsc_deploy.deployment import ChannelUse, Deployment, Part, Side, write_deployment
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.onnx_file import write_onnx
 from nsc_deploy.graphs.onnx_run import run_onnx
-from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.models.stage import Stage
 from nsc_deploy.models.system import System

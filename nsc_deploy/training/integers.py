@@ -16,9 +16,9 @@ from nsc_deploy.exporters.lava.integer import IntegerNetwork
 from nsc_deploy.exporters.lava.lower import lower
 from nsc_deploy.exporters.lava.rules import verdicts
 from nsc_deploy.exporters.verdict import Status
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import read_network
-from nsc_deploy.graphs.recording import read_recording
 from nsc_deploy.models.export import part_name
 from nsc_deploy.models.stage import Side, Stage
 from nsc_deploy.models.system import System

@@ -25,10 +25,10 @@ from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.exporters.split.read import SplitDeployment, read_split_deployment
 from nsc_deploy.exporters.split.runner import PartsRunner
 from nsc_deploy.exporters.verdict import raise_first_refusal
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.readout import with_readout
-from nsc_deploy.graphs.recording import Recording, read_recording
 from nsc_deploy.verification.reference import ReferenceRunner
 from nsc_deploy.verification.trace import Runner, RunTrace
 

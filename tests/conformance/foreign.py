@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from nsc_deploy.diagnostics import collected
+from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.network import Reset
-from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.simulate import simulate
 
 PAGE = Path(__file__).parents[2] / "docs" / "other-frameworks.md"

@@ -11,9 +11,9 @@ from snntorch_models import chain, exported
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.ending import run_to_exit_code
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

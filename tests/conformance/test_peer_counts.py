@@ -22,8 +22,8 @@ from nsc_deploy.exporters.chips.chip import ManyCores
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording
 
 pytestmark = pytest.mark.peers
 

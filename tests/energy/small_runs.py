@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nsc_deploy.deployment import ChannelUse, Deployment, Part, Place, Readout, Side, write_deployment
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 
 STEPS, SAMPLES, DT = 12, 10, 0.03
 

@@ -14,8 +14,8 @@ from nsc_deploy.energy.profile import load_profile
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording
 
 CMOS = load_profile("horowitz-45nm")
 STEPS, INPUTS, NEURONS = 7, 4, 3

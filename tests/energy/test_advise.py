@@ -20,10 +20,10 @@ from nsc_deploy.energy.prune import observe, removable, unmet, without_neurons, 
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.simulate import simulate
 
 SILENT_INPUTS, DEAF, MUTE = (3, 7), (0, 4), (5,)

@@ -17,9 +17,9 @@ from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.prune import observe, removable, silent_alone, unmet, without_neurons, without_weights
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 
 SILENT_CHANNEL, DEAF, MUTE = 1, 2, 0
 

@@ -19,8 +19,8 @@ from nsc_deploy.energy.make_check import make_check, make_comparison
 from nsc_deploy.energy.make_report import count_systems, make_report, write_report
 from nsc_deploy.energy.profile import load_profile
 from nsc_deploy.errors import ConfigError, DataError, UserError
+from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import write_recording
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROFILE = load_profile("horowitz-45nm")

@@ -14,8 +14,8 @@ from nsc_deploy.exporters.chips.chip import Chip, ManyCores, bundled_chip
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.placement import Placement
 from nsc_deploy.exporters.chips.step_time import Barrier, StepTime, Wait
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.simulate import simulate
 
 STEPS, SAMPLES = 7, 5

@@ -14,8 +14,8 @@ from nsc_deploy.energy.pareto import front
 from nsc_deploy.energy.profile import load_profile, load_profiles
 from nsc_deploy.energy.report import PartReport, Report
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import write_recording
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.recording import Recording
 
 DT = 0.01
 KINDS = ["linear", "affine", "lif", "threshold", "if", "cuba", "li", "delay", "scale", "join", "loop"]

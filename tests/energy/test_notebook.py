@@ -16,9 +16,9 @@ from nsc_deploy.energy.make_advice import make_advice
 from nsc_deploy.energy.make_check import make_comparison
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import write_recording
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "energy_notebook.py"
 

@@ -17,8 +17,8 @@ from nsc_deploy.energy.profile import load_profile
 from nsc_deploy.energy.report import PartReport, Report
 from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import write_recording
 
 
 @pytest.fixture(scope="module")

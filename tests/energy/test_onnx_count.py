@@ -11,10 +11,10 @@ from small_runs import DT, SAMPLES, STEPS, events, lstm_graph, onnx_graph, reals
 from nsc_deploy.energy.counts import Kind, LayerCount, PartCount
 from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.errors import DataError, GraphError
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
-from nsc_deploy.graphs.onnx_file import write_onnx
-from nsc_deploy.graphs.recording import Recording
 
 
 def layer(part: PartCount, name: str) -> LayerCount:

@@ -16,8 +16,8 @@ from small_runs import DT, onnx_graph
 
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.onnx_count import count_onnx
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording
 
 Visit = Callable[[dict[str, np.ndarray], int], Counter[Kind]]
 

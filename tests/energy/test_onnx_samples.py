@@ -17,10 +17,10 @@ from small_runs import DT, SAMPLES, dense_graph, events, lstm_graph, onnx_graph,
 
 from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.energy.onnx_steps import axes_of
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
-from nsc_deploy.graphs.onnx_file import write_onnx
-from nsc_deploy.graphs.recording import Recording
 
 T, N, C = 3, 5, 2
 

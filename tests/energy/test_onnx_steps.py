@@ -14,8 +14,8 @@ from test_onnx_samples import attention
 
 from nsc_deploy.energy.counts import LayerCount, PartCount
 from nsc_deploy.energy.onnx_count import count_onnx
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording
 
 STEPWISE: list[Callable] = [one for one in OPERATORS if one not in (convolution, pool)]
 

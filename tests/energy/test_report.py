@@ -26,8 +26,8 @@ from nsc_deploy.energy.make_report import make_report, write_report
 from nsc_deploy.energy.report import Report
 from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording, write_recording
 
 
 @pytest.fixture(scope="module")

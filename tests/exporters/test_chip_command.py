@@ -18,8 +18,8 @@ from nsc_deploy.exporters.chips.figures import Figure, parts
 from nsc_deploy.exporters.chips.target import ChipTarget
 from nsc_deploy.exporters.registry import CheckOnly, Target, load_target
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
 
 CHIPS = Path(__file__).parents[2] / "nsc_deploy" / "exporters" / "chips"
 NAMES = ("loihi1", "loihi2", "xylo-audio2", "speck")

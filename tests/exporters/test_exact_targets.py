@@ -25,9 +25,9 @@ from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.files import load_npz

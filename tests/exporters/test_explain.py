@@ -18,9 +18,9 @@ from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.simulate import simulate
 
 

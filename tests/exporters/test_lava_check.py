@@ -18,8 +18,8 @@ from nsc_deploy.exporters.registry import Target, load_target, target_names
 from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Reset, Signal
-from nsc_deploy.graphs.nir_file import write_network
 
 ONE = np.ones(1)
 

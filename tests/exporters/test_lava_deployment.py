@@ -31,9 +31,9 @@ from nsc_deploy.exporters.lava.runner import Backend, run_deployment
 from nsc_deploy.exporters.manifest import target_of
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.files import replacing_folder, sha256
 

@@ -15,9 +15,9 @@ from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.exporters.split.read import read_split_deployment
 from nsc_deploy.exporters.split.run import run_split_deployment
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.files import sha256
 

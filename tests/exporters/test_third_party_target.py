@@ -13,8 +13,8 @@ import pytest
 from lava_support import receiver
 
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party_target"
 

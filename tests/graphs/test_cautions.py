@@ -8,8 +8,8 @@ from nsc_deploy.diagnostics import Caution, announce, collected, listening
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Reset, Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.simulate import simulate
 
 DT = 1e-3

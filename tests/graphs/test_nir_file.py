@@ -6,8 +6,8 @@ import pytest
 
 from nsc_deploy.errors import GraphError, UserError
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Reset, Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.simulate import simulate
 
 

@@ -5,9 +5,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from nsc_deploy.errors import BackendError, DataError, GraphError
+from nsc_deploy.graphs.formats.onnx import read_onnx, write_onnx
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, DenseLayer, LstmLayer, cross_attention, lstm, mlp
-from nsc_deploy.graphs.onnx_file import read_onnx, write_onnx
 from nsc_deploy.graphs.onnx_run import run_onnx
 
 DT = 0.03

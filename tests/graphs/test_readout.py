@@ -4,8 +4,8 @@ import pytest
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.readout import decide, scores, with_readout
 
 

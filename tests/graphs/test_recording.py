@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nsc_deploy.errors import DataError
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
 from nsc_deploy.io.files import load_npz, save_npz
 
 shapes = npst.array_shapes(min_dims=3, max_dims=5, min_side=1, max_side=5)

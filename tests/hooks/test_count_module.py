@@ -18,8 +18,8 @@ from nsc_deploy.energy.profile import load_profile
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.hooks import count_module
 
 DT, STEPS, SAMPLES = 0.01, 9, 5

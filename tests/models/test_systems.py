@@ -9,9 +9,9 @@ from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.data import EventData, EventSet
 from nsc_deploy.deployment import Place, Side, read_deployment
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.nir_file import read_network
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import read_recording
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.models import export
 from nsc_deploy.models.export import StageRun, check_stage, write_run_graphs

@@ -182,7 +182,7 @@ def reference_run(file: Path, graph: Path, out: Path) -> Judge:
     """The reference's spikes on what numpy reads, and the labels it reads."""
 
     def judge(code: int, printed: str) -> str | None:
-        from nsc_deploy.graphs.nir_file import read_network
+        from nsc_deploy.graphs.formats.nir import read_network
         from nsc_deploy.graphs.simulate import simulate
 
         arrays = read_arrays(file)

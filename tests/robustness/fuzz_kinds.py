@@ -67,9 +67,9 @@ def _written(folder: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def _fill_graphs(folder: Path) -> None:
+    from nsc_deploy.graphs.formats.nir import write_network
+    from nsc_deploy.graphs.formats.recording import Recording, write_recording
     from nsc_deploy.graphs.network import Signal
-    from nsc_deploy.graphs.nir_file import write_network
-    from nsc_deploy.graphs.recording import Recording, write_recording
 
     small = receiver(6, 5, 4)
     nir.write(folder / "receiver.nir", small)
@@ -148,9 +148,9 @@ def _own_nir(chance: random.Random, corpus: Path, work: Path) -> Case:
 def _fill_models(folder: Path) -> None:
     from nsc_deploy.exporters.onnx.models import sequence_model
     from nsc_deploy.graphs.assemble import assemble
+    from nsc_deploy.graphs.formats.onnx import write_onnx
     from nsc_deploy.graphs.network import Signal
     from nsc_deploy.graphs.onnx_build import DenseLayer, LstmLayer, lstm, mlp
-    from nsc_deploy.graphs.onnx_file import write_onnx
 
     _fill_graphs(folder)
     chance = np.random.default_rng(1)

@@ -11,9 +11,9 @@ import pytest
 from fuzz_worker import fault_of, run_command
 from numpy.typing import NDArray
 
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.io.files import load_npz, save_npz
 from tests.lava_support import random_events, receiver
 

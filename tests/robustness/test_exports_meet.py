@@ -7,9 +7,9 @@ import pytest
 from forks import forked
 
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 from tests.lava_support import random_events, receiver
 
 

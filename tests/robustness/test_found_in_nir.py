@@ -12,7 +12,7 @@ from fuzz_judges import sealed_anew
 from fuzz_worker import run_command
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.nir_file import read_network, write_network
+from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.io.hdf5 import probe
 from tests.lava_support import receiver
 

@@ -17,8 +17,8 @@ from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.manifest import Source
 from nsc_deploy.exporters.plan import export_all
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import read_recording
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.io.files import load_npz, read_json
 from nsc_deploy.io.records import Record, checked, read_toml
 from nsc_deploy.io.text import printable, refuse_control
@@ -52,7 +52,7 @@ def test_events_that_unpack_to_far_more_than_they_are(
     stored |= {"dt": np.array(0.1), "events": np.zeros(2**20, np.uint8)}
     path = npz(tmp_path / "bomb.npz", [(f"{name}.npy", npy(value)) for name, value in stored.items()])
     assert read_recording(path).values.size == 2**23  # a few megabytes do no harm
-    monkeypatch.setattr("nsc_deploy.graphs.recording._PLAIN_EVENTS", 2**20)
+    monkeypatch.setattr("nsc_deploy.graphs.formats.recording._PLAIN_EVENTS", 2**20)
     with pytest.raises(DataError, match="far more than its size"):
         read_recording(path)
 

@@ -17,9 +17,9 @@ from fuzz_worker import run_command
 from nsc_deploy.data.cache import cached
 from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.experiment_file import load_experiment, write_experiment
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.nir_file import write_network
-from nsc_deploy.graphs.recording import Recording, write_recording
 from nsc_deploy.training.run import train
 from tests.lava_support import random_events, receiver
 

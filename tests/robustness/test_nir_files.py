@@ -14,8 +14,8 @@ import pytest
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Reset, Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io import hdf5
 from nsc_deploy.io.hdf5 import sealed as with_its_checksum

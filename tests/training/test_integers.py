@@ -17,7 +17,7 @@ from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.runner import Backend, run_deployment
 from nsc_deploy.exporters.plan import export_all
-from nsc_deploy.graphs.recording import read_recording
+from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.training.evaluate import load_system, measure
 from nsc_deploy.training.integers import IntegerStage, in_integers
 from nsc_deploy.training.run import RunResult, train

@@ -33,9 +33,9 @@ from nsc_deploy.exporters.lava.own_check import Checked, check_twin
 from nsc_deploy.exporters.provenance import class_names, readout_of
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.warned import warned
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.recording import Recording, read_recording
 from nsc_deploy.io.files import replacing_folder, require_folder, require_unchanged, sha256
 
 SOURCE = "source.nir"

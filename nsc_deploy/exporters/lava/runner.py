@@ -15,9 +15,9 @@ from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import LavaDeployment
 from nsc_deploy.exporters.lava.lower import flat_events
 from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.text import counted
 from nsc_deploy.verification import Parity, compare

@@ -9,8 +9,8 @@ from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.fold_scales import FoldScales
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import read_network, write_network
 from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.verification.reference import ReferenceRunner
 

@@ -13,8 +13,8 @@ from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.manifest import StateRecord
 from nsc_deploy.exporters.onnx.models import INPUT, OUTPUT
 from nsc_deploy.exporters.onnx.step import charged_name, spikes_name
+from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.network import SPIKING, Network
-from nsc_deploy.graphs.onnx_file import read_onnx
 from nsc_deploy.graphs.onnx_run import open_session
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.verification.trace import LayerTrace, RunTrace, layer_names

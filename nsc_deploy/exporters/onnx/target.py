@@ -11,8 +11,8 @@ from nsc_deploy.exporters.onnx.models import sequence_model, step_model
 from nsc_deploy.exporters.onnx.runner import SequenceRunner, StepRunner
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.onnx_file import write_onnx
 from nsc_deploy.io.files import save_npz
 
 SEQUENCE = "sequence.onnx"

@@ -10,9 +10,9 @@ from nsc_deploy.exporters.manifest import GRAPH, RECORDING
 from nsc_deploy.exporters.passes.parts import CHIP, FRONT_END, READ_OUT
 from nsc_deploy.exporters.split.manifest import PartRecord, SplitManifest, read_split_manifest
 from nsc_deploy.exporters.warned import warned
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.nir_file import read_network
-from nsc_deploy.graphs.recording import Recording, read_recording
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from nsc_deploy.exporters.lava.lower import flat_events
 from nsc_deploy.exporters.lava.process import SILENCE_S
 from nsc_deploy.exporters.lava.runner import Backend, Outcome, chip_spikes, chosen_samples
 from nsc_deploy.exporters.split.read import SplitDeployment
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
-from nsc_deploy.graphs.recording import Recording
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.verification import compare
 

@@ -31,9 +31,9 @@ from nsc_deploy.exporters.registry import ExportRequest, Target
 from nsc_deploy.exporters.self_check import check_artefact
 from nsc_deploy.exporters.split.manifest import NoteRecord, PartRecord, SplitManifest, write_split_manifest
 from nsc_deploy.exporters.split.runner import PartsRunner
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.nir_file import read_network, write_network
-from nsc_deploy.graphs.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.files import replacing_folder, require_folder
 from nsc_deploy.verification.record import VerificationRecord

@@ -7,9 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nsc_deploy.graphs.connectivity import synapse_count
+from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.inspect.description import Description, NodeView, plain, range_of
 from nsc_deploy.graphs.network import STATEFUL, Network, Node, Reset, Signal
-from nsc_deploy.graphs.nir_file import read_network
 from nsc_deploy.graphs.parameters import array_fields
 
 
