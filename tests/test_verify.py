@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.plan import GraphOptions, export_all
+from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide

@@ -40,8 +40,8 @@ def check(
     """
     from nsc_deploy.errors import ConfigError
     from nsc_deploy.exporters.chips.target import ChipTarget
-    from nsc_deploy.exporters.plan import GraphOptions
     from nsc_deploy.exporters.registry import load_target
+    from nsc_deploy.graphs.formats.nir import GraphOptions
 
     found = load_target(target)
     network = GraphOptions.of(dt, reset, signal).read(graph)

@@ -74,7 +74,7 @@ def verify(
     """
     import json
 
-    from nsc_deploy.exporters.plan import GraphOptions
+    from nsc_deploy.graphs.formats.nir import GraphOptions
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.progress import progress_bar
     from nsc_deploy.verification.limits import Limits

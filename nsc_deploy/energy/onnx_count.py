@@ -20,10 +20,9 @@ from nsc_deploy.energy.onnx_meeting import Fed, Meeting, Met, layer_count, meeti
 from nsc_deploy.energy.onnx_plan import Place, Plan, instrument
 from nsc_deploy.energy.onnx_steps import Axes, axes_of
 from nsc_deploy.errors import DataError, GraphError
-from nsc_deploy.graphs.formats.onnx import read_onnx
+from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.onnx_guard import refuse_unbounded
 
 Progress = Callable[[int], None]
 Run = Callable[[slice], Mapping[str, NDArray[Any]]]

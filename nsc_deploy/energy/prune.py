@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.narrow import carrying, changed, edit, narrowed
 from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.formats.nir import to_nir
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.simulate import simulate_batches
-from nsc_deploy.graphs.to_nir import to_nir
 
 Mask = NDArray[np.bool_]
 _DENSE = frozenset({"Linear", "Affine"})

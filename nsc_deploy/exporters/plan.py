@@ -11,33 +11,8 @@ from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.split.hint import split_hint
 from nsc_deploy.exporters.split.write import cut, export_in_parts
 from nsc_deploy.exporters.verdict import raise_first_refusal
-from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.network import Network, Reset, Signal
-from nsc_deploy.graphs.readout import with_readout
+from nsc_deploy.graphs.formats.nir import GraphOptions
 from nsc_deploy.io.files import read_json
-
-
-@dataclass(frozen=True)
-class GraphOptions:
-    """What a NIR file may leave open: see `read_network`, and `with_readout` for the classes."""
-
-    dt: float | None = None
-    reset: Reset | None = None
-    signal: Signal | None = None
-    classes: int | None = None
-
-    @classmethod
-    def of(
-        cls, dt: float | None, reset: str | None, signal: str | None, classes: int | None = None
-    ) -> "GraphOptions":
-        """From the texts of the command line."""
-        how = None if reset is None else Reset(reset)
-        return cls(dt, how, None if signal is None else Signal(signal), classes)
-
-    def read(self, path: Path) -> Network:
-        """Read a file with these options."""
-        network = read_network(path, dt=self.dt, reset=self.reset, signal=self.signal)
-        return with_readout(network, self.classes)
 
 
 @dataclass(frozen=True)

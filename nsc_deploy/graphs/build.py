@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.formats.nir import graph_metadata
 from nsc_deploy.graphs.network import Reset, Shape, Signal
-from nsc_deploy.graphs.to_nir import graph_metadata
 
 After = str | Sequence[str] | None
 

@@ -10,8 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
-from nsc_deploy.graphs.formats.onnx import read_onnx
-from nsc_deploy.graphs.onnx_guard import refuse_unbounded
+from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
 
 Float32 = NDArray[np.float32]
 

@@ -20,12 +20,11 @@ from nsc_deploy.exporters.module.target import MODULE, ModuleTarget
 from nsc_deploy.exporters.nir.target import NETWORK
 from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.exporters.onnx.target import SEQUENCE, OnnxTarget
-from nsc_deploy.exporters.plan import GraphOptions
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.exporters.split.read import SplitDeployment, read_split_deployment
 from nsc_deploy.exporters.split.runner import PartsRunner
 from nsc_deploy.exporters.verdict import raise_first_refusal
-from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.nir import GraphOptions, read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import with_readout

@@ -121,7 +121,7 @@ def test_convolutions_in_groups_and_layers_in_a_sum_are_left_as_they_are() -> No
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "maps"
     folder.mkdir()
-    from nsc_deploy.graphs.to_nir import to_nir
+    from nsc_deploy.graphs.formats.nir import to_nir
 
     write_network(folder / "receiver.nir", to_nir(receiver()))
     return write_run(

@@ -19,13 +19,13 @@ from lava_support import random_events, receiver
 from nsc_deploy.errors import ConfigError, DataError, ExportError
 from nsc_deploy.exporters.manifest import ExactManifest, read_exact_manifest
 from nsc_deploy.exporters.onnx import target as onnx_target
-from nsc_deploy.exporters.plan import GraphOptions, export_all
+from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.exporters.registry import load_target, target_names
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.nir import GraphOptions, read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.shapes import PRIMITIVES

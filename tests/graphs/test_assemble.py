@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import to_nir
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.graphs.to_nir import to_nir
 
 
 def lif(size):

@@ -16,10 +16,9 @@ from nsc_deploy.errors import GraphError, UserError
 from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.formats.nir import read_network, write_network
-from nsc_deploy.graphs.formats.onnx import read_onnx
+from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import DenseLayer, mlp
-from nsc_deploy.graphs.onnx_guard import refuse_unbounded
 from nsc_deploy.graphs.onnx_run import run_onnx
 from tests.lava_support import receiver
 

@@ -1,23 +1,32 @@
-"""NIR files in and out: read with distrust, written whole, with the time step and reset they mean."""
+"""NIR files in and out: read with distrust, written whole, with the time step and reset they mean.
 
+From a `Network` back to a `nir.NIRGraph` that other tools understand.
+"""
+
+import copy
 import io
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nir
 import numpy as np
 
+import nsc_deploy
 from nsc_deploy.diagnostics import announce
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
-from nsc_deploy.graphs.network import Network, Reset, Signal
-from nsc_deploy.graphs.to_nir import to_nir
+from nsc_deploy.graphs.network import Network, Node, Reset, Signal
+from nsc_deploy.graphs.readout import with_readout
 from nsc_deploy.io.files import write_bytes
 from nsc_deploy.io.hdf5 import check_size, probe, read_file, refuse_broken_seal, sealed
 from nsc_deploy.io.text import shown
 
 MAX_EDGES = 100_000
+
+
 _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 
 
@@ -150,3 +159,67 @@ _NODE_TYPES = tuple(
         and name not in {"NIRNode", "NIRGraph"}
     )
 )
+
+
+def to_nir(network: Network) -> nir.NIRGraph:
+    """A network as a flat NIR graph, every shape stated; time step, reset and units are in the metadata."""
+    metadata = {**network.metadata, **graph_metadata(network.dt, network.reset)}
+    metadata.pop("late_edges", None)
+    if network.back_edges:
+        metadata["late_edges"] = json.dumps(sorted(network.back_edges))
+    edges = [(source, node.name) for node in network.nodes for source in node.inputs]
+    nodes = {node.name: node_to_nir(node) for node in network.nodes}
+    return nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False)
+
+
+def graph_metadata(dt: float | None, reset: Reset | None) -> dict[str, Any]:
+    """What the metadata of a graph of this tool holds."""
+    metadata: dict[str, Any] = {"units": "s", "generator": f"nsc-deploy {nsc_deploy.__version__}"}
+    if dt is not None:
+        metadata["dt"] = float(dt)
+    if reset is not None:
+        metadata |= {"reset": reset.value, "reset_delay": False}
+    return metadata
+
+
+def node_to_nir(node: Node) -> nir.NIRNode:
+    """One node, its shapes filled in where the file it came from left them open."""
+    clean = copy.copy(node.parameters)
+    clean.metadata = dict(clean.metadata)
+    clean.input_type = {"input": np.array(node.input_shape)}
+    clean.output_type = {"output": np.array(node.output_shape)}
+    if node.primitive == "Input":
+        clean.metadata["signal"] = node.emits.value
+    elif node.primitive == "Conv1d":
+        clean.input_shape = node.input_shape[1]
+        clean.stride, clean.dilation = clean.stride[0], clean.dilation[0]
+        clean.padding = clean.padding if isinstance(clean.padding, str) else clean.padding[0]
+    elif node.primitive == "Conv2d":
+        clean.input_shape = node.input_shape[1:]
+    elif node.primitive.endswith("Pool2d"):
+        for field in ("kernel_size", "stride", "padding"):
+            setattr(clean, field, np.array(getattr(clean, field)))
+    return clean
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What a NIR file may leave open: see `read_network`, and `with_readout` for the classes."""
+
+    dt: float | None = None
+    reset: Reset | None = None
+    signal: Signal | None = None
+    classes: int | None = None
+
+    @classmethod
+    def of(
+        cls, dt: float | None, reset: str | None, signal: str | None, classes: int | None = None
+    ) -> "GraphOptions":
+        """From the texts of the command line."""
+        how = None if reset is None else Reset(reset)
+        return cls(dt, how, None if signal is None else Signal(signal), classes)
+
+    def read(self, path: Path) -> Network:
+        """Read a file with these options."""
+        network = read_network(path, dt=self.dt, reset=self.reset, signal=self.signal)
+        return with_readout(network, self.classes)
