@@ -13,7 +13,6 @@ from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.lower import flat_events, lower
-from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.levelise import Levelise
@@ -22,6 +21,7 @@ from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.passes.base import run_pass
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,6 @@ from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
 from nsc_deploy.exporters.lava.lower import flat_events, lower
 from nsc_deploy.exporters.lava.resources import lava_resources
 from nsc_deploy.exporters.passes import drives
-from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.populations import Tap
@@ -26,6 +25,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.files import save_npz
+from nsc_deploy.passes.base import run_pass
 
 
 def assert_exact(graph: nir.NIRGraph, seed: int) -> None:

@@ -19,12 +19,12 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.lower import lower
-from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.graphs.dyadic import most_steps, on_row_grids, snap
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.io.files import sha256
 from nsc_deploy.models.rounding import round_decays, round_weights, rounded_parameters
+from nsc_deploy.passes.base import run_pass
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run import RunResult, train

@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.rules import verdicts
-from nsc_deploy.exporters.passes.base import Lowered, Note, run_pass
 from nsc_deploy.exporters.passes.close_cycles import CloseCycles
-from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
-from nsc_deploy.exporters.passes.fold_pooling import FoldPooling
-from nsc_deploy.exporters.passes.fold_scales import FoldScales
 from nsc_deploy.exporters.passes.levelise import Levelise
 from nsc_deploy.exporters.passes.levels import Levels
 from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
@@ -24,6 +20,10 @@ from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.passes.base import Lowered, Note, run_pass
+from nsc_deploy.passes.dead_code import DropDeadNodes
+from nsc_deploy.passes.fold_pooling import FoldPooling
+from nsc_deploy.passes.fold_scales import FoldScales
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.exporters.lava.integer import MAX_DELAY
-from nsc_deploy.exporters.passes.base import run_pass
 from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.levelise import Levelise
@@ -10,6 +9,7 @@ from nsc_deploy.exporters.passes.levels import Levels
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.exporters.passes.wire_weights import LARGEST_MATRIX, most_synapses
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.passes.base import run_pass
 
 
 def lava_resources(network: Network) -> tuple[Usage, ...]:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from nsc_deploy.exporters.exact import exact_verdicts
 from nsc_deploy.exporters.exact_folder import Written, write_exact_deployment
-from nsc_deploy.exporters.passes.base import run_pass
-from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
-from nsc_deploy.exporters.passes.fold_scales import FoldScales
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.passes.base import run_pass
+from nsc_deploy.passes.dead_code import DropDeadNodes
+from nsc_deploy.passes.fold_scales import FoldScales
 from nsc_deploy.verification.reference import ReferenceRunner
 
 NETWORK = "network.nir"

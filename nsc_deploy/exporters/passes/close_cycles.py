@@ -20,10 +20,10 @@ from scipy.sparse.csgraph import connected_components
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.matrix import Matrix
-from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.lateness import Bound, Disagreement, least_lateness, path
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap
 from nsc_deploy.io.text import counted
+from nsc_deploy.passes.base import Lowered, Note
 
 
 class CloseCycles:

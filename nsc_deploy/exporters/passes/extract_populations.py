@@ -12,11 +12,11 @@ import numpy as np
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.matrix import Matrix
-from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.drives import Drive, events_of, flat, late, summed, through
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Reals, Tap
 from nsc_deploy.exporters.passes.wire_weights import CONVOLUTIONS, POOLS
 from nsc_deploy.graphs.network import Network, Node, Signal
+from nsc_deploy.passes.base import Lowered, Note
 
 NEURONS = frozenset({"LIF", "IF", "CubaLIF", "Threshold"})
 WIRES = frozenset({"Linear", "Affine", "Scale", "Flatten", "Delay", "Output"}) | CONVOLUTIONS | POOLS

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.rewrite import broken, require_consistent
+from nsc_deploy.passes.base import Lowered, Note
 
 
 @dataclass(frozen=True)

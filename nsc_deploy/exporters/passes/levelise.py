@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.levels import Levels, Slot, reads, reads_itself
 from nsc_deploy.exporters.passes.populations import PopulationGraph, Tap
 from nsc_deploy.io.text import counted
+from nsc_deploy.passes.base import Lowered, Note
 
 
 class Levelise:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.passes.exactness import Reals, single
 from nsc_deploy.graphs.network import Node
 from nsc_deploy.graphs.rewrite import reparametrised
 from nsc_deploy.graphs.shapes import node_shapes, padding_pairs
+from nsc_deploy.passes.exactness import Reals, single
 
 MAX_WEIGHTS = 2**26
 

@@ -16,13 +16,13 @@ from dataclasses import replace
 import nir
 import numpy as np
 
-from nsc_deploy.exporters.passes.base import Lowered, Note
-from nsc_deploy.exporters.passes.exactness import Grids
-from nsc_deploy.exporters.passes.fold_pooling import POOLS, ROUNDING
 from nsc_deploy.exporters.passes.pooled_weights import divisor
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.parameters import checked
 from nsc_deploy.graphs.rewrite import broken, require_consistent, with_nodes
+from nsc_deploy.passes.base import Lowered, Note
+from nsc_deploy.passes.exactness import Grids
+from nsc_deploy.passes.fold_pooling import POOLS, ROUNDING
 
 
 class PoolingToConvolution:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, FIXED_POINT_BITS, WEIGHT_STEP, IntegerLayer
-from nsc_deploy.exporters.passes.base import Note
 from nsc_deploy.exporters.passes.populations import Population
 from nsc_deploy.exporters.passes.scales import Rounded
 from nsc_deploy.io.text import counted
+from nsc_deploy.passes.base import Note
 
 NARROW = 0.5
 """Below this share of the steps that the bits allow, weights are told to be narrowed."""

@@ -6,9 +6,9 @@ Promises: every population left is read by another one or by the output. Exact.
 
 from dataclasses import replace
 
-from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.populations import PopulationGraph, used_lines
 from nsc_deploy.io.text import counted
+from nsc_deploy.passes.base import Lowered, Note
 
 
 class RemoveDead:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from nsc_deploy.exporters.passes.exactness import Reals, single
 from nsc_deploy.exporters.passes.folding import Obstacle
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.rewrite import reparametrised
+from nsc_deploy.passes.exactness import Reals, single
 
 _CONVOLUTIONS = frozenset({"Conv1d", "Conv2d"})
 _DENSE = frozenset({"Linear", "Affine"})

@@ -22,10 +22,7 @@ import nsc_deploy
 from nsc_deploy.deployment import Place
 from nsc_deploy.exporters.inputs import check_inputs, fits
 from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, recorded_files
-from nsc_deploy.exporters.passes.base import Note, run_pass
-from nsc_deploy.exporters.passes.drop_dead_nodes import DropDeadNodes
 from nsc_deploy.exporters.passes.parts import READ_OUT, GraphPart, Parts
-from nsc_deploy.exporters.passes.split import Check, Split
 from nsc_deploy.exporters.provenance import readout_of, source_of
 from nsc_deploy.exporters.registry import ExportRequest, Target
 from nsc_deploy.exporters.self_check import check_artefact
@@ -36,6 +33,9 @@ from nsc_deploy.graphs.formats.recording import Recording, read_recording, write
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.files import replacing_folder, require_folder
+from nsc_deploy.passes.base import Note, run_pass
+from nsc_deploy.passes.dead_code import DropDeadNodes
+from nsc_deploy.passes.partition import Check, Split
 from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.reference import ReferenceRunner
 

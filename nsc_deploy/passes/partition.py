@@ -19,11 +19,11 @@ import numpy as np
 
 from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.exporters.passes.parts import CHIP, FRONT_END, READ_OUT, GraphPart, Parts, cuts, part_of, upto
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.rewrite import broken, require_consistent
+from nsc_deploy.passes.base import Lowered, Note
 
 Check = Callable[[Network], tuple[Verdict, ...]]
 _PLUMBING = frozenset({"Input", "Output"})

@@ -16,12 +16,12 @@ Exact with `exactly`; else exact but for the folds noted as inexact.
 
 import numpy as np
 
-from nsc_deploy.exporters.passes.base import Note
-from nsc_deploy.exporters.passes.exactness import Grids, is_single
 from nsc_deploy.exporters.passes.folding import UNBYPASSABLE, Fold, Folding, Obstacle
 from nsc_deploy.exporters.passes.pooled_weights import flattened, one_convolution, one_matrix, rounded
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.rewrite import bypassable, bypassed, with_nodes
+from nsc_deploy.passes.base import Note
+from nsc_deploy.passes.exactness import Grids, is_single
 
 POOLS = frozenset({"SumPool2d", "AvgPool2d"})
 ROUNDING = 2.0**-24

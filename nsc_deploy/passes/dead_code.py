@@ -8,9 +8,9 @@ order. Exact.
 from collections.abc import Collection
 from dataclasses import replace
 
-from nsc_deploy.exporters.passes.base import Lowered, Note
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.rewrite import broken, require_consistent
+from nsc_deploy.passes.base import Lowered, Note
 
 
 class DropDeadNodes:

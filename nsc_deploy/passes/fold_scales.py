@@ -21,12 +21,12 @@ Exact with `exactly`; else exact but for the folds noted as inexact.
 
 import numpy as np
 
-from nsc_deploy.exporters.passes.base import Note
-from nsc_deploy.exporters.passes.exactness import Grids, Reals, is_single, powers_of_two, single
 from nsc_deploy.exporters.passes.folding import UNBYPASSABLE, Fold, Folding, Obstacle
 from nsc_deploy.exporters.passes.scale_neighbours import Side, neighbours, scaled, with_scale
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.rewrite import bypassable, bypassed, with_nodes
+from nsc_deploy.passes.base import Note
+from nsc_deploy.passes.exactness import Grids, Reals, is_single, powers_of_two, single
 
 ERROR = 2.0**-22
 """Two roundings of float32 on the way to each term before a fold, and two others after it."""
