@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.passes.parts import GraphPart, Parts, part_of
-from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -23,9 +21,9 @@ from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.passes.base import Pass, run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.exactness import Grid, Grids, lowest_bit, powers_of_two
-from nsc_deploy.passes.fold_pooling import FoldPooling
+from nsc_deploy.passes.fold_pooling import FoldPooling, PoolingToConvolution
 from nsc_deploy.passes.fold_scales import FoldScales
-from nsc_deploy.passes.partition import Split
+from nsc_deploy.passes.partition import GraphPart, Parts, Split, part_of
 
 DT = 0.25
 EXACT: list[Pass[Network, Network]] = [DropDeadNodes(), FoldScales(), FoldPooling()]

@@ -13,7 +13,6 @@ from nsc_deploy.exporters.passes.close_cycles import CloseCycles
 from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.levelise import Levelise
 from nsc_deploy.exporters.passes.levels import Levels
-from nsc_deploy.exporters.passes.pooling_to_convolution import PoolingToConvolution
 from nsc_deploy.exporters.passes.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.exporters.sharing import Sharing
@@ -22,7 +21,7 @@ from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.passes.base import Lowered, Note, run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes
-from nsc_deploy.passes.fold_pooling import FoldPooling
+from nsc_deploy.passes.fold_pooling import FoldPooling, PoolingToConvolution
 from nsc_deploy.passes.fold_scales import FoldScales
 
 

@@ -7,12 +7,12 @@ from nsc_deploy.deployment import Place
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deployment
 from nsc_deploy.exporters.manifest import GRAPH, RECORDING
-from nsc_deploy.exporters.passes.parts import CHIP, FRONT_END, READ_OUT
 from nsc_deploy.exporters.split.manifest import PartRecord, SplitManifest, read_split_manifest
 from nsc_deploy.exporters.warned import warned
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.passes.partition import CHIP, FRONT_END, READ_OUT
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ import nsc_deploy
 from nsc_deploy.deployment import Place
 from nsc_deploy.exporters.inputs import check_inputs, fits
 from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, recorded_files
-from nsc_deploy.exporters.passes.parts import READ_OUT, GraphPart, Parts
 from nsc_deploy.exporters.provenance import readout_of, source_of
 from nsc_deploy.exporters.registry import ExportRequest, Target
 from nsc_deploy.exporters.self_check import check_artefact
@@ -35,7 +34,7 @@ from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.files import replacing_folder, require_folder
 from nsc_deploy.passes.base import Note, run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes
-from nsc_deploy.passes.partition import Check, Split
+from nsc_deploy.passes.partition import READ_OUT, Check, GraphPart, Parts, Split
 from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.reference import ReferenceRunner
 
