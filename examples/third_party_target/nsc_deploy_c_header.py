@@ -16,7 +16,7 @@ from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network, Node, Reset
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.io.files import write_text
-from nsc_deploy.verification.trace import LayerTrace, RunTrace
+from nsc_deploy.verification.runner import LayerTrace, RunTrace
 
 HEADER = "network.h"
 PACKAGE = "nsc-deploy-c-header"

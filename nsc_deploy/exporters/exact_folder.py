@@ -23,7 +23,7 @@ from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.self_check import check_artefact
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.io.files import replacing_folder, require_folder
-from nsc_deploy.verification.trace import Runner
+from nsc_deploy.verification.runner import Runner
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.verification.layers import LayerDivergence
-from nsc_deploy.verification.trace import LayerTrace, RunTrace
+from nsc_deploy.verification.divergence import LayerDivergence
+from nsc_deploy.verification.runner import LayerTrace, RunTrace
 
 
 @dataclass(frozen=True)

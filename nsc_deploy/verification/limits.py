@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.verification.comparison import Comparison
+from nsc_deploy.verification.compare import Comparison
 
 
 @dataclass(frozen=True)

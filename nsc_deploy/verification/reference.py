@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.graphs.simulate import Trace, simulate
-from nsc_deploy.verification.trace import LayerTrace, RunTrace, layer_names
+from nsc_deploy.verification.runner import LayerTrace, RunTrace, layer_names
 
 
 class ReferenceRunner:

@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from nsc_deploy.io.files import write_json, write_text
 from nsc_deploy.verification.course_chart import course_chart
-from nsc_deploy.verification.text import (
+from nsc_deploy.verification.output import (
     class_names,
     divergence_sentence,
     finding_sentence,

@@ -29,7 +29,7 @@ from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import with_readout
 from nsc_deploy.verification.reference import ReferenceRunner
-from nsc_deploy.verification.trace import Runner, RunTrace
+from nsc_deploy.verification.runner import Runner, RunTrace
 
 
 class Backend(StrEnum):
@@ -182,7 +182,7 @@ def open_runner(subject: Subject, backend: str, bench: Bench) -> Runner:
     if backend == Backend.ONNX:
         return SequenceRunner(subject.path / SEQUENCE, subject.network)
     # Here and not above: only whoever compares with a framework needs it.
-    from nsc_deploy.verification.module_runner import ModuleRunner
+    from nsc_deploy.verification.torch_runner import ModuleRunner
 
     return ModuleRunner(subject.path / MODULE, subject.network, backend)
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.verification.course import Course, course_of
-from nsc_deploy.verification.layers import LayerDivergence, LayerParity, divergences
-from nsc_deploy.verification.trace import LayerTrace, RunTrace, layer_names
+from nsc_deploy.verification.divergence import LayerDivergence, LayerParity, divergences
+from nsc_deploy.verification.runner import LayerTrace, RunTrace, layer_names
 
 
 class LayerTally:

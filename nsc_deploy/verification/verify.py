@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.files import scratch_folder
-from nsc_deploy.verification.comparison import Comparison, compare_runs
+from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.limits import Finding, Limits, findings
 from nsc_deploy.verification.subject import Bench, Samples, Subject, open_runner
 

@@ -8,10 +8,10 @@ from nsc_deploy.exporters.lava.lower import Lowering, Step
 from nsc_deploy.exporters.lava.manifest import LayerError, PassRecord
 from nsc_deploy.exporters.lava.trace import TwinRunner
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.verification.comparison import Comparison, compare_runs
-from nsc_deploy.verification.layers import LayerParity
+from nsc_deploy.verification.compare import Comparison, compare_runs
+from nsc_deploy.verification.divergence import LayerParity
 from nsc_deploy.verification.reference import ReferenceRunner
-from nsc_deploy.verification.trace import Runner
+from nsc_deploy.verification.runner import Runner
 
 
 def pass_records(

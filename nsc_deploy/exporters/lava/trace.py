@@ -20,7 +20,7 @@ from nsc_deploy.exporters.lava.lower import flat_events
 from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.operators.coefficients import coefficients
-from nsc_deploy.verification.trace import Float32, LayerTrace, RunTrace
+from nsc_deploy.verification.runner import Float32, LayerTrace, RunTrace
 
 Advance = Callable[[int], None]
 

@@ -80,7 +80,7 @@ class ModuleTarget:
     def write(self, folder: Path, network: Network) -> Written:
         """Fill a folder with the module, and open it."""
         # Here and not above: only whoever exports to a framework needs it.
-        from nsc_deploy.verification.module_runner import ModuleRunner
+        from nsc_deploy.verification.torch_runner import ModuleRunner
 
         module = write_module(network, self._framework)
         write_text(folder / MODULE, module.text)

@@ -17,7 +17,7 @@ from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.network import SPIKING, Network
 from nsc_deploy.graphs.onnx_run import open_session
 from nsc_deploy.graphs.operators.coefficients import coefficients
-from nsc_deploy.verification.trace import LayerTrace, RunTrace, layer_names
+from nsc_deploy.verification.runner import LayerTrace, RunTrace, layer_names
 
 Arrays = Mapping[str, NDArray[Any]]
 

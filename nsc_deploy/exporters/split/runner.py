@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nsc_deploy.verification.trace import LayerTrace, Runner, RunTrace
+from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace
 
 
 class PartsRunner:

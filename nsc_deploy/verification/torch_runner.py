@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import BackendError
 from nsc_deploy.graphs.network import SPIKING, Network
 from nsc_deploy.graphs.operators.coefficients import coefficients
-from nsc_deploy.verification.trace import LayerTrace, RunTrace, layer_names
+from nsc_deploy.verification.runner import LayerTrace, RunTrace, layer_names
 
 Hook = Callable[[torch.nn.Module, tuple[Any, ...], Any], None]
 

@@ -1,6 +1,6 @@
 """A verification in words, for the terminal and for the page."""
 
-from nsc_deploy.verification.layers import LayerDivergence, LayerParity
+from nsc_deploy.verification.divergence import LayerDivergence, LayerParity
 from nsc_deploy.verification.limits import Finding
 from nsc_deploy.verification.verify import Verification
 

@@ -13,10 +13,10 @@ from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import samples_at_once
 from nsc_deploy.verification.course import Course
-from nsc_deploy.verification.layers import LayerDivergence, LayerParity, divergences
+from nsc_deploy.verification.divergence import LayerDivergence, LayerParity, divergences
 from nsc_deploy.verification.parity import coincidence, rate_cosine
+from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace
 from nsc_deploy.verification.tally import LayersTally
-from nsc_deploy.verification.trace import LayerTrace, Runner, RunTrace
 
 BATCH = 50
 

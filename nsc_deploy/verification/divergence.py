@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.verification.trace import LayerTrace, RunTrace
+from nsc_deploy.verification.runner import LayerTrace, RunTrace
 
 
 @dataclass(frozen=True)
