@@ -26,11 +26,10 @@ from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.verification.compare import compare_runs
-from nsc_deploy.verification.course_chart import COLOURS as CHART_COLOURS
-from nsc_deploy.verification.course_chart import course_chart
 from nsc_deploy.verification.limits import Limits, findings
-from nsc_deploy.verification.reference import ReferenceRunner
-from nsc_deploy.verification.runner import LayerTrace, RunTrace
+from nsc_deploy.verification.output import COLOURS as CHART_COLOURS
+from nsc_deploy.verification.output import course_chart
+from nsc_deploy.verification.runner import LayerTrace, ReferenceRunner, RunTrace
 from nsc_deploy.verification.subject import choose_samples, open_subject
 from nsc_deploy.verification.verify import Verification, verify
 

@@ -78,9 +78,8 @@ def verify(
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.progress import progress_bar
     from nsc_deploy.verification.limits import Limits
-    from nsc_deploy.verification.output import as_text
-    from nsc_deploy.verification.report import HTML_FILE, write_report
-    from nsc_deploy.verification.report import as_json as machine
+    from nsc_deploy.verification.output import HTML_FILE, as_text, write_report
+    from nsc_deploy.verification.output import as_json as machine
     from nsc_deploy.verification.subject import choose_samples, open_subject
     from nsc_deploy.verification.verify import verify as run
 

@@ -12,8 +12,7 @@ from nsc_deploy.exporters.inputs import SEED, CheckInputs
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.verification.divergence import LayerDivergence, divergences
 from nsc_deploy.verification.record import VerificationRecord
-from nsc_deploy.verification.reference import ReferenceRunner
-from nsc_deploy.verification.runner import Runner, RunTrace, layer_names
+from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace, layer_names
 
 TOLERANCE = 1e-4
 _BATCH = 64

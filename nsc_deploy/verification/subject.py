@@ -28,8 +28,7 @@ from nsc_deploy.graphs.formats.nir import GraphOptions, read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import with_readout
-from nsc_deploy.verification.reference import ReferenceRunner
-from nsc_deploy.verification.runner import Runner, RunTrace
+from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
 
 
 class Backend(StrEnum):

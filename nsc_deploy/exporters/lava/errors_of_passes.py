@@ -10,8 +10,7 @@ from nsc_deploy.exporters.lava.trace import TwinRunner
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.divergence import LayerParity
-from nsc_deploy.verification.reference import ReferenceRunner
-from nsc_deploy.verification.runner import Runner
+from nsc_deploy.verification.runner import ReferenceRunner, Runner
 
 
 def pass_records(

@@ -13,7 +13,7 @@ from nsc_deploy.exporters.lava.trace import TwinRunner
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.record import VerificationRecord
-from nsc_deploy.verification.reference import ReferenceRunner
+from nsc_deploy.verification.runner import ReferenceRunner
 
 
 @dataclass(frozen=True)

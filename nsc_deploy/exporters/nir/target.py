@@ -12,7 +12,7 @@ from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.passes.base import run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.fold_scales import FoldScales
-from nsc_deploy.verification.reference import ReferenceRunner
+from nsc_deploy.verification.runner import ReferenceRunner
 
 NETWORK = "network.nir"
 _BECOMES = dict.fromkeys(PRIMITIVES, (Status.NATIVE, "itself, every shape stated"))

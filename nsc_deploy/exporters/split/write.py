@@ -36,7 +36,7 @@ from nsc_deploy.passes.base import Note, run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.partition import READ_OUT, Check, GraphPart, Parts, Split
 from nsc_deploy.verification.record import VerificationRecord
-from nsc_deploy.verification.reference import ReferenceRunner
+from nsc_deploy.verification.runner import ReferenceRunner
 
 BACKEND = "the reference simulator, part by part"
 
