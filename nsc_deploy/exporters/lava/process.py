@@ -26,7 +26,7 @@ from nsc_deploy.exporters.lava.integer import IntegerNetwork, validate
 from nsc_deploy.exporters.lava.integer_file import write_integers
 from nsc_deploy.io.files import load_npz, scratch_folder, write_json
 
-WORKER = Path(__file__).parent / "worker" / "run_chain.py"
+WORKER = Path(__file__).parent / "worker_process" / "run_chain.py"
 SILENCE_S = 120.0
 TERM_GRACE_S = 2.0
 KILL_GRACE_S = 3.0

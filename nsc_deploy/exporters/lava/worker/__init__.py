@@ -1,1 +1,0 @@
-"""The script that runs Lava, in the managed environment. Nothing here is imported by the package itself."""
