@@ -23,7 +23,7 @@ from directed import directed_cases
 from mutations import FILES, Mutation, first_difference, twin_in_python
 from real_lava import Case, run_in_real_lava
 
-from nsc_deploy.exporters.lava.twin.simulate import LayerTrace
+from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace
 
 # What refuses bad input, or spreads work over threads: other tests are about these.
 NOT_ARITHMETIC = {

@@ -19,7 +19,7 @@ import numpy as np
 import nsc_deploy
 
 PACKAGE = Path(nsc_deploy.__file__).parent
-TWIN = "nsc_deploy.exporters.lava.twin"
+TWIN = "nsc_deploy.exporters.lava.emulator"
 FILES = {
     "fixed_point": PACKAGE / "kernels" / "fixed_point.py",
     **{
@@ -60,7 +60,7 @@ def twin_in_python(mutation: Mutation | None) -> dict[str, ModuleType]:
             if source.count(mutation.source) != 1:
                 raise ValueError(f"{mutation.rule}: its source occurs {source.count(mutation.source)} times")
             source = source.replace(mutation.source, mutation.replaced)
-        source = source.replace("nsc_deploy.kernels.fixed_point", "mutant.fixed_point").replace(
+        source = source.replace("nsc_deploy.exporters.lava.emulator.kernels", "mutant.fixed_point").replace(
             TWIN, "mutant"
         )
         source = source.replace("from numba import int32\n", PLAIN_PYTHON)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.exporters.lava.emulator.network import Network
+from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace, simulate
 from nsc_deploy.exporters.lava.process import WORKER, watch_worker
-from nsc_deploy.exporters.lava.twin.network import Network
-from nsc_deploy.exporters.lava.twin.simulate import LayerTrace, simulate
 from nsc_deploy.exporters.matrix import Matrix
 from nsc_deploy.io.files import load_npz, write_json
 

@@ -7,7 +7,7 @@ from mutations import FILES, MUTATIONS, Mutation, first_difference, twin_in_pyth
 from random_networks import random_case
 from real_lava import Case, differences, run_in_real_lava
 
-from nsc_deploy.exporters.lava.twin.simulate import LayerTrace, simulate
+from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace, simulate
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.lava.twin.connections import in_range, whole_numbers
-from nsc_deploy.kernels.fixed_point import Neurons
+from nsc_deploy.exporters.lava.emulator.connections import in_range, whole_numbers
+from nsc_deploy.exporters.lava.emulator.kernels import Neurons
 
 Value = NDArray[Any] | int
 

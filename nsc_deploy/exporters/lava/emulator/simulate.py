@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.exporters.lava.twin.network import INT32_END, CompiledLayer, Layer, Network, largest_sum
-from nsc_deploy.kernels.fixed_point import run_samples
+from nsc_deploy.exporters.lava.emulator.kernels import run_samples
+from nsc_deploy.exporters.lava.emulator.network import INT32_END, CompiledLayer, Layer, Network, largest_sum
 
 BLOCK = 16
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.lava.twin.connections import Connection, Entries
+from nsc_deploy.exporters.lava.emulator.connections import Connection, Entries
+from nsc_deploy.exporters.lava.emulator.kernels import Neurons, Synapses
 from nsc_deploy.exporters.lava.twin.neurons import LIF
-from nsc_deploy.kernels.fixed_point import Neurons, Synapses
 
 # A row of weights is added some ten times as fast as as many single synapses.
 DENSE_SHARE = 0.1
