@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from nsc_deploy.exporters.lava.emulator.neurons import LIF, LIFReset
+from nsc_deploy.exporters.lava.emulator.weights import SignMode
 from real_lava import Case
 
 from nsc_deploy.exporters.lava.emulator.connections import Conv, DelayDense, DelaySparse, Dense, Sparse
 from nsc_deploy.exporters.lava.emulator.network import Layer, Network
-from nsc_deploy.exporters.lava.emulator.neurons import LIF, LIFReset
-from nsc_deploy.exporters.lava.emulator.weights import SignMode
 from nsc_deploy.exporters.matrix import Matrix
 
 END = 2**23

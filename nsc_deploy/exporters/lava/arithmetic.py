@@ -18,12 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.emulator import simulate as twin
-from nsc_deploy.exporters.lava.emulator.connections import DelaySparse, Dense, Sparse
-from nsc_deploy.exporters.lava.emulator.network import Layer, Network
+from nsc_deploy.exporters.lava.emulator.connections import DelaySparse, Dense, SignMode, Sparse
+from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, Network
 from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace
 from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork, kept_sparse
-from nsc_deploy.exporters.lava.twin.neurons import LIF
-from nsc_deploy.exporters.lava.twin.weights import SignMode
 from nsc_deploy.exporters.matrix import Matrix
 
 __all__ = ["LayerTrace", "at_graph_steps", "output_spikes", "processes", "run_layer", "run_network"]
