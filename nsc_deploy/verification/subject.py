@@ -12,7 +12,7 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.inputs import fits, spread
 from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deployment
 from nsc_deploy.exporters.lava.integer import IntegerNetwork
-from nsc_deploy.exporters.lava.lower import lower
+from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.process import SILENCE_S
 from nsc_deploy.exporters.lava.trace import LavaRunner, TwinRunner
 from nsc_deploy.exporters.manifest import exported_graph, exported_recording, read_exact_manifest, target_of

@@ -14,7 +14,7 @@ from real_lava import Case
 
 from nsc_deploy.exporters.lava.emulator.connections import Conv, DelayDense, DelaySparse, Dense, Sparse
 from nsc_deploy.exporters.lava.emulator.network import Layer, Network
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 
 END = 2**23
 STEPS = 8

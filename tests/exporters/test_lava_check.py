@@ -12,7 +12,7 @@ import pytest
 from lava_support import receiver
 
 from nsc_deploy.errors import ConfigError, ExportError
-from nsc_deploy.exporters.lava.lower import lower
+from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.rules import verdicts
 from nsc_deploy.exporters.registry import Target, load_target, target_names
 from nsc_deploy.exporters.verdict import Status

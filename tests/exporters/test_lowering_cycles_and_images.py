@@ -14,11 +14,11 @@ from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
-from nsc_deploy.exporters.lava.lower import flat_events, lower
+from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
+from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
+from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.exporters.lava.resources import lava_resources
 from nsc_deploy.exporters.passes import drives
-from nsc_deploy.exporters.passes.close_cycles import CloseCycles
-from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
 from nsc_deploy.exporters.passes.populations import Tap
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

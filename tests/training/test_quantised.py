@@ -18,8 +18,8 @@ from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.integer import Role
-from nsc_deploy.exporters.lava.lower import lower
-from nsc_deploy.exporters.passes.extract_populations import ExtractPopulations
+from nsc_deploy.exporters.lava.lowering.pipeline import lower
+from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
 from nsc_deploy.graphs.dyadic import most_steps, on_row_grids, snap
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.io.files import sha256

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 
 Integers = NDArray[np.int32]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.io.files import write_bytes
 
 LARGEST_FULL = 2**26

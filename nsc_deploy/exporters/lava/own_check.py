@@ -7,7 +7,7 @@ from nsc_deploy.exporters.inputs import SEED, CheckInputs, check_inputs
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.errors_of_passes import pass_records
 from nsc_deploy.exporters.lava.integer_file import read_integers
-from nsc_deploy.exporters.lava.lower import Lowering
+from nsc_deploy.exporters.lava.lowering.pipeline import Lowering
 from nsc_deploy.exporters.lava.manifest import PassRecord
 from nsc_deploy.exporters.lava.trace import TwinRunner
 from nsc_deploy.exporters.registry import ExportRequest

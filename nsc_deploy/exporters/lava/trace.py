@@ -16,7 +16,7 @@ from nsc_deploy.exporters.lava.integer import (
     IntegerNetwork,
     Role,
 )
-from nsc_deploy.exporters.lava.lower import flat_events
+from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
 from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.operators.coefficients import coefficients

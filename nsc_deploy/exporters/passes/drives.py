@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.passes.populations import Reals, Tap
 from nsc_deploy.exporters.passes.wire_weights import (
     LARGEST_MATRIX,

@@ -12,7 +12,7 @@ from nsc_deploy.exporters.lava.integer import (
     THRESHOLD_LIMIT,
     IntegerLayer,
 )
-from nsc_deploy.exporters.matrix import Matrix, side_by_side
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
 from nsc_deploy.exporters.passes.populations import Population, Reals
 
 SMALLEST = 1e-30

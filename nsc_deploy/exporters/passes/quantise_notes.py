@@ -3,8 +3,8 @@
 import numpy as np
 
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, FIXED_POINT_BITS, WEIGHT_STEP, IntegerLayer
+from nsc_deploy.exporters.lava.lowering.scales import Rounded
 from nsc_deploy.exporters.passes.populations import Population
-from nsc_deploy.exporters.passes.scales import Rounded
 from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note
 

@@ -17,10 +17,10 @@ from nsc_deploy.exporters.lava.integer import (
     IntegerLayer,
     Role,
 )
-from nsc_deploy.exporters.matrix import Matrix, side_by_side, stacked
+from nsc_deploy.exporters.lava.lowering.scales import Rounded
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side, stacked
 from nsc_deploy.exporters.passes.levels import Slot
 from nsc_deploy.exporters.passes.populations import Population, Reals
-from nsc_deploy.exporters.passes.scales import Rounded
 
 RELAY_WEIGHT = 2
 RELAY_THRESHOLD = 1

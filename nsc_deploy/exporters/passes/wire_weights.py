@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import block_diag
 
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.graphs.network import Node
 from nsc_deploy.graphs.shapes import padding_pairs
 

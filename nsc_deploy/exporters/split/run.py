@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.inputs import fits, named_or_own
-from nsc_deploy.exporters.lava.lower import flat_events
+from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
 from nsc_deploy.exporters.lava.process import SILENCE_S
 from nsc_deploy.exporters.lava.runner import Backend, Outcome, chip_spikes, chosen_samples
 from nsc_deploy.exporters.split.read import SplitDeployment

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 
 MIN_WEIGHT_EXP = -8
 

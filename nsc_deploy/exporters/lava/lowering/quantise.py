@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import run_layer
 from nsc_deploy.exporters.lava.integer import DECAY_UNITY, IntegerLayer, IntegerNetwork, validate
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.scales import best, candidates, common_scale, round_to
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.passes.headroom import can_wrap, largest_scales
 from nsc_deploy.exporters.passes.levels import Levels, Slot, recurrent
 from nsc_deploy.exporters.passes.populations import Population
 from nsc_deploy.exporters.passes.quantise_notes import notes_on
 from nsc_deploy.exporters.passes.rows import Rows, arriving_weights, as_layer, neuron_rows, relay_rows
-from nsc_deploy.exporters.passes.scales import best, candidates, common_scale, round_to
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.passes.base import Lowered, Note
 

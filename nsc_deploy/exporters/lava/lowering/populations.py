@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 import numpy as np
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.passes.drives import Drive, events_of, flat, late, summed, through
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Reals, Tap
 from nsc_deploy.exporters.passes.wire_weights import CONVOLUTIONS, POOLS

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import WEIGHT_STEP
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.passes.populations import Population, Reals
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.graphs.dyadic import CUTS

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.matrix import Matrix
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.passes.lateness import Bound, Disagreement, least_lateness, path
 from nsc_deploy.exporters.passes.populations import Population, PopulationGraph, Tap
 from nsc_deploy.io.text import counted
