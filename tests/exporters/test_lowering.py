@@ -14,9 +14,8 @@ from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
+from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
-from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal

@@ -14,12 +14,11 @@ from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
+from nsc_deploy.exporters.lava.lowering import populations
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
+from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, Tap
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.exporters.lava.resources import lava_resources
-from nsc_deploy.exporters.passes import drives
-from nsc_deploy.exporters.passes.populations import Tap
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
@@ -138,7 +137,7 @@ def test_a_product_with_too_many_synapses_is_refused(monkeypatch: pytest.MonkeyP
         build.add(name, nir.Conv2d((8, 8), np.ones((1, 1, 3, 3)), 1, "same", 1, 1, np.zeros(1)))
     build.threshold("n", 0.5, (1, 8, 8))
     build.output((1, 8, 8))
-    monkeypatch.setattr(drives, "LARGEST_MATRIX", 1000)
+    monkeypatch.setattr(populations, "LARGEST_MATRIX", 1000)
     with pytest.raises(ExportError, match=r"node 'second'.*synapses, more than the 1,000") as caught:
         lower(assemble(build.build()))
     assert caught.value.remedy

@@ -12,9 +12,9 @@ from lava_support import random_events, receiver
 from nsc_deploy.exporters.lava.arithmetic import run_network
 from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, flat_events, lower
+from nsc_deploy.exporters.lava.lowering.populations import Population, Tap
 from nsc_deploy.exporters.lava.lowering.scales import best, candidates, round_to
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.passes.populations import Population, Tap
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

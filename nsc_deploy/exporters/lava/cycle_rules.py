@@ -5,8 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from nsc_deploy.exporters.lava.lowering.populations import NEURONS, WIRES
-from nsc_deploy.exporters.lava.lowering.recurrence import late_bias, too_few_steps
-from nsc_deploy.exporters.passes.lateness import Bound, Disagreement, least_lateness
+from nsc_deploy.exporters.lava.lowering.recurrence import (
+    Bound,
+    Disagreement,
+    late_bias,
+    least_lateness,
+    too_few_steps,
+)
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.operators.linear import delay_steps
 

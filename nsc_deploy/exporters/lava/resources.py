@@ -2,12 +2,10 @@
 
 from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.exporters.lava.integer import MAX_DELAY
-from nsc_deploy.exporters.lava.lowering.levelise import Levelise
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
+from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
+from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
-from nsc_deploy.exporters.passes.levels import Levels
-from nsc_deploy.exporters.passes.remove_dead import RemoveDead
-from nsc_deploy.exporters.passes.wire_weights import LARGEST_MATRIX, most_synapses
+from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.passes.base import run_pass
 

@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.integer import MAX_DELAY, IntegerNetwork
-from nsc_deploy.exporters.lava.lowering.levelise import Levelise
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
+from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
+from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
 from nsc_deploy.exporters.lava.lowering.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.exporters.lava.rules import verdicts
-from nsc_deploy.exporters.passes.levels import Levels
-from nsc_deploy.exporters.passes.remove_dead import RemoveDead
 from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.network import Network

@@ -9,9 +9,13 @@ their 8 bits, but thresholds, biases and potentials are finer by that many bits,
 
 Requires: leaks that are zero or at least 1/8192 of the state a step.
 Promises: integers within Lava's ranges, and no synaptic current that can wrap around.
+
+The integer rows of one slot, and how the rows of all slots make a layer.
+
+What quantising a population falsified, in words and figures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +23,37 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import run_layer
-from nsc_deploy.exporters.lava.integer import DECAY_UNITY, IntegerLayer, IntegerNetwork, validate
-from nsc_deploy.exporters.lava.lowering.scales import best, candidates, common_scale, round_to
-from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.passes.headroom import can_wrap, largest_scales
-from nsc_deploy.exporters.passes.levels import Levels, Slot, recurrent
-from nsc_deploy.exporters.passes.populations import Population
-from nsc_deploy.exporters.passes.quantise_notes import notes_on
-from nsc_deploy.exporters.passes.rows import Rows, arriving_weights, as_layer, neuron_rows, relay_rows
+from nsc_deploy.exporters.lava.integer import (
+    BIAS_LIMIT,
+    DECAY_UNITY,
+    FIXED_POINT_BITS,
+    MAX_BIAS_EXP,
+    NO_CURRENT,
+    WEIGHT_STEP,
+    Group,
+    IntegerLayer,
+    IntegerNetwork,
+    Role,
+    validate,
+)
+from nsc_deploy.exporters.lava.lowering.levelise import Levels, Slot, recurrent
+from nsc_deploy.exporters.lava.lowering.populations import Population, Reals
+from nsc_deploy.exporters.lava.lowering.scales import (
+    Rounded,
+    best,
+    can_wrap,
+    candidates,
+    common_scale,
+    largest_scales,
+    round_to,
+)
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side, stacked
 from nsc_deploy.exporters.sharing import Sharing
+from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Lowered, Note
 
 FINEST_WEIGHT_EXP = 4
+
 
 Spikes = NDArray[np.uint8]
 
@@ -47,6 +70,18 @@ class Calibration:
 
     events: Spikes
     reference: Mapping[str, Spikes]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a layer that belong to one slot, as a layer of their own.
+
+    Its lines are those of the layer before and, as they were a step earlier, those of the whole layer it
+    belongs to.
+    """
+
+    group: Group
+    layer: IntegerLayer
 
 
 class Quantise:
@@ -177,3 +212,185 @@ def delayed(spikes: Spikes, steps: int) -> Spikes:
     late = np.zeros_like(spikes)
     late[steps:] = spikes[: len(spikes) - steps]
     return late
+
+
+RELAY_WEIGHT = 2
+
+
+RELAY_THRESHOLD = 1
+
+
+def arriving_weights(population: Population, before: Sequence[Slot], own: Sequence[Slot]) -> Matrix:
+    """All weights of a population as one matrix [size, lines].
+
+    The lines are those of the layer before, then, as they were a step earlier, those of its own layer.
+    """
+    columns = []
+    for drive, slots in ((population.drive, before), (population.recurrent, own)):
+        for slot in slots:
+            weights = drive.get(slot.carries if drive is population.drive else slot.carries.later(1))
+            columns.append(
+                Matrix.empty(population.size, slot.size)
+                if weights is None
+                else weights.from_sources(slot.lines)
+            )
+    return side_by_side(columns)
+
+
+def neuron_rows(population: Population, rounded: Rounded, start: int, weight_exp: int) -> Rows:
+    """The neurons of a population.
+
+    Raises:
+        ExportError: a bias does not fit.
+    """
+    mantissa, exponent = _bias(population, rounded)
+    size = population.size
+    current = NO_CURRENT if population.leak_u is None else np.rint(population.leak_u * DECAY_UNITY) - 1
+    layer = IntegerLayer(
+        weight=rounded.weight,
+        delay=np.zeros(size, np.int32),
+        du=_int32(np.broadcast_to(current, size)),
+        dv=_int32(np.rint(population.leak_v * DECAY_UNITY)),
+        vth=_int32(rounded.threshold),
+        bias=_int32(mantissa),
+        bias_exp=_int32(exponent),
+        weight_exp=weight_exp,
+    )
+    group = Group(population.name, Role.NEURON, start, size, _one_or_many(rounded.scale), population.late)
+    return Rows(group, layer)
+
+
+def _one_or_many(scale: Reals) -> float | tuple[float, ...]:
+    return float(scale[0]) if (scale == scale[0]).all() else tuple(scale.tolist())
+
+
+def relay_rows(slot: Slot, before: Sequence[Slot], own: Sequence[Slot], start: int, exponent: int) -> Rows:
+    """Neurons that repeat lines of the layer before (or of their own layer), late by the slot's delay."""
+    lines = [(one, not slot.within) for one in before] + [(one, slot.within) for one in own]
+    source = np.zeros(0, np.int64)
+    offset = 0
+    for one, readable in lines:
+        if readable and one.carries == slot.source:
+            source = offset + np.searchsorted(one.lines, slot.lines)
+        offset += one.size
+    weight = np.full(len(source), RELAY_WEIGHT, np.int32)
+    shape = (slot.size, offset)
+    full = np.ones(slot.size, np.int32)
+    layer = IntegerLayer(
+        weight=Matrix.from_entries(shape, np.arange(len(source)), source, weight),
+        delay=full * slot.delay,
+        du=full * NO_CURRENT,
+        dv=full * DECAY_UNITY,
+        vth=full * (RELAY_THRESHOLD << exponent),
+        bias=full * 0,
+        bias_exp=full * FIXED_POINT_BITS,
+        weight_exp=exponent,
+    )
+    role = Role.DELAY if slot.delay or slot.within else Role.RELAY
+    return Rows(Group(slot.carries.source, role, start, slot.size, 1.0, slot.late), layer)
+
+
+def as_layer(rows: Sequence[Rows], inputs: int, exponent: int) -> IntegerLayer:
+    """Rows side by side, as one layer; their weights come from `inputs` lines and from the layer itself."""
+    fields = ("delay", "du", "dv", "vth", "bias", "bias_exp")
+    arrays = {field: np.concatenate([getattr(one.layer, field) for one in rows]) for field in fields}
+    weight = stacked([one.layer.weight for one in rows])
+    recurrent = weight.from_sources(np.arange(inputs, weight.shape[1]))
+    return IntegerLayer(
+        **arrays,
+        weight=weight.from_sources(np.arange(inputs)),
+        weight_exp=exponent,
+        groups=tuple(one.group for one in rows),
+        recurrent=recurrent if recurrent.synapses else None,
+    )
+
+
+def _bias(population: Population, rounded: Rounded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Mantissa and exponent; whole weight units (exponent 6) where that is exact, else as fine as fits."""
+    exponents = np.arange(MAX_BIAS_EXP + 1)
+    mantissas = np.rint(rounded.bias / 2.0 ** exponents[:, None]).astype(np.int64)
+    fits = np.abs(mantissas) <= BIAS_LIMIT
+    if not fits[-1].all():
+        raise ExportError(
+            "has a bias that needs more than Loihi's 13 bits beside its weights",
+            where=f"node '{population.name}'",
+            remedy="Feed the bias as an input line that is always on, or train with a smaller one.",
+        )
+    whole = (rounded.bias % 2**FIXED_POINT_BITS == 0) & fits[FIXED_POINT_BITS]
+    exponent = np.where(whole, FIXED_POINT_BITS, fits.argmax(axis=0))
+    return np.take_along_axis(mantissas, exponent[None], 0)[0], exponent
+
+
+def _int32(values: NDArray[np.generic]) -> NDArray[np.int32]:
+    return np.ascontiguousarray(values, dtype=np.int32)
+
+
+NARROW = 0.5
+"""Below this share of the steps that the bits allow, weights are told to be narrowed."""
+
+
+def notes_on(population: Population, rounded: Rounded, layer: IntegerLayer, limit: int) -> list[Note]:
+    """Every approximation made for one population, whose weights may have up to `limit` steps."""
+    name = population.name
+    notes = []
+    synapses = max(rounded.weights.synapses, 1)
+    if rounded.weight_error.any():
+        error = float(np.sqrt(np.mean(rounded.weight_error**2)))
+        text = f"weights rounded by {error:.2%} of the threshold (root mean square)"
+        notes.append(Note("weight-rounding", name, text, exact=False, error=error))
+    for kind, weights, became in (
+        ("saturation", rounded.saturated, "did not fit and were cut at the limit"),
+        ("underflow", rounded.underflowed, "were too small and became 0"),
+    ):
+        if weights.any():
+            share = int(weights.sum()) / synapses
+            text = f"{weights.sum()} of {synapses} weights ({share:.2%}) {became}"
+            notes.append(Note(kind, name, text, exact=False, error=share))
+    notes.extend(_narrowed(name, rounded, limit))
+    if rounded.threshold_error.any():
+        largest = float(rounded.threshold_error.max())
+        text = f"threshold rounded by up to {largest:.2%}"
+        notes.append(Note("threshold-rounding", name, text, exact=False, error=largest))
+    notes.extend(_decay_notes(population, layer))
+    unit = rounded.scale * 2.0 ** (layer.weight_exp + FIXED_POINT_BITS)
+    bias_error = (np.abs(layer.bias * 2.0**layer.bias_exp - rounded.bias) / unit).max(initial=0.0)
+    if bias_error > 0:
+        text = f"bias rounded by up to {bias_error:.2g} in the graph's units"
+        notes.append(Note("bias-rounding", name, text, exact=False, error=float(bias_error)))
+    if (layer.dv == DECAY_UNITY).all():
+        text = "has no memory: a LIF neuron whose potential decays at once (dv = 4096, one more than 12 bits)"
+        notes.append(Note("memoryless", name, text))
+    return notes
+
+
+def _narrowed(name: str, rounded: Rounded, limit: int) -> list[Note]:
+    """Neurons whose weights had to stay small, because threshold, bias or sums would not have fitted."""
+    steps = np.zeros(len(rounded.scale), np.int64)
+    np.maximum.at(steps, rounded.weights.target, np.abs(rounded.values) // WEIGHT_STEP)
+    narrow = (steps < limit * NARROW) & rounded.weight_error.astype(bool)
+    if not narrow.any():
+        return []
+    text = (
+        f"thresholds, biases or sums hold the scale of {counted(int(narrow.sum()), 'neuron')} down: "
+        f"weights use {steps[narrow].min()} of {limit} steps"
+    )
+    return [Note("narrowed", name, text, exact=False, error=float(rounded.weight_error[narrow].max()))]
+
+
+def _decay_notes(population: Population, layer: IntegerLayer) -> list[Note]:
+    notes = []
+    leaks = [("membrane", population.leak_v, layer.dv)]
+    if population.leak_u is not None:
+        leaks.append(("synaptic", population.leak_u, layer.du + 1))
+    for kind, leak, rounded in leaks:
+        leaking = leak > 0
+        error = np.abs(rounded / DECAY_UNITY - leak)[leaking] / leak[leaking]
+        if error.size and error.max() > 0:
+            text = f"{kind} decay rounded to 12 bits, by up to {error.max():.3%}"
+            notes.append(Note("decay-rounding", population.name, text, exact=False, error=float(error.max())))
+    partial = (layer.dv > 0) & (layer.dv < DECAY_UNITY)
+    if partial.any():
+        drain = DECAY_UNITY / layer.dv[partial] / np.maximum(layer.vth[partial] * 64.0, 1.0)
+        text = f"decays truncate toward zero, which drains at most {drain.max():.2%} of the threshold"
+        notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
+    return notes

@@ -1,1 +1,0 @@
-"""Lowering passes: one step each, with pre- and postconditions that are checked whenever they run."""
