@@ -15,9 +15,9 @@ from interleaved import Comparison, arguments, report
 from nsc_deploy.exporters.lava.arithmetic import processes, run_network
 from nsc_deploy.exporters.lava.emulator.network import Network
 from nsc_deploy.exporters.lava.emulator.simulate import output_spikes
-from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork
+from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.lava.process import run_in_lava
+from nsc_deploy.exporters.lava.worker import run_in_lava
 
 SIZES = (128, 256, 20)
 STEPS = 100

@@ -15,7 +15,7 @@ from nsc_deploy.energy.report import Report
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import install_environment
-from nsc_deploy.exporters.lava.runner import Backend, Outcome, run_deployment
+from nsc_deploy.exporters.lava.run import Backend, Outcome, run_deployment
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.io.progress import progress_bar, waiting
 from nsc_deploy.io.text import counted

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, install_environment
-from nsc_deploy.exporters.lava.integer import IntegerLayer
+from nsc_deploy.exporters.lava.integers import IntegerLayer
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal

@@ -14,7 +14,7 @@ from nsc_deploy.data.config import DataConfig, EncodingConfig, SynthesisConfig
 from nsc_deploy.demo import Demonstration, Plan, demonstrate
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.lava.runner import Backend
+from nsc_deploy.exporters.lava.run import Backend
 
 MINIATURE = Plan(
     data=DataConfig(

@@ -11,7 +11,7 @@ from nsc_deploy.diagnostics import Caution, collected
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nsc_deploy.exporters.lava.runner import Outcome
+    from nsc_deploy.exporters.lava.run import Outcome
 
 
 class BackendOption(StrEnum):
@@ -53,7 +53,7 @@ def run(
     """Run recorded samples and print both sides: decisions, accuracy, rate cosine, spike coincidence."""
     import json
 
-    from nsc_deploy.exporters.lava.runner import Backend
+    from nsc_deploy.exporters.lava.run import Backend
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.progress import progress_bar
 
@@ -89,7 +89,7 @@ def _opened(folder: Path) -> "Callable[..., Outcome]":
 
         return partial(run_split_deployment, read_split_deployment(folder))
     from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-    from nsc_deploy.exporters.lava.runner import run_deployment
+    from nsc_deploy.exporters.lava.run import run_deployment
 
     return partial(run_deployment, read_lava_deployment(folder))
 

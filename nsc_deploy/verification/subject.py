@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.inputs import fits, spread
 from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deployment
-from nsc_deploy.exporters.lava.integer import IntegerNetwork
+from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
-from nsc_deploy.exporters.lava.process import SILENCE_S
-from nsc_deploy.exporters.lava.trace import LavaRunner, TwinRunner
+from nsc_deploy.exporters.lava.runners import LavaRunner, TwinRunner
+from nsc_deploy.exporters.lava.worker import SILENCE_S
 from nsc_deploy.exporters.manifest import exported_graph, exported_recording, read_exact_manifest, target_of
 from nsc_deploy.exporters.module.target import MODULE, ModuleTarget
 from nsc_deploy.exporters.nir.target import NETWORK

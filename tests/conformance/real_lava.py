@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nsc_deploy.exporters.lava.emulator.network import Network
 from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace, simulate
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.lava.process import WORKER, watch_worker
+from nsc_deploy.exporters.lava.worker import WORKER, watch_worker
 from nsc_deploy.io.files import load_npz, write_json
 
 NETWORK_WORKER = Path(__file__).parent / "worker" / "run_networks.py"

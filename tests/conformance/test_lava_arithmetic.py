@@ -5,10 +5,10 @@ import pytest
 from lava_support import int32, random_events, random_layer, receiver
 
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
-from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork, Role
+from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork, Role
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.lava.process import run_in_lava
+from nsc_deploy.exporters.lava.worker import run_in_lava
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.simulate import simulate
 

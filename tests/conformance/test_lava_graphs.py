@@ -7,9 +7,9 @@ from exact_lava_graphs import random_cyclic_graph, random_image_graph
 from lava_support import random_events
 
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
-from nsc_deploy.exporters.lava.integer import IntegerNetwork, Role, kept_sparse
+from nsc_deploy.exporters.lava.integers import IntegerNetwork, Role, kept_sparse
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
-from nsc_deploy.exporters.lava.process import run_in_lava
+from nsc_deploy.exporters.lava.worker import run_in_lava
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal

@@ -27,7 +27,7 @@ from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import ENVIRONMENT_VARIABLE, install_environment
 from nsc_deploy.exporters.lava.manifest import FILE_NAME, Calibrated
-from nsc_deploy.exporters.lava.runner import Backend, run_deployment
+from nsc_deploy.exporters.lava.run import Backend, run_deployment
 from nsc_deploy.exporters.manifest import target_of
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.build import GraphBuilder

@@ -11,7 +11,7 @@ from lava_support import random_events, random_exact_graph, receiver
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
-from nsc_deploy.exporters.lava.integer import Role
+from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead

@@ -12,8 +12,8 @@ from lava_support import random_events
 
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
-from nsc_deploy.exporters.lava.integer import Role
 from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
+from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering import populations
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, Tap
@@ -118,8 +118,8 @@ def test_files_hold_recurrent_and_sparse_weights(tmp_path: Path, monkeypatch: py
     integers = lower(assemble(random_cyclic_graph(13))).network
     groups = tuple(layer.groups for layer in integers.layers)
     for places in (2**20, 0):
-        monkeypatch.setattr("nsc_deploy.exporters.lava.integer.SPARSE_PLACES", places)
-        monkeypatch.setattr("nsc_deploy.exporters.lava.integer.SPARSE_SHARE", 2.0)
+        monkeypatch.setattr("nsc_deploy.exporters.lava.integers.SPARSE_PLACES", places)
+        monkeypatch.setattr("nsc_deploy.exporters.lava.integers.SPARSE_SHARE", 2.0)
         write_integers(tmp_path / "n.npz", integers)
         back = read_integers(tmp_path / "n.npz", groups)
         for ours, theirs in zip(integers.layers, back.layers, strict=True):

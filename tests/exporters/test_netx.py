@@ -15,7 +15,7 @@ import pytest
 from lava_support import int32, random_events, random_layer, receiver
 
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
-from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork
+from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.lava.netx import as_netx_reads, difference, obstacle, write_netx

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lava_support import random_events, receiver
 
 from nsc_deploy.exporters.lava.arithmetic import run_network
-from nsc_deploy.exporters.lava.integer import Role
+from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, flat_events, lower
 from nsc_deploy.exporters.lava.lowering.populations import Population, Tap
 from nsc_deploy.exporters.lava.lowering.scales import best, candidates, round_to

@@ -23,8 +23,8 @@ import pytest
 from lava_support import random_layer
 
 from nsc_deploy.errors import BackendError, DataError
-from nsc_deploy.exporters.lava.integer import IntegerNetwork
-from nsc_deploy.exporters.lava.process import run_in_lava, watch_worker, write_job
+from nsc_deploy.exporters.lava.integers import IntegerNetwork
+from nsc_deploy.exporters.lava.worker import run_in_lava, watch_worker, write_job
 from nsc_deploy.io.files import scratch_folder
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
@@ -236,7 +236,7 @@ def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals
         "import sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
         f"sys.path[:0] = {json.dumps([str(Path(__file__).parent), str(Path(__file__).parents[1])])}\n"
         "from test_lava_worker import network, LONG\n"
-        "from nsc_deploy.exporters.lava.process import run_in_lava\n"
+        "from nsc_deploy.exporters.lava.worker import run_in_lava\n"
         "from nsc_deploy.cli.ending import run_to_exit_code\n"
         "sys.exit(run_to_exit_code(lambda: run_in_lava(network(), LONG)))\n"
     )

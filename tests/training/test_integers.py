@@ -15,7 +15,7 @@ from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.lava.runner import Backend, run_deployment
+from nsc_deploy.exporters.lava.run import Backend, run_deployment
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.training.evaluate import load_system, measure

@@ -17,7 +17,7 @@ from nsc_deploy.cli.ending import run_to_exit_code
 from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
-from nsc_deploy.exporters.lava.integer import Role
+from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
 from nsc_deploy.graphs.dyadic import most_steps, on_row_grids, snap

@@ -21,7 +21,7 @@ from nsc_deploy.exporters.lava.emulator import simulate as twin
 from nsc_deploy.exporters.lava.emulator.connections import DelaySparse, Dense, SignMode, Sparse
 from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, Network
 from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace
-from nsc_deploy.exporters.lava.integer import IntegerLayer, IntegerNetwork, kept_sparse
+from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 
 __all__ = ["LayerTrace", "at_graph_steps", "output_spikes", "processes", "run_layer", "run_network"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import nsc_deploy
 from nsc_deploy.exporters.inputs import calibration_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
-from nsc_deploy.exporters.lava.integer import IntegerNetwork
 from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
+from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, lower
 from nsc_deploy.exporters.lava.manifest import (
     FILE_NAME,

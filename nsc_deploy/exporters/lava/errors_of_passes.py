@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from nsc_deploy.exporters.inputs import CheckInputs
-from nsc_deploy.exporters.lava.integer import IntegerNetwork
+from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step
 from nsc_deploy.exporters.lava.manifest import LayerError, PassRecord
-from nsc_deploy.exporters.lava.trace import TwinRunner
+from nsc_deploy.exporters.lava.runners import TwinRunner
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.divergence import LayerParity

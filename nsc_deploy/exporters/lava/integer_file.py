@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.lava.integer import Group, IntegerLayer, IntegerNetwork, kept_sparse, validate
+from nsc_deploy.exporters.lava.integers import Group, IntegerLayer, IntegerNetwork, kept_sparse, validate
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.io.files import load_npz, save_npz
 

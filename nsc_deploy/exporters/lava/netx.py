@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
+from nsc_deploy.exporters.lava.integers import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.io.files import write_bytes
 

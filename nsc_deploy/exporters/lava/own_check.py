@@ -9,7 +9,7 @@ from nsc_deploy.exporters.lava.errors_of_passes import pass_records
 from nsc_deploy.exporters.lava.integer_file import read_integers
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering
 from nsc_deploy.exporters.lava.manifest import PassRecord
-from nsc_deploy.exporters.lava.trace import TwinRunner
+from nsc_deploy.exporters.lava.runners import TwinRunner
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.record import VerificationRecord

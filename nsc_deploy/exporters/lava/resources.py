@@ -1,7 +1,7 @@
 """What a graph takes on Lava: counted on the chain of layers that an export would write."""
 
 from nsc_deploy.exporters.chips.placement import Usage
-from nsc_deploy.exporters.lava.integer import MAX_DELAY
+from nsc_deploy.exporters.lava.integers import MAX_DELAY
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles

@@ -6,7 +6,7 @@ import numpy as np
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.lava.cycle_rules import Refusal, bias_before, spiking_cycle, steps_agree
-from nsc_deploy.exporters.lava.integer import DECAY_UNITY, MAX_DELAY
+from nsc_deploy.exporters.lava.integers import DECAY_UNITY, MAX_DELAY
 from nsc_deploy.exporters.lava.lowering.populations import KNOWN, NEURONS, SMALLER
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
 from nsc_deploy.exporters.verdict import Status, Verdict

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import MAX_DELAY, IntegerNetwork
+from nsc_deploy.exporters.lava.integers import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
 from nsc_deploy.exporters.lava.lowering.quantise import Calibration, Quantise, delayed

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import run_layer
-from nsc_deploy.exporters.lava.integer import (
+from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
     DECAY_UNITY,
     FIXED_POINT_BITS,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.integer import (
+from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
     DECAY_UNITY,
     FIXED_POINT_BITS,

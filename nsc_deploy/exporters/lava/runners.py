@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.arithmetic import run_network
-from nsc_deploy.exporters.lava.integer import (
+from nsc_deploy.exporters.lava.integers import (
     DECAY_UNITY,
     FIXED_POINT_BITS,
     STATE_LIMIT,
@@ -17,7 +17,7 @@ from nsc_deploy.exporters.lava.integer import (
     Role,
 )
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
-from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
+from nsc_deploy.exporters.lava.worker import SILENCE_S, run_in_lava
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.verification.runner import Float32, LayerTrace, RunTrace

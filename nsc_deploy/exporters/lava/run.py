@@ -14,7 +14,7 @@ from nsc_deploy.exporters.inputs import named_or_own
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import LavaDeployment
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
-from nsc_deploy.exporters.lava.process import SILENCE_S, run_in_lava
+from nsc_deploy.exporters.lava.worker import SILENCE_S, run_in_lava
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide
