@@ -154,8 +154,7 @@ def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: 
 
 
 def _summarise(folder: Path, explain: bool) -> None:
-    from nsc_deploy.exporters.lava.explain import explanation, summary
-    from nsc_deploy.exporters.lava.manifest import read_manifest
+    from nsc_deploy.exporters.lava.manifest import explanation, read_manifest, summary
 
     manifest = read_manifest(folder)
     for line in (*summary(manifest), *(explanation(manifest) if explain else ())):

@@ -13,9 +13,8 @@ from lava_support import random_events, receiver
 
 from nsc_deploy.exporters.lava.arithmetic import run_network
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.lava.explain import explanation, summary
 from nsc_deploy.exporters.lava.integers import Role
-from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord
+from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord, explanation, summary
 from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network

@@ -12,8 +12,7 @@ from lava_support import random_events
 
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
-from nsc_deploy.exporters.lava.integer_file import read_integers, write_integers
-from nsc_deploy.exporters.lava.integers import Role
+from nsc_deploy.exporters.lava.integers import Role, read_integers, write_integers
 from nsc_deploy.exporters.lava.lowering import populations
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, Tap

@@ -1,4 +1,7 @@
-"""manifest.json of a Lava deployment folder: what is in it, where it came from, what was approximated."""
+"""manifest.json of a Lava deployment folder: what is in it, where it came from, what was approximated.
+
+A deployment's account of itself for the terminal: what was done to the graph, and what it cost.
+"""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,10 +14,15 @@ from nsc_deploy.exporters.lava.integers import MAX_LATE, Group, Role
 from nsc_deploy.exporters.warned import Warned
 from nsc_deploy.io.files import write_json
 from nsc_deploy.io.records import Record, read_json_record
+from nsc_deploy.io.text import counted
 from nsc_deploy.verification.record import VerificationRecord
 
 FILE_NAME = "manifest.json"
+
+
 FORMAT = 1
+
+
 _EXPORT = "nsc-deploy export RUN --target lava --out DIR"
 
 
@@ -180,3 +188,57 @@ def read_manifest(folder: Path) -> Manifest:
     return read_json_record(
         Manifest, path, "a manifest", remedy=f"Restore it from a copy or make it anew: {_EXPORT}"
     )
+
+
+_LOST = {"saturation": "cut at the limit", "underflow": "became 0"}
+
+
+def summary(manifest: Manifest) -> list[str]:
+    """Sizes, what the netx file lacks, and which weights were cut or lost, a line each."""
+    sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
+    inexact = [one for one in manifest.approximations if not one.exact]
+    lines = [
+        f"{counted(manifest.layers[0].inputs, 'line')} -> {sizes} neurons, "
+        f"{counted(manifest.latency, 'step')} of latency, {counted(len(inexact), 'approximation')}, "
+        f"netx file {'written' if manifest.netx else 'not written'}"
+    ]
+    if manifest.netx_obstacle:
+        lines.append(f"no netx file: {manifest.netx_obstacle}")
+    if manifest.netx_difference:
+        lines.append(f"netx file differs: {manifest.netx_difference}")
+    lost = [
+        f"{words} {', '.join(f'{one.node} {one.error:.2%}' for one in told)}"
+        for kind, words in _LOST.items()
+        if (told := [one for one in manifest.approximations if one.kind == kind])
+    ]
+    return [*lines, f"weights of {manifest.weight_bits} bits: {'; '.join(lost)}"] if lost else lines
+
+
+def explanation(manifest: Manifest) -> list[str]:
+    """A table of the passes with the share of spikes each made differ, then everything they did."""
+    check = manifest.verification
+    measured = "not measured" if check is None else f"{check.samples} {check.inputs} samples"
+    rows = [("pass", "did", f"differing spikes ({measured})")]
+    for one in manifest.passes:
+        rows.append((one.step, _done(one), "0" if one.exact else f"{one.differing:.2%}"))
+        rows += [
+            (f"  {layer.node}", counted(layer.spikes, "spike"), f"{layer.differing:.2%}")
+            for layer in one.layers
+        ]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    table = [f"{first:<{widths[0]}}  {second:<{widths[1]}}  {third}" for first, second, third in rows]
+    marks = {True: "=", False: "~"}
+    return [
+        *table,
+        *(
+            f"{marks[one.exact]} {one.step}: {one.node or 'graph'}: {one.text}"
+            for one in manifest.approximations
+        ),
+    ]
+
+
+def _done(one: PassRecord) -> str:
+    if not one.did:
+        return "-"
+    kind = "exact" if one.exact else "approximate"
+    return f"{counted(len(one.did), 'change')}, {kind}"

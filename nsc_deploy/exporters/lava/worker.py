@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.arithmetic import at_graph_steps
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
-from nsc_deploy.exporters.lava.integer_file import write_integers
-from nsc_deploy.exporters.lava.integers import IntegerNetwork, validate
+from nsc_deploy.exporters.lava.integers import IntegerNetwork, validate, write_integers
 from nsc_deploy.io.files import load_npz, scratch_folder, write_json
 
 WORKER = Path(__file__).parent / "worker_process" / "run_chain.py"
