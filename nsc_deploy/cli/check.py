@@ -74,7 +74,7 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
     else:
         from rich.console import Console
 
-        from nsc_deploy.exporters.chips.text import to_text
+        from nsc_deploy.exporters.chips.output import to_text
 
         console = Console(highlight=False, markup=False)
         if not sys.stdout.isatty():

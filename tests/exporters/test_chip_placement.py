@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from nsc_deploy.exporters.chips.chip import Chip, ListFormat, ManyCores, bundled_chip
 from nsc_deploy.exporters.chips.fit import Fit, fit
 from nsc_deploy.exporters.chips.placement import Core, Placement
+from nsc_deploy.exporters.chips.projections import wire
 from nsc_deploy.exporters.chips.timing import align
-from nsc_deploy.exporters.chips.wire import wire
 from nsc_deploy.graphs.network import Network
 
 chips = st.builds(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.chips.patterns import Gathering, Integers, arriving, gathered
+from nsc_deploy.exporters.chips.connectivity import Gathering, Integers, arriving, gathered
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.chips.chip import Chip, ListFormat, ManyCores
+from nsc_deploy.exporters.chips.connectivity import Integers
 from nsc_deploy.exporters.chips.convolution_pattern import ConvolutionPattern
-from nsc_deploy.exporters.chips.patterns import Integers
 from nsc_deploy.exporters.chips.placement import Share, Usage
 from nsc_deploy.exporters.chips.wiring import Population, Projection
 

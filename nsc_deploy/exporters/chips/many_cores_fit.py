@@ -4,7 +4,7 @@ from nsc_deploy.exporters.chips.chip import Chip, ManyCores
 from nsc_deploy.exporters.chips.core_filling import Setting
 from nsc_deploy.exporters.chips.figures import Figure
 from nsc_deploy.exporters.chips.many_cores import Packing, pack, placement_of
-from nsc_deploy.exporters.chips.many_cores_breaches import Case, breaches
+from nsc_deploy.exporters.chips.many_cores_limits import Case, breaches
 from nsc_deploy.exporters.chips.placement import Layout, Usage
 from nsc_deploy.exporters.chips.timing import Timing
 from nsc_deploy.exporters.chips.wiring import Wiring

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nsc_deploy.exporters.chips.patterns import Integers
+from nsc_deploy.exporters.chips.connectivity import Integers
 
 
 @dataclass(frozen=True)

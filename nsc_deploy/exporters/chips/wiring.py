@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from nsc_deploy.exporters.chips.patterns import CutPattern, Pattern
+from nsc_deploy.exporters.chips.connectivity import CutPattern, Pattern
 from nsc_deploy.exporters.chips.placement import Share
 from nsc_deploy.graphs.network import Shape
 

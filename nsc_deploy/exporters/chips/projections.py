@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.chips.connectivity import DensePattern, DirectPattern, Integers, Pattern
 from nsc_deploy.exporters.chips.convolution_pattern import ConvolutionPattern
-from nsc_deploy.exporters.chips.patterns import DensePattern, DirectPattern, Integers, Pattern
 from nsc_deploy.exporters.chips.wiring import Obstacle, Population, Projection, Wiring
 from nsc_deploy.graphs.network import SPIKING, Network, Node
 from nsc_deploy.graphs.operators.linear import delay_steps
