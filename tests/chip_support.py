@@ -4,8 +4,7 @@ import nir
 import numpy as np
 from hypothesis import strategies as st
 
-from nsc_deploy.exporters.chips.chip import Chip, ManyCores, bundled_chip
-from nsc_deploy.exporters.chips.figures import Figure
+from nsc_deploy.exporters.chips.chip import Chip, Figure, ManyCores, bundled_chip
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network, Reset, Signal

@@ -66,7 +66,7 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
         import json
         from dataclasses import asdict
 
-        from nsc_deploy.exporters.chips.as_json import to_json
+        from nsc_deploy.exporters.chips.output import to_json
 
         warnings = [asdict(caution) for caution in network.cautions]
         told = {**to_json(answer, str(graph)), "warnings": warnings}

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nsc_deploy.energy.counts import Integers
+from nsc_deploy.exporters.chips.chip import StepTime
 from nsc_deploy.exporters.chips.placement import Placement
-from nsc_deploy.exporters.chips.step_time import StepTime
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 

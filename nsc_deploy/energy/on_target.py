@@ -23,8 +23,8 @@ from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.measure import spread
 from nsc_deploy.energy.placed import Placed
 from nsc_deploy.energy.profile import Price, Profile
+from nsc_deploy.exporters.chips.chip import StepTime
 from nsc_deploy.exporters.chips.placement import Core, Usage
-from nsc_deploy.exporters.chips.step_time import StepTime
 
 Numbers = NDArray[np.float64]
 _MICROJOULE = 1e-6

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from nsc_deploy.energy.chip_activity import ActivityMeter, ChipActivity
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.chips.chip import ManyCores
+from nsc_deploy.exporters.chips.chip import ManyCores, StepTime
 from nsc_deploy.exporters.chips.fit import Fit
 from nsc_deploy.exporters.chips.placement import Core, Usage
-from nsc_deploy.exporters.chips.step_time import StepTime
 from nsc_deploy.exporters.chips.target import ChipTarget
 from nsc_deploy.exporters.registry import Target
 from nsc_deploy.exporters.verdict import Status, Verdict

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from nsc_deploy.energy.chip_activity import ActivityMeter, ChipActivity
 from nsc_deploy.energy.nir_count import count_network
-from nsc_deploy.exporters.chips.chip import Chip, ManyCores, bundled_chip
+from nsc_deploy.exporters.chips.chip import Barrier, Chip, ManyCores, StepTime, Wait, bundled_chip
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.placement import Placement
-from nsc_deploy.exporters.chips.step_time import Barrier, StepTime, Wait
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate

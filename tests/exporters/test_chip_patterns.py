@@ -7,9 +7,8 @@ from chip_support import convolution, loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.exporters.chips.projections import wire
+from nsc_deploy.exporters.chips.projections import Obstacle, shrunk, wire
 from nsc_deploy.exporters.chips.timing import align
-from nsc_deploy.exporters.chips.wiring import Obstacle, shrunk
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network, Signal

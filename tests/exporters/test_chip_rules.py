@@ -9,7 +9,7 @@ from chip_support import chain, convolution, loop, small_chip
 
 from nsc_deploy.exporters.chips.chip import Chip, bundled_chip
 from nsc_deploy.exporters.chips.fit import Fit, fit
-from nsc_deploy.exporters.chips.potentials import largest_ratio
+from nsc_deploy.exporters.chips.widths import largest_ratio
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network, Reset, Signal

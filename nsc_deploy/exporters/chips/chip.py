@@ -1,17 +1,48 @@
-"""What is published about a chip: a TOML file, checked, with a source for every figure."""
+"""What is published about a chip: a TOML file, checked, with a source for every figure.
 
+Figures with their sources: what every limit of a chip is made of.
+
+What a step takes on a chip of many cores: published durations, every one with its source.
+"""
+
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from nsc_deploy.exporters.chips.figures import Allowed, Figure, Figures, Source, Sourced, parts
-from nsc_deploy.exporters.chips.step_time import StepTime
 from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.io.records import Record, read_toml_record
+
+
+class Sourced(Record):
+    """Anything that rests on a source.
+
+    Attributes:
+        source: name of a source of the chip.
+        place: page, section or table in it.
+        note: what a reader should know beside the value.
+    """
+
+    source: str = ""
+    place: str = ""
+    note: str = ""
+
+    @property
+    def stated(self) -> bool:
+        """Whether there is a value that needs a source."""
+        return True
+
+    @model_validator(mode="after")
+    def _sourced(self) -> Self:
+        if self.stated and not (self.source and self.place):
+            raise ValueError("needs source and place, since it states a value")
+        if not self.stated and not self.note:
+            raise ValueError("has no value, so it needs a note that says why (not published, ...)")
+        return self
 
 
 class NodeSupport(Sourced):
@@ -53,6 +84,32 @@ class Decay(Sourced):
         return self
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
+class Figure(Sourced):
+    """One number, or the statement that none has been published.
+
+    Attributes:
+        value: the number; left out where none has been published.
+        lower: a lower number that another publication gives for the same.
+    """
+
+    value: Count | None = None
+    lower: Count | None = None
+
+    @property
+    def stated(self) -> bool:
+        """Whether a number has been published."""
+        return self.value is not None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.lower is not None and (self.value is None or self.lower >= self.value):
+            raise ValueError("lower must be below value")
+        return self
+
+
 class Neurons(Record):
     """What a neuron can be.
 
@@ -65,6 +122,12 @@ class Neurons(Record):
     decay: Decay
     state_bits: Figure
     fraction_bits: Figure
+
+
+class Allowed(Sourced):
+    """A thing the chip can do or not."""
+
+    value: bool
 
 
 class Synapses(Record):
@@ -122,6 +185,97 @@ class Mesh(Sourced):
     cores_per_tile: Annotated[int, Field(ge=1)]
 
 
+Nanoseconds = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class Duration(Sourced):
+    """Time of one event in nanoseconds.
+
+    Attributes:
+        value: as it is published.
+        low: the shortest of several figures for it.
+        high: the longest.
+    """
+
+    value: Nanoseconds
+    low: Nanoseconds | None = None
+    high: Nanoseconds | None = None
+
+    @model_validator(mode="after")
+    def _between(self) -> Self:
+        if not self.shortest <= self.value <= self.longest:
+            raise ValueError("needs low <= value <= high")
+        return self
+
+    @property
+    def shortest(self) -> float:
+        """The low end of the range, or the value itself."""
+        return self.value if self.low is None else self.low
+
+    @property
+    def longest(self) -> float:
+        """The high end of the range, or the value itself."""
+        return self.value if self.high is None else self.high
+
+
+class Wait(Record):
+    """How long the cores of so many tiles wait for one another at the end of a step.
+
+    Attributes:
+        tiles: in use.
+        nanoseconds: of the wait.
+    """
+
+    tiles: Annotated[int, Field(ge=1)]
+    nanoseconds: Nanoseconds
+
+
+class Barrier(Sourced):
+    """The barrier that ends a step, published for some numbers of tiles."""
+
+    waits: tuple[Wait, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        tiles = [one.tiles for one in self.waits]
+        if tiles != sorted(set(tiles)) or tiles[0] != 1:
+            raise ValueError("needs waits for ascending numbers of tiles, the first for 1")
+        return self
+
+    def nanoseconds(self, tiles: int) -> tuple[float, float]:
+        """Shortest and longest wait of so many tiles: between two published numbers those of both."""
+        below = [one for one in self.waits if one.tiles <= tiles][-1]
+        above = next((one for one in self.waits if one.tiles >= tiles), self.waits[-1])
+        low, high = sorted((below.nanoseconds, above.nanoseconds))
+        return low, high
+
+
+class StepTime(Record):
+    """Durations of everything that fills a step.
+
+    Attributes:
+        barrier: at its end.
+        synapse: a spike meets one synapse.
+        neuron_access: of every neuron, in every step.
+        neuron_update: of a neuron whose state changes.
+        spike: a neuron fires.
+        message_out: a spike leaves for one core.
+        message_in: a spike reaches a core.
+        hop_east_west: from tile to tile along a row.
+        hop_north_south: along a column.
+    """
+
+    barrier: Barrier
+    synapse: Duration
+    neuron_access: Duration
+    neuron_update: Duration
+    spike: Duration
+    message_out: Duration
+    message_in: Duration
+    hop_east_west: Duration
+    hop_north_south: Duration
+
+
 class ManyCores(Record):
     """Many equal cores; the neurons of a population may lie on several of them."""
 
@@ -152,6 +306,12 @@ class CoreSizes(Sourced):
     each: tuple[CoreSize, ...] = Field(min_length=1)
 
 
+class Figures(Sourced):
+    """Several allowed numbers."""
+
+    values: tuple[Count, ...] = Field(min_length=1)
+
+
 class LayerCores(Record):
     """One core a layer: a convolution, its neurons, and a pooling of their spikes."""
 
@@ -179,6 +339,14 @@ class HiddenAndOutput(Record):
 
 
 Layout = Annotated[ManyCores | LayerCores | HiddenAndOutput, Field(discriminator="kind")]
+
+
+class Source(Record):
+    """A publication or document that figures are taken from."""
+
+    title: str = Field(min_length=1, description="authors, title, where it appeared")
+    year: Annotated[int, Field(ge=1950, le=2100)]
+    url: str = ""
 
 
 class Chip(Record):
@@ -234,3 +402,26 @@ def read_chip(path: Path) -> Chip:
     return read_toml_record(
         Chip, path, "the description of a chip", remedy="docs/fitting.md shows every field of it."
     )
+
+
+NOT_PUBLISHED = "not published"
+
+
+def parts(record: BaseModel, path: str = "") -> Iterator[tuple[str, Sourced]]:
+    """Every sourced part of a record, with its dotted name."""
+    if isinstance(record, Sourced):
+        yield path, record
+    for name in type(record).model_fields:
+        place = f"{path}.{name}" if path else name
+        yield from _inside(getattr(record, name), place)
+
+
+def _inside(value: object, path: str) -> Iterator[tuple[str, Sourced]]:
+    if isinstance(value, BaseModel):
+        yield from parts(value, path)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _inside(one, f"{path}.{key}")
+    elif isinstance(value, tuple):
+        for index, one in enumerate(value):
+            yield from _inside(one, f"{path}.{index}")

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 
-from nsc_deploy.exporters.chips.chip import Chip, LayerCores, ManyCores
-from nsc_deploy.exporters.chips.figures import NOT_PUBLISHED
+from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, LayerCores, ManyCores
 from nsc_deploy.exporters.chips.hidden_and_output import fit_hidden_and_output
 from nsc_deploy.exporters.chips.layer_cores import fit_layer_cores
-from nsc_deploy.exporters.chips.many_cores_fit import fit_many_cores
+from nsc_deploy.exporters.chips.many_cores_limits import fit_many_cores
 from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
-from nsc_deploy.exporters.chips.projections import wire
+from nsc_deploy.exporters.chips.projections import Obstacle, Wiring, wire
 from nsc_deploy.exporters.chips.rules import Case, verdicts
 from nsc_deploy.exporters.chips.timing import Timing, align
 from nsc_deploy.exporters.chips.widths import delay_breaches, width_breaches, widths
-from nsc_deploy.exporters.chips.wiring import Obstacle, Wiring
 from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network
 

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nsc_deploy.exporters.chips.chip import Chip, HiddenAndOutput
-from nsc_deploy.exporters.chips.figures import Figure
+from nsc_deploy.exporters.chips.chip import Chip, Figure, HiddenAndOutput
 from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
+from nsc_deploy.exporters.chips.projections import Projection, Wiring
 from nsc_deploy.exporters.chips.timing import Timing
-from nsc_deploy.exporters.chips.wiring import Projection, Wiring
 
 
 def fit_hidden_and_output(wiring: Wiring, timing: Timing, chip: Chip, layout: HiddenAndOutput) -> Layout:

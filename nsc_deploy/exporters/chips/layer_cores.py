@@ -1,16 +1,22 @@
-"""Placement on cores that each hold one layer: a kernel, the neurons behind it, a pooling of their spikes."""
+"""Placement on cores that each hold one layer: a kernel, the neurons behind it, a pooling of their spikes.
 
-from collections.abc import Iterator, Mapping, Sequence
+What a convolution core can be set to: one rule a setting, each with the smallest change that mends it.
+
+The layers of a graph as a convolution chip sees them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log2, prod
 
-from nsc_deploy.exporters.chips.chip import Chip, CoreSize, LayerCores
-from nsc_deploy.exporters.chips.layer_rules import layer_breaches
-from nsc_deploy.exporters.chips.layers import Layer, layers_of
+import numpy as np
+
+from nsc_deploy.exporters.chips.chip import Chip, CoreSize, Figure, LayerCores
 from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
+from nsc_deploy.exporters.chips.projections import Obstacle, Population, Projection, Wiring
 from nsc_deploy.exporters.chips.timing import Timing
-from nsc_deploy.exporters.chips.wiring import Wiring
-from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.network import Network, Node, Shape
+from nsc_deploy.graphs.shapes import padding_pairs
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,41 @@ class Need:
     def fits(self, core: CoreSize) -> bool:
         """Whether a core has them."""
         return self.kernel <= core.kernel and self.neurons <= core.neurons and self.biases <= core.biases
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Neurons with the kernel before them.
+
+    Attributes:
+        name: of the population.
+        weights: of the node with the weights.
+        sources: inputs and populations that feed it.
+        poolings: for each source the windows its spikes are pooled in.
+        channels: input channels, all groups together.
+        outputs: output channels.
+        kernel: height and width.
+        stride: for each axis.
+        padding: zeros in front and behind, for each axis.
+        dilation: for each axis.
+        size: height and width of the input.
+        feature_map: height and width of the output.
+        biased: whether a bias is not zero.
+    """
+
+    name: str
+    weights: str
+    sources: tuple[str, ...]
+    poolings: tuple[tuple[int, int], ...]
+    channels: int
+    outputs: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, int]
+    size: tuple[int, int]
+    feature_map: tuple[int, int]
+    biased: bool
 
 
 def need_of(layer: Layer) -> Need:
@@ -171,3 +212,268 @@ def _most_outputs(layer: Layer, needs: Mapping[str, Need], placed: int, cores: S
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+Rule = Callable[[Layer, LayerCores], Iterator[Breach]]
+
+
+def layer_breaches(wiring: Wiring, layers: Sequence[Layer], layout: LayerCores) -> tuple[Breach, ...]:
+    """Every setting of every layer that a core does not have."""
+    found = [breach for layer in layers for rule in RULES for breach in rule(layer, layout)]
+    return (*found, *_destinations(wiring, layers, layout))
+
+
+def square_kernel(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Kernels are as high as wide."""
+    height, width = layer.kernel
+    if height != width:
+        side = max(height, width)
+        yield _breach(
+            "square kernel",
+            layer,
+            f"has a kernel of {height} x {width}, and kernels are square",
+            f"Fill it up with zeros to {side} x {side}.",
+            max(layer.kernel),
+            min(layer.kernel),
+        )
+
+
+def kernel_size(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Kernels are not too large."""
+    yield from _at_most(
+        "kernel size", layer, max(layer.kernel), layout.kernel_size, "Make the kernel {limit} wide"
+    )
+
+
+def channels(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Neither too many input nor output channels."""
+    yield from _at_most(
+        "channels", layer, layer.channels, layout.channels, "Read {limit:,} input channels", "input channels"
+    )
+    yield from _at_most(
+        "channels", layer, layer.outputs, layout.channels, "Make {limit:,} output channels", "output channels"
+    )
+
+
+def image_sizes(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Inputs and feature maps are not too large."""
+    yield from _at_most(
+        "input size", layer, max(layer.size), layout.input_size, "Pool the input to {limit} wide"
+    )
+    largest = max(layer.feature_map)
+    yield from _at_most(
+        "output size", layer, largest, layout.output_size, "Stride or pool before it, to a map {limit} wide"
+    )
+
+
+def strides(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Only some strides exist."""
+    yield from _one_of("stride", layer, layer.stride, layout.strides.values, "Use a stride of {nearest}")
+
+
+def paddings(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """The same padding on both sides, and not too much."""
+    if any(low != high for low, high in layer.padding):
+        yield _breach(
+            "padding",
+            layer,
+            "pads one side more than the other",
+            "Use an odd kernel, or pad both sides alike.",
+            max(max(pair) for pair in layer.padding),
+            min(min(pair) for pair in layer.padding),
+        )
+    else:
+        amounts = tuple(low for low, _ in layer.padding)
+        yield from _one_of("padding", layer, amounts, layout.paddings.values, "Use a padding of {nearest}")
+
+
+def no_dilation(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Taps lie side by side."""
+    if set(layer.dilation) != {1}:
+        yield _breach(
+            "dilation",
+            layer,
+            f"has a dilation of {layer.dilation}, and taps lie side by side",
+            "Use a dilation of 1.",
+            max(layer.dilation),
+            1,
+        )
+
+
+def poolings(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Only some windows exist, and they are square."""
+    for source, window in zip(layer.sources, layer.poolings, strict=True):
+        if window[0] != window[1]:
+            yield _breach(
+                "pooling",
+                layer,
+                f"pools '{source}' in windows of {window}, and windows are square",
+                f"Use windows of {min(window)} x {min(window)}.",
+                max(window),
+                min(window),
+            )
+        else:
+            yield from _one_of("pooling", layer, window, layout.poolings.values, "Use windows of {nearest}")
+
+
+RULES: tuple[Rule, ...] = (
+    square_kernel,
+    kernel_size,
+    channels,
+    image_sizes,
+    strides,
+    paddings,
+    no_dilation,
+    poolings,
+)
+
+
+def _destinations(wiring: Wiring, layers: Sequence[Layer], layout: LayerCores) -> Iterator[Breach]:
+    """A core sends to few others."""
+    limit = layout.destinations.value
+    for source in (*wiring.inputs, *(layer.name for layer in layers)):
+        reached = [layer.name for layer in layers if source in layer.sources]
+        if limit is not None and len(reached) > limit:
+            yield Breach(
+                "destinations",
+                f"node '{source}'",
+                f"sends to {len(reached)} layers ({', '.join(reached)}); a core sends to {limit}",
+                f"Take {len(reached) - limit} of these connections away.",
+                len(reached),
+                limit,
+            )
+
+
+def _at_most(
+    rule: str, layer: Layer, used: int, figure: Figure, remedy: str, counted: str | None = None
+) -> Iterator[Breach]:
+    limit = figure.value
+    if limit is not None and used > limit:
+        text = remedy.format(limit=limit)
+        has = f"has a {rule} of {used:,}" if counted is None else f"has {used:,} {counted}"
+        yield _breach(rule, layer, f"{has}; a core takes {limit:,}", f"{text}.", used, limit)
+
+
+def _one_of(
+    rule: str, layer: Layer, used: Sequence[int], allowed: Sequence[int], remedy: str
+) -> Iterator[Breach]:
+    wrong = [one for one in used if one not in allowed]
+    if wrong:
+        nearest = min(allowed, key=lambda one: (abs(one - wrong[0]), one))
+        listed = ", ".join(str(one) for one in allowed)
+        text = remedy.format(nearest=nearest)
+        yield _breach(
+            rule, layer, f"has a {rule} of {wrong[0]}; a core has {listed}", f"{text}.", wrong[0], nearest
+        )
+
+
+def _breach(rule: str, layer: Layer, problem: str, remedy: str, used: int, limit: int) -> Breach:
+    return Breach(rule, f"node '{layer.weights}'", problem, remedy, used, limit)
+
+
+def layers_of(network: Network, wiring: Wiring) -> tuple[Layer, ...]:
+    """Every population as a layer.
+
+    Raises:
+        Obstacle: a population without weights before it, or with two sets of them.
+    """
+    return tuple(_layer(network, one, wiring.into(one.name)) for one in wiring.populations)
+
+
+def _layer(network: Network, population: Population, into: tuple[Projection, ...]) -> Layer:
+    names = {one.weights for one in into}
+    if len(names) != 1:
+        listed = ", ".join(f"'{name}'" if name else "none" for name in sorted(names, key=str))
+        raise Obstacle(
+            population.name,
+            f"has several weights before it ({listed}), and a core has one kernel",
+            "Join the branches before one set of weights.",
+        )
+    (name,) = names
+    if name is None:
+        raise Obstacle(
+            population.name,
+            "follows its source without weights, and every core has a kernel",
+            "Put a Conv2d node of size 1 between, for example the identity.",
+        )
+    node = network.node(name)
+    poolings = tuple(_pooling(network, one) for one in into)
+    sources = tuple(one.source for one in into)
+    if node.primitive == "Conv2d":
+        return _convolution(node, population, sources, poolings)
+    return _matrix(network, node, population, into[0], sources, poolings)
+
+
+def _convolution(
+    node: Node, population: Population, sources: tuple[str, ...], poolings: tuple[tuple[int, int], ...]
+) -> Layer:
+    form = node.parameters
+    return Layer(
+        name=population.name,
+        weights=node.name,
+        sources=sources,
+        poolings=poolings,
+        channels=node.input_shape[0],
+        outputs=node.output_shape[0],
+        kernel=_pair(form.weight.shape[2:]),
+        stride=_pair(form.stride),
+        padding=tuple(padding_pairs(form.padding, form.weight.shape[2:], form.dilation)),
+        dilation=_pair(form.dilation),
+        size=_pair(node.input_shape[1:]),
+        feature_map=_pair(node.output_shape[1:]),
+        biased=bool(np.any(form.bias != 0)),
+    )
+
+
+def _matrix(
+    network: Network,
+    node: Node,
+    population: Population,
+    projection: Projection,
+    sources: tuple[str, ...],
+    poolings: tuple[tuple[int, int], ...],
+) -> Layer:
+    """A weight matrix as a kernel as large as its input."""
+    channels, height, width = _image(network, node, projection)
+    return Layer(
+        name=population.name,
+        weights=node.name,
+        sources=sources,
+        poolings=poolings,
+        channels=channels,
+        outputs=prod(node.output_shape),
+        kernel=(height, width),
+        stride=(1, 1),
+        padding=((0, 0), (0, 0)),
+        dilation=(1, 1),
+        size=(height, width),
+        feature_map=(1, 1),
+        biased=bool(np.any(getattr(node.parameters, "bias", 0))),
+    )
+
+
+def _image(network: Network, node: Node, projection: Projection) -> tuple[int, int, int]:
+    """Channels, height and width of what a weight matrix reads: the shape before it was flattened."""
+    shapes: list[Shape] = [network.node(projection.source).output_shape]
+    shapes += [network.node(name).output_shape for name in projection.through]
+    before = shapes[: shapes.index(node.output_shape) if node.output_shape in shapes else None]
+    images = [shape for shape in before if len(shape) == 3 and prod(shape) == prod(node.input_shape)]
+    if images:
+        channels, height, width = images[-1]
+        return channels, height, width
+    return prod(node.input_shape), 1, 1
+
+
+def _pooling(network: Network, projection: Projection) -> tuple[int, int]:
+    rows = columns = 1
+    for name in projection.through:
+        node = network.node(name)
+        if node.primitive in {"SumPool2d", "AvgPool2d"}:
+            height, width = node.parameters.kernel_size
+            rows, columns = rows * height, columns * width
+    return rows, columns
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    first, second = sizes
+    return int(first), int(second)

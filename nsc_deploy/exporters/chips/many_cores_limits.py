@@ -1,19 +1,23 @@
-"""What breaks on a chip of many equal cores, and the smallest change that would mend it."""
+"""What breaks on a chip of many equal cores, and the smallest change that would mend it.
+
+Whether a graph fits a chip of many equal cores.
+"""
 
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 
-from nsc_deploy.exporters.chips.chip import ManyCores
-from nsc_deploy.exporters.chips.core_filling import Cost, Setting, cost_of
-from nsc_deploy.exporters.chips.many_cores import Misfit, Packing, pack
-from nsc_deploy.exporters.chips.placement import Breach
+from nsc_deploy.exporters.chips.chip import Chip, Figure, ManyCores
+from nsc_deploy.exporters.chips.many_cores import Cost, Misfit, Packing, Setting, cost_of, pack, placement_of
+from nsc_deploy.exporters.chips.placement import Breach, Layout, Usage
+from nsc_deploy.exporters.chips.projections import Population, Wiring, shrunk
 from nsc_deploy.exporters.chips.timing import Timing
-from nsc_deploy.exporters.chips.wiring import Population, Wiring, shrunk
 
 _SMALL = 20_000
 """Neurons up to which the search for a smaller layer goes on until it is exact."""
+
+
 _TRIES, _FEW_TRIES = 64, 5
 
 
@@ -198,3 +202,38 @@ def _axons_of(case: Case, population: Population, neuron: int) -> int:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def fit_many_cores(wiring: Wiring, timing: Timing, chip: Chip, layout: ManyCores, weight_bits: int) -> Layout:
+    """Place a graph and hold it against the limits.
+
+    Args:
+        wiring: the graph.
+        timing: the delays its synapses need.
+        chip: the chip.
+        layout: its cores.
+        weight_bits: bits of a weight, its sign included.
+    """
+    case = Case(wiring, timing, Setting.of(chip, layout, weight_bits))
+    packing = pack(wiring, timing, case.setting)
+    pools, broken = _pools(case, packing), breaches(case, packing)
+    if not packing.complete:
+        return Layout(None, pools, broken)
+    placement = placement_of(packing, chip, layout, timing, wiring.outputs)
+    if packing.misfits:
+        return Layout(None, pools, broken, placement.cores)
+    return Layout(placement, pools, broken)
+
+
+def _pools(case: Case, packing: Packing) -> tuple[Usage, ...]:
+    layout = case.layout
+    some_left = not packing.complete or bool(packing.misfits)
+
+    def usage(pool: str, used: int, figure: Figure, *, at_least: bool = False) -> Usage:
+        return Usage(pool, used, figure.value, at_least=at_least, lower=figure.lower)
+
+    return (
+        usage("cores", len(packing.fillings), layout.cores, at_least=some_left),
+        usage("neurons", case.wiring.neurons, layout.neurons_per_chip),
+        usage("synapses", case.wiring.synapses, layout.synapses_per_chip),
+    )

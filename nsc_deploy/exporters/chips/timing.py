@@ -12,7 +12,7 @@ shorter in the graph than on the chip has none.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nsc_deploy.exporters.chips.wiring import Obstacle, Projection, Wiring
+from nsc_deploy.exporters.chips.projections import Obstacle, Projection, Wiring
 
 
 @dataclass(frozen=True)
