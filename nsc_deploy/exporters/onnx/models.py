@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 import nsc_deploy
 from nsc_deploy.exporters.onnx.draft import Draft
-from nsc_deploy.exporters.onnx.step import State, StepWriter
+from nsc_deploy.exporters.onnx.operators import State, StepWriter
 from nsc_deploy.exporters.onnx.synapses import STATELESS
 from nsc_deploy.exporters.stepwise import Stage, late_names, stages
 from nsc_deploy.graphs.network import Network

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.manifest import StateRecord
 from nsc_deploy.exporters.onnx.models import INPUT, OUTPUT
-from nsc_deploy.exporters.onnx.step import charged_name, spikes_name
+from nsc_deploy.exporters.onnx.operators import charged_name, spikes_name
 from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.network import SPIKING, Network
 from nsc_deploy.graphs.onnx_run import open_session
