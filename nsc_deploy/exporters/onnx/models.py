@@ -7,9 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 import nsc_deploy
-from nsc_deploy.exporters.onnx.draft import Draft
-from nsc_deploy.exporters.onnx.operators import State, StepWriter
-from nsc_deploy.exporters.onnx.synapses import STATELESS
+from nsc_deploy.exporters.onnx.operators import STATELESS, Draft, State, StepWriter
 from nsc_deploy.exporters.stepwise import Stage, late_names, stages
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.onnx_build import IR_VERSION, OPSET

@@ -2,20 +2,26 @@
 
 The order of operations is that of the reference simulator (`nsc_deploy.graphs.operators.coefficients`). A layer
 shows its potential before the reset as "<node>/charged" and its spikes as "<node>/spikes".
+
+Nodes without a state as ONNX operators on [M, *shape], M rows of any meaning.
+
+Nodes and constants of an ONNX graph under construction.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+import onnx
+from numpy.typing import ArrayLike
+from onnx import TensorProto, helper, numpy_helper
 
-from nsc_deploy.exporters.onnx.draft import Draft
-from nsc_deploy.exporters.onnx.synapses import STATELESS
 from nsc_deploy.exporters.stepwise import Stage
 from nsc_deploy.graphs.network import Network, Node, Shape
 from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
 from nsc_deploy.graphs.operators.linear import delay_steps
+from nsc_deploy.graphs.shapes import padding_pairs
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,61 @@ def charged_name(node: str) -> str:
 def spikes_name(node: str) -> str:
     """The value that holds a layer's spikes."""
     return f"{node}/spikes"
+
+
+class Draft:
+    """Collects nodes and constants; every value is named after the node of the graph it belongs to.
+
+    Args:
+        lead: symbolic sizes in front of the shape of every input and output, for example T and N.
+    """
+
+    def __init__(self, lead: Sequence[str]) -> None:
+        self._lead = list(lead)
+        self._nodes: list[Any] = []
+        self._constants: dict[str, Any] = {}
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output, and return its name."""
+        self.nodes(operator, inputs, [output], **attributes)
+        return output
+
+    def nodes(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Add a node with several outputs."""
+        made = helper.make_node(
+            operator, list(inputs), list(outputs), name=f"{outputs[0]}:{operator}", **attributes
+        )
+        self._nodes.append(made)
+
+    def constant(self, name: str, value: ArrayLike, dtype: Any = np.float32) -> str:
+        """Add a constant, once a name."""
+        self._constants.setdefault(name, numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def integers(self, name: str, value: ArrayLike) -> str:
+        """Add a constant of 64-bit integers: shapes, axes, places."""
+        return self.constant(name, value, np.int64)
+
+    def take(self, name: str, shape: Shape) -> str:
+        """Declare an input [*lead, *shape]."""
+        self._inputs.append(self._info(name, shape))
+        return name
+
+    def give(self, name: str, shape: Shape) -> str:
+        """Declare an output [*lead, *shape]."""
+        self._outputs.append(self._info(name, shape))
+        return name
+
+    def graph(self, name: str) -> onnx.GraphProto:
+        """What was collected."""
+        return helper.make_graph(
+            self._nodes, name, self._inputs, self._outputs, list(self._constants.values())
+        )
+
+    def _info(self, name: str, shape: Shape) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [*self._lead, *shape])
 
 
 class StepWriter:
@@ -214,4 +275,85 @@ _WITH_STATE: Mapping[str, Callable[[StepWriter, Node, str], str]] = {
     "LI": StepWriter.neuron,
     "CubaLI": StepWriter.neuron,
     "I": StepWriter.neuron,
+}
+
+
+Write = Callable[[Draft, Node, str], str]
+
+
+def dense(draft: Draft, node: Node, source: str) -> str:
+    """Linear and Affine: y = W x, then + b; weights of more than two dimensions act on each slice apart."""
+    weight = draft.constant(
+        f"{node.name}/weight", np.ascontiguousarray(node.parameters.weight.swapaxes(-1, -2))
+    )
+    if node.parameters.weight.ndim > 2:
+        axis = draft.integers(f"{node.name}/axis", [-2])
+        row = draft.node("Unsqueeze", [source, axis], f"{node.name}/row")
+        product = draft.node("MatMul", [row, weight], f"{node.name}/products")
+        result = draft.node("Squeeze", [product, axis], f"{node.name}/product")
+    else:
+        result = draft.node("MatMul", [source, weight], f"{node.name}/product")
+    if node.primitive == "Linear":
+        return result
+    bias = draft.constant(f"{node.name}/bias", node.parameters.bias)
+    return draft.node("Add", [result, bias], f"{node.name}/sum")
+
+
+def convolution(draft: Draft, node: Node, source: str) -> str:
+    """Conv1d and Conv2d, then + b."""
+    parameters = node.parameters
+    kernel = parameters.weight.shape[2:]
+    pairs = padding_pairs(parameters.padding, kernel, parameters.dilation)
+    result = draft.node(
+        "Conv",
+        [source, draft.constant(f"{node.name}/weight", parameters.weight)],
+        f"{node.name}/product",
+        group=parameters.groups,
+        strides=list(parameters.stride),
+        dilations=list(parameters.dilation),
+        pads=[low for low, _ in pairs] + [high for _, high in pairs],
+    )
+    bias = parameters.bias.reshape(-1, *([1] * len(kernel)))
+    return draft.node("Add", [result, draft.constant(f"{node.name}/bias", bias)], f"{node.name}/sum")
+
+
+def pool(draft: Draft, node: Node, source: str) -> str:
+    """SumPool2d as a convolution of each channel with ones; AvgPool2d divides it by the window's size."""
+    parameters, channels = node.parameters, node.input_shape[0]
+    ones = np.ones((channels, 1, *parameters.kernel_size))
+    total = draft.node(
+        "Conv",
+        [source, draft.constant(f"{node.name}/window", ones)],
+        f"{node.name}/total",
+        group=channels,
+        strides=list(parameters.stride),
+        pads=[*parameters.padding, *parameters.padding],
+    )
+    if node.primitive == "SumPool2d":
+        return total
+    size = draft.constant(f"{node.name}/size", float(np.prod(parameters.kernel_size)))
+    return draft.node("Div", [total, size], f"{node.name}/mean")
+
+
+def scale(draft: Draft, node: Node, source: str) -> str:
+    """Scale: y = scale * x."""
+    factor = draft.constant(f"{node.name}/scale", node.parameters.scale)
+    return draft.node("Mul", [factor, source], f"{node.name}/scaled")
+
+
+def flatten(draft: Draft, node: Node, source: str) -> str:
+    """Flatten: another shape, the rows kept."""
+    shape = draft.integers(f"{node.name}/shape", [-1, *node.output_shape])
+    return draft.node("Reshape", [source, shape], f"{node.name}/flat")
+
+
+STATELESS: Mapping[str, Write] = {
+    "Linear": dense,
+    "Affine": dense,
+    "Conv1d": convolution,
+    "Conv2d": convolution,
+    "SumPool2d": pool,
+    "AvgPool2d": pool,
+    "Scale": scale,
+    "Flatten": flatten,
 }
