@@ -16,13 +16,13 @@ from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.runners import LavaRunner, TwinRunner
 from nsc_deploy.exporters.lava.worker import SILENCE_S
 from nsc_deploy.exporters.manifest import exported_graph, exported_recording, read_exact_manifest, target_of
-from nsc_deploy.exporters.module.target import MODULE, ModuleTarget
 from nsc_deploy.exporters.nir.target import NETWORK
 from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.exporters.onnx.target import SEQUENCE, OnnxTarget
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.exporters.split.read import SplitDeployment, read_split_deployment
 from nsc_deploy.exporters.split.runner import PartsRunner
+from nsc_deploy.exporters.torch_module.target import MODULE, ModuleTarget
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.formats.nir import GraphOptions, read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording

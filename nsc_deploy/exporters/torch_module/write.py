@@ -10,9 +10,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from numpy.typing import NDArray
 
 import nsc_deploy
-from nsc_deploy.exporters.module.frameworks import Arrays, Framework, Layer
 from nsc_deploy.exporters.module.names import Namer
 from nsc_deploy.exporters.stepwise import Stage, late_names, stages
+from nsc_deploy.exporters.torch_module.frameworks import Arrays, Framework, Layer
 from nsc_deploy.graphs.network import Network, Node, Shape
 from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
 from nsc_deploy.graphs.operators.linear import delay_steps
@@ -78,7 +78,7 @@ class _Writer:
             self._line(f"after[{_text(f'{name}.last')}] = {self._variables[name]}")
 
     def text(self) -> str:
-        folder = resources.files("nsc_deploy.exporters.module").joinpath("templates")
+        folder = resources.files("nsc_deploy.exporters.torch_module").joinpath("templates")
         environment = Environment(
             loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
             undefined=StrictUndefined,

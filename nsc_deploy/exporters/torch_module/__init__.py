@@ -1,0 +1,1 @@
+"""Targets that are modules of a torch framework: snnTorch and Norse."""
