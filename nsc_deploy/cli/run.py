@@ -84,8 +84,8 @@ def _opened(folder: Path) -> "Callable[..., Outcome]":
     from nsc_deploy.exporters.manifest import target_of
 
     if target_of(folder) == "split":
-        from nsc_deploy.exporters.split.read import read_split_deployment
-        from nsc_deploy.exporters.split.run import run_split_deployment
+        from nsc_deploy.exporters.partitioned.read import read_split_deployment
+        from nsc_deploy.exporters.partitioned.run import run_split_deployment
 
         return partial(run_split_deployment, read_split_deployment(folder))
     from nsc_deploy.exporters.lava.deployment import read_lava_deployment

@@ -1,7 +1,7 @@
 """What --split would do, said beside the refusal of a whole graph."""
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.split.write import cut
+from nsc_deploy.exporters.partitioned.write import cut
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.text import counted
 from nsc_deploy.passes.partition import Check

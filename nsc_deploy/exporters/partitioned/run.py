@@ -13,7 +13,7 @@ from nsc_deploy.exporters.inputs import fits, named_or_own
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
 from nsc_deploy.exporters.lava.run import Backend, Outcome, chip_spikes, chosen_samples
 from nsc_deploy.exporters.lava.worker import SILENCE_S
-from nsc_deploy.exporters.split.read import SplitDeployment
+from nsc_deploy.exporters.partitioned.read import SplitDeployment
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
