@@ -122,7 +122,7 @@ def export(
 def _parts_told(folder: Path, explain: bool) -> Path:
     """Say which part runs where; the folder of the chip's part."""
     from nsc_deploy.exporters.manifest import target_of
-    from nsc_deploy.exporters.split.manifest import read_split_manifest
+    from nsc_deploy.exporters.partitioned.read import read_split_manifest
 
     if target_of(folder) != "split":
         return folder

@@ -20,8 +20,8 @@ from nsc_deploy.exporters.nir.target import NETWORK
 from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.exporters.onnx.target import SEQUENCE, OnnxTarget
 from nsc_deploy.exporters.partitioned.read import SplitDeployment, read_split_deployment
+from nsc_deploy.exporters.partitioned.run import PartsRunner
 from nsc_deploy.exporters.registry import load_target
-from nsc_deploy.exporters.split.runner import PartsRunner
 from nsc_deploy.exporters.torch_module.target import MODULE, ModuleTarget
 from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.formats.nir import GraphOptions, read_network

@@ -1,6 +1,9 @@
-"""Runs a deployment in parts on recorded inputs, and the whole graph beside it."""
+"""Runs a deployment in parts on recorded inputs, and the whole graph beside it.
 
-from collections.abc import Callable
+Parts one after the other, as one backend among others.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +22,7 @@ from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.verification import compare
+from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace
 
 
 def run_split_deployment(
@@ -109,3 +113,25 @@ def _largest_difference(one: NDArray[Any], two: NDArray[Any]) -> float:
 
 def _share(one: NDArray[np.int64], two: NDArray[np.int64]) -> float:
     return float((one == two).mean())
+
+
+class PartsRunner:
+    """Feeds what leaves each part into the next.
+
+    Args:
+        name: of the backend, as shown.
+        runners: one a part, in order.
+    """
+
+    def __init__(self, name: str, runners: Sequence[Runner]) -> None:
+        self.name = name
+        self._runners = tuple(runners)
+
+    def run(self, values: NDArray[Any]) -> RunTrace:
+        """Run a batch from rest; the layers are those of all parts."""
+        layers: dict[str, LayerTrace] = {}
+        for runner in self._runners:
+            trace = runner.run(values)
+            layers |= trace.layers
+            values = trace.output
+        return RunTrace(values, layers)

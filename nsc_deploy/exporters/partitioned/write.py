@@ -6,6 +6,8 @@ inputs.npz      recorded inputs of the whole, where there are any
 front-end.nir   what runs on the host before the chip
 chip/           a deployment folder of the target
 read-out.nir    what runs on the host behind the chip, with read-out.npz where inputs were recorded
+
+What --split would do, said beside the refusal of a whole graph.
 """
 
 import shutil
@@ -20,18 +22,20 @@ from numpy.typing import NDArray
 
 import nsc_deploy
 from nsc_deploy.deployment import Place
+from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.inputs import check_inputs, fits
 from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, recorded_files
+from nsc_deploy.exporters.partitioned.read import NoteRecord, PartRecord, SplitManifest, write_split_manifest
+from nsc_deploy.exporters.partitioned.run import PartsRunner
 from nsc_deploy.exporters.provenance import readout_of, source_of
 from nsc_deploy.exporters.registry import ExportRequest, Target
 from nsc_deploy.exporters.self_check import check_artefact
-from nsc_deploy.exporters.split.manifest import NoteRecord, PartRecord, SplitManifest, write_split_manifest
-from nsc_deploy.exporters.split.runner import PartsRunner
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.files import replacing_folder, require_folder
+from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note, run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.partition import READ_OUT, Check, GraphPart, Parts, Split
@@ -190,3 +194,25 @@ def _part_record(part: GraphPart, folder: Path) -> PartRecord:
         recording=recording if (folder / recording).is_file() else None,
         nodes=part.nodes,
     )
+
+
+MOST_NAMES = 6
+
+
+def split_hint(network: Network, check: Check) -> str | None:
+    """A sentence, or None where splitting would not help.
+
+    Args:
+        network: the graph that was refused.
+        check: what the target says about each node of a graph.
+    """
+    try:
+        parts = cut(network, check).parts
+    except ExportError:
+        return None
+    host = [name for name in parts.host if network.node(name).primitive not in {"Input", "Output"}]
+    shown = ", ".join(f"'{name}'" for name in host[:MOST_NAMES])
+    more = f" and {counted(len(host) - MOST_NAMES, 'more node')}" if len(host) > MOST_NAMES else ""
+    if not host:
+        return None
+    return f"With {shown}{more} on the host the chip takes the rest: nsc-deploy export --split"

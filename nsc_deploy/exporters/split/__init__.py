@@ -1,1 +1,0 @@
-"""Deployments in parts: the middle of a graph on the chip, what the chip cannot hold on the host."""
