@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.run import Backend, run_deployment
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.verification import Parity
 

@@ -13,10 +13,10 @@ from nsc_deploy.data.config import DataConfig, SynthesisConfig
 from nsc_deploy.energy.make_report import make_report, write_report
 from nsc_deploy.energy.report import Report
 from nsc_deploy.errors import BackendError
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import install_environment
 from nsc_deploy.exporters.lava.run import Backend, Outcome, run_deployment
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.io.progress import progress_bar, waiting
 from nsc_deploy.io.text import counted
 from nsc_deploy.training.run import train

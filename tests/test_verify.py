@@ -16,8 +16,10 @@ from lava_support import ensure_lava, random_events, receiver
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.plan import export_all
+from nsc_deploy.exporters.subject import choose_samples, open_subject
+from nsc_deploy.exporters.verify import Verification, verify
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
@@ -30,8 +32,6 @@ from nsc_deploy.verification.limits import Limits, findings
 from nsc_deploy.verification.output import COLOURS as CHART_COLOURS
 from nsc_deploy.verification.output import course_chart
 from nsc_deploy.verification.runner import LayerTrace, ReferenceRunner, RunTrace
-from nsc_deploy.verification.subject import choose_samples, open_subject
-from nsc_deploy.verification.verify import Verification, verify
 
 SAMPLES = 60
 

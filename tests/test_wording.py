@@ -1,7 +1,7 @@
 import pytest
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.verdict import Status, Verdict, raise_first_refusal
+from nsc_deploy.exporters.base import Status, Verdict, raise_first_refusal
 from nsc_deploy.io.text import counted
 
 

@@ -84,8 +84,8 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
 
 
 def _print_verdicts(target: "Target", network: "Network", graph: Path, *, as_json: bool) -> bool:
+    from nsc_deploy.exporters.base import Status
     from nsc_deploy.exporters.partitioned.write import split_hint
-    from nsc_deploy.exporters.verdict import Status
 
     verdicts = target.check(network)
     refused = sum(verdict.status is Status.REFUSED for verdict in verdicts)

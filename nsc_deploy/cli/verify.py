@@ -74,14 +74,14 @@ def verify(
     """
     import json
 
+    from nsc_deploy.exporters.subject import choose_samples, open_subject
+    from nsc_deploy.exporters.verify import verify as run
     from nsc_deploy.graphs.formats.nir import GraphOptions
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.progress import progress_bar
     from nsc_deploy.verification.limits import Limits
     from nsc_deploy.verification.output import HTML_FILE, as_text, write_report
     from nsc_deploy.verification.output import as_json as machine
-    from nsc_deploy.verification.subject import choose_samples, open_subject
-    from nsc_deploy.verification.verify import verify as run
 
     if out is not None:
         require_writable(out / HTML_FILE)

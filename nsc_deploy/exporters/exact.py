@@ -3,7 +3,7 @@
 import numpy as np
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.operators.base import Setting
 from nsc_deploy.graphs.operators.registry import build_operator

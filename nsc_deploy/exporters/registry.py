@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.base import Verdict
 from nsc_deploy.exporters.sharing import Sharing
-from nsc_deploy.exporters.verdict import Verdict
 from nsc_deploy.graphs.network import Network
 
 GROUP = "nsc_deploy.targets"
 BUILT_IN = {
     "lava": "nsc_deploy.exporters.lava.target:TARGET",
-    "nir": "nsc_deploy.exporters.nir.target:TARGET",
+    "nir": "nsc_deploy.exporters.nir:TARGET",
     "onnx": "nsc_deploy.exporters.onnx.target:TARGET",
     "snntorch": "nsc_deploy.exporters.torch_module.target:SNNTORCH",
     "norse": "nsc_deploy.exporters.torch_module.target:NORSE",

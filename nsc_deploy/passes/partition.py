@@ -22,7 +22,7 @@ import numpy as np
 
 from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Signal
 from nsc_deploy.graphs.parameters import checked
 from nsc_deploy.graphs.rewrite import broken, require_consistent

@@ -11,11 +11,11 @@ from torch import Tensor
 from nsc_deploy.deployment import Part, Place, Readout, read_deployment
 from nsc_deploy.deployment import Side as End
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.base import Status
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.rules import verdicts
-from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.graphs.network import Network

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from lava_support import random_events, receiver
 
 from nsc_deploy.errors import ConfigError, DataError, ExportError
+from nsc_deploy.exporters.base import Status
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.manifest import ExactManifest, read_exact_manifest
 from nsc_deploy.exporters.onnx import target as onnx_target
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.exporters.registry import load_target, target_names
 from nsc_deploy.exporters.sharing import Sharing
-from nsc_deploy.exporters.verdict import Status
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, read_network, write_network
@@ -357,7 +357,7 @@ def test_names_of_nodes_are_data_whatever_they_are(target: str, tmp_path: Path) 
 
 def test_nothing_of_a_framework_is_imported_for_nir_and_onnx(receiver_file: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from nsc_deploy.exporters.plan import export_all\n"
+        "import sys; from pathlib import Path; from nsc_deploy.exporters.export import export_all\n"
         "from nsc_deploy.exporters.registry import load_target\n"
         "for name in ('lava', 'nir', 'onnx', 'snntorch', 'norse'): load_target(name)\n"
         f"graph, out = Path({str(receiver_file)!r}), Path({str(tmp_path)!r})\n"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from lava_support import random_events, receiver
 
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.arithmetic import run_network
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord, explanation, summary
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording

@@ -22,6 +22,7 @@ from nsc_deploy.deployment import (
     write_deployment,
 )
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError, UserError
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava import environment
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
@@ -29,7 +30,6 @@ from nsc_deploy.exporters.lava.environment import ENVIRONMENT_VARIABLE, install_
 from nsc_deploy.exporters.lava.manifest import FILE_NAME, Calibrated
 from nsc_deploy.exporters.lava.run import Backend, run_deployment
 from nsc_deploy.exporters.manifest import target_of
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -339,7 +339,7 @@ def test_a_recording_of_another_graph_is_refused(run_folder: Path, tmp_path: Pat
 
 def test_exporting_never_imports_lava(run_folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from nsc_deploy.exporters.plan import export_all;"
+        "import sys; from pathlib import Path; from nsc_deploy.exporters.export import export_all;"
         f"export_all(Path({str(run_folder)!r}), 'lava', Path({str(tmp_path / 'out')!r}));"
         "print([name for name in ('lava', 'torch', 'snntorch') if name in sys.modules])"
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.verdict import Status, Verdict
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network, Signal

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.errors import ConfigError, DataError, ExportError
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.run import Backend
 from nsc_deploy.exporters.partitioned.read import read_split_deployment
 from nsc_deploy.exporters.partitioned.run import run_split_deployment
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording

@@ -218,7 +218,7 @@ def _own_onnx(chance: random.Random, corpus: Path, work: Path) -> Case:
 
 
 def _fill_deployment(folder: Path) -> None:
-    from nsc_deploy.exporters.plan import export_all
+    from nsc_deploy.exporters.export import export_all
 
     _fill_graphs(folder)
     export_all(folder / "receiver.nir", "lava", folder / "lava", inputs=folder / "inputs.npz")

@@ -13,8 +13,8 @@ from fuzz_worker import run_command
 from onnx import TensorProto, helper
 
 from nsc_deploy.errors import GraphError, UserError
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.onnx.runner import SequenceRunner
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
 from nsc_deploy.graphs.network import Signal

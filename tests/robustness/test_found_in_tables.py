@@ -14,9 +14,9 @@ from fuzz_worker import run_command
 from pydantic import ValidationError
 
 from nsc_deploy.errors import DataError, UserError
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.manifest import Source
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.io.files import load_npz, read_json

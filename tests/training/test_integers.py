@@ -14,9 +14,9 @@ from nsc_deploy.cli.evaluate import parse_bits
 from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.run import Backend, run_deployment
-from nsc_deploy.exporters.plan import export_all
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.training.evaluate import load_system, measure
 from nsc_deploy.training.integers import IntegerStage, in_integers

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from nsc_deploy.exporters.verdict import Status
+from nsc_deploy.exporters.base import Status
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.io.records import Record, read_toml_record

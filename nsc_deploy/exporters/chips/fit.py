@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, LayerCores, ManyCores
 from nsc_deploy.exporters.chips.hidden_and_output import fit_hidden_and_output
 from nsc_deploy.exporters.chips.layer_cores import fit_layer_cores
@@ -11,7 +12,6 @@ from nsc_deploy.exporters.chips.projections import Obstacle, Wiring, wire
 from nsc_deploy.exporters.chips.rules import Case, verdicts
 from nsc_deploy.exporters.chips.timing import Timing, align
 from nsc_deploy.exporters.chips.widths import delay_breaches, width_breaches, widths
-from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network
 
 DEFAULT_WEIGHT_BITS = 8

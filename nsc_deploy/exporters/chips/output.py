@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, parts
 from nsc_deploy.exporters.chips.fit import Fit
 from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Usage
-from nsc_deploy.exporters.verdict import Status, Verdict
 
 _STYLES = {Status.NATIVE: "green", Status.SUBSTITUTED: "yellow", Status.REFUSED: "bold red"}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.chips.chip import Chip
 from nsc_deploy.exporters.chips.projections import Obstacle, Wiring
-from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.lava.integers import DECAY_UNITY, MAX_DELAY
 from nsc_deploy.exporters.lava.lowering.populations import KNOWN, NEURONS, SMALLER, WIRES
 from nsc_deploy.exporters.lava.lowering.recurrence import (
@@ -18,7 +19,6 @@ from nsc_deploy.exporters.lava.lowering.recurrence import (
     too_few_steps,
 )
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
-from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network, Node, Reset, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from safetensors.numpy import save
 
+from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.exact import exact_verdicts
-from nsc_deploy.exporters.exact_folder import Written, write_exact_deployment
+from nsc_deploy.exporters.float32 import Written, write_exact_deployment
 from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.exporters.torch_module.frameworks import NORSE as NORSE_FRAMEWORK
 from nsc_deploy.exporters.torch_module.frameworks import SNNTORCH as SNNTORCH_FRAMEWORK
 from nsc_deploy.exporters.torch_module.frameworks import Framework
 from nsc_deploy.exporters.torch_module.write import write_module
-from nsc_deploy.exporters.verdict import Status, Verdict
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import write_bytes, write_text
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.subject import Bench, Samples, Subject, open_runner
 from nsc_deploy.io.files import scratch_folder
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.limits import Finding, Limits, findings
-from nsc_deploy.verification.subject import Bench, Samples, Subject, open_runner
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
 from nsc_deploy.errors import ConfigError, ExportError, UserError
+from nsc_deploy.exporters.base import raise_first_refusal
 from nsc_deploy.exporters.partitioned.write import cut, export_in_parts, split_hint
 from nsc_deploy.exporters.registry import CalibrationSource, CheckOnly, ExportRequest, Target, load_target
 from nsc_deploy.exporters.sharing import Sharing
-from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.formats.nir import GraphOptions
 from nsc_deploy.io.files import read_json
 

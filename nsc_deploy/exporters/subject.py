@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.base import raise_first_refusal
 from nsc_deploy.exporters.inputs import fits, spread
 from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deployment
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
@@ -16,14 +17,13 @@ from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.runners import LavaRunner, TwinRunner
 from nsc_deploy.exporters.lava.worker import SILENCE_S
 from nsc_deploy.exporters.manifest import exported_graph, exported_recording, read_exact_manifest, target_of
-from nsc_deploy.exporters.nir.target import NETWORK
+from nsc_deploy.exporters.nir import NETWORK
 from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.exporters.onnx.target import SEQUENCE, OnnxTarget
 from nsc_deploy.exporters.partitioned.read import SplitDeployment, read_split_deployment
 from nsc_deploy.exporters.partitioned.run import PartsRunner
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.exporters.torch_module.target import MODULE, ModuleTarget
-from nsc_deploy.exporters.verdict import raise_first_refusal
 from nsc_deploy.graphs.formats.nir import GraphOptions, read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network

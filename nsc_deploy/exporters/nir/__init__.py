@@ -1,1 +1,0 @@
-"""The target "nir": the graph itself, in normal form."""
