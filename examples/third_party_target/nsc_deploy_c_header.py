@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nsc_deploy.exporters.base import Status, Verdict
+from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
 from nsc_deploy.exporters.float32 import Written, write_exact_deployment
-from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.graphs.network import Network, Node, Reset
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.io.files import write_text

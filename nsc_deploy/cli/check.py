@@ -9,9 +9,9 @@ from nsc_deploy.cli.completing import check_targets
 from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
 
 if TYPE_CHECKING:
+    from nsc_deploy.exporters.base import Target
     from nsc_deploy.exporters.chips.fit import Fit
     from nsc_deploy.exporters.chips.placement import Usage
-    from nsc_deploy.exporters.registry import Target
     from nsc_deploy.graphs.network import Network
 
 

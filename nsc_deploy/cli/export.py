@@ -86,8 +86,8 @@ def export(
 
     The manifest says where the graph came from and everything that was approximated or verified on its way.
     """
+    from nsc_deploy.exporters.base import Sharing
     from nsc_deploy.exporters.export import export_all
-    from nsc_deploy.exporters.sharing import Sharing
     from nsc_deploy.graphs.formats.nir import GraphOptions
 
     options = GraphOptions.of(dt, reset, signal, classes)

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from nsc_deploy.energy.chip_activity import ActivityMeter, ChipActivity
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.base import Status, Verdict
+from nsc_deploy.exporters.base import Status, Target, Verdict
 from nsc_deploy.exporters.chips.chip import ManyCores, StepTime
 from nsc_deploy.exporters.chips.fit import Fit
 from nsc_deploy.exporters.chips.placement import Core, Usage
 from nsc_deploy.exporters.chips.target import ChipTarget
-from nsc_deploy.exporters.registry import Target
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 

@@ -10,7 +10,7 @@ from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.energy.placed import Placed, Placing
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.exporters.registry import Target
+from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Reset

@@ -6,10 +6,16 @@ from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
 from nsc_deploy.errors import ConfigError, ExportError, UserError
-from nsc_deploy.exporters.base import raise_first_refusal
+from nsc_deploy.exporters.base import (
+    CalibrationSource,
+    CheckOnly,
+    ExportRequest,
+    Sharing,
+    Target,
+    raise_first_refusal,
+)
 from nsc_deploy.exporters.partitioned.write import cut, export_in_parts, split_hint
-from nsc_deploy.exporters.registry import CalibrationSource, CheckOnly, ExportRequest, Target, load_target
-from nsc_deploy.exporters.sharing import Sharing
+from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.formats.nir import GraphOptions
 from nsc_deploy.io.files import read_json
 

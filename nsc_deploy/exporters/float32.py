@@ -1,29 +1,43 @@
-"""Writes the deployment folder of a target that computes a graph as it stands, checked before it appears."""
+"""Writes the deployment folder of a target that computes a graph as it stands, checked before it appears.
+
+What a target refuses that computes a graph in float32 exactly as it stands.
+
+The check every export of an exact target ends with: its artefact beside the reference simulator.
+"""
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import nsc_deploy
-from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.inputs import check_inputs
+from nsc_deploy.errors import ConfigError, ExportError, GraphError
+from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
+from nsc_deploy.exporters.inputs import SEED, CheckInputs, check_inputs
 from nsc_deploy.exporters.manifest import (
     FILE_NAME,
     GRAPH,
     RECORDING,
     ExactManifest,
     StateRecord,
+    readout_of,
     recorded_files,
+    source_of,
     write_exact_manifest,
 )
-from nsc_deploy.exporters.provenance import readout_of, source_of
-from nsc_deploy.exporters.registry import ExportRequest
-from nsc_deploy.exporters.self_check import check_artefact
 from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.network import Network, Node, Signal
+from nsc_deploy.graphs.operators.base import Setting
+from nsc_deploy.graphs.operators.registry import build_operator
 from nsc_deploy.io.files import replacing_folder, require_folder
-from nsc_deploy.verification.runner import Runner
+from nsc_deploy.verification.divergence import LayerDivergence, divergences
+from nsc_deploy.verification.record import VerificationRecord
+from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace, layer_names
 
 
 @dataclass(frozen=True)
@@ -113,4 +127,160 @@ def _refuse_quantisation(request: ExportRequest, target: str) -> None:
     if request.bits != ExportRequest.bits:
         raise ConfigError(
             f"the target {target} keeps float32 weights", where="--bits", remedy="Leave it out."
+        )
+
+
+_ONE = {"Input": "inputs", "Output": "outputs"}
+
+
+def exact_verdicts(network: Network, becomes: dict[str, tuple[Status, str]]) -> tuple[Verdict, ...]:
+    """A verdict on each node: what it becomes, or why it cannot be taken.
+
+    Args:
+        network: the graph.
+        becomes: for each primitive how the target takes it and what it becomes.
+    """
+    return tuple(_verdict(node, network, becomes) for node in network.nodes)
+
+
+def _verdict(node: Node, network: Network, becomes: dict[str, tuple[Status, str]]) -> Verdict:
+    refusal = _refusal(node, network, becomes)
+    if refusal is not None:
+        return Verdict(node.name, node.primitive, Status.REFUSED, *refusal)
+    return Verdict(node.name, node.primitive, *becomes[node.primitive])
+
+
+def _refusal(node: Node, network: Network, becomes: dict[str, tuple[Status, str]]) -> tuple[str, str] | None:
+    if node.primitive not in becomes:
+        return f"{node.primitive} has no counterpart", "Run this node on the host, or train without it."
+    ends = {"Input": network.input_nodes, "Output": network.output_nodes}.get(node.primitive, ())
+    if len(ends) > 1:
+        return (
+            f"is one of {len(ends)} {_ONE[node.primitive]}, and a module with one of each is written",
+            "Join them into one before the graph is written, or export each path as a graph of its own.",
+        )
+    return untimely(node, network)
+
+
+def untimely(node: Node, network: Network) -> tuple[str, str] | None:
+    """Why a node cannot be computed with the time step and the reset of its graph, or None."""
+    try:
+        build_operator(node, Setting(network.dt, network.reset, np.dtype(np.float32), 1))
+    except GraphError as error:
+        return error.problem, error.remedy or "Correct the parameters of this node."
+    return None
+
+
+TOLERANCE = 1e-4
+
+
+_BATCH = 64
+
+
+_REMEDY = (
+    "Nothing was written. Please report this with the graph: it is a fault of the exporter or its backend."
+)
+
+
+@dataclass
+class _Found:
+    """What the batches add up to."""
+
+    spikes: int = 0
+    equal: bool = True
+    diverging: set[int] = field(default_factory=set)
+
+
+def check_artefact(
+    network: Network, runners: Sequence[Runner], inputs: CheckInputs, backend: str
+) -> VerificationRecord:
+    """Run an artefact and the reference simulator on the same inputs, and compare every layer shown.
+
+    Where both sums and products are exact, as with weights on a dyadic grid, everything must be equal. Else
+    another order of summation may round a potential to the other side of its threshold; such a sample passes
+    where its first divergence is that close (see `TOLERANCE`), and what follows from it cannot be judged.
+
+    Args:
+        network: the graph.
+        runners: each runs the artefact, or one of its files; all must be right.
+        inputs: what enters.
+        backend: name and version for the record.
+
+    Raises:
+        ExportError: the artefact computes something else.
+    """
+    reference, found = ReferenceRunner(network), _Found()
+    samples = inputs.values.shape[1]
+    for start in range(0, samples, _BATCH):
+        part = inputs.values[:, start : start + _BATCH]
+        right = reference.run(part)
+        found.spikes += _spikes(right)
+        for runner in runners:
+            _compare(network, right, runner.run(part), start, found)
+    return VerificationRecord(
+        backend=backend,
+        inputs=inputs.kind,
+        seed=SEED if inputs.kind == "random" else None,
+        samples=samples,
+        steps=inputs.values.shape[0],
+        spikes=found.spikes,
+        equal=found.equal,
+        diverging_samples=len(found.diverging),
+        tolerance=None if found.equal else TOLERANCE,
+    )
+
+
+def _compare(network: Network, one: RunTrace, two: RunTrace, start: int, found: _Found) -> None:
+    if one.output.shape != two.output.shape:
+        raise ExportError(
+            f"the artefact gives outputs of shape {two.output.shape} where {one.output.shape} is right",
+            remedy=_REMEDY,
+        )
+    parted = divergences(layer_names(network), one, two, first_sample=start)
+    for divergence in parted:
+        _refuse_unexplained(divergence, one)
+    found.diverging |= {divergence.sample for divergence in parted}
+    whole = np.ones(one.output.shape[1], bool)
+    whole[[divergence.sample - start for divergence in parted]] = False
+    _refuse_other_outputs(network, one.output[:, whole], two.output[:, whole])
+    found.equal &= not parted and bool((one.output == two.output).all())
+
+
+def _spikes(trace: RunTrace) -> int:
+    return sum(int(layer.spikes.sum()) for layer in trace.layers.values() if layer.spikes is not None)
+
+
+def _refuse_unexplained(divergence: LayerDivergence, trace: RunTrace) -> None:
+    """A spike that differs although its potential is nowhere near the threshold is a wrong artefact."""
+    layer = trace.layers[divergence.layer]
+    one, two = divergence.reference_potential, divergence.other_potential
+    threshold = divergence.reference_threshold
+    if layer.potentials is None or one is None or threshold is None:
+        raise TypeError("the reference shows potentials and thresholds")
+    near = TOLERANCE * float(np.abs(layer.potentials).max())
+    if two is not None and abs(one - two) <= near and abs(one - threshold) <= near:
+        return
+    fired = "the reference fires" if divergence.reference else "the artefact fires"
+    shown = "unknown" if two is None else f"{two:g}"
+    raise ExportError(
+        f"the artefact computes something else: in sample {divergence.sample}, step {divergence.step}, "
+        f"neuron {divergence.neuron} only {fired} (potentials {one:g} and {shown}, "
+        f"threshold {threshold:g})",
+        where=f"node '{divergence.layer}'",
+        remedy=_REMEDY,
+    )
+
+
+def _refuse_other_outputs(network: Network, one: NDArray[Any], two: NDArray[Any]) -> None:
+    if network.output_node.emits is Signal.EVENTS:
+        wrong = bool((one != two).any())
+        error = 1.0
+    else:
+        error = float(np.abs(one.astype(np.float64) - two).max(initial=0.0))
+        wrong = not error <= TOLERANCE * float(np.abs(one).max(initial=0.0))
+    if wrong:
+        raise ExportError(
+            f"the artefact computes something else: outputs differ by up to {error:g} where no spike does",
+            where=f"node '{network.output_node.name}'",
+            remedy=_REMEDY,
         )

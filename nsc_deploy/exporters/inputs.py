@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.io.files import sha256

@@ -1,13 +1,23 @@
-"""manifest.json of the targets that compute a graph as it stands: what is there and how it was checked."""
+"""manifest.json of the targets that compute a graph as it stands: what is there and how it was checked.
+
+Manifests keep what was told of a graph.
+
+The copy in a deployment folder states its step and reset and is believed, so it shows no such thing itself.
+
+What every manifest says about the graph it was made from.
+"""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from nsc_deploy.deployment import FileName
+from nsc_deploy.deployment import FileName, read_deployment
+from nsc_deploy.diagnostics import Caution, announce
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.warned import Warned, warned
+from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
@@ -16,9 +26,17 @@ from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
 
 FILE_NAME = "manifest.json"
+
+
 GRAPH = "source.nir"
+
+
 RECORDING = "inputs.npz"
+
+
 FORMAT = 1
+
+
 _EXPORT = "nsc-deploy export RUN --target TARGET --out DIR"
 
 
@@ -48,6 +66,23 @@ class StateRecord(Record):
         description="without the batch, which is the first dimension; 0 at the start"
     )
     holds: str
+
+
+class Warned(Record):
+    """What a manifest says of the program that wrote its graph."""
+
+    warnings: tuple[Caution, ...] = Field(
+        default=(),
+        description="what looked like faults of the program that wrote the graph; left out if none",
+    )
+
+    @model_serializer(mode="wrap")
+    def _nothing_of_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Versions that knew no warnings read a manifest that has none."""
+        written: dict[str, Any] = serialize(self)
+        if not self.warnings:
+            written.pop("warnings", None)
+        return written
 
 
 class ExactManifest(Warned):
@@ -126,3 +161,35 @@ def exported_recording(folder: Path) -> Recording | None:
     """The recorded inputs in a deployment folder, or None."""
     path = folder / RECORDING
     return read_recording(path) if path.is_file() else None
+
+
+def warned(network: Network, warnings: Iterable[Caution]) -> Network:
+    """The graph of a deployment with the warnings of its manifest, which are told to whoever listens."""
+    kept = tuple(dict.fromkeys((*warnings, *network.cautions)))
+    announce(kept)
+    return replace(network, cautions=kept)
+
+
+def class_names(request: ExportRequest) -> tuple[str, ...]:
+    """Names of the classes, where the graph is a part of a training run."""
+    return () if request.run is None else read_deployment(request.run).class_names
+
+
+def source_of(request: ExportRequest) -> Source:
+    """The graph a deployment is made from."""
+    return Source(
+        path=str(request.graph_file),
+        sha256=sha256(request.graph_file),
+        part=request.part,
+        class_names=class_names(request),
+    )
+
+
+def readout_of(network: Network) -> tuple[int | None, int | None]:
+    """How a decision is read from the output: classes and outputs a class, None where the graph is silent."""
+    metadata = network.output_node.parameters.metadata
+    return _whole(metadata.get("classes")), _whole(metadata.get("group"))
+
+
+def _whole(value: object) -> int | None:
+    return None if value is None else int(str(value))

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from nsc_deploy.exporters.base import Status, Verdict
-from nsc_deploy.exporters.exact import exact_verdicts
-from nsc_deploy.exporters.float32 import Written, write_exact_deployment
-from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
+from nsc_deploy.exporters.float32 import Written, exact_verdicts, write_exact_deployment
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.shapes import PRIMITIVES

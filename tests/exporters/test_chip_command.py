@@ -13,9 +13,10 @@ from chip_support import chain, convolution
 from lava_support import receiver
 
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.base import CheckOnly, Target
 from nsc_deploy.exporters.chips.chip import Figure, bundled_chip, parts, read_chip
 from nsc_deploy.exporters.chips.target import ChipTarget
-from nsc_deploy.exporters.registry import CheckOnly, Target, load_target
+from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Signal

@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 from lava_support import random_events, receiver
 
 from nsc_deploy.errors import ConfigError, DataError, ExportError
-from nsc_deploy.exporters.base import Status
+from nsc_deploy.exporters.base import Sharing, Status
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.manifest import ExactManifest, read_exact_manifest
 from nsc_deploy.exporters.onnx import target as onnx_target
 from nsc_deploy.exporters.registry import load_target, target_names
-from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, read_network, write_network

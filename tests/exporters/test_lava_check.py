@@ -12,10 +12,10 @@ import pytest
 from lava_support import receiver
 
 from nsc_deploy.errors import ConfigError, ExportError
-from nsc_deploy.exporters.base import Status
+from nsc_deploy.exporters.base import Status, Target
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.rules import verdicts
-from nsc_deploy.exporters.registry import Target, load_target, target_names
+from nsc_deploy.exporters.registry import load_target, target_names
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lava_support import random_events, receiver
 
+from nsc_deploy.exporters.base import Sharing
 from nsc_deploy.exporters.lava.arithmetic import run_network
 from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, flat_events, lower
 from nsc_deploy.exporters.lava.lowering.populations import Population, Tap
 from nsc_deploy.exporters.lava.lowering.scales import best, candidates, round_to
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network, Signal

@@ -4,10 +4,9 @@ from functools import cached_property
 from pathlib import Path
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.base import Verdict
+from nsc_deploy.exporters.base import ExportRequest, Verdict
 from nsc_deploy.exporters.chips.chip import Chip, bundled_chip, read_chip
 from nsc_deploy.exporters.chips.fit import Fit, fit
-from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.graphs.network import Network
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nsc_deploy
+from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.exporters.inputs import SEED, CheckInputs, calibration_inputs, check_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, read_integers, write_integers
@@ -36,9 +37,7 @@ from nsc_deploy.exporters.lava.manifest import (
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
 from nsc_deploy.exporters.lava.runners import TwinRunner
-from nsc_deploy.exporters.provenance import class_names, readout_of
-from nsc_deploy.exporters.registry import ExportRequest
-from nsc_deploy.exporters.warned import warned
+from nsc_deploy.exporters.manifest import class_names, readout_of, warned
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network

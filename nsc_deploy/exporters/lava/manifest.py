@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from nsc_deploy.deployment import FileName
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.integers import MAX_LATE, Group, Role
-from nsc_deploy.exporters.warned import Warned
+from nsc_deploy.exporters.manifest import Warned
 from nsc_deploy.io.files import write_json
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.io.text import counted

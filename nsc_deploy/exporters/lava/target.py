@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from nsc_deploy.exporters.base import Verdict
+from nsc_deploy.exporters.base import ExportRequest, Verdict
 from nsc_deploy.exporters.lava.deployment import write_lava_deployment
 from nsc_deploy.exporters.lava.rules import verdicts
-from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.graphs.network import Network
 
 

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nsc_deploy.exporters.base import Status, Verdict
-from nsc_deploy.exporters.exact import exact_verdicts
-from nsc_deploy.exporters.float32 import Written, write_exact_deployment
+from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
+from nsc_deploy.exporters.float32 import Written, exact_verdicts, write_exact_deployment
 from nsc_deploy.exporters.manifest import StateRecord
 from nsc_deploy.exporters.onnx.models import sequence_model, step_model
 from nsc_deploy.exporters.onnx.runner import SequenceRunner, StepRunner
-from nsc_deploy.exporters.registry import ExportRequest
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import save_npz

@@ -12,8 +12,7 @@ from pydantic import Field
 from nsc_deploy.deployment import FileName, Place
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deployment
-from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, FileRecord, Source
-from nsc_deploy.exporters.warned import Warned, warned
+from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, FileRecord, Source, Warned, warned
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network

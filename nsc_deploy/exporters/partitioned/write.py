@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 import nsc_deploy
 from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
+from nsc_deploy.exporters.base import ExportRequest, Target
+from nsc_deploy.exporters.float32 import check_artefact
 from nsc_deploy.exporters.inputs import check_inputs, fits
-from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, recorded_files
+from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, readout_of, recorded_files, source_of
 from nsc_deploy.exporters.partitioned.read import NoteRecord, PartRecord, SplitManifest, write_split_manifest
 from nsc_deploy.exporters.partitioned.run import PartsRunner
-from nsc_deploy.exporters.provenance import readout_of, source_of
-from nsc_deploy.exporters.registry import ExportRequest, Target
-from nsc_deploy.exporters.self_check import check_artefact
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Network, Signal

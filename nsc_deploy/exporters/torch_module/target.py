@@ -4,10 +4,8 @@ from pathlib import Path
 
 from safetensors.numpy import save
 
-from nsc_deploy.exporters.base import Status, Verdict
-from nsc_deploy.exporters.exact import exact_verdicts
-from nsc_deploy.exporters.float32 import Written, write_exact_deployment
-from nsc_deploy.exporters.registry import ExportRequest
+from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
+from nsc_deploy.exporters.float32 import Written, exact_verdicts, write_exact_deployment
 from nsc_deploy.exporters.torch_module.frameworks import NORSE as NORSE_FRAMEWORK
 from nsc_deploy.exporters.torch_module.frameworks import SNNTORCH as SNNTORCH_FRAMEWORK
 from nsc_deploy.exporters.torch_module.frameworks import Framework

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.base import raise_first_refusal
+from nsc_deploy.exporters.base import Sharing, raise_first_refusal
 from nsc_deploy.exporters.lava.integers import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
 from nsc_deploy.exporters.lava.lowering.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.exporters.lava.rules import verdicts
-from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.passes.base import Lowered, Note, run_pass

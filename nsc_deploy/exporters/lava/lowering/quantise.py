@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError, ExportError
+from nsc_deploy.exporters.base import Sharing
 from nsc_deploy.exporters.lava.arithmetic import run_layer
 from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
@@ -48,7 +49,6 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     round_to,
 )
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side, stacked
-from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Lowered, Note
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.exporters.base import Sharing
 from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
     DECAY_UNITY,
@@ -26,7 +27,6 @@ from nsc_deploy.exporters.lava.integers import (
 )
 from nsc_deploy.exporters.lava.lowering.populations import Population, Reals
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
-from nsc_deploy.exporters.sharing import Sharing
 from nsc_deploy.graphs.dyadic import CUTS
 
 FINEST_GRID = 2.0**24
