@@ -276,7 +276,7 @@ def profiles(
     """List the energy profiles, or show (and check) one."""
     import json
 
-    from nsc_deploy.energy.profile import load_profile, load_profiles
+    from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
     from nsc_deploy.energy.terminal import print_profile, print_profiles, wide_console
 
     if name is not None:

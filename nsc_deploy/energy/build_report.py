@@ -7,15 +7,15 @@ from importlib.metadata import version
 
 import nsc_deploy
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.accountings import ACCOUNTINGS, MEMORY, OPPONENT
-from nsc_deploy.energy.break_even import layer_break_even, whole_break_even
 from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counts import LayerCount, Operations, PartCount
 from nsc_deploy.energy.measure import load, memory_use, over_time, spread
 from nsc_deploy.energy.on_target import on_target
 from nsc_deploy.energy.pareto import front
-from nsc_deploy.energy.pricing import Accounting, LayerEnergy, price_layer
-from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS, MEMORY, OPPONENT
+from nsc_deploy.energy.pricing.break_even import layer_break_even, whole_break_even
+from nsc_deploy.energy.pricing.price import Accounting, LayerEnergy, price_layer
+from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import (
     Column,
     Energy,

@@ -7,7 +7,7 @@ from html import escape
 from nsc_deploy.energy.counts import Kind
 from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
 from nsc_deploy.energy.formatting import energy as energy_text
-from nsc_deploy.energy.pricing import Charged
+from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report import Energy
 from nsc_deploy.energy.traffic import Store
 

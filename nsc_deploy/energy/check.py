@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from nsc_deploy.diagnostics import Caution
-from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.budget import Budget, Quantity, standing_for
 from nsc_deploy.energy.counts import LayerCount, PartCount
 from nsc_deploy.energy.frames import Tabular
-from nsc_deploy.energy.pricing import price_layer
-from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
+from nsc_deploy.energy.pricing.price import price_layer
+from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.errors import ConfigError

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 
 from nsc_deploy.energy.counts import Kind
-from nsc_deploy.energy.pricing import Charged
-from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.pricing.price import Charged
+from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import BreakEven, Energy, PartReport, Report, SystemReport
 from nsc_deploy.energy.traffic import Store
 

@@ -32,7 +32,7 @@ from nsc_deploy.energy.frames import chip_row, frame, layer_rows, step_rows, tab
 from nsc_deploy.energy.make_advice import refuse_unknown_column
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.make_report import asked, chosen_reset, count_systems, write_report
-from nsc_deploy.energy.profile import Profile, load_profile
+from nsc_deploy.energy.pricing.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report
 from nsc_deploy.energy.systems import CountedSystem, Options, Source
 from nsc_deploy.errors import ConfigError

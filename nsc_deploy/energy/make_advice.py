@@ -9,7 +9,7 @@ from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.advice import AdviceReport
 from nsc_deploy.energy.advise import Advisor
 from nsc_deploy.energy.make_report import chosen_reset
-from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.systems import Options, count_source, find_sources
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import waiting

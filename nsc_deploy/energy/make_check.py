@@ -10,7 +10,7 @@ from nsc_deploy.energy.build_report import build_report
 from nsc_deploy.energy.check import CheckResult, check_budget
 from nsc_deploy.energy.compare import Comparison, compare_reports
 from nsc_deploy.energy.make_report import asked, count_systems
-from nsc_deploy.energy.profile import Profile, load_profile
+from nsc_deploy.energy.pricing.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report
 from nsc_deploy.errors import ConfigError
 

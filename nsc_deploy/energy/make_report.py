@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.build_report import build_report
-from nsc_deploy.energy.profile import Profile, load_profile
+from nsc_deploy.energy.pricing.profile import Profile, load_profile
 from nsc_deploy.energy.report import Report
 from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nsc_deploy.deployment import Place
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.measures import Load, MemoryUse, OverTime, Spread, StoreUse
-from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import Kept
 from nsc_deploy.energy.traffic import Store
 

@@ -1,6 +1,6 @@
 """What an access to memory costs: the smallest memory of the profile that holds what a layer keeps."""
 
-from nsc_deploy.energy.profile import Memory, Price, Profile, Unit
+from nsc_deploy.energy.pricing.profile import Memory, Price, Profile, Unit
 
 
 def choose_memory(profile: Profile, values: int, bits: int) -> Memory | None:

@@ -22,7 +22,7 @@ from nsc_deploy.energy.chip_report import (
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.measure import spread
 from nsc_deploy.energy.placed import Placed
-from nsc_deploy.energy.profile import Price, Profile
+from nsc_deploy.energy.pricing.profile import Price, Profile
 from nsc_deploy.exporters.chips.chip import StepTime
 from nsc_deploy.exporters.chips.placement import Core, Usage
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from nsc_deploy.energy.counts import Kind, Operations
 from nsc_deploy.energy.memory_price import choose_memory
-from nsc_deploy.energy.pricing import CHARGED, Energies, LayerEnergy
-from nsc_deploy.energy.profile import Profile
+from nsc_deploy.energy.pricing.price import CHARGED, Energies, LayerEnergy
+from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import Accesses, Counts, Energy, Kept
 from nsc_deploy.energy.traffic import Traffic
 

@@ -1,6 +1,6 @@
 """The words every report carries: definitions, and what is counted, estimated and left out."""
 
-from nsc_deploy.energy.profile import Basis, Profile
+from nsc_deploy.energy.pricing.profile import Basis, Profile
 from nsc_deploy.energy.report import Term
 
 DEFINITIONS = (

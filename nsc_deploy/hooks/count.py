@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy import formatting as show
-from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.counts import Kind, PartCount
 from nsc_deploy.energy.frames import frame, layer_rows, table
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.nir_count import count_network
-from nsc_deploy.energy.pricing import price_layer
-from nsc_deploy.energy.profile import Profile, load_profile
+from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
+from nsc_deploy.energy.pricing.price import price_layer
+from nsc_deploy.energy.pricing.profile import Profile, load_profile
 from nsc_deploy.energy.report import Energy
 from nsc_deploy.energy.summaries import sum_energy
 from nsc_deploy.errors import BackendError, DataError, GraphError

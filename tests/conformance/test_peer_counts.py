@@ -17,7 +17,7 @@ from nsc_deploy.energy.counts import Kind, LayerCount, PartCount
 from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Site
-from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.exporters.chips.chip import ManyCores
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.graphs.assemble import assemble

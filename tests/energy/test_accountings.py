@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import dense_run, event_run
 
-from nsc_deploy.energy.accountings import MEMORY, OPPONENT, activation_bits, mac_price
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.make_report import make_report
 from nsc_deploy.energy.memory_price import access_price, choose_memory
 from nsc_deploy.energy.nir_count import count_network
-from nsc_deploy.energy.pricing import price_layer
-from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT, activation_bits, mac_price
+from nsc_deploy.energy.pricing.price import price_layer
+from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -117,7 +117,7 @@ def test_at_the_break_even_rate_both_sides_cost_the_same(tmp_path) -> None:
 
 
 def test_the_break_even_rate_does_not_depend_on_the_rate_it_was_found_at() -> None:
-    from nsc_deploy.energy.break_even import whole_break_even
+    from nsc_deploy.energy.pricing.break_even import whole_break_even
 
     found = []
     for steps in (1, 3, 7):

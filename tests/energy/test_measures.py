@@ -11,7 +11,7 @@ from nsc_deploy.deployment import Place
 from nsc_deploy.energy.make_report import count_systems, make_report, write_report
 from nsc_deploy.energy.measure_text import binned, course, per_second, share
 from nsc_deploy.energy.pareto import front
-from nsc_deploy.energy.profile import load_profile, load_profiles
+from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
 from nsc_deploy.energy.report import PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
@@ -87,7 +87,7 @@ def test_every_limit_has_a_source() -> None:
 
 def test_a_limit_without_a_source_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "chip.toml"
-    text = (Path(__file__).parents[2] / "nsc_deploy/energy/profiles/odin.toml").read_text()
+    text = (Path(__file__).parents[2] / "nsc_deploy/energy/pricing/profiles/odin.toml").read_text()
     path.write_text(text + '\n[load_limit]\nsynops_per_second = 1e6\nof = "chip"\n')
     with pytest.raises(ConfigError, match=r"load_limit\.source"):
         load_profile(str(path))

@@ -13,7 +13,7 @@ from test_report import shell
 from nsc_deploy.energy import count, estimate
 from nsc_deploy.energy.chip_report import OnTarget, Run
 from nsc_deploy.energy.make_report import count_systems, make_report, write_report
-from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report import PartReport, Report
 from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError
@@ -252,7 +252,7 @@ def test_from_python_a_target_is_of_the_count(runs: list[Path]) -> None:
 
 def test_a_chip_that_a_profile_names_has_to_exist(runs: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "chip.toml"
-    text = (Path(__file__).parents[2] / "nsc_deploy/energy/profiles/loihi.toml").read_text()
+    text = (Path(__file__).parents[2] / "nsc_deploy/energy/pricing/profiles/loihi.toml").read_text()
     path.write_text(text.replace('chip = "loihi1"', 'chip = "loihi9"'))
     with pytest.raises(ConfigError, match="loihi9"):
         make_report(runs[:1], profile=str(path), samples=1)

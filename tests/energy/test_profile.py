@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from nsc_deploy.energy.profile import Basis, load_profile, load_profiles, profile_names, read_profile
+from nsc_deploy.energy.pricing.profile import Basis, load_profile, load_profiles, profile_names, read_profile
 from nsc_deploy.errors import ConfigError
 
 MINE = """

@@ -10,11 +10,11 @@ from norse.torch.functional.lif_box import LIFBoxParameters
 from numpy.typing import NDArray
 from torch import nn
 
-from nsc_deploy.energy.accountings import ACCOUNTINGS
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.nir_count import count_network
-from nsc_deploy.energy.pricing import price_layer
-from nsc_deploy.energy.profile import load_profile
+from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
+from nsc_deploy.energy.pricing.price import price_layer
+from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

@@ -156,7 +156,7 @@ class Profile(Record):
 
 
 def _bundled() -> dict[str, Path]:
-    folder = Path(str(resources.files("nsc_deploy.energy") / "profiles"))
+    folder = Path(str(resources.files("nsc_deploy.energy.pricing") / "profiles"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers, Kind, LayerCount
-from nsc_deploy.energy.profile import Price, Profile, Unit
+from nsc_deploy.energy.pricing.profile import Price, Profile, Unit
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.network import Signal
 

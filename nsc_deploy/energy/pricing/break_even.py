@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nsc_deploy.energy.accountings import MEMORY, OPPONENT
 from nsc_deploy.energy.counts import LayerCount, PartCount
 from nsc_deploy.energy.formatting import turn_of_layer, turns
-from nsc_deploy.energy.pricing import LayerEnergy
+from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT
+from nsc_deploy.energy.pricing.price import LayerEnergy
 from nsc_deploy.energy.report import BreakEven
 from nsc_deploy.graphs.network import Signal
 
