@@ -13,7 +13,7 @@ from nsc_deploy.energy.measure import load, memory_use, over_time, spread
 from nsc_deploy.energy.on_target import on_target
 from nsc_deploy.energy.pareto import front
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS, MEMORY, OPPONENT
-from nsc_deploy.energy.pricing.break_even import layer_break_even, whole_break_even
+from nsc_deploy.energy.pricing.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.pricing.price import Accounting, LayerEnergy, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import (
@@ -26,7 +26,6 @@ from nsc_deploy.energy.report import (
     Report,
     SystemReport,
 )
-from nsc_deploy.energy.rivals import against
 from nsc_deploy.energy.summaries import (
     kept,
     mean_accesses,

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nsc_deploy.energy.counts import Kind, Operations
-from nsc_deploy.energy.memory_price import choose_memory
-from nsc_deploy.energy.pricing.price import CHARGED, Energies, LayerEnergy
+from nsc_deploy.energy.pricing.price import CHARGED, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import Accesses, Counts, Energy, Kept
 from nsc_deploy.energy.traffic import Traffic

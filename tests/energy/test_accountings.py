@@ -6,10 +6,9 @@ from small_runs import dense_run, event_run
 
 from nsc_deploy.energy.counts import PartCount
 from nsc_deploy.energy.make_report import make_report
-from nsc_deploy.energy.memory_price import access_price, choose_memory
 from nsc_deploy.energy.nir_count import count_network
 from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT, activation_bits, mac_price
-from nsc_deploy.energy.pricing.price import price_layer
+from nsc_deploy.energy.pricing.price import access_price, choose_memory, price_layer
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.assemble import assemble

@@ -8,8 +8,8 @@ from small_runs import dense_run, event_run
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.formatting import with_signs
 from nsc_deploy.energy.make_report import make_report, write_report
+from nsc_deploy.energy.pricing.break_even import against
 from nsc_deploy.energy.report import Energy, Report
-from nsc_deploy.energy.rivals import against
 from nsc_deploy.energy.terminal import print_report
 
 

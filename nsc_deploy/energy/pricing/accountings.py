@@ -5,8 +5,15 @@ from math import ceil, log2
 import numpy as np
 
 from nsc_deploy.energy.counts import Integers, Kind, LayerCount
-from nsc_deploy.energy.memory_price import access_price, scaled
-from nsc_deploy.energy.pricing.price import COMPUTE, PAPER, Accounting, Charge, compute_charges
+from nsc_deploy.energy.pricing.price import (
+    COMPUTE,
+    PAPER,
+    Accounting,
+    Charge,
+    access_price,
+    compute_charges,
+    scaled,
+)
 from nsc_deploy.energy.pricing.profile import Price, Profile, Unit
 from nsc_deploy.energy.traffic import Pass, Store
 from nsc_deploy.graphs.network import Signal

@@ -2,6 +2,8 @@
 
 An accounting decides which operations are charged and at which price; a profile has the prices. What a
 profile has no price for is reported as unpriced and never taken for free.
+
+What an access to memory costs: the smallest memory of the profile that holds what a layer keeps.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counts import Integers, Kind, LayerCount
-from nsc_deploy.energy.pricing.profile import Price, Profile, Unit
+from nsc_deploy.energy.pricing.profile import Memory, Price, Profile, Unit
 from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.network import Signal
 
 Energies = NDArray[np.float64]
+
+
 Charged = Kind | Store
+
+
 CHARGED: tuple[Charged, ...] = (*Kind, *Store)
 
 
@@ -202,6 +208,8 @@ PAPER = Accounting(
     "operations; memory; network.",
     charges=_paper,
 )
+
+
 COMPUTE = Accounting(
     name="compute",
     title="MAC-aware",
@@ -211,3 +219,47 @@ COMPUTE = Accounting(
     leaves_out="Memory; network; comparisons with a threshold; evaluations of functions such as ReLU.",
     charges=compute_charges,
 )
+
+
+def choose_memory(profile: Profile, values: int, bits: int) -> Memory | None:
+    """The smallest memory that holds so many values; one without a size (DRAM) holds anything.
+
+    Args:
+        profile: has the memories.
+        values: to be kept.
+        bits: of a value.
+
+    Returns:
+        None where the profile has no memory that is large enough.
+    """
+    needed = -(-values * bits // 8)
+    sized = [one for one in profile.memories if one.capacity_bytes is not None]
+    for memory in sorted(sized, key=lambda one: one.capacity_bytes or 0):
+        if (memory.capacity_bytes or 0) >= needed:
+            return memory
+    return next((one for one in profile.memories if one.capacity_bytes is None), None)
+
+
+def access_price(profile: Profile, values: int, bits: int, value_bits: int | None = None) -> Price | None:
+    """The price of reading or writing one value.
+
+    The figure of a memory is for a word; a narrower value costs its share of it, as if the rest of the
+    word were used too.
+
+    Args:
+        profile: has the memories.
+        values: held beside it, which decides how large the memory is.
+        bits: of each value held.
+        value_bits: of the value moved, where it is narrower.
+    """
+    memory = choose_memory(profile, values, bits)
+    if memory is None:
+        return None
+    return scaled(memory.access, (value_bits or bits) / memory.word_bits, note=memory.name)
+
+
+def scaled(price: Price, factor: float, *, note: str) -> Price:
+    """A price and its range, times a factor, in pJ."""
+    low, high = price.bounds_picojoules
+    value = min(max(price.picojoules * factor, low * factor), high * factor)
+    return Price(value=value, unit=Unit.PICOJOULE, low=low * factor, high=high * factor, note=note)
