@@ -28,7 +28,7 @@ from counting_peers import peer_counters
 from interleaved import best_times, parser
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.advice import Advice, AdviceReport, Change
 from nsc_deploy.energy.advise_bench import Bench, benches, readout_of, removals, rounded
 from nsc_deploy.energy.advise_left_out import left_out
-from nsc_deploy.energy.counts import PartCount
-from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import PartCount
+from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.prune import Activity, Mask, observe, removable, unmet
 from nsc_deploy.energy.systems import CountedSystem, Options, Work
 from nsc_deploy.graphs.formats.nir import read_network

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import nsc_deploy
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.chip_report import OnTarget
-from nsc_deploy.energy.counts import LayerCount, Operations, PartCount
+from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount
 from nsc_deploy.energy.measure import load, memory_use, over_time, spread
 from nsc_deploy.energy.on_target import on_target
 from nsc_deploy.energy.pareto import front

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
 from nsc_deploy.energy.formatting import energy as energy_text
 from nsc_deploy.energy.pricing.price import Charged

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.budget import Budget, Quantity, standing_for
-from nsc_deploy.energy.counts import LayerCount, PartCount
+from nsc_deploy.energy.counting.operations import LayerCount, PartCount
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import price_layer

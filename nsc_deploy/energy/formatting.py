@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import BreakEven, Energy, PartReport, Report, SystemReport

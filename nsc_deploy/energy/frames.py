@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nsc_deploy.energy.chip_report import OnTarget
-from nsc_deploy.energy.counts import Kind, PartCount
+from nsc_deploy.energy.counting.operations import Kind, PartCount
 from nsc_deploy.errors import BackendError
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.build_report import build_report
 from nsc_deploy.energy.check import CheckResult, check_budget
 from nsc_deploy.energy.compare import Comparison, compare_reports
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.frames import chip_row, frame, layer_rows, step_rows, table
 from nsc_deploy.energy.make_advice import refuse_unknown_column
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE

@@ -5,8 +5,8 @@ from math import prod
 
 import numpy as np
 
-from nsc_deploy.energy.counts import Integers, Kind, LayerCount, Operations
-from nsc_deploy.energy.nir_meters import Meter, constant_costs, dense_synapses, meter_of
+from nsc_deploy.energy.counting.nir_rules import Meter, constant_costs, dense_synapses, meter_of
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations
 from nsc_deploy.energy.nir_traffic import drives, footprint, single_pass, state_variables
 from nsc_deploy.energy.presence import Amount
 from nsc_deploy.energy.traffic import Traffic

@@ -4,8 +4,8 @@ from math import prod
 
 import numpy as np
 
-from nsc_deploy.energy.counts import Kind
-from nsc_deploy.energy.nir_meters import UPDATED, Meter
+from nsc_deploy.energy.counting.nir_rules import UPDATED, Meter
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.traffic import Footprint, Pass
 from nsc_deploy.graphs.network import Network, Node, Signal
 

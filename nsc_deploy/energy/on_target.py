@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.chip_activity import ChipActivity, StepTimes
 from nsc_deploy.energy.chip_report import (
     ChipEnergy,
     ChipTime,
@@ -19,7 +18,8 @@ from nsc_deploy.energy.chip_report import (
     RangeSpread,
     Run,
 )
-from nsc_deploy.energy.counts import PartCount
+from nsc_deploy.energy.counting.on_chip import ChipActivity, StepTimes
+from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.measure import spread
 from nsc_deploy.energy.placed import Placed
 from nsc_deploy.energy.pricing.profile import Price, Profile

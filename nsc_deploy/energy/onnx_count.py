@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import PartCount
-from nsc_deploy.energy.entering import refuse_empty, refuse_foreign, refuse_too_many
+from nsc_deploy.energy.counting.inputs import refuse_empty, refuse_foreign, refuse_too_many
+from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.onnx_events import EventMeter
 from nsc_deploy.energy.onnx_meeting import Fed, Meeting, Met, layer_count, meeting
 from nsc_deploy.energy.onnx_plan import Place, Plan, instrument

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import prod
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.onnx_site import Cost, Rule, Shape, Site
 
 FUNCTIONS = frozenset(

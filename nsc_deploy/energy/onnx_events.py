@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Integers
+from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.energy.onnx_meeting import Fed, Met
 from nsc_deploy.energy.onnx_plan import Plan, wanted_values
 from nsc_deploy.energy.onnx_products import accumulates, fan_out

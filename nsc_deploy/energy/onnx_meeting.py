@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Integers, Kind, LayerCount, Operations
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations
 from nsc_deploy.energy.onnx_plan import SHAPE, Plan, wanted_shapes
 from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Cost, Shape, Site

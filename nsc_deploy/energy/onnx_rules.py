@@ -7,7 +7,7 @@ multiply-accumulates out.
 
 from collections.abc import Mapping
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.onnx_binary import MOVING, TRUTH
 from nsc_deploy.energy.onnx_elementwise import (
     FUNCTIONS,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 
 Shape = tuple[int, ...]
 Values = Mapping[str, NDArray[Any]]

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.onnx_rules import FREE, NORMALISATIONS, REDUCTIONS
 from nsc_deploy.energy.onnx_site import WEIGHTED, Cost, Shape, Site
 from nsc_deploy.energy.traffic import Footprint

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nsc_deploy.energy.chip_activity import ActivityMeter, ChipActivity
+from nsc_deploy.energy.counting.on_chip import ActivityMeter, ChipActivity
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import Status, Target, Verdict
 from nsc_deploy.exporters.chips.chip import ManyCores, StepTime

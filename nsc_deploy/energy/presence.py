@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Integers
+from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.kernels.presence import count_present, weigh_present
 
 _NARROW = 2**31 - 1

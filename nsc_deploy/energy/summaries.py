@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nsc_deploy.energy.counts import Kind, Operations
+from nsc_deploy.energy.counting.operations import Kind, Operations
 from nsc_deploy.energy.pricing.price import CHARGED, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import Accesses, Counts, Energy, Kept

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nsc_deploy.energy import formatting as show
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import Energy, PartReport, Report, SystemReport
 from nsc_deploy.energy.tables import least_width, new_table

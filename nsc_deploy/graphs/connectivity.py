@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Integers
+from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.graphs.network import Node
 from nsc_deploy.graphs.shapes import padding_pairs
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from chip_support import small_chip
 
-from nsc_deploy.energy.chip_activity import ActivityMeter
-from nsc_deploy.energy.counts import Kind, LayerCount, PartCount
-from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.counting.on_chip import ActivityMeter
+from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
 from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Site
 from nsc_deploy.energy.pricing.profile import load_profile

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.simulate import simulate
 

@@ -8,8 +8,8 @@ from chip_support import chain, dense_projections, layered_graphs, small_chip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.energy.chip_activity import ActivityMeter, ChipActivity
-from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.counting.on_chip import ActivityMeter, ChipActivity
 from nsc_deploy.exporters.chips.chip import Barrier, Chip, ManyCores, StepTime, Wait, bundled_chip
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.placement import Placement

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_runs import events, weights
 
-from nsc_deploy.energy.counts import Kind, PartCount
-from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.counting.operations import Kind, PartCount
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

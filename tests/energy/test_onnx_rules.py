@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from nsc_deploy.energy.counts import Kind
+from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.onnx_products import accumulates
 from nsc_deploy.energy.onnx_rules import cost
 from nsc_deploy.energy.onnx_site import Site

@@ -10,8 +10,8 @@ from norse.torch.functional.lif_box import LIFBoxParameters
 from numpy.typing import NDArray
 from torch import nn
 
-from nsc_deploy.energy.counts import PartCount
-from nsc_deploy.energy.nir_count import count_network
+from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import price_layer
 from nsc_deploy.energy.pricing.profile import load_profile

@@ -4,7 +4,7 @@ from math import ceil, log2
 
 import numpy as np
 
-from nsc_deploy.energy.counts import Integers, Kind, LayerCount
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount
 from nsc_deploy.energy.pricing.price import (
     COMPUTE,
     PAPER,

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Integers, Kind, PartCount
-from nsc_deploy.energy.entering import refuse_empty, refuse_foreign, refuse_too_many
+from nsc_deploy.energy.counting.inputs import refuse_empty, refuse_foreign, refuse_too_many
+from nsc_deploy.energy.counting.operations import Integers, Kind, PartCount
 from nsc_deploy.energy.nir_tally import Batch, Tally
 from nsc_deploy.energy.nir_traffic import reads_from, writes_result
 from nsc_deploy.energy.presence import Amount, present, weighed

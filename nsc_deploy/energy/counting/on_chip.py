@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from nsc_deploy.energy.counts import Integers
+from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.exporters.chips.chip import StepTime
 from nsc_deploy.exporters.chips.placement import Placement
 from nsc_deploy.graphs.formats.recording import Recording

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counts import Integers, Kind
+from nsc_deploy.energy.counting.operations import Integers, Kind
 from nsc_deploy.graphs.connectivity import convolution_fan_out, matrix_fan_out
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.shapes import padding_pairs
