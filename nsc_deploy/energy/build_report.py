@@ -8,7 +8,7 @@ from importlib.metadata import version
 import nsc_deploy
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.chip_report import OnTarget
-from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount
+from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount, Store
 from nsc_deploy.energy.measure import load, memory_use, over_time, spread
 from nsc_deploy.energy.on_target import on_target
 from nsc_deploy.energy.pareto import front
@@ -35,7 +35,6 @@ from nsc_deploy.energy.summaries import (
     sum_energy,
 )
 from nsc_deploy.energy.systems import CountedSystem, Work, hashes
-from nsc_deploy.energy.traffic import Store
 from nsc_deploy.energy.wording import DEFINITIONS, POSTER, POSTER_NOTE, estimated
 from nsc_deploy.graphs.network import Signal
 

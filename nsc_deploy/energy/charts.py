@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from nsc_deploy.energy.counting.operations import Kind
+from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
 from nsc_deploy.energy.formatting import energy as energy_text
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report import Energy
-from nsc_deploy.energy.traffic import Store
 
 COLOURS: dict[Charged, str] = {
     Kind.AC: "#3b76af",

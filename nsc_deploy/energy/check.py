@@ -9,13 +9,12 @@ from pydantic import Field
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.budget import Budget, Quantity, standing_for
-from nsc_deploy.energy.counting.operations import LayerCount, PartCount
+from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import price_layer
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.systems import CountedSystem
-from nsc_deploy.energy.traffic import Store
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record
 

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.deployment import Place
-from nsc_deploy.energy.counting.operations import PartCount
+from nsc_deploy.energy.counting.operations import PartCount, Store
 from nsc_deploy.energy.measures import Load, MemoryUse, OverTime, Spread, StoreUse
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import Kept
-from nsc_deploy.energy.traffic import Store
 
 
 def spread(values: NDArray[np.int64]) -> Spread:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from nsc_deploy.energy.traffic import Store
+from nsc_deploy.energy.counting.operations import Store
 from nsc_deploy.io.records import Record
 
 

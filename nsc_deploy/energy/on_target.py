@@ -18,10 +18,9 @@ from nsc_deploy.energy.chip_report import (
     RangeSpread,
     Run,
 )
-from nsc_deploy.energy.counting.on_chip import ChipActivity, StepTimes
+from nsc_deploy.energy.counting.on_chip import ChipActivity, Placed, StepTimes
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.measure import spread
-from nsc_deploy.energy.placed import Placed
 from nsc_deploy.energy.pricing.profile import Price, Profile
 from nsc_deploy.exporters.chips.chip import StepTime
 from nsc_deploy.exporters.chips.placement import Core, Usage

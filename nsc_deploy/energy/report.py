@@ -12,10 +12,9 @@ from pydantic import Field, NonNegativeFloat, model_validator
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.chip_report import OnTarget
-from nsc_deploy.energy.counting.operations import Kind
+from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.measures import FrontPoint, Load, MemoryUse, OverTime, Spread
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
 

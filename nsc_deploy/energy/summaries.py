@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nsc_deploy.energy.counting.operations import Kind, Operations
+from nsc_deploy.energy.counting.operations import Kind, Operations, Traffic
 from nsc_deploy.energy.pricing.price import CHARGED, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import Accesses, Counts, Energy, Kept
-from nsc_deploy.energy.traffic import Traffic
 
 _MICROJOULE = 1e-6
 

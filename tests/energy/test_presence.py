@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nsc_deploy.energy.presence import present, weighed
+from nsc_deploy.energy.counting.inputs import present, weighed
 
 
 @pytest.mark.parametrize("heaviest", [3, 2**29, 2**31, 2**60])

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from nsc_deploy.energy.counting.operations import Kind, LayerCount, Operations
+from nsc_deploy.energy.counting.operations import Footprint, Kind, LayerCount, Operations, Traffic
 from nsc_deploy.energy.pricing.price import COMPUTE, PAPER, neuron_price, price_layer
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.traffic import Footprint, Traffic
 from nsc_deploy.graphs.network import Signal
 
 CMOS = load_profile("horowitz-45nm")

@@ -4,7 +4,7 @@ from math import ceil, log2
 
 import numpy as np
 
-from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Pass, Store
 from nsc_deploy.energy.pricing.price import (
     COMPUTE,
     PAPER,
@@ -15,7 +15,6 @@ from nsc_deploy.energy.pricing.price import (
     scaled,
 )
 from nsc_deploy.energy.pricing.profile import Price, Profile, Unit
-from nsc_deploy.energy.traffic import Pass, Store
 from nsc_deploy.graphs.network import Signal
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Store
 from nsc_deploy.energy.pricing.profile import Memory, Price, Profile, Unit
-from nsc_deploy.energy.traffic import Store
 from nsc_deploy.graphs.network import Signal
 
 Energies = NDArray[np.float64]
