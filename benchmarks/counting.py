@@ -29,7 +29,7 @@ from interleaved import best_times, parser
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.onnx_count import count_onnx
+from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network

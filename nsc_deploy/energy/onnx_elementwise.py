@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from math import prod
 
+from nsc_deploy.energy.counting.onnx.operators import Cost, Rule, Shape, Site
 from nsc_deploy.energy.counting.operations import Kind
-from nsc_deploy.energy.onnx_site import Cost, Rule, Shape, Site
 
 FUNCTIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Celu", "Selu", "Gelu", "Mish", "Swish"}

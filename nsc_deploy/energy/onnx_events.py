@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.counting.onnx.instrument import Plan, wanted_values
 from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.energy.onnx_meeting import Fed, Met
-from nsc_deploy.energy.onnx_plan import Plan, wanted_values
 from nsc_deploy.energy.onnx_products import accumulates, fan_out
 
 Values = NDArray[Any]

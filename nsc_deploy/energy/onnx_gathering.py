@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from math import prod
 
+from nsc_deploy.energy.counting.onnx.operators import Cost, Rule, Shape, Site
 from nsc_deploy.energy.counting.operations import Kind
-from nsc_deploy.energy.onnx_site import Cost, Rule, Shape, Site
 from nsc_deploy.energy.onnx_windows import windows_of
 
 Sizes = Callable[[Site, Shape], tuple[int, int]]

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.counting.onnx.instrument import SHAPE, Plan, wanted_shapes
+from nsc_deploy.energy.counting.onnx.memory import accesses, footprint
+from nsc_deploy.energy.counting.onnx.operator_costs import cost
+from nsc_deploy.energy.counting.onnx.operators import Cost, Shape, Site
 from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations, Traffic
-from nsc_deploy.energy.onnx_plan import SHAPE, Plan, wanted_shapes
-from nsc_deploy.energy.onnx_rules import cost
-from nsc_deploy.energy.onnx_site import Cost, Shape, Site
-from nsc_deploy.energy.onnx_traffic import accesses, footprint
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.counting.onnx.operators import Cost, Rule, Shape, Site, Values
 from nsc_deploy.energy.counting.operations import Integers, Kind
-from nsc_deploy.energy.onnx_site import Cost, Rule, Shape, Site, Values
 from nsc_deploy.energy.onnx_windows import windows_of
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.connectivity import convolution_fan_out

@@ -10,9 +10,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.counting.onnx.operators import attribute_of
 from nsc_deploy.energy.onnx_binary import TRUTH
 from nsc_deploy.energy.onnx_elementwise import FUNCTIONS
-from nsc_deploy.energy.onnx_site import attribute_of
 
 
 @dataclass(frozen=True)

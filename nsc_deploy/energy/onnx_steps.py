@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nsc_deploy.energy.counting.onnx.axes import Constants, body_of, described_by, entrance, samples_held
+from nsc_deploy.energy.counting.onnx.operators import SOFTMAX_OVER_ONE_AXIS, attribute_of, opset_of
 from nsc_deploy.energy.onnx_sample_rules import RECURRENT, RULES, Held, Inputs, Rule
-from nsc_deploy.energy.onnx_samples import Constants, body_of, described_by, entrance, samples_held
-from nsc_deploy.energy.onnx_site import SOFTMAX_OVER_ONE_AXIS, attribute_of, opset_of
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from nsc_deploy.energy.onnx_site import Shape, Site
+from nsc_deploy.energy.counting.onnx.operators import Shape, Site
 from nsc_deploy.graphs.connectivity import Pair, window_pairs
 
 

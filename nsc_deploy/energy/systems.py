@@ -7,8 +7,8 @@ from pathlib import Path
 from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import Placed, Placing
+from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.operations import PartCount, SystemCount
-from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import read_network

@@ -14,9 +14,9 @@ from chip_support import small_chip
 
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import ActivityMeter
+from nsc_deploy.energy.counting.onnx.operator_costs import cost
+from nsc_deploy.energy.counting.onnx.operators import Site
 from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
-from nsc_deploy.energy.onnx_rules import cost
-from nsc_deploy.energy.onnx_site import Site
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.exporters.chips.chip import ManyCores
 from nsc_deploy.exporters.chips.fit import fit

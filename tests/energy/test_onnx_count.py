@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from onnx import helper
 from small_runs import DT, SAMPLES, STEPS, events, lstm_graph, onnx_graph, reals, spiking_body, weights
 
+from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
-from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import Recording

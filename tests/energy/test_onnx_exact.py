@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from small_runs import DT, onnx_graph
 
+from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.operations import Kind
-from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 

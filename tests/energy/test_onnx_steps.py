@@ -12,8 +12,8 @@ from small_runs import dense_graph, events, lstm_graph, onnx_graph, reals, spiki
 from test_onnx_exact import OPERATORS, Chain, chains, convolution, pool
 from test_onnx_samples import attention
 
+from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount
-from nsc_deploy.energy.onnx_count import count_onnx
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 from small_runs import SAMPLES, STEPS, dense_graph, events, lstm_graph, reals
 
+from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.operations import Footprint
-from nsc_deploy.energy.onnx_count import count_onnx
 
 
 def moved(layer) -> dict[str, int]:

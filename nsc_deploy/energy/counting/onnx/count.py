@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.inputs import refuse_empty, refuse_foreign, refuse_too_many
+from nsc_deploy.energy.counting.onnx.instrument import Place, Plan, instrument
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.onnx_events import EventMeter
 from nsc_deploy.energy.onnx_meeting import Fed, Meeting, Met, layer_count, meeting
-from nsc_deploy.energy.onnx_plan import Place, Plan, instrument
 from nsc_deploy.energy.onnx_steps import Axes, axes_of
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded

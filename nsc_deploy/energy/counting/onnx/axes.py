@@ -9,8 +9,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.counting.onnx.operators import (
+    SOFTMAX_OVER_ONE_AXIS,
+    attribute_of,
+    constants_of,
+    opset_of,
+)
 from nsc_deploy.energy.onnx_sample_rules import RECURRENT, RULES, Held, Inputs
-from nsc_deploy.energy.onnx_site import SOFTMAX_OVER_ONE_AXIS, attribute_of, constants_of, opset_of
 
 Constants = Mapping[str, NDArray[Any]]
 
@@ -29,7 +34,7 @@ def samples_held(model: Any, rank: int) -> dict[str, Held] | None:
     sizes = entering.type.tensor_type.shape.dim
     if opset_of(model) < SOFTMAX_OVER_ONE_AXIS or (len(sizes) > 1 and sizes[1].dim_value):
         return None
-    return _Walk(constants, {entering.name: Held(1 - rank, rank)}, {}).through(model.graph)
+    return _SampleWalk(constants, {entering.name: Held(1 - rank, rank)}, {}).through(model.graph)
 
 
 def entrance(model: Any) -> tuple[Constants, Any]:
@@ -38,7 +43,7 @@ def entrance(model: Any) -> tuple[Constants, Any]:
     return constants, next(value for value in model.graph.input if value.name not in constants)
 
 
-class _Walk:
+class _SampleWalk:
     """Where the tensors of one graph hold the samples, and which of its tensors are shapes."""
 
     def __init__(self, constants: Constants, held: Mapping[str, Held], shapes: Mapping[str, Held]) -> None:
@@ -96,7 +101,9 @@ class _Walk:
             if held is None or (index >= states and held.first):
                 return False
             entering[inner.name] = held if index < states else Held(held.axis, held.rank - 1)
-        inside = _Walk(constants_of(body, self._constants), self._held | entering, self._shapes).through(body)
+        inside = _SampleWalk(
+            constants_of(body, self._constants), self._held | entering, self._shapes
+        ).through(body)
         if inside is None:
             return False
         for index, (leaves, outer) in enumerate(zip(body.output, node.output, strict=False)):

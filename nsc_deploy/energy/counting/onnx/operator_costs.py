@@ -7,6 +7,7 @@ multiply-accumulates out.
 
 from collections.abc import Mapping
 
+from nsc_deploy.energy.counting.onnx.operators import Cost, Rule, Shape, Site
 from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.onnx_binary import MOVING, TRUTH
 from nsc_deploy.energy.onnx_elementwise import (
@@ -30,7 +31,6 @@ from nsc_deploy.energy.onnx_gathering import (
     space,
 )
 from nsc_deploy.energy.onnx_products import conv, gemm, matmul, recurrent
-from nsc_deploy.energy.onnx_site import Cost, Rule, Shape, Site
 from nsc_deploy.errors import GraphError
 
 FREE = MOVING | {"Cast", "Constant", "ConstantOfShape", "Shape", "Size", "Where", "Range", "CastLike"}

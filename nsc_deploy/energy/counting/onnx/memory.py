@@ -12,9 +12,9 @@ from math import prod
 
 import numpy as np
 
+from nsc_deploy.energy.counting.onnx.operator_costs import FREE, NORMALISATIONS, REDUCTIONS
+from nsc_deploy.energy.counting.onnx.operators import WEIGHTED, Cost, Shape, Site
 from nsc_deploy.energy.counting.operations import Footprint, Kind
-from nsc_deploy.energy.onnx_rules import FREE, NORMALISATIONS, REDUCTIONS
-from nsc_deploy.energy.onnx_site import WEIGHTED, Cost, Shape, Site
 
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 # These need all values of a line before the first result is there.

@@ -1,0 +1,1 @@
+"""Operations of ONNX graphs, counted operator by operator while onnxruntime runs them."""
