@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from nsc_deploy.energy.counting.onnx.operator_costs import cost
+from nsc_deploy.energy.counting.onnx.operator_costs import accumulates, cost
 from nsc_deploy.energy.counting.onnx.operators import Site
 from nsc_deploy.energy.counting.operations import Kind
-from nsc_deploy.energy.onnx_products import accumulates
 from nsc_deploy.errors import GraphError
 
 PRODUCT, ADDITION, FUNCTION, MAC = Kind.PRODUCT, Kind.ADDITION, Kind.ACTIVATION, Kind.MAC

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from small_runs import DT, SAMPLES, dense_graph, events, lstm_graph, onnx_graph, weights
 
+from nsc_deploy.energy.counting.onnx.axes import axes_of
 from nsc_deploy.energy.counting.onnx.count import count_onnx
-from nsc_deploy.energy.onnx_steps import axes_of
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal

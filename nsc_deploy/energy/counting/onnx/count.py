@@ -3,29 +3,46 @@
 It is run by onnxruntime with the further outputs that `instrument` gives it. Shapes are those of the first
 sample. A graph without proven events needs no other run, for its cost does not depend on the values;
 of the others all samples are run, in batches where the graph keeps them apart and else one by one.
+
+What the operators of an ONNX graph meet when it runs: shapes, events, and from them the counts.
+
+Counting the events that meet weights in an ONNX graph, in a batch of samples at a time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.inputs import refuse_empty, refuse_foreign, refuse_too_many
-from nsc_deploy.energy.counting.onnx.instrument import Place, Plan, instrument
-from nsc_deploy.energy.counting.operations import PartCount
-from nsc_deploy.energy.onnx_events import EventMeter
-from nsc_deploy.energy.onnx_meeting import Fed, Meeting, Met, layer_count, meeting
-from nsc_deploy.energy.onnx_steps import Axes, axes_of
+from nsc_deploy.energy.counting.onnx.axes import Axes, axes_of
+from nsc_deploy.energy.counting.onnx.instrument import (
+    SHAPE,
+    Place,
+    Plan,
+    instrument,
+    wanted_shapes,
+    wanted_values,
+)
+from nsc_deploy.energy.counting.onnx.memory import accesses, footprint
+from nsc_deploy.energy.counting.onnx.operator_costs import accumulates, cost, fan_out
+from nsc_deploy.energy.counting.onnx.operators import Cost, Shape, Site
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations, PartCount, Traffic
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 
 Progress = Callable[[int], None]
+
+
 Run = Callable[[slice], Mapping[str, NDArray[Any]]]
+
 
 # Of one batch, all that enters and leaves the operators together.
 _BATCH_BYTES = 2**28
@@ -96,6 +113,29 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """What one operator met in the first run.
+
+    Attributes:
+        site: the operator.
+        shapes: of its inputs and its first output.
+        price: of one execution.
+        runs: executions in one sample, the turns of the scans around it.
+    """
+
+    site: Site
+    shapes: Mapping[str, Shape]
+    price: Cost
+    runs: int
+
+    @property
+    def at_most(self) -> int:
+        """More than any one sample can cost, of operations and accesses of all kinds together."""
+        values = sum(prod(shape) for shape in self.shapes.values())
+        return 4 * self.runs * (sum(self.price.operations.values()) + values)
+
+
 def _bytes(one: Meeting) -> int:
     return 4 * one.runs * sum(prod(shape) for shape in one.shapes.values())
 
@@ -105,6 +145,20 @@ def _stepwise(place: Place, steps: Mapping[str, int]) -> bool:
     if not place.scans:
         return place.site.node.output[0] in steps
     return len(place.scans) == 1 and any(name in steps for name in place.scans[0].output)
+
+
+class Met(NamedTuple):
+    """At one operator, events that arrive and accumulates they cause: of each sample, or of each step."""
+
+    events: Integers
+    acs: Integers
+
+
+class Fed(NamedTuple):
+    """What events do at one operator; `steps` is None where they cannot be told apart."""
+
+    samples: Met
+    steps: Met | None
 
 
 def _events(
@@ -163,3 +217,217 @@ def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
         return dict(zip(wanted, found, strict=True))
 
     return run
+
+
+def meeting(plan: Plan, index: int, values: Mapping[str, NDArray[Any]]) -> Meeting:
+    """What an operator meets.
+
+    Args:
+        plan: the instrumented graph.
+        index: of the operator.
+        values: what a run gave out.
+
+    Raises:
+        GraphError: there is no rule for it.
+    """
+    site = plan.places[index].site
+    shapes: dict[str, Shape] = {
+        name: tuple(site.constants[name].shape) for name in site.node.input if name in site.constants
+    }
+    runs = 1
+    for name in wanted_shapes(site):
+        found = values[plan.outputs[index, name + SHAPE]]
+        shapes[name] = _one_of_equals(found)
+        runs = int(np.prod(found.shape[:-1]))
+    return Meeting(site, shapes, cost(site, shapes), runs)
+
+
+def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise: bool) -> LayerCount:
+    """The counts of an operator over a recording.
+
+    Args:
+        one: what it met.
+        fed: the events that entered it; None where it takes in real values.
+        recording: what was run.
+        stepwise: whether it does the same in every step, events aside.
+    """
+    site, price, samples = one.site, one.price, recording.samples
+    moved = vars(accesses(site, one.shapes, price))
+    operations, traffic = _along(one, moved, None if fed is None else fed.samples, samples, one.runs)
+    per_step = None if fed is None else fed.steps
+    each = Fraction(one.runs * samples, recording.steps)
+    whole = all((number * each).denominator == 1 for number in (*price.operations.values(), *moved.values()))
+    known = stepwise and whole and (fed is None or per_step is not None)
+    steps = _along(one, moved, per_step, recording.steps, each) if known else (None, None)
+    return LayerCount(
+        name=site.path,
+        primitive=site.node.op_type,
+        arrives=Signal.REAL if fed is None else Signal.EVENTS,
+        neurons=price.neurons,
+        synapses=price.weights,
+        dense=price.operations.get(Kind.MAC, 0) * one.runs,
+        per_sample=operations,
+        traffic=traffic,
+        footprint=footprint(site, one.shapes, price, recording.steps),
+        steps=recording.steps,
+        per_step=steps[0],
+        traffic_per_step=steps[1],
+    )
+
+
+def _along(
+    one: Meeting, moved: Mapping[str, int], met: Met | None, length: int, each: int | Fraction
+) -> tuple[Operations, Traffic]:
+    """Operations and accesses along the samples or the steps.
+
+    Args:
+        one: what the operator met in one execution.
+        moved: accesses of one execution, by their names.
+        met: events, along the same; None where it takes in real values.
+        length: number of samples or steps.
+        each: executions in each of them.
+    """
+
+    def everywhere(number: int) -> Integers:
+        return np.full(length, int(number * each), dtype=np.int64)
+
+    totals = {kind: everywhere(number) for kind, number in one.price.operations.items()}
+    traffic = Traffic(**{name: everywhere(number) for name, number in moved.items()})
+    if met is not None:
+        totals[Kind.AC], totals[Kind.MAC] = met.acs, everywhere(0)
+        biases = everywhere(one.price.operations.get(Kind.ADDITION, 0))
+        streamed = not any(name in one.site.constants for name in one.site.node.input[:2])
+        traffic = _with_events(traffic, met, biases, streamed=streamed)
+    return Operations(**{kind.value: totals.get(kind, everywhere(0)) for kind in Kind}), traffic
+
+
+def _with_events(dense: Traffic, met: Met, biases: Integers, *, streamed: bool) -> Traffic:
+    """The traffic of an operator that events enter: they alone are read, and only the weights they meet.
+
+    Args:
+        dense: its traffic if every value were real.
+        met: the events, along the same axis.
+        biases: additions of a bias.
+        streamed: whether a changing tensor takes the place of the weights.
+    """
+    events, acs = met
+    return replace(
+        dense,
+        weight_reads=biases + (0 if streamed else 1) * acs,
+        # An event is added to the sums of its targets, as in a spiking layer.
+        state_reads=acs,
+        state_writes=acs,
+        activation_reads=events + (acs if streamed else 0),
+    )
+
+
+def _one_of_equals(shapes: NDArray[Any]) -> Shape:
+    """The shape that every turn of a scan met, from the stacked shapes [..., rank]."""
+    turns = shapes.reshape(int(np.prod(shapes.shape[:-1])), shapes.shape[-1])
+    return tuple(int(size) for size in turns[0])
+
+
+Values = NDArray[Any]
+
+
+# Sums of integers below it are exact in float32, in any order.
+_EXACT = 2**24
+
+
+class EventMeter:
+    """Counts the events that arrive at one operator, and the accumulates they cause."""
+
+    def __init__(self, plan: Plan, index: int) -> None:
+        """Take the instrumented graph and the number of the operator in it."""
+        place = plan.places[index]
+        self._site, self._depth = place.site, len(place.scans)
+        self._sources = {name: plan.outputs[index, name] for name in wanted_values(place.site)}
+        self._weights: Values | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The outputs of the instrumented graph that it reads."""
+        return tuple(self._sources.values())
+
+    def __call__(
+        self,
+        values: Mapping[str, Values],
+        axes: Mapping[str, int],
+        samples: int,
+        steps: Mapping[str, int] | None = None,
+    ) -> Fed:
+        """What happens in a batch.
+
+        Args:
+            values: what the run of the batch gave out.
+            axes: along which each source holds the samples, from the end; empty for a single sample.
+            samples: of the batch.
+            steps: along which the sources hold the steps, of those that do.
+        """
+        held = {
+            name: (values[source], axes[source] if axes else None) for name, source in self._sources.items()
+        }
+        if len(held) == 1:
+            ((name, (tensor, axis)),) = held.items()
+            weights = self._of_each(name, tensor, axis)
+            if weights is not None:
+                over = (steps or {}).get(self._sources[name])
+                return _weighed(tensor, weights, samples, axis, over)
+        return Fed(self._one_by_one(held, samples), None)
+
+    def _of_each(self, name: str, tensor: Values, axis: int | None) -> Values | None:
+        """For each value of one sample, in scans of all turns: [*shape, 2], 1 and the synapses it meets."""
+        if self._weights is None:
+            found = fan_out(self._site, name, tensor.shape[self._depth :])
+            if found is None:
+                return None
+            everywhere = np.broadcast_to(found, tensor.shape)
+            one = everywhere if axis is None else np.moveaxis(everywhere, axis, 0)[0]
+            # A product of matrices is fastest on floats, and exact where no sum can be rounded.
+            exact = np.float32 if max(one.size, int(one.sum())) < _EXACT else np.float64
+            self._weights = np.stack([np.ones(one.shape), one], axis=-1).astype(exact)
+        return self._weights
+
+    def _one_by_one(self, held: Mapping[str, tuple[Values, int | None]], samples: int) -> Met:
+        met = Met(np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64))
+        for sample in range(samples):
+            one = {
+                name: tensor if axis is None else np.take(tensor, [sample], axis=axis)
+                for name, (tensor, axis) in held.items()
+            }
+            binary = (name for name in one if name in self._site.binary)
+            met.events[sample] = sum(int(np.count_nonzero(one[name])) for name in binary)
+            met.acs[sample] = sum(accumulates(self._site, turn) for turn in self._turns(one))
+        return met
+
+    def _turns(self, one: Mapping[str, Values]) -> Iterator[dict[str, Values]]:
+        known = self._site.constants
+        constant = {name: known[name] for name in self._site.node.input[:2] if name in known}
+        flat = {name: value.reshape(-1, *value.shape[self._depth :]) for name, value in one.items()}
+        for turn in range(len(next(iter(flat.values())))):
+            yield constant | {name: value[turn] for name, value in flat.items()}
+
+
+def _weighed(tensor: Values, weights: Values, samples: int, axis: int | None, over: int | None) -> Fed:
+    """Events and what they meet, of each sample and of each step.
+
+    Args:
+        tensor: of 0 and 1.
+        weights: of its values in one sample, [*shape, 2].
+        samples: their number.
+        axis: of the samples, from the end; None for a single one.
+        over: of the steps, from the end; None where they cannot be told apart.
+    """
+    apart = tensor[None] if axis is None else np.moveaxis(tensor, axis, 0)
+    if over is None:
+        found = _sums(apart.reshape(samples, -1), weights.reshape(-1, 2))
+        return Fed(Met(*found.T), None)
+    # Samples are first now, and what stood before them has moved by one.
+    at = over if axis is None or over > axis else over + 1
+    rows, each = np.moveaxis(apart, at, 0), np.moveaxis(weights, at - 1, 0)
+    found = _sums(rows.reshape(len(rows), samples, -1), each.reshape(len(rows), -1, 2))
+    return Fed(Met(*found.sum(axis=0).T), Met(*found.sum(axis=1).T))
+
+
+def _sums(rows: Values, weights: Values) -> Integers:
+    return np.asarray(rows.astype(weights.dtype, copy=False) @ weights, dtype=np.int64)

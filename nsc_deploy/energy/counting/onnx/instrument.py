@@ -10,9 +10,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counting.onnx.operator_costs import FREE
-from nsc_deploy.energy.counting.onnx.operators import SOFTMAX_OVER_ONE_AXIS, Site, constants_of, opset_of
-from nsc_deploy.energy.onnx_binary import ones_and_zeros, prove
+from nsc_deploy.energy.counting.onnx.operators import (
+    FREE,
+    SOFTMAX_OVER_ONE_AXIS,
+    Site,
+    constants_of,
+    ones_and_zeros,
+    opset_of,
+    prove,
+)
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import Signal
 

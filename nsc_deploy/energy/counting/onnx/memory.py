@@ -12,8 +12,8 @@ from math import prod
 
 import numpy as np
 
-from nsc_deploy.energy.counting.onnx.operator_costs import FREE, NORMALISATIONS, REDUCTIONS
-from nsc_deploy.energy.counting.onnx.operators import WEIGHTED, Cost, Shape, Site
+from nsc_deploy.energy.counting.onnx.operator_costs import NORMALISATIONS, REDUCTIONS
+from nsc_deploy.energy.counting.onnx.operators import FREE, WEIGHTED, Cost, Shape, Site
 from nsc_deploy.energy.counting.operations import Footprint, Kind
 
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
