@@ -11,7 +11,7 @@ from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, TrainingConfig
 from nsc_deploy.data.config import DataConfig, SynthesisConfig
 from nsc_deploy.energy.make_report import make_report, write_report
-from nsc_deploy.energy.report import Report
+from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment

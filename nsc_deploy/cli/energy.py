@@ -298,6 +298,6 @@ def schema() -> None:
     """Print the JSON schema of report.json."""
     import json
 
-    from nsc_deploy.energy.report import Report
+    from nsc_deploy.energy.report.schema import Report
 
     typer.echo(json.dumps(Report.model_json_schema(), indent=2))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nsc_deploy.energy.check import CheckResult, Culprit, Finding
-from nsc_deploy.energy.compare import SystemChange, compare_reports
-from nsc_deploy.energy.report import SCHEMA_VERSION, Report
+from nsc_deploy.energy.report.budget import CheckResult, Culprit, Finding
+from nsc_deploy.energy.report.compare import SystemChange, compare_reports
+from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Report
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import read_json
 from nsc_deploy.io.records import checked

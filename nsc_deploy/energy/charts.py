@@ -8,7 +8,7 @@ from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
 from nsc_deploy.energy.formatting import energy as energy_text
 from nsc_deploy.energy.pricing.price import Charged
-from nsc_deploy.energy.report import Energy
+from nsc_deploy.energy.report.schema import Energy
 
 COLOURS: dict[Charged, str] = {
     Kind.AC: "#3b76af",

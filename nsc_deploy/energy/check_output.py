@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree as ET
 
-from nsc_deploy.energy.check import CheckResult, Finding
+from nsc_deploy.energy.report.budget import CheckResult, Finding
 
 
 def as_text(result: CheckResult) -> str:

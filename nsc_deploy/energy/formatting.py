@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report import BreakEven, Energy, PartReport, Report, SystemReport
+from nsc_deploy.energy.report.schema import BreakEven, Energy, PartReport, Report, SystemReport
 
 MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
 KIND_NAMES: dict[Charged, str] = {

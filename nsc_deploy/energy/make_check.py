@@ -6,12 +6,12 @@ from pathlib import Path
 from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.baseline import check_baseline, read_report
 from nsc_deploy.energy.budget import Budget
-from nsc_deploy.energy.build_report import build_report
-from nsc_deploy.energy.check import CheckResult, check_budget
-from nsc_deploy.energy.compare import Comparison, compare_reports
 from nsc_deploy.energy.make_report import asked, count_systems
 from nsc_deploy.energy.pricing.profile import Profile, load_profile
-from nsc_deploy.energy.report import Report
+from nsc_deploy.energy.report.budget import CheckResult, check_budget
+from nsc_deploy.energy.report.build import build_report
+from nsc_deploy.energy.report.compare import Comparison, compare_reports
+from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import ConfigError
 
 DEFAULT_PROFILE = "horowitz-45nm"

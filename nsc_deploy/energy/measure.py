@@ -9,7 +9,7 @@ from nsc_deploy.deployment import Place
 from nsc_deploy.energy.counting.operations import PartCount, Store
 from nsc_deploy.energy.measures import Load, MemoryUse, OverTime, Spread, StoreUse
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report import Kept
+from nsc_deploy.energy.report.schema import Kept
 
 
 def spread(values: NDArray[np.int64]) -> Spread:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from nsc_deploy.energy.formatting import MISSING, count
 from nsc_deploy.energy.measures import FrontPoint, Load, StoreUse
-from nsc_deploy.energy.report import Kept
+from nsc_deploy.energy.report.schema import Kept
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

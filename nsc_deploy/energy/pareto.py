@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nsc_deploy.energy.measures import FrontPoint
-from nsc_deploy.energy.report import SystemReport
+from nsc_deploy.energy.report.schema import SystemReport
 
 
 def front(systems: Sequence[SystemReport], column: str) -> tuple[FrontPoint, ...]:

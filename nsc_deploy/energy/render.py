@@ -8,9 +8,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from nsc_deploy.energy import formatting, measure_text, target_text
 from nsc_deploy.energy.charts import COLOURS, Bar, bars
 from nsc_deploy.energy.front_chart import accuracy_chart
-from nsc_deploy.energy.report import Report, SystemReport
+from nsc_deploy.energy.report.definitions import basis_words
+from nsc_deploy.energy.report.schema import Report, SystemReport
 from nsc_deploy.energy.time_chart import time_chart
-from nsc_deploy.energy.wording import basis_words
 
 _CHARTED_LAYERS = 24
 

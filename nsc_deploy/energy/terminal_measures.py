@@ -10,7 +10,7 @@ from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy import measure_text as tell
 from nsc_deploy.energy.counting.operations import Store
 from nsc_deploy.energy.measures import Spread
-from nsc_deploy.energy.report import Energy, PartReport, Report
+from nsc_deploy.energy.report.schema import Energy, PartReport, Report
 from nsc_deploy.energy.tables import new_table
 
 

@@ -27,8 +27,8 @@ from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import price_layer
 from nsc_deploy.energy.pricing.profile import Profile, load_profile
-from nsc_deploy.energy.report import Energy
-from nsc_deploy.energy.summaries import sum_energy
+from nsc_deploy.energy.report.schema import Energy
+from nsc_deploy.energy.report.statistics import sum_energy
 from nsc_deploy.errors import BackendError, DataError, GraphError
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Shape, Signal

@@ -12,7 +12,7 @@ from nsc_deploy.energy.make_report import count_systems, make_report, write_repo
 from nsc_deploy.energy.measure_text import binned, course, per_second, share
 from nsc_deploy.energy.pareto import front
 from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
-from nsc_deploy.energy.report import PartReport, Report
+from nsc_deploy.energy.report.schema import PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal

@@ -14,7 +14,7 @@ from nsc_deploy.energy import count, estimate
 from nsc_deploy.energy.chip_report import OnTarget, Run
 from nsc_deploy.energy.make_report import count_systems, make_report, write_report
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.report import PartReport, Report
+from nsc_deploy.energy.report.schema import PartReport, Report
 from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording

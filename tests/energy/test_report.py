@@ -23,7 +23,7 @@ from small_runs import (
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy.formatting import bounded, with_signs
 from nsc_deploy.energy.make_report import make_report, write_report
-from nsc_deploy.energy.report import Report
+from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
 from nsc_deploy.graphs.formats.recording import Recording, write_recording

@@ -9,7 +9,7 @@ from nsc_deploy.deployment import Side
 from nsc_deploy.energy.formatting import with_signs
 from nsc_deploy.energy.make_report import make_report, write_report
 from nsc_deploy.energy.pricing.break_even import against
-from nsc_deploy.energy.report import Energy, Report
+from nsc_deploy.energy.report.schema import Energy, Report
 from nsc_deploy.energy.terminal import print_report
 
 

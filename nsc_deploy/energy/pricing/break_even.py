@@ -22,7 +22,7 @@ from nsc_deploy.energy.counting.operations import LayerCount, PartCount
 from nsc_deploy.energy.formatting import KIND_NAMES, microjoules, turn_of_layer, turns
 from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT
 from nsc_deploy.energy.pricing.price import LayerEnergy
-from nsc_deploy.energy.report import Against, BreakEven, Energy, SystemReport
+from nsc_deploy.energy.report.schema import Against, BreakEven, Energy, SystemReport
 from nsc_deploy.graphs.network import Signal
 
 Prices = Mapping[str, LayerEnergy]

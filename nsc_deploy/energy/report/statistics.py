@@ -7,7 +7,7 @@ import numpy as np
 from nsc_deploy.energy.counting.operations import Kind, Operations, Traffic
 from nsc_deploy.energy.pricing.price import CHARGED, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report import Accesses, Counts, Energy, Kept
+from nsc_deploy.energy.report.schema import Accesses, Counts, Energy, Kept
 
 _MICROJOULE = 1e-6
 

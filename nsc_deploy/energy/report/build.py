@@ -10,13 +10,14 @@ from nsc_deploy.deployment import Side
 from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount, Store
 from nsc_deploy.energy.measure import load, memory_use, over_time, spread
-from nsc_deploy.energy.on_target import on_target
 from nsc_deploy.energy.pareto import front
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS, MEMORY, OPPONENT
 from nsc_deploy.energy.pricing.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.pricing.price import Accounting, LayerEnergy, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report import (
+from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
+from nsc_deploy.energy.report.on_chip import on_target
+from nsc_deploy.energy.report.schema import (
     Column,
     Energy,
     Layer,
@@ -26,7 +27,7 @@ from nsc_deploy.energy.report import (
     Report,
     SystemReport,
 )
-from nsc_deploy.energy.summaries import (
+from nsc_deploy.energy.report.statistics import (
     kept,
     mean_accesses,
     mean_counts,
@@ -35,7 +36,6 @@ from nsc_deploy.energy.summaries import (
     sum_energy,
 )
 from nsc_deploy.energy.systems import CountedSystem, Work, hashes
-from nsc_deploy.energy.wording import DEFINITIONS, POSTER, POSTER_NOTE, estimated
 from nsc_deploy.graphs.network import Signal
 
 _PACKAGES = ("numpy", "nir", "onnx", "onnxruntime")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.frames import Tabular
-from nsc_deploy.energy.report import Layer, Report, SystemReport
+from nsc_deploy.energy.report.schema import Layer, Report, SystemReport
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record
 

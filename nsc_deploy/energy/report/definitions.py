@@ -1,7 +1,7 @@
 """The words every report carries: definitions, and what is counted, estimated and left out."""
 
 from nsc_deploy.energy.pricing.profile import Basis, Profile
-from nsc_deploy.energy.report import Term
+from nsc_deploy.energy.report.schema import Term
 
 DEFINITIONS = (
     Term(
