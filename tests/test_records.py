@@ -9,9 +9,9 @@ import pytest
 from pydantic import BaseModel, Field, model_validator
 
 from nsc_deploy.deployment import FILE_NAME, read_deployment
-from nsc_deploy.energy.baseline import read_report
-from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.pricing.profile import read_profile
+from nsc_deploy.energy.report.budget import Budget
+from nsc_deploy.energy.report.compare import read_report
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment

@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nsc_deploy.energy.budget import Budget
     from nsc_deploy.energy.front import Counted, Estimate, count, estimate
+    from nsc_deploy.energy.report.budget import Budget
 
 __all__ = ["Budget", "Counted", "Estimate", "count", "estimate"]
 
 _HOMES = {
-    "Budget": "nsc_deploy.energy.budget",
+    "Budget": "nsc_deploy.energy.report.budget",
     "Counted": "nsc_deploy.energy.front",
     "Estimate": "nsc_deploy.energy.front",
     "count": "nsc_deploy.energy.front",

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counting.operations import Kind, PartCount
+from nsc_deploy.energy.report.schema import OnTarget
 from nsc_deploy.errors import BackendError
 
 if TYPE_CHECKING:

@@ -22,17 +22,15 @@ from typing import TYPE_CHECKING
 from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.advice import AdviceReport
 from nsc_deploy.energy.advise import Advisor
-from nsc_deploy.energy.baseline import check_baseline, read_report
-from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.frames import chip_row, frame, layer_rows, step_rows, table
 from nsc_deploy.energy.make_advice import refuse_unknown_column
 from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.make_report import asked, chosen_reset, count_systems, write_report
 from nsc_deploy.energy.pricing.profile import Profile, load_profile
-from nsc_deploy.energy.report.budget import CheckResult, check_budget
+from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
 from nsc_deploy.energy.report.build import build_report
-from nsc_deploy.energy.report.compare import Comparison, compare_reports
+from nsc_deploy.energy.report.compare import Comparison, check_baseline, compare_reports, read_report
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.energy.systems import CountedSystem, Options, Source
 from nsc_deploy.errors import ConfigError

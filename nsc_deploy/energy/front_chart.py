@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from nsc_deploy.energy.charts import WIDTH, open_svg
-from nsc_deploy.energy.measures import FrontPoint
+from nsc_deploy.energy.report.schema import FrontPoint
 
 
 def accuracy_chart(points: Sequence[FrontPoint]) -> str | None:

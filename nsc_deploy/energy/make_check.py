@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nsc_deploy.diagnostics import collected
-from nsc_deploy.energy.baseline import check_baseline, read_report
-from nsc_deploy.energy.budget import Budget
 from nsc_deploy.energy.make_report import asked, count_systems
 from nsc_deploy.energy.pricing.profile import Profile, load_profile
-from nsc_deploy.energy.report.budget import CheckResult, check_budget
+from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
 from nsc_deploy.energy.report.build import build_report
-from nsc_deploy.energy.report.compare import Comparison, compare_reports
+from nsc_deploy.energy.report.compare import Comparison, check_baseline, compare_reports, read_report
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import ConfigError
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from nsc_deploy.energy.formatting import MISSING, count
-from nsc_deploy.energy.measures import FrontPoint, Load, StoreUse
-from nsc_deploy.energy.report.schema import Kept
+from nsc_deploy.energy.report.schema import FrontPoint, Kept, Load, StoreUse
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

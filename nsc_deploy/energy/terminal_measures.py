@@ -9,8 +9,7 @@ from rich.table import Table
 from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy import measure_text as tell
 from nsc_deploy.energy.counting.operations import Store
-from nsc_deploy.energy.measures import Spread
-from nsc_deploy.energy.report.schema import Energy, PartReport, Report
+from nsc_deploy.energy.report.schema import Energy, PartReport, Report, Spread
 from nsc_deploy.energy.tables import new_table
 
 

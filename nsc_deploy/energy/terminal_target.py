@@ -9,8 +9,7 @@ from rich.text import Text
 
 from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy import target_text as tell
-from nsc_deploy.energy.chip_report import OnTarget, Run
-from nsc_deploy.energy.report.schema import PartReport, Report, SystemReport
+from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run, SystemReport
 from nsc_deploy.energy.tables import new_table
 
 _RUNS = (Run.NATIVE, Run.SUBSTITUTED, Run.HOST, Run.REFUSED)

@@ -12,12 +12,11 @@ import pytest
 import yaml
 from small_runs import dense_run, event_run, events, spiking_graph
 
-from nsc_deploy.energy.budget import Budget, standing_for
 from nsc_deploy.energy.check_output import as_github
 from nsc_deploy.energy.make_check import make_check, make_comparison
 from nsc_deploy.energy.make_report import count_systems, make_report, write_report
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.report.budget import check_budget
+from nsc_deploy.energy.report.budget import Budget, check_budget, standing_for
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal

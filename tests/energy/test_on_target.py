@@ -11,10 +11,9 @@ from small_runs import DT, SAMPLES, STEPS, dense_run, event_run, events, reals, 
 from test_report import shell
 
 from nsc_deploy.energy import count, estimate
-from nsc_deploy.energy.chip_report import OnTarget, Run
 from nsc_deploy.energy.make_report import count_systems, make_report, write_report
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.report.schema import PartReport, Report
+from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run
 from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording

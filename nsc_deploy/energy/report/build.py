@@ -1,4 +1,7 @@
-"""From counted systems and a profile to the report."""
+"""From counted systems and a profile to the report.
+
+Which of several systems are worth having: the Pareto front of accuracy and energy.
+"""
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,10 +10,7 @@ from importlib.metadata import version
 
 import nsc_deploy
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.chip_report import OnTarget
 from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount, Store
-from nsc_deploy.energy.measure import load, memory_use, over_time, spread
-from nsc_deploy.energy.pareto import front
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS, MEMORY, OPPONENT
 from nsc_deploy.energy.pricing.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.pricing.price import Accounting, LayerEnergy, price_layer
@@ -20,7 +20,9 @@ from nsc_deploy.energy.report.on_chip import on_target
 from nsc_deploy.energy.report.schema import (
     Column,
     Energy,
+    FrontPoint,
     Layer,
+    OnTarget,
     PartReport,
     Poster,
     Ratio,
@@ -29,8 +31,12 @@ from nsc_deploy.energy.report.schema import (
 )
 from nsc_deploy.energy.report.statistics import (
     kept,
+    load,
     mean_accesses,
     mean_counts,
+    memory_use,
+    over_time,
+    spread,
     sum_accesses,
     sum_counts,
     sum_energy,
@@ -160,6 +166,8 @@ def _network(parts: Sequence[PartReport]) -> float | None:
 
 
 LayerPrices = dict[str, LayerEnergy]
+
+
 PartPrices = list[LayerPrices]
 
 
@@ -272,3 +280,33 @@ def _poster(system: str | None) -> Poster | None:
     if system not in POSTER:
         return None
     return Poster(energy_uj=POSTER[system], ratio=POSTER[system] / POSTER["att-neurosc"])
+
+
+def front(systems: Sequence[SystemReport], column: str) -> tuple[FrontPoint, ...]:
+    """Every system with an accuracy and a complete energy, the most frugal first.
+
+    A system whose energy is a lower bound has no place among the others.
+
+    Args:
+        systems: of a report.
+        column: the accounting.
+    """
+    placed = [
+        (system.label, system.accuracy, system.energy[column].mean_uj)
+        for system in systems
+        if system.accuracy is not None and column in system.energy and not system.energy[column].unpriced
+    ]
+    placed.sort(key=lambda one: (one[2], -one[1], one[0]))
+    points = []
+    for label, accuracy, energy in placed:
+        better = tuple(
+            name
+            for name, rival, price in placed
+            if rival >= accuracy and price <= energy and (rival, price) != (accuracy, energy)
+        )
+        points.append(
+            FrontPoint(
+                system=label, accuracy=accuracy, energy_uj=energy, on_front=not better, beaten_by=better
+            )
+        )
+    return tuple(points)

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.chip_report import (
+from nsc_deploy.energy.counting.on_chip import ChipActivity, Placed, StepTimes
+from nsc_deploy.energy.counting.operations import PartCount
+from nsc_deploy.energy.pricing.profile import Price, Profile
+from nsc_deploy.energy.report.schema import (
     ChipEnergy,
     ChipTime,
     ChipTraffic,
@@ -18,10 +21,7 @@ from nsc_deploy.energy.chip_report import (
     RangeSpread,
     Run,
 )
-from nsc_deploy.energy.counting.on_chip import ChipActivity, Placed, StepTimes
-from nsc_deploy.energy.counting.operations import PartCount
-from nsc_deploy.energy.measure import spread
-from nsc_deploy.energy.pricing.profile import Price, Profile
+from nsc_deploy.energy.report.statistics import spread
 from nsc_deploy.exporters.chips.chip import StepTime
 from nsc_deploy.exporters.chips.placement import Core, Usage
 
