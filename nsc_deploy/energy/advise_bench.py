@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.advice.prune import Activity, Mask, observe, removable, unmet
 from nsc_deploy.energy.counting.operations import PartCount
-from nsc_deploy.energy.prune import Activity, Mask, observe, removable, unmet
 from nsc_deploy.energy.systems import CountedSystem, Options, Work
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording

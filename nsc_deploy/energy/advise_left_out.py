@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from nsc_deploy.energy.advice.prune import silent_alone
 from nsc_deploy.energy.advise_bench import Bench
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.prune import silent_alone
 from nsc_deploy.energy.systems import CountedSystem
 
 

@@ -11,10 +11,17 @@ from small_runs import DT, events, write_run
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy.advice import AdviceReport, Change
+from nsc_deploy.energy.advice.prune import (
+    observe,
+    removable,
+    silent_alone,
+    unmet,
+    without_neurons,
+    without_weights,
+)
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.make_advice import make_advice
 from nsc_deploy.energy.make_report import make_report
-from nsc_deploy.energy.prune import observe, removable, silent_alone, unmet, without_neurons, without_weights
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.advice import Advice, AdviceReport, Change
+from nsc_deploy.energy.advice.prune import Mask, observe, with_weights, without_neurons, without_weights
 from nsc_deploy.energy.advise_bench import Bench, benches, readout_of, removals, rounded
 from nsc_deploy.energy.advise_left_out import left_out
 from nsc_deploy.energy.counting.nir import count_network
@@ -16,13 +17,6 @@ from nsc_deploy.energy.counting.operations import PartCount, Store
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.prune import (
-    Mask,
-    observe,
-    with_weights,
-    without_neurons,
-    without_weights,
-)
 from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network

@@ -1,0 +1,1 @@
+"""Changes to a network that save energy, each tried and measured."""
