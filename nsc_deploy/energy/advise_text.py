@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from nsc_deploy.energy import formatting as show
-from nsc_deploy.energy.advice import AdviceReport
+from nsc_deploy.energy.advice.advise import AdviceReport
 from nsc_deploy.energy.tables import new_table
 
 

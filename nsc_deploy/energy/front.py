@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsc_deploy.energy import formatting as show
-from nsc_deploy.energy.advice import AdviceReport
-from nsc_deploy.energy.advice.advise import Advisor
+from nsc_deploy.energy.advice.advise import AdviceReport, Advisor
 from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.frames import chip_row, frame, layer_rows, step_rows, table
 from nsc_deploy.energy.make_advice import refuse_unknown_column

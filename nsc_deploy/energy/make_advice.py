@@ -6,8 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nsc_deploy.diagnostics import collected
-from nsc_deploy.energy.advice import AdviceReport
-from nsc_deploy.energy.advice.advise import Advisor
+from nsc_deploy.energy.advice.advise import AdviceReport, Advisor
 from nsc_deploy.energy.make_report import chosen_reset
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.systems import Options, count_source, find_sources

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from small_runs import DT, dense_run, event_run, events, weights, write_run
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy.advice import Advice, AdviceReport, Change
+from nsc_deploy.energy.advice.advise import Advice, AdviceReport, Change, rounded
 from nsc_deploy.energy.advice.prune import observe, removable, unmet, without_neurons, without_weights
-from nsc_deploy.energy.advise_bench import rounded
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.make_advice import make_advice
 from nsc_deploy.energy.make_report import make_report

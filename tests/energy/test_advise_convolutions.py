@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_runs import DT, events, write_run
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy.advice import AdviceReport, Change
+from nsc_deploy.energy.advice.advise import AdviceReport, Change
 from nsc_deploy.energy.advice.prune import (
     observe,
     removable,

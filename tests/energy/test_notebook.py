@@ -10,7 +10,7 @@ import pytest
 from small_runs import DT, dense_run, event_run, events
 
 from nsc_deploy.energy import Budget, count, estimate
-from nsc_deploy.energy.advice import Change
+from nsc_deploy.energy.advice.advise import Change
 from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.make_advice import make_advice
 from nsc_deploy.energy.make_check import make_comparison

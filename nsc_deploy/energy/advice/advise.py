@@ -1,33 +1,133 @@
-"""Where energy can be saved: each change is made, run on the recordings and priced; nothing is guessed."""
+"""Where energy can be saved: each change is made, run on the recordings and priced; nothing is guessed.
+
+The NIR parts of a system, ready to be changed and measured again.
+
+What could not be tried on a system to save energy, and why.
+
+Advice on where energy can be saved, as data: each change with what was measured before and after it.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from nsc_deploy.energy.advice import Advice, AdviceReport, Change
-from nsc_deploy.energy.advice.prune import Mask, observe, with_weights, without_neurons, without_weights
-from nsc_deploy.energy.advise_bench import Bench, benches, readout_of, removals, rounded
-from nsc_deploy.energy.advise_left_out import left_out
+from nsc_deploy.diagnostics import Caution
+from nsc_deploy.energy.advice.prune import (
+    Activity,
+    Mask,
+    observe,
+    removable,
+    silent_alone,
+    unmet,
+    with_weights,
+    without_neurons,
+    without_weights,
+)
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount, Store
+from nsc_deploy.energy.frames import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source
+from nsc_deploy.energy.systems import CountedSystem, Options, Source, Work, count_source
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.graphs.formats.nir import write_network
-from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
+from nsc_deploy.io.records import Record
 
 Progress = Callable[[str], None]
+
+
 _MICROJOULE = 1e-6
+
+
 _BITS = (8, 4)
+
+
 _SHARES = (0.75, 0.5)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A NIR part with all that is needed to change it and measure again.
+
+    Attributes:
+        outputs_decide: whether its outputs are what the system decides by.
+    """
+
+    work: Work
+    part: PartCount
+    network: Network
+    recording: Recording
+    activity: Activity
+    outputs_decide: bool
+
+
+class Change(StrEnum):
+    """What is changed.
+
+    - `PRUNE`: neurons that never fire, or whose spikes meet no synapse, are taken out.
+    - `DROP`: weights that no event ever meets are set to zero.
+    - `ALL_EXACT`: all changes of a part that leave its outputs as they are, at once.
+    - `STEPS`: the recordings end earlier.
+    - `BITS`: the weights of a layer are rounded to fewer bits.
+    - `RATE`: another run, trained with a loss on the rate of spikes.
+    """
+
+    PRUNE = "prune"
+    DROP = "drop"
+    ALL_EXACT = "all exact changes"
+    STEPS = "fewer steps"
+    BITS = "fewer bits"
+    RATE = "lower rate"
+
+
+class Advice(Record):
+    """One change and what it does to the whole system, measured on the recordings.
+
+    Accuracies are None where they cannot be measured on recordings: without labels and a readout.
+    """
+
+    change: Change
+    part: str | None = Field(description="None: the whole system")
+    layer: str | None = Field(description="None: several layers")
+    words: str = Field(description="what is changed")
+    same_outputs: bool = Field(description="whether every output value of the part stays as it was")
+    before_uj: float = Field(description="of the whole system, mean of a sample")
+    after_uj: float
+    saved: float = Field(description="share of the energy of the whole system; negative where it rises")
+    accuracy_before: float | None
+    accuracy_after: float | None
+
+
+ADVICE_SCHEMA_VERSION = 1
+
+
+class AdviceReport(Record, Tabular):
+    """All changes that were tried, the one that saves most first; a table in a notebook."""
+
+    schema_version: int = ADVICE_SCHEMA_VERSION
+    system: str
+    profile: str
+    column: str
+    samples: int
+    energy_uj: float = Field(description="of the whole system, mean of a sample")
+    accuracy: float | None = Field(description="of the last part on these samples, where it has labels")
+    advice: tuple[Advice, ...]
+    left_out: tuple[str, ...] = Field(description="what could not be tried, and why")
+    warnings: tuple[Caution, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a change."""
+        return [one.model_dump(mode="json") for one in self.advice]
 
 
 class Advisor:
@@ -259,3 +359,108 @@ class Advisor:
 def _units(mask: Mask, shape: Sequence[int], one_by_one: str, in_channels: str) -> str:
     """How many neurons or channels of how many."""
     return f"{int(mask.sum())} of {mask.size} {one_by_one if len(shape) == 1 else in_channels}"
+
+
+def benches(counted: CountedSystem, options: Options) -> list[Bench]:
+    """Read and run every NIR part of a system; the outputs of its last part decide, if labels are known."""
+    readout = readout_of(counted, options)
+    return [
+        _bench(work, part, options, last=readout is not None and work is counted.work[-1])
+        for work, part in zip(counted.work, counted.count.parts, strict=True)
+        if work.graph.suffix == ".nir"
+    ]
+
+
+def _bench(work: Work, part: PartCount, options: Options, *, last: bool) -> Bench:
+    recording = read_recording(work.recording)
+    if options.samples is not None:
+        recording = recording.first(options.samples)
+    network = read_network(
+        work.graph, dt=options.dt or recording.dt, reset=options.reset, signal=recording.signal
+    )
+    decides = last and recording.labels is not None
+    return Bench(work, part, network, recording, observe(network, recording), decides)
+
+
+def rounded(weight: NDArray[np.generic], bits: int) -> NDArray[np.float32]:
+    """Weights on the 2^bits - 1 levels that lie evenly around 0, up to the largest of the layer."""
+    values = np.asarray(weight, dtype=np.float64)
+    step = float(np.abs(values).max(initial=0.0)) / (2 ** (bits - 1) - 1)
+    return values.astype(np.float32) if step == 0 else (np.rint(values / step) * step).astype(np.float32)
+
+
+def removals(network: Network, activity: Activity) -> tuple[dict[str, Mask], dict[str, Mask]]:
+    """By layer: neurons that can be taken out, and inputs whose weights no event meets."""
+    neurons = {node.name: removable(network, activity, node) for node in network.nodes}
+    weights = {node.name: unmet(network, activity, node) for node in network.nodes}
+    return _present(neurons), _present(weights)
+
+
+def _present(masks: Mapping[str, Mask | None]) -> dict[str, Mask]:
+    return {name: mask for name, mask in masks.items() if mask is not None}
+
+
+def readout_of(counted: CountedSystem, options: Options) -> tuple[int, int] | None:
+    """Classes and group, from the deployment of a run or the Output node of a graph."""
+    if counted.deployment is not None:
+        return counted.deployment.readout.classes, counted.deployment.readout.group
+    work: Sequence[Work] = counted.work
+    if work[-1].graph.suffix != ".nir":
+        return None
+    network = read_network(work[-1].graph, dt=counted.count.parts[-1].dt, reset=options.reset)
+    metadata = network.output_node.parameters.metadata
+    if "classes" not in metadata or "group" not in metadata:
+        return None
+    return int(metadata["classes"]), int(metadata["group"])
+
+
+def left_out(
+    counted: CountedSystem, benches: Sequence[Bench], profile: Profile, *, with_rival: bool
+) -> tuple[str, ...]:
+    """A line for each.
+
+    Args:
+        counted: the system.
+        benches: its NIR parts.
+        profile: the prices.
+        with_rival: whether a run with a lower rate was given.
+    """
+    return (
+        *_parts(counted),
+        *_bits_and_steps(counted, benches, profile),
+        *_single_neurons(benches),
+        *(() if with_rival else (_RATE,)),
+    )
+
+
+_RATE = "lower rate: give a second run, trained with a loss on the rate of spikes (--rate-run)"
+
+
+def _parts(counted: CountedSystem) -> Iterator[str]:
+    for work, part in zip(counted.work, counted.count.parts, strict=True):
+        if work.graph.suffix != ".nir":
+            yield f"{part.name}: an ONNX graph is not changed"
+
+
+def _bits_and_steps(counted: CountedSystem, benches: Sequence[Bench], profile: Profile) -> Iterator[str]:
+    if not any(one.outputs_decide for one in benches):
+        yield "fewer steps and bits: no NIR part with labels and a readout is the last, so no accuracy"
+        return
+    if len(benches) < len(counted.work):
+        yield "fewer steps: an ONNX part may look ahead, so a shorter recording is another input"
+    if len(benches) > 1:
+        yield "fewer bits before the last part: what they change there has to cross the channel anew"
+    if profile.operand_bits is None or not profile.memories:
+        yield f"fewer bits: {profile.name} prices no memory by width"
+
+
+def _single_neurons(benches: Sequence[Bench]) -> Iterator[str]:
+    for bench in benches:
+        for node in bench.network.nodes:
+            alone = silent_alone(bench.activity, node)
+            if alone:
+                where = f"{bench.part.name}/{node.name}"
+                yield (
+                    f"prune: {alone:,} neurons of {where} never fire while others of their channel do; a "
+                    "kernel computes whole channels"
+                )
