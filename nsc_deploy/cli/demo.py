@@ -55,7 +55,7 @@ def print_demonstration(done: "Demonstration") -> None:
     """Print the main figures, a screen of them: the page holds the rest."""
     from rich.console import Console
 
-    from nsc_deploy.energy.terminal import print_systems
+    from nsc_deploy.energy.output.terminal import print_systems
     from nsc_deploy.io.text import counted
 
     if done.without_lava is not None:

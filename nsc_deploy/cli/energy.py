@@ -81,7 +81,7 @@ def report(
 ) -> None:
     """Count and price whole systems (run directories) or single graphs with recorded inputs."""
     from nsc_deploy.energy.make_report import make_report, write_report
-    from nsc_deploy.energy.terminal import print_report, wide_console
+    from nsc_deploy.energy.output.terminal import print_report, wide_console
     from nsc_deploy.io.files import require_writable
 
     if out is not None:
@@ -141,8 +141,8 @@ def check(
 
     Exit code 1 where a limit is exceeded, and the layers that use most of it are named.
     """
-    from nsc_deploy.energy.check_output import as_github, as_junit, as_text
     from nsc_deploy.energy.make_check import make_check
+    from nsc_deploy.energy.output.ci import as_github, as_junit, as_text
     from nsc_deploy.io.files import write_text
 
     result = make_check(
@@ -189,9 +189,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
-    from nsc_deploy.energy.compare_text import print_comparison
     from nsc_deploy.energy.make_check import make_comparison
-    from nsc_deploy.energy.terminal import wide_console
+    from nsc_deploy.energy.output.terminal import wide_console
+    from nsc_deploy.energy.output.terminal_changes import print_comparison
 
     found = make_comparison(
         before, after, profile=profile, recordings=inputs or [], samples=samples, dt=dt, reset=reset
@@ -240,7 +240,7 @@ def advise(
     """Try what could save energy: each change is made, run on the recordings and priced, none is guessed."""
     from nsc_deploy.energy.advise_text import print_advice
     from nsc_deploy.energy.make_advice import make_advice
-    from nsc_deploy.energy.terminal import wide_console
+    from nsc_deploy.energy.output.terminal import wide_console
     from nsc_deploy.io.files import require_writable
 
     if write is not None:
@@ -276,8 +276,8 @@ def profiles(
     """List the energy profiles, or show (and check) one."""
     import json
 
+    from nsc_deploy.energy.output.terminal import print_profile, print_profiles, wide_console
     from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
-    from nsc_deploy.energy.terminal import print_profile, print_profiles, wide_console
 
     if name is not None:
         one = load_profile(name)

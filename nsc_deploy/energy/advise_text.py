@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.markup import escape
 
-from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.advice.advise import AdviceReport
-from nsc_deploy.energy.tables import new_table
+from nsc_deploy.energy.output import numbers as show
+from nsc_deploy.energy.output.tables import new_table
 
 
 def print_advice(report: AdviceReport, console: Console) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from nsc_deploy.energy.charts import WIDTH, open_svg
+from nsc_deploy.energy.output.charts import WIDTH, open_svg
 from nsc_deploy.energy.report.schema import FrontPoint
 
 

@@ -117,7 +117,7 @@ def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     Returns:
         The files written.
     """
-    from nsc_deploy.energy.render import render_html
+    from nsc_deploy.energy.output.html import render_html
 
     page = render_html(report)
     files = {"report.json": report.model_dump_json(indent=2) + "\n", "report.html": page}

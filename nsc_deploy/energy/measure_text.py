@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from nsc_deploy.energy.formatting import MISSING, count
+from nsc_deploy.energy.output.numbers import MISSING, count
 from nsc_deploy.energy.report.schema import FrontPoint, Kept, Load, StoreUse
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

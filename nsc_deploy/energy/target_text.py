@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from nsc_deploy.energy.formatting import MISSING, count, microjoules
 from nsc_deploy.energy.measure_text import per_second, share
+from nsc_deploy.energy.output.numbers import MISSING, count, microjoules
 from nsc_deploy.energy.report.schema import Energy, OnTarget, PartReport, Pool, Range
 from nsc_deploy.io.text import counted
 

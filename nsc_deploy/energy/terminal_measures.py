@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy import measure_text as tell
 from nsc_deploy.energy.counting.operations import Store
+from nsc_deploy.energy.output import numbers as show
+from nsc_deploy.energy.output.tables import new_table
 from nsc_deploy.energy.report.schema import Energy, PartReport, Report, Spread
-from nsc_deploy.energy.tables import new_table
 
 
 def print_header(report: Report, console: Console) -> None:

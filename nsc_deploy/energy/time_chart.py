@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from nsc_deploy.energy.charts import LABEL, WIDTH, open_svg, shortened
-from nsc_deploy.energy.formatting import count
 from nsc_deploy.energy.measure_text import binned
+from nsc_deploy.energy.output.charts import LABEL, WIDTH, open_svg, shortened
+from nsc_deploy.energy.output.numbers import count
 from nsc_deploy.energy.report.schema import OverTime, PartReport
 
 _TOP, _CURVE, _ROW = 8, 84, 18

@@ -158,7 +158,7 @@ def test_all_three_forms_tell_the_measures(report: Report, tmp_path: Path) -> No
 
     from rich.console import Console
 
-    from nsc_deploy.energy.terminal import print_report
+    from nsc_deploy.energy.output.terminal import print_report
 
     text = StringIO()
     print_report(report, Console(file=text, width=100))

@@ -12,9 +12,9 @@ from test_report import shell
 
 from nsc_deploy.energy import count, estimate
 from nsc_deploy.energy.make_report import count_systems, make_report, write_report
+from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run
-from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal

@@ -21,10 +21,10 @@ from small_runs import (
 )
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy.formatting import bounded, with_signs
 from nsc_deploy.energy.make_report import make_report, write_report
+from nsc_deploy.energy.output.numbers import bounded, with_signs
+from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.report.schema import Report
-from nsc_deploy.energy.terminal import print_report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal

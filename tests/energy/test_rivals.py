@@ -6,11 +6,11 @@ from rich.console import Console
 from small_runs import dense_run, event_run
 
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.formatting import with_signs
 from nsc_deploy.energy.make_report import make_report, write_report
+from nsc_deploy.energy.output.numbers import with_signs
+from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.pricing.break_even import against
 from nsc_deploy.energy.report.schema import Energy, Report
-from nsc_deploy.energy.terminal import print_report
 
 
 @pytest.fixture(scope="module")

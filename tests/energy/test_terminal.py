@@ -8,8 +8,8 @@ from rich.console import Console
 from small_runs import dense_run, event_run
 
 from nsc_deploy.energy.make_report import make_report
+from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.report.schema import Report
-from nsc_deploy.energy.terminal import print_report
 
 WIDE = 400
 

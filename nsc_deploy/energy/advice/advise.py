@@ -31,7 +31,7 @@ from nsc_deploy.energy.advice.prune import (
 )
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount, Store
-from nsc_deploy.energy.frames import Tabular
+from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile

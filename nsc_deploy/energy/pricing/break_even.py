@@ -19,7 +19,7 @@ import numpy as np
 
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount
-from nsc_deploy.energy.formatting import KIND_NAMES, microjoules, turn_of_layer, turns
+from nsc_deploy.energy.output.numbers import KIND_NAMES, microjoules, turn_of_layer, turns
 from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT
 from nsc_deploy.energy.pricing.price import LayerEnergy
 from nsc_deploy.energy.report.schema import Against, BreakEven, Energy, SystemReport

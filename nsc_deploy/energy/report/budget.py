@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Caution
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
-from nsc_deploy.energy.frames import Tabular
+from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import price_layer
 from nsc_deploy.energy.pricing.profile import Profile

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from nsc_deploy.diagnostics import Caution
-from nsc_deploy.energy.frames import Tabular
+from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.report.budget import CheckResult, Culprit, Finding
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
 from nsc_deploy.errors import ConfigError, DataError

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from nsc_deploy.energy.output.tables import new_table
 from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemChange
-from nsc_deploy.energy.tables import new_table
 
 _SHOWN = {"synops": "SynOps", "spikes": "Spikes", "energy_uj": "uJ"}
 _SIZES = {"synapses": "synapses", "neurons": "neurons"}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from html import escape
 
 from nsc_deploy.energy.counting.operations import Kind, Store
-from nsc_deploy.energy.formatting import KIND_NAMES, microjoules
-from nsc_deploy.energy.formatting import energy as energy_text
+from nsc_deploy.energy.output.numbers import KIND_NAMES, microjoules
+from nsc_deploy.energy.output.numbers import energy as energy_text
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report.schema import Energy
 

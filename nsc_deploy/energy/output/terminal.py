@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy.counting.operations import Kind
+from nsc_deploy.energy.output import numbers as show
+from nsc_deploy.energy.output.tables import least_width, new_table
+from nsc_deploy.energy.output.terminal_chip import print_target
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.schema import Energy, PartReport, Report, SystemReport
-from nsc_deploy.energy.tables import least_width, new_table
 from nsc_deploy.energy.terminal_measures import print_header, print_measures
-from nsc_deploy.energy.terminal_target import print_target
 
 _NARROW = 100
 """Characters below which a table of layers leaves columns out."""

@@ -5,9 +5,10 @@ from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from nsc_deploy.energy import formatting, measure_text, target_text
-from nsc_deploy.energy.charts import COLOURS, Bar, bars
+from nsc_deploy.energy import measure_text, target_text
 from nsc_deploy.energy.front_chart import accuracy_chart
+from nsc_deploy.energy.output import numbers
+from nsc_deploy.energy.output.charts import COLOURS, Bar, bars
 from nsc_deploy.energy.report.definitions import basis_words
 from nsc_deploy.energy.report.schema import Report, SystemReport
 from nsc_deploy.energy.time_chart import time_chart
@@ -24,10 +25,10 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["signs"] = formatting.with_signs
+    environment.filters["signs"] = numbers.with_signs
     return environment.get_template("report.html.j2").render(
         report=report,
-        show=formatting,
+        show=numbers,
         tell=measure_text,
         on=target_text,
         kinds=_kinds(report),
@@ -41,7 +42,7 @@ def render_html(report: Report) -> str:
 
 
 def _template(name: str) -> str:
-    return resources.files("nsc_deploy.energy").joinpath(f"templates/{name}").read_text("utf-8")
+    return resources.files("nsc_deploy.energy.output").joinpath(f"templates/{name}").read_text("utf-8")
 
 
 def _kinds(report: Report) -> Sequence[tuple[str, str]]:
@@ -49,7 +50,7 @@ def _kinds(report: Report) -> Sequence[tuple[str, str]]:
     shown = {
         kind for system in report.systems for energy in system.energy.values() for kind in energy.kinds_uj
     }
-    return [(formatting.KIND_NAMES[kind], COLOURS[kind]) for kind in COLOURS if kind in shown]
+    return [(numbers.KIND_NAMES[kind], COLOURS[kind]) for kind in COLOURS if kind in shown]
 
 
 def _totals(report: Report, column: str) -> str:

@@ -7,10 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nsc_deploy.energy import formatting as show
 from nsc_deploy.energy import target_text as tell
+from nsc_deploy.energy.output import numbers as show
+from nsc_deploy.energy.output.tables import new_table
 from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run, SystemReport
-from nsc_deploy.energy.tables import new_table
 
 _RUNS = (Run.NATIVE, Run.SUBSTITUTED, Run.HOST, Run.REFUSED)
 
