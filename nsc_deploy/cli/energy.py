@@ -238,9 +238,9 @@ def advise(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Try what could save energy: each change is made, run on the recordings and priced, none is guessed."""
-    from nsc_deploy.energy.advise_text import print_advice
     from nsc_deploy.energy.make_advice import make_advice
     from nsc_deploy.energy.output.terminal import wide_console
+    from nsc_deploy.energy.output.terminal_changes import print_advice
     from nsc_deploy.io.files import require_writable
 
     if write is not None:

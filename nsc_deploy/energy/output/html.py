@@ -5,13 +5,10 @@ from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from nsc_deploy.energy import measure_text, target_text
-from nsc_deploy.energy.front_chart import accuracy_chart
 from nsc_deploy.energy.output import numbers
-from nsc_deploy.energy.output.charts import COLOURS, Bar, bars
+from nsc_deploy.energy.output.charts import COLOURS, Bar, accuracy_chart, bars, time_chart
 from nsc_deploy.energy.report.definitions import basis_words
 from nsc_deploy.energy.report.schema import Report, SystemReport
-from nsc_deploy.energy.time_chart import time_chart
 
 _CHARTED_LAYERS = 24
 
@@ -29,8 +26,8 @@ def render_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         show=numbers,
-        tell=measure_text,
-        on=target_text,
+        tell=numbers,
+        on=numbers,
         kinds=_kinds(report),
         totals={column.name: _totals(report, column.name) for column in report.columns},
         front=report.fronts.get(report.main.name, ()),

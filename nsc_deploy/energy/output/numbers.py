@@ -1,15 +1,37 @@
-"""Numbers as people read them: the same in the terminal and in HTML."""
+"""Numbers as people read them: the same in the terminal and in HTML.
+
+Measures of a report as people read them: memory, load, course over time, Pareto front.
+
+What is known of a part on a target as people read it: the same in the terminal and in HTML.
+"""
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.schema import BreakEven, Energy, PartReport, Report, SystemReport
+from nsc_deploy.energy.report.schema import (
+    BreakEven,
+    Energy,
+    FrontPoint,
+    Kept,
+    Load,
+    OnTarget,
+    PartReport,
+    Pool,
+    Range,
+    Report,
+    StoreUse,
+    SystemReport,
+)
+from nsc_deploy.io.text import counted
 
 MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
+
+
 KIND_NAMES: dict[Charged, str] = {
     Kind.AC: "AC",
     Kind.MAC: "MAC",
@@ -179,3 +201,163 @@ def turns(even: BreakEven) -> str:
         )
     gains = "would lose above" if even.factor > 1 else "would win below"
     return f"{now} {figures} It {gains} {rate(even.break_even_rate)} ({even.factor:.2f} times as many)."
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def kept(value: Kept) -> str:
+    """What a layer keeps, and where."""
+    if not value.values:
+        return MISSING
+    full = "" if value.share is None else f" ({share(value.share)})"
+    return f"{size(value)} in {value.memory}{full}" if value.memory else size(value)
+
+
+def size(value: Kept | StoreUse) -> str:
+    """Bytes, or the number of values where a profile does not say how wide they are."""
+    if not value.values:
+        return MISSING
+    return f"{count(value.values)} values" if value.bytes is None else in_bytes(value.bytes)
+
+
+def in_bytes(number: int | None) -> str:
+    """Bytes in the unit that fits."""
+    if number is None:
+        return MISSING
+    if number < 1024:
+        return f"{number} B"
+    return f"{number / 1024:.1f} KB" if number < 1024**2 else f"{number / 1024**2:.1f} MB"
+
+
+def share(value: float | None) -> str:
+    """A share of a limit in per cent, with two significant digits where it is small."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:,.0f} %".replace(",", "\u202f")
+
+
+def per_second(value: float | None) -> str:
+    """A load, with three significant digits and its unit: 4.03 M for 4.03 million a second."""
+    if value is None:
+        return MISSING
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def limit(load: Load) -> str:
+    """The limit a load is held against."""
+    return MISSING if load.limit is None else f"{per_second(load.limit)} a {load.limit_of}"
+
+
+def course(values: Sequence[float], width: int = 30) -> str:
+    """A curve in one line of text: each sign the mean of its steps, the highest one full."""
+    bins = binned(values, width)
+    top = max(bins, default=0.0)
+    return "".join(_BLOCKS[round((len(_BLOCKS) - 1) * value / top)] if top else _BLOCKS[0] for value in bins)
+
+
+def binned(values: Sequence[float], most: int) -> list[float]:
+    """At most so many means of consecutive values."""
+    bins = min(most, len(values))
+    edges = [round(index * len(values) / bins) for index in range(bins + 1)]
+    return [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]
+
+
+def front_words(points: Sequence[FrontPoint]) -> str:
+    """Which systems are worth having, in one or two sentences."""
+    winners = ", ".join(point.system for point in points if point.on_front)
+    beaten = [f"{point.system} (by {point.beaten_by[0]})" for point in points if not point.on_front]
+    words = f"On the Pareto front, that no other is as accurate at less energy: {winners}."
+    return f"{words} Beaten: {', '.join(beaten)}." if beaten else words
+
+
+_NOT_PUBLISHED = "not published"
+
+
+def pool_name(pool: Pool, placed: OnTarget) -> str:
+    """The name of a pool, and of the core it is of."""
+    if pool.core is None:
+        return pool.pool
+    alone = len(placed.cores) == 1
+    return f"{pool.pool} of core {pool.core}" + ("" if alone else ", the fullest")
+
+
+def pool_cells(pool: Pool) -> tuple[str, str, str]:
+    """Used, limit and per cent."""
+    used = f"{'at least ' if pool.at_least else ''}{_number(pool.used)}{f' {pool.unit}' if pool.unit else ''}"
+    also = "" if pool.lower is None else f" (or {_number(pool.lower)})"
+    unit = f" {pool.unit}" if pool.unit else ""
+    limit = _NOT_PUBLISHED if pool.limit is None else _number(pool.limit) + unit + also
+    return used, limit, _percent(pool.percent)
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def traffic_cells(part: PartReport, placed: OnTarget) -> tuple[str, ...]:
+    """Messages from the host, between cores, hops, messages to the host; energy of the network; with it."""
+    traffic, energy = placed.traffic, placed.energy
+    if traffic is None:
+        return (MISSING,) * 6
+    hops = _NOT_PUBLISHED if traffic.hops is None else count(traffic.hops.mean) if traffic.hops.mean else "0"
+    return (
+        count(traffic.from_host.mean),
+        count(traffic.messages.mean),
+        hops,
+        count(traffic.to_host.mean),
+        "no price" if energy is None else microjoules(energy.mean_uj),
+        MISSING if energy is None else with_network(part.energy.get("compute"), energy.mean_uj),
+    )
+
+
+def with_network(energy: Energy | None, network_uj: float) -> str:
+    """Energy of a column and of the network together."""
+    if energy is None:
+        return MISSING
+    return f"{'> ' if energy.unpriced else ''}{microjoules(energy.mean_uj + network_uj)}"
+
+
+def notes_of(placed: Iterable[OnTarget]) -> list[str]:
+    """What is not published or was not checked of the chip, each once."""
+    return list(dict.fromkeys(note for one in placed for note in one.notes))
+
+
+def range_of(one: Range) -> str:
+    """Two bounds with three significant digits, or one figure where they are the same."""
+    low, high = (_three(value) for value in (one.low, one.high))
+    return low if low == high else f"{low} to {high}"
+
+
+def _three(value: float) -> str:
+    if value >= 100:
+        return _number(round(value))
+    return f"{value:.3g}"
+
+
+def pace(placed: OnTarget) -> str:
+    """Whether the chip keeps up with the steps of the recording, and how its busiest core is loaded."""
+    words = []
+    time, load = placed.time, placed.load
+    if time is not None:
+        worst = time.step_us.worst.high
+        keeps = "keeps up with" if time.share <= 1 else "may be too slow for"
+        takes = f"{range_of(time.step_us.worst)} us ({share(time.share)})"
+        late = counted(time.late, "step", "steps")
+        words.append(
+            f"{keeps} a step every {_three(time.dt_us)} us: the worst takes {takes}, so it can take "
+            f"{per_second(1e6 / worst)} steps a second; its last neurons are {late} late"
+        )
+    if load is not None:
+        limit = "" if load.limit is None else f" of {per_second(load.limit)} ({share(load.share)})"
+        words.append(f"its busiest core takes at worst {per_second(load.worst)} SynOps a second{limit}")
+    return "; ".join(words) + ("." if words else "")

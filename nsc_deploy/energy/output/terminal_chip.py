@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nsc_deploy.energy import target_text as tell
 from nsc_deploy.energy.output import numbers as show
+from nsc_deploy.energy.output import numbers as tell
 from nsc_deploy.energy.output.tables import new_table
 from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run, SystemReport
 
