@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, TrainingConfig
 from nsc_deploy.data.config import DataConfig, SynthesisConfig
-from nsc_deploy.energy.make_report import make_report, write_report
+from nsc_deploy.energy.pipeline import make_report, write_report
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.export import export_all

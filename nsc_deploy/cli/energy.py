@@ -80,8 +80,8 @@ def report(
     layers: Annotated[bool, typer.Option(help="Print a line for each layer, or only the systems.")] = True,
 ) -> None:
     """Count and price whole systems (run directories) or single graphs with recorded inputs."""
-    from nsc_deploy.energy.make_report import make_report, write_report
     from nsc_deploy.energy.output.terminal import print_report, wide_console
+    from nsc_deploy.energy.pipeline import make_report, write_report
     from nsc_deploy.io.files import require_writable
 
     if out is not None:

@@ -8,17 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nsc_deploy.energy.front import Counted, Estimate, count, estimate
+    from nsc_deploy.energy.api import Counted, Estimate, count, estimate
     from nsc_deploy.energy.report.budget import Budget
 
 __all__ = ["Budget", "Counted", "Estimate", "count", "estimate"]
 
 _HOMES = {
     "Budget": "nsc_deploy.energy.report.budget",
-    "Counted": "nsc_deploy.energy.front",
-    "Estimate": "nsc_deploy.energy.front",
-    "count": "nsc_deploy.energy.front",
-    "estimate": "nsc_deploy.energy.front",
+    "Counted": "nsc_deploy.energy.api",
+    "Estimate": "nsc_deploy.energy.api",
+    "count": "nsc_deploy.energy.api",
+    "estimate": "nsc_deploy.energy.api",
 }
 
 

@@ -7,9 +7,9 @@ from rich.console import Console
 
 from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.advice.advise import AdviceReport, Advisor
-from nsc_deploy.energy.make_report import chosen_reset
+from nsc_deploy.energy.pipeline import chosen_reset
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.systems import Options, count_source, find_sources
+from nsc_deploy.energy.sources import Options, count_source, find_sources
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import waiting
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nsc_deploy.diagnostics import collected
-from nsc_deploy.energy.make_report import asked, count_systems
+from nsc_deploy.energy.pipeline import asked, count_systems
 from nsc_deploy.energy.pricing.profile import Profile, load_profile
 from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
 from nsc_deploy.energy.report.build import build_report

@@ -6,7 +6,7 @@ from small_runs import dense_run, event_run
 
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount, Store
-from nsc_deploy.energy.make_report import make_report
+from nsc_deploy.energy.pipeline import make_report
 from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT, activation_bits, mac_price
 from nsc_deploy.energy.pricing.price import access_price, choose_memory, price_layer
 from nsc_deploy.energy.pricing.profile import load_profile

@@ -11,7 +11,7 @@ import pytest
 from small_runs import dense_run, event_run, lstm_run
 
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.make_report import make_report
+from nsc_deploy.energy.pipeline import make_report
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "fsdd_energy.py"
 

@@ -6,7 +6,7 @@ import pytest
 from small_runs import dense_run, event_run, events, spiking_graph
 
 from nsc_deploy.energy import Budget, count, estimate
-from nsc_deploy.energy.make_report import make_report
+from nsc_deploy.energy.pipeline import make_report
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from small_runs import DT, SAMPLES, STEPS, dense_run, event_run, events, spiking_graph
 
 from nsc_deploy.deployment import Place
-from nsc_deploy.energy.make_report import count_systems, make_report, write_report
 from nsc_deploy.energy.output.numbers import binned, course, per_second, share
+from nsc_deploy.energy.pipeline import count_systems, make_report, write_report
 from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
 from nsc_deploy.energy.report.build import front
 from nsc_deploy.energy.report.schema import PartReport, Report

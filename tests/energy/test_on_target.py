@@ -11,8 +11,8 @@ from small_runs import DT, SAMPLES, STEPS, dense_run, event_run, events, reals, 
 from test_report import shell
 
 from nsc_deploy.energy import count, estimate
-from nsc_deploy.energy.make_report import count_systems, make_report, write_report
 from nsc_deploy.energy.output.terminal import print_report
+from nsc_deploy.energy.pipeline import count_systems, make_report, write_report
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run
 from nsc_deploy.errors import ConfigError
@@ -275,7 +275,7 @@ def test_the_command_takes_a_target(runs: list[Path]) -> None:
 
 def test_samples_are_kept_apart(runs: list[Path]) -> None:
     """Batches of one sample and all at once give the same."""
-    from nsc_deploy.energy.systems import Options, count_source, find_sources
+    from nsc_deploy.energy.sources import Options, count_source, find_sources
     from nsc_deploy.exporters.registry import load_target
 
     (source,) = find_sources(runs[:1])

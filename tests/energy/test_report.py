@@ -21,9 +21,9 @@ from small_runs import (
 )
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy.make_report import make_report, write_report
 from nsc_deploy.energy.output.numbers import bounded, with_signs
 from nsc_deploy.energy.output.terminal import print_report
+from nsc_deploy.energy.pipeline import make_report, write_report
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -257,7 +257,7 @@ def test_profiles_and_schema_are_listed_for_people_and_machines() -> None:
 def test_no_training_framework_is_imported(runs: list[Path]) -> None:
     code = (
         "import sys; from pathlib import Path; "
-        "from nsc_deploy.energy.make_report import make_report, write_report; "
+        "from nsc_deploy.energy.pipeline import make_report, write_report; "
         f"write_report(make_report([Path(p) for p in {[str(run) for run in runs]!r}], samples=1), "
         f"Path({str(runs[0].parent / 'out')!r})); "
         "print([name for name in ('torch', 'snntorch', 'norse', 'lightning') if name in sys.modules])"

@@ -6,9 +6,9 @@ from rich.console import Console
 from small_runs import dense_run, event_run
 
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.make_report import make_report, write_report
 from nsc_deploy.energy.output.numbers import with_signs
 from nsc_deploy.energy.output.terminal import print_report
+from nsc_deploy.energy.pipeline import make_report, write_report
 from nsc_deploy.energy.pricing.break_even import against
 from nsc_deploy.energy.report.schema import Energy, Report
 

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from small_runs import dense_run, event_run
 
-from nsc_deploy.energy.make_report import make_report
 from nsc_deploy.energy.output.terminal import print_report
+from nsc_deploy.energy.pipeline import make_report
 from nsc_deploy.energy.report.schema import Report
 
 WIDE = 400

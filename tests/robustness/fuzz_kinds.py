@@ -342,7 +342,7 @@ def _exact_folders(chance: random.Random, corpus: Path, work: Path) -> Case:
 
 def _fill_tables(folder: Path) -> None:
     from nsc_deploy import energy
-    from nsc_deploy.energy.make_report import make_report, write_report
+    from nsc_deploy.energy.pipeline import make_report, write_report
     from nsc_deploy.experiment_file import experiment_text, load_experiment
     from nsc_deploy.exporters import chips
 

@@ -35,7 +35,7 @@ from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.systems import CountedSystem, Options, Source, Work, count_source
+from nsc_deploy.energy.sources import CountedSystem, Options, Source, Work, count_source
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording

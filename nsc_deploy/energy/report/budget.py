@@ -20,7 +20,7 @@ from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.systems import CountedSystem
+from nsc_deploy.energy.sources import CountedSystem
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record, read_toml_record
 

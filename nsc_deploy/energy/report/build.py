@@ -41,7 +41,7 @@ from nsc_deploy.energy.report.statistics import (
     sum_counts,
     sum_energy,
 )
-from nsc_deploy.energy.systems import CountedSystem, Work, hashes
+from nsc_deploy.energy.sources import CountedSystem, Work, hashes
 from nsc_deploy.graphs.network import Signal
 
 _PACKAGES = ("numpy", "nir", "onnx", "onnxruntime")

@@ -9,7 +9,7 @@ from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.pricing.profile import Profile, load_profile
 from nsc_deploy.energy.report.build import build_report
 from nsc_deploy.energy.report.schema import Report
-from nsc_deploy.energy.systems import CountedSystem, Options, Source, count_source, find_sources
+from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.network import Reset
