@@ -141,8 +141,8 @@ def check(
 
     Exit code 1 where a limit is exceeded, and the layers that use most of it are named.
     """
-    from nsc_deploy.energy.make_check import make_check
     from nsc_deploy.energy.output.ci import as_github, as_junit, as_text
+    from nsc_deploy.energy.pipeline import make_check
     from nsc_deploy.io.files import write_text
 
     result = make_check(
@@ -189,9 +189,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
-    from nsc_deploy.energy.make_check import make_comparison
     from nsc_deploy.energy.output.terminal import wide_console
     from nsc_deploy.energy.output.terminal_changes import print_comparison
+    from nsc_deploy.energy.pipeline import make_comparison
 
     found = make_comparison(
         before, after, profile=profile, recordings=inputs or [], samples=samples, dt=dt, reset=reset
@@ -238,9 +238,9 @@ def advise(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Try what could save energy: each change is made, run on the recordings and priced, none is guessed."""
-    from nsc_deploy.energy.make_advice import make_advice
     from nsc_deploy.energy.output.terminal import wide_console
     from nsc_deploy.energy.output.terminal_changes import print_advice
+    from nsc_deploy.energy.pipeline import make_advice
     from nsc_deploy.io.files import require_writable
 
     if write is not None:

@@ -21,11 +21,16 @@ from typing import TYPE_CHECKING
 
 from nsc_deploy.energy.advice.advise import AdviceReport, Advisor
 from nsc_deploy.energy.counting.operations import Kind
-from nsc_deploy.energy.make_advice import refuse_unknown_column
-from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.output import numbers as show
 from nsc_deploy.energy.output.notebook import chip_row, frame, layer_rows, step_rows, table
-from nsc_deploy.energy.pipeline import asked, chosen_reset, count_systems, write_report
+from nsc_deploy.energy.pipeline import (
+    DEFAULT_PROFILE,
+    asked,
+    chosen_reset,
+    count_systems,
+    refuse_unknown_column,
+    write_report,
+)
 from nsc_deploy.energy.pricing.profile import Profile, load_profile
 from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
 from nsc_deploy.energy.report.build import build_report

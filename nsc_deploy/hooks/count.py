@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import Kind, PartCount
-from nsc_deploy.energy.make_check import DEFAULT_PROFILE
 from nsc_deploy.energy.output import numbers as show
 from nsc_deploy.energy.output.notebook import frame, layer_rows, table
+from nsc_deploy.energy.pipeline import DEFAULT_PROFILE
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
 from nsc_deploy.energy.pricing.price import price_layer
 from nsc_deploy.energy.pricing.profile import Profile, load_profile

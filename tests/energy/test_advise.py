@@ -14,8 +14,7 @@ from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy.advice.advise import Advice, AdviceReport, Change, rounded
 from nsc_deploy.energy.advice.prune import observe, removable, unmet, without_neurons, without_weights
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.make_advice import make_advice
-from nsc_deploy.energy.pipeline import make_report
+from nsc_deploy.energy.pipeline import make_advice, make_report
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

@@ -20,8 +20,7 @@ from nsc_deploy.energy.advice.prune import (
     without_weights,
 )
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.make_advice import make_advice
-from nsc_deploy.energy.pipeline import make_report
+from nsc_deploy.energy.pipeline import make_advice, make_report
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network

@@ -12,9 +12,8 @@ import pytest
 import yaml
 from small_runs import dense_run, event_run, events, spiking_graph
 
-from nsc_deploy.energy.make_check import make_check, make_comparison
 from nsc_deploy.energy.output.ci import as_github
-from nsc_deploy.energy.pipeline import count_systems, make_report, write_report
+from nsc_deploy.energy.pipeline import count_systems, make_check, make_comparison, make_report, write_report
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report.budget import Budget, check_budget, standing_for
 from nsc_deploy.errors import ConfigError, DataError, UserError

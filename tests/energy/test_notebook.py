@@ -11,9 +11,8 @@ from small_runs import DT, dense_run, event_run, events
 
 from nsc_deploy.energy import Budget, count, estimate
 from nsc_deploy.energy.advice.advise import Change
-from nsc_deploy.energy.make_advice import make_advice
-from nsc_deploy.energy.make_check import make_comparison
 from nsc_deploy.energy.output.notebook import Tabular
+from nsc_deploy.energy.pipeline import make_advice, make_comparison
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
