@@ -1,13 +1,20 @@
-"""How the values of a step become symbols on the channel, and what the receiver is given."""
+"""How the values of a step become symbols on the channel, and what the receiver is given.
+
+Coherent detection: what a conventional receiver does that knows its channel.
+
+Real values as the 16 bits of IEEE half precision, and back.
+
+Modulation and channel together: from the transmitter's output to the receiver's input.
+"""
 
 from enum import StrEnum
 
-from torch import Tensor
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor, nn
 
-from nsc_deploy.channels.channel import Reception
+from nsc_deploy.channels.channel import Channel, Reception
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.channels.detection import soft_symbols
-from nsc_deploy.channels.half_precision import BITS, from_bits, rounded_straight_through, to_bits
 from nsc_deploy.channels.straight_through import straight_through
 
 
@@ -57,3 +64,89 @@ class Modulation(StrEnum):
             return reception.signal.flatten(-2)
         decoded = from_bits(soft_symbols(reception) > 0).to(values.dtype)
         return straight_through(values, decoded)
+
+
+def soft_symbols(reception: Reception) -> Tensor:
+    """Estimates of real symbols of unit power from what arrived, with perfect channel knowledge.
+
+    One coefficient a step: the matched filter Re(conj(h) y), whose sign is the optimal decision. Several
+    taps: the linear MMSE equaliser conj(H) Y / (|H|^2 + noise power) in the frequency domain; a step ends
+    with L - 1 empty samples, so that its linear convolution is a circular one over R samples or more.
+
+    Returns:
+        [T, B, S], positive where a positive symbol is the more likely one.
+    """
+    received = torch.complex(reception.signal[..., 0, :], reception.signal[..., 1, :])
+    taps = torch.complex(reception.taps[..., 0, :], reception.taps[..., 1, :])
+    if taps.shape[-1] == 1:
+        matched: Tensor = (taps.conj() * received).real
+        return matched
+    arriving = received.shape[-1]
+    length = next_fast_len(arriving)
+    response = torch.fft.fft(taps, length)
+    power = response.abs().square() + reception.noise_power.view(1, -1, 1)
+    # The smallest float keeps a zero of the channel from dividing by zero where there is no noise.
+    weight = response.conj() / power.clamp_min(torch.finfo(power.dtype).tiny)
+    estimate: Tensor = torch.fft.ifft(weight * torch.fft.fft(received, length)).real
+    return estimate[..., : arriving - taps.shape[-1] + 1]
+
+
+BITS = 16
+
+
+LARGEST = torch.finfo(torch.float16).max
+
+
+def rounded(values: Tensor) -> Tensor:
+    """Values rounded to half precision (clamped to +-65504, where it ends), in their own dtype."""
+    return values.clamp(-LARGEST, LARGEST).half().to(values.dtype)
+
+
+def rounded_straight_through(values: Tensor) -> Tensor:
+    """`rounded`, with the identity as its gradient."""
+    return straight_through(values, rounded(values.detach()))
+
+
+def to_bits(values: Tensor) -> Tensor:
+    """The bits of the values in half precision, sign first: [..., S] -> booleans [..., 16 S]."""
+    words = values.detach().clamp(-LARGEST, LARGEST).half().view(torch.int16).int()
+    return (words.unsqueeze(-1) >> _places(words) & 1).bool().flatten(-2)
+
+
+def from_bits(bits: Tensor) -> Tensor:
+    """Float32 values of bits, sign first: booleans [..., 16 S] -> [..., S]; NaN and infinities become 0."""
+    grouped = bits.view(*bits.shape[:-1], -1, BITS).int()
+    words = (grouped << _places(bits)).sum(-1).to(torch.int32)
+    signed = torch.where(words >= 2**15, words - 2**16, words).to(torch.int16)
+    return signed.view(torch.float16).float().nan_to_num(0.0, 0.0, 0.0)
+
+
+def _places(like: Tensor) -> Tensor:
+    return torch.arange(BITS - 1, -1, -1, dtype=torch.int32, device=like.device)
+
+
+class Link(nn.Module):
+    """Sends values [T, B, S] and returns the receiver's input [T, B, output_size(S)].
+
+    Args:
+        channel: fading, noise and SNR.
+        modulation: how values become symbols.
+    """
+
+    def __init__(self, channel: ChannelConfig, modulation: Modulation) -> None:
+        super().__init__()
+        self.channel = Channel(channel)
+        self.modulation = modulation
+
+    def forward(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """The receiver's input [T, B, output_size(S)] for values [T, B, S]."""
+        reception = self.channel.transmit(self.modulation.modulate(values), generator)
+        return self.modulation.demodulate(reception, values)
+
+    def output_size(self, values: int) -> int:
+        """Real values that the receiver is given in a step of `values` sent ones."""
+        return self.modulation.output_size(values, self.channel.config)
+
+    def uses_per_step(self, values: int) -> int:
+        """Channel uses that a step of `values` values is charged."""
+        return self.modulation.uses_per_step(values)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.channels.link import Link
-from nsc_deploy.channels.modulation import Modulation
+from nsc_deploy.channels.modulation import Link, Modulation
 from nsc_deploy.config import ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.deployment import Readout
 from nsc_deploy.graphs.network import Signal

@@ -5,10 +5,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nsc_deploy.channels.channel import Channel
+from nsc_deploy.channels.channel import Channel, noise_power
 from nsc_deploy.channels.config import ChannelConfig, ChannelKind
 from nsc_deploy.channels.fading import coefficients, convolve
-from nsc_deploy.channels.noise import noise_power
 
 DRAWS = 200_000
 

@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 
 from nsc_deploy.channels.channel import Channel
 from nsc_deploy.channels.config import ChannelConfig, ChannelKind
-from nsc_deploy.channels.detection import soft_symbols
-from nsc_deploy.channels.half_precision import from_bits, rounded, to_bits
-from nsc_deploy.channels.link import Link
-from nsc_deploy.channels.modulation import Modulation
+from nsc_deploy.channels.modulation import Link, Modulation, from_bits, rounded, soft_symbols, to_bits
 
 
 def generator(seed=0):
