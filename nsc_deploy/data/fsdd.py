@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.data.config import DataConfig
-from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts
-from nsc_deploy.data.wav import read_wav
+from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts, read_wav
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.files import load_npz, save_npz
 

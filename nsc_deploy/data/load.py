@@ -1,15 +1,27 @@
-"""`load_events`: from a configuration to events, whatever the data set."""
+"""`load_events`: from a configuration to events, whatever the data set.
 
+Encoded sets kept between runs, in the user's cache folder.
+"""
+
+import hashlib
+import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from nsc_deploy.data.cache import cache_key, cached
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
 from nsc_deploy.data.config import DataConfig
-from nsc_deploy.data.encoding import encode
+from nsc_deploy.data.encoding import cochleagram, encode
 from nsc_deploy.data.events import EventData, EventSet
-from nsc_deploy.data.filterbank import cochleagram
 from nsc_deploy.data.recordings import Recordings
 from nsc_deploy.data.sources import digest, find_source
+from nsc_deploy.errors import DataError, UserError
+from nsc_deploy.io.files import load_npz, save_npz
 
 Advance = Callable[[], None]
 
@@ -81,3 +93,90 @@ def _bar(what: str, count: int, *, shown: bool) -> Iterator[Advance]:
     with progress_bar(shown=shown) as progress:
         task = progress.add_task(what, total=count)
         yield lambda: progress.advance(task)
+
+
+# Raise it with every change to the code that alters what is encoded.
+CODE_VERSION = 2
+
+
+UNUSED_SECTIONS = {
+    "spoken-digits": ("binning",),
+    "fsdd": ("synthesis", "binning"),
+    "shd": ("synthesis", "encoding"),
+}
+
+
+log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where encoded sets are kept; deleting it loses only time."""
+    return platformdirs.user_cache_path("nsc-deploy") / "encoded"
+
+
+def cache_key(config: DataConfig, source: str) -> str:
+    """Name of the entry: everything the encoded set depends on.
+
+    Args:
+        config: what was asked for; the place of the files (`path`) does not count.
+        source: digest of the files it is made from.
+    """
+    asked = config.model_dump(mode="json", exclude={"path", *UNUSED_SECTIONS[config.dataset]})
+    text = json.dumps([CODE_VERSION, source, asked], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def cached(key: str, build: Callable[[], EventData]) -> EventData:
+    """The entry `key`, or what `build` makes, which is then kept.
+
+    A damaged entry is built again. A cache that cannot be written is a warning, not an error.
+    """
+    path = cache_folder() / f"{key}.npz"
+    if path.is_file():
+        try:
+            return _read(path)
+        except DataError as error:
+            log.warning("encoded again, the cached copy is damaged: %s", error)
+    data = build()
+    try:
+        _write(path, data)
+    except UserError as error:
+        log.warning("not cached: %s %s; $XDG_CACHE_HOME may name another place", error.where, error.problem)
+    return data
+
+
+def _write(path: Path, data: EventData) -> None:
+    save_npz(
+        path,
+        {
+            "train_events": np.packbits(data.train.events.reshape(-1)),
+            "train_labels": data.train.labels,
+            "test_events": np.packbits(data.test.events.reshape(-1)),
+            "test_labels": data.test.labels,
+            "shape": np.array(data.train.events.shape[1:], dtype=np.int64),
+            "class_names": np.array(data.class_names),
+            "dt": np.array(data.dt),
+        },
+    )
+
+
+def _read(path: Path) -> EventData:
+    arrays = load_npz(path)
+    try:
+        shape = tuple(int(size) for size in arrays["shape"])
+        return EventData(
+            train=_part(arrays["train_events"], arrays["train_labels"], shape),
+            test=_part(arrays["test_events"], arrays["test_labels"], shape),
+            class_names=tuple(str(name) for name in arrays["class_names"]),
+            dt=float(arrays["dt"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"is not a cached set of events ({error})", where=path) from error
+
+
+def _part(packed: NDArray[Any], labels: NDArray[Any], shape: tuple[int, ...]) -> EventSet:
+    full = (len(labels), *shape)
+    count = int(np.prod(full))
+    if packed.size != -(-count // 8):
+        raise ValueError(f"{packed.size} bytes for {full}")
+    return EventSet(np.unpackbits(packed, count=count).reshape(full), labels.astype(np.int64))

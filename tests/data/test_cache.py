@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.data import DataConfig, EventData, EventSet
-from nsc_deploy.data.cache import cache_folder, cache_key, cached
+from nsc_deploy.data.load import cache_folder, cache_key, cached
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from nsc_deploy.data.config import DataConfig, EncodingConfig
-from nsc_deploy.data.encoding import encode, level_values
-from nsc_deploy.data.filterbank import cochleagram, fit_length, mel_filters
+from nsc_deploy.data.encoding import cochleagram, encode, fit_length, level_values, mel_filters
 from nsc_deploy.data.recordings import DIGIT_NAMES, Recordings
 
 loudness = arrays(np.float32, (3, 9, 4), elements=st.floats(-60, 0, width=32))

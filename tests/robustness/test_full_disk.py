@@ -14,8 +14,8 @@ import pytest
 from forked_commands import run as in_a_fork
 from fuzz_worker import run_command
 
-from nsc_deploy.data.cache import cached
 from nsc_deploy.data.events import EventData, EventSet
+from nsc_deploy.data.load import cached
 from nsc_deploy.experiment_file import load_experiment, write_experiment
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
