@@ -9,7 +9,7 @@ from torch.nn import functional
 from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import DenseLayer, LstmLayer, lstm, mlp
-from nsc_deploy.models.dense import bias_of, weight_of
+from nsc_deploy.models.spiking import bias_of, weight_of
 from nsc_deploy.models.stage import Stage
 
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
-from nsc_deploy.models.dense import weight_of
-from nsc_deploy.models.spiking import NeuronForm
+from nsc_deploy.models.spiking import NeuronForm, weight_of
 from nsc_deploy.models.stage import Stage
 
 LEFT_TAPS = 5

@@ -5,7 +5,7 @@ from pathlib import Path
 from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData
 from nsc_deploy.deployment import read_deployment
-from nsc_deploy.models.calibration import balanced, is_recorded, write_calibration
+from nsc_deploy.models.export import balanced, is_recorded, write_calibration
 from nsc_deploy.models.system import System
 from nsc_deploy.training.fit import reproducible, training_and_validation
 from nsc_deploy.training.randomness import stream, stream_seed

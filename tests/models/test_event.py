@@ -6,8 +6,7 @@ import torch
 
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.models.event import EventLayers, FrontEnd
-from nsc_deploy.models.event_attention import EventAttention
+from nsc_deploy.models.event import EventAttention, EventLayers, FrontEnd
 from nsc_deploy.models.spiking import NeuronForm
 
 FORM = NeuronForm(decay_steps=10, threshold=0.3, framework="snntorch")

@@ -14,7 +14,7 @@ from nsc_deploy.deployment import Place, read_deployment, write_deployment
 from nsc_deploy.errors import GraphError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.graphs.formats.recording import read_recording
-from nsc_deploy.models.calibration import balanced
+from nsc_deploy.models.export import balanced
 from nsc_deploy.training.fit import training_and_validation
 from nsc_deploy.training.run import RunResult, train
 
