@@ -17,8 +17,8 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.files import replacing, require_writable
 from nsc_deploy.models.export import record_stages
+from nsc_deploy.training.batches import stream
 from nsc_deploy.training.evaluate import load_system
-from nsc_deploy.training.randomness import stream
 from nsc_deploy.training.run_directory import read_experiment
 
 

@@ -1,17 +1,27 @@
-"""Samples in memory, cut into batches by index: no copying sample by sample, no worker processes."""
+"""Samples in memory, cut into batches by index: no copying sample by sample, no worker processes.
 
+Where chance comes from in training: every stream is a function of the seed and of its place.
+
+No random state is carried from step to step, so none has to be saved: a run that was killed and
+resumed draws, at every step, the numbers that the uninterrupted run draws there.
+
+Augmentation of training samples: whole batches at once, from a generator of their own.
+"""
+
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from nsc_deploy.config import TrainingConfig
 from nsc_deploy.data import EventSet
-from nsc_deploy.training.randomness import stream
 
 EVALUATION_BATCH = 256
 """Samples a batch in validation and test."""
+
 
 Batch = tuple[Tensor, Tensor]
 
@@ -74,3 +84,58 @@ def ordered_loader(samples: Samples) -> DataLoader[Batch]:
 def to_signal(events: Tensor) -> Tensor:
     """Stored events uint8 [B, T, C] as the float32 input [T, B, C] of a system."""
     return events.transpose(0, 1).contiguous().to(torch.float32)
+
+
+def stream_seed(seed: int, purpose: str, *place: int) -> int:
+    """A 63-bit seed for one purpose at one place, such as (epoch, step, rank).
+
+    Streams of different purposes, places or seeds are independent: the seed is a hash of all three.
+    """
+    text = "/".join([str(seed), purpose, *map(str, place)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def stream(seed: int, purpose: str, *place: int) -> torch.Generator:
+    """A generator of torch for one purpose at one place (see `stream_seed`)."""
+    return torch.Generator().manual_seed(stream_seed(seed, purpose, *place))
+
+
+def augment(events: Tensor, config: TrainingConfig, chance: Generator) -> Tensor:
+    """Apply the augmentations that `config` asks for, in the order shift, channels, events.
+
+    Args:
+        events: [T, B, C], 0 or 1.
+        config: time_shift, channel_dropout and event_dropout.
+        chance: the only source of randomness.
+
+    Returns:
+        [T, B, C], 0 or 1; the same tensor if nothing is asked for.
+    """
+    if config.time_shift:
+        events = shift_in_time(events, config.time_shift, chance)
+    if config.channel_dropout:
+        events = silence_channels(events, config.channel_dropout, chance)
+    if config.event_dropout:
+        events = lose_events(events, config.event_dropout, chance)
+    return events
+
+
+def shift_in_time(events: Tensor, largest: int, chance: Generator) -> Tensor:
+    """Move each sample by d steps, d uniform in -largest..largest; silence enters at the free end."""
+    steps, samples, channels = events.shape
+    shift = torch.randint(-largest, largest + 1, (samples,), generator=chance)
+    source = torch.arange(steps).unsqueeze(1) - shift
+    inside = ((source >= 0) & (source < steps)).unsqueeze(2)
+    index = source.clamp(0, steps - 1).unsqueeze(2).expand(steps, samples, channels)
+    return events.gather(0, index) * inside
+
+
+def silence_channels(events: Tensor, probability: float, chance: Generator) -> Tensor:
+    """Silence each channel of each sample, for all steps, with a probability."""
+    kept = torch.rand(events.shape[1:], generator=chance) >= probability
+    return events * kept
+
+
+def lose_events(events: Tensor, probability: float, chance: Generator) -> Tensor:
+    """Lose each event with a probability."""
+    return events * (torch.rand(events.shape, generator=chance) >= probability)

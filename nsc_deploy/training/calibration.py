@@ -7,8 +7,8 @@ from nsc_deploy.data import EventData
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.models.export import balanced, is_recorded, write_calibration
 from nsc_deploy.models.system import System
+from nsc_deploy.training.batches import stream, stream_seed
 from nsc_deploy.training.fit import reproducible, training_and_validation
-from nsc_deploy.training.randomness import stream, stream_seed
 from nsc_deploy.training.start import finished_system
 
 SAMPLES = 200

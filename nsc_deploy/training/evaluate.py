@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from nsc_deploy.data import EventData, EventSet
 from nsc_deploy.models.system import System
-from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, to_signal
-from nsc_deploy.training.losses import first_largest
-from nsc_deploy.training.randomness import stream
+from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, stream, to_signal
+from nsc_deploy.training.module import first_largest
 from nsc_deploy.training.run_directory import read_experiment
 from nsc_deploy.training.start import finished_system
 

@@ -1,6 +1,11 @@
-"""The loop itself: Lightning's trainer, quiet, deterministic and resumable, in every process of a run."""
+"""The loop itself: Lightning's trainer, quiet, deterministic and resumable, in every process of a run.
+
+SIGINT and SIGTERM end training as they end any program; Lightning would do otherwise.
+"""
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,19 +22,20 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData, EventSet, validation_split
 from nsc_deploy.errors import DataError
-from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader
+from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader, stream_seed
 from nsc_deploy.training.checkpoints import DIRECTORY, LAST, REMEDY, StateIO
 from nsc_deploy.training.module import ReceiverTraining
-from nsc_deploy.training.progress import EpochProgress
-from nsc_deploy.training.randomness import stream_seed
-from nsc_deploy.training.record import SaveState, TrainingRecord
+from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
 from nsc_deploy.training.run_directory import TENSORBOARD
-from nsc_deploy.training.signals import EndOnSigterm, plain_signals
 from nsc_deploy.training.start import new_system, starting_system
 
 _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
 """How long a process waits for the others of a data-parallel run."""
+
+
 _STATE = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states", "state_dict"}
+
+
 _LONGEST_REASON = 300
 
 
@@ -208,3 +214,49 @@ def quiet_lightning() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def plain_signals() -> Iterator[None]:
+    """Let an interrupt come out as KeyboardInterrupt.
+
+    Lightning makes an exit of it, and leaves SIGINT ignored afterwards.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if _in_main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+class EndOnSigterm(Callback):
+    """On SIGTERM, end at once with exit code 143; the last finished epoch is on disk.
+
+    Lightning's own handler ends with exit code 0, and waits for ever where several processes train.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Take the place of Lightning's handler, which it removes itself when training ends."""
+        if _in_main_thread():
+            signal.signal(signal.SIGTERM, self._end)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """End here if the handler's exit was lost, as it is inside a callback of the compiler."""
+        if self._asked:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def _end(self, number: int, _: object) -> None:
+        self._asked = True
+        raise SystemExit(128 + number)

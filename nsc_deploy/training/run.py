@@ -9,12 +9,12 @@ from nsc_deploy.config import Experiment, TrainingConfig
 from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.export import write_run_graphs
+from nsc_deploy.training.batches import stream
 from nsc_deploy.training.calibration import complete_calibration, record_calibration
 from nsc_deploy.training.evaluate import Measurement, measure
 from nsc_deploy.training.fit import fit, reproducible, training_and_validation
-from nsc_deploy.training.processes import node_rank, workers_beside
+from nsc_deploy.training.processes import Job, node_rank, workers_beside
 from nsc_deploy.training.provenance import provenance, write_provenance
-from nsc_deploy.training.randomness import stream
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run_directory import (
     PROVENANCE,
@@ -29,7 +29,6 @@ from nsc_deploy.training.run_directory import (
 )
 from nsc_deploy.training.start import finished_system, require_start
 from nsc_deploy.training.sweep import channel_uses
-from nsc_deploy.training.worker import Job
 
 
 @dataclass(frozen=True)

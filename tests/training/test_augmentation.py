@@ -3,8 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.config import TrainingConfig
-from nsc_deploy.training.augmentation import augment, lose_events, shift_in_time, silence_channels
-from nsc_deploy.training.randomness import stream
+from nsc_deploy.training.batches import augment, lose_events, shift_in_time, silence_channels, stream
 
 
 def some_events(steps: int = 9, samples: int = 40, channels: int = 30) -> torch.Tensor:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from nsc_deploy.training.losses import classification_loss, decide, first_largest, spike_rate_loss
-from nsc_deploy.training.randomness import stream, stream_seed
+from nsc_deploy.training.batches import stream, stream_seed
+from nsc_deploy.training.module import classification_loss, decide, first_largest, spike_rate_loss
 
 
 def test_the_classification_loss_is_the_squared_distance_to_the_one_hot_label() -> None:
