@@ -32,8 +32,7 @@ from nsc_deploy.energy.report.statistics import sum_energy
 from nsc_deploy.errors import BackendError, DataError, GraphError
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Shape, Signal
-from nsc_deploy.hooks.graph import flat_size, network_of
-from nsc_deploy.hooks.watch import INPUT, Watch, outputs_over_time, watching
+from nsc_deploy.hooks.watch import INPUT, Watch, flat_size, network_of, outputs_over_time, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
