@@ -62,7 +62,7 @@ def ending(body: str, **options: Any) -> subprocess.CompletedProcess[str]:
     script = textwrap.dedent(
         """
         import os, signal, sys, typer
-        from nsc_deploy.cli.ending import run_to_exit_code
+        from nsc_deploy.cli.exit_codes import run_to_exit_code
         from nsc_deploy.errors import UserError
         app = typer.Typer(pretty_exceptions_enable=False)
         @app.command()
@@ -381,7 +381,7 @@ class TestEnding:
     def test_ctrl_c_ends_with_130_and_no_traceback(self, where: str) -> None:
         body = "print('started', flush=True); import time; time.sleep(60)"
         script = f"""
-            from nsc_deploy.cli.ending import run_to_exit_code
+            from nsc_deploy.cli.exit_codes import run_to_exit_code
             import sys, typer
             def command():
                 {body}

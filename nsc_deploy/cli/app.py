@@ -22,7 +22,7 @@ from nsc_deploy.cli import lava as lava_command
 from nsc_deploy.cli import run as run_command
 from nsc_deploy.cli import train as train_command
 from nsc_deploy.cli import verify as verify_command
-from nsc_deploy.cli.ending import run_to_exit_code
+from nsc_deploy.cli.exit_codes import run_to_exit_code
 
 
 class QuickGroup(TyperGroup):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsc_deploy.cli.completing import words
+from nsc_deploy.cli.options import words
 
 if TYPE_CHECKING:
     from nsc_deploy.data.catalogue import Description

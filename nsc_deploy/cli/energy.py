@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli import completing
+from nsc_deploy.cli import options
 
 _SOURCES = Annotated[
     list[Path],
@@ -37,7 +37,7 @@ _TARGET = Annotated[
     str | None,
     typer.Option(
         metavar="TARGET",
-        autocompletion=completing.check_targets,
+        autocompletion=options.check_targets,
         help="Place the parts that are not for a host on it: loihi1, loihi2, xylo-audio2, speck, lava, or a "
         "TOML file that describes a chip; none for nowhere. By default the chip of the profile.",
     ),
@@ -65,7 +65,7 @@ def report(
         str,
         typer.Option(
             help="Prices of operations: a name that `energy profiles` lists, or a TOML file.",
-            autocompletion=completing.profiles,
+            autocompletion=options.profiles,
         ),
     ] = "horowitz-45nm",
     out: Annotated[
@@ -122,7 +122,7 @@ def check(
         str | None,
         typer.Option(
             help="Prices, as for report; by default the baseline's, else horowitz-45nm.",
-            autocompletion=completing.profiles,
+            autocompletion=options.profiles,
         ),
     ] = None,
     inputs: _INPUTS = None,
@@ -179,7 +179,7 @@ def compare(
         str | None,
         typer.Option(
             help="Prices, as for report; by default those of a report.json, else horowitz-45nm.",
-            autocompletion=completing.profiles,
+            autocompletion=options.profiles,
         ),
     ] = None,
     inputs: _INPUTS = None,
@@ -212,7 +212,7 @@ def advise(
         str,
         typer.Option(
             help="Prices of operations: a name that `energy profiles` lists, or a TOML file.",
-            autocompletion=completing.profiles,
+            autocompletion=options.profiles,
         ),
     ] = "horowitz-45nm",
     column: Annotated[
@@ -268,7 +268,7 @@ def profiles(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="One profile, or a TOML file to check.", autocompletion=completing.profiles
+            metavar="NAME", help="One profile, or a TOML file to check.", autocompletion=options.profiles
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.completing import words
+from nsc_deploy.cli.options import words
 
 _SYSTEM, _DATA, _TRAINING, _CHIP = "System", "Data and channel", "Training", "For a chip"
 

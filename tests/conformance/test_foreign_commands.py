@@ -9,7 +9,7 @@ from foreign import events, read, seeded
 from snntorch_models import chain, exported
 
 from nsc_deploy.cli.app import app
-from nsc_deploy.cli.ending import run_to_exit_code
+from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording

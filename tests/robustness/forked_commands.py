@@ -46,7 +46,7 @@ def _fork(call: Callable[[], object]) -> int:
 
 def _ended(arguments: list[str], limit: int | None) -> Job:
     from nsc_deploy.cli.app import app
-    from nsc_deploy.cli.ending import run_to_exit_code
+    from nsc_deploy.cli.exit_codes import run_to_exit_code
 
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

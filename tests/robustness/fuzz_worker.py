@@ -104,7 +104,7 @@ def _mutated(
 def run_command(command: "list[str] | Callable[[], None]") -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a command in this process."""
     from nsc_deploy.cli.app import app
-    from nsc_deploy.cli.ending import run_to_exit_code
+    from nsc_deploy.cli.exit_codes import run_to_exit_code
 
     call = command if callable(command) else lambda: app(list(command), prog_name="nsc-deploy")
     # Encoding strictly, as a terminal or a file would.

@@ -237,7 +237,7 @@ def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals
         f"sys.path[:0] = {json.dumps([str(Path(__file__).parent), str(Path(__file__).parents[1])])}\n"
         "from test_lava_worker import network, LONG\n"
         "from nsc_deploy.exporters.lava.worker import run_in_lava\n"
-        "from nsc_deploy.cli.ending import run_to_exit_code\n"
+        "from nsc_deploy.cli.exit_codes import run_to_exit_code\n"
         "sys.exit(run_to_exit_code(lambda: run_in_lava(network(), LONG)))\n"
     )
     command = [sys.executable, "-c", script, str(witness.directory)]

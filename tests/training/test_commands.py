@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nsc_deploy.cli.app import app
-from nsc_deploy.cli.ending import run_to_exit_code
+from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.training.checkpoints import write_tensors
 
 Make = Callable[..., dict[str, object]]

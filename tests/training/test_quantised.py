@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.cli.app import app
-from nsc_deploy.cli.ending import run_to_exit_code
+from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
