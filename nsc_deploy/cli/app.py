@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nsc_deploy.cli import attention as attention_command
 from nsc_deploy.cli import check as check_command
 from nsc_deploy.cli import data as data_command
 from nsc_deploy.cli import demo as demo_command
 from nsc_deploy.cli import energy as energy_command
+from nsc_deploy.cli import evaluate as attention_command
 from nsc_deploy.cli import evaluate as evaluate_command
 from nsc_deploy.cli import export as export_command
 from nsc_deploy.cli import inspect as inspect_command

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsc_deploy.cli.inspect import Dt, ResetChoice, SignalChoice
-from nsc_deploy.cli.options import check_targets
+from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice, check_targets
 
 if TYPE_CHECKING:
     from nsc_deploy.exporters.base import Target

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.inspect import Classes, Dt, ResetChoice, SignalChoice
-from nsc_deploy.cli.options import export_targets
+from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice, export_targets
 from nsc_deploy.diagnostics import Caution, collected
 from nsc_deploy.errors import ConfigError
 

@@ -1,55 +1,13 @@
 """`nsc-deploy inspect`: what a graph file holds."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice
+
 _PIPE_WIDTH = 140
-
-
-class ResetOption(StrEnum):
-    """Values of --reset."""
-
-    ZERO = "zero"
-    SUBTRACT = "subtract"
-
-
-class SignalOption(StrEnum):
-    """Values of --signal."""
-
-    EVENTS = "events"
-    GRADED = "graded"
-    REAL = "real"
-
-
-Dt = Annotated[
-    float | None,
-    typer.Option("--dt", help="Length of a time step in seconds, if the file does not say."),
-]
-ResetChoice = Annotated[
-    ResetOption | None,
-    typer.Option(
-        "--reset",
-        help="What a spike does: zero the potential, or subtract the threshold; if the file does not say.",
-    ),
-]
-Classes = Annotated[
-    int | None,
-    typer.Option(
-        "--classes",
-        min=1,
-        help="How many classes the outputs vote for, a group of as many for each; if the file does not say.",
-    ),
-]
-SignalChoice = Annotated[
-    SignalOption | None,
-    typer.Option(
-        "--signal",
-        help="What enters: events (0 or 1), graded (counts) or real values; if the file does not say.",
-    ),
-]
 
 
 def inspect(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.inspect import Classes, Dt, ResetChoice, SignalChoice
+from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice
 
 
 class BackendOption(StrEnum):
