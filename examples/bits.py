@@ -3,8 +3,8 @@
     python examples/bits.py runs/event_0 runs/event_1 runs/event_2 --bits 8 4 2
 
 exports each run for each number of bits, scales chosen on the run's calibration recordings, and runs every
-recorded test sample in the twin of Lava. One line for each number of bits: accuracy in floating point and in
-integers (mean over the runs), the largest loss of a run in points, equal decisions, and the spikes of the
+recorded test sample in the emulator of Lava. One line for each number of bits: accuracy in floating point
+and in integers (mean over the runs), the largest loss of a run in points, equal decisions, and the spikes of the
 output that only one side fires.
 """
 
@@ -40,7 +40,7 @@ def measure(run: Path, bits: int) -> Parity:
     """The receiver of a run in integers beside its graph, on all recorded test samples."""
     with tempfile.TemporaryDirectory() as folder:
         [deployed] = export_all(run, "lava", Path(folder) / "deployed", bits=bits)
-        return run_deployment(read_lava_deployment(deployed), Backend.TWIN).parity
+        return run_deployment(read_lava_deployment(deployed), Backend.EMULATOR).parity
 
 
 def line(bits: int, found: Sequence[Parity]) -> Line:

@@ -91,7 +91,7 @@ class Demonstration:
         runs: the run directories, the spiking system first.
         deployment: the folder exported for Lava.
         outcome: the spiking receiver's run on its backend, beside the floating-point graph.
-        without_lava: why the twin of Lava's arithmetic ran instead of Lava, or None.
+        without_lava: why the emulator of Lava's arithmetic ran instead of Lava, or None.
         report: the energy report.
         files: the report's files.
     """
@@ -141,7 +141,8 @@ def demonstrate(
     Args:
         out: the folder to write.
         plan: what to train; the default ends in under ten minutes on two cores.
-        lava: run in the real Lava, installing its environment where a Python 3.10 is found; else in the twin.
+        lava: run in the real Lava, installing its environment where a Python 3.10 is found; else in the
+            emulator.
         overwrite: train anew.
         progress: show the progress of training.
         notify: called with one line at the start of each step.
@@ -159,7 +160,7 @@ def demonstrate(
     notify("Exporting the spiking receiver to Lava")
     (deployment,) = export_all(out / SPIKING, "lava", out / "lava")
     without_lava = _lava_or_why_not() if lava else "not asked for"
-    backend = Backend.LAVA if without_lava is None else Backend.TWIN
+    backend = Backend.LAVA if without_lava is None else Backend.EMULATOR
     notify(f"Running {counted(plan.lava_samples, 'sample')} on {backend}")
     outcome = _run(deployment, backend, plan.lava_samples)
     notify("Counting every operation")

@@ -106,11 +106,11 @@ def read_deployment(run: Path) -> Deployment:
         raise DataError(
             "holds no finished run (no deployment.json)",
             where=run,
-            remedy="Train one first: nsc-deploy train --help",
+            hint="Train one first: nsc-deploy train --help",
         )
     return read_json_record(
         Deployment,
         path,
         "a deployment",
-        remedy="Restore it from a copy, or delete metrics.json and write it anew: train --resume",
+        hint="Restore it from a copy, or delete metrics.json and write it anew: train --resume",
     )

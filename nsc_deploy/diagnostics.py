@@ -1,7 +1,7 @@
-"""Cautions: what a file says of itself that is probably not what its author meant, with the way out.
+"""Diagnostics: what a file says of itself that is probably not what its author meant, with the way out.
 
-An error ends a command, a caution does not. It is a value (`Network.cautions` holds those of a graph), and
-whoever reads graphs for a person listens with `listening` and tells each of them once.
+An error ends a command, a diagnostic does not. It is a value (`Network.diagnostics` holds those of a
+graph), and whoever reads graphs for a person listens with `listening` and tells each of them once.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Caution:
+class Diagnostic:
     """One thing to look at before the results are believed.
 
     Attributes:
@@ -35,26 +35,26 @@ class Caution:
         return f"{head}\nEvidence: {self.evidence}\n{self.way_out}"
 
 
-Listener = Callable[[Caution], None]
+Listener = Callable[[Diagnostic], None]
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
-def announce(cautions: Iterable[Caution]) -> None:
+def announce(diagnostics: Iterable[Diagnostic]) -> None:
     """Tell everybody who listens."""
-    for caution in cautions:
+    for diagnostic in diagnostics:
         for listener in _listeners.get():
-            listener(caution)
+            listener(diagnostic)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Have `listener` called with each caution announced inside, the first time only."""
-    known: set[Caution] = set()
+    """Have `listener` called with each diagnostic announced inside, the first time only."""
+    known: set[Diagnostic] = set()
 
-    def once(caution: Caution) -> None:
-        if caution not in known:
-            known.add(caution)
-            listener(caution)
+    def once(diagnostic: Diagnostic) -> None:
+        if diagnostic not in known:
+            known.add(diagnostic)
+            listener(diagnostic)
 
     token = _listeners.set((*_listeners.get(), once))
     try:
@@ -64,8 +64,8 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def collected() -> Iterator[list[Caution]]:
-    """A list that each caution announced inside is added to, once."""
-    found: list[Caution] = []
+def collected() -> Iterator[list[Diagnostic]]:
+    """A list that each diagnostic announced inside is added to, once."""
+    found: list[Diagnostic] = []
     with listening(found.append):
         yield found

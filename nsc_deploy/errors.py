@@ -14,20 +14,20 @@ class UserError(Exception):
     Args:
         problem: one sentence, what is wrong.
         where: the file, node, field or option it was found in.
-        remedy: one sentence, what to do about it.
+        hint: one sentence, what to do about it.
     """
 
-    def __init__(self, problem: str, *, where: object | None = None, remedy: str | None = None) -> None:
+    def __init__(self, problem: str, *, where: object | None = None, hint: str | None = None) -> None:
         self.problem = problem
         self.where = None if where is None else str(where)
-        self.remedy = remedy
+        self.hint = hint
         super().__init__(self.message)
 
     @property
     def message(self) -> str:
         """The whole message, in one or two lines."""
         head = f"{self.where}: {self.problem}" if self.where else self.problem
-        return f"{head}\n{self.remedy}" if self.remedy else head
+        return f"{head}\n{self.hint}" if self.hint else head
 
 
 class MisfitError(ValueError):
@@ -38,12 +38,12 @@ class MisfitError(ValueError):
 
     Args:
         problem: what is wrong.
-        remedy: the way out.
+        hint: the way out.
     """
 
-    def __init__(self, problem: str, remedy: str) -> None:
+    def __init__(self, problem: str, hint: str) -> None:
         self.problem = problem
-        self.remedy = remedy
+        self.hint = hint
         super().__init__(self.told(problem))
 
     @staticmethod
@@ -52,7 +52,7 @@ class MisfitError(ValueError):
         return tuple(name for _, name, _, _ in Formatter().parse(text) if name)
 
     def told(self, text: str, spelled: Mapping[str, str] | None = None) -> str:
-        """`problem` or `remedy` with the fields spelled so; those not in the mapping by their names."""
+        """`problem` or `hint` with the fields spelled so; those not in the mapping by their names."""
         return text.format_map({name: name for name in self.fields(text)} | dict(spelled or {}))
 
 

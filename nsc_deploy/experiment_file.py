@@ -15,7 +15,7 @@ from nsc_deploy.io.files import write_text
 from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, nearest, read_toml
 
 FILE_NAME = "experiment.toml"
-_REMEDY = "Mend the file, or name another; every run holds a complete one, experiment.toml."
+_HINT = "Mend the file, or name another; every run holds a complete one, experiment.toml."
 
 Overrides = Mapping[str, object]
 
@@ -33,7 +33,7 @@ def load_experiment(
     Raises:
         ConfigError: not TOML, an unknown field (with the nearest valid name), or a value out of range.
     """
-    values = {} if path is None else read_toml(path, "an experiment file", remedy=_REMEDY)
+    values = {} if path is None else read_toml(path, "an experiment file", hint=_HINT)
     asked, written = dict(overrides or {}), _flat(values).keys()
     for name, value in asked.items():
         _set(values, name.split("."), value, path)
@@ -56,8 +56,8 @@ def parse_assignment(text: str) -> tuple[str, object]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        remedy = "Write it like --set training.epochs=20"
-        raise ConfigError(f"{text!r} is not of the form table.field=value", where="--set", remedy=remedy)
+        hint = "Write it like --set training.epochs=20"
+        raise ConfigError(f"{text!r} is not of the form table.field=value", where="--set", hint=hint)
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -105,9 +105,9 @@ def _explain(
     if fault.unknown:
         return _unknown_field(fault.path, where)
     if fault.no_table:
-        remedy = f"Write [{fault.field}] with fields below it."
-        return ConfigError("must be a table", where=where, remedy=remedy)
-    return ConfigError(fault.problem, where=where, remedy=_field_help(fault.path))
+        hint = f"Write [{fault.field}] with fields below it."
+        return ConfigError("must be a table", where=where, hint=hint)
+    return ConfigError(fault.problem, where=where, hint=_field_help(fault.path))
 
 
 def _misfit(
@@ -115,7 +115,7 @@ def _misfit(
 ) -> ConfigError:
     """The fields as the user spelt them; the place is the option that does not fit, if there is one."""
     names = {
-        name: f"{table}.{name}" for text in (misfit.problem, misfit.remedy) for name in misfit.fields(text)
+        name: f"{table}.{name}" for text in (misfit.problem, misfit.hint) for name in misfit.fields(text)
     }
     spellings = {name: spelled.get(dotted, name) for name, dotted in names.items()}
     wrong = next((name for name in misfit.fields(misfit.problem) if names[name] in overrides), None)
@@ -123,7 +123,7 @@ def _misfit(
     return ConfigError(
         misfit.told(misfit.problem, spellings).removeprefix(f"{where} "),
         where=where,
-        remedy=misfit.told(misfit.remedy, spellings),
+        hint=misfit.told(misfit.hint, spellings),
     )
 
 
@@ -131,8 +131,8 @@ def _unknown_field(path: tuple[str, ...], where: str) -> ConfigError:
     known, name = fields_at(Experiment, path[:-1]), path[-1]
     elsewhere = [dotted for dotted in _dotted(Experiment) if dotted.split(".")[-1] == name]
     meant = elsewhere[0] if elsewhere else nearest(name, known)
-    remedy = f"Did you mean {meant}?" if meant else f"The fields here are {', '.join(sorted(known))}."
-    return ConfigError(f"there is no field {name}", where=where, remedy=remedy)
+    hint = f"Did you mean {meant}?" if meant else f"The fields here are {', '.join(sorted(known))}."
+    return ConfigError(f"there is no field {name}", where=where, hint=hint)
 
 
 def _field_help(path: tuple[str, ...]) -> str | None:

@@ -291,7 +291,7 @@ class TestQuickAnswers:
 
 class TestEnding:
     def test_a_user_error_is_a_message_and_2(self) -> None:
-        answer = ending("raise UserError('is broken', where='a.nir', remedy='Mend it.')")
+        answer = ending("raise UserError('is broken', where='a.nir', hint='Mend it.')")
         assert (answer.returncode, answer.stdout) == (2, "")
         assert answer.stderr == "error: a.nir: is broken\nMend it.\n"
 

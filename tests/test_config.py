@@ -104,7 +104,7 @@ def test_a_typo_names_file_field_and_nearest_valid_name(
     with pytest.raises(ConfigError) as caught:
         load_experiment(path)
     assert caught.value.where == f"{path}, field {field}"
-    assert suggestion in (caught.value.remedy or "")
+    assert suggestion in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_fields_that_do_not_fit_together_are_spelt_as_the_user_did(tmp_path: Pat
         load_experiment(None, {"data.speaker": "bob"}, options)
     assert caught.value.where == "--speaker"
     assert caught.value.problem == "is only used with the --split leave-one-speaker-out"
-    assert "Set --split to leave-one-speaker-out" in (caught.value.remedy or "")
+    assert "Set --split to leave-one-speaker-out" in (caught.value.hint or "")
 
     path = written(tmp_path, '[data]\nspeaker = "bob"\n')
     with pytest.raises(ConfigError) as caught:
@@ -165,7 +165,7 @@ def test_fields_that_do_not_fit_together_are_spelt_as_the_user_did(tmp_path: Pat
 def test_a_path_for_what_is_synthesised_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="path is not used: spoken-digits is synthesised") as caught:
         load_experiment(written(tmp_path, '[data]\npath = "digits"\n'))
-    assert "Leave path out" in (caught.value.remedy or "")
+    assert "Leave path out" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("content", [b"[training\n", b"\xff\xfe\x00", b"a = 1\na = 2\n"])
@@ -179,7 +179,7 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_value_in_the_place_of_a_table_is_refused_with_the_way_to_write_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="field training: must be a table") as caught:
         load_experiment(written(tmp_path, "training = 3\n"))
-    assert "[training]" in str(caught.value.remedy)
+    assert "[training]" in str(caught.value.hint)
 
 
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:

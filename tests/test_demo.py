@@ -48,7 +48,7 @@ def test_three_receivers_are_trained(demonstration: Demonstration) -> None:
 
 def test_the_spiking_receiver_runs_in_integers(demonstration: Demonstration) -> None:
     outcome = demonstration.outcome
-    assert outcome.backend is Backend.TWIN
+    assert outcome.backend is Backend.EMULATOR
     assert outcome.decisions is not None
     assert len(outcome.decisions) == MINIATURE.lava_samples
     assert demonstration.without_lava == "not asked for"

@@ -57,7 +57,7 @@ def test_a_folder_without_a_finished_run_says_how_to_get_one(tmp_path: Path) -> 
     with pytest.raises(DataError, match="no finished run") as caught:
         read_deployment(tmp_path)
     assert caught.value.where == str(tmp_path)
-    assert "nsc-deploy train" in (caught.value.remedy or "")
+    assert "nsc-deploy train" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError,
 
 
 @pytest.mark.parametrize(
-    ("where", "remedy", "message"),
+    ("where", "hint", "message"),
     [
         (None, None, "is broken"),
         ("run/a.nir", None, "run/a.nir: is broken"),
@@ -13,9 +13,9 @@ from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError,
     ],
 )
 def test_message_names_the_place_the_problem_and_the_way_out(
-    where: str | None, remedy: str | None, message: str
+    where: str | None, hint: str | None, message: str
 ) -> None:
-    error = UserError("is broken", where=where, remedy=remedy)
+    error = UserError("is broken", where=where, hint=hint)
     assert error.message == str(error) == message
 
 

@@ -18,16 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nsc_deploy.errors import DataError, UserError
-from nsc_deploy.io.files import (
-    load_npz,
-    read_json,
-    replacing,
-    require_writable,
-    save_npz,
-    sha256,
-    write_json,
-    write_text,
-)
+from nsc_deploy.io.files import read_json, replacing, require_writable, sha256, write_json, write_text
+from nsc_deploy.io.npz import load_npz, save_npz
 
 FILE_SIZE_LIMIT = 100_000
 
@@ -74,7 +66,7 @@ class TestReplacing:
         with pytest.raises(UserError, match="cannot be written") as caught:
             write_text(tmp_path / "file" / "a.txt", "text")
         assert caught.value.where == str(tmp_path / "file" / "a.txt")
-        assert caught.value.remedy
+        assert caught.value.hint
 
     @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
     def test_a_place_that_nobody_may_write_is_a_clear_error(self) -> None:
@@ -357,4 +349,4 @@ class TestRequireWritable:
         with pytest.raises(UserError, match="cannot be written") as caught:
             require_writable(tmp_path / place)
         assert caught.value.where == str(tmp_path / place)
-        assert words in str(caught.value.remedy)
+        assert words in str(caught.value.hint)

@@ -51,8 +51,8 @@ GOOD = {"first": {"length_m": 2.5}}
 
 def refusal(value: object) -> str:
     with pytest.raises(ConfigError) as caught:
-        checked(Walk, value, "a walk", where="walk.toml", remedy="Walk anew.")
-    assert (caught.value.where, caught.value.remedy) == ("walk.toml", "Walk anew.")
+        checked(Walk, value, "a walk", where="walk.toml", hint="Walk anew.")
+    assert (caught.value.where, caught.value.hint) == ("walk.toml", "Walk anew.")
     return caught.value.problem
 
 
@@ -123,15 +123,15 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "walk.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="is not valid TOML") as caught:
-        read_toml_record(Walk, path, "a walk", remedy="Walk anew.")
-    assert (caught.value.where, caught.value.remedy) == (str(path), "Walk anew.")
+        read_toml_record(Walk, path, "a walk", hint="Walk anew.")
+    assert (caught.value.where, caught.value.hint) == (str(path), "Walk anew.")
 
 
 def test_missing_and_large_toml_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(ConfigError, match="cannot be read") as caught:
             read_toml_record(Walk, path, "a walk")
-        assert "Name a walk (a TOML file)" in (caught.value.remedy or "")
+        assert "Name a walk (a TOML file)" in (caught.value.hint or "")
     large = tmp_path / "large.toml"
     large.write_bytes(b"#" * (1024**2 + 1))
     with pytest.raises(ConfigError, match="is too large for a walk"):
@@ -168,7 +168,7 @@ def test_every_reader_names_the_file_the_field_and_the_way_out(
         with pytest.raises(UserError) as caught:
             read(path)
         assert str(path) in caught.value.message
-        assert caught.value.remedy
+        assert caught.value.hint
         assert "pydantic" not in caught.value.message
         assert ("zzzz" in caught.value.message) == (content != "(")
 

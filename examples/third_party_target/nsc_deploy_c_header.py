@@ -44,17 +44,17 @@ class CHeaderTarget:
 
     def _verdict(self, node: Node, network: Network) -> Verdict:
         if node.primitive not in TAKEN:
-            reason, remedy = f"there is no {node.primitive} in the header", "Train with Linear and LIF alone."
+            reason, hint = f"there is no {node.primitive} in the header", "Train with Linear and LIF alone."
         elif len(node.inputs) > 1 or len(network.successors(node.name)) > 1:
-            reason, remedy = "branches and joins are not written", "Train a chain of layers."
+            reason, hint = "branches and joins are not written", "Train a chain of layers."
         elif node.primitive == "LIF" and not plain(node, network):
-            reason, remedy = (
+            reason, hint = (
                 "has a gain, a leak or a reset of its own",
                 "Train with reset to zero and gain 1.",
             )
         else:
             return Verdict(node.name, node.primitive, Status.NATIVE, TAKEN[node.primitive])
-        return Verdict(node.name, node.primitive, Status.REFUSED, reason, remedy)
+        return Verdict(node.name, node.primitive, Status.REFUSED, reason, hint)
 
 
 def plain(node: Node, network: Network) -> bool:

@@ -92,8 +92,6 @@ def soft_symbols(reception: Reception) -> Tensor:
 
 
 BITS = 16
-
-
 LARGEST = torch.finfo(torch.float16).max
 
 

@@ -50,7 +50,7 @@ def check(
         raise ConfigError(
             f"'{target}' chooses the bits of a weight when it exports",
             where="--bits",
-            remedy="Leave it out here, and give it to export.",
+            hint="Leave it out here, and give it to export.",
         )
     else:
         accepted = _print_verdicts(found, network, graph, as_json=as_json)
@@ -67,7 +67,7 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
 
         from nsc_deploy.exporters.chips.output import to_json
 
-        warnings = [asdict(caution) for caution in network.cautions]
+        warnings = [asdict(diagnostic) for diagnostic in network.diagnostics]
         told = {**to_json(answer, str(graph)), "warnings": warnings}
         typer.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
@@ -101,14 +101,14 @@ def _print_verdicts(target: "Target", network: "Network", graph: Path, *, as_jso
             "hint": hint,
             "nodes": [asdict(verdict) for verdict in verdicts],
             "pools": [{**asdict(pool), "percent": pool.percent} for pool in resources],
-            "warnings": [asdict(caution) for caution in network.cautions],
+            "warnings": [asdict(diagnostic) for diagnostic in network.diagnostics],
         }
         typer.echo(json.dumps(answer, indent=2))
         return not refused
     width = max(len(verdict.node) for verdict in verdicts)
     for verdict in verdicts:
         head = f"{verdict.status.value:<11}  {verdict.node:<{width}}  {verdict.primitive:<9}"
-        typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.remedy}" if verdict.remedy else ""))
+        typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.hint}" if verdict.hint else ""))
     for pool in resources:
         limit = "" if pool.limit is None else f" of {pool.limit:,} ({pool.percent or 0:.1f} %)"
         typer.echo(f"{pool.pool}: {pool.used:,}{limit}")

@@ -85,7 +85,7 @@ def _rows(described: "Description") -> dict[str, object]:
         "classes": described.classes,
         "samples": described.samples,
         "splits": ", ".join(described.splits),
-        "here" if described.place else "not here": described.place or described.remedy,
+        "here" if described.place else "not here": described.place or described.hint,
         "channels": f"{described.channels} of events",
         "steps": f"{described.steps} of {described.dt * 1000:g} ms",
         "training part": described.train_samples and counted(described.train_samples, "sample"),

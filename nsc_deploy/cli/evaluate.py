@@ -109,7 +109,7 @@ def parse_snr(text: str) -> tuple[float, ...]:
 
 def _forms(quantise: QuantiseOption | None, bits: str | None) -> tuple[int, ...]:
     if quantise is None and bits is not None:
-        raise ConfigError("is only used with --quantise", where="--bits", remedy="Add --quantise lava.")
+        raise ConfigError("is only used with --quantise", where="--bits", hint="Add --quantise lava.")
     return () if quantise is None else parse_bits("8" if bits is None else bits)
 
 
@@ -124,7 +124,7 @@ def parse_bits(text: str) -> tuple[int, ...]:
         raise ConfigError(
             f"{text!r} is no list of bits from 2 to 8",
             where="--bits",
-            remedy="Write --bits 8 or --bits 8,4,2.",
+            hint="Write --bits 8 or --bits 8,4,2.",
         )
     return tuple(sorted({int(part) for part in parts}, reverse=True))
 
@@ -140,7 +140,7 @@ def _bad_snr(text: str) -> ConfigError:
     return ConfigError(
         f"{text!r} is not a range of SNRs",
         where="--snr",
-        remedy="Write --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.",
+        hint="Write --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.",
     )
 
 

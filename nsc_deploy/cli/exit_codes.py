@@ -1,6 +1,6 @@
 """How a command ends: every failure becomes one message and one exit code; only bugs keep a traceback.
 
-On its way there, each caution about a graph that it reads is told once.
+On its way there, each diagnostic about a graph that it reads is told once.
 """
 
 import codecs
@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 import typer
 
-from nsc_deploy.diagnostics import Caution, listening
+from nsc_deploy.diagnostics import Diagnostic, listening
 from nsc_deploy.errors import UserError
 from nsc_deploy.io.files import MENDABLE
 from nsc_deploy.io.text import printable
@@ -93,9 +93,9 @@ def _fail(message: str) -> int:
     return USER_ERROR
 
 
-def _warn(caution: Caution) -> None:
+def _warn(diagnostic: Diagnostic) -> None:
     typer.secho(
-        f"warning: {printable(caution.message)}",
+        f"warning: {printable(diagnostic.message)}",
         fg=None if os.environ.get("NO_COLOR") else "yellow",
         err=True,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice, export_targets
-from nsc_deploy.diagnostics import Caution, collected
+from nsc_deploy.diagnostics import Diagnostic, collected
 from nsc_deploy.errors import ConfigError
 
 
@@ -85,7 +85,7 @@ def export(
 
     The manifest says where the graph came from and everything that was approximated or verified on its way.
     """
-    from nsc_deploy.exporters.base import Sharing
+    from nsc_deploy.exporters.base import ScaleGranularity
     from nsc_deploy.exporters.export import export_all
     from nsc_deploy.graphs.formats.nir import GraphOptions
 
@@ -103,7 +103,7 @@ def export(
             calibration=calibration,
             calibrate=calibrate,
             bits=bits,
-            sharing=Sharing(scales.value),
+            granularity=ScaleGranularity(scales.value),
             graph=options,
             split=split,
             notify=lambda line: typer.echo(line, err=True),
@@ -135,7 +135,7 @@ def _parts_told(folder: Path, explain: bool) -> Path:
     return chip
 
 
-def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: list[Caution]) -> None:
+def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: list[Diagnostic]) -> None:
     import json
     from dataclasses import asdict
 
@@ -147,7 +147,7 @@ def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: 
         files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         content = read_json(manifest) if manifest.is_file() else None
         written.append({"folder": str(folder), "files": files, "manifest": content})
-    told = [asdict(caution) for caution in warnings]
+    told = [asdict(diagnostic) for diagnostic in warnings]
     answer = {"source": str(source), "target": target, "deployments": written, "warnings": told}
     typer.echo(json.dumps(answer, indent=2))
 

@@ -52,8 +52,6 @@ Dt = Annotated[
     float | None,
     typer.Option("--dt", help="Length of a time step in seconds, if the file does not say."),
 ]
-
-
 ResetChoice = Annotated[
     ResetOption | None,
     typer.Option(
@@ -61,8 +59,6 @@ ResetChoice = Annotated[
         help="What a spike does: zero the potential, or subtract the threshold; if the file does not say.",
     ),
 ]
-
-
 Classes = Annotated[
     int | None,
     typer.Option(
@@ -71,8 +67,6 @@ Classes = Annotated[
         help="How many classes the outputs vote for, a group of as many for each; if the file does not say.",
     ),
 ]
-
-
 SignalChoice = Annotated[
     SignalOption | None,
     typer.Option(

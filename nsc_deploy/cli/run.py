@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsc_deploy.diagnostics import Caution, collected
+from nsc_deploy.diagnostics import Diagnostic, collected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ class BackendOption(StrEnum):
     """Values of --backend."""
 
     LAVA = "lava"
-    TWIN = "twin"
+    EMULATOR = "twin"
     REFERENCE = "reference"
 
 
@@ -94,7 +94,7 @@ def _opened(folder: Path) -> "Callable[..., Outcome]":
     return partial(run_deployment, read_lava_deployment(folder))
 
 
-def _as_json(folder: Path, outcome: "Outcome", warnings: list[Caution]) -> dict[str, Any]:
+def _as_json(folder: Path, outcome: "Outcome", warnings: list[Diagnostic]) -> dict[str, Any]:
     import dataclasses
 
     def listed(values: Any) -> Any:
@@ -110,7 +110,7 @@ def _as_json(folder: Path, outcome: "Outcome", warnings: list[Caution]) -> dict[
         "labels": listed(outcome.labels),
         "parity": dataclasses.asdict(outcome.parity),
         "output_error": outcome.output_error,
-        "warnings": [dataclasses.asdict(caution) for caution in warnings],
+        "warnings": [dataclasses.asdict(diagnostic) for diagnostic in warnings],
     }
 
 
@@ -165,7 +165,7 @@ def _decisions(outcome: "Outcome", reference_decisions: Any, decisions: Any) -> 
 
 
 def _write(path: Path, outcome: "Outcome") -> None:
-    from nsc_deploy.io.files import save_npz
+    from nsc_deploy.io.npz import save_npz
 
     arrays: dict[str, Any] = {"spikes": outcome.spikes}
     for field in ("decisions", "reference_decisions", "labels"):

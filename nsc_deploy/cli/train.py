@@ -110,7 +110,7 @@ def train(
     overrides = {name: given[option] for option, name in fields.DOTTED.items() if given[option] is not None}
     if out is None:
         raise ConfigError(
-            "is missing", where="--out", remedy="Name the run directory to write: --out runs/first"
+            "is missing", where="--out", hint="Name the run directory to write: --out runs/first"
         )
     from nsc_deploy.experiment_file import load_experiment, parse_assignment
 
@@ -157,7 +157,7 @@ def _going_on(
         raise ConfigError(
             "cannot be combined with an experiment file: the experiment is that of the run",
             where="--from",
-            remedy="Change single fields with options or --set.",
+            hint="Change single fields with options or --set.",
         )
     return run / FILE_NAME, fine_tuning(run) | overrides
 

@@ -16,7 +16,7 @@ class BackendOption(StrEnum):
     SNNTORCH = "snntorch"
     NORSE = "norse"
     LAVA = "lava"
-    TWIN = "twin"
+    EMULATOR = "twin"
     ONNX = "onnx"
 
 

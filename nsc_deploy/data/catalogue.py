@@ -63,7 +63,7 @@ class Availability(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     place: Path | None = Field(description="the file or folder found, or the synthesiser; null if none")
-    remedy: str | None = Field(description="what to do if there is none")
+    hint: str | None = Field(description="what to do if there is none")
 
 
 def facts(name: str) -> DataSetFacts:
@@ -76,7 +76,7 @@ def facts(name: str) -> DataSetFacts:
         if entry.name == name:
             return entry
     names = ", ".join(entry.name for entry in CATALOGUE)
-    raise ConfigError("there is no such data set", where=name, remedy=f"Choose one of: {names}.")
+    raise ConfigError("there is no such data set", where=name, hint=f"Choose one of: {names}.")
 
 
 def located(name: str, path: Path | None) -> DataConfig:
@@ -90,7 +90,7 @@ def located(name: str, path: Path | None) -> DataConfig:
         return DataConfig.model_validate({"dataset": name, "path": path})
     except ValidationError as error:
         raise ConfigError(
-            f"is not used: {name} is synthesised, from no file", where="--path", remedy="Leave it out."
+            f"is not used: {name} is synthesised, from no file", where="--path", hint="Leave it out."
         ) from error
 
 
@@ -100,17 +100,17 @@ def availability(config: DataConfig) -> Availability:
         if config.dataset == "spoken-digits":
             from nsc_deploy.data.speech import library_paths
 
-            return Availability(place=library_paths().library, remedy=None)
-        return Availability(place=find_source(config), remedy=None)
+            return Availability(place=library_paths().library, hint=None)
+        return Availability(place=find_source(config), hint=None)
     except DataError as error:
-        return Availability(place=None, remedy=error.remedy)
+        return Availability(place=None, hint=error.hint)
 
 
 class Description(DataSetFacts):
     """A data set as it is here, with the form of its events."""
 
     place: Path | None = Field(description="where it is; null if it is not here")
-    remedy: str | None = Field(description="what to do if it is not here")
+    hint: str | None = Field(description="what to do if it is not here")
     channels: int = Field(description="event channels")
     steps: int = Field(description="steps per sample")
     dt: float = Field(description="length of a step in seconds")

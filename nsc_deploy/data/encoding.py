@@ -67,11 +67,7 @@ def _fired(loudness: NDArray[np.float32], level: np.float32, config: EncodingCon
 
 
 BATCH = 256
-
-
 FULL_SCALE = 32768.0
-
-
 SMALLEST_POWER = 1e-10
 
 

@@ -98,7 +98,7 @@ def validation_split(train: EventSet, fraction: float, seed: int) -> tuple[Event
             raise DataError(
                 f"class {label} has {len(members)} training sample, too few to share with a validation part",
                 where="validation split",
-                remedy="Use more samples.",
+                hint="Use more samples.",
             )
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         held_out[generator.permutation(members)[:count]] = True

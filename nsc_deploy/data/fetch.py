@@ -86,7 +86,7 @@ def fetch_fsdd(source: FsddSource = FSDD, folder: Path | None = None, *, progres
         raise DataError(
             f"holds other recordings than expected (content digest {found}, not {source.content})",
             where=source.url,
-            remedy="Fetch again; if the digest stays and you trust it, accept it with --expect DIGEST.",
+            hint="Fetch again; if the digest stays and you trust it, accept it with --expect DIGEST.",
         )
     write_npz(target, spoken)
     return target
@@ -138,7 +138,7 @@ def _download(url: str, known_hash: str | None, folder: Path, *, progress: bool)
         raise _not_downloaded(url, f"no connection, {type(error).__name__}") from error
     except ValueError as error:
         raise DataError(
-            f"was damaged on the way or has changed ({error})", where=url, remedy="Fetch it again."
+            f"was damaged on the way or has changed ({error})", where=url, hint="Fetch it again."
         ) from error
     except OSError as error:
         raise DataError(f"cannot be kept ({error.strerror or error})", where=folder) from error
@@ -149,7 +149,7 @@ def _not_downloaded(url: str, reason: str) -> DataError:
     return DataError(
         f"cannot be downloaded ({reason})",
         where=url,
-        remedy="Check the connection and try again, or download it elsewhere and name its folder.",
+        hint="Check the connection and try again, or download it elsewhere and name its folder.",
     )
 
 
@@ -187,4 +187,4 @@ def _gunzip(archive: Path, target: Path) -> None:
 
 
 def _bad_archive(archive: Path, error: Exception) -> DataError:
-    return DataError(f"is not a valid archive ({error})", where=archive.name, remedy="Fetch it again.")
+    return DataError(f"is not a valid archive ({error})", where=archive.name, hint="Fetch it again.")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts, read_wav
 from nsc_deploy.errors import DataError
-from nsc_deploy.io.files import load_npz, save_npz
+from nsc_deploy.io.npz import load_npz, save_npz
 
 NPZ_NAME = "fsdd_8k_int16.npz"
 WAV_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
@@ -82,7 +82,7 @@ def _test_part(spoken: Spoken, config: DataConfig, path: Path) -> NDArray[np.boo
     names = sorted(set(spoken.speakers.tolist()))
     if config.speaker not in names:
         raise DataError(
-            f"has no speaker {config.speaker!r}", where=path, remedy=f"Choose one of: {', '.join(names)}."
+            f"has no speaker {config.speaker!r}", where=path, hint=f"Choose one of: {', '.join(names)}."
         )
     return np.asarray(spoken.speakers == config.speaker)
 
@@ -147,7 +147,7 @@ def _not_fsdd(path: Path, reason: str) -> DataError:
     return DataError(
         f"is not the Free Spoken Digit Dataset ({reason})",
         where=path,
-        remedy="Fetch it: nsc-deploy data fetch fsdd",
+        hint="Fetch it: nsc-deploy data fetch fsdd",
     )
 
 
@@ -162,7 +162,7 @@ def read_folder(folder: Path) -> Spoken:
         raise DataError(
             "holds no wav files named {digit}_{speaker}_{index}.wav",
             where=folder,
-            remedy="Name the folder `recordings` of the data set, or fetch it: nsc-deploy data fetch fsdd",
+            hint="Name the folder `recordings` of the data set, or fetch it: nsc-deploy data fetch fsdd",
         )
     sounds = [read_wav(file) for file in files]
     names = [match for file in files if (match := WAV_NAME.fullmatch(file.name))]

@@ -21,7 +21,7 @@ from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.data.recordings import Recordings
 from nsc_deploy.data.sources import digest, find_source
 from nsc_deploy.errors import DataError, UserError
-from nsc_deploy.io.files import load_npz, save_npz
+from nsc_deploy.io.npz import load_npz, save_npz
 
 Advance = Callable[[], None]
 
@@ -97,15 +97,11 @@ def _bar(what: str, count: int, *, shown: bool) -> Iterator[Advance]:
 
 # Raise it with every change to the code that alters what is encoded.
 CODE_VERSION = 2
-
-
 UNUSED_SECTIONS = {
     "spoken-digits": ("binning",),
     "fsdd": ("synthesis", "binning"),
     "shd": ("synthesis", "encoding"),
 }
-
-
 log = logging.getLogger(__name__)
 
 

@@ -14,8 +14,6 @@ from nsc_deploy.errors import DataError
 from nsc_deploy.io.files import unreadable
 
 SAMPLE_RATE = 8000
-
-
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 
 
@@ -58,7 +56,7 @@ def check_parts(recordings: Recordings, where: object) -> Recordings:
             raise DataError(
                 f"has no recording for the {part} part",
                 where=where,
-                remedy="Choose another split or complete the set.",
+                hint="Choose another split or complete the set.",
             )
     return recordings
 
@@ -83,7 +81,7 @@ def read_wav(path: Path) -> NDArray[np.int16]:
         raise DataError(
             f"has {channels} channels, {8 * width} bits and {rate} Hz, not 1, 16 and {SAMPLE_RATE} Hz",
             where=path,
-            remedy="Convert it, or use the original files of the data set.",
+            hint="Convert it, or use the original files of the data set.",
         )
     if promised == 0 or len(content) != 2 * promised:
         raise DataError(f"is empty or cut short ({len(content)} of {2 * promised} bytes)", where=path)

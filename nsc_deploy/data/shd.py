@@ -44,11 +44,11 @@ def find_parts(source: Path) -> PartFiles:
         raise DataError(
             f"is neither {parts.train.name} nor {parts.test.name}",
             where=source,
-            remedy="Name the folder that holds these two files, or one of them.",
+            hint="Name the folder that holds these two files, or one of them.",
         )
     for path in parts:
         if not path.is_file():
-            raise DataError("is missing", where=path, remedy="Fetch it: nsc-deploy data fetch shd")
+            raise DataError("is missing", where=path, hint="Fetch it: nsc-deploy data fetch shd")
     return parts
 
 
@@ -125,5 +125,5 @@ def _not_shd(path: Path, reason: str) -> DataError:
     return DataError(
         f"is not a file of the Spiking Heidelberg Digits ({reason})",
         where=path,
-        remedy="Fetch it again: nsc-deploy data fetch shd",
+        hint="Fetch it again: nsc-deploy data fetch shd",
     )

@@ -31,7 +31,7 @@ def find_source(config: DataConfig) -> Path:
     """
     if config.path is not None:
         if not config.path.exists():
-            raise DataError("does not exist", where=config.path, remedy=_remedy(config.dataset))
+            raise DataError("does not exist", where=config.path, hint=_hint(config.dataset))
         return _inside(config.path, config.dataset) or config.path
     folders = [data_folder()]
     if own_folder := os.environ.get(FOLDER_VARIABLE):
@@ -40,7 +40,7 @@ def find_source(config: DataConfig) -> Path:
         if (found := _inside(folder, config.dataset)) is not None:
             return found
     looked = " and ".join(str(folder) for folder in folders)
-    raise DataError(f"the data set is not in {looked}", where=config.dataset, remedy=_remedy(config.dataset))
+    raise DataError(f"the data set is not in {looked}", where=config.dataset, hint=_hint(config.dataset))
 
 
 def _inside(folder: Path, dataset: str) -> Path | None:
@@ -48,7 +48,7 @@ def _inside(folder: Path, dataset: str) -> Path | None:
     return next((folder / name for name in NAMES[dataset] if (folder / name).exists()), None)
 
 
-def _remedy(dataset: str) -> str:
+def _hint(dataset: str) -> str:
     return (
         f"Fetch it with `nsc-deploy data fetch {dataset}`, name its file or folder as data path, "
         f"or set ${FOLDER_VARIABLE} to the folder that holds it."

@@ -110,12 +110,12 @@ def library_paths() -> LibraryPaths:
         raise DataError(
             "the synthesised digits need espeak-ng, which is not installed",
             where="spoken-digits",
-            remedy="Install it: pip install nsc-deploy[speech]",
+            hint="Install it: pip install nsc-deploy[speech]",
         ) from error
     except RuntimeError as error:
-        raise DataError(f"is damaged ({error})", where="espeakng-loader", remedy=REINSTALL) from error
+        raise DataError(f"is damaged ({error})", where="espeakng-loader", hint=REINSTALL) from error
     if not paths.library.is_file():
-        raise DataError("is missing", where=paths.library, remedy=REINSTALL)
+        raise DataError("is missing", where=paths.library, hint=REINSTALL)
     return paths
 
 
@@ -160,5 +160,5 @@ def _failed(log: IO[bytes], status: int) -> DataError:
     return DataError(
         f"the synthesiser failed (exit status {status}: {reason})",
         where="spoken-digits",
-        remedy=REINSTALL,
+        hint=REINSTALL,
     )

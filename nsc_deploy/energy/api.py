@@ -98,7 +98,7 @@ class Counted:
     def _only(self, what: str) -> CountedSystem:
         if len(self.systems) != 1:
             raise ConfigError(
-                f"{what} is for one system, and there are {len(self.systems)}", remedy="Count one alone."
+                f"{what} is for one system, and there are {len(self.systems)}", hint="Count one alone."
             )
         return self.systems[0]
 

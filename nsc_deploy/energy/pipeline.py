@@ -170,7 +170,7 @@ def make_check(
         raise ConfigError(
             "has nothing to check against",
             where="energy check",
-            remedy="Name a --budget, a --baseline or both.",
+            hint="Name a --budget, a --baseline or both.",
         )
     limits = None if budget is None else Budget.read(budget)
     earlier = None if baseline is None else read_report(baseline)
@@ -211,7 +211,7 @@ def make_comparison(
         raise ConfigError(
             f"{len(recordings)} recordings are given for {len(graphs)} graph files",
             where="--inputs",
-            remedy="Give one for both of them, or one for each in the same order.",
+            hint="Give one for both of them, or one for each in the same order.",
         )
     made: list[Report] = []
     with collected() as told:
@@ -275,9 +275,7 @@ def make_advice(
     """
     refuse_unknown_column(column)
     if part is not None and write is None:
-        raise ConfigError(
-            "names what is to be written, and nothing is", where="--part", remedy="Add --write."
-        )
+        raise ConfigError("names what is to be written, and nothing is", where="--part", hint="Add --write.")
     prices = load_profile(profile)
     options = Options(samples=samples, dt=dt, reset=chosen_reset(reset))
     (source,) = find_sources([path], recordings)

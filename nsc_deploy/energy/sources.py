@@ -97,20 +97,20 @@ def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tupl
         raise ConfigError(
             "is for graph files, and only runs are named, which hold their own recordings",
             where="--inputs",
-            remedy="Leave it out, or name a graph file: RUN/receiver.nir for example.",
+            hint="Leave it out, or name a graph file: RUN/receiver.nir for example.",
         )
     if recordings and len(recordings) not in {1, len(graphs)}:
         raise ConfigError(
             f"{len(recordings)} recordings are given for {len(graphs)} graph files",
             where="--inputs",
-            remedy="Give one for all of them, or one for each in the same order.",
+            hint="Give one for all of them, or one for each in the same order.",
         )
     given = {
         path: recordings[0 if len(recordings) == 1 else i] for i, path in enumerate(graphs) if recordings
     }
     found = [_run(path) if path.is_dir() else _graph(path, given.get(path)) for path in paths]
     if not found:
-        raise ConfigError("names nothing to count", remedy="Give run folders or graph files.")
+        raise ConfigError("names nothing to count", hint="Give run folders or graph files.")
     return _with_unique_labels(found)
 
 
@@ -133,25 +133,25 @@ def _inside(run: Path, name: str) -> Path:
         raise DataError(
             f"names the file {name}, which is missing",
             where=run / FILE_NAME,
-            remedy=f"Restore {name}, or delete metrics.json and write it anew: train --resume",
+            hint=f"Restore {name}, or delete metrics.json and write it anew: train --resume",
         )
     return path
 
 
 def _graph(path: Path, recording: Path | None) -> Source:
     if not path.exists():
-        raise DataError("does not exist", where=path, remedy="Name a run folder, a .nir or an .onnx file.")
+        raise DataError("does not exist", where=path, hint="Name a run folder, a .nir or an .onnx file.")
     if path.suffix not in {".nir", ".onnx"}:
         raise ConfigError(
             "is neither a run folder nor a .nir or .onnx file",
             where=path,
-            remedy="Name a folder that `nsc-deploy train` wrote, or a graph file.",
+            hint="Name a folder that `nsc-deploy train` wrote, or a graph file.",
         )
     if recording is None:
         raise ConfigError(
             "is a graph without recorded inputs",
             where=path,
-            remedy="Name them: --inputs recording.npz (docs/recordings.md tells how to make them).",
+            hint="Name them: --inputs recording.npz (docs/recordings.md tells how to make them).",
         )
     return Source(path.stem, path, None, (Work(path, recording, None),))
 
@@ -223,7 +223,7 @@ def _count(
         counted, placed = _count_graph(work, recording, name, options, progress)
     except DataError as error:
         where = work.recording if error.where is None else f"{work.recording}: {error.where}"
-        raise DataError(error.problem, where=where, remedy=error.remedy) from error
+        raise DataError(error.problem, where=where, hint=error.hint) from error
     if work.part is None:
         return counted, placed
     return replace(counted, name=name, side=work.part.side, place=work.part.place), placed

@@ -31,14 +31,14 @@ class Verdict:
         primitive: the NIR class name.
         status: native, substituted or refused.
         reason: what it becomes, or why it cannot.
-        remedy: for a refusal, the way out.
+        hint: for a refusal, the way out.
     """
 
     node: str
     primitive: str
     status: Status
     reason: str
-    remedy: str = ""
+    hint: str = ""
 
 
 def raise_first_refusal(verdicts: tuple[Verdict, ...], where: object | None = None) -> None:
@@ -56,11 +56,11 @@ def raise_first_refusal(verdicts: tuple[Verdict, ...], where: object | None = No
         raise ExportError(
             first.reason + more,
             where=place if where is None else f"{where}: {place}",
-            remedy=first.remedy or None,
+            hint=first.hint or None,
         )
 
 
-class Sharing(StrEnum):
+class ScaleGranularity(StrEnum):
     """Each neuron has a scale of its own, or all of a node share one, so that equal thresholds stay equal."""
 
     NEURON = "neuron"
@@ -100,7 +100,7 @@ class ExportRequest:
         recording_file: recorded inputs, or None.
         bits: bits of a weight, its sign included.
         calibration: other recorded inputs to choose scales on, or None.
-        sharing: whose scales must be alike.
+        granularity: whose scales must be alike.
         run: the training run the graph is a part of, or None.
         part: name of the part in that run, or None.
         notify: called with one line for every step taken.
@@ -112,7 +112,7 @@ class ExportRequest:
     recording_file: Path | None = None
     bits: int = 8
     calibration: CalibrationSource | None = None
-    sharing: Sharing = Sharing.NEURON
+    granularity: ScaleGranularity = ScaleGranularity.NEURON
     run: Path | None = None
     part: str | None = None
     notify: Callable[[str], None] = lambda _message: None

@@ -10,7 +10,7 @@ from nsc_deploy.exporters.base import (
     CalibrationSource,
     CheckOnly,
     ExportRequest,
-    Sharing,
+    ScaleGranularity,
     Target,
     raise_first_refusal,
 )
@@ -49,7 +49,7 @@ def export_all(
     calibration: Path | None = None,
     calibrate: int | None = None,
     bits: int = 8,
-    sharing: Sharing = Sharing.NEURON,
+    granularity: ScaleGranularity = ScaleGranularity.NEURON,
     graph: GraphOptions | None = None,
     split: bool = False,
     notify: Callable[[str], None] = lambda _message: None,
@@ -65,7 +65,7 @@ def export_all(
         calibration: recorded inputs to choose scales on; by default those of the run, if it has some.
         calibrate: the first so many of them; None for all, 0 for none.
         bits: bits of a weight.
-        sharing: whose scales must be alike.
+        granularity: whose scales must be alike.
         graph: what the file leaves open.
         split: run on the host what the target cannot hold before and behind what it can.
         notify: called with one line for every step.
@@ -80,7 +80,7 @@ def export_all(
     found = load_target(target)
     if isinstance(found, CheckOnly):
         raise ExportError(
-            f"'{target}' can be checked for, not exported to", where="--target", remedy=found.way_out
+            f"'{target}' can be checked for, not exported to", where="--target", hint=found.way_out
         )
     options = GraphOptions() if graph is None else graph
     items = items_of(source, out, part, inputs)
@@ -92,7 +92,7 @@ def export_all(
             out=item.out,
             recording_file=item.recording_file,
             bits=bits,
-            sharing=sharing,
+            granularity=granularity,
             calibration=chosen,
             run=source if source.is_dir() else None,
             part=item.part,
@@ -139,20 +139,20 @@ def _chosen(run: Path, name: str | None) -> tuple[Part, ...]:
     else:
         parts = tuple(part for part in deployment.parts if part.name == name)
     chip = [part.name for part in deployment.parts if part.place is Place.CHIP]
-    remedy = f"Parts for a chip: {', '.join(chip) or 'none (a conventional network)'}; choose with --part."
+    hint = f"Parts for a chip: {', '.join(chip) or 'none (a conventional network)'}; choose with --part."
     if not parts:
         wanted = "receiver part for a chip" if name is None else f"part called '{name}'"
         raise ConfigError(
             f"has no {wanted}",
             where=run / FILE_NAME,
-            remedy=remedy,
+            hint=hint,
         )
     for part in parts:
         if not part.graph.endswith(".nir"):
             raise ConfigError(
                 f"part '{part.name}' is {part.graph}, which runs on the host",
                 where=run / FILE_NAME,
-                remedy=remedy,
+                hint=hint,
             )
     return parts
 
@@ -169,12 +169,10 @@ def _calibration(
         return CalibrationSource(file, samples, asked=named is not None or samples is not None)
     if samples is None:
         return None
-    remedy = "Name a recording of other samples than those of --inputs: --calibration FILE.npz"
+    hint = "Name a recording of other samples than those of --inputs: --calibration FILE.npz"
     if source.is_dir():
-        remedy = (
-            f"Record some of its training part, without training: nsc-deploy train --resume --out {source}"
-        )
-    raise ConfigError("there are no recordings to choose scales on", where=source, remedy=remedy)
+        hint = f"Record some of its training part, without training: nsc-deploy train --resume --out {source}"
+    raise ConfigError("there are no recordings to choose scales on", where=source, hint=hint)
 
 
 def _require_accepted(target: Target, request: ExportRequest, *, split: bool) -> None:
@@ -186,10 +184,8 @@ def _require_accepted(target: Target, request: ExportRequest, *, split: bool) ->
             raise_first_refusal(target.check(request.network))
     except ExportError as error:
         hint = None if split else split_hint(request.network, target.check)
-        remedy = " ".join(part for part in (error.remedy, hint) if part) or None
-        raise ExportError(
-            error.problem, where=f"{request.graph_file}: {error.where}", remedy=remedy
-        ) from error
+        hint = " ".join(part for part in (error.hint, hint) if part) or None
+        raise ExportError(error.problem, where=f"{request.graph_file}: {error.where}", hint=hint) from error
 
 
 def _export(target: Target, request: ExportRequest, *, split: bool) -> Path:

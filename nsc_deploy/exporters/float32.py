@@ -102,7 +102,7 @@ def write_exact_deployment(
             states=written.states,
             notes=written.notes,
             verification=record,
-            warnings=request.network.cautions,
+            warnings=request.network.diagnostics,
         )
         write_exact_manifest(folder, manifest)
     for note in written.notes:
@@ -116,18 +116,16 @@ def _refuse_quantisation(request: ExportRequest, target: str) -> None:
         raise ConfigError(
             f"the target {target} keeps float32 weights, there is nothing to calibrate",
             where="--calibrate",
-            remedy="Leave it out.",
+            hint="Leave it out.",
         )
-    if request.sharing is not ExportRequest.sharing:
+    if request.granularity is not ExportRequest.granularity:
         raise ConfigError(
             f"the target {target} keeps float32 weights, there are no scales",
             where="--scales",
-            remedy="Leave it out.",
+            hint="Leave it out.",
         )
     if request.bits != ExportRequest.bits:
-        raise ConfigError(
-            f"the target {target} keeps float32 weights", where="--bits", remedy="Leave it out."
-        )
+        raise ConfigError(f"the target {target} keeps float32 weights", where="--bits", hint="Leave it out.")
 
 
 _ONE = {"Input": "inputs", "Output": "outputs"}
@@ -167,17 +165,13 @@ def untimely(node: Node, network: Network) -> tuple[str, str] | None:
     try:
         build_operator(node, Setting(network.dt, network.reset, np.dtype(np.float32), 1))
     except GraphError as error:
-        return error.problem, error.remedy or "Correct the parameters of this node."
+        return error.problem, error.hint or "Correct the parameters of this node."
     return None
 
 
 TOLERANCE = 1e-4
-
-
 _BATCH = 64
-
-
-_REMEDY = (
+_HINT = (
     "Nothing was written. Please report this with the graph: it is a fault of the exporter or its backend."
 )
 
@@ -234,7 +228,7 @@ def _compare(network: Network, one: RunTrace, two: RunTrace, start: int, found: 
     if one.output.shape != two.output.shape:
         raise ExportError(
             f"the artefact gives outputs of shape {two.output.shape} where {one.output.shape} is right",
-            remedy=_REMEDY,
+            hint=_HINT,
         )
     parted = divergences(layer_names(network), one, two, first_sample=start)
     for divergence in parted:
@@ -267,7 +261,7 @@ def _refuse_unexplained(divergence: LayerDivergence, trace: RunTrace) -> None:
         f"neuron {divergence.neuron} only {fired} (potentials {one:g} and {shown}, "
         f"threshold {threshold:g})",
         where=f"node '{divergence.layer}'",
-        remedy=_REMEDY,
+        hint=_HINT,
     )
 
 
@@ -282,5 +276,5 @@ def _refuse_other_outputs(network: Network, one: NDArray[Any], two: NDArray[Any]
         raise ExportError(
             f"the artefact computes something else: outputs differ by up to {error:g} where no spike does",
             where=f"node '{network.output_node.name}'",
-            remedy=_REMEDY,
+            hint=_HINT,
         )

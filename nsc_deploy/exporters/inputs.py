@@ -66,14 +66,14 @@ def calibration_inputs(request: ExportRequest) -> Recording | None:
         raise ConfigError(
             "holds the very inputs that the export is checked on: figures measured there would flatter",
             where=source.told,
-            remedy="Record other samples to choose the scales on, best of the training part.",
+            hint="Record other samples to choose the scales on, best of the training part.",
         )
     wanted = recording.samples if source.samples is None else source.samples
     if wanted > recording.samples:
         raise ConfigError(
             f"{wanted} samples are wanted and {recording.samples} are in {source.told}",
             where="--calibrate",
-            remedy="Ask for no more than there are, or leave it out for all of them.",
+            hint="Ask for no more than there are, or leave it out for all of them.",
         )
     return recording.first(wanted)
 
@@ -88,7 +88,7 @@ def named_or_own(inputs: Path | None, own: Callable[[], Recording | None], folde
     recording = own() if inputs is None else read_recording(inputs)
     if recording is None:
         raise ConfigError(
-            "holds no recorded inputs", where=folder, remedy="Name a recording with --inputs FILE.npz."
+            "holds no recorded inputs", where=folder, hint="Name a recording with --inputs FILE.npz."
         )
     return recording
 
@@ -105,13 +105,13 @@ def fits(recording: Recording, network: Network, where: object) -> None:
             f"the recording ({recording.signal.value} of shape {recording.shape}) is not this graph's input "
             f"({node.emits.value} of shape {node.output_shape})",
             where=where,
-            remedy=_remedy(recording, network),
+            hint=_hint(recording, network),
         )
     if network.dt is not None and not np.isclose(recording.dt, network.dt, rtol=1e-6):
         raise ConfigError(
             f"was recorded with steps of {recording.dt:g} s, the graph has {network.dt:g} s",
             where=where,
-            remedy="Record with the time step of the graph.",
+            hint="Record with the time step of the graph.",
         )
 
 
@@ -132,7 +132,7 @@ def random_inputs(network: Network, seed: int = SEED) -> NDArray[Any]:
     return (np.round(chance.normal(0.25, 1, shape) * 64) / 64).astype(np.float32)
 
 
-def _remedy(recording: Recording, network: Network) -> str:
+def _hint(recording: Recording, network: Network) -> str:
     node = network.input_node
     if recording.shape == node.output_shape and "signal" not in node.parameters.metadata:
         return f"The graph does not say what enters; --signal {recording.signal.value} says it."

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from nsc_deploy.deployment import FileName, read_deployment
-from nsc_deploy.diagnostics import Caution, announce
+from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.graphs.formats.nir import read_network
@@ -26,17 +26,9 @@ from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
 
 FILE_NAME = "manifest.json"
-
-
 GRAPH = "source.nir"
-
-
 RECORDING = "inputs.npz"
-
-
 FORMAT = 1
-
-
 _EXPORT = "nsc-deploy export RUN --target TARGET --out DIR"
 
 
@@ -71,7 +63,7 @@ class StateRecord(Record):
 class Warned(Record):
     """What a manifest says of the program that wrote its graph."""
 
-    warnings: tuple[Caution, ...] = Field(
+    warnings: tuple[Diagnostic, ...] = Field(
         default=(),
         description="what looked like faults of the program that wrote the graph; left out if none",
     )
@@ -120,7 +112,7 @@ def read_exact_manifest(folder: Path) -> ExactManifest:
     """
     target_of(folder)
     manifest = read_json_record(
-        ExactManifest, folder / FILE_NAME, "a deployment", remedy=f"Export it again: {_EXPORT}"
+        ExactManifest, folder / FILE_NAME, "a deployment", hint=f"Export it again: {_EXPORT}"
     )
     for record in manifest.files:
         require_unchanged(folder / record.name, record.sha256)
@@ -135,15 +127,15 @@ def target_of(folder: Path) -> str:
     """
     path = folder / FILE_NAME
     if not folder.exists():
-        raise DataError("does not exist", where=folder, remedy=f"Check the name, or make one: {_EXPORT}")
+        raise DataError("does not exist", where=folder, hint=f"Check the name, or make one: {_EXPORT}")
     if not path.is_file():
         raise DataError(
-            "is no deployment folder (no manifest.json)", where=folder, remedy=f"Make one: {_EXPORT}"
+            "is no deployment folder (no manifest.json)", where=folder, hint=f"Make one: {_EXPORT}"
         )
     content = read_json(path)
     target = content.get("target") if isinstance(content, dict) else None
     if not isinstance(target, str):
-        raise DataError("does not name its target", where=path, remedy=f"Export it again: {_EXPORT}")
+        raise DataError("does not name its target", where=path, hint=f"Export it again: {_EXPORT}")
     return target
 
 
@@ -163,11 +155,11 @@ def exported_recording(folder: Path) -> Recording | None:
     return read_recording(path) if path.is_file() else None
 
 
-def warned(network: Network, warnings: Iterable[Caution]) -> Network:
+def warned(network: Network, warnings: Iterable[Diagnostic]) -> Network:
     """The graph of a deployment with the warnings of its manifest, which are told to whoever listens."""
-    kept = tuple(dict.fromkeys((*warnings, *network.cautions)))
+    kept = tuple(dict.fromkeys((*warnings, *network.diagnostics)))
     announce(kept)
-    return replace(network, cautions=kept)
+    return replace(network, diagnostics=kept)
 
 
 def class_names(request: ExportRequest) -> tuple[str, ...]:

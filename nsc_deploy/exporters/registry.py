@@ -12,8 +12,6 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Target
 
 GROUP = "nsc_deploy.targets"
-
-
 BUILT_IN = {
     "lava": "nsc_deploy.exporters.lava.target:TARGET",
     "nir": "nsc_deploy.exporters.nir:TARGET",
@@ -51,7 +49,7 @@ def load_target(name: str) -> Target:
             raise ConfigError(
                 f"unknown target '{name}'",
                 where="--target",
-                remedy=f"Known targets: {', '.join(target_names())}.",
+                hint=f"Known targets: {', '.join(target_names())}.",
             )
         found = _load(points[0])
     if not isinstance(found, Target):
@@ -72,5 +70,5 @@ def _load(point: importlib.metadata.EntryPoint) -> object:
         raise ConfigError(
             f"target '{point.name}' cannot be loaded ({error})",
             where=f"entry point {point.value}",
-            remedy="Repair or remove the package that offers it.",
+            hint="Repair or remove the package that offers it.",
         ) from error

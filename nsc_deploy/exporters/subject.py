@@ -14,7 +14,7 @@ from nsc_deploy.exporters.inputs import fits, spread
 from nsc_deploy.exporters.lava.deployment import LavaDeployment, read_lava_deployment
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
-from nsc_deploy.exporters.lava.runners import LavaRunner, TwinRunner
+from nsc_deploy.exporters.lava.runners import EmulatorRunner, LavaRunner
 from nsc_deploy.exporters.lava.worker import SILENCE_S
 from nsc_deploy.exporters.manifest import exported_graph, exported_recording, read_exact_manifest, target_of
 from nsc_deploy.exporters.nir import NETWORK
@@ -38,7 +38,7 @@ class Backend(StrEnum):
     SNNTORCH = "snntorch"
     NORSE = "norse"
     ONNX = "onnx"
-    TWIN = "twin"
+    EMULATOR = "twin"
     LAVA = "lava"
 
 
@@ -66,7 +66,7 @@ class Subject:
 
     @property
     def own(self) -> str:
-        """What runs the artefact itself: a target or, for the integers of Lava, the twin."""
+        """What runs the artefact itself: a target or, for the integers of Lava, the emulator."""
         return {None: "reference", "lava": "twin", "split": "twin"}.get(self.target, str(self.target))
 
 
@@ -130,7 +130,7 @@ def _open_folder(path: Path) -> Subject:
         raise DataError(
             f"was exported to '{target}', which this tool cannot run",
             where=path,
-            remedy="Verify the NIR file it was made from.",
+            hint="Verify the NIR file it was made from.",
         )
     manifest = read_exact_manifest(path)
     graph, names = exported_graph(path, manifest), manifest.source.class_names
@@ -147,7 +147,7 @@ def choose_samples(subject: Subject, inputs: Path | None, count: int | None) -> 
     recording = subject.recording if inputs is None else read_recording(inputs)
     if recording is None:
         raise ConfigError(
-            "has no recorded inputs", where=subject.path, remedy="Name a recording with --inputs FILE.npz."
+            "has no recorded inputs", where=subject.path, hint="Name a recording with --inputs FILE.npz."
         )
     fits(recording, subject.network, subject.path if inputs is None else inputs)
     available = recording.samples
@@ -156,7 +156,7 @@ def choose_samples(subject: Subject, inputs: Path | None, count: int | None) -> 
         raise ConfigError(
             f"{wanted} samples are wanted and {available} are there",
             where="--samples",
-            remedy="Ask for no more than there are, or leave it out for all of them.",
+            hint="Ask for no more than there are, or leave it out for all of them.",
         )
     chosen = spread(available, wanted)
     labels = None if recording.labels is None else recording.labels[chosen]
@@ -174,7 +174,7 @@ def open_runner(subject: Subject, backend: str, bench: Bench) -> Runner:
         return Named("nir", ReferenceRunner(read_network(subject.path / NETWORK)))
     if backend == Backend.REFERENCE:
         return ReferenceRunner(subject.network)
-    if backend in {Backend.TWIN, Backend.LAVA}:
+    if backend in {Backend.EMULATOR, Backend.LAVA}:
         return _lava(subject, backend, bench)
     if subject.target != backend:
         return _written(subject, backend, bench)
@@ -214,8 +214,8 @@ def _lava(subject: Subject, backend: str, bench: Bench) -> Runner:
 
 
 def _integers(integers: IntegerNetwork, network: Network, backend: str, bench: Bench) -> Runner:
-    if backend == Backend.TWIN:
-        return TwinRunner(integers, network)
+    if backend == Backend.EMULATOR:
+        return EmulatorRunner(integers, network)
     return LavaRunner(integers, network, silence_s=bench.silence_s)
 
 

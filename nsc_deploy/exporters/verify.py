@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.subject import Bench, Samples, Subject, open_runner
 from nsc_deploy.io.files import scratch_folder
@@ -29,7 +29,7 @@ class Verification:
     comparison: Comparison
     findings: tuple[Finding, ...]
     class_names: tuple[str, ...] = ()
-    warnings: tuple[Caution, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -72,7 +72,7 @@ def verify(
         raise ConfigError(
             f"both sides would be {own}, which is equal to itself",
             where="--against",
-            remedy="Name another backend, or another one for the left side with --on.",
+            hint="Name another backend, or another one for the left side with --on.",
         )
     first, second = (against, own) if against == "reference" else (own, against)
     with scratch_folder("nsc-deploy-verify-") as folder:
@@ -95,5 +95,5 @@ def verify(
         comparison=comparison,
         findings=findings(comparison, limits),
         class_names=subject.class_names,
-        warnings=subject.network.cautions,
+        warnings=subject.network.diagnostics,
     )

@@ -55,10 +55,10 @@ def assemble(
         if where is None or error.where == str(where):
             raise
         place = str(where) if error.where is None else f"{where}: {error.where}"
-        raise GraphError(error.problem, where=place, remedy=error.remedy) from error
+        raise GraphError(error.problem, where=place, hint=error.hint) from error
     if where is None:
         return network
-    return replace(network, cautions=tuple(replace(one, where=str(where)) for one in network.cautions))
+    return replace(network, diagnostics=tuple(replace(one, where=str(where)) for one in network.diagnostics))
 
 
 def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal: Signal | None) -> Network:
@@ -125,7 +125,7 @@ def _check_ends(flat: Flat, primitives: Mapping[str, str]) -> None:
             raise GraphError(
                 "has no input",
                 where=f"node '{name}'",
-                remedy="Connect it to an Input node or take it out; an exporter that lost a sum such as "
+                hint="Connect it to an Input node or take it out; an exporter that lost a sum such as "
                 "h + f(h) leaves such nodes (Norse, snnTorch).",
             )
 
@@ -154,8 +154,6 @@ def _order(
 
 
 MAX_DEPTH = 16
-
-
 MAX_NODES = 20_000
 
 
@@ -216,7 +214,7 @@ def _end(graph: Any, kind: Any, full: str) -> str:
         raise GraphError(
             f"is a graph with {len(found)} {kind.__name__} nodes, so its edges do not say which is meant",
             where=f"node '{full}'",
-            remedy="Give the nested graph one Input and one Output, or flatten it in the tool that wrote it.",
+            hint="Give the nested graph one Input and one Output, or flatten it in the tool that wrote it.",
         )
     return found[0]
 
@@ -237,7 +235,7 @@ def _refuse_loose(name: str, wire: _Wire, sources: list[str], targets: list[str]
         ends = f"leads on to '{targets[0]}'" if targets else f"takes in '{sources[0]}'"
         lost = "nothing enters it" if targets else "nothing inside reads it"
         raise GraphError(
-            f"{ends}, and {lost}", where=f"node '{name}'", remedy="Add the missing edge, or take it out."
+            f"{ends}, and {lost}", where=f"node '{name}'", hint="Add the missing edge, or take it out."
         )
 
 
@@ -267,17 +265,17 @@ def time_step(
     if stated is not None and asked is not None and not math.isclose(stated, asked, rel_tol=1e-9):
         raise GraphError(
             f"the file states a time step of {stated:g} s, and {asked:g} s is given",
-            remedy="Leave --dt out, take a recording with the step of the graph, or change the file.",
+            hint="Leave --dt out, take a recording with the step of the graph, or change the file.",
         )
     dt = asked if stated is None else stated
     if dt is None and needed:
         raise GraphError(
             "the file does not state its time step, and its neurons or delays depend on it",
-            remedy="Name the step the network was trained with, in seconds: --dt 0.001"
+            hint="Name the step the network was trained with, in seconds: --dt 0.001"
             + (f"\nIt looks like a file of {sign.writer}: then give {sign.hint_dt}." if sign else ""),
         )
     if dt is not None and not (math.isfinite(dt) and dt > 0):
-        raise GraphError(f"the time step is {dt}", remedy="It is a positive number of seconds.")
+        raise GraphError(f"the time step is {dt}", hint="It is a positive number of seconds.")
     return dt
 
 
@@ -303,15 +301,15 @@ def stated_reset(
     if bool(np.any(metadata.get("reset_delay", False))):
         raise GraphError(
             "its neurons reset one step after the spike (reset_delay), which this tool cannot represent",
-            remedy="Train with the reset in the step of the spike (snnTorch: reset_delay=False).",
+            hint="Train with the reset in the step of the spike (snnTorch: reset_delay=False).",
         )
-    stated = metadata.get("stated_reset")
+    stated = metadata.get("reset")
     if stated is None and asked is None:
         if any(np.any(node.v_reset) for node in nodes):
             return Reset.ZERO
         raise GraphError(
             "the file does not state how its neurons reset, and their spikes depend on it",
-            remedy="Name it: --reset zero (to the reset potential) or --reset subtract (less the threshold)."
+            hint="Name it: --reset zero (to the reset potential) or --reset subtract (less the threshold)."
             + (f"\nIt looks like a file of {sign.writer}: then give {sign.hint_reset}." if sign else ""),
         )
     return _agreed(stated, asked)
@@ -332,7 +330,7 @@ def late_edges(metadata: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
         return frozenset((str(source), str(target)) for source, target in pairs)
     except (TypeError, ValueError, RecursionError) as error:
         raise GraphError(
-            "its metadata 'late_edges' are no list of pairs", remedy="Take them out to have them chosen anew."
+            "its metadata 'late_edges' are no list of pairs", hint="Take them out to have them chosen anew."
         ) from error
 
 
@@ -343,7 +341,7 @@ def _agreed(stated: Any, asked: Reset | None) -> Reset:
         raise GraphError(f"the reset {shown(stated)} is neither zero nor subtract") from error
     if asked is not None and how is not asked:
         raise GraphError(
-            f"the file states the reset '{how}' and '{asked}' was asked for", remedy="Leave --reset out."
+            f"the file states the reset '{how}' and '{asked}' was asked for", hint="Leave --reset out."
         )
     return how
 

@@ -64,7 +64,7 @@ class GraphBuilder:
             raise GraphError(
                 "has a decay outside [0, 1)",
                 where=f"node '{name}'",
-                remedy="Without a leak it is an IF neuron.",
+                hint="Without a leak it is an IF neuron.",
             )
         tau = self.dt / (1 - decay)
         node = nir.LIF(

@@ -22,11 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from nsc_deploy.errors import GraphError
 
 EXACT_STEPS = 2**24
-
-
 _FINEST = 60
-
-
 Float32 = NDArray[np.float32]
 
 
@@ -99,16 +95,10 @@ def _maybe(values: NDArray[np.float64] | None, bits: int) -> NDArray[np.float64]
 
 CUTS = (1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
 """Steps worth a try: that at which the largest weight just fits, over each of these; above 1 it is cut."""
-
-
 FINEST_BITS = 24
 """No step is finer than 2^-24: an export looks for steps down to there."""
-
-
 _MARGIN = 2
 """Rounding may make a neuron's sum of weights larger, though never four times."""
-
-
 Reals = NDArray[np.float64]
 
 

@@ -16,21 +16,13 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import GraphError
 
 Shape = tuple[int, ...]
-
-
 SPIKING = frozenset({"LIF", "IF", "CubaLIF", "Threshold"})
-
-
 RESETTING = frozenset({"LIF", "IF", "CubaLIF"})
-
-
 STATEFUL = frozenset({"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Delay"})
-
-
 SYNAPTIC = frozenset({"Linear", "Affine", "Conv1d", "Conv2d"})
 
 
@@ -110,7 +102,7 @@ class Network:
         components: the same names as `nodes`, in the same order, grouped: a group of several names (or
             one node with an edge onto itself) is a cycle and has to be run step by step.
         metadata: of the NIR graph.
-        cautions: what looks like a fault of the program that wrote it; empty for a graph made here.
+        diagnostics: what looks like a fault of the program that wrote it; empty for a graph made here.
     """
 
     nodes: tuple[Node, ...]
@@ -119,7 +111,7 @@ class Network:
     back_edges: frozenset[tuple[str, str]] = frozenset()
     components: tuple[tuple[str, ...], ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    cautions: tuple[Caution, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:
@@ -143,7 +135,7 @@ class Network:
             return self._by_name[name]
         except KeyError:
             known = ", ".join(self._by_name)
-            raise GraphError(f"has no node '{name}'", remedy=f"It has: {known}.") from None
+            raise GraphError(f"has no node '{name}'", hint=f"It has: {known}.") from None
 
     def successors(self, name: str) -> tuple[Node, ...]:
         """The nodes that take in the output of `name`."""
@@ -201,7 +193,7 @@ class Network:
             GraphError: the graph has none.
         """
         if self.dt is None:
-            raise GraphError("has no time step", remedy="Name it in seconds: --dt 0.001")
+            raise GraphError("has no time step", hint="Name it in seconds: --dt 0.001")
         return self.dt
 
 

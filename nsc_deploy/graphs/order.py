@@ -61,7 +61,7 @@ def order_nodes(
 def _unfit(what: str) -> GraphError:
     return GraphError(
         f"its metadata 'late_edges' name {what}",
-        remedy="An edit of the graph has left them behind: take them out to have them chosen anew.",
+        hint="An edit of the graph has left them behind: take them out to have them chosen anew.",
     )
 
 
@@ -103,7 +103,7 @@ def _refuse_loops_without_state(edges: Mapping[str, Sequence[str]], neurons: Col
             names = " -> ".join(sorted(group))
             raise GraphError(
                 f"the cycle through {names} holds neither a neuron nor a delay, so it has no value",
-                remedy="Put a Delay of at least one step into it.",
+                hint="Put a Delay of at least one step into it.",
             )
 
 

@@ -47,7 +47,7 @@ def checked(parameters: Any) -> Any:
     if parameters is None:
         raise GraphError(
             "is None: the exporter found no NIR node for a module and left a hole",
-            remedy="Give it a rule for that module (Norse has none for Flatten, pools and recurrent cells).",
+            hint="Give it a rule for that module (Norse has none for Flatten, pools and recurrent cells).",
         )
     if primitive not in PRIMITIVES:
         raise GraphError(f"is a {primitive}, which this tool does not know")
@@ -63,7 +63,7 @@ def _array(value: Any, field: str) -> Any:
     if array.dtype.kind not in "fiub":
         raise GraphError(f"parameter {field} holds {array.dtype} where numbers are wanted")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise GraphError(f"parameter {field} holds NaN or infinity", remedy=_endless(array, field))
+        raise GraphError(f"parameter {field} holds NaN or infinity", hint=_endless(array, field))
     array.flags.writeable = False
     return array
 

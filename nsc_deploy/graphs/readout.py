@@ -33,7 +33,7 @@ def with_readout(network: Network, classes: int | None) -> Network:
         raise ConfigError(
             f"{outputs} outputs cannot be shared out among {classes} classes",
             where="--classes",
-            remedy="Every class takes as many outputs in a row, the first ones class 0.",
+            hint="Every class takes as many outputs in a row, the first ones class 0.",
         )
     group = {"classes": classes, "group": outputs // classes}
     metadata = {**node.parameters.metadata, **(group if stated is None else {})}

@@ -87,9 +87,7 @@ def emitted_by(nodes: tuple[Node, ...]) -> Mapping[str, Any]:
 
 
 Fault = tuple[str, str]
-
-
-_REMEDY = "A network read from a file is always of one piece: build it with `assemble`."
+_HINT = "A network read from a file is always of one piece: build it with `assemble`."
 
 
 def require_consistent(network: Network) -> None:
@@ -99,7 +97,7 @@ def require_consistent(network: Network) -> None:
         ExportError: naming the node and what is wrong with it.
     """
     for name, problem in _faults(network):
-        raise ExportError(problem, where=f"node '{name}'", remedy=_REMEDY)
+        raise ExportError(problem, where=f"node '{name}'", hint=_HINT)
 
 
 def broken(graph: object) -> str | None:

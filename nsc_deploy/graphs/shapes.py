@@ -15,11 +15,7 @@ from nsc_deploy.graphs.network import SPIKING, Shape, Signal, joined
 from nsc_deploy.io.text import shown
 
 Shapes = tuple[Shape, Shape]
-
-
 MAX_ELEMENTS = 2**28
-
-
 ELEMENTWISE = {
     "LIF": "tau",
     "LI": "tau",
@@ -154,7 +150,7 @@ def _dimension(value: int, dimensions: int) -> int:
     if not -dimensions <= value < dimensions:
         raise GraphError(
             f"flattens dimension {value} of a shape with {dimensions} dimensions",
-            remedy="In NIR the dimensions do not count the batch: an exporter may have left it in.",
+            hint="In NIR the dimensions do not count the batch: an exporter may have left it in.",
         )
     return value % dimensions
 
@@ -163,7 +159,7 @@ def _known(arriving: Shape | None) -> Shape:
     if arriving is None:
         raise GraphError(
             "has a shape that only its inputs can tell, and they lie in a cycle",
-            remedy="State its input_shape in the file.",
+            hint="State its input_shape in the file.",
         )
     return arriving
 
@@ -192,8 +188,6 @@ _RULES: dict[str, Callable[[Any, Shape | None], Shapes]] = {
     "Flatten": _flatten,
     **{primitive: _elementwise(field) for primitive, field in ELEMENTWISE.items()},
 }
-
-
 PRIMITIVES = frozenset(_RULES)
 
 
@@ -278,7 +272,7 @@ def at_node(name: str, call: Any, *arguments: Any) -> Any:
     try:
         return call(*arguments)
     except GraphError as error:
-        raise GraphError(error.problem, where=f"node '{name}'", remedy=error.remedy) from error
+        raise GraphError(error.problem, where=f"node '{name}'", hint=error.hint) from error
 
 
 def _emitted(primitive: str, arriving: list[Signal]) -> Signal:
@@ -303,11 +297,11 @@ def _input_signal(metadata: Any, asked: Signal | None) -> Signal:
         signal = Signal(stated)
     except ValueError as error:
         raise GraphError(
-            f"its metadata 'signal' is {shown(stated)}", remedy="It is events, graded or real."
+            f"its metadata 'signal' is {shown(stated)}", hint="It is events, graded or real."
         ) from error
     if asked is not None and asked is not signal:
         raise GraphError(
             f"takes in {_WORDS[signal]} by the file, and {_WORDS[asked]} are given",
-            remedy="Give it what it takes in, or leave out the option that says otherwise.",
+            hint="Give it what it takes in, or leave out the option that says otherwise.",
         )
     return signal

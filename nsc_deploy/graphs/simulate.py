@@ -21,11 +21,7 @@ from nsc_deploy.graphs.operators.neurons import Membrane, Synapse
 from nsc_deploy.graphs.operators.registry import build_operator
 
 Values = NDArray[Any] | Mapping[str, NDArray[Any]]
-
-
 Names = Iterable[str] | Literal["all"] | None
-
-
 Observer = Callable[[str, Real], None]
 
 

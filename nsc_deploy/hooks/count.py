@@ -108,7 +108,7 @@ def count_module(
     try:
         import torch
     except ImportError as error:
-        raise BackendError("torch is not installed", remedy="Install it: pip install torch") from error
+        raise BackendError("torch is not installed", hint="Install it: pip install torch") from error
     kind = _signal(signal)
     values = inputs.detach().cpu().numpy() if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
     recording = _recording(values, kind, dt)

@@ -27,11 +27,7 @@ if TYPE_CHECKING:
     RunModule = Callable[[torch.nn.Module, torch.Tensor], Any]
 
 INPUT = "input"
-
-
 _WAY_OUT = "Export the network as a NIR graph and count that: nsc-deploy energy report GRAPH.nir"
-
-
 # The NIR primitive of each neuron, by package and class; a subclass counts as its parent.
 NEURONS = {
     ("snntorch", "Leaky"): "LIF",
@@ -46,11 +42,7 @@ NEURONS = {
     ("spikingjelly", "ParametricLIFNode"): "LIF",
     ("spikingjelly", "IFNode"): "IF",
 }
-
-
 SYNAPSES = {("torch", name): name for name in ("Linear", "Conv1d", "Conv2d")}
-
-
 _PASSING = {("torch", name): name for name in ("Flatten", "Identity", "Dropout", "Dropout1d", "Dropout2d")}
 
 
@@ -88,7 +80,7 @@ class Watch:
             raise GraphError(
                 "is in training mode, where it drops values at random",
                 where=f"module '{name}'",
-                remedy="Call eval() on the module first.",
+                hint="Call eval() on the module first.",
             )
         self._hold(out, self._maker(name, given))
 
@@ -100,7 +92,7 @@ class Watch:
             raise GraphError(
                 f"takes in {seen.source} and also {source}: it is used in two places",
                 where=f"module '{name}'",
-                remedy=_WAY_OUT,
+                hint=_WAY_OUT,
             )
         seen.outputs.append(out)
         self._hold(out, name)
@@ -116,7 +108,7 @@ class Watch:
                 "takes in what no layer gave out: something between the layers computes, so whether it "
                 "carries events cannot be known",
                 where=f"module '{name}'",
-                remedy=_WAY_OUT,
+                hint=_WAY_OUT,
             )
         return maker
 
@@ -156,7 +148,7 @@ def outputs_over_time(name: str, seen: Seen, steps: int, samples: int) -> NDArra
         f"ran {len(arrays)} times with outputs {shapes} for {steps} steps of {samples} samples; once a step "
         "or once for all is wanted",
         where=f"module '{name}'",
-        remedy="Run the module from rest over all steps: count_module(..., run=...).",
+        hint="Run the module from rest over all steps: count_module(..., run=...).",
     )
 
 
@@ -191,7 +183,7 @@ def _hook(name: str, watch: Watch) -> Callable[[Any, tuple[Any, ...], Any], None
             raise GraphError(
                 f"is a {type(module).__name__}, which cannot be counted through hooks",
                 where=f"module '{name}'",
-                remedy=_WAY_OUT,
+                hint=_WAY_OUT,
             )
         watch.ran(name, module, primitive, given[0], out)
 

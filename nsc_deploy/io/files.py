@@ -19,58 +19,21 @@ import json
 import os
 import re
 import shutil
-import struct
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nsc_deploy.errors import ConfigError, DataError, UserError
-from nsc_deploy.io.npz import read_array, unpacked_bytes
 from nsc_deploy.io.text import refuse_control
 
-MAX_ARRAY_BYTES = 8 * 1024**3
-
-
 MAX_JSON_BYTES = 8 * 1024**2
-
-
 # How JSON may spell a control character; half of a pair that stands for one letter is spelt so too.
 _SPELT_CONTROL = re.compile(
     r"\\(u00[01]|u007[fF]|u00[89]|u20[26]|u[dD][89a-fA-F]|[bfr])|[\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 )
-
-
-# What an archive may unpack to: so much in any case, and so many times its own size. Arrays of zeros pack
-# a thousandfold; recordings and weights never come near it.
-_PLAIN_UNPACKED = 64 * 1024**2
-
-
-_TIMES_PACKED = 100
-
-
-_MOST_MEMBERS = 10_000
-
-
 _REPLACE = "It is damaged or of another kind: make it again, restore it from a copy or name another."
-
-
-# What the zip reader raises, between its checks, on an archive with flipped bytes.
-_DAMAGED_NPZ = (
-    ValueError,
-    EOFError,
-    RuntimeError,
-    OverflowError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
 
 
 @contextmanager
@@ -157,52 +120,16 @@ def read_json(path: Path) -> Any:
     """
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise DataError("is too large for a JSON file of this tool", where=path, remedy=_REPLACE)
+            raise DataError("is too large for a JSON file of this tool", where=path, hint=_REPLACE)
         text = path.read_text(encoding="utf-8")
         value = json.loads(text)
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"is not valid JSON ({error})", where=path, remedy=_REPLACE) from error
+        raise DataError(f"is not valid JSON ({error})", where=path, hint=_REPLACE) from error
     if _SPELT_CONTROL.search(text):
         refuse_control(value, where=path, kind=DataError)
     return value
-
-
-def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays as a compressed .npz, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-
-
-def most_unpacked(path: Path, *, plain: int = _PLAIN_UNPACKED) -> int:
-    """How many bytes a packed file of this size may unpack to: what goes beyond is there to do harm."""
-    return min(MAX_ARRAY_BYTES, plain + _TIMES_PACKED * path.stat().st_size)
-
-
-def load_npz(path: Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[str, NDArray[Any]]:
-    """Read every array of an .npz file without pickle, after a look at the sizes it claims.
-
-    Raises:
-        DataError: missing, damaged, holding objects or one name twice, larger than `max_bytes` unpacked, or
-            far larger unpacked than packed.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            names = {member.filename for member in members}
-            if len(names) < len(members) or len(members) > _MOST_MEMBERS:
-                raise ValueError("it holds a name twice, or thousands of them")
-            claimed, most = sum(unpacked_bytes(member) for member in members), most_unpacked(path)
-            if claimed > min(max_bytes, most):
-                raise ValueError(
-                    f"it claims {claimed} bytes of arrays, more than the {min(max_bytes, most)} allowed"
-                )
-            return {member.filename.removesuffix(".npy"): read_array(archive, member) for member in members}
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except _DAMAGED_NPZ as error:
-        raise DataError(f"is not a valid .npz file ({error})", where=path, remedy=_REPLACE) from error
 
 
 # What the user can mend wherever it turns up; any other OSError that nobody expected is a bug of ours.
@@ -216,15 +143,11 @@ MENDABLE = {
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
     errno.ENOMEM: "Use fewer samples, a smaller batch or a larger machine.",
 }
-
-
 _ON_THE_WAY_TO_A_FILE = {
     errno.EEXIST: "A part of this path is a file and no folder; name another place.",
     errno.ENOTDIR: "A part of this path is a file and no folder; name another place.",
     errno.EISDIR: "This is a folder; name a file.",
 }
-
-
 _READING = {
     errno.ENOENT: "Check the name.",
     errno.ENOTDIR: "A part of this path is a file and no folder; check the name.",
@@ -236,16 +159,16 @@ _READING = {
 def unwritable(path: Path, error: OSError) -> UserError:
     """`path` cannot be written because of `error`; for writers that leave what was there as it was."""
     ways_out = MENDABLE | _ON_THE_WAY_TO_A_FILE
-    remedy = ways_out.get(error.errno or 0, "Name another place.")
+    hint = ways_out.get(error.errno or 0, "Name another place.")
     return UserError(
         f"cannot be written ({reason(error)})",
         where=path,
-        remedy=f"{remedy} Nothing that was there before has changed.",
+        hint=f"{hint} Nothing that was there before has changed.",
     )
 
 
 def unreadable(
-    path: Path, error: OSError, kind: type[UserError] = DataError, *, remedy: str | None = None
+    path: Path, error: OSError, kind: type[UserError] = DataError, *, hint: str | None = None
 ) -> UserError:
     """`path` cannot be read because of `error`.
 
@@ -253,10 +176,10 @@ def unreadable(
         path: the file or folder.
         error: what the operating system said.
         kind: the error to make.
-        remedy: the way out, where a caller knows a better one than the operating system's answer suggests.
+        hint: the way out, where a caller knows a better one than the operating system's answer suggests.
     """
     suggested = _READING.get(error.errno or 0, "Check the file and its disk.")
-    return kind(f"cannot be read ({reason(error)})", where=path, remedy=remedy or suggested)
+    return kind(f"cannot be read ({reason(error)})", where=path, hint=hint or suggested)
 
 
 def reason(error: OSError) -> str:
@@ -358,11 +281,7 @@ def _remove(path: Path) -> None:
 
 
 AT_FDCWD = -100
-
-
 RENAME_EXCHANGE = 2
-
-
 _TRIES = 100
 
 
@@ -415,29 +334,29 @@ def require_unchanged(path: Path, expected: str) -> None:
         DataError: missing, or changed since.
     """
     if not path.is_file():
-        raise DataError("is missing from the deployment", where=path, remedy="Export it again.")
+        raise DataError("is missing from the deployment", where=path, hint="Export it again.")
     if sha256(path) != expected:
         raise DataError(
             "is not the file that was exported (its hash differs from the manifest)",
             where=path,
-            remedy="Export it again.",
+            hint="Export it again.",
         )
 
 
 def _named_in_its_place(error: UserError, building: Path, path: Path) -> UserError:
     """The same error, about the folder that the user named."""
     where = None if error.where is None else error.where.replace(str(building), str(path))
-    return type(error)(error.problem, where=where, remedy=error.remedy)
+    return type(error)(error.problem, where=where, hint=error.hint)
 
 
 def _refuse_foreign(path: Path, marker: str) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise ConfigError("is not a folder", where=path, remedy="Name a new folder with --out.")
+        raise ConfigError("is not a folder", where=path, hint="Name a new folder with --out.")
     if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
         raise ConfigError(
             f"holds files but no {marker}, so it is not a deployment this tool wrote",
             where=path,
-            remedy="Name a new or empty folder with --out; nothing was changed.",
+            hint="Name a new or empty folder with --out; nothing was changed.",
         )
 
 

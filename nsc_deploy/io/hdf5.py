@@ -42,21 +42,11 @@ from nsc_deploy.io.files import unreadable
 from nsc_deploy.io.text import control, printable
 
 MAX_FILE_BYTES = 4 * 1024**3
-
-
 MAX_UNPACKED_BYTES = 4 * 1024**3
-
-
 MAX_OBJECTS = 400_000
-
-
 MAX_DEPTH = 40
-
-
 # Deflate packs 1032 bytes into one at best; the rest is for the frame of a small chunk.
 _BEST_COMPRESSION = 1100
-
-
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, UnicodeError, MemoryError)
 
 
@@ -71,7 +61,7 @@ def check_size(path: Path) -> None:
     except OSError as error:
         raise unreadable(path, error, GraphError) from error
     if not path.is_file():
-        raise GraphError("is not a file", where=path, remedy="Name a NIR file, RUN/receiver.nir for example.")
+        raise GraphError("is not a file", where=path, hint="Name a NIR file, RUN/receiver.nir for example.")
     if status.st_size > MAX_FILE_BYTES:
         raise GraphError(
             f"has {status.st_size} bytes, more than the {MAX_FILE_BYTES} this tool reads", where=path
@@ -93,7 +83,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise GraphError(
             f"is not a readable HDF5 file ({reason})",
             where=path,
-            remedy="It is damaged or of another format: name a NIR file, or write this one again.",
+            hint="It is damaged or of another format: name a NIR file, or write this one again.",
         ) from error
 
 
@@ -109,7 +99,7 @@ def read_file(path: Path) -> dict[str, Any]:
         try:
             return read_tree(stream["node"])
         except GraphError as error:
-            raise GraphError(error.problem, where=path, remedy=error.remedy) from error
+            raise GraphError(error.problem, where=path, hint=error.hint) from error
 
 
 @dataclass
@@ -193,29 +183,15 @@ def _refuse_missing_data(dataset: h5py.Dataset, claimed: int) -> None:
 
 
 _SECONDS = 0.7
-
-
 # A file of nothing but small objects is read at 3 MB/s; the rest is for slower machines.
 _BYTES_PER_SECOND = 1e6
-
-
 _MEMORY = 1024**3
-
-
 _MEMORY_PER_BYTE = 64
-
-
 # Of the clock, and not of the processor: a busy machine may let a process wait.
 _LONGEST_FORK = 20.0
-
-
 _LONGEST_WAIT = 60.0
-
-
 _DAMAGED = "is not a readable HDF5 file (the HDF5 library does not get to its end)"
-
-
-_REMEDY = "It is damaged or of another format."
+_HINT = "It is damaged or of another format."
 
 
 def probe(path: Path) -> None:
@@ -230,7 +206,7 @@ def probe(path: Path) -> None:
     try:
         complaint = json.loads(answer)
     except ValueError as error:
-        raise GraphError(_DAMAGED, where=path, remedy=_REMEDY) from error
+        raise GraphError(_DAMAGED, where=path, hint=_HINT) from error
     if complaint is not None:
         raise GraphError(**complaint)
 
@@ -315,7 +291,7 @@ def _answer(path: Path) -> str:
     try:
         read_file(path)
     except GraphError as error:
-        return json.dumps({"problem": error.problem, "where": error.where, "remedy": error.remedy})
+        return json.dumps({"problem": error.problem, "where": error.where, "hint": error.hint})
     return json.dumps(None)
 
 
@@ -332,11 +308,7 @@ def _resident() -> int:
 
 
 _MARK = b"\nnsc-deploy sha256 "
-
-
 _LENGTH = len(_MARK) + 64
-
-
 _PIECE = 2**20
 
 
@@ -359,7 +331,7 @@ def refuse_broken_seal(path: Path) -> None:
         raise GraphError(
             "is damaged: its content and its checksum differ",
             where=path,
-            remedy="Take it from its source again; to keep a deliberate edit, write it anew with nir.write.",
+            hint="Take it from its source again; to keep a deliberate edit, write it anew with nir.write.",
         )
 
 

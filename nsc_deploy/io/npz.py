@@ -10,10 +10,16 @@ import math
 import re
 import struct
 import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.io.files import _REPLACE, replacing, unreadable
 
 _MAGIC = b"\x93NUMPY"
 _LENGTH_FORMATS = {b"\x01\x00": "<H", b"\x02\x00": "<I", b"\x03\x00": "<I"}
@@ -87,3 +93,57 @@ def _parse_header(text: str, name: str) -> tuple[np.dtype[Any], bool, tuple[int,
         return np.dtype(descr), fortran_order, shape
     except TypeError as error:
         raise ValueError(f"{name} holds the unknown type {descr!r}") from error
+
+
+MAX_ARRAY_BYTES = 8 * 1024**3
+# What an archive may unpack to: so much in any case, and so many times its own size. Arrays of zeros pack
+# a thousandfold; recordings and weights never come near it.
+_PLAIN_UNPACKED = 64 * 1024**2
+_TIMES_PACKED = 100
+_MOST_MEMBERS = 10_000
+# What the zip reader raises, between its checks, on an archive with flipped bytes.
+_DAMAGED_NPZ = (
+    ValueError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+
+
+def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as a compressed .npz, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+
+
+def most_unpacked(path: Path, *, plain: int = _PLAIN_UNPACKED) -> int:
+    """How many bytes a packed file of this size may unpack to: what goes beyond is there to do harm."""
+    return min(MAX_ARRAY_BYTES, plain + _TIMES_PACKED * path.stat().st_size)
+
+
+def load_npz(path: Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[str, NDArray[Any]]:
+    """Read every array of an .npz file without pickle, after a look at the sizes it claims.
+
+    Raises:
+        DataError: missing, damaged, holding objects or one name twice, larger than `max_bytes` unpacked, or
+            far larger unpacked than packed.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            names = {member.filename for member in members}
+            if len(names) < len(members) or len(members) > _MOST_MEMBERS:
+                raise ValueError("it holds a name twice, or thousands of them")
+            claimed, most = sum(unpacked_bytes(member) for member in members), most_unpacked(path)
+            if claimed > min(max_bytes, most):
+                raise ValueError(
+                    f"it claims {claimed} bytes of arrays, more than the {min(max_bytes, most)} allowed"
+                )
+            return {member.filename.removesuffix(".npy"): read_array(archive, member) for member in members}
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except _DAMAGED_NPZ as error:
+        raise DataError(f"is not a valid .npz file ({error})", where=path, hint=_REPLACE) from error

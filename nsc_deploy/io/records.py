@@ -92,28 +92,28 @@ class Fault:
         return self.kind in _MUST_BE_TABLE
 
 
-def read_toml(path: Path, what: str, *, remedy: str | None = None) -> dict[str, Any]:
+def read_toml(path: Path, what: str, *, hint: str | None = None) -> dict[str, Any]:
     """Read a TOML file.
 
     Args:
         path: the file.
         what: what it should be, with its article: "a budget".
-        remedy: the way out where it is not one.
+        hint: the way out where it is not one.
 
     Raises:
         ConfigError: missing, larger than 256 KiB or not TOML.
     """
     try:
         if path.stat().st_size > MAX_TOML_BYTES:
-            raise ConfigError(f"is too large for {what}", where=path, remedy=remedy)
+            raise ConfigError(f"is too large for {what}", where=path, hint=hint)
         text = path.read_text(encoding="utf-8")
         if any(_deep_name(line) for line in text.splitlines()):
-            raise ConfigError(f"nests names more than {_MOST_DOTS} deep", where=path, remedy=remedy)
+            raise ConfigError(f"nests names more than {_MOST_DOTS} deep", where=path, hint=hint)
         value = tomllib.loads(text)
     except OSError as error:
-        raise unreadable(path, error, ConfigError, remedy=f"Name {what} (a TOML file).") from error
+        raise unreadable(path, error, ConfigError, hint=f"Name {what} (a TOML file).") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"is not valid TOML ({error})", where=path, remedy=remedy) from error
+        raise ConfigError(f"is not valid TOML ({error})", where=path, hint=hint) from error
     refuse_control(value, where=path, kind=ConfigError)
     return value
 
@@ -124,22 +124,22 @@ def _deep_name(line: str) -> bool:
     return name.count(".") > _MOST_DOTS and "," not in name
 
 
-def read_toml_record(model: type[_Model], path: Path, what: str, *, remedy: str | None = None) -> _Model:
+def read_toml_record(model: type[_Model], path: Path, what: str, *, hint: str | None = None) -> _Model:
     """Read a TOML file as a record; arguments as `read_toml`.
 
     Raises:
         ConfigError: missing, not TOML, or a field that is missing, unknown or out of range.
     """
-    return checked(model, read_toml(path, what, remedy=remedy), what, where=path, remedy=remedy)
+    return checked(model, read_toml(path, what, hint=hint), what, where=path, hint=hint)
 
 
-def read_json_record(model: type[_Model], path: Path, what: str, *, remedy: str | None = None) -> _Model:
+def read_json_record(model: type[_Model], path: Path, what: str, *, hint: str | None = None) -> _Model:
     """Read a JSON file as a record; arguments as `read_toml`.
 
     Raises:
         DataError: missing, not JSON, or a field that is missing, unknown or out of range.
     """
-    return checked(model, read_json(path), what, where=path, remedy=remedy, kind=DataError)
+    return checked(model, read_json(path), what, where=path, hint=hint, kind=DataError)
 
 
 def checked(
@@ -148,7 +148,7 @@ def checked(
     what: str,
     *,
     where: object,
-    remedy: str | None = None,
+    hint: str | None = None,
     kind: type[UserError] = ConfigError,
 ) -> _Model:
     """`value` as a record.
@@ -158,7 +158,7 @@ def checked(
         value: as it was read.
         what: what it should be, with its article: "a budget".
         where: the file it was read from.
-        remedy: the way out where it does not fit.
+        hint: the way out where it does not fit.
         kind: the error to raise.
 
     Raises:
@@ -167,7 +167,7 @@ def checked(
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise kind(_told(faults(error, model, what)), where=where, remedy=remedy) from error
+        raise kind(_told(faults(error, model, what)), where=where, hint=hint) from error
 
 
 def faults(error: ValidationError, model: type[BaseModel], what: str) -> tuple[Fault, ...]:

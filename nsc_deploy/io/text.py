@@ -45,7 +45,7 @@ def refuse_control(value: object, *, where: object, kind: type[UserError]) -> No
         raise kind(
             f"field {field}: holds control characters",
             where=where,
-            remedy="Take them out: plain text is wanted.",
+            hint="Take them out: plain text is wanted.",
         )
 
 

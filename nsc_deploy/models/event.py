@@ -37,16 +37,10 @@ from nsc_deploy.models.surrogate import arctan_spike, threshold_events
 
 _LEVEL_SCALE = 5.0
 """The level is this times its parameter: at a common learning rate it moves as fast as it must."""
-
-
 _SPREAD = 0.8
 """Distance between neighbouring levels before training, in units of the lowest."""
-
-
 _SURROGATE_WIDTH = 0.5
 """Width of the comparators' surrogate derivative in received amplitudes (a symbol's is 1); a power of 2."""
-
-
 _ANY = 0.5
 """Threshold behind joined comparators: one that fires is enough."""
 
@@ -168,12 +162,8 @@ class EventLayers(Stage):
 
 _COINCIDENCE = 0.5
 """Threshold of the output: an event passes alone and not beside a veto of its own strength, 1."""
-
-
 _SILENT = -0.5
 """Initial bias of the gate: below its threshold, so that training starts without a veto."""
-
-
 _GATE_GAIN = 0.5
 
 

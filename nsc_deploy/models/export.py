@@ -29,12 +29,8 @@ from nsc_deploy.models.system import System
 
 BATCH = 256
 """Samples run at once. The channel draws its noise sample by sample: the results do not depend on it."""
-
-
 ONNX_TOLERANCE = 1e-3
 """Largest difference between an ONNX graph and torch, relative to the largest output: both round."""
-
-
 MOST_FLIPPED = 0.02
 """Share of samples in which rounding may decide a spike of neurons that real values drive. One of tens of
 thousands of potentials in a sample that lies at its threshold is enough."""

@@ -53,7 +53,7 @@ def round_decays(system: System) -> None:
                     raise ConfigError(
                         f"leak less than 1/{2 * DECAY_UNITY} of their potential a step: rounded, nothing",
                         where="the neurons",
-                        remedy="Choose a smaller system.decay_steps (and gate_decay_steps).",
+                        hint="Choose a smaller system.decay_steps (and gate_decay_steps).",
                     )
                 neurons.beta.copy_((1 - leak / DECAY_UNITY).float())
 

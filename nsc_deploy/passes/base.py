@@ -12,14 +12,8 @@ from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.rewrite import broken, require_consistent
 
 Before_contra = TypeVar("Before_contra", contravariant=True)
-
-
 After_co = TypeVar("After_co", covariant=True)
-
-
 B = TypeVar("B")
-
-
 A = TypeVar("A")
 
 
@@ -67,7 +61,7 @@ class Pass(Protocol[Before_contra, After_co]):
     def apply(self, graph: Before_contra, /) -> "Lowered[After_co]":
         """Rewrite the graph; the one given stays as it is."""
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """What is wrong with a result of `apply`, or None: the postcondition."""
 
 
@@ -80,7 +74,7 @@ def run_pass(step: "Pass[B, A]", graph: B) -> Lowered[A]:
     """
     step.requires(graph)
     lowered = step.apply(graph)
-    broken = step.broken_promise(lowered.graph)
+    broken = step.ensures(lowered.graph)
     if broken is not None:
         raise RuntimeError(f"pass {step.name}: {broken}")
     return lowered
@@ -146,7 +140,7 @@ class Folding(ABC):
         kept = (found.note(node) for node, found in self._all(graph) if isinstance(found, Obstacle))
         return Lowered(graph, (*notes, *kept))
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """Parts that do not fit together, or a node that could go."""
         fault = broken(graph)
         if fault is not None or not isinstance(graph, Network):

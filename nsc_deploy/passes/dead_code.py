@@ -32,7 +32,7 @@ class DropDeadNodes:
         )
         return Lowered(_only(graph, needed) if notes else graph, notes)
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """Parts that do not fit together, or a node that leads nowhere."""
         fault = broken(graph)
         if fault is not None or not isinstance(graph, Network):

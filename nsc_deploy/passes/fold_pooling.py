@@ -52,8 +52,6 @@ from nsc_deploy.passes.base import UNBYPASSABLE, Fold, Folding, Lowered, Note, O
 from nsc_deploy.passes.exactness import Grids, Reals, is_single, single
 
 POOLS = frozenset({"SumPool2d", "AvgPool2d"})
-
-
 ROUNDING = 2.0**-24
 
 
@@ -310,7 +308,7 @@ class PoolingToConvolution:
         }
         return Lowered(after, tuple(_note(node, exact=exact[node.name]) for node in pools))
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """Parts that do not fit together, or a pooling."""
         fault = broken(graph)
         if fault is not None or not isinstance(graph, Network):

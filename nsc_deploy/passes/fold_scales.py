@@ -119,11 +119,7 @@ def _rounds_nowhere(scale: Node, graph: Network, after: Network, found: tuple[No
 
 
 _CONVOLUTIONS = frozenset({"Conv1d", "Conv2d"})
-
-
 _DENSE = frozenset({"Linear", "Affine"})
-
-
 _PASSING = frozenset({"Flatten", "Delay"})
 
 

@@ -29,8 +29,6 @@ from nsc_deploy.graphs.rewrite import broken, require_consistent
 from nsc_deploy.passes.base import Lowered, Note
 
 Check = Callable[[Network], tuple[Verdict, ...]]
-
-
 _PLUMBING = frozenset({"Input", "Output"})
 
 
@@ -94,7 +92,7 @@ class Split:
                 raise ExportError(
                     f"is one of {len(ends)} {kind} nodes, and a graph with one is split",
                     where=f"node '{ends[0].name}'",
-                    remedy="Join them into one before the graph is written.",
+                    hint="Join them into one before the graph is written.",
                 )
         if self._best(graph) is None:
             first = next(one for one in self._check(graph) if one.status is Status.REFUSED)
@@ -102,7 +100,7 @@ class Split:
                 f"{first.reason}, and no middle of the graph that the target takes has one stream of events "
                 "going in and one coming out",
                 where=f"node '{first.node}' ({first.primitive})",
-                remedy=first.remedy or None,
+                hint=first.hint or None,
             )
 
     def apply(self, graph: Network, /) -> Lowered[Parts]:
@@ -112,7 +110,7 @@ class Split:
             raise RuntimeError("split without a middle")
         return Lowered(parts, tuple(self._notes(parts)))
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """Parts that do not fit one another or the target, or a node that lies in none or twice."""
         return next(self._faults(graph), None) if isinstance(graph, Parts) else "no parts"
 

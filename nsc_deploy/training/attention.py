@@ -113,7 +113,7 @@ def attention_of(run: Path, sample: int) -> Attention:
         raise ConfigError(
             "there is no such test sample",
             where=f"--sample {sample}",
-            remedy=f"The test set has samples 0 to {len(data.test) - 1}.",
+            hint=f"The test set has samples 0 to {len(data.test) - 1}.",
         )
     system = load_system(run, data)
     one = data.test.take(np.array([sample]))
@@ -129,7 +129,7 @@ def attention_of(run: Path, sample: int) -> Attention:
         raise ConfigError(
             f"{experiment.system.name} has no attention to show",
             where=run,
-            remedy="Name a run of att-neurosc.",
+            hint="Name a run of att-neurosc.",
         )
     name = f"{experiment.system.name} ({experiment.system.receiver})"
     return Attention(name, sample, data.class_names[int(one.labels[0])], data.dt, tuple(maps))
@@ -143,7 +143,7 @@ def check_picture(path: Path) -> None:
         UserError: the place cannot be written.
     """
     if path.suffix.removeprefix(".") not in Figure().canvas.get_supported_filetypes():
-        raise ConfigError(f"no picture format {path.suffix!r}", where=path, remedy="Use .png, .svg or .pdf.")
+        raise ConfigError(f"no picture format {path.suffix!r}", where=path, hint="Use .png, .svg or .pdf.")
     require_writable(path)
 
 

@@ -21,8 +21,6 @@ from nsc_deploy.data import EventSet
 
 EVALUATION_BATCH = 256
 """Samples a batch in validation and test."""
-
-
 Batch = tuple[Tensor, Tensor]
 
 

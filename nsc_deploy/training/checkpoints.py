@@ -19,7 +19,7 @@ DIRECTORY = "checkpoints"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 _FORMAT = "nsc-deploy checkpoint 1"
-REMEDY = "Restore the file from a copy, or train anew with --overwrite."
+HINT = "Restore the file from a copy, or train anew with --overwrite."
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: object) -> None:
@@ -43,20 +43,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         DataError: missing, cut short, changed since it was written, or not of this tool.
     """
     if not path.is_file():
-        raise DataError("does not exist", where=path, remedy=REMEDY)
+        raise DataError("does not exist", where=path, hint=HINT)
     try:
         with safe_open(path, framework="pt") as stored:
             header = stored.metadata() or {}
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"is not a readable checkpoint ({error})", where=path, remedy=REMEDY) from error
+        raise DataError(f"is not a readable checkpoint ({error})", where=path, hint=HINT) from error
     text = header.get("note", "")
     if header.get("format") != _FORMAT or header.get("sha256") != _digest(tensors, text):
-        raise DataError("is damaged: its content does not match its digest", where=path, remedy=REMEDY)
+        raise DataError("is damaged: its content does not match its digest", where=path, hint=HINT)
     try:
         return tensors, json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"holds a note that is not JSON ({error})", where=path, remedy=REMEDY) from error
+        raise DataError(f"holds a note that is not JSON ({error})", where=path, hint=HINT) from error
 
 
 def _digest(tensors: Mapping[str, Tensor], note: str) -> str:
@@ -93,11 +93,11 @@ class StateIO(CheckpointIO):
         """
         tensors, note = read_tensors(Path(path))
         if not isinstance(note, dict) or note.keys() != {"dict"}:
-            raise DataError("holds no training state", where=path, remedy=REMEDY)
+            raise DataError("holds no training state", where=path, hint=HINT)
         try:
             checkpoint: dict[str, Any] = _unpack(note, tensors)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError("holds no training state", where=path, remedy=REMEDY) from error
+            raise DataError("holds no training state", where=path, hint=HINT) from error
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -23,7 +23,7 @@ from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData, EventSet, validation_split
 from nsc_deploy.errors import DataError
 from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader, stream_seed
-from nsc_deploy.training.checkpoints import DIRECTORY, LAST, REMEDY, StateIO
+from nsc_deploy.training.checkpoints import DIRECTORY, HINT, LAST, StateIO
 from nsc_deploy.training.module import ReceiverTraining
 from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
 from nsc_deploy.training.run_directory import TENSORBOARD
@@ -31,11 +31,7 @@ from nsc_deploy.training.start import new_system, starting_system
 
 _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
 """How long a process waits for the others of a data-parallel run."""
-
-
 _STATE = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states", "state_dict"}
-
-
 _LONGEST_REASON = 300
 
 
@@ -100,10 +96,10 @@ def _is_complete(last: Path, record: TrainingRecord, epochs: int) -> bool:
     state = StateIO().load_checkpoint(last)
     missing = sorted(_STATE - state.keys())
     if missing:  # Lightning would begin anew in silence without some of them
-        raise DataError(f"holds no {missing[0]}, so no training state", where=last, remedy=REMEDY)
+        raise DataError(f"holds no {missing[0]}, so no training state", where=last, hint=HINT)
     callbacks = state["callbacks"]
     if not isinstance(callbacks, dict) or record.state_key not in callbacks:
-        raise DataError("holds no training record", where=last, remedy=REMEDY)
+        raise DataError("holds no training record", where=last, hint=HINT)
     record.load_state_dict(callbacks[record.state_key])
     return record.stopped or len(record.epochs) >= epochs
 
@@ -129,7 +125,7 @@ def _state_that_fits(record: TrainingRecord, *, going_on: bool) -> Iterator[None
         raise DataError(
             f"holds the state of another training ({type(error).__name__}: {reason})",
             where=record.state_file,
-            remedy=REMEDY,
+            hint=HINT,
         ) from error
 
 

@@ -25,7 +25,7 @@ from nsc_deploy.models.system import System
 
 
 class IntegerStage(Stage):
-    """Stands for a stage of events: the integers that an export makes of its graph, in the twin of Lava.
+    """Stands for a stage of events: the integers that an export makes of its graph, in the emulator of Lava.
 
     Args:
         stage: what it stands for.
@@ -90,7 +90,7 @@ def taken_by_lava(run: Path) -> dict[str, tuple[Part, Network]]:
         raise ConfigError(
             "has no part that Lava could take, so nothing of it computes in integers",
             where=run,
-            remedy="Leave it out, or evaluate it without --quantise.",
+            hint="Leave it out, or evaluate it without --quantise.",
         )
     return taken
 

@@ -20,11 +20,7 @@ from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, UserError
 
 WORKER = "nsc_deploy.training.processes"
-
-
 _LOCAL_RANK, _NODE_RANK = "LOCAL_RANK", "NODE_RANK"
-
-
 _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"
 
 
@@ -90,7 +86,7 @@ def _meeting_point(nodes: int) -> dict[str, str]:
         raise ConfigError(
             f"training on {nodes} machines needs the environment variables {', '.join(missing)}",
             where="nodes",
-            remedy="Set MASTER_ADDR and MASTER_PORT to machine 0's, and NODE_RANK to 0, 1, ... on each.",
+            hint="Set MASTER_ADDR and MASTER_PORT to machine 0's, and NODE_RANK to 0, 1, ... on each.",
         )
     return {}
 
@@ -141,7 +137,7 @@ def _lost(workers: list[_Worker]) -> UserError | None:
         if worker.process.poll():
             return UserError(
                 f"process {rank} of the data-parallel run failed: {worker.complaint()}",
-                remedy="Mend the cause, then go on with --resume; nothing finished is lost.",
+                hint="Mend the cause, then go on with --resume; nothing finished is lost.",
             )
     return None
 

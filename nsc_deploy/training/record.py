@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.io.records import checked
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, REMEDY, write_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, write_tensors
 from nsc_deploy.training.module import ReceiverTraining
 
 
@@ -97,7 +97,7 @@ class TrainingRecord(Callback):
             raise UserError(
                 f"training diverged in epoch {epoch.epoch} (the loss is {epoch.train_loss})",
                 where=self._best_file.parent.parent,
-                remedy="Lower learning_rate or set gradient_clip; then train anew with --overwrite.",
+                hint="Lower learning_rate or set gradient_clip; then train anew with --overwrite.",
             )
         self.epochs.append(epoch)
         if self.best is None or epoch.rank > self.best.rank:
@@ -127,10 +127,10 @@ class TrainingRecord(Callback):
             DataError: it is something else.
         """
         state = checked(
-            _State, state_dict, "a training record", where=self.state_file, remedy=REMEDY, kind=DataError
+            _State, state_dict, "a training record", where=self.state_file, hint=HINT, kind=DataError
         )
         if state.best is not None and state.best >= len(state.epochs):
-            raise DataError("names a best epoch it does not hold", where=self.state_file, remedy=REMEDY)
+            raise DataError("names a best epoch it does not hold", where=self.state_file, hint=HINT)
         self.epochs = list(state.epochs)
         self.best = None if state.best is None else self.epochs[state.best]
 

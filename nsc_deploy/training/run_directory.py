@@ -73,7 +73,7 @@ def state_of(run: Path) -> RunState:
     if not run.exists():
         return RunState.EMPTY
     if not run.is_dir():
-        raise UserError("is a file, not a run directory", where=run, remedy="Name another --out.")
+        raise UserError("is a file, not a run directory", where=run, hint="Name another --out.")
     if (run / METRICS).is_file() and (run / experiment_file.FILE_NAME).is_file():
         return RunState.FINISHED
     if (run / experiment_file.FILE_NAME).is_file():
@@ -83,7 +83,7 @@ def state_of(run: Path) -> RunState:
         raise UserError(
             f"is not a run directory (it holds {foreign[0]} and no {experiment_file.FILE_NAME})",
             where=run,
-            remedy="Name a new or an empty directory for --out.",
+            hint="Name a new or an empty directory for --out.",
         )
     return RunState.EMPTY
 
@@ -104,7 +104,7 @@ def claim(run: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -
         raise UserError(
             f"holds a run already ({state})",
             where=run,
-            remedy=f"Add {go_on}--overwrite to begin anew, or name another --out.",
+            hint=f"Add {go_on}--overwrite to begin anew, or name another --out.",
         )
     if state is RunState.EMPTY:
         experiment_file.write_experiment(run / experiment_file.FILE_NAME, experiment)
@@ -133,8 +133,8 @@ def experiment_to_resume(run: Path, *, required: bool = True) -> Path | None:
         return path
     if not required:
         return None
-    remedy = "Train one: nsc-deploy train --help"
-    raise DataError(f"holds no run (no {experiment_file.FILE_NAME})", where=run, remedy=remedy)
+    hint = "Train one: nsc-deploy train --help"
+    raise DataError(f"holds no run (no {experiment_file.FILE_NAME})", where=run, hint=hint)
 
 
 def write_metrics(run: Path, metrics: RunMetrics) -> None:
@@ -150,12 +150,12 @@ def read_metrics(run: Path) -> RunMetrics:
     """
     path = run / METRICS
     if not path.is_file():
-        raise DataError(f"holds no finished run (no {METRICS})", where=run, remedy="Go on with --resume.")
+        raise DataError(f"holds no finished run (no {METRICS})", where=run, hint="Go on with --resume.")
     return read_json_record(
         RunMetrics,
         path,
         "the metrics of a run",
-        remedy="Restore it from a copy, or delete it and write it anew with --resume.",
+        hint="Restore it from a copy, or delete it and write it anew with --resume.",
     )
 
 
@@ -176,7 +176,7 @@ def locked(run: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                "is being trained by another process", where=run, remedy="Wait for it or name another --out."
+                "is being trained by another process", where=run, hint="Wait for it or name another --out."
             ) from error
         yield
 
@@ -187,7 +187,7 @@ def _refuse_another(run: Path, experiment: Experiment) -> None:
         raise ConfigError(
             f"was started with another experiment (different: {', '.join(fields)})",
             where=run,
-            remedy="Leave these options out to go on with it, or name another --out.",
+            hint="Leave these options out to go on with it, or name another --out.",
         )
 
 

@@ -47,10 +47,10 @@ def require_finished(run: Path, option: str) -> None:
     """
     state = state_of(run)
     if state is RunState.UNFINISHED:
-        remedy = f"Go on with it first: nsc-deploy train --resume --out {run}"
-        raise DataError("holds a run that is not finished", where=run, remedy=remedy)
+        hint = f"Go on with it first: nsc-deploy train --resume --out {run}"
+        raise DataError("holds a run that is not finished", where=run, hint=hint)
     if state is RunState.EMPTY:
-        raise DataError("holds no run", where=run, remedy=f"Name a finished run with {option}.")
+        raise DataError("holds no run", where=run, hint=f"Name a finished run with {option}.")
 
 
 def require_start(experiment: Experiment, out: Path, *, resume: bool) -> None:
@@ -65,14 +65,14 @@ def require_start(experiment: Experiment, out: Path, *, resume: bool) -> None:
         return
     require_finished(Path(start), "--from")
     if Path(start).resolve() == out.resolve():
-        raise ConfigError("is the run to start from", where=out, remedy="Name another --out.")
+        raise ConfigError("is the run to start from", where=out, hint="Name another --out.")
     different = differing_fields(read_experiment(Path(start)), experiment)
     wrong = [name for name in different if name.startswith(_SAME_TABLES)]
     if wrong:
         raise ConfigError(
             f"was trained with another system or data set (different: {', '.join(wrong)})",
             where=start,
-            remedy="Leave these options out: its weights fit its own system only.",
+            hint="Leave these options out: its weights fit its own system only.",
         )
 
 
@@ -121,7 +121,7 @@ def finished_system(experiment: Experiment, data: EventData, run: Path) -> Syste
         raise DataError(
             f"does not fit the run's experiment ({detail})",
             where=path,
-            remedy="Another version of nsc-deploy may have trained it (see provenance.json): use that one, "
+            hint="Another version of nsc-deploy may have trained it (see provenance.json): use that one, "
             "or train anew with --overwrite.",
         ) from error
     if experiment.weight_bits is not None:

@@ -166,7 +166,7 @@ def _check_snr(experiment: Experiment, snr_db: float) -> None:
         raise ConfigError(
             f"an SNR of {snr_db:g} dB is out of range",
             where="--snr",
-            remedy=f"snr_db: {ChannelConfig.model_fields['snr_db'].description}.",
+            hint=f"snr_db: {ChannelConfig.model_fields['snr_db'].description}.",
         ) from error
 
 

@@ -60,8 +60,8 @@ def _finding(name: str, wanted: float, comparison: Comparison) -> Finding:
     found = figure(comparison)
     if found is None:
         silent = comparison.decisions is None and name in {"max_accuracy_drop", "min_agreement"}
-        remedy = "Say how many classes there are, with --classes N." if silent else "Leave this limit out."
-        raise ConfigError(missing, where=f"--{name.replace('_', '-')}", remedy=remedy)
+        hint = "Say how many classes there are, with --classes N." if silent else "Leave this limit out."
+        raise ConfigError(missing, where=f"--{name.replace('_', '-')}", hint=hint)
     met = found <= wanted if name.startswith("max_") else found >= wanted
     return Finding(name, wanted, found, met)
 

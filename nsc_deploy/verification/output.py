@@ -27,8 +27,6 @@ _LIMITS = {
     "max_rmse": ("largest RMSE of potentials, in thresholds", "at most"),
     "exact": ("every spike equal", "at least"),
 }
-
-
 _WIDEST_CONFUSION = 12
 
 
@@ -197,11 +195,7 @@ def _peak(verification: Verification) -> int:
 
 
 _WIDTH, _LEFT, _RIGHT = 940, 60, 150
-
-
 _TOP, _PLOT, _ROW, _BOTTOM = 14, 220, 22, 40
-
-
 COLOURS = ("#3b76af", "#d1495b")
 
 

@@ -16,8 +16,6 @@ from nsc_deploy.graphs.simulate import Trace, simulate
 
 LAYERS = frozenset({"LIF", "IF", "CubaLIF", "Threshold", "LI", "CubaLI", "I"})
 """Primitives that make a layer of a comparison: they have a potential."""
-
-
 Float32 = NDArray[np.float32]
 
 

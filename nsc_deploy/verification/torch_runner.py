@@ -95,5 +95,5 @@ def _load(path: Path) -> tuple[torch.nn.Module, dict[str, str]]:
         raise BackendError(
             f"cannot be loaded ({error})",
             where=path,
-            remedy="Install the framework it names, or export it again.",
+            hint="Install the framework it names, or export it again.",
         ) from error

@@ -1,6 +1,6 @@
-"""Change the twin in every place, one at a time, and see that some directed case notices.
+"""Change the emulator in every place, one at a time, and see that some directed case notices.
 
-    python tests/conformance/every_mutation.py            # every file of the twin
+    python tests/conformance/every_mutation.py            # every file of the emulator
     python tests/conformance/every_mutation.py weights    # one of them
 
 Where mutations.toml breaks the rules that somebody thought of, this goes through the source itself: each
@@ -67,7 +67,7 @@ class Mutant:
     """One change of one place.
 
     Attributes:
-        file: of the twin.
+        file: of the emulator.
         function: in which it lies.
         line: of the source, from 1.
         before: the line as it was.
@@ -179,7 +179,7 @@ def _with(text: str, node: ast.expr | ast.stmt, after: str) -> str:
 
 
 def survives(mutant: Mutant, cases: list[Case], real: list[tuple[LayerTrace, ...]]) -> bool:
-    """Whether no directed case tells the mutant from the twin."""
+    """Whether no directed case tells the mutant from the emulator."""
     whole = FILES[mutant.file].read_text(encoding="utf-8")
     try:
         modules = twin_in_python(Mutation("", mutant.file, whole, mutant.text))

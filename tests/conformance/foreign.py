@@ -39,12 +39,12 @@ def on_grid(module, steps=16):
 
 
 def read(graph, path, *, dt, reset=Reset.ZERO, compression="gzip"):
-    """The network that a file of the graph holds, and the names of the cautions told on reading it."""
+    """The network that a file of the graph holds, and the names of the diagnostics told on reading it."""
     nir.write(path, graph, compression=compression)
     with collected() as told:
         network = read_network(path, dt=dt, reset=reset)
-    assert tuple(told) == network.cautions
-    return network, [caution.name for caution in told]
+    assert tuple(told) == network.diagnostics
+    return network, [diagnostic.name for diagnostic in told]
 
 
 def differing(network, values, wanted):

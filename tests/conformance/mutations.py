@@ -1,6 +1,6 @@
-"""The twin with one of its rules broken; mutations.toml lists the rules.
+"""The emulator with one of its rules broken; mutations.toml lists the rules.
 
-A mutation replaces a piece of source, which must occur exactly once, in one file of the twin. The mutated
+A mutation replaces a piece of source, which must occur exactly once, in one file of the emulator. The mutated
 files are executed as plain Python, so nothing has to be compiled.
 """
 
@@ -19,12 +19,12 @@ import numpy as np
 import nsc_deploy
 
 PACKAGE = Path(nsc_deploy.__file__).parent
-TWIN = "nsc_deploy.exporters.lava.emulator"
+EMULATOR = "nsc_deploy.exporters.lava.emulator"
 FILES = {
-    "fixed_point": PACKAGE / "kernels" / "fixed_point.py",
+    "kernels": PACKAGE / "exporters/lava/emulator/kernels.py",
     **{
-        name: PACKAGE / "exporters/lava/twin" / f"{name}.py"
-        for name in ("weights", "connections", "neurons", "network", "simulate")
+        name: PACKAGE / "exporters/lava/emulator" / f"{name}.py"
+        for name in ("connections", "network", "simulate")
     },
 }
 PLAIN_PYTHON = """
@@ -52,7 +52,7 @@ MUTATIONS = tuple(
 
 
 def twin_in_python(mutation: Mutation | None) -> dict[str, ModuleType]:
-    """The modules of the twin as plain Python, one of them mutated."""
+    """The modules of the emulator as plain Python, one of them mutated."""
     modules = {}
     for name, path in FILES.items():
         source = path.read_text(encoding="utf-8")
@@ -60,8 +60,8 @@ def twin_in_python(mutation: Mutation | None) -> dict[str, ModuleType]:
             if source.count(mutation.source) != 1:
                 raise ValueError(f"{mutation.rule}: its source occurs {source.count(mutation.source)} times")
             source = source.replace(mutation.source, mutation.replaced)
-        source = source.replace("nsc_deploy.exporters.lava.emulator.kernels", "mutant.fixed_point").replace(
-            TWIN, "mutant"
+        source = source.replace("nsc_deploy.exporters.lava.emulator.kernels", "mutant.kernels").replace(
+            EMULATOR, "mutant"
         )
         source = source.replace("from numba import int32\n", PLAIN_PYTHON)
         source = source.replace("from nsc_deploy.kernels.jit import called_often, inlined, kernel\n", "")
@@ -78,7 +78,7 @@ def twin_in_python(mutation: Mutation | None) -> dict[str, ModuleType]:
 def translated(value: Any, modules: dict[str, ModuleType]) -> Any:
     """A network made of the classes of other modules."""
     if isinstance(value, StrEnum):
-        return modules["weights"].SignMode(value.value)
+        return modules["connections"].SignMode(value.value)
     if isinstance(value, tuple):
         return tuple(translated(one, modules) for one in value)
     if not is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Networks of the twin in the real Lava: many small ones in one worker process."""
+"""Networks of the emulator in the real Lava: many small ones in one worker process."""
 
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from nsc_deploy.exporters.lava.emulator.network import Network
 from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace, simulate
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.lava.worker import WORKER, watch_worker
-from nsc_deploy.io.files import load_npz, write_json
+from nsc_deploy.io.files import write_json
+from nsc_deploy.io.npz import load_npz
 
 NETWORK_WORKER = Path(__file__).parent / "worker" / "run_networks.py"
 NEURON_VALUES = ("du", "dv", "vth", "bias_mant", "bias_exp", "u", "v")
@@ -93,7 +94,7 @@ def _full(connection: Any, delays: Any) -> NDArray[Any]:
 
 
 def differences(cases: Sequence[Case], real: Sequence[tuple[LayerTrace, ...]]) -> list[str]:
-    """One line for each case in which the twin differs from what Lava answered."""
+    """One line for each case in which the emulator differs from what Lava answered."""
     found = []
     for case, traces in zip(cases, real, strict=True):
         ours = simulate(case.network, case.messages[:, None], threads=1)

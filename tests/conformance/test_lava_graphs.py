@@ -1,4 +1,4 @@
-"""Graphs with cycles and over images in the real Lava: spikes, u and v of every layer as in the twin."""
+"""Graphs with cycles and over images in the real Lava: spikes, u and v of every layer as in the emulator."""
 
 import nir
 import numpy as np

@@ -136,7 +136,7 @@ def test_a_step_other_than_snntorch_s_is_told(tmp_path):
     graph = exported(model, shape)
     network, told = read(graph, tmp_path / "it.nir", dt=5e-5)
     assert told[0] == "snntorch-time-step"
-    assert "--dt 1e-4" in network.cautions[0].way_out
+    assert "--dt 1e-4" in network.diagnostics[0].way_out
     assert differing(network, values, snntorch_spikes(model, values)) > 50
     with pytest.raises(GraphError, match=r"looks like a file of snnTorch's export_to_nir: then give 1e-4"):
         assemble(graph)

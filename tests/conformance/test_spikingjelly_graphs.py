@@ -104,7 +104,7 @@ def test_the_numbers_tell_the_step(jelly, tmp_path):
         assemble(graph)
     network, told = read(graph, tmp_path / "it.nir", dt=1e-4)
     assert "spikingjelly-time-step" in told
-    assert network.cautions[0].way_out == "Give --dt 0.0005."
+    assert network.diagnostics[0].way_out == "Give --dt 0.0005."
     assert "spikingjelly-time-step" not in read(graph, tmp_path / "it.nir", dt=5e-4)[1]
 
 

@@ -1,4 +1,4 @@
-"""The twin against the real Lava: spikes, u and v of every population in every step."""
+"""The emulator against the real Lava: spikes, u and v of every population in every step."""
 
 import pytest
 from directed import directed_cases

@@ -123,7 +123,7 @@ def test_a_truncated_archive_is_refused(
 def test_offline_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no connection") as caught:
         fetch_fsdd(FsddSource(url="http://127.0.0.1:1/fsdd.tar.gz"), tmp_path)
-    assert caught.value.remedy is not None
+    assert caught.value.hint is not None
 
 
 def test_a_missing_page_says_so(site: tuple[str, Path], tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_file_of_another_name_is_refused_by_its_own_name(folder: Path) -> None
     with pytest.raises(DataError, match=r"neither shd_train\.h5 nor shd_test\.h5") as caught:
         load_events(DataConfig(dataset="shd", path=other))
     assert caught.value.where == str(other)
-    assert "Name the folder" in (caught.value.remedy or "")
+    assert "Name the folder" in (caught.value.hint or "")
 
 
 def test_the_part_that_is_missing_is_named(folder: Path) -> None:

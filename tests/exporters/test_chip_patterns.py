@@ -108,7 +108,7 @@ def test_a_cycle_needs_as_many_steps_in_the_graph_as_on_the_chip() -> None:
     with pytest.raises(Obstacle) as caught:
         align(wire(loop(0)), 1)
     assert "takes 1 step more on the chip" in caught.value.reason
-    assert "Delay of 1 step" in caught.value.remedy
+    assert "Delay of 1 step" in caught.value.hint
     with pytest.raises(Obstacle):
         align(wire(loop(1)), 1)
     timing = align(wire(loop(2)), 1)

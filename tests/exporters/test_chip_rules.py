@@ -113,7 +113,7 @@ def dense_image(height: int, width: int) -> Network:
 
 XYLO, SPECK = bundled_chip("xylo-audio2"), bundled_chip("speck")
 
-# rule: (chip, graph by size, the size that just fits, the size that just does not, what the remedy names)
+# rule: (chip, graph by size, the size that just fits, the size that just does not, what the hint names)
 LIMITS: dict[str, tuple[Chip, Graph, int, int, str]] = {
     "cores of the chip": (
         small_chip(neurons_per_core=4, cores=3),
@@ -183,7 +183,7 @@ def test_a_graph_at_the_limit_fits_and_one_over_it_does_not(rule: str) -> None:
     assert fit(graph(fitting), chip).breaches == ()
     assert fit(graph(fitting), chip).fits
     found = {breach.rule: breach for breach in fit(graph(breaking), chip).breaches}
-    assert named in found[rule].remedy
+    assert named in found[rule].hint
     assert found[rule].problem
 
 
@@ -191,7 +191,7 @@ def test_layers_and_cores_are_one_to_one_on_speck() -> None:
     assert fit(deep(9), SPECK).fits
     (breach,) = fit(deep(10), SPECK).breaches
     assert breach.rule == "cores of the chip"
-    assert breach.remedy == "Leave out 1 layer."
+    assert breach.hint == "Leave out 1 layer."
 
 
 def test_layers_find_the_one_arrangement_of_cores_that_takes_them_all() -> None:
@@ -226,8 +226,8 @@ def test_potentials_hold_threshold_and_weights() -> None:
     assert fit(with_threshold(0.999 * most), chip).fits
     (breach,) = fit(with_threshold(1.001 * most), chip).breaches
     assert (breach.rule, breach.used, breach.limit) == ("state bits", 17, 16)
-    assert f"at most {most:.4g} times" in breach.remedy
-    assert "--bits 7" in breach.remedy
+    assert f"at most {most:.4g} times" in breach.hint
+    assert "--bits 7" in breach.hint
     assert fit(with_threshold(1.001 * most), chip, 7).fits
 
 
@@ -235,7 +235,7 @@ def test_weights_have_no_more_bits_than_a_synapse() -> None:
     chip = bundled_chip("loihi1")
     assert fit(chain(1, 1), chip, 9).fits
     (breach,) = fit(chain(1, 1), chip, 10).breaches
-    assert breach.remedy == "Use --bits 9."
+    assert breach.hint == "Use --bits 9."
 
 
 def refusals(answer: Fit) -> dict[str, str]:

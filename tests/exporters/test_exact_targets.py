@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lava_support import random_events, receiver
 
 from nsc_deploy.errors import ConfigError, DataError, ExportError
-from nsc_deploy.exporters.base import Sharing, Status
+from nsc_deploy.exporters.base import ScaleGranularity, Status
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.manifest import ExactManifest, read_exact_manifest
 from nsc_deploy.exporters.onnx import target as onnx_target
@@ -29,7 +29,7 @@ from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.shapes import PRIMITIVES
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.io.files import load_npz
+from nsc_deploy.io.npz import load_npz
 
 TARGETS = ("nir", "onnx", "snntorch", "norse")
 FILES = {
@@ -156,7 +156,7 @@ def test_what_cannot_be_taken_is_refused_by_name(
     with pytest.raises(ExportError, match=reason) as caught:
         export_all(tmp_path / "graph.nir", target, tmp_path / "out")
     assert where in str(caught.value.where)
-    assert caught.value.remedy
+    assert caught.value.hint
     assert not (tmp_path / "out").exists()
 
 
@@ -209,7 +209,7 @@ def test_rounding_is_told_apart_from_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"bits": 4}, {"calibration": Path("other.npz")}, {"sharing": Sharing.LAYER}]
+    "options", [{"bits": 4}, {"calibration": Path("other.npz")}, {"sharing": ScaleGranularity.LAYER}]
 )
 def test_options_of_quantisation_are_refused(
     receiver_file: Path, target: str, options: dict[str, Any], tmp_path: Path

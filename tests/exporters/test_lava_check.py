@@ -163,10 +163,10 @@ def test_refusals_name_node_reason_and_way_out(case: str) -> None:
     network = assemble(make())
     refused = {one.node: one for one in verdicts(network) if one.status is Status.REFUSED}
     assert reason in refused[node].reason
-    assert refused[node].remedy
+    assert refused[node].hint
     with pytest.raises(ExportError) as caught:
         lower(network)
-    assert caught.value.remedy
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("make", [recurrent, lambda: two_in_a_cycle(2), lambda: two_in_a_cycle(9)])

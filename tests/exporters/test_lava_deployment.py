@@ -110,7 +110,7 @@ def test_a_run_becomes_a_folder_that_can_be_run(run_folder: Path, tmp_path: Path
         "memoryless",
         "decay-rounding",
     }
-    outcome = run_deployment(deployment, Backend.TWIN)
+    outcome = run_deployment(deployment, Backend.EMULATOR)
     recording = deployment.recording()
     assert recording is not None
     np.testing.assert_array_equal(outcome.spikes, output_spikes(deployment.integers, recording.values))
@@ -145,7 +145,7 @@ def test_scales_are_chosen_on_training_samples_and_every_test_sample_judges(
     assert outcome.samples.tolist() == list(range(30))
     assert outcome.parity.coincidence == 1.0
     with pytest.raises(ConfigError, match="31 samples are wanted and 30 are there"):
-        run_deployment(deployment, Backend.TWIN, samples=31)
+        run_deployment(deployment, Backend.EMULATOR, samples=31)
     (fewer,) = export_all(run_folder, "lava", tmp_path / "fewer", bits=3, calibrate=2)
     assert read_lava_deployment(fewer).manifest.calibration.samples == 2
 
@@ -170,10 +170,10 @@ def test_a_run_without_calibration_recordings(run_folder: Path, tmp_path: Path) 
     assert read_lava_deployment(out).manifest.calibration == Calibrated(samples=0)
     with pytest.raises(ConfigError, match="no recordings to choose scales on") as caught:
         export_all(run_folder, "lava", tmp_path / "out", calibrate=5)
-    assert f"nsc-deploy train --resume --out {run_folder}" in (caught.value.remedy or "")
+    assert f"nsc-deploy train --resume --out {run_folder}" in (caught.value.hint or "")
     with pytest.raises(ConfigError, match="no recordings to choose scales on") as caught:
         export_all(run_folder / "receiver.nir", "lava", tmp_path / "out", calibrate=5)
-    assert "--calibration FILE.npz" in (caught.value.remedy or "")
+    assert "--calibration FILE.npz" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_inputs_of_another_graph_are_refused_with_the_way_out(
     with pytest.raises(ConfigError, match="is not this graph's input") as caught:
         export_all(run_folder, "lava", tmp_path / "out", inputs=other, calibrate=calibrate)
     assert caught.value.where == str(other)
-    assert "recorded for this graph" in (caught.value.remedy or "")
+    assert "recorded for this graph" in (caught.value.hint or "")
     assert not (tmp_path / "out").exists()
 
 
@@ -227,16 +227,16 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(run_folder: P
         with pytest.raises(UserError, match=problem) as caught:
             export_all(run_folder, "lava", out, notify=done.append)
         assert caught.value.where == str(out)
-        assert caught.value.remedy
+        assert caught.value.hint
     assert not any("lowering" in line for line in done)
     assert [path.name for path in thesis.iterdir()] == ["chapter1.tex"]
 
 
 def test_fewer_samples_lie_evenly_over_the_recording(run_folder: Path, tmp_path: Path) -> None:
     (out,) = export_all(run_folder, "lava", tmp_path / "out")
-    outcome = run_deployment(read_lava_deployment(out), Backend.TWIN, samples=4)
+    outcome = run_deployment(read_lava_deployment(out), Backend.EMULATOR, samples=4)
     assert outcome.samples.tolist() == [0, 7, 15, 22]
-    everything = run_deployment(read_lava_deployment(out), Backend.TWIN)
+    everything = run_deployment(read_lava_deployment(out), Backend.EMULATOR)
     assert (outcome.spikes == everything.spikes[:, outcome.samples]).all()
 
 
@@ -311,7 +311,7 @@ def test_damage_is_told_and_never_run(run_folder: Path, tmp_path: Path, name: st
         where = 0 if name == "manifest.json" else middle
         (out / name).write_bytes(whole[:where] + bytes([whole[where] ^ 0x55]) + whole[where + 1 :])
     with pytest.raises(UserError):
-        run_deployment(read_lava_deployment(out), Backend.TWIN)
+        run_deployment(read_lava_deployment(out), Backend.EMULATOR)
 
 
 @pytest.mark.parametrize("field", ["integers", "netx", "recording", "file"])
@@ -331,10 +331,10 @@ def test_a_recording_of_another_graph_is_refused(run_folder: Path, tmp_path: Pat
     other = tmp_path / "other.npz"
     write_recording(other, Recording(np.zeros((4, 2, 9), np.uint8), Signal.EVENTS, 0.03))
     with pytest.raises(DataError, match="24 event lines are wanted"):
-        run_deployment(read_lava_deployment(out), Backend.TWIN, inputs=other)
+        run_deployment(read_lava_deployment(out), Backend.EMULATOR, inputs=other)
     write_recording(other, Recording(np.zeros((4, 2, 24), np.uint8), Signal.EVENTS, 0.01))
     with pytest.raises(DataError, match=r"0\.01 s, the graph has 0\.03 s"):
-        run_deployment(read_lava_deployment(out), Backend.TWIN, inputs=other)
+        run_deployment(read_lava_deployment(out), Backend.EMULATOR, inputs=other)
 
 
 def test_exporting_never_imports_lava(run_folder: Path, tmp_path: Path) -> None:
@@ -397,10 +397,10 @@ def test_the_command_runs_lava_and_shows_both_sides(run_folder: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["parity"]["samples"] == len(answer["decisions"]) == 6
-    twin = run_deployment(read_lava_deployment(out), Backend.TWIN, samples=6)
-    assert answer["decisions"] == twin.decisions.tolist()  # type: ignore[union-attr]
+    emulator = run_deployment(read_lava_deployment(out), Backend.EMULATOR, samples=6)
+    assert answer["decisions"] == emulator.decisions.tolist()  # type: ignore[union-attr]
     with np.load(tmp_path / "answer.npz") as written:
-        np.testing.assert_array_equal(written["spikes"], twin.spikes)
+        np.testing.assert_array_equal(written["spikes"], emulator.spikes)
 
 
 def test_an_interpreter_of_another_version_is_refused(

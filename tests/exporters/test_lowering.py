@@ -171,16 +171,16 @@ def test_broken_promises_are_seen() -> None:
     """The postconditions: each finds the fault it is there for."""
     graph = run_pass(ExtractPopulations(), assemble(receiver())).graph
     backwards = dataclasses.replace(graph, populations=graph.populations[::-1])
-    assert "comes before its source" in str(CloseCycles().broken_promise(backwards))
+    assert "comes before its source" in str(CloseCycles().ensures(backwards))
     unknown = dataclasses.replace(graph, populations=graph.populations[1:])
-    assert "unknown source" in str(ExtractPopulations().broken_promise(unknown))
-    assert RemoveDead().broken_promise(graph) is None
+    assert "unknown source" in str(ExtractPopulations().ensures(unknown))
+    assert RemoveDead().ensures(graph) is None
     unread = dataclasses.replace(graph.populations[0], name="unread")
     more = dataclasses.replace(graph, populations=(*graph.populations, unread))
-    assert "read by nothing" in str(RemoveDead().broken_promise(more))
+    assert "read by nothing" in str(RemoveDead().ensures(more))
     levels = run_pass(Levelise(62), graph).graph
     holed = dataclasses.replace(levels, layers=(levels.layers[0][:1], *levels.layers[1:]))
-    assert "does not carry" in str(Levelise(62).broken_promise(holed))
+    assert "does not carry" in str(Levelise(62).ensures(holed))
 
 
 def test_delays_add_up_and_may_be_too_long() -> None:

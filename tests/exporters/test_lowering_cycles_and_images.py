@@ -22,7 +22,7 @@ from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.io.files import save_npz
+from nsc_deploy.io.npz import save_npz
 from nsc_deploy.passes.base import run_pass
 
 
@@ -139,7 +139,7 @@ def test_a_product_with_too_many_synapses_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(populations, "LARGEST_MATRIX", 1000)
     with pytest.raises(ExportError, match=r"node 'second'.*synapses, more than the 1,000") as caught:
         lower(assemble(build.build()))
-    assert caught.value.remedy
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

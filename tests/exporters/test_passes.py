@@ -355,11 +355,11 @@ def test_a_network_that_does_not_fit_together_is_refused_by_its_node(
 )
 def test_broken_promises_are_seen(step: Pass[Network, Network]) -> None:
     good = scaled(GRID, [2.0, 2.0], before=True, signal=Signal.EVENTS)
-    assert "'scale' could still be folded" in str(FoldScales().broken_promise(good))
+    assert "'scale' could still be folded" in str(FoldScales().ensures(good))
     for fault, (node, network) in wrong_networks().items():
-        assert fault in str(step.broken_promise(network)), name_of(step)
-        assert node in str(step.broken_promise(network))
-    assert step.broken_promise("a text") == "no network"
+        assert fault in str(step.ensures(network)), name_of(step)
+        assert node in str(step.ensures(network))
+    assert step.ensures("a text") == "no network"
 
 
 def test_a_pass_that_breaks_its_promise_is_a_bug_of_ours() -> None:
@@ -418,7 +418,7 @@ def test_broken_promises_of_a_split_are_seen() -> None:
     front, chip = parts.parts
 
     def broken(*changed: GraphPart) -> str:
-        return str(split.broken_promise(dataclasses.replace(parts, parts=changed)))
+        return str(split.ensures(dataclasses.replace(parts, parts=changed)))
 
     assert broken(front, chip) == "None"
     assert "lies in 0 parts" in broken(front)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lava_support import random_events, receiver
 
-from nsc_deploy.exporters.base import Sharing
+from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.lava.arithmetic import run_network
 from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, flat_events, lower
@@ -64,8 +64,8 @@ def test_neurons_of_different_size_keep_their_weights_apart(bits: int) -> None:
     network = assemble(build.build())
     events = random_events(chance, 40, 30, 30)
     own, shared = (
-        differing(lower(network, bits=bits, sharing=sharing), network, events)["n"]
-        for sharing in (Sharing.NEURON, Sharing.LAYER)
+        differing(lower(network, bits=bits, granularity=granularity), network, events)["n"]
+        for granularity in (ScaleGranularity.NEURON, ScaleGranularity.LAYER)
     )
     assert own < shared
 
@@ -77,7 +77,7 @@ def test_the_receiver_s_spikes_differ_less_with_scales_of_their_own_and_with_rec
     network = assemble(receiver())
     chance = np.random.default_rng(bits)
     recorded, events = random_events(chance, 30, 60, 24), random_events(chance, 30, 60, 24)
-    shared = lower(network, bits=bits, inputs=recorded, sharing=Sharing.LAYER)
+    shared = lower(network, bits=bits, inputs=recorded, granularity=ScaleGranularity.LAYER)
     blind, chosen = lower(network, bits=bits), lower(network, bits=bits, inputs=recorded)
     totals = [sum(differing(one, network, events).values()) for one in (chosen, blind, shared)]
     assert totals[0] < min(totals[1:])
@@ -85,7 +85,7 @@ def test_the_receiver_s_spikes_differ_less_with_scales_of_their_own_and_with_rec
 
 def test_one_scale_for_all_keeps_equal_thresholds_equal() -> None:
     network = layers_of(np.random.default_rng(0).normal(0, 0.3, (6, 20)))
-    [one] = lower(network, bits=4, sharing=Sharing.LAYER).network.layers
+    [one] = lower(network, bits=4, granularity=ScaleGranularity.LAYER).network.layers
     assert len(set(one.vth.tolist())) == 1
     assert isinstance(one.groups[0].scale, float)
     [own] = lower(network, bits=4).network.layers
@@ -94,19 +94,21 @@ def test_one_scale_for_all_keeps_equal_thresholds_equal() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.sampled_from(list(Sharing)))
-def test_weights_trained_for_the_bits_are_found_again(seed: int, bits: int, sharing: Sharing) -> None:
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.sampled_from(list(ScaleGranularity)))
+def test_weights_trained_for_the_bits_are_found_again(
+    seed: int, bits: int, granularity: ScaleGranularity
+) -> None:
     """Each neuron's weights are whole multiples of a step of its own (or of all): none of them is rounded."""
     chance = np.random.default_rng(seed)
     limit = 2 ** (bits - 1) - 1
     rows = int(chance.integers(1, 5))
     whole = chance.integers(-limit, limit + 1, (rows, 9))
     mantissas, exponents = chance.integers(16, 32, (rows, 1)), chance.integers(5, 14, (rows, 1))
-    if sharing is Sharing.LAYER:
+    if granularity is ScaleGranularity.LAYER:
         mantissas, exponents = mantissas[:1], exponents[:1]
     steps = np.broadcast_to(mantissas * 2.0**-exponents, (rows, 1))
     network = layers_of(whole * steps)
-    [layer] = lower(network, bits=bits, sharing=sharing).network.layers
+    [layer] = lower(network, bits=bits, granularity=granularity).network.layers
     scale = np.broadcast_to(np.asarray(layer.groups[0].scale), rows)[:, None]
     np.testing.assert_allclose(layer.weight.dense() / scale, whole * steps, rtol=1e-12)
 
@@ -116,8 +118,8 @@ def test_every_candidate_stays_in_its_room() -> None:
     neurons = population(chance.uniform(0.1, 2, 12))
     weights = Matrix.of(chance.normal(0, 1, (12, 7)))
     room = chance.uniform(1, 200, 12)
-    for sharing in Sharing:
-        for scale in candidates(neurons, weights, 7, room, 2, sharing):
+    for granularity in ScaleGranularity:
+        for scale in candidates(neurons, weights, 7, room, 2, granularity):
             assert (scale <= room).all()
             assert (scale > 0).all()
 
@@ -126,10 +128,10 @@ def test_each_neuron_takes_the_try_that_disagrees_least_and_of_equals_the_finer_
     neurons = population([0.5, 0.5, 0.5])
     weights = Matrix.of(np.array([[0.3, 0.11], [0.2, -0.4], [0.7, 0.01]]))
     tries = [round_to(neurons, weights, np.full(3, scale), 127) for scale in (20.0, 200.0, 340.0)]
-    chosen = best(tries, np.array([[0, 5, 2], [3, 1, 2], [3, 2, 2]]), Sharing.NEURON)
+    chosen = best(tries, np.array([[0, 5, 2], [3, 1, 2], [3, 2, 2]]), ScaleGranularity.NEURON)
     finest = tries[int(np.argmin([one.error[2] for one in tries]))]
     assert chosen.scale.tolist() == [20.0, 200.0, finest.scale[2]]
-    shared = best(tries, np.array([[0, 5, 2], [3, 1, 2], [3, 2, 2]]), Sharing.LAYER)
+    shared = best(tries, np.array([[0, 5, 2], [3, 1, 2], [3, 2, 2]]), ScaleGranularity.LAYER)
     assert shared.scale.tolist() == [200.0] * 3
     for one in (chosen, shared):
         again = round_to(neurons, weights, one.scale, 127)

@@ -73,8 +73,8 @@ def in_parts(source: Path, **options: object) -> Path:
 def test_a_graph_that_is_refused_whole_runs_in_parts(source: Path) -> None:
     with pytest.raises(ExportError, match="takes in real values") as refused:
         export_all(source / "receiver.nir", "lava", source / "deployed")
-    assert "'levels', 'cross', 'scores', 'integrate' on the host" in str(refused.value.remedy)
-    assert "--split" in str(refused.value.remedy)
+    assert "'levels', 'cross', 'scores', 'integrate' on the host" in str(refused.value.hint)
+    assert "--split" in str(refused.value.hint)
 
     deployment = read_split_deployment(in_parts(source))
     nodes = {part.name: part.nodes for part in deployment.manifest.parts}
@@ -98,20 +98,20 @@ def test_a_graph_that_is_refused_whole_runs_in_parts(source: Path) -> None:
     assert reference.output_error == 0
     assert reference.parity.agreement == 1
     np.testing.assert_array_equal(reference.spikes, whole.outputs["n2"])
-    twin = run_split_deployment(deployment, Backend.TWIN, samples=10)
-    assert twin.parity.coincidence > 0.95
-    assert twin.parity.reference_accuracy is not None
+    emulator = run_split_deployment(deployment, Backend.EMULATOR, samples=10)
+    assert emulator.parity.coincidence > 0.95
+    assert emulator.parity.reference_accuracy is not None
     assert 0.02 < reference.spikes.mean() < 0.9
 
 
 @pytest.mark.lava
 def test_the_chip_s_part_runs_in_lava_as_in_the_twin(source: Path, lava_environment: object) -> None:
     deployment = read_split_deployment(in_parts(source))
-    lava, twin = (
-        run_split_deployment(deployment, backend, samples=3) for backend in (Backend.LAVA, Backend.TWIN)
+    lava, emulator = (
+        run_split_deployment(deployment, backend, samples=3) for backend in (Backend.LAVA, Backend.EMULATOR)
     )
-    np.testing.assert_array_equal(lava.spikes, twin.spikes)
-    assert lava.output_error == twin.output_error
+    np.testing.assert_array_equal(lava.spikes, emulator.spikes)
+    assert lava.output_error == emulator.output_error
 
 
 def test_the_command_line_takes_the_whole_way(source: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_skip_around_every_neuron_leaves_no_middle(tmp_path: Path) -> None:
     assert not (tmp_path / "deployed").exists()
     with pytest.raises(ExportError) as whole:
         export_all(tmp_path / "skip.nir", "lava", tmp_path / "deployed")
-    assert "--split" not in str(whole.value.remedy)
+    assert "--split" not in str(whole.value.hint)
 
 
 @pytest.mark.parametrize("name", ["front-end.nir", "source.nir", "read-out.npz"])

@@ -4,7 +4,7 @@ import nir
 import numpy as np
 import pytest
 
-from nsc_deploy.diagnostics import Caution, announce, collected, listening
+from nsc_deploy.diagnostics import Diagnostic, announce, collected, listening
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -29,19 +29,19 @@ def read(nodes, edges, *, dt=DT, reset=Reset.ZERO):
 
 
 def names(network):
-    return [caution.name for caution in network.cautions]
+    return [diagnostic.name for diagnostic in network.diagnostics]
 
 
 def test_a_caution_is_told_once_to_everybody_who_listens():
-    one = Caution("name", "fault", "evidence", "way out", "file")
+    one = Diagnostic("name", "fault", "evidence", "way out", "file")
     assert one.message == "file: fault\nEvidence: evidence\nway out"
     with collected() as outer:
-        with listening(lambda caution: announce([])), collected() as inner:
+        with listening(lambda diagnostic: announce([])), collected() as inner:
             announce([one, one])
-            announce([Caution("name", "fault", "evidence", "way out", "file")])
+            announce([Diagnostic("name", "fault", "evidence", "way out", "file")])
         assert inner == [one]
-        announce([Caution("other", "fault", "evidence", "way out")])
-    assert [caution.name for caution in outer] == ["name", "other"]
+        announce([Diagnostic("other", "fault", "evidence", "way out")])
+    assert [diagnostic.name for diagnostic in outer] == ["name", "other"]
     announce([one])
     assert len(outer) == 2
 
@@ -53,7 +53,7 @@ def test_an_edge_that_only_the_order_in_the_file_makes_late_is_told():
     two = [*one, ("in", "b")]
     network = read(nodes, two)
     assert names(network) == ["late-edge"]
-    assert "'v' to 'a'" in network.cautions[0].evidence
+    assert "'v' to 'a'" in network.diagnostics[0].evidence
     assert read(nodes, two[::-1]).back_edges != network.back_edges
     delay = {**nodes, "delay": nir.Delay(np.full(3, DT))}
     decided = [edge for edge in two if edge != ("v", "a")] + [("v", "delay"), ("delay", "a")]
@@ -70,7 +70,7 @@ def test_a_graph_written_here_is_not_doubted(tmp_path):
     builder.output(3, after="lif")
     write_network(tmp_path / "own.nir", builder.build())
     with collected() as told:
-        assert read_network(tmp_path / "own.nir").cautions == ()
+        assert read_network(tmp_path / "own.nir").diagnostics == ()
     assert told == []
 
 
@@ -80,7 +80,7 @@ def test_a_foreign_graph_written_anew_is_in_order(tmp_path):
     assert names(network) == ["one-number-for-a-layer"]
     write_network(tmp_path / "own.nir", network)
     again = read_network(tmp_path / "own.nir")
-    assert again.cautions == ()
+    assert again.diagnostics == ()
     assert nir.read(tmp_path / "own.nir").nodes["lif"].tau.shape == (3,)
 
 

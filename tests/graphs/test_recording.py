@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.io.files import load_npz, save_npz
+from nsc_deploy.io.npz import load_npz, save_npz
 
 shapes = npst.array_shapes(min_dims=3, max_dims=5, min_side=1, max_side=5)
 events = npst.arrays(np.uint8, shapes, elements=st.integers(0, 1))

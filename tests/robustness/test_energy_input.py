@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.io.files import load_npz, save_npz
+from nsc_deploy.io.npz import load_npz, save_npz
 from tests.lava_support import random_events, receiver
 
 PROFILE = """

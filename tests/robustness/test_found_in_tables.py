@@ -19,7 +19,8 @@ from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.manifest import Source
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import read_recording
-from nsc_deploy.io.files import load_npz, read_json
+from nsc_deploy.io.files import read_json
+from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.records import Record, checked, read_toml
 from nsc_deploy.io.text import printable, refuse_control
 from tests.lava_support import receiver

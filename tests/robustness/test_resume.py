@@ -132,7 +132,7 @@ def test_a_damaged_state_is_refused_and_kept(
     with pytest.raises(DataError) as caught:
         train(experiment, run, resume=True, progress=False)
     assert caught.value.where == str(last)
-    assert "--overwrite" in (caught.value.remedy or "")
+    assert "--overwrite" in (caught.value.hint or "")
     assert last.read_bytes() == damaged
 
 
@@ -183,7 +183,7 @@ def test_a_whole_state_of_another_training_is_refused(
     with pytest.raises(DataError) as caught:
         train(experiment, run, resume=True, progress=False)
     assert caught.value.where == str(last)
-    assert "--overwrite" in (caught.value.remedy or "")
+    assert "--overwrite" in (caught.value.hint or "")
 
 
 def test_resume_and_overwrite_exclude_each_other(experiment: Experiment, tmp_path: Path) -> None:

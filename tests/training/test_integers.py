@@ -54,7 +54,7 @@ def test_a_part_fires_as_its_deployment(result: RunResult, tmp_path: Path, part:
     [stage] = [one for one in getattr(system, part).stages if isinstance(one, IntegerStage)]
     events = read_recording(result.run / f"{part}.npz").values
     [folder] = export_all(result.run, "lava", tmp_path / part, part=part, bits=BITS)
-    deployed = run_deployment(read_lava_deployment(folder), Backend.TWIN).spikes
+    deployed = run_deployment(read_lava_deployment(folder), Backend.EMULATOR).spikes
     np.testing.assert_array_equal(stage(torch.from_numpy(events).float()).numpy(), deployed)
 
 

@@ -112,7 +112,7 @@ def test_a_finished_run_is_refused_and_untouched(finished: RunResult) -> None:
     before = snapshot(finished.run)
     with pytest.raises(UserError, match="holds a run already") as caught:
         train(finished.experiment, finished.run, progress=False)
-    assert "--overwrite" in (caught.value.remedy or "")
+    assert "--overwrite" in (caught.value.hint or "")
     assert snapshot(finished.run) == before
 
 

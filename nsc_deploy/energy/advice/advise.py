@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.advice.prune import (
     Activity,
     Mask,
@@ -44,14 +44,8 @@ from nsc_deploy.graphs.readout import decide
 from nsc_deploy.io.records import Record
 
 Progress = Callable[[str], None]
-
-
 _MICROJOULE = 1e-6
-
-
 _BITS = (8, 4)
-
-
 _SHARES = (0.75, 0.5)
 
 
@@ -123,7 +117,7 @@ class AdviceReport(Record, Tabular):
     accuracy: float | None = Field(description="of the last part on these samples, where it has labels")
     advice: tuple[Advice, ...]
     left_out: tuple[str, ...] = Field(description="what could not be tried, and why")
-    warnings: tuple[Caution, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a change."""
@@ -226,7 +220,7 @@ class Advisor:
                     f"has no price for {', '.join(priced.unpriced)} of {part.name}/{layer.name}, so nothing "
                     "can be compared",
                     where=f"profile {self._profile.name}",
-                    remedy="Choose another profile or column.",
+                    hint="Choose another profile or column.",
                 )
             total += float(priced.total.mean())
             bits = (weight_bits or {}).get(layer.name)

@@ -18,14 +18,8 @@ from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.simulate import simulate_batches
 
 Mask = NDArray[np.bool_]
-
-
 _DENSE = frozenset({"Linear", "Affine"})
-
-
 _CONVOLUTIONS = frozenset({"Conv1d", "Conv2d"})
-
-
 _CARRIERS = frozenset({"Flatten", "SumPool2d", "AvgPool2d"})
 
 

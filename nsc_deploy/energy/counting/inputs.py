@@ -47,7 +47,7 @@ def refuse_foreign(values: NDArray[Any], carried: Signal, entry: str) -> None:
         raise DataError(
             "holds values other than 0 and 1 where the graph takes in events",
             where=f"input '{entry}'",
-            remedy='Record events, or state "graded" or "real" as the signal of the input.',
+            hint='Record events, or state "graded" or "real" as the signal of the input.',
         )
 
 
@@ -71,7 +71,7 @@ def refuse_too_many(at_most: Mapping[str, int], samples: int) -> None:
         raise DataError(
             "may cost more operations than 64 bits can count",
             where=f"node '{max(at_most, key=lambda name: at_most[name])}'",
-            remedy="Count fewer samples: --samples N.",
+            hint="Count fewer samples: --samples N.",
         )
 
 

@@ -37,20 +37,10 @@ from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.simulate import simulate
 
 Progress = Callable[[int], None]
-
-
 Outputs = NDArray[np.floating[Any]]
-
-
 Run = Callable[[NDArray[Any], Callable[[str, Outputs], None]], None]
-
-
 Watch = Callable[[slice, str, Outputs], None]
-
-
 Held = TypeVar("Held", Outputs, Integers)
-
-
 # The simulator holds about four arrays [T, N, *shape] of the largest node at a time.
 _ARRAY_BYTES = 2**28
 

@@ -109,8 +109,6 @@ def _pool_fan_out(node: Node) -> Integers:
 
 
 _VARIABLES = {"LIF": 1, "IF": 1, "LI": 1, "I": 1, "CubaLIF": 2, "CubaLI": 2, "Threshold": 0}
-
-
 _FREE = frozenset({"Input", "Output", "Flatten"})
 
 

@@ -355,12 +355,12 @@ def _sources(fit: Fit) -> tuple[str, ...]:
 
 def _problems(nodes: tuple[Verdict, ...], fit: Fit | None) -> tuple[str, ...]:
     refused = [
-        f"{one.node} ({one.primitive}) {one.reason}. {one.remedy}".strip()
+        f"{one.node} ({one.primitive}) {one.reason}. {one.hint}".strip()
         for one in nodes
         if one.status is Status.REFUSED
     ]
     broken = [
-        f"{one.rule}: {'' if one.where == 'chip' else f'{one.where}: '}{one.problem}. {one.remedy}"
+        f"{one.rule}: {'' if one.where == 'chip' else f'{one.where}: '}{one.problem}. {one.hint}"
         for one in (() if fit is None else fit.breaches)
     ]
     return (*refused, *broken)

@@ -28,15 +28,9 @@ COLOURS: dict[Charged, str] = {
     Store.STATES: "#e9cf9b",
     Store.ACTIVATIONS: "#c9cdd3",
 }
-
-
 WIDTH = 980
-
-
 LABEL = 250
 """Room for labels at the left."""
-
-
 _ROW = 24
 
 
@@ -170,11 +164,7 @@ def _tick(span: float) -> int:
 
 
 _TOP, _CURVE, _STRIP = 8, 84, 18
-
-
 _COLUMNS = 150
-
-
 _RIGHT = 170
 
 

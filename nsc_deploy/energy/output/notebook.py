@@ -100,7 +100,7 @@ def frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
         import pandas as pd
     except ImportError as error:
         raise BackendError(
-            "pandas is not installed", remedy="Install it: pip install 'nsc-deploy[pandas]'"
+            "pandas is not installed", hint="Install it: pip install 'nsc-deploy[pandas]'"
         ) from error
     return pd.DataFrame(rows)
 

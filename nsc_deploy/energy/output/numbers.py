@@ -30,8 +30,6 @@ from nsc_deploy.energy.report.schema import (
 from nsc_deploy.io.text import counted
 
 MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
-
-
 KIND_NAMES: dict[Charged, str] = {
     Kind.AC: "AC",
     Kind.MAC: "MAC",

@@ -15,8 +15,6 @@ from nsc_deploy.energy.output.tables import new_table
 from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemChange
 
 _SHOWN = {"synops": "SynOps", "spikes": "Spikes", "energy_uj": "uJ"}
-
-
 _SIZES = {"synapses": "synapses", "neurons": "neurons"}
 
 

@@ -26,11 +26,7 @@ from nsc_deploy.energy.report.schema import Against, BreakEven, Energy, SystemRe
 from nsc_deploy.graphs.network import Signal
 
 Prices = Mapping[str, LayerEnergy]
-
-
 WHOLE = "whole"
-
-
 _MICROJOULE = 1e-6
 
 

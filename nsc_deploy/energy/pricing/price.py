@@ -17,11 +17,7 @@ from nsc_deploy.energy.pricing.profile import Memory, Price, Profile, Unit
 from nsc_deploy.graphs.network import Signal
 
 Energies = NDArray[np.float64]
-
-
 Charged = Kind | Store
-
-
 CHARGED: tuple[Charged, ...] = (*Kind, *Store)
 
 
@@ -207,8 +203,6 @@ PAPER = Accounting(
     "operations; memory; network.",
     charges=_paper,
 )
-
-
 COMPUTE = Accounting(
     name="compute",
     title="MAC-aware",

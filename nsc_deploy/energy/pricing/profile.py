@@ -179,7 +179,7 @@ def load_profile(name_or_path: str) -> Profile:
         raise ConfigError(
             f"there is no profile named {name_or_path!r} (known: {', '.join(known)})",
             where="--profile",
-            remedy="Give one of these names, or a TOML file: nsc-deploy energy profiles --help",
+            hint="Give one of these names, or a TOML file: nsc-deploy energy profiles --help",
         )
     return read_profile(known[name_or_path])
 
@@ -196,5 +196,5 @@ def read_profile(path: Path) -> Profile:
         ConfigError: as `load_profile`.
     """
     return read_toml_record(
-        Profile, path, "an energy profile", remedy="docs/energy.md shows every field of a profile."
+        Profile, path, "an energy profile", hint="docs/energy.md shows every field of a profile."
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
 from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
@@ -25,11 +25,7 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record, read_toml_record
 
 Values = NDArray[np.float64]
-
-
 _CULPRITS = 3
-
-
 _MICROJOULE = 1e-6
 
 
@@ -59,7 +55,7 @@ class CheckResult(Record, Tabular):
 
     profile: str
     findings: tuple[Finding, ...]
-    warnings: tuple[Caution, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -137,7 +133,7 @@ class Budget(Record):
             ConfigError: missing, not TOML, or a field that is missing, unknown or out of range; the
                 message names the field.
         """
-        return read_toml_record(cls, Path(path), "a budget", remedy=_REMEDY)
+        return read_toml_record(cls, Path(path), "a budget", hint=_HINT)
 
     def over_of(self, limit: Limit) -> str:
         """What of the samples a limit is held against."""
@@ -226,7 +222,7 @@ def _measure(
                 f"has no price for {', '.join(priced.unpriced)} of {part.name}/{layer.name}, so no limit of "
                 "energy can be shown to hold",
                 where=f"profile {profile.name}",
-                remedy="Choose another profile or column, or limit synops instead.",
+                hint="Choose another profile or column, or limit synops instead.",
             )
         return priced.total * _MICROJOULE
 
@@ -235,7 +231,7 @@ def _measure(
             raise ConfigError(
                 "does not say how wide a value is, so bytes cannot be counted",
                 where=f"profile {profile.name}",
-                remedy="Give it operand_bits, or choose a profile that has them.",
+                hint="Give it operand_bits, or choose a profile that has them.",
             )
         values = sum(layer.footprint.of(store) for store in Store)
         return np.full(part.samples, float(-(-values * profile.operand_bits // 8)))
@@ -252,9 +248,7 @@ def _measure(
 
 
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
-
-
-_REMEDY = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
+_HINT = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
 
 
 def standing_for(values: NDArray[np.float64], over: str) -> NDArray[np.float64]:

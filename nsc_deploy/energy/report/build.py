@@ -166,8 +166,6 @@ def _network(parts: Sequence[PartReport]) -> float | None:
 
 
 LayerPrices = dict[str, LayerEnergy]
-
-
 PartPrices = list[LayerPrices]
 
 

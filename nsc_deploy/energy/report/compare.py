@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.report.budget import CheckResult, Culprit, Finding
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
@@ -71,7 +71,7 @@ class Comparison(Record, Tabular):
     profile: str
     column: str
     systems: tuple[SystemChange, ...]
-    warnings: tuple[Caution, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a layer: each figure before and after."""
@@ -100,7 +100,7 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
     if before.profile != after.profile:
         raise ConfigError(
             f"the reports have different prices ({before.profile.name}, {after.profile.name})",
-            remedy="Make both with the same profile.",
+            hint="Make both with the same profile.",
         )
     name = column or after.main.name
     pairs = _pairs(before, after)
@@ -172,12 +172,8 @@ def _figures(layer: Layer | None, column: str) -> dict[str, float]:
 
 
 WATCHED = ("synops", "spikes", "neurons", "energy_uj")
-
-
 _CULPRITS = 3
-
-
-_REMEDY = "Make it anew: nsc-deploy energy report RUN --out DIR"
+_HINT = "Make it anew: nsc-deploy energy report RUN --out DIR"
 
 
 def read_report(path: Path) -> Report:
@@ -192,9 +188,9 @@ def read_report(path: Path) -> Report:
         raise DataError(
             f"is no energy report of schema version {SCHEMA_VERSION} (it says {version})",
             where=path,
-            remedy=_REMEDY,
+            hint=_HINT,
         )
-    return checked(Report, data, "an energy report", where=path, remedy=_REMEDY, kind=DataError)
+    return checked(Report, data, "an energy report", where=path, hint=_HINT, kind=DataError)
 
 
 def check_baseline(baseline: Report, now: Report, *, tolerance: float, column: str) -> CheckResult:

@@ -54,7 +54,7 @@ def on_target(part: PartCount, placed: Placed | None, target: str, profile: Prof
                 node=one.node,
                 primitive=one.primitive,
                 run=Run(one.status.value),
-                because=" ".join(filter(None, (one.reason, one.remedy))),
+                because=" ".join(filter(None, (one.reason, one.hint))),
             )
             for one in placed.nodes
         ),

@@ -15,15 +15,13 @@ from typing import Annotated, Self
 from pydantic import Field, NonNegativeFloat, model_validator
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
 
 SCHEMA_VERSION = 4
-
-
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 """A number of things."""
 
@@ -447,7 +445,7 @@ class Report(Record):
     definitions: tuple[Term, ...]
     estimated: tuple[str, ...] = Field(description="what is measured, counted and estimated")
     poster_note: str | None
-    warnings: tuple[Caution, ...] = Field(
+    warnings: tuple[Diagnostic, ...] = Field(
         default=(), description="what looks like a fault of the program that wrote a graph"
     )
 

@@ -56,7 +56,7 @@ class Refused(Record):
     """Why the chip does not take a primitive, where there is more to say than that."""
 
     reason: str = Field(min_length=1)
-    remedy: str = Field(min_length=1)
+    hint: str = Field(min_length=1)
 
 
 class Resets(Sourced):
@@ -400,7 +400,7 @@ def read_chip(path: Path) -> Chip:
         ConfigError: missing, not TOML, or a field that is missing, unknown or out of range.
     """
     return read_toml_record(
-        Chip, path, "the description of a chip", remedy="docs/fitting.md shows every field of it."
+        Chip, path, "the description of a chip", hint="docs/fitting.md shows every field of it."
     )
 
 

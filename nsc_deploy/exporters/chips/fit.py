@@ -78,7 +78,7 @@ def fit(network: Network, chip: Chip, weight_bits: int | None = None) -> Fit:
 
 
 def _unplaced(obstacle: Obstacle) -> str:
-    return f"not placed, since node '{obstacle.node}' {obstacle.reason}. {obstacle.remedy}"
+    return f"not placed, since node '{obstacle.node}' {obstacle.reason}. {obstacle.hint}"
 
 
 def _weight_bits(chip: Chip, asked: int | None) -> int:

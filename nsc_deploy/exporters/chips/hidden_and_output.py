@@ -92,7 +92,7 @@ def _over(
                 pool.pool,
                 _where(pool.pool, fan_out),
                 _problem(pool, pool.limit),
-                _remedy(pool, pool.limit, wiring, fan_out),
+                _hint(pool, pool.limit, wiring, fan_out),
                 pool.used,
                 pool.limit,
             )
@@ -112,7 +112,7 @@ def _where(pool: str, fan_out: dict[str, np.ndarray[tuple[int], np.dtype[np.int6
     return f"node '{max(fan_out, key=lambda name: int(fan_out[name].max(initial=0)))}'"
 
 
-def _remedy(
+def _hint(
     pool: Usage, limit: int, wiring: Wiring, fan_out: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]
 ) -> str:
     over = pool.used - limit

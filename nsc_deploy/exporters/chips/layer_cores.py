@@ -183,7 +183,7 @@ def _too_large(layer: Layer, needs: Mapping[str, Need], placed: int, cores: Sequ
     best = max(cores, key=lambda core: core.kernel if need.kernel > core.neurons else core.neurons)
     fits = _most_outputs(layer, needs, placed, cores)
     other = "stride or pool more before it"
-    remedy = (
+    hint = (
         f"Make its {layer.outputs:,} output channels {fits:,}, or {other}."
         if fits
         else f"Make the layers before it smaller: {other}."
@@ -193,7 +193,7 @@ def _too_large(layer: Layer, needs: Mapping[str, Need], placed: int, cores: Sequ
         "memory of a core",
         f"node '{layer.name}'",
         f"needs {need.kernel:,} kernel and {need.neurons:,} neuron entries; no core that is left has both",
-        remedy,
+        hint,
         need.kernel if kernel_is_worse else need.neurons,
         best.kernel if kernel_is_worse else best.neurons,
     )
@@ -345,30 +345,30 @@ def _destinations(wiring: Wiring, layers: Sequence[Layer], layout: LayerCores) -
 
 
 def _at_most(
-    rule: str, layer: Layer, used: int, figure: Figure, remedy: str, counted: str | None = None
+    rule: str, layer: Layer, used: int, figure: Figure, hint: str, counted: str | None = None
 ) -> Iterator[Breach]:
     limit = figure.value
     if limit is not None and used > limit:
-        text = remedy.format(limit=limit)
+        text = hint.format(limit=limit)
         has = f"has a {rule} of {used:,}" if counted is None else f"has {used:,} {counted}"
         yield _breach(rule, layer, f"{has}; a core takes {limit:,}", f"{text}.", used, limit)
 
 
 def _one_of(
-    rule: str, layer: Layer, used: Sequence[int], allowed: Sequence[int], remedy: str
+    rule: str, layer: Layer, used: Sequence[int], allowed: Sequence[int], hint: str
 ) -> Iterator[Breach]:
     wrong = [one for one in used if one not in allowed]
     if wrong:
         nearest = min(allowed, key=lambda one: (abs(one - wrong[0]), one))
         listed = ", ".join(str(one) for one in allowed)
-        text = remedy.format(nearest=nearest)
+        text = hint.format(nearest=nearest)
         yield _breach(
             rule, layer, f"has a {rule} of {wrong[0]}; a core has {listed}", f"{text}.", wrong[0], nearest
         )
 
 
-def _breach(rule: str, layer: Layer, problem: str, remedy: str, used: int, limit: int) -> Breach:
-    return Breach(rule, f"node '{layer.weights}'", problem, remedy, used, limit)
+def _breach(rule: str, layer: Layer, problem: str, hint: str, used: int, limit: int) -> Breach:
+    return Breach(rule, f"node '{layer.weights}'", problem, hint, used, limit)
 
 
 def layers_of(network: Network, wiring: Wiring) -> tuple[Layer, ...]:

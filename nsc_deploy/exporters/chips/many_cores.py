@@ -28,8 +28,6 @@ from nsc_deploy.exporters.chips.projections import Population, Projection, Wirin
 from nsc_deploy.exporters.chips.timing import Timing
 
 _ROUNDS = 12
-
-
 _GIVE_UP = 8
 """Times the cores of the chip after which no more are opened."""
 

@@ -16,8 +16,6 @@ from nsc_deploy.exporters.chips.timing import Timing
 
 _SMALL = 20_000
 """Neurons up to which the search for a smaller layer goes on until it is exact."""
-
-
 _TRIES, _FEW_TRIES = 64, 5
 
 
@@ -119,9 +117,9 @@ def _chip_breaches(case: Case, packing: Packing) -> list[Breach]:
         breaches.append(_neurons_breach(case.wiring, neurons))
     if synapses is not None and case.wiring.synapses > synapses:
         used = case.wiring.synapses
-        remedy = f"Prune {used - synapses:,} synapses, or use {ceil(used / synapses)} chips."
+        hint = f"Prune {used - synapses:,} synapses, or use {ceil(used / synapses)} chips."
         problem = f"{used:,} synapses; the chip has {synapses:,}"
-        breaches.append(Breach("synapses of the chip", "chip", problem, remedy, used, synapses))
+        breaches.append(Breach("synapses of the chip", "chip", problem, hint, used, synapses))
     if layout.cores.value is not None and len(packing.fillings) > layout.cores.value:
         breaches.append(_cores_breach(case, packing, layout.cores.value))
     return breaches
@@ -131,13 +129,13 @@ def _neurons_breach(wiring: Wiring, limit: int) -> Breach:
     used, over = wiring.neurons, wiring.neurons - limit
     largest = max(wiring.populations, key=lambda one: one.size)
     smaller = f" (for example '{largest.name}' from {largest.size:,} to {largest.size - over:,})"
-    remedy = (
+    hint = (
         f"Take {over:,} neurons away"
         + (smaller if largest.size > over else "")
         + f", or use {ceil(used / limit)} chips."
     )
     problem = f"{used:,} neurons; the chip has {limit:,}"
-    return Breach("neurons of the chip", "chip", problem, remedy, used, limit)
+    return Breach("neurons of the chip", "chip", problem, hint, used, limit)
 
 
 def _cores_breach(case: Case, packing: Packing, cores: int) -> Breach:
@@ -145,16 +143,16 @@ def _cores_breach(case: Case, packing: Packing, cores: int) -> Breach:
     chips = f"use {ceil(used / cores)} chips" if packing.complete else "use several chips"
     smaller = _smaller(case, packing, cores) if packing.complete else None
     if smaller is None:
-        remedy = chips[0].upper() + chips[1:] + ", or make several layers smaller."
+        hint = chips[0].upper() + chips[1:] + ", or make several layers smaller."
     else:
         name, size, before = smaller
-        remedy = f"Take {before - size:,} neurons off '{name}' ({before:,} to {size:,}), or {chips}."
+        hint = f"Take {before - size:,} neurons off '{name}' ({before:,} to {size:,}), or {chips}."
     more = "" if packing.complete else "at least "
     return Breach(
         "cores of the chip",
         "chip",
         f"needs {more}{used:,} cores; the chip has {cores:,}",
-        remedy,
+        hint,
         used,
         cores,
     )

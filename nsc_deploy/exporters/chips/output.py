@@ -73,7 +73,7 @@ def _table(*columns: str, right: Sequence[str] = (), folds: Sequence[str] = ()) 
 def _nodes(verdicts: Sequence[Verdict]) -> Table:
     table = _table("Node", "Kind", "Verdict", "Because", folds=["Because"])
     for one in verdicts:
-        why = f"{one.reason}. {one.remedy}" if one.remedy else one.reason
+        why = f"{one.reason}. {one.hint}" if one.hint else one.reason
         table.add_row(one.node, one.primitive, Text(one.status.value, _STYLES[one.status]), why)
     return table
 
@@ -147,7 +147,7 @@ def _broken(answer: Fit) -> Iterator[Text]:
     for breach in answer.breaches:
         where = "" if breach.where == "chip" else f"{breach.where}: "
         text = Text.assemble((f"{breach.rule}: ", "bold red"), f"{where}{breach.problem}.\n")
-        yield text.append(f"  {breach.remedy}", "bold")
+        yield text.append(f"  {breach.hint}", "bold")
 
 
 def _notes(answer: Fit) -> Iterator[Text]:

@@ -159,7 +159,7 @@ class Breach:
         rule: its name.
         where: a node, a core, or the chip.
         problem: what is wrong.
-        remedy: the smallest change.
+        hint: the smallest change.
         used: how much is asked for.
         limit: how much there is.
     """
@@ -167,7 +167,7 @@ class Breach:
     rule: str
     where: str
     problem: str
-    remedy: str
+    hint: str
     used: int
     limit: int
 

@@ -29,11 +29,7 @@ from nsc_deploy.graphs.operators.linear import delay_steps
 from nsc_deploy.graphs.shapes import padding_pairs
 
 MAX_PATHS = 4096
-
-
 _POOLS = frozenset({"SumPool2d", "AvgPool2d"})
-
-
 _STATES = {"LIF": 1, "IF": 1, "CubaLIF": 2, "Threshold": 0}
 
 
@@ -211,7 +207,7 @@ def _steps(node: Node, dt: float | None) -> Any:
     try:
         return delay_steps(node, dt)
     except GraphError as error:
-        raise Obstacle(node.name, error.problem, error.remedy or "Choose another delay.") from error
+        raise Obstacle(node.name, error.problem, error.hint or "Choose another delay.") from error
 
 
 def _divisor(node: Node) -> int:
@@ -290,11 +286,11 @@ class Obstacle(Exception):  # noqa: N818 - caught where it becomes a verdict, ne
     Args:
         node: its name.
         reason: why.
-        remedy: the way out.
+        hint: the way out.
     """
 
-    def __init__(self, node: str, reason: str, remedy: str) -> None:
-        self.node, self.reason, self.remedy = node, reason, remedy
+    def __init__(self, node: str, reason: str, hint: str) -> None:
+        self.node, self.reason, self.hint = node, reason, hint
         super().__init__(f"{node}: {reason}")
 
 

@@ -58,7 +58,7 @@ def known_primitive(node: Node, case: Case) -> Refusal | None:
         return None
     if node.primitive in case.chip.refused:
         known = case.chip.refused[node.primitive]
-        return known.reason, known.remedy
+        return known.reason, known.hint
     return f"{case.chip.title} has no {node.primitive}", "Run this node on the host, or train without it."
 
 
@@ -198,7 +198,7 @@ def _biased(node: Node) -> bool:
 
 def no_obstacle(node: Node, case: Case) -> Refusal | None:
     """Nothing in the way of the mapping."""
-    return next(((one.reason, one.remedy) for one in case.obstacles if one.node == node.name), None)
+    return next(((one.reason, one.hint) for one in case.obstacles if one.node == node.name), None)
 
 
 RULES: tuple[Rule, ...] = (

@@ -56,7 +56,7 @@ class ChipTarget:
             ExportError: always.
         """
         raise ExportError(
-            f"'{self.name}' can be checked for, not exported to", where="--target", remedy=self.way_out
+            f"'{self.name}' can be checked for, not exported to", where="--target", hint=self.way_out
         )
 
 

@@ -63,12 +63,12 @@ def _too_wide(name: str, ratio: float, bits: int, fraction: int, limit: int) -> 
     needed = bits_of(ratio, bits, fraction)
     fewer = next((one for one in range(bits - 1, 1, -1) if bits_of(ratio, one, fraction) <= limit), None)
     allowed = largest_ratio(limit, bits, fraction)
-    remedy = f"Train for a threshold of at most {allowed:.4g} times its largest weight (it is {ratio:.4g})"
+    hint = f"Train for a threshold of at most {allowed:.4g} times its largest weight (it is {ratio:.4g})"
     return Breach(
         "state bits",
         f"node '{name}'",
         f"beside weights of {bits} bits its threshold needs potentials of {needed}; a neuron has {limit}",
-        remedy + (f", or use --bits {fewer}." if fewer is not None else "."),
+        hint + (f", or use --bits {fewer}." if fewer is not None else "."),
         needed,
         limit,
     )
@@ -84,7 +84,7 @@ def delay_breaches(chip: Chip, wiring: Wiring | None, timing: Timing | None) -> 
         if longest > limit:
             over = longest - limit
             steps = "step" if over == 1 else "steps"
-            remedy = (
+            hint = (
                 f"Shorten the Delay by {over} {steps}."
                 if one.longest >= over
                 else f"Put {over} layers that repeat their input into this path."
@@ -95,7 +95,7 @@ def delay_breaches(chip: Chip, wiring: Wiring | None, timing: Timing | None) -> 
                     f"'{one.source}' to '{one.target}'",
                     f"needs synapses with delays of {longest} steps, {one.longest} of the graph and the rest "
                     f"to wait for longer paths; a synapse has {limit}",
-                    remedy,
+                    hint,
                     longest,
                     limit,
                 )

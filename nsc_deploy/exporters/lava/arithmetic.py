@@ -9,7 +9,7 @@
 the graph: the step a connection between layers takes in Lava is left out, since it only shifts every layer
 as a whole. A spike on a recurrent connection adds to `a` one step later, as in the graph.
 
-The twin computes it (see `nsc_deploy.exporters.lava.twin`); here integer layers become its processes.
+The emulator computes it (see `nsc_deploy.exporters.lava.emulator`); here integer layers become its processes.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.emulator import simulate as twin
+from nsc_deploy.exporters.lava.emulator import simulate as emulator
 from nsc_deploy.exporters.lava.emulator.connections import DelaySparse, Dense, SignMode, Sparse
 from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, Network
 from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace
@@ -35,9 +35,9 @@ def run_network(
     Args:
         network: valid (see `integer.validate`).
         events: [steps, samples, inputs] of 0 and 1.
-        threads: see `twin.simulate.thread_count`.
+        threads: see `emulator.simulate.thread_count`.
     """
-    traces = twin.simulate(processes(network), _prolonged(events, network.late), lag=0, threads=threads)
+    traces = emulator.simulate(processes(network), _prolonged(events, network.late), lag=0, threads=threads)
     return tuple(
         LayerTrace(
             *(
@@ -54,7 +54,7 @@ def output_spikes(
 ) -> NDArray[np.uint8]:
     """The spikes of the last layer, [steps, samples, outputs], without keeping the rest."""
     late = network.layers[-1].late
-    spikes = twin.output_spikes(processes(network), _prolonged(events, late), lag=0, threads=threads)
+    spikes = emulator.output_spikes(processes(network), _prolonged(events, late), lag=0, threads=threads)
     return spikes[late:]
 
 
@@ -75,11 +75,11 @@ def _prolonged(events: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
 
 def run_layer(layer: IntegerLayer, events: NDArray[np.uint8]) -> LayerTrace:
     """Run one layer from rest on [steps, samples, inputs] events."""
-    return twin.simulate(Network((_layer(layer),)), events, lag=0)[0]
+    return emulator.simulate(Network((_layer(layer),)), events, lag=0)[0]
 
 
 def processes(network: IntegerNetwork) -> Network:
-    """The processes of a network, to run many batches with `twin.simulate` (with a lag of 0)."""
+    """The processes of a network, to run many batches with `emulator.simulate` (with a lag of 0)."""
     return Network(tuple(_layer(layer) for layer in network.layers))
 
 

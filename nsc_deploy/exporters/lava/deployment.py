@@ -6,7 +6,7 @@ network.npz     the integers
 network.net     the same for lava-dl's netx (HDF5), where netx can hold it
 inputs.npz      recorded inputs, where there are any
 
-The check an export to Lava ends with: the integers that were written, in the twin, beside the graph.
+The check an export to Lava ends with: the integers that were written, in the emulator, beside the graph.
 
 The error each pass of a lowering brought: the share of spikes that differ before and after it.
 """
@@ -36,7 +36,7 @@ from nsc_deploy.exporters.lava.manifest import (
     write_manifest,
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
-from nsc_deploy.exporters.lava.runners import TwinRunner
+from nsc_deploy.exporters.lava.runners import EmulatorRunner
 from nsc_deploy.exporters.manifest import class_names, readout_of, warned
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
@@ -48,14 +48,8 @@ from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.runner import ReferenceRunner, Runner
 
 SOURCE = "source.nir"
-
-
 INTEGERS = "network.npz"
-
-
 NETX = "network.net"
-
-
 RECORDING = "inputs.npz"
 
 
@@ -105,7 +99,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         request.network,
         bits=request.bits,
         inputs=None if chosen_on is None else chosen_on.values,
-        sharing=request.sharing,
+        granularity=request.granularity,
     )
     with replacing_folder(request.out, FILE_NAME) as folder:
         request.notify("writing")
@@ -117,7 +111,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         if request.recording_file is not None:
             shutil.copyfile(request.recording_file, folder / RECORDING)
         request.notify("checking")
-        checked = check_twin(request, lowering, folder / INTEGERS)
+        checked = check_emulator(request, lowering, folder / INTEGERS)
         write_manifest(folder, _manifest(request, lowering, chosen_on, folder, checked))
     request.notify(f"verified: {checked.record.sentence}")
     return request.out
@@ -198,7 +192,7 @@ def _manifest(
         approximations=_approximations(lowering),
         passes=checked.passes,
         verification=checked.record,
-        warnings=request.network.cautions,
+        warnings=request.network.diagnostics,
     )
 
 
@@ -244,7 +238,7 @@ def _approximations(lowering: Lowering) -> tuple[Approximation, ...]:
     )
 
 
-def check_twin(request: ExportRequest, lowering: Lowering, integers: Path) -> Checked:
+def check_emulator(request: ExportRequest, lowering: Lowering, integers: Path) -> Checked:
     """Compare the integers with the graph, on recorded inputs or, where there are none, on random ones.
 
     Rounded weights and decays change spikes, so nothing is refused here: the record says how many.
@@ -257,7 +251,7 @@ def check_twin(request: ExportRequest, lowering: Lowering, integers: Path) -> Ch
     inputs, network = check_inputs(request), request.network
     read = read_integers(integers, tuple(layer.groups for layer in lowering.network.layers))
     found = compare_runs(
-        network, ReferenceRunner(network), TwinRunner(read, network), inputs.values, labels=inputs.labels
+        network, ReferenceRunner(network), EmulatorRunner(read, network), inputs.values, labels=inputs.labels
     )
     return Checked(_verification_record(inputs, found), pass_records(network, lowering, read, inputs, found))
 
@@ -291,8 +285,8 @@ def pass_records(
     """What each pass did, and its error on the inputs that the export is checked on.
 
     An exact pass is not measured: its error is 0, as tests on random graphs show. An inexact one that
-    leaves a graph is measured in the reference simulator, the rounding to integers in the twin. Every layer
-    gets what the layers before it really fire, so its share holds their errors too.
+    leaves a graph is measured in the reference simulator, the rounding to integers in the emulator. Every
+    layer gets what the layers before it really fire, so its share holds their errors too.
 
     Args:
         network: the graph, before all passes.
@@ -321,7 +315,7 @@ def _error(
         return None
     if step.graph is not None:
         return _compared(before, ReferenceRunner(step.graph), inputs)
-    return whole if before is network else _compared(before, TwinRunner(integers, before), inputs)
+    return whole if before is network else _compared(before, EmulatorRunner(integers, before), inputs)
 
 
 def _compared(before: Network, after: Runner, inputs: CheckInputs) -> Comparison:

@@ -85,7 +85,7 @@ def require_environment() -> LavaEnvironment:
         raise BackendError(
             "the managed Lava environment is not installed",
             where=environment_path(),
-            remedy="Install it with: nsc-deploy lava install. The twin of its arithmetic needs no Lava.",
+            hint="Install it with: nsc-deploy lava install. The twin of its arithmetic needs no Lava.",
         )
     return environment
 
@@ -134,12 +134,12 @@ def find_python(python: Path | None = None) -> Path:
     if python is not None:
         given = findpython.PythonVersion(python)
         if not given.is_valid() or (given.major, given.minor) != (3, 10):
-            raise BackendError("is not a Python 3.10 interpreter", where=python, remedy=NO_PYTHON_REMEDY)
+            raise BackendError("is not a Python 3.10 interpreter", where=python, hint=NO_PYTHON_REMEDY)
         return python.absolute()
     found = findpython.find(3, 10)
     if found is None:
         raise BackendError(
-            f"lava-nc {LAVA_VERSION} needs Python 3.10, and none was found", remedy=NO_PYTHON_REMEDY
+            f"lava-nc {LAVA_VERSION} needs Python 3.10, and none was found", hint=NO_PYTHON_REMEDY
         )
     return Path(found.executable)
 
@@ -194,7 +194,7 @@ def _run(command: list[str], notify: Notify, failure: str) -> str:
     if code != 0:
         raise BackendError(
             f"{failure} (exit code {code}): {' | '.join(lines[-4:])}",
-            remedy="Check the network and the free space, then repeat: nsc-deploy lava install",
+            hint="Check the network and the free space, then repeat: nsc-deploy lava install",
         )
     return "\n".join(lines)
 
@@ -219,7 +219,7 @@ def _locked(target: Path) -> Iterator[None]:
         raise BackendError(
             f"cannot be written ({error.strerror})",
             where=target.parent,
-            remedy=f"Name another place with {ENVIRONMENT_VARIABLE}.",
+            hint=f"Name another place with {ENVIRONMENT_VARIABLE}.",
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

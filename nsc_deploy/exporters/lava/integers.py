@@ -18,51 +18,23 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.io.files import load_npz, save_npz
+from nsc_deploy.io.npz import load_npz, save_npz
 
 Integers = NDArray[np.int32]
-
-
 WEIGHT_STEP = 2
-
-
 WEIGHT_LIMIT = 254
-
-
 DECAY_UNITY = 4096
-
-
 THRESHOLD_LIMIT = 2**17 - 1
-
-
 BIAS_LIMIT = 2**12 - 1
-
-
 MAX_BIAS_EXP = 7
-
-
 MAX_WEIGHT_EXP = 7
-
-
 MAX_DELAY = 62
-
-
 MAX_LATE = 4096
 """Steps that rows may be later than their layer: a run is prolonged by as many."""
-
-
 STATE_LIMIT = 2**23
-
-
 FIXED_POINT_BITS = 6
-
-
 NO_CURRENT = DECAY_UNITY - 1
-
-
 SPARSE_PLACES = 2**20
-
-
 SPARSE_SHARE = 1 / 8
 
 

@@ -18,14 +18,8 @@ from nsc_deploy.io.text import counted
 from nsc_deploy.verification.record import VerificationRecord
 
 FILE_NAME = "manifest.json"
-
-
 FORMAT = 1
-
-
 _EXPORT = "nsc-deploy export RUN --target lava --out DIR"
-
-
 Scale = Annotated[float, Field(gt=0)]
 
 
@@ -183,10 +177,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(
             "is no deployment folder (no manifest.json)",
             where=folder,
-            remedy=f"Make one with: {_EXPORT}",
+            hint=f"Make one with: {_EXPORT}",
         )
     return read_json_record(
-        Manifest, path, "a manifest", remedy=f"Restore it from a copy or make it anew: {_EXPORT}"
+        Manifest, path, "a manifest", hint=f"Restore it from a copy or make it anew: {_EXPORT}"
     )
 
 

@@ -23,11 +23,7 @@ from nsc_deploy.graphs.network import Network, Node, Reset, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 
 Refusal = tuple[str, str]
-
-
 Rule = Callable[[Node, Network], Refusal | None]
-
-
 _BECOMES = {
     "Input": (Status.NATIVE, "a source of events"),
     "Output": (Status.NATIVE, "the spikes of the last layer"),
@@ -66,8 +62,8 @@ def known_primitive(node: Node, network: Network) -> Refusal | None:
     if node.primitive in KNOWN:
         return None
     if node.primitive in {"LI", "CubaLI", "I"}:
-        remedy = "End the graph with the spiking layer before it and integrate on the host."
-        return "an integrator without spikes sends nothing on Loihi", remedy
+        hint = "End the graph with the spiking layer before it and integrate on the host."
+        return "an integrator without spikes sends nothing on Loihi", hint
     return f"Lava has no {node.primitive}", "Run this node on the host, or train without it."
 
 
@@ -188,7 +184,7 @@ def short_delay(node: Node, network: Network) -> Refusal | None:
     try:
         longest = int(delay_steps(node, network.dt).max(initial=0))
     except GraphError as error:
-        return error.problem, error.remedy or ""
+        return error.problem, error.hint or ""
     if longest > MAX_DELAY:
         return (
             f"delays by {longest} steps, a synapse by {MAX_DELAY} at most",

@@ -31,7 +31,7 @@ class Backend(StrEnum):
     """What executes a deployment."""
 
     LAVA = "lava"
-    TWIN = "twin"
+    EMULATOR = "twin"
     REFERENCE = "reference"
 
 
@@ -122,7 +122,7 @@ def chip_spikes(
 
     Args:
         deployment: the folder.
-        backend: Lava or the twin.
+        backend: Lava or the emulator.
         events: [steps, samples, lines].
         silence_s: seconds without a sign of life after which Lava is given up.
         advance: called with the number of samples finished since the last call.
@@ -171,7 +171,7 @@ def chosen_samples(recording: Recording, samples: int | None) -> NDArray[np.int6
         raise ConfigError(
             f"{wanted} wanted and {there} there",
             where="--samples",
-            remedy="Ask for no more than there are, or leave it out for all of them.",
+            hint="Ask for no more than there are, or leave it out for all of them.",
         )
     return np.arange(count, dtype=np.int64) * available // count
 

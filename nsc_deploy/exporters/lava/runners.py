@@ -25,7 +25,7 @@ from nsc_deploy.verification.runner import Float32, LayerTrace, RunTrace
 Advance = Callable[[int], None]
 
 
-class TwinRunner:
+class EmulatorRunner:
     """Runs integers in Lava's arithmetic, without Lava.
 
     Args:

@@ -23,7 +23,8 @@ from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.arithmetic import at_graph_steps
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, validate, write_integers
-from nsc_deploy.io.files import load_npz, scratch_folder, write_json
+from nsc_deploy.io.files import scratch_folder, write_json
+from nsc_deploy.io.npz import load_npz
 
 WORKER = Path(__file__).parent / "worker_process" / "run_chain.py"
 SILENCE_S = 120.0
@@ -177,13 +178,13 @@ def _failure(process: "subprocess.Popen[bytes]", log: Path, silence_s: float | N
     if silence_s is not None:
         return BackendError(
             f"Lava gave no sign of life for {silence_s:g} s and was ended{said}",
-            remedy="Allow it more time with --timeout, or run fewer samples; nothing is left running.",
+            hint="Allow it more time with --timeout, or run fewer samples; nothing is left running.",
         )
     code = process.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}"
     return BackendError(
         f"the Lava worker {how}{said}",
-        remedy="Nothing is left running. If it repeats, rebuild it: nsc-deploy lava install --force",
+        hint="Nothing is left running. If it repeats, rebuild it: nsc-deploy lava install --force",
     )
 
 

@@ -1,7 +1,7 @@
 """One step of a graph as ONNX operators, its states as values that come in and go out.
 
-The order of operations is that of the reference simulator (`nsc_deploy.graphs.operators.coefficients`). A layer
-shows its potential before the reset as "<node>/charged" and its spikes as "<node>/spikes".
+The order of operations is that of the reference simulator (`nsc_deploy.graphs.operators.coefficients`). A
+layer shows its potential before the reset as "<node>/charged" and its spikes as "<node>/spikes".
 
 Nodes without a state as ONNX operators on [M, *shape], M rows of any meaning.
 
@@ -276,8 +276,6 @@ _WITH_STATE: Mapping[str, Callable[[StepWriter, Node, str], str]] = {
     "CubaLI": StepWriter.neuron,
     "I": StepWriter.neuron,
 }
-
-
 Write = Callable[[Draft, Node, str], str]
 
 

@@ -119,7 +119,7 @@ def _run(session: Any, feeds: Arrays) -> dict[str, NDArray[Any]]:
     if OUTPUT not in names:
         raise BackendError(
             f"the ONNX graph has no output '{OUTPUT}'",
-            remedy="Another tool may have written or changed it: export it anew.",
+            hint="Another tool may have written or changed it: export it anew.",
         )
     try:
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))

@@ -11,7 +11,7 @@ from nsc_deploy.exporters.onnx.models import sequence_model, step_model
 from nsc_deploy.exporters.onnx.runner import SequenceRunner, StepRunner
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.files import save_npz
+from nsc_deploy.io.npz import save_npz
 
 SEQUENCE = "sequence.onnx"
 STEP = "step.onnx"

@@ -107,7 +107,7 @@ def read_split_deployment(folder: Path) -> SplitDeployment:
     parts = {part.name: part for part in manifest.parts}
     chip = parts.get(CHIP)
     if chip is None or chip.folder is None:
-        raise DataError("names no folder for its chip", where=folder, remedy="Export it again.")
+        raise DataError("names no folder for its chip", where=folder, hint="Export it again.")
     return SplitDeployment(
         folder=folder,
         manifest=manifest,
@@ -122,7 +122,7 @@ def _host(folder: Path, part: PartRecord | None) -> Network | None:
     if part is None:
         return None
     if part.place is not Place.HOST or part.graph is None:
-        raise DataError(f"names no graph for its {part.name}", where=folder, remedy="Export it again.")
+        raise DataError(f"names no graph for its {part.name}", where=folder, hint="Export it again.")
     return read_network(folder / part.graph)
 
 
@@ -141,7 +141,7 @@ def read_split_manifest(folder: Path) -> SplitManifest:
         DataError: damaged, or changed since it was written.
     """
     manifest = read_json_record(
-        SplitManifest, folder / FILE_NAME, "a deployment in parts", remedy=f"Export it again: {_EXPORT}"
+        SplitManifest, folder / FILE_NAME, "a deployment in parts", hint=f"Export it again: {_EXPORT}"
     )
     for record in manifest.files:
         require_unchanged(folder / record.name, record.sha256)

@@ -178,7 +178,7 @@ def _manifest(
         group=group,
         notes=tuple(NoteRecord(step=step, node=note.node, text=note.text) for step, note in made.notes),
         verification=record,
-        warnings=request.network.cautions,
+        warnings=request.network.diagnostics,
     )
 
 

@@ -288,15 +288,11 @@ register_load_state_dict_pre_hook register_module register_parameter register_st
 register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to
 to_empty train training type xpu zero_grad
 """
-
-
 _TEMPLATE = """
 self frame state after values outputs output samples step rest load load_file torch nn snn surrogate threshold
 reset_subtract reset_value Path Network NODES Comparator Current Delay Integrator Neuron Scale Slices leaky
 leaky_step integrate_step
 """
-
-
 _TAKEN = frozenset(
     [*_MODULE.split(), *_TEMPLATE.split(), *keyword.kwlist, *keyword.softkwlist, *dir(builtins)]
 )

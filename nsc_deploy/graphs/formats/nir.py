@@ -25,8 +25,6 @@ from nsc_deploy.io.hdf5 import check_size, probe, read_file, refuse_broken_seal,
 from nsc_deploy.io.text import shown
 
 MAX_EDGES = 100_000
-
-
 _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 
 
@@ -45,7 +43,7 @@ def read_network(
         GraphError: damaged, larger than it should be, or holding what cannot be represented exactly.
     """
     network = assemble(read_graph(path), dt=dt, reset=reset, signal=signal, where=path)
-    announce(network.cautions)
+    announce(network.diagnostics)
     return network
 
 
@@ -59,7 +57,7 @@ def read_graph(path: Path) -> nir.NIRGraph:
         raise GraphError(
             "is an ONNX graph, which runs on a host, and a NIR graph is wanted",
             where=path,
-            remedy="Name one that ends in .nir; 'inspect' and 'energy report' read ONNX graphs too.",
+            hint="Name one that ends in .nir; 'inspect' and 'energy report' read ONNX graphs too.",
         )
     check_size(path)
     # A checksum speaks against damage, not for whoever made it: the file is tried out all the same.
@@ -70,7 +68,7 @@ def read_graph(path: Path) -> nir.NIRGraph:
         return _graph(tree, "")
     except GraphError as error:
         place = path if error.where is None else f"{path}: {error.where}"
-        raise GraphError(error.problem, where=place, remedy=error.remedy) from error
+        raise GraphError(error.problem, where=place, hint=error.hint) from error
 
 
 def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
@@ -94,7 +92,7 @@ def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
         raise GraphError(
             f"is not a NIR graph of nodes and edges (its type is {shown(kind)})",
             where=prefix or None,
-            remedy="A nir.write that ended in an error leaves such a file: write it again.",
+            hint="A nir.write that ended in an error leaves such a file: write it again.",
         )
     nodes = {
         name: _node(subtree, f"{prefix}.{name}" if prefix else name)
@@ -113,7 +111,7 @@ def _node(tree: Any, name: str) -> nir.NIRNode:
         raise GraphError(
             f"has the type {shown(kind)}, which is no NIR primitive",
             where=where,
-            remedy=f"Known: {', '.join(_NODE_TYPES)}.",
+            hint=f"Known: {', '.join(_NODE_TYPES)}.",
         )
     try:
         return nir.dict2NIRNode({**tree, "metadata": _metadata(tree, where)})

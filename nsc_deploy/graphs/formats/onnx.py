@@ -26,23 +26,11 @@ from nsc_deploy.io.files import unreadable, write_bytes
 from nsc_deploy.io.text import control, printable
 
 DIGEST = "digest"
-
-
 MAX_BYTES = 2 * 1024**3 - 1
-
-
-_REMEDY = "Name an ONNX file, or write this one again."
-
-
+_HINT = "Name an ONNX file, or write this one again."
 DOMAINS = frozenset({"", "ai.onnx"})
-
-
 _MAX_SPARSE = 2**26
-
-
 _INVALID = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError)
-
-
 # Several numbers to a byte, or text of any length.
 _PACKED = frozenset(
     getattr(onnx.TensorProto, name)
@@ -76,7 +64,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise unreadable(path, error, GraphError) from error
     except (DecodeError, RecursionError) as error:
-        raise GraphError("is not an ONNX file, or is damaged", where=path, remedy=_REMEDY) from error
+        raise GraphError("is not an ONNX file, or is damaged", where=path, hint=_HINT) from error
     try:
         _refuse_damaged(model)
         _refuse_functions(model)
@@ -86,7 +74,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
             _refuse_foreign(graph)
         onnx.checker.check_model(model, full_check=True)
     except GraphError as error:
-        raise GraphError(error.problem, where=path, remedy=error.remedy) from error
+        raise GraphError(error.problem, where=path, hint=error.hint) from error
     except (
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
@@ -94,7 +82,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         RuntimeError,
     ) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise GraphError(f"is not a valid ONNX model ({reason})", where=path, remedy=_REMEDY) from error
+        raise GraphError(f"is not a valid ONNX model ({reason})", where=path, hint=_HINT) from error
     return model
 
 
@@ -103,7 +91,7 @@ def _refuse_damaged(model: onnx.ModelProto) -> None:
     if stated and stated != [_digest(_without_digest(model))]:
         raise GraphError(
             "is damaged: its content and its digest differ",
-            remedy=f"Take it from its source again; after a deliberate edit delete the property '{DIGEST}'.",
+            hint=f"Take it from its source again; after a deliberate edit delete the property '{DIGEST}'.",
         )
 
 
@@ -135,7 +123,7 @@ def _refuse_functions(model: onnx.ModelProto) -> None:
     if model.functions:
         raise GraphError(
             f"defines {len(model.functions)} functions of its own, '{model.functions[0].name}' for one",
-            remedy="Write their operators out: onnx.inliner.inline_local_functions(model)",
+            hint="Write their operators out: onnx.inliner.inline_local_functions(model)",
         )
 
 
@@ -179,7 +167,7 @@ def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
     if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise GraphError(
             f"keeps the data of '{name}' in another file",
-            remedy="Save it as one file: onnx.save(model, path, save_as_external_data=False)",
+            hint="Save it as one file: onnx.save(model, path, save_as_external_data=False)",
         )
     if tensor.data_type == onnx.TensorProto.UNDEFINED and not tensor.dims:
         return  # not there
@@ -187,7 +175,7 @@ def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
         raise GraphError(f"claims the shape {tuple(tensor.dims)} for '{name}' but does not hold that much")
     if not _finite(tensor):
         raise GraphError(
-            f"holds NaN or infinity in '{name}'", remedy="Write it anew with finite numbers in all weights."
+            f"holds NaN or infinity in '{name}'", hint="Write it anew with finite numbers in all weights."
         )
 
 
@@ -223,25 +211,15 @@ def _refuse_sparse(tensor: onnx.SparseTensorProto, name: str) -> None:
 
 
 MAX_ELEMENTS = 2**28
-
-
 MAX_MADE = 2**26
-
-
 MAX_TURNS = 10**7
-
-
 OPEN_SIZE = 64
-
-
 # Operators whose output may be larger than all that enters them.
 _MAKERS = frozenset(
     {"ConstantOfShape", "Expand", "Tile", "Range", "Resize", "Upsample", "Pad", "OneHot", "EyeLike"}
     | {"ConvTranspose", "MaxUnpool", "Einsum", "RandomNormal", "RandomUniform", "GridSample", "AffineGrid"}
     | {"CenterCropPad", "Col2Im", "DFT", "STFT", "BlackmanWindow", "HannWindow", "HammingWindow"}
 )
-
-
 Shape = tuple[int | None, ...] | None
 
 
@@ -311,7 +289,7 @@ def _visit(graph: onnx.GraphProto, shapes: Mapping[str, Shape], turns: int, dept
             raise GraphError(
                 "has the operator Loop, whose body may run any number of times",
                 where=where,
-                remedy="Build the loop over time as a Scan, or name a graph without one.",
+                hint="Build the loop over time as a Scan, or name a graph without one.",
             )
         for output in node.output:
             _refuse_size(node.op_type, shapes.get(output), where)
@@ -332,7 +310,7 @@ def _refuse_size(kind: str, shape: Shape, where: str) -> None:
             raise GraphError(
                 f"is a {kind} whose size only a run can tell",
                 where=where,
-                remedy="Export the graph with a fixed size there.",
+                hint="Export the graph with a fixed size there.",
             )
         return
     size = prod(size for size in shape if size is not None)

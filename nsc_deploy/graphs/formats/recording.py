@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.io.files import load_npz, most_unpacked, save_npz
+from nsc_deploy.io.npz import load_npz, most_unpacked, save_npz
 
-_REMEDY = "Name a recording: RUN/receiver.npz for example, or make one of your arrays (docs/recordings.md)."
+_HINT = "Name a recording: RUN/receiver.npz for example, or make one of your arrays (docs/recordings.md)."
 _MOST_DIMENSIONS = 16
 _LONGEST_SIGNAL = 32
 # Eight events stand in a byte, so that their array is larger than what was stored.
@@ -98,7 +98,7 @@ def _stated(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[tuple[int, 
 
 
 def _foreign(path: Path, reason: str) -> DataError:
-    return DataError(f"is not a recording of this tool ({reason})", where=path, remedy=_REMEDY)
+    return DataError(f"is not a recording of this tool ({reason})", where=path, hint=_HINT)
 
 
 def read_recording(path: Path) -> Recording:

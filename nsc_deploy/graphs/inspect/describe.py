@@ -47,7 +47,7 @@ def describe_network(network: Network, file: str) -> Description:
         synapses=sum(view.synapses for view in views),
         parameters=sum(prod(array.shape) for view in views for array in view.parameters),
         nodes=views,
-        warnings=network.cautions,
+        warnings=network.diagnostics,
     )
 
 

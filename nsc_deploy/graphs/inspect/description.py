@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 
 Size = int | str
 
@@ -67,7 +67,7 @@ class Description:
     synapses: int
     parameters: int
     nodes: tuple[NodeView, ...]
-    warnings: tuple[Caution, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def range_of(name: str, array: NDArray[Any]) -> Range:

@@ -24,29 +24,13 @@ from nsc_deploy.graphs.network import SPIKING, STATEFUL, SYNAPTIC
 from nsc_deploy.io.files import replacing
 
 FORMATS = frozenset({".svg", ".png", ".pdf"})
-
-
 _BOX = (1.5, 0.72)
-
-
 _CELL = (2.15, 1.12)
-
-
 _INK = "#1f2933"
-
-
 _KINDS = {"terminal": "#e5e9ee", "synapse": "#dbe7f6", "neuron": "#fbe3cf", "other": "#f3f4f6"}
-
-
 _EDGES = {"events": "#c2410c", "graded": "#7c3aed", "real": "#2563a6", None: "#52606d"}
-
-
 _KIND_LETTERS = 24  # as many as fit into a box at the usual size
-
-
 _LABELS = {"events": "events (0 or 1)", "graded": "graded events", "real": "real values"}
-
-
 _ONNX_SYNAPSES = frozenset({"MatMul", "Gemm", "Conv", "LSTM"})
 
 
@@ -61,7 +45,7 @@ def draw(description: Description, path: Path) -> None:
         raise ConfigError(
             f"a picture cannot have the ending '{path.suffix}'",
             where=path,
-            remedy="Choose .svg, .png or .pdf.",
+            hint="Choose .svg, .png or .pdf.",
         )
     figure = _figure(description)
     with replacing(path) as temporary:

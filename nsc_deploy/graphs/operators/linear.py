@@ -57,14 +57,14 @@ def delay_steps(node: Node, dt: float | None) -> NDArray[np.int64]:
     where = f"node '{node.name}'"
     seconds: NDArray[Any] = node.parameters.delay.astype(np.float64)
     if dt is None:
-        raise GraphError("needs a time step", where=where, remedy="Name it: --dt 0.001")
+        raise GraphError("needs a time step", where=where, hint="Name it: --dt 0.001")
     steps = np.round(seconds / dt)
     if (np.abs(seconds / dt - steps) > 1e-6 * np.maximum(steps, 1)).any():
         odd = seconds[np.abs(seconds / dt - steps) > 1e-6 * np.maximum(steps, 1)].flat[0]
         raise GraphError(
             f"delays by {odd:g} s, no whole number of steps of {dt:g} s",
             where=where,
-            remedy="Choose a time step that divides every delay; NIR counts delays in seconds.",
+            hint="Choose a time step that divides every delay; NIR counts delays in seconds.",
         )
     if steps.max(initial=0) > MAX_STEPS:
         raise GraphError(f"delays by {steps.max():g} steps, more than {MAX_STEPS}", where=where)

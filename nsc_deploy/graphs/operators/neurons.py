@@ -173,14 +173,14 @@ def _share(node: Node, setting: Setting, tau: NDArray[Any]) -> Any:
         raise GraphError(
             f"has a time constant of {tau.min():g} s, shorter than the time step of {setting.dt:g} s",
             where=f"node '{node.name}'",
-            remedy="Name a shorter time step (--dt), or check the units of the file: NIR counts in seconds.",
+            hint="Name a shorter time step (--dt), or check the units of the file: NIR counts in seconds.",
         )
     return np.minimum(share, 1.0)
 
 
 def _step(node: Node, setting: Setting) -> float:
     if setting.dt is None:
-        raise GraphError("needs a time step", where=f"node '{node.name}'", remedy="Name it: --dt 0.001")
+        raise GraphError("needs a time step", where=f"node '{node.name}'", hint="Name it: --dt 0.001")
     return setting.dt
 
 

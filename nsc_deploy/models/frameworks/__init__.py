@@ -47,5 +47,5 @@ def framework_loop(framework: str) -> FrameworkLoop:
     raise ConfigError(
         f"there is no framework {framework!r}",
         where="framework",
-        remedy=f"Choose one of: {', '.join(FRAMEWORKS)}.",
+        hint=f"Choose one of: {', '.join(FRAMEWORKS)}.",
     )

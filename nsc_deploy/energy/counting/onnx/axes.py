@@ -320,8 +320,6 @@ def flattened(one: Inputs) -> Held | None:
 
 
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
-
-
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(FUNCTIONS | TRUTH, pointwise),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Sum", "Mean", "Max", "Min"), pointwise),

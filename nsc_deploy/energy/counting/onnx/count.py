@@ -39,11 +39,7 @@ from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 
 Progress = Callable[[int], None]
-
-
 Run = Callable[[slice], Mapping[str, NDArray[Any]]]
-
-
 # Of one batch, all that enters and leaves the operators together.
 _BATCH_BYTES = 2**28
 
@@ -70,7 +66,7 @@ def count_onnx(
         refuse_unbounded(model, (recording.steps, 1, *recording.shape))
     except GraphError as error:
         place = path if error.where is None else f"{path}: {error.where}"
-        raise GraphError(error.problem, where=place, remedy=error.remedy) from error
+        raise GraphError(error.problem, where=place, hint=error.hint) from error
     arriving = _arriving(model, recording)
     plan = instrument(model, arriving, shapes=True)
     first = _runner(plan, recording, path)(slice(0, 1))
@@ -328,8 +324,6 @@ def _one_of_equals(shapes: NDArray[Any]) -> Shape:
 
 
 Values = NDArray[Any]
-
-
 # Sums of integers below it are exact in float32, in any order.
 _EXACT = 2**24
 

@@ -79,7 +79,7 @@ def _refuse_softmax(places: Sequence[Place]) -> None:
             raise GraphError(
                 f"has a {place.site.node.op_type} over several axes, as before opset {SOFTMAX_OVER_ONE_AXIS}",
                 where=f"node '{place.site.path}'",
-                remedy="Convert the model: onnx.version_converter.convert_version(model, 17).",
+                hint="Convert the model: onnx.version_converter.convert_version(model, 17).",
             )
 
 
@@ -109,7 +109,7 @@ def _visit(
             raise GraphError(
                 f"has the operator {node.op_type}, whose body may run any number of times",
                 where=f"node '{path}'",
-                remedy="Build the loop over time as a Scan, or name a graph without one.",
+                hint="Build the loop over time as a Scan, or name a graph without one.",
             )
         elif node.op_type in FREE:
             plan.free.append(path)

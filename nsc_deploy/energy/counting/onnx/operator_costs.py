@@ -192,8 +192,6 @@ NORMALISATIONS: Mapping[str, Rule] = {
     "Softmax": softmax,
     "LogSoftmax": log_softmax,
 }
-
-
 FUNCTIONS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Celu", "Selu", "Gelu", "Mish", "Swish"}
     | {"Sigmoid", "HardSigmoid", "HardSwish", "Softplus", "Softsign", "Clip", "Shrink", "Mod"}
@@ -324,13 +322,13 @@ def cost(site: Site, shapes: Mapping[str, Shape]) -> Cost:
         raise GraphError(
             f"has the operator {kind}, which cannot be counted",
             where=f"node '{site.path}'",
-            remedy=f"Counted are: {', '.join(sorted(_RULES))}; free are: {', '.join(sorted(FREE))}.",
+            hint=f"Counted are: {', '.join(sorted(_RULES))}; free are: {', '.join(sorted(FREE))}.",
         )
     if site.attribute("training_mode", 0):
         raise GraphError(
             f"has the operator {kind} in training mode",
             where=f"node '{site.path}'",
-            remedy="Export the model for inference.",
+            hint="Export the model for inference.",
         )
     return rule(site, shapes)
 

@@ -17,15 +17,9 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.counting.operations import Kind
 
 Shape = tuple[int, ...]
-
-
 Values = Mapping[str, NDArray[Any]]
-
-
 # Before this opset, it went over all axes from one on.
 SOFTMAX_OVER_ONE_AXIS = 13
-
-
 WEIGHTED = frozenset({"MatMul", "Gemm", "Conv"})
 
 
@@ -127,13 +121,9 @@ MOVING = frozenset(
     | {"Tile", "Split", "Dropout", "Concat", "Pad", "ReverseSequence", "GatherElements", "GatherND"}
     | {"DepthToSpace", "SpaceToDepth", "Trilu"}
 )
-
-
 TRUTH = frozenset(
     {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"}
 )
-
-
 _BOOL = 9
 
 

@@ -17,14 +17,8 @@ from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 
 MIN_WEIGHT_EXP = -8
-
-
 MAX_WEIGHT_EXP = 7
-
-
 MAX_DELAY = 63
-
-
 MAX_MESSAGE_BITS = 32
 
 
@@ -50,7 +44,7 @@ class Entries:
 
 
 class Connection(Protocol):
-    """What the twin asks of a connection.
+    """What the emulator asks of a connection.
 
     `wide` says that Lava forms sums of graded messages in 64 bits, `wraps` that sums wrap into 24 bits.
     """
@@ -294,8 +288,6 @@ def _listed(connection: Dense) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.i
 
 
 Integers = NDArray[np.int32]
-
-
 WEIGHT_BITS = 8
 
 

@@ -16,11 +16,7 @@ from nsc_deploy.exporters.lava.emulator.kernels import Neurons, Synapses
 
 # A row of weights is added some ten times as fast as as many single synapses.
 DENSE_SHARE = 0.1
-
-
 LARGEST_MATRIX = 2**26
-
-
 INT32_END = 2**31
 
 
@@ -216,8 +212,6 @@ _NO_SYNAPSES = Synapses(
     wide=False,
     wraps=False,
 )
-
-
 _RANGES = {
     "du": (0, 4095),
     "dv": (0, 4096),

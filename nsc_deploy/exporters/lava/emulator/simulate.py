@@ -1,4 +1,4 @@
-"""Running the twin: batches of samples on all cores, always with the same result.
+"""Running the emulator: batches of samples on all cores, always with the same result.
 
 Samples are independent, so they are spread over threads in blocks; the kernel releases the interpreter lock.
 """
@@ -116,7 +116,7 @@ def thread_count(threads: int | None) -> int:
         raise ConfigError(
             f"{asked if threads is None else threads} threads cannot run anything",
             where="NUMBA_NUM_THREADS" if threads is None else "threads",
-            remedy="Ask for at least one.",
+            hint="Ask for at least one.",
         )
     return count
 

@@ -97,7 +97,7 @@ class Levelise:
                     raise ExportError(
                         f"reaches its readers {tap.delay} steps late, a synapse can do {self.max_delay}",
                         where=f"node '{tap.source}'",
-                        remedy="Shorten the delays behind it, or choose a longer time step.",
+                        hint="Shorten the delays behind it, or choose a longer time step.",
                     )
 
     def apply(self, graph: PopulationGraph, /) -> Lowered[Levels]:
@@ -109,7 +109,7 @@ class Levelise:
         slots = [_slots(graph, level, used, needed, layer) for layer in range(1, depth + 1)]
         return Lowered(Levels(graph, tuple(slots)), tuple(_notes(slots)))
 
-    def broken_promise(self, levels: object, /) -> str | None:
+    def ensures(self, levels: object, /) -> str | None:
         """A layer that reads what the layer before does not carry."""
         if not isinstance(levels, Levels):
             return "no layers"

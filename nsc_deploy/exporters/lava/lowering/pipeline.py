@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.base import Sharing, raise_first_refusal
+from nsc_deploy.exporters.base import ScaleGranularity, raise_first_refusal
 from nsc_deploy.exporters.lava.integers import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
 from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
@@ -65,7 +65,7 @@ def lower(
     *,
     bits: int = 8,
     inputs: NDArray[np.uint8] | None = None,
-    sharing: Sharing = Sharing.NEURON,
+    granularity: ScaleGranularity = ScaleGranularity.NEURON,
 ) -> Lowering:
     """Lower a graph to the integers Lava computes with.
 
@@ -73,7 +73,7 @@ def lower(
         network: the graph.
         bits: bits of a weight, 2..8.
         inputs: recorded inputs [steps, samples, *shape] to choose scales on, or None.
-        sharing: whether each neuron has a scale of its own, or all of a population one.
+        granularity: whether each neuron has a scale of its own, or all of a population one.
 
     Raises:
         ExportError: a node cannot be represented; it names the node, the reason and a way out.
@@ -86,7 +86,7 @@ def lower(
     closed = run_pass(close, alive.graph)
     levels = run_pass(levelise, closed.graph)
     quantise = Quantise(
-        bits, None if inputs is None else _calibration(network, levels.graph, inputs), sharing
+        bits, None if inputs is None else _calibration(network, levels.graph, inputs), granularity
     )
     integers = run_pass(quantise, levels.graph)
     done = (

@@ -39,14 +39,8 @@ from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Lowered, Note
 
 NEURONS = frozenset({"LIF", "IF", "CubaLIF", "Threshold"})
-
-
 WIRES = frozenset({"Linear", "Affine", "Scale", "Flatten", "Delay", "Output"}) | CONVOLUTIONS | POOLS
-
-
 WEIGHTED = frozenset({"Linear", "Affine"}) | CONVOLUTIONS
-
-
 KNOWN = NEURONS | WIRES | {"Input"}
 
 
@@ -166,7 +160,7 @@ class ExtractPopulations:
         graph = PopulationGraph(entrance.name, size, tuple(populations), output, network.step_seconds)
         return Lowered(graph, tuple(notes))
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """Sizes that do not fit, or numbers that are not finite."""
         if not isinstance(graph, PopulationGraph):
             return "no population graph"
@@ -197,7 +191,7 @@ def wires_in_order(network: Network) -> list[Node]:
         raise ExportError(
             f"the cycle through {', '.join(sorted(around))} holds no spiking neuron: its answer never ends",
             where=f"node '{min(around)}'",
-            remedy="Put a spiking neuron into it, or run it on the host.",
+            hint="Put a spiking neuron into it, or run it on the host.",
         ) from error
     return [network.node(name) for name in order]
 
@@ -267,7 +261,7 @@ def population_of(node: Node, arriving: Drive, network: Network) -> Population:
             raise ExportError(
                 "gets a bias through its synapse, and the bias of a population acts behind it",
                 where=f"node '{node.name}'",
-                remedy="Move the bias into v_leak, or use LIF neurons.",
+                hint="Move the bias into v_leak, or use LIF neurons.",
             )
         leak_u = np.minimum(dt / flat(parameters.tau_syn), 1.0)
         gain = gain * _rounded(flat(parameters.w_in) * leak_u)
@@ -283,7 +277,7 @@ def _output_tap(node: Node, drive: Drive) -> Tap:
     raise ExportError(
         "is not fed by the spikes of exactly one node",
         where=f"node '{node.name}'",
-        remedy="End the graph with a spiking neuron; a weighted sum of spikes belongs to the host.",
+        hint="End the graph with a spiking neuron; a weighted sum of spikes belongs to the host.",
     )
 
 
@@ -360,7 +354,7 @@ def late(node: Node, arriving: Drive, steps: NDArray[np.int64]) -> Drive:
         raise ExportError(
             "delays a signal that holds a bias",
             where=f"node '{node.name}'",
-            remedy="Put the delay in front of the node with the bias.",
+            hint="Put the delay in front of the node with the bias.",
         )
     return arriving.delayed(steps)
 
@@ -382,7 +376,7 @@ def _refuse_too_many(node: Node, synapses: int) -> None:
         raise ExportError(
             f"becomes up to {synapses:,} synapses, more than the {LARGEST_MATRIX:,} of one connection",
             where=f"node '{node.name}'",
-            remedy=SMALLER,
+            hint=SMALLER,
         )
 
 
@@ -432,7 +426,7 @@ class RemoveDead:
         )
         return Lowered(replace(graph, populations=kept), notes)
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """A population that nothing reads."""
         if not isinstance(graph, PopulationGraph):
             return "no population graph"

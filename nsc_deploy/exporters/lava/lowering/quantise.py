@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError, ExportError
-from nsc_deploy.exporters.base import Sharing
+from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.lava.arithmetic import run_layer
 from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
@@ -53,8 +53,6 @@ from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Lowered, Note
 
 FINEST_WEIGHT_EXP = 4
-
-
 Spikes = NDArray[np.uint8]
 
 
@@ -90,7 +88,7 @@ class Quantise:
     Args:
         bits: bits of a weight, its sign included, 2..8.
         calibration: recorded inputs, or None.
-        sharing: whether each neuron has a scale of its own, or all of a population one.
+        granularity: whether each neuron has a scale of its own, or all of a population one.
     """
 
     name = "quantise"
@@ -99,11 +97,11 @@ class Quantise:
         self,
         bits: int = 8,
         calibration: Calibration | None = None,
-        sharing: Sharing = Sharing.NEURON,
+        granularity: ScaleGranularity = ScaleGranularity.NEURON,
     ) -> None:
         self.limit = 2 ** (bits - 1) - 1
         self.calibration = calibration
-        self.sharing = sharing
+        self.granularity = granularity
 
     def requires(self, levels: Levels, /) -> None:
         """A leak may not vanish in rounding."""
@@ -113,7 +111,7 @@ class Quantise:
                     raise ExportError(
                         f"leaks {leak[leak > 0].min():.1e} of its state a step, which rounds to no leak",
                         where=f"node '{population.name}'",
-                        remedy="Use an IF neuron, or a longer time step.",
+                        hint="Use an IF neuron, or a longer time step.",
                     )
 
     def apply(self, levels: Levels, /) -> Lowered[IntegerNetwork]:
@@ -130,7 +128,7 @@ class Quantise:
             delivered = None if delivered is None else run_layer(layer, delivered).spikes
         return Lowered(IntegerNetwork(tuple(layers), levels.graph.dt), tuple(notes))
 
-    def broken_promise(self, network: object, /) -> str | None:
+    def ensures(self, network: object, /) -> str | None:
         """A number out of range, or a current that can wrap."""
         if not isinstance(network, IntegerNetwork):
             return "no integer network"
@@ -166,13 +164,13 @@ class Quantise:
     ) -> tuple[Rows, list[Note]]:
         """The population under the best of its candidate scales."""
         room = largest_scales(population, weights) / 2.0**exponent
-        scales = candidates(population, weights, self.limit, room, exponent, self.sharing)
+        scales = candidates(population, weights, self.limit, room, exponent, self.granularity)
         tries = [round_to(population, weights, scale, self.limit, exponent) for scale in scales]
         disagreement = None
         if heard is not None and len(tries) > 1:
             rows = [neuron_rows(population, one, start, exponent) for one in tries]
             disagreement = np.stack([self._disagreement(one, heard) for one in rows])
-        rounded = best(tries, disagreement, self.sharing)
+        rounded = best(tries, disagreement, self.granularity)
         chosen = neuron_rows(population, rounded, start, exponent)
         return chosen, notes_on(population, rounded, chosen.layer, self.limit)
 
@@ -215,8 +213,6 @@ def delayed(spikes: Spikes, steps: int) -> Spikes:
 
 
 RELAY_WEIGHT = 2
-
-
 RELAY_THRESHOLD = 1
 
 
@@ -314,7 +310,7 @@ def _bias(population: Population, rounded: Rounded) -> tuple[NDArray[np.int64], 
         raise ExportError(
             "has a bias that needs more than Loihi's 13 bits beside its weights",
             where=f"node '{population.name}'",
-            remedy="Feed the bias as an input line that is always on, or train with a smaller one.",
+            hint="Feed the bias as an input line that is always on, or train with a smaller one.",
         )
     whole = (rounded.bias % 2**FIXED_POINT_BITS == 0) & fits[FIXED_POINT_BITS]
     exponent = np.where(whole, FIXED_POINT_BITS, fits.argmax(axis=0))

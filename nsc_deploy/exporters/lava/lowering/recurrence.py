@@ -51,7 +51,7 @@ class CloseCycles:
         closed = replace(graph, populations=ordered, cycles=_cycles(ordered, group))
         return Lowered(closed, tuple(_notes(closed)))
 
-    def broken_promise(self, graph: object, /) -> str | None:
+    def ensures(self, graph: object, /) -> str | None:
         """A source that comes too late in the order, or an event that comes too early."""
         if not isinstance(graph, PopulationGraph):
             return "no population graph"
@@ -94,12 +94,12 @@ def _lateness(graph: PopulationGraph, group: Mapping[str, int]) -> dict[str, int
         names, [bound for bound in bounds if bound.target != bound.source or bound.steps > 0]
     )
     if isinstance(late, Disagreement):
-        problem, remedy = too_few_steps(late.names, late.missing)
-        raise ExportError(problem, where=f"node '{late.names[0]}'", remedy=remedy)
+        problem, hint = too_few_steps(late.names, late.missing)
+        raise ExportError(problem, where=f"node '{late.names[0]}'", hint=hint)
     for one in graph.populations:
         if late[one.name] and _starts_by_itself(one):
-            problem, remedy = late_bias(late[one.name])
-            raise ExportError(problem, where=f"node '{one.name}'", remedy=remedy)
+            problem, hint = late_bias(late[one.name])
+            raise ExportError(problem, where=f"node '{one.name}'", hint=hint)
     return late
 
 

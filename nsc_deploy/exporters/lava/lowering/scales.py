@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.base import Sharing
+from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
     DECAY_UNITY,
@@ -30,19 +30,11 @@ from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
 from nsc_deploy.graphs.dyadic import CUTS
 
 FINEST_GRID = 2.0**24
-
-
 GRID_TRIES = 8
-
-
 SAME = 1e-12
 """Relative difference of two numbers that differ by the rounding of float64 alone."""
-
-
 RANGES = (1.0, 0.93, 0.87, 0.8, 0.7, *CUTS[1:])
 """Scales worth a try, in units of the one at which the largest weight just fits; above 1 it is cut."""
-
-
 Whole = NDArray[np.int64]
 
 
@@ -84,7 +76,12 @@ class Rounded:
 
 
 def candidates(
-    population: Population, weights: Matrix, limit: int, room: Reals, weight_exp: int, sharing: Sharing
+    population: Population,
+    weights: Matrix,
+    limit: int,
+    room: Reals,
+    weight_exp: int,
+    granularity: ScaleGranularity,
 ) -> tuple[Reals, ...]:
     """Scales [size] worth a try, the safest first.
 
@@ -99,18 +96,18 @@ def candidates(
         limit: largest weight, in steps of two units.
         room: [size], no scale may be larger.
         weight_exp: of the layer.
-        sharing: whose scales must be alike.
+        granularity: whose scales must be alike.
     """
-    largest = _largest_weights(weights, sharing)
-    room = room if sharing is Sharing.NEURON else np.full_like(room, room.min())
+    largest = _largest_weights(weights, granularity)
+    room = room if granularity is ScaleGranularity.NEURON else np.full_like(room, room.min())
     full = WEIGHT_STEP * limit / np.where(largest > 0, largest, np.inf)
-    on_grid = _on_grid(_grids(weights, sharing), np.minimum(full, room))
+    on_grid = _on_grid(_grids(weights, granularity), np.minimum(full, room))
     forgets = memoryless(population)
     tries = []
     for number, factor in enumerate(RANGES):
         scale = np.minimum(full * factor, room)
         if not forgets:
-            scale = _aligned(scale, population.threshold, room, weight_exp, sharing)
+            scale = _aligned(scale, population.threshold, room, weight_exp, granularity)
         exact = on_grid[0 if forgets else number % len(on_grid)]
         tries.append(np.where(largest > 0, np.where(exact > 0, exact, scale), np.minimum(1.0, room)))
     return _different(tries)
@@ -130,19 +127,23 @@ def _different(tries: Sequence[Reals]) -> tuple[Reals, ...]:
     return tuple({scale.tobytes(): scale for scale in tries}.values())
 
 
-def _aligned(scale: Reals, threshold: Reals, room: Reals, weight_exp: int, sharing: Sharing) -> Reals:
+def _aligned(
+    scale: Reals, threshold: Reals, room: Reals, weight_exp: int, granularity: ScaleGranularity
+) -> Reals:
     """The largest scales not above `scale` that make the threshold a whole number (at least 1)."""
-    if sharing is Sharing.LAYER and len(np.unique(threshold)) > 1:
+    if granularity is ScaleGranularity.LAYER and len(np.unique(threshold)) > 1:
         return scale
     unit = np.where(threshold > 0, threshold, 1.0) * 2.0**weight_exp
     moved = np.minimum(np.maximum(np.floor(scale * unit), 1.0) / unit, room)
     return np.where(threshold > 0, moved, scale)
 
 
-def _largest_weights(weights: Matrix, sharing: Sharing) -> Reals:
+def _largest_weights(weights: Matrix, granularity: ScaleGranularity) -> Reals:
     largest = np.zeros(weights.shape[0])
     np.maximum.at(largest, weights.target, np.abs(weights.values))
-    return largest if sharing is Sharing.NEURON else np.full_like(largest, largest.max(initial=0.0))
+    return (
+        largest if granularity is ScaleGranularity.NEURON else np.full_like(largest, largest.max(initial=0.0))
+    )
 
 
 def _on_grid(step: Whole, largest: Reals) -> list[Reals]:
@@ -163,14 +164,14 @@ def _on_grid(step: Whole, largest: Reals) -> list[Reals]:
     return [unit * np.where(factor >= 1, factor, most) for factor in (*dyadic, *close)]
 
 
-def _grids(weights: Matrix, sharing: Sharing) -> Whole:
+def _grids(weights: Matrix, granularity: ScaleGranularity) -> Whole:
     """The coarsest step of which a neuron's weights are multiples, on the finest grid; 0 if there is none."""
     fine = weights.values * FINEST_GRID
     known = (fine == np.rint(fine)) & (np.abs(fine) < 2.0**53)
     step = np.zeros(weights.shape[0], np.int64)
     np.gcd.at(step, weights.target, np.where(known, fine, 1.0).astype(np.int64))
     step[weights.target[~known]] = 0
-    if sharing is Sharing.LAYER:
+    if granularity is ScaleGranularity.LAYER:
         used = np.unique(weights.target)
         step[:] = np.gcd.reduce(step[used]) if step[used].all() else 0
     return step
@@ -228,17 +229,19 @@ def _yardstick(population: Population) -> Reals:
     return np.where(size > 0, size, 1.0)
 
 
-def best(tries: Sequence[Rounded], disagreement: NDArray[Any] | None, sharing: Sharing) -> Rounded:
+def best(
+    tries: Sequence[Rounded], disagreement: NDArray[Any] | None, granularity: ScaleGranularity
+) -> Rounded:
     """For each neuron the try that disagrees least on recorded inputs, else the one with the smallest error.
 
     Args:
         tries: the candidates.
         disagreement: [tries, size] spikes that differ from the reference, or None.
-        sharing: whose scales must be alike.
+        granularity: whose scales must be alike.
     """
     error = np.stack([one.error for one in tries])
     first = np.zeros_like(error) if disagreement is None else np.asarray(disagreement, np.float64)
-    if sharing is Sharing.LAYER:
+    if granularity is ScaleGranularity.LAYER:
         first, error = (np.broadcast_to(x.sum(1, keepdims=True), x.shape) for x in (first, error**2))
     order = np.lexsort((error, first), axis=0)
     return _picked(tries, order[0])

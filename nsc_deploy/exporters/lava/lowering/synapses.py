@@ -175,11 +175,7 @@ def _kept(stored: Any) -> Matrix:
 
 
 LARGEST_MATRIX = 2**25
-
-
 CONVOLUTIONS = frozenset({"Conv1d", "Conv2d"})
-
-
 POOLS = frozenset({"SumPool2d", "AvgPool2d"})
 
 

@@ -4,16 +4,16 @@ import re
 
 import numpy as np
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.writers.recognise import Seen, named
 
 
-def one_number(seen: Seen) -> Caution | None:
+def one_number(seen: Seen) -> Diagnostic | None:
     """One number where NIR wants one for each neuron."""
     if not seen.widened:
         return None
-    return Caution(
+    return Diagnostic(
         "one-number-for-a-layer",
         "NIR wants a number for each neuron; where one stands alone it is taken for the whole layer.",
         f"{named(dict.fromkeys(seen.widened))} states one for many.",
@@ -22,11 +22,11 @@ def one_number(seen: Seen) -> Caution | None:
     )
 
 
-def batch(seen: Seen) -> Caution | None:
+def batch(seen: Seen) -> Diagnostic | None:
     """A batch in the shapes of the inputs and outputs."""
     if seen.batch is None:
         return None
-    return Caution(
+    return Diagnostic(
         "batch-in-the-shape",
         f"The inputs have a dimension of {seen.batch} in front that the nodes behind them do not have: it is "
         "taken for a batch and left out.",
@@ -36,7 +36,7 @@ def batch(seen: Seen) -> Caution | None:
     )
 
 
-def step_too_long(seen: Seen) -> Caution | None:
+def step_too_long(seen: Seen) -> Diagnostic | None:
     """A time constant below the step: Euler's method turns the potential around."""
     if seen.dt is None:
         return None
@@ -48,7 +48,7 @@ def step_too_long(seen: Seen) -> Caution | None:
     }
     if not short:
         return None
-    return Caution(
+    return Diagnostic(
         "step-too-long",
         f"Time constants are shorter than the step of {seen.dt:g} s, so the graph cannot be run with it.",
         f"{named(short)}, {min(short.values()):g} s at the shortest.",
@@ -56,12 +56,12 @@ def step_too_long(seen: Seen) -> Caution | None:
     )
 
 
-def late_edges(seen: Seen) -> Caution | None:
+def late_edges(seen: Seen) -> Diagnostic | None:
     """A cycle with several entrances: which of its edges is the late one, the file does not tell."""
     if not seen.undecided:
         return None
     listed = ", ".join(f"'{source}' to '{target}'" for source, target in sorted(seen.undecided)[:3])
-    return Caution(
+    return Diagnostic(
         "late-edge",
         "A cycle takes one step, and nothing but the order of the edges in the file says on which of its "
         "edges; another choice gives other spikes.",
@@ -101,17 +101,17 @@ def refuse_cut(seen: Seen) -> None:
             f"connections are missing: '{next(iter(added.values()))}' has an Input of its own "
             f"('{next(iter(added))}') and '{gathered[0]}' takes in {len(seen.inputs[gathered[0]])} nodes, "
             "as exporters leave it of a sum such as h + f(h) that they cannot follow (snnTorch)",
-            remedy="Add the lost edges before the graph is written (docs/other-frameworks.md shows how), or "
+            hint="Add the lost edges before the graph is written (docs/other-frameworks.md shows how), or "
             "train without the sum.",
         )
 
 
-def added_input(seen: Seen) -> Caution | None:
+def added_input(seen: Seen) -> Diagnostic | None:
     """An Input that nir added before a node without one."""
     added = {} if seen.own else added_inputs(seen)
     if not added:
         return None
-    return Caution(
+    return Diagnostic(
         "added-input",
         "nir puts an Input before a node that has none, so an exporter may have lost the edges into it.",
         f"'{next(iter(added))}' feeds '{next(iter(added.values()))}' alone.",

@@ -1,12 +1,12 @@
 """Faults of Norse 1.1's to_nir, and how they show."""
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.graphs.formats.writers.recognise import Seen, Sign, Writer, equal, named
 
 _SHORTEST_S = 1e-3
 
 
-def time_constants(seen: Seen, sign: Sign) -> Caution | None:
+def time_constants(seen: Seen, sign: Sign) -> Diagnostic | None:
     """Time constants are written as dt / tau_inv where 1 / tau_inv is meant."""
     taus = {
         name: float(getattr(node, field).max())
@@ -16,7 +16,7 @@ def time_constants(seen: Seen, sign: Sign) -> Caution | None:
     }
     if sign.writer is not Writer.NORSE or not taus or max(taus.values()) >= _SHORTEST_S:
         return None
-    return Caution(
+    return Diagnostic(
         "norse-time-constants",
         "Norse writes time constants as dt / tau_inv, which is dt times too short: a thousandth at 1 ms.",
         f"{sign.looks} The longest time constant is {max(taus.values()):g} s.",
@@ -25,12 +25,12 @@ def time_constants(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def reset(seen: Seen, sign: Sign) -> Caution | None:
+def reset(seen: Seen, sign: Sign) -> Diagnostic | None:
     """Neither the reset nor its potential is written."""
     spiking = seen.of("LIF", "IF", "CubaLIF")
     if sign.writer is not Writer.NORSE or not spiking or "reset" in seen.metadata:
         return None
-    return Caution(
+    return Diagnostic(
         "norse-reset",
         "Norse writes neither reset_method nor v_reset.",
         sign.looks,
@@ -39,12 +39,12 @@ def reset(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def synaptic_current(seen: Seen, sign: Sign) -> Caution | None:
+def synaptic_current(seen: Seen, sign: Sign) -> Diagnostic | None:
     """LIFCell adds its whole input to the current; the file says a share of it."""
     weak = {name: node for name, node in seen.of("CubaLIF").items() if equal(node.w_in, 1)}
     if sign.writer is not Writer.NORSE or not weak:
         return None
-    return Caution(
+    return Diagnostic(
         "norse-synaptic-current",
         "Norse's LIFCell adds its whole input to the synaptic current, and the file adds dt / tau_syn of it: "
         "too few spikes.",
@@ -53,12 +53,12 @@ def synaptic_current(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def perfect_integrator(seen: Seen, sign: Sign) -> Caution | None:
+def perfect_integrator(seen: Seen, sign: Sign) -> Diagnostic | None:
     """IAFCell adds its whole input to the potential; the file says dt of it."""
     weak = seen.of("IF")
     if sign.writer is not Writer.NORSE or not weak or (seen.dt is not None and seen.dt == 1):
         return None
-    return Caution(
+    return Diagnostic(
         "norse-integrate-and-fire",
         "Norse's IAFCell adds its whole input to the potential, and the file adds dt of it: hardly a spike.",
         f"{sign.looks} r is 1 in {named(weak)}.",
@@ -67,12 +67,12 @@ def perfect_integrator(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def start(seen: Seen, sign: Sign) -> Caution | None:
+def start(seen: Seen, sign: Sign) -> Diagnostic | None:
     """Its potentials start at v_leak, NIR does not say where."""
     raised = {name: node for name, node in seen.of("LIF", "CubaLIF", "LI").items() if node.v_leak.any()}
     if sign.writer is not Writer.NORSE or not raised:
         return None
-    return Caution(
+    return Diagnostic(
         "norse-start",
         "Norse's potentials start at v_leak; here, as NIR states no start, at 0.",
         f"{sign.looks} v_leak is not 0 in {named(raised)}.",

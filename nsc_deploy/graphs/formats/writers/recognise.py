@@ -14,11 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SNNTORCH_DT = 1e-4
-
-
 _ROUNDED = 1e-5
-
-
 _FX_NUMBERED = re.compile(r"_\d+(_\d+)*$")
 
 
@@ -186,11 +182,7 @@ def chained(seen: Seen) -> bool:
 
 
 _RECOGNISERS: tuple[Callable[[Seen], Sign | None], ...] = (_spikingjelly, _snntorch, _norse, _nirtorch)
-
-
 _OWN = "nsc-deploy"
-
-
 _NEURONS = ("LIF", "IF", "CubaLIF", "LI", "CubaLI", "I")
 
 

@@ -1,10 +1,10 @@
 """Faults of snnTorch 1.0's export_to_nir, and how they show."""
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.graphs.formats.writers.recognise import SNNTORCH_DT, Seen, Sign, Writer
 
 
-def time_step(seen: Seen, sign: Sign) -> Caution | None:
+def time_step(seen: Seen, sign: Sign) -> Diagnostic | None:
     """The step is always written as 0.1 ms."""
     if sign.writer is not Writer.SNNTORCH or "dt" in seen.metadata:
         return None
@@ -12,7 +12,7 @@ def time_step(seen: Seen, sign: Sign) -> Caution | None:
         way_out = "Right for the spikes. Figures in seconds then count every step as 0.1 ms."
     else:
         way_out = "Give --dt 1e-4: with any other step every decay and gain differs from the trained model."
-    return Caution(
+    return Diagnostic(
         "snntorch-time-step",
         "snnTorch writes every graph as if a step were 1e-4 s, whatever it was trained with.",
         sign.looks,
@@ -20,11 +20,11 @@ def time_step(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def reset(seen: Seen, sign: Sign) -> Caution | None:
+def reset(seen: Seen, sign: Sign) -> Diagnostic | None:
     """The way a neuron resets is not written."""
     if sign.writer is not Writer.SNNTORCH or "reset" in seen.metadata:
         return None
-    return Caution(
+    return Diagnostic(
         "snntorch-reset",
         "snnTorch writes neither reset_mechanism nor reset_delay, and its default (subtract, one step late) "
         "is no neuron of NIR.",
@@ -35,7 +35,7 @@ def reset(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def recurrent_bias(seen: Seen, sign: Sign) -> Caution | None:
+def recurrent_bias(seen: Seen, sign: Sign) -> Diagnostic | None:
     """RLeaky and RSynaptic add the bias of their recurrence in the first step too."""
     late = {
         source: seen.parameters[source]
@@ -44,7 +44,7 @@ def recurrent_bias(seen: Seen, sign: Sign) -> Caution | None:
     }
     if sign.writer is not Writer.SNNTORCH or not late:
         return None
-    return Caution(
+    return Diagnostic(
         "snntorch-recurrent-bias",
         "snnTorch's recurrent neurons add the bias of the recurrence from the first step on; here what comes "
         "back arrives from the second step on.",

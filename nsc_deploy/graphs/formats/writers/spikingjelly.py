@@ -3,15 +3,15 @@
 What nirtorch 2.6's torch_to_nir, which SpikingJelly uses too, leaves out without a word.
 """
 
-from nsc_deploy.diagnostics import Caution
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.graphs.formats.writers.recognise import Seen, Sign, Writer, chained, named
 
 
-def threshold(seen: Seen, sign: Sign) -> Caution | None:
+def threshold(seen: Seen, sign: Sign) -> Diagnostic | None:
     """It fires at the threshold, NIR above it."""
     if sign.writer is not Writer.SPIKINGJELLY:
         return None
-    return Caution(
+    return Diagnostic(
         "spikingjelly-threshold",
         "SpikingJelly fires at the threshold, NIR only above it: with weights on a grid, in integers for "
         "example, many spikes differ.",
@@ -21,12 +21,12 @@ def threshold(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def start(seen: Seen, sign: Sign) -> Caution | None:
+def start(seen: Seen, sign: Sign) -> Diagnostic | None:
     """It starts at v_reset, NIR does not say where."""
     raised = {name: node for name, node in seen.of("LIF", "IF", "CubaLIF").items() if node.v_reset.any()}
     if sign.writer is not Writer.SPIKINGJELLY or not raised:
         return None
-    return Caution(
+    return Diagnostic(
         "spikingjelly-start",
         "SpikingJelly's potentials start at v_reset; here, as NIR states no start, at 0.",
         f"{sign.looks} v_reset is not 0 in {named(raised)}.",
@@ -35,13 +35,13 @@ def start(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def time_step(seen: Seen, sign: Sign) -> Caution | None:
+def time_step(seen: Seen, sign: Sign) -> Diagnostic | None:
     """The gain of its perfect integrators tells the step the file was written with."""
     if sign.writer is not Writer.SPIKINGJELLY or sign.dt is None or seen.dt is None or "dt" in seen.metadata:
         return None
     if abs(seen.dt / sign.dt - 1) < 1e-6:
         return None
-    return Caution(
+    return Diagnostic(
         "spikingjelly-time-step",
         f"The file was written for a step of {sign.dt:g} s and is read with {seen.dt:g} s: other gains and "
         "decays than the trained model's.",
@@ -50,11 +50,11 @@ def time_step(seen: Seen, sign: Sign) -> Caution | None:
     )
 
 
-def sums(seen: Seen, sign: Sign) -> Caution | None:
+def sums(seen: Seen, sign: Sign) -> Diagnostic | None:
     """Of a sum only its modules' outputs are kept, each once."""
     if sign.writer not in {Writer.NIRTORCH, Writer.SPIKINGJELLY} or chained(seen):
         return None
-    return Caution(
+    return Diagnostic(
         "nirtorch-sums",
         "nirtorch drops parts of sums in forward without a word: the constant of h + 1.0, the second h of "
         "h + h, a second argument, the alpha of add.",
