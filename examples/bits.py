@@ -4,8 +4,8 @@
 
 exports each run for each number of bits, scales chosen on the run's calibration recordings, and runs every
 recorded test sample in the emulator of Lava. One line for each number of bits: accuracy in floating point
-and in integers (mean over the runs), the largest loss of a run in points, equal decisions, and the spikes of the
-output that only one side fires.
+and in integers (mean over the runs), the largest loss of a run in points, equal decisions, and the spikes of
+the output that only one side fires.
 """
 
 import argparse

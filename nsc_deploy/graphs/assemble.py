@@ -19,7 +19,7 @@ import nir
 import numpy as np
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.formats.writers import cautions_of
+from nsc_deploy.graphs.formats.writers import diagnostics_of
 from nsc_deploy.graphs.formats.writers.any import refuse_cut
 from nsc_deploy.graphs.formats.writers.recognise import Seen, Sign, sign_of
 from nsc_deploy.graphs.network import RESETTING, STATEFUL, Network, Node, Reset, Signal
@@ -92,7 +92,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
         widened=alone,
         batch=batch,
     )
-    return Network(nodes, step, how, order.back_edges, order.components, metadata, cautions_of(seen))
+    return Network(nodes, step, how, order.back_edges, order.components, metadata, diagnostics_of(seen))
 
 
 Edge = tuple[str, str]

@@ -38,7 +38,7 @@ GENERAL: tuple[Callable[[Seen], Diagnostic | None], ...] = (
 """What any file may show."""
 
 
-def cautions_of(seen: Seen) -> tuple[Diagnostic, ...]:
+def diagnostics_of(seen: Seen) -> tuple[Diagnostic, ...]:
     """All that is to be told about a graph."""
     sign = sign_of(seen)
     found = [detect(seen, sign) for detect in DETECTORS] if sign is not None else []
