@@ -30,6 +30,22 @@ def test_counting_costs_little_beside_a_forward_pass_and_no_memory_for_more_samp
     assert results["memory"]["reached"]
 
 
+def test_ways_follow_each_call_into_files_of_modules_that_it_loaded():
+    command = [sys.executable, BENCHMARKS / "ways.py", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ways = {way["call"]: way["found"] for way in json.loads(done.stdout)}
+    for found in ways.values():
+        modules = {
+            ".".join(["nsc_deploy", *Path(file).with_suffix("").parts]).removesuffix(".__init__")
+            for file in found["entered"]
+        }
+        assert modules and modules <= set(found["loaded"])
+    # A function that reads goes through less than a command that reads and prints.
+    inspecting, reading = ways["inspect GRAPH.nir"], ways["read_network GRAPH.nir"]
+    assert set(reading["entered"]) < set(inspecting["entered"])
+
+
 @pytest.mark.lava
 def test_the_twin_is_far_faster_than_lava_with_the_same_spikes():
     ensure_lava()
