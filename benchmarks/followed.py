@@ -88,7 +88,7 @@ def command(words: list[str]) -> None:
 
 def reading(file: Path) -> None:
     """Read one NIR file, as a notebook does."""
-    from nsc_deploy.graphs.nir_file import read_network
+    from nsc_deploy.graphs.formats.nir import read_network
 
     read_network(file)
 
