@@ -83,7 +83,7 @@ class TestReplacing:
             from pathlib import Path
             import numpy as np
             from nsc_deploy.errors import UserError
-            from nsc_deploy.io.files import save_npz
+            from nsc_deploy.io.npz import save_npz
             noise = np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8)
             try:
                 save_npz(Path(sys.argv[1]), {"noise": noise})
