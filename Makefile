@@ -2,7 +2,7 @@
 # make test   every test that takes seconds; `make test-slow` adds those that take minutes
 # make fuzz   a thousand damaged files of each kind; `make mutants` puts every fault into the emulator
 # make test-peers  counts and graphs against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
-# make check  formatting, lint, types, documentation
+# make check  formatting, lint, layers, types, documentation
 #
 # The environment is made once, in .venv, from pyproject.toml and constraints.txt.
 
@@ -74,6 +74,7 @@ export NO_MKDOCS_2_WARNING := 1
 check: $(ready)
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
+	$(bin)/lint-imports --no-logo
 	$(bin)/mypy
 	$(bin)/mkdocs build --strict --quiet
 
