@@ -83,7 +83,7 @@ class TestReplacing:
             from pathlib import Path
             import numpy as np
             from nsc_deploy.errors import UserError
-            from nsc_deploy.io.files import save_npz
+            from nsc_deploy.io.npz import save_npz
             noise = np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8)
             try:
                 save_npz(Path(sys.argv[1]), {"noise": noise})
@@ -215,17 +215,17 @@ class TestNpz:
             (npy("'<f8'", "(1,)", b"\0" * 16), "another amount of data"),
             (npy("'<f8'", "(-1,)"), "impossible shape"),
             (npy("'<f8'", "(True,)", b"\0" * 8), "impossible shape"),
-            (npy("'<f8'", "(2.0,)", b"\0" * 16), "impossible shape"),
+            (npy("'<f8'", "(2.0,)", b"\0" * 16), "damaged header"),
             (npy("'<f8'", "[1]", b"\0" * 8), "damaged header"),
             (npy("'|O'", "(1,)", b"\0" * 8), "only plain numbers"),
             (npy("[('a', '<f8')]", "(1,)", b"\0" * 8), "only plain numbers"),
-            (npy("'<f7'", "(1,)", b"\0" * 7), "unknown type"),
+            (npy("'<f7'", "(1,)", b"\0" * 7), "damaged header"),
             (npy("'<f8'", "(1,)", b"\0" * 8, fortran="1"), "damaged header"),
             (npy("'<f8''''", "(1,)", b"\0" * 8), "damaged header"),
             (npy("'<f8'", "(" * 300 + "1,"), "damaged header"),
             (npy("__import__('os').abort()", "(1,)"), "damaged header"),
             (b"\x93NUMPY\x01\x00\x10\x00{1: 2}          ", "damaged header"),
-            (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{", "overlong header"),
+            (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{", "damaged header"),
             (b"\x93NUMPY\x09\x00\x00\x00", "not a numpy array"),
             (b"GIF89a", "not a numpy array"),
             (b"", "not a numpy array"),
