@@ -21,7 +21,8 @@ from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.files import read_json, require_unchanged, sha256, write_json
+from nsc_deploy.io.files import read_json, sha256, write_json
+from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
 

@@ -25,7 +25,7 @@ from lava_support import random_layer
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.worker import run_in_lava, watch_worker, write_job
-from nsc_deploy.io.files import scratch_folder
+from nsc_deploy.io.scratch import scratch_folder
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 
