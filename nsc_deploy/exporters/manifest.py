@@ -159,7 +159,8 @@ def exported_recording(folder: Path) -> Recording | None:
 def warned(network: Network, warnings: Iterable[Diagnostic]) -> Network:
     """The graph of a deployment with the warnings of its manifest, which are told to whoever listens."""
     kept = tuple(dict.fromkeys((*warnings, *network.diagnostics)))
-    announce(kept)
+    for diagnostic in kept:
+        announce(diagnostic)
     return replace(network, diagnostics=kept)
 
 

@@ -42,7 +42,8 @@ def read_network(
         GraphError: damaged, larger than it should be, or holding what cannot be represented exactly.
     """
     network = assemble(read_graph(path), dt=dt, reset=reset, signal=signal, where=path)
-    announce(network.diagnostics)
+    for diagnostic in network.diagnostics:
+        announce(diagnostic)
     return network
 
 
