@@ -1,7 +1,7 @@
 # make demo   the whole path on synthesised speech: train, export, run, report the energy (under ten minutes)
 # make test   every test that takes seconds; `make test-slow` adds those that take minutes
 # make test-peers  counts and graphs against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
-# make check  formatting, lint, types, documentation
+# make check  formatting, lint, layers, types, documentation
 #
 # The environment is made once, in .venv, from pyproject.toml and constraints.txt.
 
@@ -65,6 +65,7 @@ export NO_MKDOCS_2_WARNING := 1
 check: $(ready)
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
+	$(bin)/lint-imports --no-logo
 	$(bin)/mypy
 	$(bin)/mkdocs build --strict --quiet
 

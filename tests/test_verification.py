@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.verification import Divergence, compare
+from nsc_deploy.verification import Divergence, measure_parity
 
 SHAPE = (3, 2, 4)
 runs = arrays(np.uint8, SHAPE, elements=st.integers(0, 1))
@@ -22,14 +22,14 @@ def one_spike(*places: tuple[int, int, int]) -> np.ndarray:
 
 def test_equal_runs() -> None:
     spikes = one_spike((0, 0, 1), (2, 1, 3))
-    parity = compare(spikes, spikes, readout=(2, 2), labels=np.array([0, 1]))
+    parity = measure_parity(spikes, spikes, readout=(2, 2), labels=np.array([0, 1]))
     assert parity.coincidence == parity.rate_cosine == parity.agreement == 1.0
     assert parity.reference_accuracy == parity.other_accuracy == 1.0
     assert parity.first_divergence is None
 
 
 def test_a_spike_one_step_late_keeps_the_rates_and_loses_the_coincidence() -> None:
-    parity = compare(one_spike((0, 0, 1), (0, 1, 0)), one_spike((1, 0, 1), (0, 1, 0)))
+    parity = measure_parity(one_spike((0, 0, 1), (0, 1, 0)), one_spike((1, 0, 1), (0, 1, 0)))
     assert parity.rate_cosine == 1.0
     assert parity.coincidence == pytest.approx(1 / 3)
     assert parity.first_divergence == Divergence(sample=0, step=0, neuron=1, reference=True, other=False)
@@ -39,8 +39,8 @@ def test_a_spike_one_step_late_keeps_the_rates_and_loses_the_coincidence() -> No
 
 def test_silence_on_one_side_and_on_both() -> None:
     silent = np.zeros(SHAPE, np.uint8)
-    assert compare(silent, silent).rate_cosine == compare(silent, silent).coincidence == 1.0
-    parity = compare(one_spike((2, 1, 0)), silent)
+    assert measure_parity(silent, silent).rate_cosine == measure_parity(silent, silent).coincidence == 1.0
+    parity = measure_parity(one_spike((2, 1, 0)), silent)
     assert parity.rate_cosine == 0.5, "the first sample is silent in both, the second in one"
     assert parity.coincidence == 0.0
     assert parity.first_divergence == Divergence(1, 2, 0, reference=True, other=False)
@@ -49,21 +49,21 @@ def test_silence_on_one_side_and_on_both() -> None:
 def test_decisions_against_labels() -> None:
     reference = one_spike((0, 0, 3), (0, 1, 0))
     other = one_spike((0, 0, 3), (0, 1, 2))
-    parity = compare(reference, other, readout=(2, 2), labels=np.array([1, 0]))
+    parity = measure_parity(reference, other, readout=(2, 2), labels=np.array([1, 0]))
     assert (parity.reference_accuracy, parity.other_accuracy, parity.agreement) == (1.0, 0.5, 0.5)
 
 
 def test_shapes_that_do_not_fit() -> None:
     with pytest.raises(DataError, match="cannot be compared"):
-        compare(np.zeros(SHAPE), np.zeros((3, 2, 5)))
+        measure_parity(np.zeros(SHAPE), np.zeros((3, 2, 5)))
     with pytest.raises(DataError, match="labels for 2 samples"):
-        compare(np.zeros(SHAPE), np.zeros(SHAPE), labels=np.zeros(3, np.int64))
+        measure_parity(np.zeros(SHAPE), np.zeros(SHAPE), labels=np.zeros(3, np.int64))
 
 
 @settings(max_examples=50, deadline=None)
 @given(runs, runs)
 def test_definitions(one: np.ndarray, two: np.ndarray) -> None:
-    parity = compare(one, two)
+    parity = measure_parity(one, two)
     both = sum(a and b for a, b in zip(one.flat, two.flat, strict=True))
     either = sum(a or b for a, b in zip(one.flat, two.flat, strict=True))
     assert parity.coincidence == (both / either if either else 1.0)
@@ -76,6 +76,6 @@ def test_definitions(one: np.ndarray, two: np.ndarray) -> None:
             cosines.append(a @ b / np.sqrt((a @ a) * (b @ b)))
     assert parity.rate_cosine == pytest.approx(np.mean(cosines))
     assert (parity.first_divergence is None) == bool((one == two).all())
-    mirrored = compare(two, one)
+    mirrored = measure_parity(two, one)
     assert mirrored.coincidence == parity.coincidence
     assert mirrored.rate_cosine == pytest.approx(parity.rate_cosine)

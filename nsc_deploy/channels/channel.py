@@ -1,7 +1,4 @@
-"""Fading and noise as a torch module.
-
-The definition of SNR, in one place.
-"""
+"""Fading and noise as a torch module, and the one definition of SNR."""
 
 from dataclasses import dataclass
 

@@ -1,10 +1,7 @@
-"""How the values of a step become symbols on the channel, and what the receiver is given.
+"""From a transmitter's output to a receiver's input: modulation, the channel, coherent detection.
 
-Coherent detection: what a conventional receiver does that knows its channel.
-
-Real values as the 16 bits of IEEE half precision, and back.
-
-Modulation and channel together: from the transmitter's output to the receiver's input.
+Spikes are sent as they are (on-off keying), amplitudes rounded to IEEE half precision, bits as the 16 bits of
+half precision in BPSK. Gradients pass rounding and bits as if these were the identity (straight through).
 """
 
 from enum import StrEnum

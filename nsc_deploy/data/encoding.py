@@ -1,8 +1,6 @@
-"""From a cochleagram to binary events: every band is watched by several levels or neurons.
+"""From sound to binary events: a mel cochleagram in decibels, watched by several levels or neurons a band.
 
 The levels are fixed relative to the loudest point of the same utterance: nothing is learned from data.
-
-From sound to a cochleagram: windows in time, bands in frequency, decibels in loudness.
 """
 
 import numpy as np

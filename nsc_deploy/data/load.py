@@ -1,6 +1,6 @@
 """`load_events`: from a configuration to events, whatever the data set.
 
-Encoded sets kept between runs, in the user's cache folder.
+Encoded sets are kept between runs in the user's cache folder.
 """
 
 import hashlib

@@ -1,7 +1,4 @@
-"""Sound recordings of one word each: what every source of sound hands to the encoder.
-
-Reading one wav file.
-"""
+"""Sound recordings of one word each, which every source of sound hands to the encoder; reads one wav file."""
 
 import wave
 from dataclasses import dataclass

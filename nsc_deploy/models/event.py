@@ -1,6 +1,6 @@
-"""Transmitter and receiver that handle nothing but events, and the detectors in front of the receiver.
+"""The event system: transmitter and receiver that handle nothing but events, and the receiver's detectors.
 
-Spike Cross Attention made of spikes alone: causal, without a product, every node a NIR primitive.
+Its Spike Cross Attention is made of spikes alone: causal, without a product, every node a NIR primitive.
 
     h[t]    = LIF(W1 x[t] + b1)            right path: all lines through a few hidden neurons; their leak
                                            is the temporal context that the poster's convolution gives

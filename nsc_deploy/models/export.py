@@ -1,6 +1,7 @@
 """From a trained system to graphs, recorded inputs and deployment.json; every graph is checked on the way.
 
-Recorded inputs of the parts for a chip, from samples that no test ever sees.
+Two kinds of inputs are recorded: those of the test part, which artefacts are judged by, and calibration
+inputs from training samples, which choose scales.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Dense layers of spiking neurons: the body of every spiking transmitter and receiver.
 
-Dense layers whose inputs are events, with weights that can be put on a dyadic grid.
+Their inputs are events, and their weights can be put on a dyadic grid, so that sums are exact in any order.
 """
 
 import math

@@ -1,11 +1,8 @@
-"""Samples in memory, cut into batches by index: no copying sample by sample, no worker processes.
+"""Samples in memory, cut into batches by index, augmented whole batches at a time.
 
-Where chance comes from in training: every stream is a function of the seed and of its place.
-
-No random state is carried from step to step, so none has to be saved: a run that was killed and
-resumed draws, at every step, the numbers that the uninterrupted run draws there.
-
-Augmentation of training samples: whole batches at once, from a generator of their own.
+Every random stream is a function of the seed and of its place. No random state is carried from step to
+step, so none has to be saved: a run that was killed and resumed draws, at every step, the numbers that the
+uninterrupted run draws there.
 """
 
 import hashlib

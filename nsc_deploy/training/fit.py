@@ -1,6 +1,6 @@
-"""The loop itself: Lightning's trainer, quiet, deterministic and resumable, in every process of a run.
+"""The training loop: Lightning's trainer, quiet, deterministic and resumable, in every process of a run.
 
-SIGINT and SIGTERM end training as they end any program; Lightning would do otherwise.
+SIGINT and SIGTERM end it as they end any program; Lightning would do otherwise.
 """
 
 import logging

@@ -1,7 +1,4 @@
-"""The Lightning module: one system, its loss, its optimiser, and where its noise comes from.
-
-What training minimises, and how votes become a decision.
-"""
+"""The Lightning module: one system, its losses, its optimiser, and how votes become a decision."""
 
 import math
 from typing import Any

@@ -1,6 +1,6 @@
-"""The processes of a data-parallel run: this one starts those beside it and outlives them.
+"""The processes of a data-parallel run: the first one starts those beside it and outlives them.
 
-A further process of a data-parallel run: `python -m nsc_deploy.training.processes`, its job on stdin.
+Each of the others is `python -m nsc_deploy.training.processes` with its job as JSON on standard input.
 """
 
 import os

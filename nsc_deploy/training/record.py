@@ -1,7 +1,4 @@
-"""What happened in each epoch, which epoch was best, and when to stop.
-
-One progress bar on stderr for a whole training run.
-"""
+"""What happened in each epoch, which epoch was best, when to stop; and the progress bar of a run."""
 
 import math
 import time

@@ -4,9 +4,9 @@ from nsc_deploy.verification.parity import (
     Divergence,
     Parity,
     coincidence,
-    compare,
     first_divergence,
+    measure_parity,
     rate_cosine,
 )
 
-__all__ = ["Divergence", "Parity", "coincidence", "compare", "first_divergence", "rate_cosine"]
+__all__ = ["Divergence", "Parity", "coincidence", "first_divergence", "measure_parity", "rate_cosine"]

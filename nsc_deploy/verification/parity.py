@@ -58,7 +58,7 @@ class Parity:
     first_divergence: Divergence | None
 
 
-def compare(
+def measure_parity(
     reference: NDArray[Any],
     other: NDArray[Any],
     *,

@@ -8,12 +8,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from nsc_deploy.exporters.lava.emulator.neurons import LIF, LIFReset
-from nsc_deploy.exporters.lava.emulator.weights import SignMode
 from real_lava import Case
 
-from nsc_deploy.exporters.lava.emulator.connections import Conv, DelayDense, DelaySparse, Dense, Sparse
-from nsc_deploy.exporters.lava.emulator.network import Layer, Network
+from nsc_deploy.exporters.lava.emulator.connections import (
+    Conv,
+    DelayDense,
+    DelaySparse,
+    Dense,
+    SignMode,
+    Sparse,
+)
+from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, LIFReset, Network
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 
 END = 2**23

@@ -3,12 +3,17 @@
 from typing import Any
 
 import numpy as np
-from nsc_deploy.exporters.lava.emulator.neurons import LIF, LIFReset
-from nsc_deploy.exporters.lava.emulator.weights import SignMode
 from real_lava import Case
 
-from nsc_deploy.exporters.lava.emulator.connections import Conv, DelayDense, DelaySparse, Dense, Sparse
-from nsc_deploy.exporters.lava.emulator.network import Layer, Network
+from nsc_deploy.exporters.lava.emulator.connections import (
+    Conv,
+    DelayDense,
+    DelaySparse,
+    Dense,
+    SignMode,
+    Sparse,
+)
+from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, LIFReset, Network
 
 STEPS = 12
 MATRICES = (Dense, Sparse, DelayDense, DelaySparse)

@@ -209,7 +209,7 @@ def test_rounding_is_told_apart_from_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"bits": 4}, {"calibration": Path("other.npz")}, {"sharing": ScaleGranularity.LAYER}]
+    "options", [{"bits": 4}, {"calibration": Path("other.npz")}, {"granularity": ScaleGranularity.LAYER}]
 )
 def test_options_of_quantisation_are_refused(
     receiver_file: Path, target: str, options: dict[str, Any], tmp_path: Path

@@ -348,7 +348,7 @@ def _fill_tables(folder: Path) -> None:
 
     _fill_graphs(folder)
     write_report(make_report([folder / "receiver.nir"], recordings=[folder / "inputs.npz"]), folder)
-    for path in (Path(energy.__file__).parent / "profiles").glob("*.toml"):
+    for path in (Path(energy.__file__).parent / "pricing/profiles").glob("*.toml"):
         shutil.copyfile(path, folder / f"profile-{path.name}")
     for path in Path(chips.__file__).parent.glob("*.toml"):
         shutil.copyfile(path, folder / f"chip-{path.name}")

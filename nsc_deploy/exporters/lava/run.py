@@ -20,7 +20,7 @@ from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.text import counted
-from nsc_deploy.verification import Parity, compare
+from nsc_deploy.verification import Parity, measure_parity
 
 CHUNK = 50
 
@@ -106,7 +106,7 @@ def run_deployment(
         decisions=None if readout is None else decide(spikes, *readout),
         reference_decisions=None if readout is None else decide(reference, *readout),
         labels=labels,
-        parity=compare(reference, spikes, readout=readout, labels=labels),
+        parity=measure_parity(reference, spikes, readout=readout, labels=labels),
         seconds=seconds,
     )
 

@@ -21,7 +21,7 @@ from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate_batches
-from nsc_deploy.verification import compare
+from nsc_deploy.verification import measure_parity
 from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace
 
 
@@ -68,7 +68,7 @@ def run_split_deployment(
     leaving = spikes.reshape(*spikes.shape[:2], *graph.output_node.output_shape)
     wanted, outputs = _through(deployment.whole, entering), _through(deployment.read_out, leaving)
     one, two = _decisions(deployment, wanted), _decisions(deployment, outputs)
-    parity = compare(reference, spikes)
+    parity = measure_parity(reference, spikes)
     if one is not None and two is not None:
         parity = replace(
             parity,
