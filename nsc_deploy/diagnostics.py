@@ -4,7 +4,7 @@ An error ends a command, a diagnostic does not. It is a value (`Network.diagnost
 graph), and whoever reads graphs for a person listens with `listening` and tells each of them once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -39,11 +39,10 @@ Listener = Callable[[Diagnostic], None]
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
-def announce(diagnostics: Iterable[Diagnostic]) -> None:
+def announce(diagnostic: Diagnostic) -> None:
     """Tell everybody who listens."""
-    for diagnostic in diagnostics:
-        for listener in _listeners.get():
-            listener(diagnostic)
+    for listener in _listeners.get():
+        listener(diagnostic)
 
 
 @contextmanager

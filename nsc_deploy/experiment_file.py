@@ -12,7 +12,7 @@ from tomlkit.items import Table
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, MisfitError
 from nsc_deploy.io.files import write_text
-from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, nearest, read_toml
+from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, nearest, read_toml, validate
 
 FILE_NAME = "experiment.toml"
 _HINT = "Mend the file, or name another; every run holds a complete one, experiment.toml."
@@ -38,7 +38,7 @@ def load_experiment(
     for name, value in asked.items():
         _set(values, name.split("."), value, path)
     try:
-        return Experiment.model_validate(values)
+        return validate(Experiment, values)
     except ValidationError as error:
         known = dict(options or {})
         spelled = {name: option for name, option in known.items() if name not in written} | {

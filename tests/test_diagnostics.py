@@ -36,13 +36,14 @@ def test_a_caution_is_told_once_to_everybody_who_listens():
     one = Diagnostic("name", "fault", "evidence", "way out", "file")
     assert one.message == "file: fault\nEvidence: evidence\nway out"
     with collected() as outer:
-        with listening(lambda diagnostic: announce([])), collected() as inner:
-            announce([one, one])
-            announce([Diagnostic("name", "fault", "evidence", "way out", "file")])
+        with listening(lambda diagnostic: None), collected() as inner:
+            announce(one)
+            announce(one)
+            announce(Diagnostic("name", "fault", "evidence", "way out", "file"))
         assert inner == [one]
-        announce([Diagnostic("other", "fault", "evidence", "way out")])
+        announce(Diagnostic("other", "fault", "evidence", "way out"))
     assert [diagnostic.name for diagnostic in outer] == ["name", "other"]
-    announce([one])
+    announce(one)
     assert len(outer) == 2
 
 

@@ -21,7 +21,8 @@ from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.files import read_json, require_unchanged, sha256, write_json
+from nsc_deploy.io.files import read_json, sha256, write_json
+from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.verification.record import VerificationRecord
 
@@ -158,7 +159,8 @@ def exported_recording(folder: Path) -> Recording | None:
 def warned(network: Network, warnings: Iterable[Diagnostic]) -> Network:
     """The graph of a deployment with the warnings of its manifest, which are told to whoever listens."""
     kept = tuple(dict.fromkeys((*warnings, *network.diagnostics)))
-    announce(kept)
+    for diagnostic in kept:
+        announce(diagnostic)
     return replace(network, diagnostics=kept)
 
 

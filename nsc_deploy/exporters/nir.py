@@ -6,7 +6,7 @@ from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
 from nsc_deploy.exporters.float32 import Written, exact_verdicts, write_exact_deployment
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.passes.base import run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.fold_scales import FoldScales

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.subject import Bench, Samples, Subject, open_runner
-from nsc_deploy.io.files import scratch_folder
+from nsc_deploy.io.scratch import scratch_folder
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.limits import Finding, Limits, findings
 

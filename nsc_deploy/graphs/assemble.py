@@ -1,17 +1,14 @@
 """From a `nir.NIRGraph` to a `Network`: flatten, check, order, and decide what each node emits.
 
-Nested graphs made flat: the nodes of graph "a" inside another are called "a.name".
-
-Time step, reset and late edges of a graph: what its metadata state, and what the reader asks for.
-
-NIR has a place for none of them. Nothing is guessed where a guess would change spikes, and nothing is asked
-for where nothing depends on it.
+Nested graphs are made flat: the nodes of graph "a" inside another are called "a.name". NIR has a place for
+neither the time step nor the reset nor the late edges of a cycle: they come from the metadata, or from the
+reader. Nothing is guessed where a guess would change spikes, or wanted where nothing depends on it.
 """
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,14 +16,23 @@ import nir
 import numpy as np
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.formats.writers import diagnostics_of
-from nsc_deploy.graphs.formats.writers.any import refuse_cut
-from nsc_deploy.graphs.formats.writers.recognise import Seen, Sign, sign_of
+from nsc_deploy.graphs.flow import (
+    Edge,
+    Order,
+    at_node,
+    drop_batch,
+    order_nodes,
+    shapes_of,
+    signals_of,
+)
+from nsc_deploy.graphs.formats.writers.diagnose import diagnose, refuse_cut
+from nsc_deploy.graphs.formats.writers.recognise import FlatGraph, Sign, sign_of
 from nsc_deploy.graphs.network import RESETTING, STATEFUL, Network, Node, Reset, Signal
-from nsc_deploy.graphs.order import Order, order_nodes
-from nsc_deploy.graphs.parameters import checked, widened, without_batch
-from nsc_deploy.graphs.shapes import all_shapes, all_signals, at_node
+from nsc_deploy.graphs.primitives import normalise, widen
 from nsc_deploy.io.text import shown
+
+MAX_DEPTH = 16
+MAX_NODES = 20_000
 
 
 def assemble(
@@ -62,63 +68,53 @@ def assemble(
 
 
 def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal: Signal | None) -> Network:
-    flat = flatten(graph)
-    parameters = {name: at_node(name, checked, node) for name, node in flat.nodes.items()}
-    kinds = {name: type(node).__name__ for name, node in parameters.items()}
-    _check_ends(flat, kinds)
+    read, edges = flatten(graph)
+    nodes = {name: at_node(name, normalise, node) for name, node in read.items()}
+    kinds = {name: type(node).__name__ for name, node in nodes.items()}
+    sources: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
+        sources[target].append(source)
+    inputs = {name: tuple(names) for name, names in sources.items()}
+    _check_ends(kinds, inputs)
     metadata = dict(graph.metadata) if isinstance(graph.metadata, Mapping) else {}
-    seen = Seen(parameters, flat.inputs, metadata)
-    refuse_cut(seen)
-    sign = sign_of(seen)
+    flat = FlatGraph(nodes, inputs, metadata)
+    refuse_cut(flat)
+    sign = sign_of(flat)
     step = time_step(metadata, dt, needed=not STATEFUL.isdisjoint(kinds.values()), sign=sign)
-    how = stated_reset(metadata, reset, seen.of(*RESETTING).values(), sign=sign)
+    how = reset_of(metadata, reset, flat.of(*RESETTING).values(), sign=sign)
     late = late_edges(metadata)
-    order = _order(flat, parameters, kinds, step, late)
-    turned = order if late else _order(flat, parameters, kinds, step, late, backwards=True)
-    kinds = {name: kinds[name] for group in order.components for name in group}
-    trimmed, batch = without_batch(parameters, flat.inputs)
-    shapes = all_shapes(kinds, flat.inputs, trimmed)
-    emits = all_signals(kinds, flat.inputs, trimmed, signal)
-    full = {name: widened(trimmed[name], shapes[name][0]) for name in kinds}
-    nodes = tuple(
-        Node(name, kinds[name], full[name], flat.inputs[name], *shapes[name], emits[name]) for name in kinds
-    )
-    alone = tuple(name for name in kinds if full[name] is not trimmed[name])
-    seen = replace(
-        seen,
+    order = _order(nodes, edges, step, late)
+    turned = order if late else _order(nodes, edges, step, late, backwards=True)
+    trimmed, batch = drop_batch(nodes, inputs)
+    ordered = {name: trimmed[name] for group in order.components for name in group}
+    shapes = shapes_of(ordered, inputs)
+    emits = signals_of(ordered, inputs, signal)
+    full = {name: widen(node, shapes[name][0]) for name, node in ordered.items()}
+    flat = replace(
+        flat,
         dt=step,
         back_edges=order.back_edges,
         undecided=order.back_edges ^ turned.back_edges,
-        widened=alone,
+        widened=tuple(name for name in ordered if full[name] is not ordered[name]),
         batch=batch,
     )
-    return Network(nodes, step, how, order.back_edges, order.components, metadata, diagnostics_of(seen))
+    return Network(
+        tuple(Node(name, kinds[name], full[name], inputs[name], *shapes[name], emits[name]) for name in full),
+        step,
+        how,
+        order.back_edges,
+        order.components,
+        metadata,
+        diagnose(flat, sign),
+    )
 
 
-Edge = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Flat:
-    """Nodes and edges with nothing nested.
-
-    Attributes:
-        nodes: `nir` nodes by name, none of them a graph.
-        edges: (source, target), in the order of the file.
-        inputs: the sources of each node, in the order of the edges.
-    """
-
-    nodes: Mapping[str, Any]
-    edges: tuple[Edge, ...]
-    inputs: Mapping[str, tuple[str, ...]]
-
-
-def _check_ends(flat: Flat, primitives: Mapping[str, str]) -> None:
+def _check_ends(kinds: Mapping[str, str], inputs: Mapping[str, tuple[str, ...]]) -> None:
     for kind in ("Input", "Output"):
-        if kind not in primitives.values():
+        if kind not in kinds.values():
             raise GraphError(f"the graph has no {kind} node")
-    for name, sources in flat.inputs.items():
-        if primitives[name] == "Input":
+    for name, sources in inputs.items():
+        if kinds[name] == "Input":
             if sources:
                 raise GraphError(f"an Input cannot take in '{sources[0]}'", where=f"node '{name}'")
         elif not sources:
@@ -131,34 +127,33 @@ def _check_ends(flat: Flat, primitives: Mapping[str, str]) -> None:
 
 
 def _order(
-    flat: Flat,
-    parameters: Mapping[str, Any],
-    primitives: Mapping[str, str],
+    nodes: Mapping[str, Any],
+    edges: Sequence[Edge],
     dt: float | None,
-    late: frozenset[tuple[str, str]],
+    late: frozenset[Edge],
     *,
     backwards: bool = False,
 ) -> Order:
     """The order of the nodes; `backwards` walks the edges in the opposite order of the file."""
-    targets: dict[str, list[str]] = {name: [] for name in primitives}
-    for source, target in reversed(flat.edges) if backwards else flat.edges:
+    kinds = {name: type(node).__name__ for name, node in nodes.items()}
+    targets: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in reversed(edges) if backwards else edges:
         targets[source].append(target)
     delays = {
         name
-        for name, kind in primitives.items()
-        if kind == "Delay" and dt is not None and (np.asarray(parameters[name].delay) > dt / 2).all()
+        for name, node in nodes.items()
+        if kinds[name] == "Delay" and dt is not None and (np.asarray(node.delay) > dt / 2).all()
     }
-    neurons = {name for name, kind in primitives.items() if kind in STATEFUL - {"Delay"}}
-    inputs = [name for name, kind in primitives.items() if kind == "Input"]
+    neurons = {name for name, kind in kinds.items() if kind in STATEFUL - {"Delay"}}
+    inputs = [name for name, kind in kinds.items() if kind == "Input"]
     return order_nodes(inputs[::-1] if backwards else inputs, targets, delays, neurons, late)
 
 
-MAX_DEPTH = 16
-MAX_NODES = 20_000
+def flatten(graph: nir.NIRGraph) -> tuple[dict[str, Any], list[Edge]]:
+    """Dissolve nested graphs; edges lead through their Input and Output nodes, which go.
 
-
-def flatten(graph: nir.NIRGraph) -> Flat:
-    """Dissolve nested graphs; their Input and Output nodes become wires.
+    Returns:
+        The `nir` nodes by name, none of them a graph, and the edges in the order of the file.
 
     Raises:
         GraphError: an edge to a node that is not there, an edge twice, graphs nested without end or with
@@ -167,14 +162,11 @@ def flatten(graph: nir.NIRGraph) -> Flat:
     nodes: dict[str, Any] = {}
     edges: list[Edge] = []
     _collect(graph, "", 0, nodes, edges)
-    edges = _without_wires(nodes, edges)
+    edges = _without_ports(nodes, edges)
     twice = next((edge for edge, times in Counter(edges).items() if times > 1), None)
     if twice is not None:
         raise GraphError(f"the edge from '{twice[0]}' to '{twice[1]}' is there twice")
-    inputs: dict[str, list[str]] = {name: [] for name in nodes}
-    for source, target in edges:
-        inputs[target].append(source)
-    return Flat(nodes, tuple(edges), {name: tuple(sources) for name, sources in inputs.items()})
+    return nodes, edges
 
 
 def _collect(graph: Any, prefix: str, depth: int, nodes: dict[str, Any], edges: list[Edge]) -> None:
@@ -191,7 +183,7 @@ def _collect(graph: Any, prefix: str, depth: int, nodes: dict[str, Any], edges: 
         elif full in nodes:
             raise GraphError(f"two nodes are called '{full}'")
         else:
-            nodes[full] = _Wire(node) if depth and isinstance(node, nir.Input | nir.Output) else node
+            nodes[full] = _Port(node) if depth and isinstance(node, nir.Input | nir.Output) else node
     if len(nodes) > MAX_NODES:
         raise GraphError(f"has more than {MAX_NODES} nodes")
     for source, target in graph.edges:
@@ -202,8 +194,8 @@ def _collect(graph: Any, prefix: str, depth: int, nodes: dict[str, Any], edges: 
 
 
 @dataclass(frozen=True)
-class _Wire:
-    """Stands for the Input or Output of a nested graph until `_without_wires` has taken it out."""
+class _Port:
+    """Stands for the Input or Output of a nested graph until `_without_ports` has taken it out."""
 
     node: Any
 
@@ -219,19 +211,19 @@ def _end(graph: Any, kind: Any, full: str) -> str:
     return found[0]
 
 
-def _without_wires(nodes: dict[str, Any], edges: list[Edge]) -> list[Edge]:
-    for name, wire in [(name, node) for name, node in nodes.items() if isinstance(node, _Wire)]:
+def _without_ports(nodes: dict[str, Any], edges: list[Edge]) -> list[Edge]:
+    for name, port in [(name, node) for name, node in nodes.items() if isinstance(node, _Port)]:
         del nodes[name]
         sources = [source for source, target in edges if target == name and source != name]
         targets = [target for source, target in edges if source == name and target != name]
-        _refuse_loose(name, wire, sources, targets)
+        _refuse_loose(name, port, sources, targets)
         edges = [bridged for edge in edges for bridged in _bridge(edge, name, targets)]
     return edges
 
 
-def _refuse_loose(name: str, wire: _Wire, sources: list[str], targets: list[str]) -> None:
-    """A wire with one end takes the edges at that end with it, and nobody would miss them."""
-    if (targets and not sources) or (sources and not targets and isinstance(wire.node, nir.Input)):
+def _refuse_loose(name: str, port: _Port, sources: list[str], targets: list[str]) -> None:
+    """A port with edges on one side alone takes them with it, and nobody would miss them."""
+    if (targets and not sources) or (sources and not targets and isinstance(port.node, nir.Input)):
         ends = f"leads on to '{targets[0]}'" if targets else f"takes in '{sources[0]}'"
         lost = "nothing enters it" if targets else "nothing inside reads it"
         raise GraphError(
@@ -239,22 +231,22 @@ def _refuse_loose(name: str, wire: _Wire, sources: list[str], targets: list[str]
         )
 
 
-def _bridge(edge: Edge, wire: str, targets: list[str]) -> list[Edge]:
-    """An edge into the wire becomes edges to all its targets; an edge out of it goes."""
+def _bridge(edge: Edge, port: str, targets: list[str]) -> list[Edge]:
+    """An edge into the port becomes edges to all its targets; an edge out of it goes."""
     source, target = edge
-    if source == wire:
+    if source == port:
         return []
-    return [(source, onward) for onward in targets] if target == wire else [edge]
+    return [(source, onward) for onward in targets] if target == port else [edge]
 
 
 def time_step(
-    metadata: Mapping[str, Any], asked: float | None, *, needed: bool, sign: Sign | None = None
+    metadata: Mapping[str, Any], dt: float | None, *, needed: bool, sign: Sign | None = None
 ) -> float | None:
     """Seconds a step.
 
     Args:
         metadata: of the graph.
-        asked: by the reader.
+        dt: what the reader gives.
         needed: whether anything in the graph depends on it.
         sign: which framework the graph looks like.
 
@@ -262,12 +254,12 @@ def time_step(
         GraphError: needed and not known, stated otherwise, or not a positive number.
     """
     stated = _number(metadata, "dt")
-    if stated is not None and asked is not None and not math.isclose(stated, asked, rel_tol=1e-9):
+    if stated is not None and dt is not None and not math.isclose(stated, dt, rel_tol=1e-9):
         raise GraphError(
-            f"the file states a time step of {stated:g} s, and {asked:g} s is given",
+            f"the file states a time step of {stated:g} s, and {dt:g} s is given",
             hint="Leave --dt out, take a recording with the step of the graph, or change the file.",
         )
-    dt = asked if stated is None else stated
+    dt = dt if stated is None else stated
     if dt is None and needed:
         raise GraphError(
             "the file does not state its time step, and its neurons or delays depend on it",
@@ -279,8 +271,8 @@ def time_step(
     return dt
 
 
-def stated_reset(
-    metadata: Mapping[str, Any], asked: Reset | None, resetting: Iterable[Any], *, sign: Sign | None = None
+def reset_of(
+    metadata: Mapping[str, Any], reset: Reset | None, resetting: Iterable[Any], *, sign: Sign | None = None
 ) -> Reset | None:
     """How neurons reset; None where none does.
 
@@ -288,8 +280,8 @@ def stated_reset(
 
     Args:
         metadata: of the graph.
-        asked: by the reader.
-        resetting: the checked `nir` nodes that reset.
+        reset: what the reader gives.
+        resetting: the normalised `nir` nodes that reset.
         sign: which framework the graph looks like.
 
     Raises:
@@ -304,7 +296,7 @@ def stated_reset(
             hint="Train with the reset in the step of the spike (snnTorch: reset_delay=False).",
         )
     stated = metadata.get("reset")
-    if stated is None and asked is None:
+    if stated is None and reset is None:
         if any(np.any(node.v_reset) for node in nodes):
             return Reset.ZERO
         raise GraphError(
@@ -312,7 +304,7 @@ def stated_reset(
             hint="Name it: --reset zero (to the reset potential) or --reset subtract (less the threshold)."
             + (f"\nIt looks like a file of {sign.writer}: then give {sign.hint_reset}." if sign else ""),
         )
-    return _agreed(stated, asked)
+    return _agreed_reset(stated, reset)
 
 
 def late_edges(metadata: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
@@ -334,14 +326,14 @@ def late_edges(metadata: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
         ) from error
 
 
-def _agreed(stated: Any, asked: Reset | None) -> Reset:
+def _agreed_reset(stated: Any, reset: Reset | None) -> Reset:
     try:
-        how = Reset(str(asked if stated is None else stated))
+        how = Reset(str(reset if stated is None else stated))
     except ValueError as error:
         raise GraphError(f"the reset {shown(stated)} is neither zero nor subtract") from error
-    if asked is not None and how is not asked:
+    if reset is not None and how is not reset:
         raise GraphError(
-            f"the file states the reset '{how}' and '{asked}' was asked for", hint="Leave --reset out."
+            f"the file states the reset '{how}' and '{reset}' was asked for", hint="Leave --reset out."
         )
     return how
 

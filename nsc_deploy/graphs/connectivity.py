@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.shapes import padding_pairs
+from nsc_deploy.graphs.primitives import padding_pairs
 
 Pair = tuple[int, int]
 

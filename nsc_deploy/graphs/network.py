@@ -5,9 +5,8 @@ Semantics that NIR leaves open, decided here once:
 - Several edges into one node are summed, in the order of `Node.inputs`.
 - A cycle has one step of delay: an edge in `Network.back_edges` carries the value of the step before
   (zero at the first step). A cycle that holds a `Delay` of at least one step gets no further delay.
-- What a node emits is a property of the graph (`Node.emits`), never of the values that came by.
-
-What travels on an edge of a graph: binary events, graded events or real values.
+- What a node emits (binary events, graded events or real values) is a property of the graph
+  (`Node.emits`), never of the values that came by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ class Reset(StrEnum):
 
 
 class Signal(StrEnum):
-    """What a node can emit, a property of the graph and never of the values that happened to come by.
+    """What a node can emit.
 
     `EVENTS` are 0 or 1. `GRADED` are integers carried by events (for example a sum pool over
     events). `REAL` is everything else. A synapse fed with `EVENTS` costs an accumulate (AC), any
@@ -146,7 +145,7 @@ class Network:
         node = self.node(name)
         if not node.inputs:
             return node.emits
-        return joined([self.node(source).emits for source in node.inputs])
+        return join_signals([self.node(source).emits for source in node.inputs])
 
     @cached_property
     def input_nodes(self) -> tuple[Node, ...]:
@@ -204,8 +203,8 @@ def _only(nodes: tuple[Node, ...], what: str) -> Node:
     return nodes[0]
 
 
-def joined(signals: Sequence[Signal]) -> Signal:
-    """What the sum of several outputs carries: events that meet on a wire are no longer 0 or 1."""
+def join_signals(signals: Sequence[Signal]) -> Signal:
+    """What the sum of several outputs carries: a sum of events is no longer 0 or 1."""
     if len(signals) == 1:
         return signals[0]
     return Signal.REAL if Signal.REAL in signals else Signal.GRADED

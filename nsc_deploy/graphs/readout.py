@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.parameters import checked
+from nsc_deploy.graphs.primitives import normalise
 
 
 def with_readout(network: Network, classes: int | None) -> Network:
@@ -37,7 +37,7 @@ def with_readout(network: Network, classes: int | None) -> Network:
         )
     group = {"classes": classes, "group": outputs // classes}
     metadata = {**node.parameters.metadata, **(group if stated is None else {})}
-    named = replace(node, parameters=checked(nir.Output(np.array(node.output_shape), metadata=metadata)))
+    named = replace(node, parameters=normalise(nir.Output(np.array(node.output_shape), metadata=metadata)))
     return replace(network, nodes=tuple(named if one is node else one for one in network.nodes))
 
 

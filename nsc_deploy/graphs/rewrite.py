@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from nsc_deploy.errors import ExportError, GraphError
+from nsc_deploy.graphs.flow import settle_signals
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.shapes import node_shapes, settled_signals
+from nsc_deploy.graphs.primitives import node_shapes
 
 
 def reparametrised(node: Node, **fields: Any) -> Node:
@@ -83,7 +84,7 @@ def emitted_by(nodes: tuple[Node, ...]) -> Mapping[str, Any]:
     """What each node emits, by its name."""
     entering = {node.name: node.emits for node in nodes if node.primitive == "Input"}
     primitives = {node.name: node.primitive for node in nodes}
-    return settled_signals(primitives, {node.name: node.inputs for node in nodes}, entering)
+    return settle_signals(primitives, {node.name: node.inputs for node in nodes}, entering)
 
 
 Fault = tuple[str, str]

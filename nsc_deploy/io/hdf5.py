@@ -1,18 +1,15 @@
-"""HDF5 read with distrust: nothing is allocated before its claimed size, type and place were looked at.
+"""HDF5 files read with distrust: sizes, types and links are looked at before anything is allocated.
 
-Whether an HDF5 file can be read at all, tried out in a process of its own.
+The HDF5 library runs without end, takes all memory or ends the process on some damaged files. So a file is
+first read by another process with a limit on memory and on processor time. That is a fork of the caller,
+which takes milliseconds. A fork can inherit a lock that a thread of the caller held and then waits for ever,
+or die of what else it inherited: only an answer of it counts, or that it used up its processor time. Where
+it gives none, a process started anew, which inherits nothing, has the last word.
 
-The HDF5 library runs without end, takes all memory or ends the process on some damaged files. The
-process that tries has a limit on memory and on processor time, so that none of it reaches the caller.
-
-It is a fork of the caller, which takes milliseconds. A fork can inherit a lock that a thread of the caller
-held and then waits for ever, or die of what else it inherited: only an answer of it counts, or that it used
-up its processor time. Where it gives none, a process started anew, which inherits nothing, has the last word.
-
-A checksum behind the last byte of a file, so that a flipped bit does not pass for a weight.
-
-HDF5 readers stop at the end that the file's own header states and never see it. A tool that writes the
-file anew leaves it out, and the file is then one of another tool.
+Files of this tool end in a seal, the SHA-256 of what lies before, so that a flipped bit does not pass for a
+weight. HDF5 readers stop at the end that the file's own header states and never see it. A tool that writes
+the file anew leaves it out, and the file is then one of another tool. Anybody can make a seal, so it spares
+no file the trial; but content that this process has tried out, or written itself, is known by its digest.
 """
 
 import contextlib
@@ -38,9 +35,10 @@ from typing import Any
 import h5py
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.io.files import unreadable
-from nsc_deploy.io.text import control, printable
+from nsc_deploy.io.files import unreadable, write_bytes
+from nsc_deploy.io.text import CONTROL, printable
 
+Tree = dict[str, Any]
 MAX_FILE_BYTES = 4 * 1024**3
 MAX_UNPACKED_BYTES = 4 * 1024**3
 MAX_OBJECTS = 400_000
@@ -48,14 +46,90 @@ MAX_DEPTH = 40
 # Deflate packs 1032 bytes into one at best; the rest is for the frame of a small chunk.
 _BEST_COMPRESSION = 1100
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, UnicodeError, MemoryError)
+_PROBE_SECONDS = 0.7
+# A file of nothing but small objects is read at 3 MB/s; the rest is for slower machines.
+_BYTES_PER_SECOND = 1e6
+_MEMORY = 1024**3
+_MEMORY_PER_BYTE = 64
+# Of the clock, and not of the processor: a busy machine may let a process wait.
+_LONGEST_FORK = 20.0
+_LONGEST_WAIT = 60.0
+_SEAL = b"\nnsc-deploy sha256 "
+_SEAL_BYTES = len(_SEAL) + 64
+_PIECE = 2**20
+# Digests of sealed contents that the library is known to read to their end.
+_harmless: set[bytes] = set()
 
 
-def check_size(path: Path) -> None:
-    """Look at a file before anything reads it.
+def read_graph_group(path: Path) -> Tree:
+    """The "node" group of a NIR file, after its size, its seal and a trial in another process.
+
+    Returns:
+        Nested dictionaries of numpy arrays, numpy scalars and text.
 
     Raises:
-        GraphError: missing, not an ordinary file, or larger than 4 GiB.
+        GraphError: missing, larger than 4 GiB, damaged, without such a group, or holding links out of the
+            tree or back into it, too many or too large objects, or types that are neither numbers nor text.
     """
+    _check_size(path)
+    digest = sealed_digest(path)
+    if digest not in _harmless:
+        probe(path)
+    if digest is not None:
+        _harmless.add(digest)
+    return _read_unprobed(path)
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write an HDF5 file that this process made, sealed, whole or not at all; it needs no trial here.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    write_bytes(path, sealed(content))
+    _harmless.add(_hexdigest(content))
+
+
+def sealed(content: bytes) -> bytes:
+    """The content of a file with its checksum behind it."""
+    return content + _SEAL + _hexdigest(content)
+
+
+def _hexdigest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def sealed_digest(path: Path) -> bytes | None:
+    """The checksum that a file ends in, after a comparison with its content; None for a file without one.
+
+    Raises:
+        GraphError: missing, or its content is not what the checksum was made of.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            left = max(stream.seek(0, os.SEEK_END) - _SEAL_BYTES, 0)
+            stream.seek(left)
+            end = stream.read(_SEAL_BYTES)
+            if not end.startswith(_SEAL):
+                return None
+            stream.seek(0)
+            while left > 0 and (piece := stream.read(min(_PIECE, left))):
+                digest.update(piece)
+                left -= len(piece)
+    except OSError as error:
+        raise unreadable(path, error, GraphError) from error
+    found = digest.hexdigest().encode()
+    if end[len(_SEAL) :] != found:
+        raise GraphError(
+            "is damaged: its content and its checksum differ",
+            where=path,
+            hint="Take it from its source again; to keep a deliberate edit, write it anew with nir.write.",
+        )
+    return found
+
+
+def _check_size(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
@@ -69,12 +143,8 @@ def check_size(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading.
-
-    Raises:
-        GraphError: not HDF5, or damaged anywhere the caller looks.
-    """
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; damage anywhere the caller looks is a `GraphError`."""
     try:
         with h5py.File(path, "r") as stream:
             yield stream
@@ -87,17 +157,12 @@ def opened(path: Path) -> Iterator[h5py.File]:
         ) from error
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """The graph of a NIR file, its "node" group, as `read_tree` gives it.
-
-    Raises:
-        GraphError: as `opened` and `read_tree` do, or there is no such group.
-    """
-    with opened(path) as stream:
+def _read_unprobed(path: Path) -> Tree:
+    with _open(path) as stream:
         if not isinstance(stream.get("node"), h5py.Group):
             raise GraphError("is an HDF5 file but holds no NIR graph", where=path)
         try:
-            return read_tree(stream["node"])
+            return _read(stream["node"], _Budget(MAX_OBJECTS, MAX_UNPACKED_BYTES), set(), 0)
         except GraphError as error:
             raise GraphError(error.problem, where=path, hint=error.hint) from error
 
@@ -110,25 +175,15 @@ class _Budget:
     bytes: int
 
 
-def read_tree(group: h5py.Group) -> dict[str, Any]:
-    """A group as nested dictionaries of numpy arrays, numpy scalars and text.
-
-    Raises:
-        GraphError: links out of the tree or back into it, too deep, too large, or types that are neither
-            numbers nor text.
-    """
-    return _read(group, _Budget(MAX_OBJECTS, MAX_UNPACKED_BYTES), set(), 0)
-
-
-def _read(group: h5py.Group, budget: _Budget, seen: set[Any], depth: int) -> dict[str, Any]:
+def _read(group: h5py.Group, budget: _Budget, seen: set[Any], depth: int) -> Tree:
     address = h5py.h5o.get_info(group.id).addr
     if depth > MAX_DEPTH or address in seen:
         raise GraphError(f"holds the group {group.name} inside itself or nested too deep")
     seen.add(address)
-    tree: dict[str, Any] = {}
+    tree: Tree = {}
     for name in group:
         # h5py gives out as bytes what is not UTF-8.
-        if not isinstance(name, str) or control(name):
+        if not isinstance(name, str) or CONTROL.search(name):
             raise GraphError(
                 f"holds the name {printable(repr(name), 60)}, which is no text that can be shown"
             )
@@ -164,7 +219,7 @@ def _value(dataset: h5py.Dataset, budget: _Budget) -> Any:
     if not isinstance(value, bytes):
         return value
     read = value.decode("utf-8")
-    if control(read):
+    if CONTROL.search(read):
         raise GraphError(f"holds control characters in {dataset.name}")
     return read
 
@@ -182,14 +237,6 @@ def _refuse_missing_data(dataset: h5py.Dataset, claimed: int) -> None:
         raise GraphError(f"claims the shape {dataset.shape} for {dataset.name} but does not hold that much")
 
 
-_SECONDS = 0.7
-# A file of nothing but small objects is read at 3 MB/s; the rest is for slower machines.
-_BYTES_PER_SECOND = 1e6
-_MEMORY = 1024**3
-_MEMORY_PER_BYTE = 64
-# Of the clock, and not of the processor: a busy machine may let a process wait.
-_LONGEST_FORK = 20.0
-_LONGEST_WAIT = 60.0
 _DAMAGED = "is not a readable HDF5 file (the HDF5 library does not get to its end)"
 _HINT = "It is damaged or of another format."
 
@@ -200,9 +247,9 @@ def probe(path: Path) -> None:
     Raises:
         GraphError: what the reader there said, or that it did not come to an end.
     """
-    answer = _of_a_fork(path) if sys.platform == "linux" else None
+    answer = _ask_fork(path) if sys.platform == "linux" else None
     if answer is None:
-        answer = _of_a_new_process(path)
+        answer = _ask_new_process(path)
     try:
         complaint = json.loads(answer)
     except ValueError as error:
@@ -211,7 +258,7 @@ def probe(path: Path) -> None:
         raise GraphError(**complaint)
 
 
-def _of_a_fork(path: Path) -> bytes | None:
+def _ask_fork(path: Path) -> bytes | None:
     """What a fork of this process says of a file: nothing in time, or None where it died or got stuck."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
@@ -220,16 +267,16 @@ def _of_a_fork(path: Path) -> bytes | None:
     if child == 0:
         _be_the_fork(path, writing)
     os.close(writing)
-    said = None
+    answer = None
     try:
-        said = _listened(reading, time.monotonic() + _LONGEST_FORK + path.stat().st_size / _BYTES_PER_SECOND)
+        answer = _listen(reading, time.monotonic() + _LONGEST_FORK + path.stat().st_size / _BYTES_PER_SECOND)
     finally:
         os.close(reading)
-        out_of_time = _ended(child, stuck=said is None)
-    return said or (b"" if out_of_time else None)
+        out_of_time = _wait_for(child, stuck=answer is None)
+    return answer or (b"" if out_of_time else None)
 
 
-def _ended(child: int, *, stuck: bool) -> bool:
+def _wait_for(child: int, *, stuck: bool) -> bool:
     """Wait for a fork, which dies first if it is stuck; whether it ended for its processor time."""
     if stuck:
         with contextlib.suppress(ProcessLookupError):
@@ -252,18 +299,18 @@ def _be_the_fork(path: Path, writing: int) -> None:
         os._exit(0)
 
 
-def _listened(reading: int, deadline: float) -> bytes | None:
-    said = b""
+def _listen(reading: int, deadline: float) -> bytes | None:
+    answer = b""
     while (left := deadline - time.monotonic()) > 0:
         if select.select([reading], [], [], left)[0]:
             piece = os.read(reading, 2**16)
             if not piece:
-                return said
-            said += piece
+                return answer
+            answer += piece
     return None
 
 
-def _of_a_new_process(path: Path) -> bytes:
+def _ask_new_process(path: Path) -> bytes:
     command = [sys.executable, "-c", f"from {__name__} import main; main()", str(path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     try:
@@ -287,9 +334,9 @@ def _answer(path: Path) -> str:
     memory = _MEMORY + _MEMORY_PER_BYTE * size
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, _at_most(_resident() + memory))
-    signal.setitimer(signal.ITIMER_PROF, _SECONDS + size / _BYTES_PER_SECOND)
+    signal.setitimer(signal.ITIMER_PROF, _PROBE_SECONDS + size / _BYTES_PER_SECOND)
     try:
-        read_file(path)
+        _read_unprobed(path)
     except GraphError as error:
         return json.dumps({"problem": error.problem, "where": error.where, "hint": error.hint})
     return json.dumps(None)
@@ -305,47 +352,3 @@ def _resident() -> int:
     """Address space in use, or nothing where the system does not tell."""
     status = Path("/proc/self/statm")
     return int(status.read_text().split()[0]) * resource.getpagesize() if status.exists() else 0
-
-
-_MARK = b"\nnsc-deploy sha256 "
-_LENGTH = len(_MARK) + 64
-_PIECE = 2**20
-
-
-def sealed(content: bytes) -> bytes:
-    """The content of a file with its checksum behind it."""
-    return content + _MARK + hashlib.sha256(content).hexdigest().encode()
-
-
-def refuse_broken_seal(path: Path) -> None:
-    """Hold a file that ends in a checksum against it; a file without one passes.
-
-    Raises:
-        GraphError: missing, or its content is not what the checksum was made of.
-    """
-    try:
-        stated, found = _digests(path)
-    except OSError as error:
-        raise unreadable(path, error, GraphError) from error
-    if stated is not None and stated != found:
-        raise GraphError(
-            "is damaged: its content and its checksum differ",
-            where=path,
-            hint="Take it from its source again; to keep a deliberate edit, write it anew with nir.write.",
-        )
-
-
-def _digests(path: Path) -> tuple[bytes | None, bytes]:
-    """The checksum behind a file's content, or None, and that of its content, read piece by piece."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        left = max(stream.seek(0, os.SEEK_END) - _LENGTH, 0)
-        stream.seek(left)
-        end = stream.read(_LENGTH)
-        if not end.startswith(_MARK):
-            return None, b""
-        stream.seek(0)
-        while left > 0 and (piece := stream.read(min(_PIECE, left))):
-            digest.update(piece)
-            left -= len(piece)
-    return end[len(_MARK) :], digest.hexdigest().encode()

@@ -1,60 +1,32 @@
 """Records in files: TOML or JSON checked against a model, with errors that name the field that is wrong."""
 
 import difflib
+import json
 import re
 import reprlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
 from nsc_deploy.io.files import read_json, unreadable
 from nsc_deploy.io.text import refuse_control
 
 MAX_TOML_BYTES = 256 * 1024
-_MOST_TOLD = 5
+_MOST_FAULTS = 5
 _MOST_DOTS = 100
 _MUST_BE_TABLE = {"model_type", "model_attributes_type", "dict_type"}
-_SUBJECT = re.compile(r"^(Value error, |(Input|String|Tuple|List|Dictionary) (?=should ))")
+_SUBJECT = re.compile(r"^(Value error, |(Input|String|Tuple|List|Dictionary|Array) (?=should ))")
 
 
 class Record(BaseModel):
     """Base of what is kept in files: unchangeable, no unknown fields, no infinite or undefined numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: object) -> object:
-        """Pydantic takes true for 1, and 1 and "yes" for true; here each field says what it wants."""
-        if not isinstance(value, Mapping):
-            return value
-        return {name: _Unfit(one) if cls._mistaken(name, one) else one for name, one in value.items()}
-
-    @classmethod
-    def _mistaken(cls, name: object, value: object) -> bool:
-        field = cls.model_fields.get(name) if isinstance(name, str) else None
-        if field is None:
-            return False
-        truth = _holds(field.annotation, bool)
-        number = _holds(field.annotation, int) or _holds(field.annotation, float)
-        if isinstance(value, bool):
-            return number and not truth
-        return truth and not number and isinstance(value, int | float | str)
-
-
-class _Unfit:
-    """Stands for a value that pydantic would make fit, so that it complains of it in its place."""
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def __repr__(self) -> str:
-        return reprlib.repr(self._value)
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -165,9 +137,24 @@ def checked(
         UserError: of `kind`; it names the first fields that are missing, unknown or out of range.
     """
     try:
-        return model.model_validate(value)
+        return validate(model, value)
     except ValidationError as error:
-        raise kind(_told(faults(error, model, what)), where=where, hint=hint) from error
+        raise kind(_message(faults(error, model, what)), where=where, hint=hint) from error
+
+
+def validate(model: type[_Model], value: object) -> _Model:
+    """`value`, as a file or an option gave it, as a record: true is no number, and text is none either.
+
+    Raises:
+        ValidationError: it does not fit; see `faults`.
+    """
+    # Pydantic's strict mode takes lists for tuples and texts for enumerations from JSON alone.
+    return model.model_validate_json(json.dumps(value, default=_spell), strict=True)
+
+
+def _spell(value: object) -> object:
+    """A path by its name; a date of TOML as a table, which fits no field that takes a single value."""
+    return str(value) if isinstance(value, PurePath) else {"date": str(value)}
 
 
 def faults(error: ValidationError, model: type[BaseModel], what: str) -> tuple[Fault, ...]:
@@ -211,11 +198,6 @@ def model_in(annotation: object) -> type[BaseModel] | None:
     return next((model for part in get_args(annotation) if (model := model_in(part))), None)
 
 
-def _holds(annotation: object, kind: type) -> bool:
-    """Whether an annotation names a type, by itself or among others."""
-    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))
-
-
 def nearest(name: str, known: list[str]) -> str | None:
     """The known name that was probably meant."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
@@ -233,7 +215,7 @@ def _problem(kind: str, message: str, path: tuple[str, ...], model: type[BaseMod
     return "must be a table of named fields" if kind in _MUST_BE_TABLE else _SUBJECT.sub("", message)
 
 
-def _told(found: tuple[Fault, ...]) -> str:
-    told = [f"field {fault.field}: {fault.problem}" if fault.path else fault.problem for fault in found]
-    left = len(told) - _MOST_TOLD
-    return "; ".join(told[:_MOST_TOLD]) + (f"; and {left} more" if left > 0 else "")
+def _message(found: tuple[Fault, ...]) -> str:
+    parts = [f"field {fault.field}: {fault.problem}" if fault.path else fault.problem for fault in found]
+    left = len(parts) - _MOST_FAULTS
+    return "; ".join(parts[:_MOST_FAULTS]) + (f"; and {left} more" if left > 0 else "")

@@ -1,22 +1,12 @@
-"""Text from files, fit for a terminal: no control sequences, no lone surrogates, no endless lines.
-
-Tables that were read from a file, without texts that a terminal would obey: what they say is printed.
-
-Small words of messages.
-"""
+"""Text of files and messages, fit for a terminal: no control sequences, lone surrogates or endless lines."""
 
 import re
 from collections.abc import Iterable, Mapping
 
 from nsc_deploy.errors import UserError
 
-# Control characters but line feed and tab, lone surrogates, and what turns the direction of a line.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
-
-
-def control(text: str) -> bool:
-    """Whether a text holds what a terminal would obey or could not show."""
-    return _CONTROL.search(text) is not None
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+"""Control characters but line feed and tab, lone surrogates, and what turns the direction of a line."""
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -52,9 +42,9 @@ def refuse_control(value: object, *, where: object, kind: type[UserError]) -> No
 def _with_control(value: object, path: str) -> str | None:
     inner: Iterable[tuple[object, object]] = ()
     if isinstance(value, str):
-        return printable(path, 60) if control(value) else None
+        return printable(path, 60) if CONTROL.search(value) else None
     if isinstance(value, Mapping):
-        bad = next((key for key in value if isinstance(key, str) and control(key)), None)
+        bad = next((key for key in value if isinstance(key, str) and CONTROL.search(key)), None)
         if bad is not None:
             return printable(f"{path}.{bad}".removeprefix("."), 60)
         inner = value.items()

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.parameters import checked
+from nsc_deploy.graphs.primitives import node_shapes, normalise, padding_pairs
 from nsc_deploy.graphs.rewrite import (
     broken,
     bypassable,
@@ -47,7 +47,6 @@ from nsc_deploy.graphs.rewrite import (
     require_consistent,
     with_nodes,
 )
-from nsc_deploy.graphs.shapes import node_shapes, padding_pairs
 from nsc_deploy.passes.base import UNBYPASSABLE, Fold, Folding, Lowered, Note, Obstacle
 from nsc_deploy.passes.exactness import Grids, Reals, is_single, single
 
@@ -329,7 +328,7 @@ def _convolution(pool: Node) -> Node:
         groups=channels,
         bias=np.zeros(channels, np.float32),
     )
-    return replace(pool, primitive="Conv2d", parameters=checked(convolution))
+    return replace(pool, primitive="Conv2d", parameters=normalise(convolution))
 
 
 def _note(pool: Node, *, exact: bool) -> Note:

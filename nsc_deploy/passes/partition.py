@@ -24,7 +24,7 @@ from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Signal
-from nsc_deploy.graphs.parameters import checked
+from nsc_deploy.graphs.primitives import normalise
 from nsc_deploy.graphs.rewrite import broken, require_consistent
 from nsc_deploy.passes.base import Lowered, Note
 
@@ -300,7 +300,7 @@ def _end(primitive: str, name: str, beside: Node, inputs: tuple[str, ...]) -> No
     shape = beside.output_shape
     metadata = {"signal": beside.emits.value} if primitive == "Input" else {}
     made = getattr(nir, primitive)(np.array(shape), metadata=metadata)
-    return Node(name, primitive, checked(made), inputs, shape, shape, beside.emits)
+    return Node(name, primitive, normalise(made), inputs, shape, shape, beside.emits)
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

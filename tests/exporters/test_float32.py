@@ -25,7 +25,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.npz import load_npz
 from tests.support.exact_graphs import DT, random_graph

@@ -12,7 +12,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.operators.base import Setting
 from nsc_deploy.graphs.operators.neurons import Neuron
-from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.graphs.simulate import simulate, simulate_batches
 from tests.support.graph_strategies import cases
 from tests.support.naive_simulator import Naive

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nsc_deploy.io.files import scratch_file, scratch_folder
+from nsc_deploy.io.scratch import scratch_file, scratch_folder
 
 
 def test_both_are_gone_afterwards(tmp_path: Path) -> None:

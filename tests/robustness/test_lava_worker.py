@@ -23,7 +23,7 @@ import pytest
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.worker import run_in_lava, watch_worker, write_job
-from nsc_deploy.io.files import scratch_folder
+from nsc_deploy.io.scratch import scratch_folder
 from tests.support.lava import random_layer
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]

@@ -3,6 +3,7 @@
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -273,8 +274,48 @@ def test_the_command_line_says_it_in_one_message(foreign, tmp_path):
 def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkeypatch):
     path = tmp_path / "good.nir"
     write_network(path, a_graph())
+    monkeypatch.setattr(hdf5, "_harmless", set())
     monkeypatch.setattr(hdf5, "_be_the_fork", lambda _path, _writing: os._exit(0))
     assert read_network(path).node("weights").output_shape == (30,)
+
+
+@pytest.fixture
+def probed(monkeypatch):
+    """The files that were tried out in another process."""
+    paths, probe = [], hdf5.probe
+    monkeypatch.setattr(hdf5, "probe", lambda path: (paths.append(path), probe(path)))
+    return paths
+
+
+def test_what_this_process_wrote_needs_no_trial(tmp_path, probed):
+    write_network(tmp_path / "own.nir", a_graph())
+    shutil.copy(tmp_path / "own.nir", tmp_path / "copy.nir")
+    assert [read_network(tmp_path / name).dt for name in ("own.nir", "copy.nir")] == [0.03, 0.03]
+    assert probed == []
+
+
+def test_a_sealed_file_is_tried_out_once(tmp_path, monkeypatch, probed):
+    path = tmp_path / "own.nir"
+    write_network(path, a_graph())
+    monkeypatch.setattr(hdf5, "_harmless", set())
+    assert [read_network(path).dt for _ in range(3)] == [0.03] * 3
+    assert probed == [path]
+
+
+def test_a_seal_spares_no_damaged_file_the_trial(tmp_path, probed):
+    path = tmp_path / "hostile.nir"
+    write_network(path, a_graph())
+    path.write_bytes(with_its_checksum(path.read_bytes()[:3000]))
+    for _ in range(2):
+        with pytest.raises(GraphError, match="HDF5"):
+            read_network(path)
+    assert probed == [path, path]
+
+
+def test_a_file_of_another_tool_is_tried_out_each_time(foreign, probed):
+    read_network(foreign)
+    read_network(foreign)
+    assert probed == [foreign, foreign]
 
 
 def test_a_graph_of_a_thousand_small_nodes_is_no_damaged_file(tmp_path):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.counting.operations import Footprint, Integers, Kind, Pass
 from nsc_deploy.graphs.connectivity import convolution_fan_out, matrix_fan_out
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.shapes import padding_pairs
+from nsc_deploy.graphs.primitives import padding_pairs
 
 UPDATED = frozenset({"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Threshold"})
 

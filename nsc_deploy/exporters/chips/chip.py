@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from nsc_deploy.exporters.base import Status
 from nsc_deploy.graphs.network import Reset
-from nsc_deploy.graphs.shapes import PRIMITIVES
+from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.io.records import Record, read_toml_record
 
 

@@ -16,7 +16,7 @@ from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement
 from nsc_deploy.exporters.chips.projections import Obstacle, Population, Projection, Wiring
 from nsc_deploy.exporters.chips.timing import Timing
 from nsc_deploy.graphs.network import Network, Node, Shape
-from nsc_deploy.graphs.shapes import padding_pairs
+from nsc_deploy.graphs.primitives import padding_pairs
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ from nsc_deploy.exporters.manifest import class_names, readout_of, warned
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.files import replacing_folder, require_folder, require_unchanged, sha256
+from nsc_deploy.io.files import sha256
+from nsc_deploy.io.folders import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.divergence import LayerParity
 from nsc_deploy.verification.record import VerificationRecord

@@ -23,8 +23,9 @@ from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.arithmetic import at_graph_steps
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, validate, write_integers
-from nsc_deploy.io.files import scratch_folder, write_json
+from nsc_deploy.io.files import write_json
 from nsc_deploy.io.npz import load_npz
+from nsc_deploy.io.scratch import scratch_folder
 
 WORKER = Path(__file__).parent / "worker_process" / "run_chain.py"
 SILENCE_S = 120.0

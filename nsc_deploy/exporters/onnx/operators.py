@@ -21,7 +21,7 @@ from nsc_deploy.exporters.stepwise import Stage
 from nsc_deploy.graphs.network import Network, Node, Shape
 from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
 from nsc_deploy.graphs.operators.linear import delay_steps
-from nsc_deploy.graphs.shapes import padding_pairs
+from nsc_deploy.graphs.primitives import padding_pairs
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, FileRecor
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.files import require_unchanged, write_json
+from nsc_deploy.io.files import write_json
+from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.passes.partition import CHIP, FRONT_END, READ_OUT
 from nsc_deploy.verification.record import VerificationRecord

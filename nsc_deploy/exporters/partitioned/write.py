@@ -33,7 +33,7 @@ from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate_batches
-from nsc_deploy.io.files import replacing_folder, require_folder
+from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note, run_pass
 from nsc_deploy.passes.dead_code import DropDeadNodes

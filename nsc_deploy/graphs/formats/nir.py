@@ -20,8 +20,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Network, Node, Reset, Signal
 from nsc_deploy.graphs.readout import with_readout
-from nsc_deploy.io.files import write_bytes
-from nsc_deploy.io.hdf5 import check_size, probe, read_file, refuse_broken_seal, sealed
+from nsc_deploy.io.hdf5 import read_graph_group, write_sealed
 from nsc_deploy.io.text import shown
 
 MAX_EDGES = 100_000
@@ -43,7 +42,8 @@ def read_network(
         GraphError: damaged, larger than it should be, or holding what cannot be represented exactly.
     """
     network = assemble(read_graph(path), dt=dt, reset=reset, signal=signal, where=path)
-    announce(network.diagnostics)
+    for diagnostic in network.diagnostics:
+        announce(diagnostic)
     return network
 
 
@@ -59,11 +59,7 @@ def read_graph(path: Path) -> nir.NIRGraph:
             where=path,
             hint="Name one that ends in .nir; 'inspect' and 'energy report' read ONNX graphs too.",
         )
-    check_size(path)
-    # A checksum speaks against damage, not for whoever made it: the file is tried out all the same.
-    refuse_broken_seal(path)
-    probe(path)
-    tree = read_file(path)
+    tree = read_graph_group(path)
     try:
         return _graph(tree, "")
     except GraphError as error:
@@ -83,7 +79,7 @@ def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
     # In memory first: the HDF5 library takes the process down with it when its own writes fail.
     content = io.BytesIO()
     nir.write(content, graph)
-    write_bytes(path, sealed(content.getvalue()))
+    write_sealed(path, content.getvalue())
 
 
 def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:

@@ -23,7 +23,7 @@ from onnx import numpy_helper
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.io.files import unreadable, write_bytes
-from nsc_deploy.io.text import control, printable
+from nsc_deploy.io.text import CONTROL, printable
 
 DIGEST = "digest"
 MAX_BYTES = 2 * 1024**3 - 1
@@ -158,7 +158,7 @@ def _texts(message: Message) -> Iterator[object]:
 
 def _refuse_unprintable(text: object) -> None:
     """Protobuf gives out as bytes what is not UTF-8."""
-    if not isinstance(text, str) or control(text):
+    if not isinstance(text, str) or CONTROL.search(text):
         raise GraphError(f"holds {printable(repr(text), 60)}, which is no text that can be shown")
 
 

@@ -10,7 +10,7 @@ from nsc_deploy.graphs.connectivity import synapse_count
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.inspect.description import Description, NodeView, plain, range_of
 from nsc_deploy.graphs.network import STATEFUL, Network, Node, Reset, Signal
-from nsc_deploy.graphs.parameters import array_fields
+from nsc_deploy.graphs.primitives import array_fields
 
 
 def describe(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.graphs.network import Node
 from nsc_deploy.graphs.operators.base import Real, Setting
-from nsc_deploy.graphs.shapes import padding_pairs
+from nsc_deploy.graphs.primitives import padding_pairs
 
 MAX_PATCH_BYTES = 2**26
 

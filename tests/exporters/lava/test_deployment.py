@@ -34,7 +34,8 @@ from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.io.files import replacing_folder, sha256
+from nsc_deploy.io.files import sha256
+from nsc_deploy.io.folders import replacing_folder
 from tests.support.lava import ensure_lava, random_events, receiver
 
 

@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.sparse import block_diag
 
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.shapes import padding_pairs
+from nsc_deploy.graphs.primitives import padding_pairs
 
 Reals = NDArray[np.float64]
 

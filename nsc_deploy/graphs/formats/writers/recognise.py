@@ -1,7 +1,4 @@
-"""Which framework a graph looks like; a guess by traces, never a claim.
-
-What there is to see in a graph before anything is believed of it.
-"""
+"""Which framework a graph looks like: a guess by its traces, for NIR files do not name their writer."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -46,17 +43,17 @@ class Sign:
     hint_reset: str
 
     @property
-    def looks(self) -> str:
+    def claim(self) -> str:
         """The beginning of an evidence."""
         return f"it looks like a file of {self.writer}: {self.traces}."
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A flat graph with checked parameters, and what the reader was told to take it for.
+class FlatGraph:
+    """A graph with nothing nested and normalised parameters, and what the reader was told to take it for.
 
     Attributes:
-        parameters: the checked `nir` nodes by name.
+        parameters: the normalised `nir` nodes by name.
         inputs: the sources of each node.
         metadata: of the graph.
         dt: seconds a step, as stated or asked for; None where neither.
@@ -99,45 +96,45 @@ class Seen:
         return {name: tuple(names) for name, names in found.items()}
 
 
-def sign_of(seen: Seen) -> Sign | None:
+def sign_of(graph: FlatGraph) -> Sign | None:
     """The writer whose traces a graph bears, or None."""
-    if seen.own:
+    if graph.own:
         return None
-    return next((sign for sign in (recognise(seen) for recognise in _RECOGNISERS) if sign is not None), None)
+    return next((sign for sign in (recognise(graph) for recognise in _RECOGNISERS) if sign is not None), None)
 
 
-def _spikingjelly(seen: Seen) -> Sign | None:
-    kept = seen.of("LIF", "IF", "CubaLIF")
-    if not kept or len(kept) < len(seen.neurons) or not _traced_by_fx(seen):
+def _spikingjelly(graph: FlatGraph) -> Sign | None:
+    cells = graph.of("LIF", "IF", "CubaLIF")
+    if not cells or len(cells) < len(graph.neurons) or not _is_traced_by_fx(graph):
         return None
-    if not all(_uniform_doubles(node) for node in kept.values()):
+    if not all(_holds_uniform_doubles(node) for node in cells.values()):
         return None
-    if not all(equal(node.v_leak, node.v_reset) for node in seen.of("LIF").values()):
+    if not all(all_close(node.v_leak, node.v_reset) for node in graph.of("LIF").values()):
         return None
-    rates = [float(node.r.flat[0]) for node in seen.of("IF").values() if node.r.size]
-    rates += [float((node.r / node.tau_mem).flat[0]) for node in seen.of("CubaLIF").values() if node.r.size]
+    rates = [float(node.r.flat[0]) for node in graph.of("IF").values() if node.r.size]
+    rates += [float((node.r / node.tau_mem).flat[0]) for node in graph.of("CubaLIF").values() if node.r.size]
     if any(not np.isclose(rate, rates[0], rtol=_ROUNDED) or rate <= 0 for rate in rates):
         return None
     dt = 1 / rates[0] if rates else None
-    told = f"{dt:g}, as its numbers say" if dt else "the dt given to the export, 1e-4 if none was"
+    hint = f"{dt:g}, as its numbers say" if dt else "the dt given to the export, 1e-4 if none was"
     traces = "names as torch.fx gives them, neurons in double precision and alike within a layer"
-    return Sign(Writer.SPIKINGJELLY, traces, dt, told, "zero, for the exporter refuses every other reset")
+    return Sign(Writer.SPIKINGJELLY, traces, dt, hint, "zero, for the exporter refuses every other reset")
 
 
-def _uniform_doubles(node: Any) -> bool:
+def _holds_uniform_doubles(node: Any) -> bool:
     arrays = [value for value in vars(node).values() if isinstance(value, np.ndarray) and value.ndim]
     arrays = [array for array in arrays if array.shape == node.r.shape]
     return all(array.dtype == np.float64 and np.unique(array).size == 1 for array in arrays)
 
 
-def _snntorch(seen: Seen) -> Sign | None:
-    kept = seen.of("LIF", "CubaLIF")
-    if not kept or len(kept) < len(seen.neurons):
+def _snntorch(graph: FlatGraph) -> Sign | None:
+    cells = graph.of("LIF", "CubaLIF")
+    if not cells or len(cells) < len(graph.neurons):
         return None
-    for node in kept.values():
+    for node in cells.values():
         tau = getattr(node, "tau", None)
         taus = [(tau, node.r)] if tau is not None else [(node.tau_mem, node.r), (node.tau_syn, node.w_in)]
-        if not all(equal(gain * SNNTORCH_DT, time, _ROUNDED) for time, gain in taus):
+        if not all(all_close(gain * SNNTORCH_DT, time, _ROUNDED) for time, gain in taus):
             return None
         if np.any(node.v_leak) or np.any(node.v_reset):
             return None
@@ -147,53 +144,58 @@ def _snntorch(seen: Seen) -> Sign | None:
     )
 
 
-def _norse(seen: Seen) -> Sign | None:
-    kept = seen.of("LIF", "IF", "CubaLIF", "LI")
-    if not kept or len(kept) < len(seen.neurons) or seen.of("Linear") or not _named_by_old_nirtorch(seen):
+def _norse(graph: FlatGraph) -> Sign | None:
+    cells = graph.of("LIF", "IF", "CubaLIF", "LI")
+    if (
+        not cells
+        or len(cells) < len(graph.neurons)
+        or graph.of("Linear")
+        or not _is_named_by_old_nirtorch(graph)
+    ):
         return None
-    for node in kept.values():
-        if not equal(node.r, 1) or node.r.dtype != np.float32 or np.any(getattr(node, "v_reset", 0)):
+    for node in cells.values():
+        if not all_close(node.r, 1) or node.r.dtype != np.float32 or np.any(getattr(node, "v_reset", 0)):
             return None
     traces = "nodes 'input' and 'output', r = 1 in single precision in every neuron, no Linear"
     hint = "the square of the step in seconds, 1e-6 for one of 1 ms (see the warning after that)"
     return Sign(Writer.NORSE, traces, None, hint, "zero, or subtract for reset_method=reset_subtract")
 
 
-def _nirtorch(seen: Seen) -> Sign | None:
-    if not _traced_by_fx(seen) or not seen.neurons:
+def _nirtorch(graph: FlatGraph) -> Sign | None:
+    if not _is_traced_by_fx(graph) or not graph.neurons:
         return None
     traces = "its Input bears the name of an argument, its Output is called 'output'"
     return Sign(Writer.NIRTORCH, traces, None, "the step of the model", "that of the model's neurons")
 
 
-def _traced_by_fx(seen: Seen) -> bool:
+def _is_traced_by_fx(graph: FlatGraph) -> bool:
     """One Input with an argument's name ("input_1" where that is "input"), one Output called "output"."""
-    entering, leaving = list(seen.of("Input")), list(seen.of("Output"))
-    return len(entering) == 1 and entering != ["input"] and leaving == ["output"] and not seen.metadata
+    entering, leaving = list(graph.of("Input")), list(graph.of("Output"))
+    return len(entering) == 1 and entering != ["input"] and leaving == ["output"] and not graph.metadata
 
 
-def _named_by_old_nirtorch(seen: Seen) -> bool:
-    return "input" in seen.of("Input") and list(seen.of("Output")) == ["output"] and not seen.metadata
+def _is_named_by_old_nirtorch(graph: FlatGraph) -> bool:
+    return "input" in graph.of("Input") and list(graph.of("Output")) == ["output"] and not graph.metadata
 
 
-def chained(seen: Seen) -> bool:
+def is_sequential(graph: FlatGraph) -> bool:
     """Whether torch.fx traced a Sequential, whose modules are numbers and which holds no sums."""
-    return all(_FX_NUMBERED.fullmatch(name) for name in seen.parameters if name not in {"input_1", "output"})
+    return all(_FX_NUMBERED.fullmatch(name) for name in graph.parameters if name not in {"input_1", "output"})
 
 
-_RECOGNISERS: tuple[Callable[[Seen], Sign | None], ...] = (_spikingjelly, _snntorch, _norse, _nirtorch)
+_RECOGNISERS: tuple[Callable[[FlatGraph], Sign | None], ...] = (_spikingjelly, _snntorch, _norse, _nirtorch)
 _OWN = "nsc-deploy"
 _NEURONS = ("LIF", "IF", "CubaLIF", "LI", "CubaLI", "I")
 
 
-def named(names: Mapping[str, Any]) -> str:
+def some_names(names: Mapping[str, Any]) -> str:
     """A few of the names, for a sentence."""
     listed = [f"'{name}'" for name in names]
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return ", ".join(listed[:3]) + more
 
 
-def equal(values: NDArray[Any], wanted: Any, tolerance: float = 0.0) -> bool:
+def all_close(values: NDArray[Any], wanted: Any, tolerance: float = 0.0) -> bool:
     """Whether all values are the wanted ones, up to a relative tolerance."""
     apart = np.abs(np.asarray(values, np.float64) - np.asarray(wanted, np.float64))
     return bool(np.all(apart <= tolerance * np.abs(np.asarray(wanted, np.float64))))
