@@ -1,7 +1,4 @@
-"""The processes of a data-parallel run: the first one starts those beside it and outlives them.
-
-Each of the others is `python -m nsc_deploy.training.processes` with its job as JSON on standard input.
-"""
+"""The processes of a data-parallel run: the first one starts those beside it and outlives them."""
 
 import os
 import socket
@@ -11,15 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict
-
-from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, UserError
 
-WORKER = "nsc_deploy.training.processes"
+WORKER = "nsc_deploy.training.worker"
 _LOCAL_RANK, _NODE_RANK = "LOCAL_RANK", "NODE_RANK"
 _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"
 
@@ -140,31 +133,3 @@ def _lost(workers: list[_Worker]) -> UserError | None:
                 hint="Mend the cause, then go on with --resume; nothing finished is lost.",
             )
     return None
-
-
-class Job(BaseModel):
-    """What a worker is told on its standard input, as JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    experiment: Experiment
-    run: Path
-    resume: bool
-
-
-def main() -> int:
-    """Train with the other processes; 0 if that went well, else 2 and one line on stderr."""
-    from nsc_deploy.data import load_events
-    from nsc_deploy.training.fit import fit
-
-    job = Job.model_validate_json(sys.stdin.read())
-    try:
-        fit(job.experiment, load_events(job.experiment.data), job.run, resume=job.resume, progress=False)
-    except UserError as error:
-        print(" ".join(error.message.split()), file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@ from nsc_deploy.training.batches import stream
 from nsc_deploy.training.calibration import complete_calibration, record_calibration
 from nsc_deploy.training.evaluate import Measurement, measure
 from nsc_deploy.training.fit import fit, reproducible, training_and_validation
-from nsc_deploy.training.processes import Job, node_rank, workers_beside
+from nsc_deploy.training.processes import node_rank, workers_beside
 from nsc_deploy.training.provenance import provenance, write_provenance
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run_directory import (
@@ -29,6 +29,7 @@ from nsc_deploy.training.run_directory import (
 )
 from nsc_deploy.training.start import finished_system, require_start
 from nsc_deploy.training.sweep import channel_uses
+from nsc_deploy.training.worker import Job
 
 
 @dataclass(frozen=True)
