@@ -1,4 +1,4 @@
-"""Fixtures of more than one room: a small data set in the form of FSDD, and an experiment that fits it."""
+"""Fixtures of more than one room: a small data set in the form of FSDD, an experiment on it, and Lava."""
 
 import signal
 from collections.abc import Callable
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from nsc_deploy.exporters.lava.environment import LavaEnvironment
+from tests.support.lava import ensure_lava
 
 SAMPLE_RATE = 8000
 
@@ -63,6 +66,12 @@ def small_experiment(tone_digits: Path) -> Callable[..., dict[str, object]]:
         return values | {name.replace("__", "."): value for name, value in changes.items()}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def lava_environment() -> LavaEnvironment:
+    """The managed Lava environment, for tests that run the real Lava."""
+    return ensure_lava()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from test_json_answers import DOCUMENTED
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.cli.demo import print_demonstration
@@ -15,6 +14,7 @@ from nsc_deploy.demo import Demonstration, Plan, demonstrate
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.lava.run import Backend
+from tests.product.test_json_answers import DOCUMENTED
 
 MINIATURE = Plan(
     data=DataConfig(

@@ -1,11 +1,12 @@
-"""The managed Lava environment, for tests that run the real Lava."""
+"""What the real Lava answers to the directed networks, asked once."""
 
 import pytest
-from lava_support import ensure_lava
 
-from nsc_deploy.exporters.lava.environment import LavaEnvironment
+from tests.support.directed_networks import directed_cases
+from tests.support.real_lava import Answers, run_in_real_lava
 
 
 @pytest.fixture(scope="session")
-def lava_environment() -> LavaEnvironment:
-    return ensure_lava()
+def core(lava_environment: object) -> Answers:
+    cases = directed_cases(core=True)
+    return cases, run_in_real_lava(cases, group=12)

@@ -5,8 +5,6 @@ import json
 import nir
 import numpy as np
 import pytest
-from foreign import events, read, seeded
-from snntorch_models import chain, exported
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
@@ -14,6 +12,8 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
+from tests.support.foreign import events, read, seeded
+from tests.support.snntorch_models import chain, exported
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

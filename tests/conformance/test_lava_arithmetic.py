@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from lava_support import int32, random_events, random_layer, receiver
 
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork, Role
@@ -11,6 +10,7 @@ from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.lava.worker import run_in_lava
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.simulate import simulate
+from tests.support.lava import int32, random_events, random_layer, receiver
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 

@@ -3,8 +3,6 @@
 import nir
 import numpy as np
 import pytest
-from exact_lava_graphs import random_cyclic_graph, random_image_graph
-from lava_support import random_events
 
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, Role, kept_sparse
@@ -14,6 +12,8 @@ from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
+from tests.support.exact_lava_graphs import random_cyclic_graph, random_image_graph
+from tests.support.lava import random_events
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 

@@ -9,11 +9,11 @@ import nirtorch
 import numpy as np
 import pytest
 import torch
-from foreign import differing, events, on_grid, read, seeded
 from torch.nn import Linear, Sequential
 
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Reset
+from tests.support.foreign import differing, events, on_grid, read, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -8,7 +8,6 @@ import norse.torch as norse
 import numpy as np
 import pytest
 import torch
-from foreign import differing, events, from_the_page, full, read, seeded
 from norse.torch.functional.iaf import IAFParameters
 from norse.torch.functional.reset import reset_subtract
 from torch.nn import Flatten, Linear
@@ -17,6 +16,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.simulate import simulate
+from tests.support.foreign import differing, events, from_the_page, full, read, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -10,7 +10,6 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from chip_support import small_chip
 
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import ActivityMeter
@@ -24,6 +23,7 @@ from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
+from tests.support.chips import small_chip
 
 pytestmark = pytest.mark.peers
 

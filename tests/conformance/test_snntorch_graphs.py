@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import snntorch
 import torch
-from foreign import differing, events, from_the_page, full, read, seeded
-from snntorch_models import ZERO, chain, exported, leaky
 from torch.nn import AvgPool2d, Conv2d, Flatten, Linear, Sequential
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.simulate import simulate
+from tests.support.foreign import differing, events, from_the_page, full, read, seeded
+from tests.support.snntorch_models import ZERO, chain, exported, leaky
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -6,11 +6,11 @@ Run by `make test-peers`: SpikingJelly belongs to the extra `peers`.
 import numpy as np
 import pytest
 import torch
-from foreign import differing, events, from_the_page, on_grid, read
 from torch.nn import Linear, Module, Sequential
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
+from tests.support.foreign import differing, events, from_the_page, on_grid, read
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 

@@ -4,7 +4,6 @@ from itertools import pairwise
 import nir
 import numpy as np
 import pytest
-from graph_strategies import cases
 from hypothesis import given, settings
 
 from nsc_deploy.errors import GraphError
@@ -13,6 +12,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import to_nir
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
+from tests.support.graph_strategies import cases
 
 
 def lif(size):

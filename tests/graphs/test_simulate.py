@@ -3,10 +3,8 @@ import numpy as np
 import pytest
 import snntorch
 import torch
-from graph_strategies import cases
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
-from naive_simulator import Naive
 
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.assemble import assemble
@@ -16,6 +14,8 @@ from nsc_deploy.graphs.operators.base import Setting
 from nsc_deploy.graphs.operators.neurons import Neuron
 from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.graphs.simulate import simulate, simulate_batches
+from tests.support.graph_strategies import cases
+from tests.support.naive_simulator import Naive
 
 DT = 0.25
 

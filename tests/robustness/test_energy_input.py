@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz_worker import fault_of, run_command
 from numpy.typing import NDArray
 
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.npz import load_npz, save_npz
-from tests.lava_support import random_events, receiver
+from tests.robustness.fuzz.worker import fault_of, run_command
+from tests.support.lava import random_events, receiver
 
 PROFILE = """
 name = "mine"

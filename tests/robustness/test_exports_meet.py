@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forks import forked
 
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.lava_support import random_events, receiver
+from tests.support.forks import forked
+from tests.support.lava import random_events, receiver
 
 
 @pytest.fixture

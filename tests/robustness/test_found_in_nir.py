@@ -8,13 +8,13 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from fuzz_judges import sealed_anew
-from fuzz_worker import run_command
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.io.hdf5 import probe
-from tests.lava_support import receiver
+from tests.robustness.fuzz.judges import sealed_anew
+from tests.robustness.fuzz.worker import run_command
+from tests.support.lava import receiver
 
 TEXT = h5py.string_dtype()
 

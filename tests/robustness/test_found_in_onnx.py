@@ -5,11 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fuzz_onnx
 import numpy as np
 import onnx
 import pytest
-from fuzz_worker import run_command
 from onnx import TensorProto, helper
 
 from nsc_deploy.errors import GraphError, UserError
@@ -20,7 +18,9 @@ from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import DenseLayer, mlp
 from nsc_deploy.graphs.onnx_run import run_onnx
-from tests.lava_support import receiver
+from tests.robustness.fuzz import onnx_edits
+from tests.robustness.fuzz.worker import run_command
+from tests.support.lava import receiver
 
 
 def model() -> Any:
@@ -140,14 +140,14 @@ def test_an_onnx_comment_may_have_any_signs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_operators_that_make_much_of_little_are_not_run(tmp_path: Path, seed: int) -> None:
     changed = model()
-    fuzz_onnx.make_huge(random.Random(seed), changed)
+    onnx_edits.make_huge(random.Random(seed), changed)
     with pytest.raises(UserError):
         run_onnx(written(tmp_path, changed), np.zeros((5, 2, 6), np.float32))
 
 
 def test_a_loop_without_end_is_not_run(tmp_path: Path) -> None:
     changed = model()
-    fuzz_onnx.loop_for_ever(random.Random(0), changed)
+    onnx_edits.loop_for_ever(random.Random(0), changed)
     with pytest.raises(GraphError, match="any number of times"):
         run_onnx(written(tmp_path, changed), np.zeros((5, 2, 6), np.float32))
 
@@ -208,5 +208,5 @@ def test_an_onnx_name_may_look_like_the_end_of_markup(tmp_path: Path) -> None:
 def test_onnx_itself_accepts_what_is_refused_here(tmp_path: Path) -> None:
     """Else the guard would guard nothing."""
     changed = model()
-    fuzz_onnx.loop_for_ever(random.Random(0), changed)
+    onnx_edits.loop_for_ever(random.Random(0), changed)
     onnx.checker.check_model(changed, full_check=True)

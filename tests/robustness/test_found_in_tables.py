@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzz_worker import run_command
 from pydantic import ValidationError
 
 from nsc_deploy.errors import DataError, UserError
@@ -23,7 +22,8 @@ from nsc_deploy.io.files import read_json
 from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.records import Record, read_toml, to_record
 from nsc_deploy.io.text import printable, refuse_control
-from tests.lava_support import receiver
+from tests.robustness.fuzz.worker import run_command
+from tests.support.lava import receiver
 
 
 def npz(path: Path, members: list[tuple[str, bytes]]) -> Path:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked_commands import run as in_a_fork
-from fuzz_worker import run_command
 
 from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.data.load import cached
@@ -21,7 +19,9 @@ from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.training.run import train
-from tests.lava_support import random_events, receiver
+from tests.robustness.fuzz.worker import run_command
+from tests.support.forked_commands import run as in_a_fork
+from tests.support.lava import random_events, receiver
 
 SCRIPT = """
 import resource, sys

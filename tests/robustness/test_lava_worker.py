@@ -5,7 +5,6 @@ after that, it begins again with more patience, and never takes the one silence 
 """
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -20,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lava_support import random_layer
 
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.worker import run_in_lava, watch_worker, write_job
 from nsc_deploy.io.scratch import scratch_folder
+from tests.support.lava import random_layer
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 
@@ -234,8 +233,8 @@ def test_silence_from_the_start(witness: Witness) -> None:
 def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals, code: int) -> None:
     script = (
         "import sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
-        f"sys.path[:0] = {json.dumps([str(Path(__file__).parent), str(Path(__file__).parents[1])])}\n"
-        "from test_lava_worker import network, LONG\n"
+        f"sys.path[:0] = [{str(Path(__file__).parents[2])!r}]\n"
+        "from tests.robustness.test_lava_worker import network, LONG\n"
         "from nsc_deploy.exporters.lava.worker import run_in_lava\n"
         "from nsc_deploy.cli.exit_codes import run_to_exit_code\n"
         "sys.exit(run_to_exit_code(lambda: run_in_lava(network(), LONG)))\n"

@@ -1,0 +1,45 @@
+"""The report in terminals of different widths."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nsc_deploy.energy.output.terminal import print_report
+from nsc_deploy.energy.pipeline import make_report
+from nsc_deploy.energy.report.schema import Report
+from tests.support.small_runs import dense_run, event_run
+
+WIDE = 400
+
+
+def printed(report: Report, width: int) -> list[str]:
+    text = StringIO()
+    print_report(report, Console(file=text, width=width))
+    return text.getvalue().splitlines()
+
+
+def with_every_kind(report: Report) -> Report:
+    """A part whose layers count ACs, MACs, updates, spikes and others at once: the widest table."""
+    event, *others = report.systems
+    first, front, *rest = event.parts
+    compare, *behind = front.layers
+    acs = {"acs": 1_234_567.0}
+    both = compare.model_copy(update={"counts": compare.counts.model_copy(update=acs)})
+    counts = front.counts.model_copy(update=acs)
+    front = front.model_copy(update={"layers": (both, *behind), "counts": counts})
+    event = event.model_copy(update={"parts": (first, front, *rest)})
+    return report.model_copy(update={"systems": (event, *others)})
+
+
+@pytest.mark.parametrize("profile", ["horowitz-45nm", "loihi"])
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_figure_is_cut_off(profile: str, width: int, tmp_path: Path) -> None:
+    """Rich cuts a table that is too wide at the edge, and says nothing."""
+    runs = [event_run(tmp_path / "event", scale=60), dense_run(tmp_path / "fc")]
+    report = with_every_kind(make_report(runs, profile=profile))
+    whole = set(" ".join(printed(report, WIDE)).split())
+    at_the_edge = [line.split() for line in printed(report, width) if len(line.rstrip()) == width]
+    cut = [words[-1] for words in at_the_edge if words and not set(words[-1]) <= {"─"}]
+    assert [word for word in cut if word not in whole] == []

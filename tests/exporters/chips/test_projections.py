@@ -1,0 +1,144 @@
+"""Patterns of synapses, against matrices unrolled weight by weight."""
+
+import nir
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsc_deploy.exporters.chips.projections import Obstacle, shrunk, wire
+from nsc_deploy.exporters.chips.timing import align
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.simulate import simulate
+from tests.support.chips import convolution, loop
+
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+def unrolled(network: Network, node: str) -> np.ndarray:
+    """[neurons, lines]: which line changes the input of which neuron, one event at a time."""
+    lines = int(np.prod(network.input_node.output_shape))
+    events = np.eye(lines, dtype=np.float32).reshape(1, lines, *network.input_node.output_shape)
+    answer = simulate(network, events, record=[node]).outputs[node][0].reshape(lines, -1)
+    silent = simulate(network, 0 * events[:, :1], record=[node]).outputs[node][0].reshape(1, -1)
+    return (answer != silent).T
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> Network:
+    groups = draw(st.integers(1, 2))
+    channels, outputs = (groups * draw(st.integers(1, 2)) for _ in range(2))
+    kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
+    padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    pool = draw(st.sampled_from([1, 2]))
+    chance = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    size = (8, 7)
+    weight = (chance.random((outputs, channels // groups, *kernel)) < 0.7).astype(np.float32)
+    build = GraphBuilder(0.001)
+    build.input((channels, pool * size[0], pool * size[1]), Signal.EVENTS)
+    if pool > 1:
+        build.add("pool", nir.SumPool2d(np.array([pool, pool]), np.array([pool, pool]), np.array([0, 0])))
+    build.add("conv", nir.Conv2d(size, weight, stride, padding, dilation, groups, np.zeros(outputs)))
+    out = [
+        (size[axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
+        for axis in range(2)
+    ]
+    build.threshold("n", 0.5, (outputs, *out))
+    build.output((outputs, *out))
+    return assemble(build.build())
+
+
+@settings(max_examples=25, deadline=None)
+@given(convolutions(), st.data())
+def test_convolutions_and_poolings_reach_what_they_reach_unrolled(
+    network: Network, data: st.DataObject
+) -> None:
+    pattern = wire(network).projections[0].pattern
+    matrix = unrolled(network, "conv")
+    assert (pattern.lines, pattern.neurons) == matrix.shape[::-1]
+    some = data.draw(st.sets(st.integers(0, pattern.neurons - 1), min_size=1))
+    chosen = np.array(sorted(some))
+    assert pattern.lists(chosen).tolist() == matrix[chosen].sum(axis=0).tolist()
+    assert pattern.fan_in().tolist() == matrix.sum(axis=1).tolist()
+
+
+def test_a_convolution_keeps_its_kernel_once() -> None:
+    pattern = wire(convolution(channels=2, outputs=3)).projections[0].pattern
+    assert pattern.stored(np.arange(pattern.neurons)) == 3 * 2 * 9
+    assert pattern.stored(np.arange(1)) == 2 * 9
+    assert pattern.lists(np.arange(pattern.neurons)).sum() == 3 * 36 * 2 * 9
+
+
+def test_matrices_in_a_row_become_their_product() -> None:
+    build = GraphBuilder(0.001)
+    build.input(2, Signal.EVENTS)
+    build.linear("a", [[1.0, 1.0], [1.0, -1.0]])
+    build.linear("b", [[1.0, 1.0], [1.0, -1.0]])
+    build.threshold("n", 0.5, 2)
+    build.output(2)
+    (projection,) = wire(assemble(build.build())).projections
+    assert projection.pattern.lists(np.arange(2)).tolist() == [1, 1]
+    assert projection.largest == 2
+
+
+def test_neurons_that_follow_a_line_without_weights_have_one_synapse() -> None:
+    build = GraphBuilder(0.001)
+    build.input(3, Signal.EVENTS)
+    build.threshold("n", 0.5, 3)
+    build.output(3)
+    wiring = wire(assemble(build.build()))
+    assert wiring.synapses == 3
+    assert wiring.projections[0].pattern.lists(np.arange(1, 3)).tolist() == [0, 1, 1]
+
+
+def test_a_graph_can_be_cut_short() -> None:
+    from tests.support.chips import chain
+
+    wiring = shrunk(wire(chain(2, 5, 3)), "n0", 4)
+    assert [one.size for one in wiring.populations] == [4, 3]
+    assert [int(one.pattern.lists(np.arange(one.pattern.neurons)).sum()) for one in wiring.projections] == [
+        8,
+        12,
+    ]
+
+
+def test_a_cycle_needs_as_many_steps_in_the_graph_as_on_the_chip() -> None:
+    with pytest.raises(Obstacle) as caught:
+        align(wire(loop(0)), 1)
+    assert "takes 1 step more on the chip" in caught.value.reason
+    assert "Delay of 1 step" in caught.value.hint
+    with pytest.raises(Obstacle):
+        align(wire(loop(1)), 1)
+    timing = align(wire(loop(2)), 1)
+    assert timing.latency == {"input": 0, "a": 1, "b": 2}
+    assert set(timing.delays) == {(0, 0)}
+    assert max(longest for _, longest in align(wire(loop(5)), 1).delays) == 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_delays_bring_every_path_into_step(data: st.DataObject) -> None:
+    """On the chip a spike takes one step and its synapse's delay; both ends are late by their latencies."""
+    count = data.draw(st.integers(2, 5))
+    build = GraphBuilder(0.001)
+    names = [build.input(1, Signal.EVENTS)]
+    own: dict[tuple[str, str], int] = {}
+    for index in range(1, count):
+        wires = []
+        for source in sorted(data.draw(st.sets(st.integers(0, index - 1), min_size=1))):
+            steps = data.draw(st.integers(0, 4))
+            wire_name = build.linear(f"w{source}_{index}", [[1.0]], after=names[source])
+            if steps:
+                wire_name = build.delay(f"d{source}_{index}", steps, 1)
+            wires.append(wire_name)
+            own[names[source], f"n{index}"] = steps
+        names.append(build.lif(f"n{index}", 0.5, 1.0, 1, after=wires))
+    build.output(1, after=names[-1])
+    wiring = wire(assemble(build.build()))
+    timing = align(wiring, 1)
+    for one, (shortest, longest) in zip(wiring.projections, timing.delays, strict=True):
+        assert shortest == longest >= 0
+        late = timing.latency[one.target] - timing.latency[one.source]
+        assert 1 + longest - late == own[one.source, one.target]

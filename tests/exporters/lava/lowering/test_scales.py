@@ -1,0 +1,180 @@
+"""Scales: one a neuron, chosen on recorded inputs, and everything they cut off or lose is told."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsc_deploy.exporters.base import ScaleGranularity
+from nsc_deploy.exporters.lava.arithmetic import run_network
+from nsc_deploy.exporters.lava.integers import Role
+from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, flat_events, lower
+from nsc_deploy.exporters.lava.lowering.populations import Population, Tap
+from nsc_deploy.exporters.lava.lowering.scales import best, candidates, round_to
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.simulate import simulate
+from tests.support.lava import random_events, receiver
+
+
+def population(threshold: Any, leak: float = 0.1) -> Population:
+    threshold = np.asarray(threshold, np.float64)
+    zeros = np.zeros_like(threshold)
+    weights = Matrix.identity(len(threshold))
+    return Population("n", {Tap("in"): weights}, zeros, zeros, zeros + leak, None, threshold)
+
+
+def layers_of(weight: Any, threshold: float = 0.3, beta: float = 0.9) -> Network:
+    weight = np.asarray(weight)
+    build = GraphBuilder(0.01)
+    build.input(weight.shape[1], Signal.EVENTS)
+    build.linear("w", weight)
+    build.lif("n", beta, threshold, weight.shape[0])
+    build.output(weight.shape[0])
+    return assemble(build.build())
+
+
+def differing(lowering: Lowering, network: Network, events: Any) -> dict[str, float]:
+    """Share of differing spikes of each node."""
+    reference = simulate(network, events, record="all").outputs
+    found = {}
+    for layer, trace in zip(lowering.network.layers, run_network(lowering.network, events), strict=True):
+        for group in layer.groups:
+            if group.role is Role.NEURON:
+                wanted = flat_events(reference[group.node])
+                found[group.node] = float((trace.spikes[..., group.rows] != wanted).mean())
+    return found
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_neurons_of_different_size_keep_their_weights_apart(bits: int) -> None:
+    """A neuron whose weights and threshold are a hundredth of another's loses nothing beside it."""
+    chance = np.random.default_rng(bits)
+    weight = chance.normal(0, 1, (8, 30)) * np.repeat([1, 0.01], 4)[:, None]
+    build = GraphBuilder(0.01)
+    build.input(30, Signal.EVENTS)
+    build.linear("w", weight)
+    build.lif("n", 0.9, np.repeat([1, 0.01], 4), 8)
+    build.output(8)
+    network = assemble(build.build())
+    events = random_events(chance, 40, 30, 30)
+    own, shared = (
+        differing(lower(network, bits=bits, granularity=granularity), network, events)["n"]
+        for granularity in (ScaleGranularity.NEURON, ScaleGranularity.LAYER)
+    )
+    assert own < shared
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_the_receiver_s_spikes_differ_less_with_scales_of_their_own_and_with_recorded_inputs(
+    bits: int,
+) -> None:
+    network = assemble(receiver())
+    chance = np.random.default_rng(bits)
+    recorded, events = random_events(chance, 30, 60, 24), random_events(chance, 30, 60, 24)
+    shared = lower(network, bits=bits, inputs=recorded, granularity=ScaleGranularity.LAYER)
+    blind, chosen = lower(network, bits=bits), lower(network, bits=bits, inputs=recorded)
+    totals = [sum(differing(one, network, events).values()) for one in (chosen, blind, shared)]
+    assert totals[0] < min(totals[1:])
+
+
+def test_one_scale_for_all_keeps_equal_thresholds_equal() -> None:
+    network = layers_of(np.random.default_rng(0).normal(0, 0.3, (6, 20)))
+    [one] = lower(network, bits=4, granularity=ScaleGranularity.LAYER).network.layers
+    assert len(set(one.vth.tolist())) == 1
+    assert isinstance(one.groups[0].scale, float)
+    [own] = lower(network, bits=4).network.layers
+    assert isinstance(own.groups[0].scale, tuple)
+    assert len(set(own.vth.tolist())) > 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.sampled_from(list(ScaleGranularity)))
+def test_weights_trained_for_the_bits_are_found_again(
+    seed: int, bits: int, granularity: ScaleGranularity
+) -> None:
+    """Each neuron's weights are whole multiples of a step of its own (or of all): none of them is rounded."""
+    chance = np.random.default_rng(seed)
+    limit = 2 ** (bits - 1) - 1
+    rows = int(chance.integers(1, 5))
+    whole = chance.integers(-limit, limit + 1, (rows, 9))
+    mantissas, exponents = chance.integers(16, 32, (rows, 1)), chance.integers(5, 14, (rows, 1))
+    if granularity is ScaleGranularity.LAYER:
+        mantissas, exponents = mantissas[:1], exponents[:1]
+    steps = np.broadcast_to(mantissas * 2.0**-exponents, (rows, 1))
+    network = layers_of(whole * steps)
+    [layer] = lower(network, bits=bits, granularity=granularity).network.layers
+    scale = np.broadcast_to(np.asarray(layer.groups[0].scale), rows)[:, None]
+    np.testing.assert_allclose(layer.weight.dense() / scale, whole * steps, rtol=1e-12)
+
+
+def test_every_candidate_stays_in_its_room() -> None:
+    chance = np.random.default_rng(1)
+    neurons = population(chance.uniform(0.1, 2, 12))
+    weights = Matrix.of(chance.normal(0, 1, (12, 7)))
+    room = chance.uniform(1, 200, 12)
+    for granularity in ScaleGranularity:
+        for scale in candidates(neurons, weights, 7, room, 2, granularity):
+            assert (scale <= room).all()
+            assert (scale > 0).all()
+
+
+def test_each_neuron_takes_the_try_that_disagrees_least_and_of_equals_the_finer_one() -> None:
+    neurons = population([0.5, 0.5, 0.5])
+    weights = Matrix.of(np.array([[0.3, 0.11], [0.2, -0.4], [0.7, 0.01]]))
+    tries = [round_to(neurons, weights, np.full(3, scale), 127) for scale in (20.0, 200.0, 340.0)]
+    chosen = best(tries, np.array([[0, 5, 2], [3, 1, 2], [3, 2, 2]]), ScaleGranularity.NEURON)
+    finest = tries[int(np.argmin([one.error[2] for one in tries]))]
+    assert chosen.scale.tolist() == [20.0, 200.0, finest.scale[2]]
+    shared = best(tries, np.array([[0, 5, 2], [3, 1, 2], [3, 2, 2]]), ScaleGranularity.LAYER)
+    assert shared.scale.tolist() == [200.0] * 3
+    for one in (chosen, shared):
+        again = round_to(neurons, weights, one.scale, 127)
+        assert one.weight.equals(again.weight)
+        for name in ("threshold", "bias", "saturated", "underflowed", "weight_error", "threshold_error"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+
+
+def test_what_was_cut_and_what_vanished_is_counted() -> None:
+    neurons = population([1.0, 1.0])
+    weights = Matrix.of(np.array([[1.0, 0.5, 0.01, 0.02], [0.5, -1.0, 0.3, 0.0]]))
+    rounded = round_to(neurons, weights, np.array([8.0, 4.0]), 3)
+    assert rounded.values.tolist() == [6, 4, 0, 0, 2, -4, 2]
+    assert rounded.saturated.tolist() == [1, 0]
+    assert rounded.underflowed.tolist() == [2, 0]
+    assert rounded.weight_error[0] > rounded.weight_error[1] > 0
+
+
+def test_saturation_and_underflow_are_told() -> None:
+    chance = np.random.default_rng(3)
+    network = layers_of(chance.standard_t(2, (10, 40)))
+    notes = {note.kind: note for _, note in lower(network, bits=2).notes}
+    assert "cut at the limit" in notes["saturation"].text
+    assert "became 0" in notes["underflow"].text
+    integers = lower(network, bits=2).network.layers[0]
+    vanished = 400 - integers.synapses
+    assert f"{vanished} of 400 weights" in notes["underflow"].text
+    assert notes["underflow"].error == vanished / 400
+    assert not {"saturation", "underflow"} & {note.kind for _, note in lower(layers_of([[1, 2, 3]])).notes}
+
+
+def test_weights_that_stay_small_beside_a_threshold_are_told() -> None:
+    """A threshold that holds the scale down leaves the weights few of their steps."""
+    network = layers_of([[1.0, 0.3]], threshold=5000.0)
+    [note] = [note for _, note in lower(network).notes if note.kind == "narrowed"]
+    assert "of 127 steps" in note.text
+    assert not [note for _, note in lower(layers_of([[1.0, 0.3]])).notes if note.kind == "narrowed"]
+
+
+def test_rounded_weights_are_never_changed_by_looking_at_them() -> None:
+    neurons, weights = population([1.0]), Matrix.of(np.array([[0.001, 1.0]]))
+    rounded = round_to(neurons, weights, np.array([4.0]), 3)
+    before = rounded.values.tolist()
+    assert rounded.weight.synapses == 1
+    assert rounded.values.tolist() == before == [0, 4]
+    assert dataclasses.is_dataclass(rounded)

@@ -1,0 +1,140 @@
+"""The account of a lowering: each pass, what it did, and the share of spikes it made differ."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+
+from nsc_deploy.exporters.export import export_all
+from nsc_deploy.exporters.lava.arithmetic import run_network
+from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.exporters.lava.integers import Role
+from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord, explanation, summary
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.simulate import simulate
+from tests.support.lava import random_events, receiver
+
+
+@pytest.fixture
+def graph_file(tmp_path: Path) -> Path:
+    write_network(tmp_path / "receiver.nir", receiver())
+    events = random_events(np.random.default_rng(0), 20, 60, 24)
+    write_recording(tmp_path / "inputs.npz", Recording(events, Signal.EVENTS, 0.03))
+    return tmp_path / "receiver.nir"
+
+
+def exported(file: Path, bits: int = 8) -> Manifest:
+    inputs = file.parent / "inputs.npz"
+    [out] = export_all(
+        file, "lava", file.parent / "out", inputs=inputs if inputs.is_file() else None, bits=bits
+    )
+    return read_lava_deployment(out).manifest
+
+
+def by_name(manifest: Manifest) -> dict[str, PassRecord]:
+    return {one.step: one for one in manifest.passes}
+
+
+def test_the_error_of_the_rounding_is_the_share_of_spikes_only_one_side_has(graph_file: Path) -> None:
+    manifest = exported(graph_file, bits=3)
+    deployment = read_lava_deployment(graph_file.parent / "out")
+    recording = deployment.recording()
+    assert recording is not None
+    reference = simulate(deployment.graph(), recording.values, record="all").outputs
+    wanted, total = {}, np.zeros(2, np.int64)
+    traces = run_network(deployment.integers, recording.values)
+    for layer, trace in zip(deployment.integers.layers, traces, strict=True):
+        for group in layer.groups:
+            if group.role is Role.NEURON:
+                one, two = trace.spikes[..., group.rows] > 0, reference[group.node] > 0
+                counts = np.array([(one != two).sum(), (one | two).sum()])
+                wanted[group.node] = counts[0] / counts[1]
+                total += counts
+    record = by_name(manifest)["quantise"]
+    assert {layer.node: layer.differing for layer in record.layers} == pytest.approx(wanted)
+    assert record.differing == pytest.approx(total[0] / total[1])
+    assert record.differing > 0.01
+    assert not record.exact
+
+
+def test_every_pass_is_told_and_an_exact_one_has_no_error(graph_file: Path) -> None:
+    manifest = exported(graph_file)
+    names = [one.step for one in manifest.passes]
+    assert names[0] == "drop-dead-nodes"
+    assert names[-2:] == ["levelise", "quantise"]
+    for one in manifest.passes[:-1]:
+        assert (one.exact, one.differing, one.layers) == (True, 0.0, ())
+    told = manifest.approximations
+    assert sum(len(one.did) for one in manifest.passes) == len(told)
+    assert any("relays in layer 0" in text for text in by_name(manifest)["levelise"].did)
+
+
+def test_whole_weights_bring_no_error_at_all(tmp_path: Path) -> None:
+    build = GraphBuilder(0.01)
+    build.input(4, Signal.EVENTS)
+    build.linear("w", np.array([[1, 2, -1, 0], [0, 1, 1, 3]]))
+    build.integrate_and_fire("n", 2.0, 2)
+    build.output(2)
+    write_network(tmp_path / "whole.nir", build.build())
+    manifest = exported(tmp_path / "whole.nir")
+    assert manifest.verification is not None
+    assert manifest.verification.equal
+    assert [one.differing for one in manifest.passes] == [0.0] * len(manifest.passes)
+
+
+def test_a_fold_that_rounds_is_measured_by_itself(tmp_path: Path) -> None:
+    build = GraphBuilder(0.01)
+    build.input(6, Signal.EVENTS)
+    build.add("scale", nir.Scale(np.full(6, 0.1, np.float32)))
+    build.linear("w", np.random.default_rng(0).normal(0, 7, (5, 6)))
+    build.lif("n", 0.9, 0.5, 5)
+    build.output(5)
+    write_network(tmp_path / "scaled.nir", build.build())
+    passes = by_name(exported(tmp_path / "scaled.nir", bits=2))
+    fold, quantise = passes["fold-scales"], passes["quantise"]
+    assert not fold.exact
+    assert [layer.node for layer in fold.layers] == [layer.node for layer in quantise.layers] == ["n"]
+    assert fold.differing <= 0.01 < quantise.differing
+
+
+def test_the_terminal_shows_a_table_and_what_was_lost(graph_file: Path) -> None:
+    manifest = exported(graph_file, bits=2)
+    lines = explanation(manifest)
+    assert lines[0].split()[:3] == ["pass", "did", "differing"]
+    assert "60 recorded samples" in lines[0]
+    [levelise] = [line for line in lines if line.startswith("levelise ")]
+    assert levelise.split()[-2:] == ["exact", "0"]
+    [quantise] = [line for line in lines if line.startswith("quantise ")]
+    assert quantise.endswith(f"{by_name(manifest)['quantise'].differing:.2%}")
+    [first] = [line for line in lines if line.startswith("  left_lif ")]
+    assert first.endswith("%")
+    [lost] = [line for line in summary(manifest) if line.startswith("weights of 2 bits: ")]
+    assert "became 0" in lost
+
+
+def test_the_command_explains_and_a_machine_reads_the_same(graph_file: Path) -> None:
+    out = graph_file.parent / "deployed"
+    command = ["export", str(graph_file), "--target", "lava", "--out", str(out), "--bits", "4"]
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", "from nsc_deploy.cli.app import main; main()", *command, option],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=dict(os.environ),
+        ).stdout
+        for option in ("--explain", "--json")
+    ]
+    passes = json.loads(answers[1])["deployments"][0]["manifest"]["passes"]
+    table = [line.split()[0] for line in answers[0].splitlines() if line.strip()]
+    assert [one["step"] for one in passes] == [
+        name for name in table if name in {one["step"] for one in passes}
+    ]

@@ -1,0 +1,97 @@
+"""Commands in forks of one process that has imported all: `-m tests.support.forked_commands TASK JSON`.
+
+Starting the interpreter for each would take the time that the tests of faults have.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+Job = tuple[int, str]
+
+
+def run(arguments: list[str], limit: int | None = None) -> Job:
+    """Exit code and standard error of a command, in a fork, with files of at most so many bytes."""
+    reading, writing = os.pipe()
+    child = _fork(lambda: os.write(writing, json.dumps(_ended(arguments, limit)).encode()))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    code, text = json.loads(said)
+    return code, text
+
+
+def start(arguments: list[str]) -> int:
+    """A command in a fork; its process id."""
+    return _fork(lambda: _ended(arguments, None))
+
+
+def _fork(call: Callable[[], object]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        call()
+    finally:
+        os._exit(0)
+
+
+def _ended(arguments: list[str], limit: int | None) -> Job:
+    from nsc_deploy.cli.app import app
+    from nsc_deploy.cli.exit_codes import run_to_exit_code
+
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    error = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(error):
+            code = run_to_exit_code(lambda: app(arguments, prog_name="nsc-deploy"))
+    except Exception as bug:
+        return 70, f"Traceback: {bug!r}"
+    return code, error.getvalue()
+
+
+def limited(jobs: list[tuple[list[str], int | None]]) -> list[Job]:
+    """Each command after the other."""
+    return [run(arguments, limit) for arguments, limit in jobs]
+
+
+def killed(arguments: list[str], check: list[str], seed: int, times: int, longest: float) -> int:
+    """A command killed at random moments, so many times, and looked at by another; how often it was at work.
+
+    Raises:
+        RuntimeError: what it left is refused.
+    """
+    chance, alive = random.Random(seed), 0
+    for _ in range(times):
+        child = start(arguments)
+        time.sleep(chance.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        alive += os.WIFSIGNALED(status)
+        code, text = run(check)
+        if code:
+            raise RuntimeError(text)
+    return alive
+
+
+def together(several: list[list[str]]) -> list[int]:
+    """Commands at the same time; the status each ended with."""
+    return [os.waitpid(child, 0)[1] for child in [start(arguments) for arguments in several]]
+
+
+TASKS: dict[str, Callable[..., object]] = {"limited": limited, "killed": killed, "together": together}
+
+if __name__ == "__main__":
+    told = json.loads(sys.argv[2])
+    for arguments in told.pop("warm"):
+        _ended(arguments, None)
+    print(json.dumps(TASKS[sys.argv[1]](**told)))
