@@ -44,16 +44,16 @@ class MisfitError(ValueError):
     def __init__(self, problem: str, hint: str) -> None:
         self.problem = problem
         self.hint = hint
-        super().__init__(self.told(problem))
+        super().__init__(self.spell(problem))
 
     @staticmethod
     def fields(text: str) -> tuple[str, ...]:
         """The fields a text names, in its order."""
         return tuple(name for _, name, _, _ in Formatter().parse(text) if name)
 
-    def told(self, text: str, spelled: Mapping[str, str] | None = None) -> str:
-        """`problem` or `hint` with the fields spelled so; those not in the mapping by their names."""
-        return text.format_map({name: name for name in self.fields(text)} | dict(spelled or {}))
+    def spell(self, text: str, names: Mapping[str, str] | None = None) -> str:
+        """`problem` or `hint` with the fields spelt as `names` has them, the others by their own names."""
+        return text.format_map({name: name for name in self.fields(text)} | dict(names or {}))
 
 
 class ConfigError(UserError):

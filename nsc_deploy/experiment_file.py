@@ -34,18 +34,18 @@ def load_experiment(
         ConfigError: not TOML, an unknown field (with the nearest valid name), or a value out of range.
     """
     values = {} if path is None else read_toml(path, "an experiment file", hint=_HINT)
-    asked, written = dict(overrides or {}), _flat(values).keys()
-    for name, value in asked.items():
+    changes, written = dict(overrides or {}), _flat(values).keys()
+    for name, value in changes.items():
         _set(values, name.split("."), value, path)
     try:
         return validate(Experiment, values)
     except ValidationError as error:
         known = dict(options or {})
         spelled = {name: option for name, option in known.items() if name not in written} | {
-            name: known.get(name, name) for name in asked
+            name: known.get(name, name) for name in changes
         }
         fault = faults(error, Experiment, "an experiment")[0]
-        raise _explain(fault, path, spelled, asked.keys()) from error
+        raise _explain(fault, path, spelled, changes.keys()) from error
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -121,9 +121,9 @@ def _misfit(
     wrong = next((name for name in misfit.fields(misfit.problem) if names[name] in overrides), None)
     where = where if wrong is None else spellings[wrong]
     return ConfigError(
-        misfit.told(misfit.problem, spellings).removeprefix(f"{where} "),
+        misfit.spell(misfit.problem, spellings).removeprefix(f"{where} "),
         where=where,
-        hint=misfit.told(misfit.hint, spellings),
+        hint=misfit.spell(misfit.hint, spellings),
     )
 
 

@@ -10,18 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nsc_deploy.cli import check as check_command
-from nsc_deploy.cli import data as data_command
-from nsc_deploy.cli import demo as demo_command
-from nsc_deploy.cli import energy as energy_command
-from nsc_deploy.cli import evaluate as attention_command
-from nsc_deploy.cli import evaluate as evaluate_command
-from nsc_deploy.cli import export as export_command
-from nsc_deploy.cli import inspect as inspect_command
-from nsc_deploy.cli import lava as lava_command
-from nsc_deploy.cli import run as run_command
-from nsc_deploy.cli import train as train_command
-from nsc_deploy.cli import verify as verify_command
+from nsc_deploy.cli import check, data, demo, energy, evaluate, export, inspect, lava, run, train, verify
 from nsc_deploy.cli.exit_codes import run_to_exit_code
 
 
@@ -43,8 +32,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from nsc_deploy import __version__
 
         typer.echo(f"nsc-deploy {__version__}")
@@ -54,36 +43,28 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """From a trained spiking receiver to a chip budget you can trust."""
 
 
-app.command("demo", short_help="The whole path on synthesised speech: train, export, run, report.")(
-    demo_command.demo
-)
-app.command("train", short_help="Train a system and write its run directory.")(train_command.train)
-app.command("evaluate", short_help="Accuracy against SNR and against latency, with plots.")(
-    evaluate_command.evaluate
-)
-app.command("attention", short_help="Draw when and where a trained system attends.")(
-    attention_command.attention
-)
-app.command("inspect", short_help="Show nodes, shapes, parameters and time step of a graph.")(
-    inspect_command.inspect
-)
-app.command("check", short_help="List each node as native, substituted or refused by a target.")(
-    check_command.check
-)
-app.command("export", short_help="Write the deployment folder that a target runs.")(export_command.export)
-app.command("run", short_help="Run a deployment beside its floating-point graph.")(run_command.run)
-app.command("verify", short_help="Compare two backends on one graph, spike by spike.")(verify_command.verify)
-app.add_typer(data_command.app, name="data")
-app.add_typer(lava_command.app, name="lava")
-app.add_typer(
-    energy_command.app, name="energy", short_help="Count every operation, price it, hold it to a budget."
-)
+for command, summary in (
+    (demo.demo, "The whole path on synthesised speech: train, export, run, report."),
+    (train.train, "Train a system and write its run directory."),
+    (evaluate.evaluate, "Accuracy against SNR and against latency, with plots."),
+    (evaluate.attention, "Draw when and where a trained system attends."),
+    (inspect.inspect, "Show nodes, shapes, parameters and time step of a graph."),
+    (check.check, "List each node as native, substituted or refused by a target."),
+    (export.export, "Write the deployment folder that a target runs."),
+    (run.run, "Run a deployment beside its floating-point graph."),
+    (verify.verify, "Compare two backends on one graph, spike by spike."),
+):
+    app.command(short_help=summary)(command)
+app.add_typer(data.app, name="data")
+app.add_typer(lava.app, name="lava")
+app.add_typer(energy.app, name="energy", short_help="Count every operation, price it, hold it to a budget.")
 
 
 def main() -> None:

@@ -1,16 +1,13 @@
-"""Weights on a grid of multiples of 2^-k, so that sums over binary events are exact in any order.
+"""Weights on dyadic grids, multiples of 2^-k, on which sums over binary events are exact in any order.
 
 A float32 holds every whole number up to 2^24. Weights that are whole multiples of 2^-k, with the
 absolute values of each neuron's weights adding up to at most 2^24 steps of the grid, therefore have
 partial sums that are exact whatever the order of summation: every framework, matrix library and number
-of threads gives the same current to the last bit.
+of threads gives the same current to the last bit (`snap`).
 
-Weights as few-bit whole numbers of a step: the form in which integers take them over without rounding.
-
-A neuron's weights are whole multiples, at most 2^(bits-1) - 1 of them, of a step of its own. The step is the
-one of a few candidates at which the squares of the rounding errors add up to least, as an export chooses it
-where nothing was recorded. It lies on the dyadic grid of its layer, so that sums over events stay exact in
-float32 (see `dyadic`).
+For weights of few bits (`on_row_grids`) each neuron has a step of its own on that grid, of which its weights
+are at most 2^(bits-1) - 1 multiples. It is the one of a few candidates at which the squares of the rounding
+errors add up to least, as an export chooses it where nothing was recorded.
 """
 
 from dataclasses import dataclass
@@ -22,6 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 from nsc_deploy.errors import GraphError
 
 EXACT_STEPS = 2**24
+CUTS = (1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
+"""Steps worth a try: that at which the largest weight just fits, over each of these; above 1 it is cut."""
+FINEST_BITS = 24
+"""No step is finer than 2^-24: an export looks for steps down to there."""
+_MARGIN = 2
+"""Rounding may make a neuron's sum of weights larger, though never four times."""
 _FINEST = 60
 Float32 = NDArray[np.float32]
 
@@ -66,9 +69,11 @@ def snap(weight: ArrayLike, bias: ArrayLike | None = None, *, max_input: int = 1
         raise GraphError("weights that are not finite, or inputs without a range, lie on no grid")
     largest = steps_needed(rows, offsets, max_input)
     bits = _FINEST if largest == 0 else min(_FINEST, int(np.floor(np.log2(EXACT_STEPS / largest))))
-    while steps_needed(_on_grid(rows, bits), _maybe(offsets, bits), max_input) * 2.0**bits > EXACT_STEPS:
+    while (
+        steps_needed(_on_grid(rows, bits), _bias_on_grid(offsets, bits), max_input) * 2.0**bits > EXACT_STEPS
+    ):
         bits -= 1
-    snapped_bias = _maybe(offsets, bits)
+    snapped_bias = _bias_on_grid(offsets, bits)
     return Snapped(
         _on_grid(rows, bits).astype(np.float32),
         None if snapped_bias is None else snapped_bias.astype(np.float32),
@@ -89,17 +94,8 @@ def _on_grid(values: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
     return rounded
 
 
-def _maybe(values: NDArray[np.float64] | None, bits: int) -> NDArray[np.float64] | None:
+def _bias_on_grid(values: NDArray[np.float64] | None, bits: int) -> NDArray[np.float64] | None:
     return None if values is None else _on_grid(values, bits)
-
-
-CUTS = (1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
-"""Steps worth a try: that at which the largest weight just fits, over each of these; above 1 it is cut."""
-FINEST_BITS = 24
-"""No step is finer than 2^-24: an export looks for steps down to there."""
-_MARGIN = 2
-"""Rounding may make a neuron's sum of weights larger, though never four times."""
-Reals = NDArray[np.float64]
 
 
 def most_steps(bits: int) -> int:

@@ -1,8 +1,7 @@
 """The reference simulator: what every other backend is compared with.
 
-The equations and their order are in `nsc_deploy.graphs.operators.coefficients`.
-
-How many samples of a graph are run together, so that what is kept of them fits into memory.
+The equations and their order are in `nsc_deploy.graphs.operators.coefficients`. Arrays are
+[T, N, *shape]: T time steps, N samples, the shape of one sample at one step.
 """
 
 import math
@@ -23,15 +22,16 @@ from nsc_deploy.graphs.operators.registry import build_operator
 Values = NDArray[Any] | Mapping[str, NDArray[Any]]
 Names = Iterable[str] | Literal["all"] | None
 Observer = Callable[[str, Real], None]
+VALUES_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a run left behind.
+    """Outputs and potentials of a run.
 
     Attributes:
         outputs: [T, N, *shape] of each Output node and of each node that was to be recorded.
-        potentials: membrane potentials [T, N, *shape] before the reset, of the nodes asked for.
+        potentials: membrane potentials [T, N, *shape] before the reset, of the nodes named.
     """
 
     outputs: Mapping[str, Real]
@@ -97,34 +97,34 @@ def simulate_batches(
         The outputs [T, N, *shape] of each Output node.
     """
     collected: dict[str, list[Real]] = {node.name: [] for node in network.output_nodes}
-    for part in _batches(network, values, batch):
+    for part in _split_batches(network, values, batch):
         trace = simulate(network, part, dtype=dtype, observe=observe)
-        for name, kept in collected.items():
-            kept.append(trace.outputs[name])
+        for name, parts in collected.items():
+            parts.append(trace.outputs[name])
         if progress is not None:
             progress(next(iter(trace.outputs.values())).shape[1])
-    return {name: np.concatenate(kept, axis=1) for name, kept in collected.items()}
+    return {name: np.concatenate(parts, axis=1) for name, parts in collected.items()}
 
 
-def _batches(network: Network, values: Values, batch: int) -> Iterator[dict[str, NDArray[Any]]]:
-    entering = _entering(network, values)
+def _split_batches(network: Network, values: Values, batch: int) -> Iterator[dict[str, NDArray[Any]]]:
+    entering = _values_by_input(network, values)
     steps, samples = next(iter(entering.values())).shape[:2]
     batch = samples_at_once(network, steps, batch)
     for start in range(0, samples, batch):
         yield {name: array[:, start : start + batch] for name, array in entering.items()}
 
 
-def _entering(network: Network, values: Values) -> dict[str, NDArray[Any]]:
+def _values_by_input(network: Network, values: Values) -> dict[str, NDArray[Any]]:
     """Values by Input node, checked."""
-    given = dict(values) if isinstance(values, Mapping) else {network.input_node.name: np.asarray(values)}
+    found = dict(values) if isinstance(values, Mapping) else {network.input_node.name: np.asarray(values)}
     wanted = {node.name: node for node in network.input_nodes}
-    if given.keys() != wanted.keys():
-        raise DataError(f"values are given for {sorted(given)} and wanted for {sorted(wanted)}")
-    for name, array in given.items():
+    if found.keys() != wanted.keys():
+        raise DataError(f"values are given for {sorted(found)} and wanted for {sorted(wanted)}")
+    for name, array in found.items():
         _check_values(wanted[name], array)
-    if len({array.shape[:2] for array in given.values()}) > 1:
+    if len({array.shape[:2] for array in found.values()}) > 1:
         raise DataError("the inputs differ in their numbers of steps or samples")
-    return given
+    return found
 
 
 def _check_values(node: Node, array: NDArray[Any]) -> None:
@@ -153,16 +153,16 @@ class _Run:
         if dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
             raise GraphError(f"cannot be simulated in {dtype}, only in float32 or float64")
         self._network = network
-        self._entering = {
-            name: array.astype(dtype, order="C") for name, array in _entering(network, values).items()
+        self._values = {
+            name: array.astype(dtype, order="C") for name, array in _values_by_input(network, values).items()
         }
-        self._steps, self._samples = next(iter(self._entering.values())).shape[:2]
+        self._steps, self._samples = next(iter(self._values.values())).shape[:2]
         setting = Setting(network.dt, network.reset, dtype, self._samples)
         self._operators = {node.name: build_operator(node, setting) for node in network.nodes}
         self._dtype = dtype
-        self._kept = self._names(record) | {node.name for node in network.output_nodes}
+        self._recorded = self._names(record) | {node.name for node in network.output_nodes}
         self._observe = observe
-        self._alive: dict[str, Real] = {}
+        self._outputs: dict[str, Real] = {}
         self._readers = {node.name: len(network.successors(node.name)) for node in network.nodes}
         self._potentials: dict[str, list[Real]] = {}
         for name in self._names(potentials, membranes=True):
@@ -171,32 +171,32 @@ class _Run:
 
     def trace(self) -> Trace:
         """Run, and collect what is kept."""
-        kept: dict[str, Real] = {}
+        recorded: dict[str, Real] = {}
         for component in self._network.components:
-            run = self._cycle if self._network.cyclic(component) else self._alone
+            run = self._run_cycle if self._network.cyclic(component) else self._run_node
             for name, output in run(component).items():
-                self._alive[name] = output
+                self._outputs[name] = output
                 if self._observe is not None:
                     self._observe(name, output)
-                if name in self._kept:
-                    kept[name] = output
+                if name in self._recorded:
+                    recorded[name] = output
             self._release(component)
         potentials = {name: np.concatenate(parts) for name, parts in self._potentials.items()}
-        return Trace(kept, potentials, self._network)
+        return Trace(recorded, potentials, self._network)
 
-    def _alone(self, component: tuple[str, ...]) -> dict[str, Real]:
+    def _run_node(self, component: tuple[str, ...]) -> dict[str, Real]:
         (name,) = component
         node = self._network.node(name)
-        arriving = self._entering[name] if node.primitive == "Input" else self._sum(node)
+        arriving = self._values[name] if node.primitive == "Input" else self._sum(node)
         return {name: self._advance(name, arriving)}
 
     def _sum(self, node: Node) -> Real:
-        total = self._alive[node.inputs[0]]
+        total = self._outputs[node.inputs[0]]
         for source in node.inputs[1:]:
-            total = total + self._alive[source]
+            total = total + self._outputs[source]
         return total
 
-    def _cycle(self, component: tuple[str, ...]) -> dict[str, Real]:
+    def _run_cycle(self, component: tuple[str, ...]) -> dict[str, Real]:
         """All nodes of a cycle, one step after the other."""
         nodes = [self._network.node(name) for name in component]
         outputs = {
@@ -234,7 +234,7 @@ class _Run:
         total: Real | None = None
         for source in node.inputs:
             step = t - 1 if (source, node.name) in self._network.back_edges else t
-            whole = outputs.get(source, self._alive.get(source))
+            whole = outputs.get(source, self._outputs.get(source))
             if whole is None:
                 raise KeyError(source)
             value = whole[step : step + 1] if step >= 0 else np.zeros_like(whole[:1])
@@ -256,8 +256,8 @@ class _Run:
         for name in component:
             for source in self._network.node(name).inputs:
                 self._readers[source] -= 1
-        for name in [name for name in self._alive if not self._readers[name]]:
-            del self._alive[name]
+        for name in [name for name in self._outputs if not self._readers[name]]:
+            del self._outputs[name]
 
     def _membrane(self, name: str) -> Membrane:
         membrane = _membrane_of(self._operators[name])
@@ -277,9 +277,6 @@ class _Run:
 def _membrane_of(operator: Operator) -> Membrane | None:
     operator = operator.membrane if isinstance(operator, Synapse) else operator
     return operator if isinstance(operator, Membrane) else None
-
-
-VALUES_AT_ONCE = 2**25
 
 
 def samples_at_once(network: Network, steps: int, most: int) -> int:

@@ -102,7 +102,7 @@ def read_toml_record(model: type[_Model], path: Path, what: str, *, hint: str | 
     Raises:
         ConfigError: missing, not TOML, or a field that is missing, unknown or out of range.
     """
-    return checked(model, read_toml(path, what, hint=hint), what, where=path, hint=hint)
+    return to_record(model, read_toml(path, what, hint=hint), what, where=path, hint=hint)
 
 
 def read_json_record(model: type[_Model], path: Path, what: str, *, hint: str | None = None) -> _Model:
@@ -111,10 +111,10 @@ def read_json_record(model: type[_Model], path: Path, what: str, *, hint: str | 
     Raises:
         DataError: missing, not JSON, or a field that is missing, unknown or out of range.
     """
-    return checked(model, read_json(path), what, where=path, hint=hint, kind=DataError)
+    return to_record(model, read_json(path), what, where=path, hint=hint, kind=DataError)
 
 
-def checked(
+def to_record(
     model: type[_Model],
     value: object,
     what: str,

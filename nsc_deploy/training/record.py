@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.io.progress import progress_bar
-from nsc_deploy.io.records import checked
+from nsc_deploy.io.records import to_record
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, write_tensors
 from nsc_deploy.training.module import ReceiverTraining
 
@@ -123,7 +123,7 @@ class TrainingRecord(Callback):
         Raises:
             DataError: it is something else.
         """
-        state = checked(
+        state = to_record(
             _State, state_dict, "a training record", where=self.state_file, hint=HINT, kind=DataError
         )
         if state.best is not None and state.best >= len(state.epochs):

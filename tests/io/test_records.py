@@ -18,12 +18,12 @@ from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.manifest import read_manifest
 from nsc_deploy.io.records import (
     Record,
-    checked,
     fields_at,
     model_at,
     nearest,
     read_json_record,
     read_toml_record,
+    to_record,
 )
 
 
@@ -51,13 +51,13 @@ GOOD = {"first": {"length_m": 2.5}}
 
 def refusal(value: object) -> str:
     with pytest.raises(ConfigError) as caught:
-        checked(Walk, value, "a walk", where="walk.toml", hint="Walk anew.")
+        to_record(Walk, value, "a walk", where="walk.toml", hint="Walk anew.")
     assert (caught.value.where, caught.value.hint) == ("walk.toml", "Walk anew.")
     return caught.value.problem
 
 
 def test_a_record_is_read_and_cannot_be_changed() -> None:
-    walk = checked(Walk, GOOD, "a walk", where="walk.toml")
+    walk = to_record(Walk, GOOD, "a walk", where="walk.toml")
     assert walk.first.length_m == 2.5
     with pytest.raises(ValueError, match="frozen"):
         walk.title = "another"

@@ -20,7 +20,7 @@ from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.io.files import read_json
 from nsc_deploy.io.npz import load_npz
-from nsc_deploy.io.records import Record, checked, read_toml
+from nsc_deploy.io.records import Record, read_toml, to_record
 from nsc_deploy.io.text import printable, refuse_control
 from tests.robustness.fuzz.worker import run_command
 from tests.support.lava import receiver
@@ -127,7 +127,7 @@ def test_true_is_no_number_and_no_number_is_true(field: str, given: Any) -> None
         assert Table.model_validate({field: given}).flag == 1
     else:
         with pytest.raises(DataError, match=rf"field {field}: .*\(given: {given!r}\)"):
-            checked(Table, {field: given}, "a table", where="here", kind=DataError)
+            to_record(Table, {field: given}, "a table", where="here", kind=DataError)
 
 
 def test_a_manifest_that_names_fewer_layers_than_there_are(tmp_path: Path) -> None:

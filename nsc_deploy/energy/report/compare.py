@@ -16,7 +16,7 @@ from nsc_deploy.energy.report.budget import CheckResult, Culprit, Finding
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import read_json
-from nsc_deploy.io.records import Record, checked
+from nsc_deploy.io.records import Record, to_record
 
 FIELDS = ("synops", "neuron_updates", "spikes", "synapses", "neurons", "energy_uj")
 
@@ -190,7 +190,7 @@ def read_report(path: Path) -> Report:
             where=path,
             hint=_HINT,
         )
-    return checked(Report, data, "an energy report", where=path, hint=_HINT, kind=DataError)
+    return to_record(Report, data, "an energy report", where=path, hint=_HINT, kind=DataError)
 
 
 def check_baseline(baseline: Report, now: Report, *, tolerance: float, column: str) -> CheckResult:

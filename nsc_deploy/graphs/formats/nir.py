@@ -1,6 +1,7 @@
 """NIR files in and out: read with distrust, written whole, with the time step and reset they mean.
 
-From a `Network` back to a `nir.NIRGraph` that other tools understand.
+A file that this tool writes is flat, states every shape, and holds time step, reset and late edges in the
+metadata of the graph.
 """
 
 import copy

@@ -1,4 +1,8 @@
-"""Recorded inputs of a graph: what every step after training replays instead of the torch model."""
+"""Recorded inputs of a graph, which every step after training replays instead of the torch model.
+
+An .npz archive: `shape` [3 or more], `signal` (text as uint8), `dt` in seconds, `labels` [samples] where
+there are any, and `events` (bits, eight to a byte) or `values` (float32) in the order of `shape`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,16 +84,16 @@ def write_recording(path: Path, recording: Recording) -> None:
     save_npz(path, arrays)
 
 
-def _stated(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[tuple[int, ...], Signal, float]:
+def _read_head(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[tuple[int, ...], Signal, float]:
     """Shape, signal and time step, each looked at before it is used."""
     missing = [name for name in ("shape", "signal", "dt") if name not in arrays]
     if missing:
         raise _foreign(path, f"it holds no {missing[0]}")
-    sizes, spelt, dt = arrays["shape"], arrays["signal"], arrays["dt"]
+    sizes, text, dt = arrays["shape"], arrays["signal"], arrays["dt"]
     if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or sizes.size > _MOST_DIMENSIONS:
         raise _foreign(path, f"its shape is {sizes.dtype} {sizes.shape}")
     known = {signal.value.encode(): signal for signal in Signal}
-    signal = known.get(spelt.tobytes()) if spelt.nbytes < _LONGEST_SIGNAL else None
+    signal = known.get(text.tobytes()) if text.nbytes < _LONGEST_SIGNAL else None
     if signal is None:
         raise _foreign(path, f"its signal is none of {', '.join(Signal)}")
     if dt.shape != () or dt.dtype.kind not in "fiu":
@@ -108,7 +112,7 @@ def read_recording(path: Path) -> Recording:
         DataError: missing, damaged, inconsistent shapes, no samples, NaN or infinite values.
     """
     arrays = load_npz(path)
-    shape, signal, dt = _stated(arrays, path)
+    shape, signal, dt = _read_head(arrays, path)
     name = "events" if signal is Signal.EVENTS else "values"
     if name not in arrays:
         raise _foreign(path, f"it holds no {name}")
