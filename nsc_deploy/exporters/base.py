@@ -1,7 +1,4 @@
-"""What a target says about one node of a graph.
-
-Which neurons have a scale in common when they are rounded.
-"""
+"""What a target is, and what it is asked to write."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,55 +6,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from nsc_deploy.errors import ExportError
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.text import counted
+from nsc_deploy.passes.verdict import Status, Verdict, raise_first_refusal
 
-
-class Status(StrEnum):
-    """How a target takes a node."""
-
-    NATIVE = "native"
-    SUBSTITUTED = "substituted"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A target's word on one node.
-
-    Attributes:
-        node: its name.
-        primitive: the NIR class name.
-        status: native, substituted or refused.
-        reason: what it becomes, or why it cannot.
-        hint: for a refusal, the way out.
-    """
-
-    node: str
-    primitive: str
-    status: Status
-    reason: str
-    hint: str = ""
-
-
-def raise_first_refusal(verdicts: tuple[Verdict, ...], where: object | None = None) -> None:
-    """Turn the first refusal into an error.
-
-    Raises:
-        ExportError: a node was refused.
-    """
-    refused = [verdict for verdict in verdicts if verdict.status is Status.REFUSED]
-    if refused:
-        first = refused[0]
-        others = counted(len(refused) - 1, "more node is refused", "more nodes are refused")
-        more = f" ({others})" if len(refused) > 1 else ""
-        place = f"node '{first.node}' ({first.primitive})"
-        raise ExportError(
-            first.reason + more,
-            where=place if where is None else f"{where}: {place}",
-            hint=first.hint or None,
-        )
+__all__ = [
+    "CalibrationSource",
+    "CheckOnly",
+    "ExportRequest",
+    "ScaleGranularity",
+    "Status",
+    "Target",
+    "Verdict",
+    "raise_first_refusal",
+]
 
 
 class ScaleGranularity(StrEnum):

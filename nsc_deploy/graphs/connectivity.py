@@ -6,10 +6,10 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.graphs.network import Node
 from nsc_deploy.graphs.primitives import padding_pairs
 
+Integers = NDArray[np.int64]
 Pair = tuple[int, int]
 
 

@@ -22,11 +22,11 @@ import numpy as np
 
 from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Signal
 from nsc_deploy.graphs.primitives import normalise
 from nsc_deploy.graphs.rewrite import broken, require_consistent
 from nsc_deploy.passes.base import Lowered, Note
+from nsc_deploy.passes.verdict import Status, Verdict
 
 Check = Callable[[Network], tuple[Verdict, ...]]
 _PLUMBING = frozenset({"Input", "Output"})
