@@ -7,7 +7,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.deployment import Place
@@ -141,12 +141,13 @@ def run_parts(parts: Parts, values: np.ndarray) -> tuple[dict[str, np.ndarray], 
     return found, values
 
 
-def test_the_random_graphs_are_worth_it() -> None:
-    """They hold every primitive, nested graphs and cycles; passes fold, keep and cut; neurons fire."""
+def test_random_graphs_are_worth_it() -> None:
+    """They hold every primitive, nested graphs and cycles; passes fold, keep and cut; neurons fire.
+
+    Hypothesis varies the few graphs that a seed begins with, so several seeds are tried until all was seen.
+    """
     seen: Counter[object] = Counter()
 
-    @settings(max_examples=120, deadline=None, database=None, derandomize=True)
-    @given(cases())
     def look(case: Case) -> None:
         seen.update({node.primitive for node in case.network.nodes})
         seen["nested"] += any(isinstance(node, nir.NIRGraph) for node in case.graph.nodes.values())
@@ -161,16 +162,19 @@ def test_the_random_graphs_are_worth_it() -> None:
         except ExportError:
             seen["no middle"] += 1
 
-    look()
     primitives = {"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Threshold", "Scale", "Delay", "Flatten"}
     primitives |= {"Linear", "Affine", "Conv2d", "SumPool2d", "AvgPool2d", "Input", "Output"}
-    assert primitives <= set(seen)
-    for what in ("nested", "recurrent", "fires", "no middle", ("parts", 1), ("parts", 2), ("parts", 3)):
-        assert seen[what], what
+    cuts = {"nested", "recurrent", "fires", "no middle", ("parts", 1), ("parts", 2), ("parts", 3)}
+    wanted = Counter(dict.fromkeys(primitives | cuts, 1))
     for step in ("fold-scales", "fold-pooling"):
-        assert seen[step, "folded", True] >= 3
-        assert seen[step, "kept", True] >= 3
-        assert seen[f"{step}-roughly", "folded", False] >= 3
+        wanted[step, "folded", True] = wanted[step, "kept", True] = 3
+        wanted[f"{step}-roughly", "folded", False] = 3
+    for number in range(40):
+        few = settings(max_examples=25, deadline=None, database=None)
+        seed(number)(few(given(cases())(look)))()
+        if wanted <= seen:
+            break
+    assert not wanted - seen
 
 
 def scaled(weight: np.ndarray, factors: list[float], *, before: bool, signal: Signal) -> Network:
