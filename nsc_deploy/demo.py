@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, TrainingConfig
 from nsc_deploy.data.config import DataConfig, SynthesisConfig
-from nsc_deploy.energy.pipeline import make_report, write_report
-from nsc_deploy.energy.report.schema import Report
+from nsc_deploy.energy import Estimate, estimate
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
@@ -92,7 +91,7 @@ class Demonstration:
         deployment: the folder exported for Lava.
         outcome: the spiking receiver's run on its backend, beside the floating-point graph.
         without_lava: why the emulator of Lava's arithmetic ran instead of Lava, or None.
-        report: the energy report.
+        estimate: the energy of all three.
         files: the report's files.
     """
 
@@ -100,18 +99,19 @@ class Demonstration:
     deployment: Path
     outcome: Outcome
     without_lava: str | None
-    report: Report
+    estimate: Estimate
     files: tuple[Path, ...]
 
     def as_json(self) -> dict[str, object]:
         """What was written and the figures that matter, as a value `json` can write."""
+        report = self.estimate.report
         systems = [
             {
                 "label": system.label,
                 "accuracy": system.accuracy,
                 "energy_uj": {column: energy.mean_uj for column, energy in system.energy.items()},
             }
-            for system in self.report.systems
+            for system in report.systems
         ]
         return {
             "runs": [str(run) for run in self.runs],
@@ -120,7 +120,7 @@ class Demonstration:
             "backend": self.outcome.backend.value,
             "without_lava": self.without_lava,
             "parity": asdict(self.outcome.parity),
-            "profile": self.report.profile.name,
+            "profile": report.profile.name,
             "systems": systems,
         }
 
@@ -164,9 +164,8 @@ def demonstrate(
     notify(f"Running {counted(plan.lava_samples, 'sample')} on {backend}")
     outcome = _run(deployment, backend, plan.lava_samples)
     notify("Counting every operation")
-    report = make_report(runs)
-    files = write_report(report, out)
-    return Demonstration(tuple(runs), deployment, outcome, without_lava, report, files)
+    priced = estimate(runs)
+    return Demonstration(tuple(runs), deployment, outcome, without_lava, priced, priced.write(out))
 
 
 def _run(deployment: Path, backend: Backend, samples: int) -> Outcome:

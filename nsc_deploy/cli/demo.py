@@ -53,9 +53,7 @@ def demo(
 
 def print_demonstration(done: "Demonstration") -> None:
     """Print the main figures, a screen of them: the page holds the rest."""
-    from rich.console import Console
-
-    from nsc_deploy.energy.output.terminal import print_systems
+    from nsc_deploy.energy import show
     from nsc_deploy.io.text import counted
 
     if done.without_lava is not None:
@@ -68,7 +66,7 @@ def print_demonstration(done: "Demonstration") -> None:
     typer.echo(f"  equal decisions    {_percent(parity.agreement)}")
     typer.echo(f"  rate cosine        {parity.rate_cosine:.4f}")
     typer.echo(f"  coinciding spikes  {_percent(parity.coincidence)}\n")
-    print_systems(done.report, Console())
+    show(done.estimate, "systems")
     runs = shlex.join(str(run) for run in done.runs)
     page = next(path for path in done.files if path.suffix == ".html")
     typer.echo(

@@ -44,6 +44,16 @@ _TARGET = Annotated[
 ]
 
 
+_PROFILE = Annotated[
+    str,
+    typer.Option(
+        help="Prices of operations: a name that `energy profiles` lists, or a TOML file.",
+        autocompletion=options.profiles,
+    ),
+]
+_JSON = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
 class OutputFormat(StrEnum):
     """What `energy check` prints."""
 
@@ -61,13 +71,7 @@ app = typer.Typer(
 @app.command("report")
 def report(
     sources: _SOURCES,
-    profile: Annotated[
-        str,
-        typer.Option(
-            help="Prices of operations: a name that `energy profiles` lists, or a TOML file.",
-            autocompletion=options.profiles,
-        ),
-    ] = "horowitz-45nm",
+    profile: _PROFILE = "horowitz-45nm",
     out: Annotated[
         Path | None, typer.Option(help="Folder to write report.json and report.html into.", metavar="DIR")
     ] = None,
@@ -80,28 +84,21 @@ def report(
     layers: Annotated[bool, typer.Option(help="Print a line for each layer, or only the systems.")] = True,
 ) -> None:
     """Count and price whole systems (run directories) or single graphs with recorded inputs."""
-    from nsc_deploy.energy.output.terminal import print_report, wide_console
-    from nsc_deploy.energy.pipeline import make_report, write_report
+    from nsc_deploy.energy import estimate, show
     from nsc_deploy.io.files import require_writable
 
     if out is not None:
         require_writable(out / "report.json")
-    made = make_report(
-        sources,
-        profile=profile,
-        recordings=inputs or [],
-        samples=samples,
-        dt=dt,
-        reset=reset,
-        target=target,
+    priced = estimate(
+        sources, profile, inputs=inputs or [], samples=samples, dt=dt, reset=reset, target=target
     )
     if out is not None:
-        for path in write_report(made, out):
+        for path in priced.write(out):
             typer.echo(f"wrote {path}", err=True)
     if as_json:
-        typer.echo(made.model_dump_json(indent=2))
+        typer.echo(priced.report.model_dump_json(indent=2))
     else:
-        print_report(made, wide_console(), layers=layers)
+        show(priced, "layers" if layers else "parts")
 
 
 @app.command("check")
@@ -141,27 +138,26 @@ def check(
 
     Exit code 1 where a limit is exceeded, and the layers that use most of it are named.
     """
-    from nsc_deploy.energy.output.ci import as_github, as_junit, as_text
-    from nsc_deploy.energy.pipeline import make_check
+    from nsc_deploy import energy
     from nsc_deploy.io.files import write_text
 
-    result = make_check(
+    result = energy.check(
         sources,
-        budget=budget,
+        budget,
         baseline=baseline,
         tolerance=tolerance,
         profile=profile,
-        recordings=inputs or [],
+        inputs=inputs or [],
         samples=samples,
         dt=dt,
         reset=reset,
     )
     if junit is not None:
-        write_text(junit, as_junit(result))
+        write_text(junit, result.as_junit())
     if output is OutputFormat.JSON:
         typer.echo(result.model_dump_json(indent=2))
     else:
-        typer.echo(as_github(result) if output is OutputFormat.GITHUB else as_text(result))
+        typer.echo(result.as_github() if output is OutputFormat.GITHUB else result.as_text())
     if not result.passed:
         raise typer.Exit(1)
 
@@ -186,20 +182,18 @@ def compare(
     samples: _SAMPLES = None,
     dt: _DT = None,
     reset: _RESET = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: _JSON = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
-    from nsc_deploy.energy.output.terminal import wide_console
-    from nsc_deploy.energy.output.terminal_changes import print_comparison
-    from nsc_deploy.energy.pipeline import make_comparison
+    from nsc_deploy import energy
 
-    found = make_comparison(
-        before, after, profile=profile, recordings=inputs or [], samples=samples, dt=dt, reset=reset
+    comparison = energy.compare(
+        before, after, profile=profile, inputs=inputs or [], samples=samples, dt=dt, reset=reset
     )
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        typer.echo(comparison.model_dump_json(indent=2))
     else:
-        print_comparison(found, wide_console())
+        energy.show(comparison)
 
 
 @app.command("advise")
@@ -208,13 +202,7 @@ def advise(
         Path,
         typer.Argument(metavar="RUN_OR_GRAPH", help="Run directory; or a .nir file, which needs --inputs."),
     ],
-    profile: Annotated[
-        str,
-        typer.Option(
-            help="Prices of operations: a name that `energy profiles` lists, or a TOML file.",
-            autocompletion=options.profiles,
-        ),
-    ] = "horowitz-45nm",
+    profile: _PROFILE = "horowitz-45nm",
     column: Annotated[
         str, typer.Option(help="Accounting of the energy: paper, compute or memory.")
     ] = "memory",
@@ -235,32 +223,31 @@ def advise(
     part: Annotated[
         str | None, typer.Option(help="The part that --write writes; by default the last NIR part.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: _JSON = False,
 ) -> None:
     """Try what could save energy: each change is made, run on the recordings and priced, none is guessed."""
-    from nsc_deploy.energy.output.terminal import wide_console
-    from nsc_deploy.energy.output.terminal_changes import print_advice
-    from nsc_deploy.energy.pipeline import make_advice
+    from nsc_deploy import energy
     from nsc_deploy.io.files import require_writable
 
     if write is not None:
         require_writable(write)
-    found = make_advice(
+    advice = energy.advise(
         source,
         profile=profile,
         column=column,
-        recordings=inputs or [],
-        samples=samples,
-        dt=dt,
-        reset=reset,
         rate_run=rate_run,
         write=write,
         part=part,
+        notify=lambda line: typer.echo(line, err=True),
+        inputs=inputs or [],
+        samples=samples,
+        dt=dt,
+        reset=reset,
     )
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        typer.echo(advice.model_dump_json(indent=2))
     else:
-        print_advice(found, wide_console())
+        energy.show(advice)
 
 
 @app.command("profiles")
@@ -271,26 +258,25 @@ def profiles(
             metavar="NAME", help="One profile, or a TOML file to check.", autocompletion=options.profiles
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: _JSON = False,
 ) -> None:
     """List the energy profiles, or show (and check) one."""
     import json
 
-    from nsc_deploy.energy.output.terminal import print_profile, print_profiles, wide_console
-    from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
+    from nsc_deploy.energy import load_profile, load_profiles, show
 
     if name is not None:
         one = load_profile(name)
         if as_json:
             typer.echo(one.model_dump_json(indent=2))
         else:
-            print_profile(one, wide_console())
+            show(one)
         return
-    found = load_profiles()
+    every = load_profiles()
     if as_json:
-        typer.echo(json.dumps([profile.model_dump(mode="json") for profile in found], indent=2))
+        typer.echo(json.dumps([profile.model_dump(mode="json") for profile in every], indent=2))
     else:
-        print_profiles(found, wide_console())
+        show(every)
 
 
 @app.command("schema")
@@ -298,6 +284,6 @@ def schema() -> None:
     """Print the JSON schema of report.json."""
     import json
 
-    from nsc_deploy.energy.report.schema import Report
+    from nsc_deploy.energy import Report
 
     typer.echo(json.dumps(Report.model_json_schema(), indent=2))

@@ -28,7 +28,7 @@ def check_targets() -> Sequence[str]:
 
 def profiles() -> Sequence[str]:
     """Offers the energy profiles of the package."""
-    from nsc_deploy.energy.pricing.profile import profile_names
+    from nsc_deploy.energy import profile_names
 
     return profile_names()
 

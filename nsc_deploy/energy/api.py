@@ -1,4 +1,4 @@
-"""Counting, pricing and budgets from Python and in notebooks.
+"""Count, price, hold to a budget, compare and advise: what the commands and notebooks call.
 
 from nsc_deploy.energy import Budget, count, estimate
 
@@ -10,210 +10,46 @@ priced.compare(estimate("runs/event-quiet", profile="loihi"))
 counted.check(Budget.read("budget.toml"))
 counted.advise()
 
-Every result shows as a table in a notebook and has a `to_pandas`.
+Every result shows as a table in a notebook and has a `to_pandas`. While systems are counted, a progress bar
+goes to the standard error where that is a terminal.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from html import escape
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from nsc_deploy.energy.advice.advise import AdviceReport, Advisor
-from nsc_deploy.energy.counting.operations import Kind
-from nsc_deploy.energy.output import numbers as show
-from nsc_deploy.energy.output.notebook import chip_row, frame, layer_rows, step_rows, table
-from nsc_deploy.energy.pipeline import (
-    DEFAULT_PROFILE,
-    asked,
-    chosen_reset,
-    count_systems,
-    refuse_unknown_column,
-    write_report,
-)
-from nsc_deploy.energy.pricing.profile import Profile, load_profile
-from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
-from nsc_deploy.energy.report.build import build_report
-from nsc_deploy.energy.report.compare import Comparison, check_baseline, compare_reports, read_report
-from nsc_deploy.energy.report.schema import Report
-from nsc_deploy.energy.sources import CountedSystem, Options, Source
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nsc_deploy.diagnostics import collected
+from nsc_deploy.energy.counting.nir import Run, count_network
+from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, Profile
+from nsc_deploy.energy.report.budget import Budget
+from nsc_deploy.energy.report.compare import Comparison, read_report
+from nsc_deploy.energy.report.findings import CheckResult
+from nsc_deploy.energy.results import AnyProfile, Counted, CountedGraph, Estimate, load_prices
+from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.registry import load_target
+from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.network import Network, Reset
+from nsc_deploy.io.progress import progress_bar
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from nsc_deploy.energy.advice.records import AdviceReport
 
 Paths = str | Path | Sequence[str | Path]
+NOWHERE = "none"
+"""The target of counts that place nothing."""
 
 
-@dataclass(frozen=True)
-class Counted:
-    """Systems with their operations counted, exactly.
+class CountOptions(TypedDict, total=False):
+    """What `count` takes beside the systems; the functions that count on the way take it too."""
 
-    Attributes:
-        systems: with counts for each sample and layer.
-        options: how they were counted.
-    """
-
-    systems: tuple[CountedSystem, ...]
-    options: Options = field(default_factory=Options)
-
-    def estimate(self, profile: str | Path | Profile = DEFAULT_PROFILE) -> "Estimate":
-        """Price the counts."""
-        return estimate(self, profile)
-
-    def check(self, budget: Budget, profile: str | Path | Profile = DEFAULT_PROFILE) -> CheckResult:
-        """Hold the counts against a budget."""
-        return check_budget(self.systems, _profile(profile), budget)
-
-    def advise(
-        self,
-        profile: str | Path | Profile = DEFAULT_PROFILE,
-        column: str = "memory",
-        *,
-        rate_run: "Counted | None" = None,
-        write: str | Path | None = None,
-        part: str | None = None,
-    ) -> AdviceReport:
-        """Try what could save energy: each change is made, run on the recordings and priced.
-
-        Args:
-            profile: the prices.
-            column: accounting of the energy: paper, compute or memory.
-            rate_run: another run of the system, trained with a loss on the rate of spikes.
-            write: where a NIR part goes with all that its outputs do not need taken out.
-            part: which one is written; by default the last NIR part.
-
-        Raises:
-            ConfigError: several systems, another column, a price that is missing, or nothing to write.
-        """
-        refuse_unknown_column(column)
-        system = self._only("advice")
-        source = Source(system.label, system.path, system.deployment, system.work)
-        advisor = Advisor(source, _profile(profile), self.options, column=column)
-        report = advisor.report(None if rate_run is None else rate_run._only("advice"))
-        if write is not None:
-            advisor.write_pruned(Path(write), part)
-        return report
-
-    def _only(self, what: str) -> CountedSystem:
-        if len(self.systems) != 1:
-            raise ConfigError(
-                f"{what} is for one system, and there are {len(self.systems)}", hint="Count one alone."
-            )
-        return self.systems[0]
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """Means over the samples: a row a layer, a column a kind of operation or access."""
-        return frame(
-            [
-                row
-                for system in self.systems
-                for part in system.count.parts
-                for row in layer_rows(system.label, part)
-            ]
-        )
-
-    def steps_to_pandas(self) -> "pd.DataFrame":
-        """The same for each step: a row a layer and step. Layers that take all steps at once have none."""
-        return frame(
-            [
-                row
-                for system in self.systems
-                for part in system.count.parts
-                for row in step_rows(system.label, part)
-            ]
-        )
-
-    def _repr_html_(self) -> str:
-        rows = [
-            [system.label, part.name, *(show.count(float(part.per_sample.of(kind).mean())) for kind in Kind)]
-            for system in self.systems
-            for part in system.count.parts
-        ]
-        return table(["system", "part", *(show.KIND_NAMES[kind] for kind in Kind)], rows)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Priced systems.
-
-    Attributes:
-        report: everything, as `report.json` has it.
-    """
-
-    report: Report
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """A row a layer and accounting: its mean energy and range in microjoules."""
-        return frame(
-            [
-                {"system": system.label, "part": part.name, "layer": layer.name, "column": column}
-                | energy.model_dump(exclude={"kinds_uj", "unpriced"})
-                | {"lower_bound": bool(energy.unpriced)}
-                for system in self.report.systems
-                for part in system.parts
-                for layer in part.layers
-                for column, energy in layer.energy.items()
-            ]
-        )
-
-    def chip_to_pandas(self) -> "pd.DataFrame":
-        """A row a part on the target: messages, hops, their energy, time of a step and of an inference.
-
-        Figures are means of a sample; times are in microseconds. Empty where nothing was placed.
-        """
-        return frame(
-            [
-                {"system": system.label, "part": part.name} | chip_row(part.on_target)
-                for system in self.report.systems
-                for part in system.parts
-                if part.on_target is not None
-            ]
-        )
-
-    def compare(self, after: "Estimate", column: str | None = None) -> Comparison:
-        """What changed from this build to a later one, layer by layer.
-
-        Args:
-            after: the later one, with the same prices.
-            column: accounting of the energy; with memory if None.
-
-        Raises:
-            ConfigError: other prices, or systems that do not match.
-        """
-        return compare_reports(self.report, after.report, column)
-
-    def check_against(
-        self, baseline: "Estimate | str | Path", tolerance: float = 0.0, column: str = "memory"
-    ) -> CheckResult:
-        """Whether any mean has grown since an earlier build.
-
-        Args:
-            baseline: the earlier one, or its report.json.
-            tolerance: by how much a figure may have grown, as a share.
-            column: accounting of the energy.
-
-        Raises:
-            UserError: a damaged report, other prices, a negative tolerance, or systems that do not match.
-        """
-        earlier = baseline.report if isinstance(baseline, Estimate) else read_report(Path(baseline))
-        return check_baseline(earlier, self.report, tolerance=tolerance, column=column)
-
-    def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write report.json and report.html; returns their paths."""
-        return write_report(self.report, Path(folder))
-
-    def _repr_html_(self) -> str:
-        digits = show.digits(show.all_sides(self.report))
-        rows = [
-            [system.label]
-            + [show.energy(system.energy.get(column.name), digits) for column in self.report.columns]
-            for system in self.report.systems
-        ]
-        heads = ["system", *(f"{column.title}, µJ" for column in self.report.columns)]
-        profile = self.report.profile
-        note = f"<p>Mean of a sample. {escape(profile.title)} ({profile.name}, {profile.basis}).</p>"
-        return table(heads, rows) + note
+    inputs: Paths
+    samples: int | None
+    dt: float | None
+    reset: str | None
+    target: str | Path | None
 
 
 def count(
@@ -233,51 +69,211 @@ def count(
         samples: count only the first so many.
         dt: seconds, for a NIR file that does not state its step.
         reset: "zero" or "subtract", for a NIR file that does not state it.
-        target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched.
+        target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched;
+            None or "none" for nowhere.
 
     Raises:
         UserError: anything missing, damaged or inconsistent among them.
     """
-    systems = count_systems(
-        _paths(sources),
-        recordings=_paths(inputs),
-        samples=samples,
-        dt=dt,
-        reset=reset,
-        target=None if target is None else str(target),
-    )
-    options = Options(samples=samples, dt=dt, reset=chosen_reset(reset))
-    return Counted(systems, options)
+    placed_on = None if target is None or str(target) == NOWHERE else load_target(str(target))
+    options = Options(samples=samples, dt=dt, reset=_reset(reset), target=placed_on)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with collected() as diagnostics, progress_bar(*columns) as bar:
+        systems = [_count(source, options, bar) for source in find_sources(_paths(sources), _paths(inputs))]
+    return Counted(tuple(systems), options, tuple(diagnostics))
 
 
-def estimate(sources: Counted | Paths, profile: str | Path | Profile = DEFAULT_PROFILE) -> Estimate:
-    """Price counts; run folders and graph files that need nothing further are counted first.
+def _count(source: Source, options: Options, bar: Progress) -> CountedSystem:
+    task = bar.add_task(f"counting {source.label}", total=None)
+    return count_source(source, options, lambda done, total: bar.update(task, completed=done, total=total))
 
-    Those that are counted here are placed on the chip of the profile, if it is of one; for counts that are
-    there already `count` decides.
+
+def count_graph(
+    network: Network, recording: Recording, *, name: str = "graph", batch: int = 64, run: Run | None = None
+) -> CountedGraph:
+    """Count every operation of a graph in memory; arguments and errors as `count_network`."""
+    return CountedGraph(count_network(network, recording, name=name, batch=batch, run=run))
+
+
+def estimate(
+    sources: Counted | Paths, profile: AnyProfile = DEFAULT_PROFILE, **options: Unpack[CountOptions]
+) -> Estimate:
+    """Price counts; run folders and graph files are counted first.
+
+    Those that are counted here are placed on the chip of the profile, if it is of one and no target is named;
+    for counts that are there already `count` decides.
 
     Args:
-        sources: what `count` gave, or run folders.
+        sources: what `count` gave, or what it takes.
         profile: name of a profile, a TOML file, or a profile.
+        options: as for `count`.
 
     Raises:
         UserError: as `count`, and for a profile that is unknown or damaged.
     """
-    prices = _profile(profile)
-    counted = sources if isinstance(sources, Counted) else count(sources, target=prices.chip)
-    # The counts say how many samples there were; whether that was all of them is not known here.
-    samples = max(system.count.samples for system in counted.systems)
-    return Estimate(
-        build_report(
-            counted.systems,
-            prices,
-            options=asked(prices.name, samples=samples, target=counted.systems[0].target),
+    prices = load_prices(profile)
+    if not isinstance(sources, Counted):
+        options["target"] = options.get("target") or prices.chip
+    return _counted(sources, options).estimate(profile)
+
+
+def check(
+    sources: Counted | Paths,
+    budget: Budget | str | Path | None = None,
+    *,
+    baseline: Estimate | str | Path | None = None,
+    tolerance: float = 0.0,
+    profile: AnyProfile | None = None,
+    **options: Unpack[CountOptions],
+) -> CheckResult:
+    """Hold systems against a budget, an earlier report, or both.
+
+    Args:
+        sources: what `count` gave, or what it takes.
+        budget: limits, or their TOML file.
+        baseline: an earlier estimate, or its report.json.
+        tolerance: by how much figures may have grown since the baseline, as a share.
+        profile: the prices; those of the baseline if None, else the default.
+        options: as for `count`.
+
+    Raises:
+        UserError: nothing to check against, or anything missing, damaged or inconsistent.
+    """
+    if budget is None and baseline is None:
+        raise ConfigError(
+            "has nothing to check against",
+            where="energy check",
+            hint="Name a --budget, a --baseline or both.",
         )
-    )
+    limits = Budget.read(budget) if isinstance(budget, str | Path) else budget
+    earlier = Estimate(read_report(Path(baseline))) if isinstance(baseline, str | Path) else baseline
+    prices = _prices(profile, earlier)
+    return _counted(sources, options).check(limits, prices, baseline=earlier, tolerance=tolerance)
 
 
-def _profile(profile: str | Path | Profile) -> Profile:
-    return profile if isinstance(profile, Profile) else load_profile(str(profile))
+def compare(
+    before: str | Path,
+    after: str | Path,
+    *,
+    profile: AnyProfile | None = None,
+    column: str | None = None,
+    **options: Unpack[CountOptions],
+) -> Comparison:
+    """Compare two builds: each a run folder, a graph file or a report.json.
+
+    Args:
+        before: the older one.
+        after: the newer one.
+        profile: the prices; those of a report.json if None, else the default.
+        column: accounting of the energy; with memory if None.
+        options: as for `count`; of two recordings each graph file has one, in their order.
+
+    Raises:
+        UserError: anything missing, damaged or inconsistent.
+    """
+    paths = _paths([before, after])
+    earlier = [Estimate(read_report(path)) if path.suffix == ".json" else None for path in paths]
+    prices = _prices(profile, next((one for one in earlier if one is not None), None))
+    graphs = [path for path in paths if path.suffix in {".nir", ".onnx"}]
+    recordings = _paths(options.get("inputs", ()))
+    if len(recordings) not in {0, 1, len(graphs)}:
+        raise ConfigError(
+            f"{len(recordings)} recordings are given for {len(graphs)} graph files",
+            where="--inputs",
+            hint="Give one for both of them, or one for each in the same order.",
+        )
+    builds: list[Estimate] = []
+    with collected() as diagnostics:
+        for path, build in zip(paths, earlier, strict=True):
+            own = recordings if path in graphs else []
+            options["inputs"] = [own[graphs.index(path)]] if len(own) > 1 else own
+            builds.append(build or count(path, **options).estimate(prices))
+    return builds[0].compare(builds[1], column).model_copy(update={"warnings": tuple(diagnostics)})
+
+
+def advise(
+    source: Counted | str | Path,
+    *,
+    profile: AnyProfile = DEFAULT_PROFILE,
+    column: str = "memory",
+    rate_run: Counted | str | Path | None = None,
+    write: str | Path | None = None,
+    part: str | None = None,
+    notify: Callable[[str], None] = lambda _line: None,
+    **options: Unpack[CountOptions],
+) -> "AdviceReport":
+    """Try what could save energy in one system: a run folder, or a .nir file.
+
+    Args:
+        source: the system.
+        profile: the prices.
+        column: accounting of the energy: paper, compute or memory.
+        rate_run: another run of the system, trained with a loss on the rate of spikes.
+        write: where a NIR part goes with all that its outputs do not need taken out.
+        part: which one is written; by default the last NIR part.
+        notify: called with a line that says what was written.
+        options: as for `count`.
+
+    Raises:
+        UserError: as `Counted.advise`, or anything missing, damaged or inconsistent among the files.
+    """
+    from nsc_deploy.energy.advice.advise import refuse_unknown_column
+
+    refuse_unknown_column(column)
+    if part is not None and write is None:
+        raise ConfigError("names what is to be written, and nothing is", where="--part", hint="Add --write.")
+    prices = load_prices(profile)
+    counted = _counted(source, options)
+    rival = count(rate_run, **options | {"inputs": ()}) if isinstance(rate_run, str | Path) else rate_run
+    return counted.advise(prices, column, rate_run=rival, write=write, part=part, notify=notify)
+
+
+def show(
+    result: "Estimate | Comparison | AdviceReport | Profile | Sequence[Profile]", detail: str = "layers"
+) -> None:
+    """Print a result to the standard output, as the commands do.
+
+    Args:
+        result: what to print.
+        detail: how much of an estimate: "systems", "parts" or "layers".
+    """
+    from nsc_deploy.energy.output import terminal, terminal_changes
+
+    console = terminal.wide_console()
+    if isinstance(result, Estimate):
+        if detail == "systems":
+            terminal.print_systems(result.report, console)
+        else:
+            terminal.print_report(result.report, console, layers=detail == "layers")
+    elif isinstance(result, Comparison):
+        terminal_changes.print_comparison(result, console)
+    elif isinstance(result, Profile):
+        terminal.print_profile(result, console)
+    elif isinstance(result, Sequence):
+        terminal.print_profiles(result, console)
+    else:
+        terminal_changes.print_advice(result, console)
+
+
+def _counted(sources: Counted | Paths, options: CountOptions) -> Counted:
+    if not isinstance(sources, Counted):
+        return count(sources, **options)
+    if any(options.values()):
+        raise ConfigError("options of counting are for what is not counted yet", hint="Give them to count().")
+    return sources
+
+
+def _prices(profile: AnyProfile | None, earlier: Estimate | None) -> Profile:
+    if profile is None and earlier is not None:
+        return earlier.report.profile
+    return load_prices(profile or DEFAULT_PROFILE)
+
+
+def _reset(name: str | None) -> Reset | None:
+    try:
+        return None if name is None else Reset(name)
+    except ValueError as error:
+        raise ConfigError(f"is {name!r} where zero or subtract is wanted", where="--reset") from error
 
 
 def _paths(paths: Paths) -> list[Path]:

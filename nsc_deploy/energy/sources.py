@@ -1,19 +1,19 @@
-"""From runs and graph files on disk to counts, with what is known about where they come from."""
+"""Run folders and graph files: which graphs and recordings they hold, and the counts of all of them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.counting.on_chip import Placed, Placing
-from nsc_deploy.energy.counting.onnx.count import count_onnx
+from nsc_deploy.energy.counting.on_chip import PartPlacement, PlacedPart
 from nsc_deploy.energy.counting.operations import PartCount, SystemCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
-from nsc_deploy.graphs.network import Reset
+from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.io.files import sha256
 
 Progress = Callable[[int], None]
@@ -49,36 +49,35 @@ class Work:
 
 
 @dataclass(frozen=True)
-class CountedSystem:
-    """A system with its counts.
+class Source:
+    """A system on disk, not yet read.
 
     Attributes:
         label: unique among the systems of a report.
         path: the run folder, or the graph file.
         deployment: of a run; None for a bare graph.
-        count: the numbers.
-        work: file and recording of each part of `count`.
-        placed: each part on the target; None for a part on a host, and for all without a target.
-        target: name of the target; None without one.
+        work: its graphs.
     """
 
     label: str
     path: Path
     deployment: Deployment | None
-    count: SystemCount
     work: tuple[Work, ...]
-    placed: tuple[Placed | None, ...] = ()
-    target: str | None = None
 
 
 @dataclass(frozen=True)
-class Source:
-    """Something to be counted, found and named but not yet read."""
+class CountedSystem(Source):
+    """A system with its counts.
 
-    label: str
-    path: Path
-    deployment: Deployment | None
-    work: tuple[Work, ...]
+    Attributes:
+        count: the numbers, a part for each of `work`.
+        placed: each part on the target; None for a part on a host, and for all without a target.
+        target: name of the target; None without one.
+    """
+
+    count: SystemCount
+    placed: tuple[PlacedPart | None, ...] = ()
+    target: str | None = None
 
 
 def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tuple[Source, ...]:
@@ -105,13 +104,13 @@ def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tupl
             where="--inputs",
             hint="Give one for all of them, or one for each in the same order.",
         )
-    given = {
+    inputs = {
         path: recordings[0 if len(recordings) == 1 else i] for i, path in enumerate(graphs) if recordings
     }
-    found = [_run(path) if path.is_dir() else _graph(path, given.get(path)) for path in paths]
-    if not found:
+    sources = [_run(path) if path.is_dir() else _graph(path, inputs.get(path)) for path in paths]
+    if not sources:
         raise ConfigError("names nothing to count", hint="Give run folders or graph files.")
-    return _with_unique_labels(found)
+    return _with_unique_labels(sources)
 
 
 def _run(path: Path) -> Source:
@@ -159,43 +158,43 @@ def _graph(path: Path, recording: Path | None) -> Source:
 def _with_unique_labels(sources: Sequence[Source]) -> tuple[Source, ...]:
     labels = [source.label for source in sources]
     twice = {label for label in labels if labels.count(label) > 1}
-    named = [
-        replace(source, label=f"{source.label} in {source.path.name or source.path}")
-        if source.label in twice
-        else source
-        for source in sources
-    ]
-    seen: dict[str, int] = {}
-    unique = []
-    for source in named:
-        seen[source.label] = seen.get(source.label, 0) + 1
-        number = seen[source.label]
-        unique.append(source if number == 1 else replace(source, label=f"{source.label} #{number}"))
-    return tuple(unique)
+    unique: dict[str, Source] = {}
+    numbers: Counter[str] = Counter()
+    for source in sources:
+        place = f" in {source.path.name or source.path}" if source.label in twice else ""
+        label = source.label + place
+        numbers[label] += 1
+        label += f" #{numbers[label]}" if numbers[label] > 1 else ""
+        unique[label] = replace(source, label=label)
+    return tuple(unique.values())
 
 
 def count_source(source: Source, options: Options, progress: SystemProgress | None = None) -> CountedSystem:
     """Count all parts of a system.
 
     Args:
-        source: what `find_sources` found.
+        source: the system.
         options: how to count.
-        progress: told how many samples are done and how many there are, over all parts.
+        progress: called with how many samples are done and how many there are, over all parts.
 
     Raises:
         DataError: damaged or empty recordings, or recordings that do not fit their graph.
         GraphError: a graph that cannot be represented or counted exactly.
     """
     parts: list[PartCount] = []
-    placed: list[Placed | None] = []
+    placed: list[PlacedPart | None] = []
     for index, work in enumerate(source.work):
-        recording = _recording(work.recording, options)
+        recording = read_inputs(work, options)
 
         def report(done: int, index: int = index, samples: int = recording.samples) -> None:
             if progress is not None:
                 progress(index * samples + done, len(source.work) * samples)
 
-        part, place = _count(work, recording, options, report)
+        try:
+            part, place = _count(work, recording, options, report)
+        except DataError as error:
+            where = work.recording if error.where is None else f"{work.recording}: {error.where}"
+            raise DataError(error.problem, where=where, hint=error.hint) from error
         parts.append(part)
         placed.append(place)
         report(recording.samples)
@@ -205,58 +204,65 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             f"has parts with different numbers of recorded samples ({numbers})", where=source.path
         )
     return CountedSystem(
-        source.label,
-        source.path,
-        source.deployment,
-        SystemCount(source.label, tuple(parts)),
-        source.work,
-        tuple(placed),
-        None if options.target is None else options.target.name,
+        **vars(source),
+        count=SystemCount(source.label, tuple(parts)),
+        placed=tuple(placed),
+        target=None if options.target is None else options.target.name,
     )
 
 
 def _count(
     work: Work, recording: Recording, options: Options, progress: Progress
-) -> tuple[PartCount, Placed | None]:
-    name = work.graph.stem if work.part is None else work.part.name
-    try:
-        counted, placed = _count_graph(work, recording, name, options, progress)
-    except DataError as error:
-        where = work.recording if error.where is None else f"{work.recording}: {error.where}"
-        raise DataError(error.problem, where=where, hint=error.hint) from error
-    if work.part is None:
-        return counted, placed
-    return replace(counted, name=name, side=work.part.side, place=work.part.place), placed
-
-
-def _count_graph(
-    work: Work, recording: Recording, name: str, options: Options, progress: Progress
-) -> tuple[PartCount, Placed | None]:
+) -> tuple[PartCount, PlacedPart | None]:
+    part = work.part
+    placement = None
     if work.graph.suffix == ".onnx":
-        return count_onnx(work.graph, recording, progress), None
-    network = read_network(
-        work.graph, dt=options.dt or recording.dt, reset=options.reset, signal=recording.signal
-    )
-    on_host = work.part is not None and work.part.place is Place.HOST
-    placing = None if options.target is None or on_host else Placing(options.target, network, recording)
-    counted = count_network(
-        network,
-        recording,
-        name=name,
-        batch=options.batch,
-        progress=progress,
-        watch=None if placing is None else placing.meter,
-    )
-    return counted, None if placing is None else placing.placed()
+        # Reports of NIR graphs load nothing of it.
+        from nsc_deploy.energy.counting.onnx.count import count_onnx
+
+        count = count_onnx(work.graph, recording, progress)
+    else:
+        network = read_graph(work, recording, options)
+        if options.target is not None and (part is None or part.place is not Place.HOST):
+            placement = PartPlacement(options.target, network, recording)
+        count = count_network(
+            network,
+            recording,
+            name=work.graph.stem,
+            batch=options.batch,
+            progress=progress,
+            observe=None if placement is None else placement.activity,
+        )
+    if part is not None:
+        count = replace(count, name=part.name, side=part.side, place=part.place)
+    return count, None if placement is None else placement.result()
 
 
-def _recording(path: Path, options: Options) -> Recording:
-    recording = read_recording(path)
+def read_inputs(work: Work, options: Options) -> Recording:
+    """The recorded inputs of a graph, as many samples as are to be counted.
+
+    Raises:
+        DataError: missing or damaged.
+        ConfigError: no sample is asked for.
+    """
+    recording = read_recording(work.recording)
     if options.samples is None:
         return recording
     if options.samples < 1:
         raise ConfigError("needs at least one sample", where="--samples")
     return recording.first(options.samples)
+
+
+def read_graph(work: Work, recording: Recording, options: Options) -> Network:
+    """A NIR graph, with what its file does not say taken from the recording and the options.
+
+    Raises:
+        DataError: missing or damaged.
+        GraphError: it cannot be represented exactly.
+    """
+    return read_network(
+        work.graph, dt=options.dt or recording.dt, reset=options.reset, signal=recording.signal
+    )
 
 
 def hashes(work: Work) -> tuple[str, str]:

@@ -13,22 +13,12 @@ computes between them is refused, for nobody could say whether events come out o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.counting.operations import Kind, PartCount
-from nsc_deploy.energy.output import numbers as show
-from nsc_deploy.energy.output.notebook import frame, layer_rows, table
-from nsc_deploy.energy.pipeline import DEFAULT_PROFILE
-from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
-from nsc_deploy.energy.pricing.price import price_layer
-from nsc_deploy.energy.pricing.profile import Profile, load_profile
-from nsc_deploy.energy.report.schema import Energy
-from nsc_deploy.energy.report.statistics import sum_energy
+from nsc_deploy.energy import CountedGraph, count_graph
 from nsc_deploy.errors import BackendError, DataError, GraphError
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Shape, Signal
@@ -37,44 +27,9 @@ from nsc_deploy.hooks.watch import INPUT, Watch, flat_size, network_of, outputs_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     import torch
 
     from nsc_deploy.hooks.watch import RunModule
-
-
-@dataclass(frozen=True)
-class ModuleCount:
-    """The operations of a module.
-
-    Attributes:
-        part: counts for each sample, step and layer; layers are named as in `named_modules`.
-    """
-
-    part: PartCount
-
-    def energy(self, profile: str | Profile = DEFAULT_PROFILE) -> dict[str, Energy]:
-        """The energy of one sample in each accounting."""
-        prices = profile if isinstance(profile, Profile) else load_profile(profile)
-        return {
-            one.name: sum_energy(
-                [price_layer(layer, prices, one, spiking=self.part.spiking) for layer in self.part.layers]
-            )
-            for one in ACCOUNTINGS
-            if self.part.spiking or not one.spiking_only
-        }
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A row a layer: means over the samples."""
-        return frame(layer_rows(self.part.name, self.part))
-
-    def _repr_html_(self) -> str:
-        rows = [
-            [layer.name, layer.primitive, str(layer.arrives)]
-            + [show.count(float(layer.per_sample.of(kind).mean())) for kind in Kind]
-            for layer in self.part.layers
-        ]
-        return table(["layer", "primitive", "receives", *(show.KIND_NAMES[kind] for kind in Kind)], rows)
 
 
 def count_module(
@@ -86,7 +41,7 @@ def count_module(
     run: RunModule | None = None,
     batch: int = 64,
     name: str = "module",
-) -> ModuleCount:
+) -> CountedGraph:
     """Count every operation of a torch module over inputs.
 
     Args:
@@ -112,7 +67,6 @@ def count_module(
     kind = _signal(signal)
     values = inputs.detach().cpu().numpy() if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
     recording = _recording(values, kind, dt)
-    entering = torch.from_numpy(np.ascontiguousarray(recording.values, dtype=np.float32))
 
     def watched(samples: NDArray[Any]) -> Watch:
         tensor = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
@@ -122,7 +76,7 @@ def count_module(
         return watch
 
     first = watched(recording.values[:, :1])
-    shapes: dict[str, Shape] = {INPUT: tuple(entering.shape[2:])}
+    shapes: dict[str, Shape] = {INPUT: tuple(recording.shape)}
     for layer, seen in first.layers.items():
         shapes[layer] = tuple(outputs_over_time(layer, seen, recording.steps, 1).shape[2:])
     network = network_of(first, shapes, dt, kind)
@@ -130,7 +84,7 @@ def count_module(
     def replay(part: NDArray[Any], observe: Callable[[str, NDArray[Any]], None]) -> None:
         _tell(network, watched(part), part, observe)
 
-    return ModuleCount(count_network(network, recording, name=name, batch=batch, run=replay))
+    return count_graph(network, recording, name=name, batch=batch, run=replay)
 
 
 def _signal(name: str) -> Signal:

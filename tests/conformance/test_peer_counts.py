@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.counting.on_chip import ActivityMeter
+from nsc_deploy.energy.counting.on_chip import ActivityCounter
 from nsc_deploy.energy.counting.onnx.operator_costs import cost
 from nsc_deploy.energy.counting.onnx.operators import Site
 from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
@@ -329,9 +329,9 @@ def test_sana_fe_sends_the_same_messages_over_the_same_hops_within_our_time(seed
     assert isinstance(layout, ManyCores)
     placement = fit(network, chip).placement
     assert placement is not None
-    meter = ActivityMeter(network, placement, recording, layout.step_time)
-    count_network(network, recording, name="graph", watch=meter)
-    ours = meter.activity()
+    counter = ActivityCounter(network, placement, recording, layout.step_time)
+    count_network(network, recording, name="graph", observe=counter)
+    ours = counter.activity()
     assert ours.hops is not None
     assert ours.times is not None
     # SANA-FE numbers its tiles column by column, four in each.

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from nsc_deploy.energy import Budget, count, estimate
-from nsc_deploy.energy.pipeline import make_report
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
@@ -20,7 +19,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_the_figures_are_those_of_the_command(runs: list[Path], tmp_path: Path) -> None:
     priced = estimate(runs, profile="horowitz-45nm-int8")
-    made = make_report(runs, profile="horowitz-45nm-int8")
+    made = estimate(runs, profile="horowitz-45nm-int8").report
     assert priced.report.systems == made.systems
     assert [path.name for path in priced.write(tmp_path)] == ["report.json", "report.html"]
 

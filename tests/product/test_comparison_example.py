@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.pipeline import make_report
+from nsc_deploy.energy import estimate
 from tests.support.small_runs import dense_run, event_run, lstm_run
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "fsdd_energy.py"
@@ -58,7 +58,7 @@ def test_every_accounting_has_a_winner_in_two_profiles(
 ) -> None:
     text, out = printed
     for profile in ("horowitz-45nm", "horowitz-45nm-int8"):
-        report = make_report([paths[0] for paths in runs.values()], profile=profile)
+        report = estimate([paths[0] for paths in runs.values()], profile=profile).report
         told = section(text, f"Receivers, {profile}")
         for column in (one for one in report.columns if one.name != "ann"):
             energies = {
@@ -84,7 +84,7 @@ def test_every_accounting_has_a_winner_in_two_profiles(
 def test_at_the_rate_that_is_told_both_cost_the_same(
     printed: tuple[str, Path], runs: dict[str, list[Path]]
 ) -> None:
-    report = make_report([runs["event"][0], runs["fc"][0]])
+    report = estimate([runs["event"][0], runs["fc"][0]]).report
     told = section(printed[0], "Where receivers turn, horowitz-45nm")
     cells = next(line for line in told.splitlines() if line.startswith("| event | fc |")).split("|")
     rate = float(cells[3].strip(" %"))

@@ -1,7 +1,4 @@
-"""Taking out of a NIR graph what its outputs do not need: silent neurons and weights that nothing meets.
-
-NIR nodes with fewer neurons, channels or weights.
-"""
+"""NIR graphs without what their outputs do not need: silent neurons, weights that no event reaches."""
 
 import copy
 from collections.abc import Mapping
@@ -48,7 +45,7 @@ def observe(network: Network, recording: Recording, batch: int = 64) -> Activity
 
 
 def removable(network: Network, activity: Activity, node: Node) -> Mask | None:
-    """Neurons of a layer that never fire, or whose spikes meet no synapse; of feature maps, whole channels.
+    """Neurons of a layer that never fire, or whose spikes reach no synapse; of feature maps, whole channels.
 
     None for a layer where they cannot be taken out: fed by other than weights of its own, in a cycle, or one
     that leads to an output. Convolutions in groups are left as they are.
@@ -66,7 +63,7 @@ def removable(network: Network, activity: Activity, node: Node) -> Mask | None:
         return None
     if any(one.output_shape[1:] != node.output_shape[1:] for one in sources):
         return None
-    read = np.any([_meets(one, node.output_shape[0]) for one, _ in readers], axis=0)
+    read = np.any([_has_weights(one, node.output_shape[0]) for one, _ in readers], axis=0)
     mask: Mask = ~(_by_channel(activity.active[node.name]) & read)
     if mask.all():
         mask[0] = False  # A layer without neurons is no layer.
@@ -100,18 +97,18 @@ def without_neurons(network: Network, removed: Mapping[str, Mask]) -> Network:
         last = {reader.name: (way[-1] if way else name) for reader, way in readers}
         narrow = all(reader.inputs == (last[reader.name],) for reader, _ in readers)
         for source in network.node(name).inputs:
-            edit(graph.nodes, source, 0, mask, narrow)
+            _remove(graph.nodes, source, 0, mask, narrow)
         for reader, way in readers:
             if reader.inputs == (last[reader.name],):
-                edit(graph.nodes, reader.name, 1, mask, narrow)
+                _remove(graph.nodes, reader.name, 1, mask, narrow)
             for carrier in way if narrow else ():
-                graph.nodes[carrier] = carrying(graph.nodes[carrier], ~mask)
+                graph.nodes[carrier] = _with_channels(graph.nodes[carrier], ~mask)
         if narrow:
-            graph.nodes[name] = narrowed(graph.nodes[name], ~mask)
+            graph.nodes[name] = _with_neurons(graph.nodes[name], ~mask)
     return assemble(graph, dt=network.dt, reset=network.reset)
 
 
-def unmet(network: Network, activity: Activity, node: Node) -> Mask | None:
+def unused_inputs(network: Network, activity: Activity, node: Node) -> Mask | None:
     """Inputs of a layer that no event ever reaches although they have weights, [inputs] or [channels].
 
     None where there are none, and for convolutions in groups.
@@ -119,7 +116,7 @@ def unmet(network: Network, activity: Activity, node: Node) -> Mask | None:
     if not _editable(node):
         return None
     silent: Mask = ~np.any([_by_channel(activity.active[name]) for name in node.inputs], axis=0)
-    silent &= _meets(node, node.input_shape[0])
+    silent &= _has_weights(node, node.input_shape[0])
     return silent if silent.any() else None
 
 
@@ -135,14 +132,14 @@ def without_weights(network: Network, unused: Mapping[str, Mask]) -> Network:
     """The network with the weights of some inputs of layers set to zero."""
     graph = to_nir(network)
     for name, mask in unused.items():
-        edit(graph.nodes, name, 1, mask, narrow=False)
+        _remove(graph.nodes, name, 1, mask, narrow=False)
     return assemble(graph, dt=network.dt, reset=network.reset)
 
 
 def with_weights(network: Network, name: str, weight: NDArray[Any]) -> Network:
     """The network with other weights in one layer."""
     graph = to_nir(network)
-    graph.nodes[name] = changed(graph.nodes[name], {"weight": weight})
+    graph.nodes[name] = _with_fields(graph.nodes[name], {"weight": weight})
     return assemble(graph, dt=network.dt, reset=network.reset)
 
 
@@ -158,13 +155,13 @@ def _by_channel(active: Mask) -> Mask:
     return np.asarray(active.reshape(len(active), -1).any(axis=1))
 
 
-def _meets(node: Node, channels: int) -> Mask:
-    """Whether a channel that enters meets a weight; those of a flattened map lie one after the other."""
+def _has_weights(node: Node, channels: int) -> Mask:
+    """Whether a channel that enters has a weight; those of a flattened map lie one after the other."""
     there = np.asarray(node.parameters.weight) != 0
     return np.asarray(there.reshape(len(there), channels, -1).any(axis=(0, 2)))
 
 
-def edit(nodes: dict[str, Any], name: str, axis: int, mask: Mask, narrow: bool) -> None:
+def _remove(nodes: dict[str, Any], name: str, axis: int, mask: Mask, narrow: bool) -> None:
     """Take rows (axis 0: outputs) or columns (1: inputs) out of a layer, or set them to zero."""
     node = nodes[name]
     fields = {"weight": node.weight} | ({"bias": node.bias} if axis == 0 and hasattr(node, "bias") else {})
@@ -178,10 +175,10 @@ def edit(nodes: dict[str, Any], name: str, axis: int, mask: Mask, narrow: bool) 
             zeroed = np.array(values)
             zeroed[(slice(None),) * axis + (chosen,)] = 0
             new[field] = zeroed
-    nodes[name] = changed(node, new)
+    nodes[name] = _with_fields(node, new)
 
 
-def changed(node: Any, fields: Mapping[str, NDArray[Any]]) -> Any:
+def _with_fields(node: Any, fields: Mapping[str, NDArray[Any]]) -> Any:
     """A node with other parameters, its shapes those of its weights."""
     clean = copy.copy(node)
     for field, values in fields.items():
@@ -200,7 +197,7 @@ def _resized(shape: NDArray[Any], channels: int) -> NDArray[Any]:
     return np.array([channels, *np.asarray(shape)[1:]])
 
 
-def carrying(node: Any, kept: Mask) -> Any:
+def _with_channels(node: Any, kept: Mask) -> Any:
     """A pooling or a Flatten of some of the channels."""
     clean = copy.copy(node)
     arriving = np.asarray(clean.input_type["input"])
@@ -211,7 +208,7 @@ def carrying(node: Any, kept: Mask) -> Any:
     return clean
 
 
-def narrowed(node: Any, kept: Mask) -> Any:
+def _with_neurons(node: Any, kept: Mask) -> Any:
     """A layer of neurons with some of them, or with some of its channels."""
     clean = copy.copy(node)
     shape = tuple(int(size) for size in np.asarray(node.output_type["output"]))

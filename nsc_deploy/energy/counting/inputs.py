@@ -1,7 +1,7 @@
-"""What is refused before anything is counted: recordings without values, values that are not what they are
-said to be, and numbers too large to be added up exactly.
+"""Recorded inputs and batches of outputs: what is refused, how many values are nonzero, and their fan-out.
 
-Counts of the values a batch of outputs carries, and of what they meet.
+Refused before anything is counted: recordings without values, values that the input cannot carry, and
+counts too large to be added up exactly.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,10 @@ from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.kernels.presence import count_present, weigh_present
+from nsc_deploy.kernels.nonzero import count_nonzero, weigh_nonzero
 
-LARGEST = 2**63 - 1
+_LARGEST = 2**63 - 1
+_NARROW = 2**31 - 1
 
 
 def refuse_empty(recording: Recording) -> None:
@@ -67,7 +68,7 @@ def refuse_too_many(at_most: Mapping[str, int], samples: int) -> None:
     Raises:
         DataError: with the node that costs most.
     """
-    if sum(at_most.values()) * samples > LARGEST:
+    if sum(at_most.values()) * samples > _LARGEST:
         raise DataError(
             "may cost more operations than 64 bits can count",
             where=f"node '{max(at_most, key=lambda name: at_most[name])}'",
@@ -75,32 +76,29 @@ def refuse_too_many(at_most: Mapping[str, int], samples: int) -> None:
         )
 
 
-_NARROW = 2**31 - 1
-
-
-def present(values: NDArray[Any]) -> Integers:
+def nonzero(values: NDArray[Any]) -> Integers:
     """How many values of each step and sample are not zero, [T, N, *shape] -> [T, N]."""
-    rows, found = _rows(values)
-    count_present(rows, found)
-    return found.reshape(values.shape[:2])
+    rows, numbers = _rows(values)
+    count_nonzero(rows, numbers)
+    return numbers.reshape(values.shape[:2])
 
 
-def weighed(values: NDArray[Any], weights: Integers) -> tuple[Integers, Integers]:
-    """Values that are not zero, and their weights added up.
+def nonzero_and_fan_out(values: NDArray[Any], fan_out: Integers) -> tuple[Integers, Integers]:
+    """Values that are not zero, and the sum of their fan-outs, in one pass.
 
     Args:
         values: [T, N, *shape].
-        weights: [*shape], none negative.
+        fan_out: synapses of each input, [*shape], none negative.
 
     Returns:
-        Numbers and sums of weights, both [T, N].
+        Both [T, N].
     """
-    rows, found = _rows(values)
-    sums = np.empty_like(found)
-    # Narrow integers are summed up twice as fast, where the sum of all weights fits them.
-    narrow = max(weights.size, int(weights.sum())) <= _NARROW
-    weigh_present(rows, weights.reshape(-1).astype(np.int32 if narrow else np.int64), found, sums)
-    return found.reshape(values.shape[:2]), sums.reshape(values.shape[:2])
+    rows, numbers = _rows(values)
+    sums = np.empty_like(numbers)
+    # Narrow integers are summed up twice as fast, where the sum of all fan-outs fits them.
+    narrow = max(fan_out.size, int(fan_out.sum())) <= _NARROW
+    weigh_nonzero(rows, fan_out.reshape(-1).astype(np.int32 if narrow else np.int64), numbers, sums)
+    return numbers.reshape(values.shape[:2]), sums.reshape(values.shape[:2])
 
 
 def _rows(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
@@ -111,7 +109,7 @@ def _rows(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of operations in one batch.
+    """A number of operations or accesses along both axes of a batch.
 
     Attributes:
         samples: over all steps, [N].

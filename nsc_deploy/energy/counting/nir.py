@@ -1,7 +1,4 @@
-"""Counting a NIR graph: the reference simulator runs it, and a meter at each node reads what arrives.
-
-What the nodes of a NIR graph have cost so far: collected batch after batch.
-"""
+"""Counting a NIR graph: the reference simulator runs it, and each node counts what arrives at it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,19 +10,18 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.inputs import (
     Amount,
-    present,
+    nonzero,
+    nonzero_and_fan_out,
     refuse_empty,
     refuse_foreign,
     refuse_too_many,
-    weighed,
 )
 from nsc_deploy.energy.counting.nir_rules import (
-    Meter,
     constant_costs,
     dense_synapses,
     drives,
     footprint,
-    meter_of,
+    input_cost,
     reads_from,
     single_pass,
     state_variables,
@@ -39,8 +35,8 @@ from nsc_deploy.graphs.simulate import simulate
 Progress = Callable[[int], None]
 Outputs = NDArray[np.floating[Any]]
 Run = Callable[[NDArray[Any], Callable[[str, Outputs], None]], None]
-Watch = Callable[[slice, str, Outputs], None]
-Held = TypeVar("Held", Outputs, Integers)
+OutputObserver = Callable[[slice, str, Outputs], None]
+_Array = TypeVar("_Array", Outputs, Integers)
 # The simulator holds about four arrays [T, N, *shape] of the largest node at a time.
 _ARRAY_BYTES = 2**28
 
@@ -53,7 +49,7 @@ def count_network(
     batch: int = 64,
     progress: Progress | None = None,
     run: Run | None = None,
-    watch: Watch | None = None,
+    observe: OutputObserver | None = None,
 ) -> PartCount:
     """Count every operation of a NIR graph over a recording.
 
@@ -65,30 +61,30 @@ def count_network(
         recording: what enters at its Input node.
         name: of the part.
         batch: samples that are simulated together, at most.
-        progress: told the number of samples done, as they are.
-        run: what runs the network in place of the reference simulator: it is given values [T, N, *shape]
-            and tells the output [T, N, *shape] of every node, in the order of the nodes.
-        watch: told the samples of the batch, the name and the output [T, N, *shape] of each node as it runs.
+        progress: called with the number of samples done.
+        run: what runs the network in place of the reference simulator: it takes values [T, N, *shape] and
+            hands on the output [T, N, *shape] of every node, in the order of the nodes.
+        observe: called with the samples of the batch, the name and the output [T, N, *shape] of each node.
 
     Raises:
         DataError: the recording is empty, does not fit the input or holds other values than the input
             can carry, or the counts might not fit 64 bits.
     """
     refuse_empty(recording)
-    tallies = {node.name: Tally(network, node, recording) for node in network.nodes}
-    refuse_too_many({name: tally.at_most for name, tally in tallies.items()}, recording.samples)
+    counters = {node.name: _NodeCounter(network, node, recording) for node in network.nodes}
+    refuse_too_many({name: one.at_most for name, one in counters.items()}, recording.samples)
     entry = network.input_node
     for part in _batches(network, recording, batch):
         values = recording.values[:, part.samples]
         refuse_foreign(values, entry.emits, entry.name)
-        observer = _Observer(network, tallies, part, watch)
+        observer = _Observer(network, counters, part, observe)
         if run is None:
             simulate(network, values, observe=observer)
         else:
             run(values, observer)
         if progress is not None:
             progress(part.samples.stop)
-    layers = [tally.layer() for tally in tallies.values()]
+    layers = [one.layer() for one in counters.values()]
     return PartCount(
         name=name,
         side=None,
@@ -103,27 +99,26 @@ def count_network(
 
 
 @dataclass(frozen=True)
-class Batch:
+class _Batch:
     """A batch of samples: where it stands in the recording."""
 
     steps: int
     samples: slice
 
-    @property
-    def size(self) -> int:
-        """Its number of samples."""
-        return int(self.samples.stop - self.samples.start)
+    def everywhere(self, number: int) -> Amount:
+        """The same number in each step of each sample."""
+        return Amount.everywhere(number, self.steps, self.samples.stop - self.samples.start)
 
 
-def _batches(network: Network, recording: Recording, at_most: int) -> Iterator[Batch]:
+def _batches(network: Network, recording: Recording, at_most: int) -> Iterator[_Batch]:
     widest = max(max(prod(node.input_shape), prod(node.output_shape)) for node in network.nodes)
     size = max(1, min(at_most, _ARRAY_BYTES // (4 * widest * recording.steps)))
     for start in range(0, recording.samples, size):
-        yield Batch(recording.steps, slice(start, min(start + size, recording.samples)))
+        yield _Batch(recording.steps, slice(start, min(start + size, recording.samples)))
 
 
-class Tally:
-    """Collects the operations of one node.
+class _NodeCounter:
+    """Adds up the operations and memory accesses of one node, batch after batch.
 
     Args:
         network: the graph.
@@ -132,184 +127,179 @@ class Tally:
     """
 
     def __init__(self, network: Network, node: Node, recording: Recording) -> None:
-        self.meter: Meter | None = meter_of(network, node)
+        self.inputs = input_cost(network, node)
         self._network = network
         self._node = node
-        self._steps = recording.steps
-        self._total = recording.samples
+        self._steps, self._samples = recording.steps, recording.samples
         self._constant = constant_costs(node)
-        self._samples: dict[Kind, Integers] = {}
-        self._per_step: dict[Kind, Integers] = {}
-        self._moved: dict[str, Integers] = {}
-        self._moved_per_step: dict[str, Integers] = {}
+        self._totals: dict[str, Amount] = {}
 
     @property
     def at_most(self) -> int:
         """More than any one sample can cost, of operations and accesses of all kinds together."""
-        arriving = 0 if self.meter is None else self.meter.synapses
+        arriving = 0 if self.inputs is None else self.inputs.synapses
         values = (1 + len(self._node.inputs)) * (prod(self._node.input_shape) + prod(self._node.output_shape))
         return 4 * self._steps * (sum(self._constant.values()) + arriving + values)
 
-    def start(self, batch: Batch) -> None:
+    def start(self, batch: _Batch) -> None:
         """Begin a batch with what the node costs whatever arrives."""
         for kind, number in self._constant.items():
-            self.add(kind, Amount.everywhere(number, batch.steps, batch.size), batch)
+            self.add(kind, batch.everywhere(number), batch)
 
-    def add(self, kind: Kind, amount: Amount, batch: Batch) -> None:
-        """Add operations."""
-        if kind not in self._samples:
-            self._samples[kind] = np.zeros(self._total, dtype=np.int64)
-            self._per_step[kind] = np.zeros(self._steps, dtype=np.int64)
-        self._samples[kind][batch.samples] += amount.samples
-        self._per_step[kind] += amount.steps
+    def add(self, what: str, amount: Amount, batch: _Batch) -> None:
+        """Add operations (a `Kind`) or memory accesses (a field of `Traffic`)."""
+        if what not in self._totals:
+            self._totals[what] = Amount.everywhere(0, self._steps, self._samples)
+        total = self._totals[what]
+        total.samples[batch.samples] += amount.samples
+        total.steps[:] += amount.steps
 
-    def meet(self, amount: Amount, batch: Batch) -> None:
-        """Add operations at the meter."""
-        if self.meter is not None:
-            self.add(self.meter.kind, amount, batch)
-
-    def move(self, access: str, amount: Amount, batch: Batch) -> None:
-        """Add accesses to memory (a field of `Traffic`)."""
-        if access not in self._moved:
-            self._moved[access] = np.zeros(self._total, dtype=np.int64)
-            self._moved_per_step[access] = np.zeros(self._steps, dtype=np.int64)
-        self._moved[access][batch.samples] += amount.samples
-        self._moved_per_step[access] += amount.steps
+    def add_inputs(self, amount: Amount, batch: _Batch) -> None:
+        """Add operations on what arrives."""
+        if self.inputs is not None:
+            self.add(self.inputs.kind, amount, batch)
 
     def layer(self) -> LayerCount:
-        """What was collected."""
-        meter = self.meter
-        operations = _operations(self._samples, np.zeros(self._total, dtype=np.int64))
-        per_step = _operations(self._per_step, np.zeros(self._steps, dtype=np.int64))
+        """The sums over all batches."""
+        inputs, node = self.inputs, self._node
+        samples = {what: total.samples for what, total in self._totals.items()}
+        steps = {what: total.steps for what, total in self._totals.items()}
+        per_sample, traffic = self._along(samples, self._samples, times=self._steps)
+        per_step, traffic_per_step = self._along(steps, self._steps, times=self._samples)
         return LayerCount(
-            name=self._node.name,
-            primitive=self._node.primitive,
-            arrives=self._network.arrives(self._node.name),
+            name=node.name,
+            primitive=node.primitive,
+            arrives=self._network.arrives(node.name),
             neurons=self._constant.get(Kind.NEURON_UPDATE, 0),
-            synapses=meter.synapses if meter is not None and self._node.synaptic else 0,
-            dense=dense_synapses(self._node) * self._steps,
-            per_sample=operations,
-            traffic=self._traffic(operations, self._moved, self._steps),
-            footprint=footprint(self._network, self._node),
+            synapses=inputs.synapses if inputs is not None and node.synaptic else 0,
+            dense=dense_synapses(node) * self._steps,
+            per_sample=per_sample,
+            traffic=traffic,
+            footprint=footprint(self._network, node),
             steps=self._steps,
-            once=single_pass(self._node, meter, self._constant),
-            drives=drives(self._network, self._node) if self._node.synaptic else (),
+            once=single_pass(node, inputs, self._constant),
+            drives=drives(self._network, node) if node.synaptic else (),
             per_step=per_step,
-            traffic_per_step=self._traffic(per_step, self._moved_per_step, self._total),
+            traffic_per_step=traffic_per_step,
         )
 
-    def _traffic(self, operations: Operations, moved: dict[str, Integers], times: int) -> Traffic:
-        """What was moved, and what follows from the operations themselves.
+    def _along(self, totals: dict[str, Integers], length: int, times: int) -> tuple[Operations, Traffic]:
+        """Operations and accesses along the samples or the steps.
 
         Args:
-            operations: along the samples or the steps.
-            moved: along the same.
+            totals: what was added, along the same.
+            length: of the axis.
             times: steps in a sample, or samples in a step.
         """
-        none = np.zeros_like(operations.acs)
+        none = np.zeros(length, dtype=np.int64)
+        operations = Operations(**{kind.value: totals.get(kind, none) for kind in Kind})
         weights = states = none
         if self._node.synaptic:
             # All additions of a synaptic node but those of joined inputs are biases; a bias is constant.
-            biases = times * self._constant.get(Kind.ADDITION, 0)
-            weights = operations.synaptic + biases
+            weights = operations.synaptic + times * self._constant.get(Kind.ADDITION, 0)
             real = self._network.arrives(self._node.name) is Signal.REAL
             states = none if real else operations.synaptic
         elif self._node.primitive == "Scale":
             weights = operations.products
         states = states + state_variables(self._node) * operations.neuron_updates
-        return Traffic(
+        return operations, Traffic(
             weight_reads=weights,
-            state_reads=states + moved.get("state_reads", none),
-            state_writes=states + moved.get("state_writes", none),
-            activation_reads=moved.get("activation_reads", none),
-            activation_writes=moved.get("activation_writes", none),
+            state_reads=states + totals.get("state_reads", none),
+            state_writes=states + totals.get("state_writes", none),
+            activation_reads=totals.get("activation_reads", none),
+            activation_writes=totals.get("activation_writes", none),
         )
 
 
 class _Observer:
-    """Takes the outputs of the nodes, in one batch, to the meters of the nodes that read them."""
+    """Charges the outputs of the nodes, in one batch, to the nodes that read them."""
 
     def __init__(
-        self, network: Network, tallies: dict[str, Tally], batch: Batch, watch: Watch | None
+        self,
+        network: Network,
+        counters: dict[str, _NodeCounter],
+        batch: _Batch,
+        observe: OutputObserver | None,
     ) -> None:
         self._network = network
-        self._watch = watch
-        self._tallies = tallies
+        self._observe = observe
+        self._counters = counters
         self._batch = batch
         self._sums: dict[str, Outputs] = {}
         self._missing = {node.name: len(node.inputs) for node in network.nodes}
-        for tally in tallies.values():
-            tally.start(batch)
+        for counter in counters.values():
+            counter.start(batch)
 
     def __call__(self, name: str, output: Outputs) -> None:
         node = self._network.node(name)
-        if self._watch is not None:
-            self._watch(self._batch.samples, name, output)
+        if self._observe is not None:
+            self._observe(self._batch.samples, name, output)
         if node.primitive == "Output":
             return
-        tally = self._tallies[name]
+        counter = self._counters[name]
         if node.emits is Signal.REAL:
-            found = met = None
-            carried = self._everywhere(prod(node.output_shape))
+            numbers = operations = None
+            carried = self._batch.everywhere(prod(node.output_shape))
         else:
-            found, met = self._look(node, output)
-            carried = Amount.of(found)
+            numbers, operations = self._count(node, output)
+            carried = Amount.of(numbers)
         if node.spiking:
-            tally.add(Kind.SPIKE, carried, self._batch)
+            counter.add(Kind.SPIKE, carried, self._batch)
         if writes_result(self._network, node):
-            tally.move("activation_writes", carried, self._batch)
+            counter.add("activation_writes", carried, self._batch)
         if node.primitive == "Delay":
-            tally.move("state_reads", carried, self._batch)
+            counter.add("state_reads", carried, self._batch)
         for target in self._network.successors(name):
             late = (name, target.name) in self._network.back_edges
             # A step of delay leaves out what the last step would hand on after the end.
-            amount = Amount.of(_one_step_later(found)) if late and found is not None else carried
+            amount = Amount.of(_one_step_later(numbers)) if late and numbers is not None else carried
             for _ in range(target.inputs.count(name)):
-                self._arrive(node, target, amount)
-                if met is not None and self._alone(target, name):
-                    self._tallies[target.name].meet(met, self._batch)
+                self._charge_reads(node, target, amount)
+                if operations is not None and self._is_sole_input(target, name):
+                    self._counters[target.name].add_inputs(operations, self._batch)
                 else:
-                    self._meet(target, _one_step_later(output) if late else output)
+                    self._charge_inputs(target, _one_step_later(output) if late else output)
 
-    def _look(self, node: Node, output: Outputs) -> tuple[Integers, Amount | None]:
-        """The values that are there [T, N], and what they meet where a single meter reads them alone."""
-        readers = [one for one in self._network.successors(node.name) if self._alone(one, node.name)]
-        meter = self._tallies[readers[0].name].meter if len(readers) == 1 else None
-        if meter is None or meter.always:
-            return present(output), None
-        if meter.uniform is not None:
-            found = present(output)
-            return found, Amount.of(found).times(meter.uniform)
-        found, met = weighed(output, meter.fan_out)
-        return found, Amount.of(met)
+    def _count(self, node: Node, output: Outputs) -> tuple[Integers, Amount | None]:
+        """Values that are not zero [T, N], and their operations where one node alone reads them."""
+        readers = [one for one in self._network.successors(node.name) if self._is_sole_input(one, node.name)]
+        cost = self._counters[readers[0].name].inputs if len(readers) == 1 else None
+        if cost is None or cost.dense:
+            return nonzero(output), None
+        if cost.uniform is not None:
+            numbers = nonzero(output)
+            return numbers, Amount.of(numbers).times(cost.uniform)
+        numbers, operations = nonzero_and_fan_out(output, cost.fan_out)
+        return numbers, Amount.of(operations)
 
-    def _alone(self, target: Node, source: str) -> bool:
-        """Whether a meter reads the output of one node and of no other, in the same step."""
-        metered = self._tallies[target.name].meter is not None
+    def _is_sole_input(self, target: Node, source: str) -> bool:
+        """Whether a node that charges for its inputs has one alone, which arrives in the same step."""
+        charged = self._counters[target.name].inputs is not None
         return (
-            metered and target.inputs == (source,) and (source, target.name) not in self._network.back_edges
+            charged and target.inputs == (source,) and (source, target.name) not in self._network.back_edges
         )
 
-    def _arrive(self, source: Node, target: Node, carried: Amount) -> None:
-        """Charge what is read and added, whatever it meets."""
-        tally = self._tallies[target.name]
+    def _charge_reads(self, source: Node, target: Node, carried: Amount) -> None:
+        """Charge what is read and added, whatever its fan-out."""
+        counter = self._counters[target.name]
         if target.primitive == "Delay":
-            tally.move("state_writes", carried, self._batch)
+            counter.add("state_writes", carried, self._batch)
         elif reads_from(self._network, target, source.name):
-            tally.move("activation_reads", carried, self._batch)
+            counter.add("activation_reads", carried, self._batch)
         if len(target.inputs) > 1 and not source.synaptic:
             # Weighted values are added up in the accumulator that their synapses already pay for.
-            tally.add(Kind.ADDITION, carried, self._batch)
+            counter.add(Kind.ADDITION, carried, self._batch)
 
-    def _meet(self, target: Node, values: Outputs) -> None:
-        """Charge what the sum of all inputs meets, once it is complete."""
-        tally = self._tallies[target.name]
-        if tally.meter is None:
+    def _charge_inputs(self, target: Node, values: Outputs) -> None:
+        """Charge the operations on the sum of all inputs, once it is complete."""
+        counter = self._counters[target.name]
+        cost = counter.inputs
+        if cost is None:
             return
         self._missing[target.name] -= 1
-        if tally.meter.always:
+        if cost.dense:
             if not self._missing[target.name]:
-                tally.meet(self._everywhere(tally.meter.synapses), self._batch)
+                counter.add_inputs(self._batch.everywhere(cost.synapses), self._batch)
             return
         if len(target.inputs) > 1:
             so_far = self._sums.pop(target.name, None)
@@ -317,15 +307,8 @@ class _Observer:
         if self._missing[target.name]:
             self._sums[target.name] = values
         else:
-            tally.meet(Amount.of(weighed(values, tally.meter.fan_out)[1]), self._batch)
-
-    def _everywhere(self, number: int) -> Amount:
-        return Amount.everywhere(number, self._batch.steps, self._batch.size)
+            counter.add_inputs(Amount.of(nonzero_and_fan_out(values, cost.fan_out)[1]), self._batch)
 
 
-def _one_step_later(values: Held) -> Held:
+def _one_step_later(values: _Array) -> _Array:
     return np.concatenate([np.zeros_like(values[:1]), values[:-1]])
-
-
-def _operations(found: dict[Kind, Integers], none: Integers) -> Operations:
-    return Operations(**{kind.value: found.get(kind, none) for kind in Kind})

@@ -1,8 +1,9 @@
-"""What each node of a NIR graph charges for the values that arrive at it.
+"""What each kind of NIR node costs: operations of what arrives, constant costs, memory and its accesses.
 
-The memory a node of a NIR graph needs and the accesses it makes, by the model of `traffic`.
+The accesses follow the model that `operations` describes.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -15,27 +16,29 @@ from nsc_deploy.graphs.connectivity import convolution_fan_out, matrix_fan_out
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.primitives import padding_pairs
 
-UPDATED = frozenset({"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Threshold"})
+_STATE_VARIABLES = {"LIF": 1, "IF": 1, "LI": 1, "I": 1, "CubaLIF": 2, "CubaLI": 2, "Threshold": 0}
+UPDATED = frozenset(_STATE_VARIABLES)
+_FREE = frozenset({"Input", "Output", "Flatten"})
 
 
 @dataclass(frozen=True)
-class Meter:
-    """Counts the operations one node does for what arrives at it.
+class InputCost:
+    """What the values that arrive at a node cost.
 
     Attributes:
-        kind: what one arriving value that meets one synapse (or one pooling window, one factor) costs.
-        fan_out: [*input_shape], how many of them each input meets.
-        always: True where the input carries real values: then every one of them is charged, in every
+        kind: of operation, one for each synapse (or pooling window, or factor) of an input.
+        fan_out: [*input_shape], how many of them each input has.
+        dense: True where the input carries real values: then every one of them is charged, in every
             step; else only those that are not zero.
     """
 
     kind: Kind
     fan_out: Integers
-    always: bool
+    dense: bool
 
     @cached_property
     def uniform(self) -> int | None:
-        """What every input meets, if that is the same for all."""
+        """The fan-out of every input, if it is the same for all."""
         first = int(self.fan_out.flat[0])
         return first if bool((self.fan_out == first).all()) else None
 
@@ -45,17 +48,17 @@ class Meter:
         return int(self.fan_out.sum())
 
 
-def meter_of(network: Network, node: Node) -> Meter | None:
-    """The meter of a node, or None where arriving values cost nothing by themselves."""
+def input_cost(network: Network, node: Node) -> InputCost | None:
+    """What a node charges for its inputs; None where they cost nothing by themselves."""
     arriving = network.arrives(node.name)
-    always = arriving is Signal.REAL
+    dense = arriving is Signal.REAL
     if node.synaptic:
         kind = Kind.AC if arriving is Signal.EVENTS else Kind.MAC
-        return Meter(kind, _fan_out(node, node.parameters.weight), always)
+        return InputCost(kind, _fan_out(node, node.parameters.weight), dense)
     if node.primitive == "Scale":
-        return Meter(Kind.PRODUCT, np.ones(node.input_shape, dtype=np.int64), always)
+        return InputCost(Kind.PRODUCT, np.ones(node.input_shape, dtype=np.int64), dense)
     if node.primitive in {"SumPool2d", "AvgPool2d"}:
-        return Meter(Kind.ADDITION, _pool_fan_out(node), always)
+        return InputCost(Kind.ADDITION, _pool_fan_out(node), dense)
     return None
 
 
@@ -108,21 +111,9 @@ def _pool_fan_out(node: Node) -> Integers:
     )
 
 
-_VARIABLES = {"LIF": 1, "IF": 1, "LI": 1, "I": 1, "CubaLIF": 2, "CubaLI": 2, "Threshold": 0}
-_FREE = frozenset({"Input", "Output", "Flatten"})
-
-
 def state_variables(node: Node) -> int:
     """State variables one neuron of a node keeps from step to step."""
-    return _VARIABLES.get(node.primitive, 0)
-
-
-def origin(network: Network, name: str) -> Node:
-    """The node that wrote what `name` gives out, seen through nodes that only reshape."""
-    node = network.node(name)
-    while node.primitive == "Flatten" and len(node.inputs) == 1:
-        node = network.node(node.inputs[0])
-    return node
+    return _STATE_VARIABLES.get(node.primitive, 0)
 
 
 def reads_from(network: Network, target: Node, source: str) -> bool:
@@ -132,7 +123,10 @@ def reads_from(network: Network, target: Node, source: str) -> bool:
     """
     if target.primitive in _FREE or target.primitive == "Delay":
         return False
-    return not (target.primitive in UPDATED and origin(network, source).synaptic)
+    origin = network.node(source)
+    while origin.primitive == "Flatten" and len(origin.inputs) == 1:
+        origin = network.node(origin.inputs[0])
+    return not (target.primitive in UPDATED and origin.synaptic)
 
 
 def writes_result(network: Network, node: Node) -> bool:
@@ -181,23 +175,25 @@ def _delayed(network: Network, node: Node) -> int:
     return int(np.broadcast_to(steps, node.output_shape).sum())
 
 
-def single_pass(node: Node, meter: Meter | None, constant: dict[Kind, int]) -> Pass:
+def single_pass(node: Node, inputs: InputCost | None, constant: dict[Kind, int]) -> Pass:
     """One pass of a node over values that arrive once, as a conventional layer would take them.
 
     Args:
         node: the node.
-        meter: of the node.
+        inputs: what it charges for them.
         constant: what it costs in each step.
     """
     if node.primitive in UPDATED:
         return Pass(activation_writes=prod(node.output_shape))
     if node.primitive in _FREE or node.primitive == "Delay":
         return Pass()
-    met = {} if meter is None else {meter.kind: meter.synapses}
+    costs = Counter(constant)
+    if inputs is not None:
+        costs[inputs.kind] += inputs.synapses
     return Pass(
-        macs=met.get(Kind.AC, 0) + met.get(Kind.MAC, 0),
-        products=constant.get(Kind.PRODUCT, 0) + met.get(Kind.PRODUCT, 0),
-        additions=constant.get(Kind.ADDITION, 0) + met.get(Kind.ADDITION, 0),
+        macs=costs[Kind.AC] + costs[Kind.MAC],
+        products=costs[Kind.PRODUCT],
+        additions=costs[Kind.ADDITION],
         activation_reads=prod(node.input_shape),
         activation_writes=0 if node.synaptic else prod(node.output_shape),
     )

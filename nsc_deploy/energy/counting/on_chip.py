@@ -1,10 +1,9 @@
-"""What recorded spikes cause on a chip: messages, hops and synapse events of every core, step by step.
+"""A part placed on a target: verdicts, pools, cores, and what recorded spikes cause there step by step.
 
 The placement says which cores the spikes of a line go to, and how many synapses it has there; a run says
 which lines fire in which step. Spikes of a population that is late by some steps on the chip are taken in
-the step in which they are sent there. The counts are exact for the placement and the recording.
-
-Where the operations of a part run on a target: verdicts, pools and cores, ready to be watched.
+the step in which they are sent there. Messages, hops and synapse events are exact for the placement and
+the recording.
 """
 
 from dataclasses import dataclass
@@ -94,8 +93,8 @@ class _Source:
     to_host: bool
 
 
-class ActivityMeter:
-    """Watches a network run and adds up what its spikes cause on a chip.
+class ActivityCounter:
+    """Adds up what the spikes of a network that runs cause on a chip.
 
     Args:
         network: the graph.
@@ -116,8 +115,9 @@ class ActivityMeter:
         self._neurons = np.array([sum(share.size for share in core.shares) for core in placement.cores])
         self._totals = {
             name: np.zeros(samples, np.int64)
-            for name in ("messages", "from_host", "to_host", "synapse_events", "busiest", "ew", "ns")
+            for name in ("messages", "from_host", "to_host", "synapse_events", "busiest")
         }
+        self._hops = Hops(np.zeros(samples, np.int64), np.zeros(samples, np.int64))
         shape = (self._steps + self._late, samples) if step_time is not None else (0, 0)
         self._low, self._high = np.zeros(shape), np.zeros(shape)
         self._open: tuple[slice, Integers] | None = None
@@ -128,31 +128,22 @@ class ActivityMeter:
         if source is None:
             return
         steps, size = output.shape[:2]
-        caused = self._of_batch(samples, size)
-        fired = _fired(output.reshape(steps * size, -1))
-        found = (fired @ source.causes).toarray().reshape(steps, size, -1)
-        caused[source.late : source.late + steps] += found
+        batch = self._of_batch(samples, size)
+        spikes = _spikes(output.reshape(steps * size, -1))
+        caused = (spikes @ source.causes).toarray().reshape(steps, size, -1)
+        batch[source.late : source.late + steps] += caused
         if source.from_host:
-            self._totals["from_host"][samples] += found[..., : self._cores].sum(axis=(0, 2))
+            self._totals["from_host"][samples] += caused[..., : self._cores].sum(axis=(0, 2))
         if source.to_host:
-            each_sample = np.asarray(fired.sum(axis=1)).reshape(steps, size).sum(axis=0)
+            each_sample = np.asarray(spikes.sum(axis=1)).reshape(steps, size).sum(axis=0)
             self._totals["to_host"][samples] += each_sample
 
     def activity(self) -> ChipActivity:
-        """What was counted, once all batches have run."""
+        """The sums over all batches, once they have run."""
         self._close()
-        totals = self._totals
         known = all(core.tile is not None for core in self._placement.cores)
-        return ChipActivity(
-            messages=totals["messages"],
-            from_host=totals["from_host"],
-            to_host=totals["to_host"],
-            synapse_events=totals["synapse_events"],
-            busiest=totals["busiest"],
-            hops=Hops(totals["ew"], totals["ns"]) if known else None,
-            late=self._late,
-            times=self._times(),
-        )
+        hops = self._hops if known else None
+        return ChipActivity(**self._totals, hops=hops, late=self._late, times=self._times())
 
     def _times(self) -> StepTimes | None:
         if self._step_time is None:
@@ -178,14 +169,14 @@ class ActivityMeter:
         self._totals["messages"][samples] += out.sum(axis=(0, 2))
         self._totals["synapse_events"][samples] += events.sum(axis=(0, 2))
         self._totals["busiest"][samples] += events.sum(axis=0).max(axis=1)
-        self._totals["ew"][samples] += caused[..., -2].sum(axis=0)
-        self._totals["ns"][samples] += caused[..., -1].sum(axis=0)
+        self._hops.east_west[samples] += caused[..., -2].sum(axis=0)
+        self._hops.north_south[samples] += caused[..., -1].sum(axis=0)
         if self._step_time is not None:
-            found = _durations(caused, self._neurons, self._placement, self._step_time)
-            self._low[:, samples], self._high[:, samples] = found
+            times = _durations(caused, self._neurons, self._placement, self._step_time)
+            self._low[:, samples], self._high[:, samples] = times
 
 
-def _fired(values: NDArray[Any]) -> sparse.csr_array:
+def _spikes(values: NDArray[Any]) -> sparse.csr_array:
     """Ones where values [rows, lines] are not zero."""
     rows, lines = np.divmod(np.flatnonzero(values.reshape(-1) != 0), values.shape[1])
     ends = np.cumsum(np.bincount(rows, minlength=len(values)))
@@ -197,34 +188,26 @@ def _source(network: Network, placement: Placement, name: str) -> _Source:
     node = network.node(name)
     lines, cores = prod(node.output_shape), len(placement.cores)
     position = {core.index: number for number, core in enumerate(placement.cores)}
-    rows: list[Integers] = []
-    columns: list[Integers] = []
-    values: list[Integers] = []
-
-    def put(chosen: Integers, column: int, value: Integers | int) -> None:
-        rows.append(chosen)
-        columns.append(np.full(len(chosen), column))
-        values.append(np.broadcast_to(np.asarray(value, np.int64), chosen.shape))
-
-    for home, share in placement.shares_of(name):
-        put(share.neurons, 2 * cores + position[home], 1)
+    # Entries (lines, column, value) of the same place are added up: routes of a line, with their hops.
+    entries: list[tuple[Integers, int, Integers | int]] = [
+        (share.neurons, 2 * cores + position[home], 1) for home, share in placement.shares_of(name)
+    ]
     for route in placement.routes:
         if route.source != name:
             continue
         there = position[route.target_core]
-        put(route.lines, there, 1)
-        put(route.lines, cores + there, route.lists)
+        entries += [(route.lines, there, 1), (route.lines, cores + there, route.lists)]
         if route.source_core is not None:
-            put(route.lines, 3 * cores + position[route.source_core], 1)
-            for axis, hops in enumerate(placement.hops(route) or (0, 0)):
-                put(route.lines, 4 * cores + axis, hops)
-    found = (
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-        if rows
-        else (np.zeros(0, np.int64), (np.zeros(0, np.int64), np.zeros(0, np.int64)))
+            entries.append((route.lines, 3 * cores + position[route.source_core], 1))
+            hops = placement.hops(route) or (0, 0)
+            entries += [(route.lines, 4 * cores + axis, number) for axis, number in enumerate(hops)]
+    rows, columns, values = (
+        np.concatenate(
+            [np.zeros(0, np.int64), *(np.broadcast_to(one[part], one[0].shape) for one in entries)]
+        )
+        for part in range(3)
     )
-    # Entries of the same place are added up: several routes of a line, each with its hops.
-    causes = sparse.coo_array(found, shape=(lines, 4 * cores + 2)).tocsr()
+    causes = sparse.coo_array((values, (rows, columns)), shape=(lines, 4 * cores + 2)).tocsr()
     host = node.primitive == "Input"
     return _Source(causes, placement.latency[name], host, name in placement.outputs)
 
@@ -249,22 +232,18 @@ def _durations(
     ]
     tiles = len({core.tile for core in placement.cores}) or 1
     wait_low, wait_high = times.barrier.nanoseconds(tiles)
-    crossing = _longest_way(placement, times)
+    ways = [placement.hops(route) or (0, 0) for route in placement.routes]
+    crossing = max(
+        (ew * times.hop_east_west.longest + ns * times.hop_north_south.longest for ew, ns in ways),
+        default=0.0,
+    )
     low = np.maximum(sent[0], received[0]).max(axis=-1) + wait_low
     high = sent[1].max(axis=-1) + crossing + received[1].max(axis=-1) + wait_high
     return low, high
 
 
-def _longest_way(placement: Placement, times: StepTime) -> float:
-    ways = [placement.hops(route) or (0, 0) for route in placement.routes]
-    return max(
-        (ew * times.hop_east_west.longest + ns * times.hop_north_south.longest for ew, ns in ways),
-        default=0.0,
-    )
-
-
 @dataclass(frozen=True)
-class Placed:
+class PlacedPart:
     """A part on a target.
 
     Attributes:
@@ -292,8 +271,8 @@ class Placed:
     step_time: StepTime | None = None
 
 
-class Placing:
-    """A part that is placed on a target and watched while it is counted.
+class PartPlacement:
+    """A part on a target, and the counter of what its spikes cause there.
 
     Args:
         target: where to.
@@ -303,24 +282,24 @@ class Placing:
 
     def __init__(self, target: Target, network: Network, recording: Recording) -> None:
         self._target = target
-        self.meter: ActivityMeter | None = None
+        self.activity: ActivityCounter | None = None
         self._fit = target.fit(network) if isinstance(target, ChipTarget) else None
         self._nodes = target.check(network) if self._fit is None else self._fit.verdicts
         self._pools = self._pools_of(network)
         placement = None if self._fit is None or not self._fit.fits else self._fit.placement
         if placement is not None and placement.routes:
-            self.meter = ActivityMeter(network, placement, recording, self._step_time)
+            self.activity = ActivityCounter(network, placement, recording, self._step_time)
 
     @property
     def _step_time(self) -> StepTime | None:
         layout = None if self._fit is None else self._fit.chip.layout
         return layout.step_time if isinstance(layout, ManyCores) else None
 
-    def placed(self) -> Placed:
-        """What was found, once the part has run."""
+    def result(self) -> PlacedPart:
+        """What is known, once the part has run."""
         fit = self._fit
         cores = () if fit is None or fit.placement is None else fit.placement.cores
-        return Placed(
+        return PlacedPart(
             target=self._target.name,
             title=self._target.summary.split(":")[0] if fit is None else fit.chip.title,
             nodes=self._nodes,
@@ -328,8 +307,10 @@ class Placing:
             cores=cores,
             problems=_problems(self._nodes, fit),
             notes=() if fit is None else fit.notes,
-            sources=() if fit is None else _sources(fit),
-            activity=None if self.meter is None else self.meter.activity(),
+            sources=()
+            if fit is None
+            else tuple(f"{one.title} ({one.year})" for one in fit.chip.sources.values()),
+            activity=None if self.activity is None else self.activity.activity(),
             step_time=self._step_time,
         )
 
@@ -347,10 +328,6 @@ class Placing:
         except ExportError:
             # The lowering finds an obstacle that no verdict told of: then nothing is known of the pools.
             return ()
-
-
-def _sources(fit: Fit) -> tuple[str, ...]:
-    return tuple(f"{source.title} ({source.year})" for source in fit.chip.sources.values())
 
 
 def _problems(nodes: tuple[Verdict, ...], fit: Fit | None) -> tuple[str, ...]:

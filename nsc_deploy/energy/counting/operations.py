@@ -1,9 +1,7 @@
-"""What was counted: numbers of operations for each sample, each step, each layer, part and system.
+"""Counts as data: operations and memory accesses of each sample and step, by layer, part and system.
 
-What is moved between memory and arithmetic: reads and writes of weights, states and activations.
-
-The model, after Lemaire et al. (An analytical estimation of spiking neural networks energy efficiency,
-ICONIP 2022), with no value kept in a register longer than one operation can use it:
+The model of memory accesses follows Lemaire et al. (An analytical estimation of spiking neural networks
+energy efficiency, ICONIP 2022), with no value kept in a register longer than one operation can use it:
 
 - A synaptic operation reads its weight. An addition of a bias reads the bias.
 - An event that meets a synapse reads and writes the state of the target neuron, where it accumulates.
@@ -18,9 +16,10 @@ One access moves one value. Addresses, the indices of sparse weights, and words 
 fetched and not used are free.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +52,49 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Operations:
-    """Numbers of operations of each kind along one axis (samples or steps).
+class _Arrays:
+    """Fields that are int64 arrays of one and the same length, along samples or steps."""
 
-    Attributes:
-        acs: and all others: int64 arrays of one and the same length.
-    """
+    @classmethod
+    def zeros(cls, length: int) -> Self:
+        """None of anything."""
+        return cls(*(np.zeros(length, dtype=np.int64) for _ in fields(cls)))
+
+    @classmethod
+    def sum(cls, several: Iterable[Self], length: int) -> Self:
+        """Element by element, over layers or parts."""
+        columns = zip(cls.zeros(length).arrays(), *(one.arrays() for one in several), strict=True)
+        return cls(*(np.sum(column, axis=0) for column in columns))
+
+    @classmethod
+    def concatenate(cls, several: Iterable[Self]) -> Self:
+        """One after the other, along the axis."""
+        columns = zip(*(one.arrays() for one in several), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def __repr__(self) -> str:
+        """The sums, where there are any."""
+        sums = {field.name: int(getattr(self, field.name).sum()) for field in fields(self)}
+        words = [f"{name} {number}" for name, number in sums.items() if number]
+        return f"<{type(self).__name__}: {', '.join(words) or 'none'}>"
+
+    def arrays(self) -> tuple[Integers, ...]:
+        """The arrays, in the order of the fields."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def means(self) -> dict[str, float]:
+        """The mean of each array, by its field."""
+        return {field.name: float(getattr(self, field.name).mean()) for field in fields(self)}
+
+    @property
+    def any(self) -> bool:
+        """Whether a single element is not zero."""
+        return any(values.any() for values in self.arrays())
+
+
+@dataclass(frozen=True, repr=False)
+class Operations(_Arrays):
+    """Numbers of operations, a field for each `Kind`."""
 
     acs: Integers
     macs: Integers
@@ -67,29 +103,6 @@ class Operations:
     neuron_updates: Integers
     spikes: Integers
     activations: Integers
-
-    @classmethod
-    def zeros(cls, length: int) -> "Operations":
-        """No operations at all."""
-        return cls(*(np.zeros(length, dtype=np.int64) for _ in fields(cls)))
-
-    @classmethod
-    def sum(cls, several: Iterable["Operations"], length: int) -> "Operations":
-        """Element by element, over layers or parts."""
-        total = cls.zeros(length)
-        for one in several:
-            total = cls(*(a + b for a, b in zip(total.arrays(), one.arrays(), strict=True)))
-        return total
-
-    @classmethod
-    def concatenate(cls, several: Iterable["Operations"]) -> "Operations":
-        """One after the other, along the axis."""
-        columns = zip(*(one.arrays() for one in several), strict=True)
-        return cls(*(np.concatenate(column) for column in columns))
-
-    def arrays(self) -> Iterator[Integers]:
-        """The arrays, in the order of the fields."""
-        return (getattr(self, field.name) for field in fields(self))
 
     def of(self, kind: Kind) -> Integers:
         """The array of one kind."""
@@ -101,45 +114,16 @@ class Operations:
         """ACs and MACs together."""
         return self.acs + self.macs
 
-    @property
-    def any(self) -> bool:
-        """Whether there is a single operation."""
-        return any(values.any() for values in self.arrays())
 
-
-@dataclass(frozen=True)
-class Traffic:
-    """Accesses along one axis, one value each.
-
-    Attributes:
-        weight_reads: and all others: int64, of one length (samples, or one element for a single pass).
-    """
+@dataclass(frozen=True, repr=False)
+class Traffic(_Arrays):
+    """Numbers of memory accesses, each of one value."""
 
     weight_reads: Integers
     state_reads: Integers
     state_writes: Integers
     activation_reads: Integers
     activation_writes: Integers
-
-    @classmethod
-    def zeros(cls, length: int) -> "Traffic":
-        """No access at all."""
-        return cls(*(np.zeros(length, dtype=np.int64) for _ in fields(cls)))
-
-    @classmethod
-    def concatenate(cls, several: Iterable["Traffic"]) -> "Traffic":
-        """One after the other, along the axis."""
-        columns = zip(*(one.arrays() for one in several), strict=True)
-        return cls(*(np.concatenate(column) for column in columns))
-
-    def arrays(self) -> tuple[Integers, ...]:
-        """The arrays, in the order of the fields."""
-        return tuple(getattr(self, field.name) for field in fields(self))
-
-    @property
-    def any(self) -> bool:
-        """Whether there is a single access."""
-        return any(values.any() for values in self.arrays())
 
 
 class Store(StrEnum):
@@ -167,12 +151,7 @@ class Footprint:
 
     def of(self, store: Store) -> int:
         """Values in one store."""
-        sizes = {
-            Store.WEIGHTS: self.weights,
-            Store.STATES: self.states,
-            Store.ACTIVATIONS: self.activations,
-        }
-        return sizes[store]
+        return dict(zip(Store, (self.weights, self.states, self.activations), strict=True))[store]
 
 
 @dataclass(frozen=True)

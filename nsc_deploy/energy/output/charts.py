@@ -1,8 +1,7 @@
 """Pictures of a report as small SVG texts that need nothing from outside.
 
-Accuracy against energy, with the Pareto front, as a small SVG text.
-
-The course of a sample over its steps as a small SVG text: synaptic operations, and who fires when.
+Energy as stacked bars, accuracy against energy with the Pareto front, and the course of a sample over its
+steps: synaptic operations, and which layers fire when.
 """
 
 import math
@@ -11,9 +10,9 @@ from dataclasses import dataclass
 from html import escape
 
 from nsc_deploy.energy.counting.operations import Kind, Store
-from nsc_deploy.energy.output.numbers import KIND_NAMES, binned, count, microjoules
-from nsc_deploy.energy.output.numbers import energy as energy_text
+from nsc_deploy.energy.output.cells import energy as energy_text
 from nsc_deploy.energy.pricing.price import Charged
+from nsc_deploy.energy.report.numbers import KIND_NAMES, binned, count, microjoules
 from nsc_deploy.energy.report.schema import Energy, FrontPoint, OverTime, PartReport
 
 COLOURS: dict[Charged, str] = {
@@ -32,6 +31,9 @@ WIDTH = 980
 LABEL = 250
 """Room for labels at the left."""
 _ROW = 24
+_TOP, _CURVE, _STRIP = 8, 84, 18
+_COLUMNS = 150
+_RIGHT = 170
 
 
 @dataclass(frozen=True)
@@ -161,11 +163,6 @@ def _percentages(accuracies: Sequence[float]) -> tuple[float, float]:
 
 def _tick(span: float) -> int:
     return 2 if span <= 10 else 5 if span <= 30 else 10 if span <= 60 else 20
-
-
-_TOP, _CURVE, _STRIP = 8, 84, 18
-_COLUMNS = 150
-_RIGHT = 170
 
 
 def time_chart(part: PartReport) -> str | None:

@@ -5,8 +5,9 @@ from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from nsc_deploy.energy.output import numbers
+from nsc_deploy.energy.output import cells
 from nsc_deploy.energy.output.charts import COLOURS, Bar, accuracy_chart, bars, time_chart
+from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.definitions import basis_words
 from nsc_deploy.energy.report.schema import Report, SystemReport
 
@@ -26,8 +27,7 @@ def render_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         show=numbers,
-        tell=numbers,
-        on=numbers,
+        cell=cells,
         kinds=_kinds(report),
         totals={column.name: _totals(report, column.name) for column in report.columns},
         front=report.fronts.get(report.main.name, ()),

@@ -1,22 +1,21 @@
-"""The report in a terminal: the systems side by side, then the layers of each part.
-
-Header, spread, load, memory and Pareto front of a report in a terminal.
-"""
+"""A report in a terminal: systems side by side, spread, load and memory, then the layers of each part."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from nsc_deploy.energy.counting.operations import Kind, Store
-from nsc_deploy.energy.output import numbers as show
-from nsc_deploy.energy.output import numbers as tell
+from nsc_deploy.energy.output import cells
 from nsc_deploy.energy.output.tables import least_width, new_table
 from nsc_deploy.energy.output.terminal_chip import print_target
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.schema import Energy, PartReport, Report, Spread, SystemReport
+from nsc_deploy.energy.report import numbers
+from nsc_deploy.energy.report.break_even import words_of_layer
+from nsc_deploy.energy.report.chip_schema import Spread
+from nsc_deploy.energy.report.schema import Energy, PartReport, Report, SystemReport
 
 _NARROW = 100
 """Characters below which a table of layers leaves columns out."""
@@ -36,11 +35,11 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console: where to.
         layers: whether each layer gets a line.
     """
-    print_header(report, console)
+    _print_header(report, console)
     print_systems(report, console)
     console.print(_part_counts(report))
     console.print(_part_energies(report))
-    print_measures(report, console)
+    _print_measures(report, console)
     print_target(report, console)
     if layers:
         for system in report.systems:
@@ -49,7 +48,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console.print("Other: products, additions and evaluations of functions.\n", style="dim")
     for system in report.systems:
         if system.break_even:
-            if show.has_opponent(system):
+            if cells.has_opponent(system):
                 console.print(_break_even(system, layers=layers))
             console.print(system.break_even.words + "\n", highlight=False)
         if system.against:
@@ -80,7 +79,7 @@ def _systems(report: Report) -> Table:
     facts = ["Acc\n%", "SNR\ndB", "Channel\nuses"]
     table = new_table("Energy of a sample", ["\nSystem"], [*facts, *_energy_heads(report)])
     for system in report.systems:
-        known = show.percent(system.accuracy), show.decibel(system.snr_db), show.uses(system)
+        known = numbers.percent(system.accuracy), numbers.decibel(system.snr_db), cells.uses(system)
         table.add_row(escape(system.label), *known, *_energies(report, system.energy))
     return table
 
@@ -90,29 +89,29 @@ def _ratios(report: Report) -> Table:
     heads = [f"{column.short}\nratio" for column in report.columns]
     table = new_table(f"Ratio to {escape(report.systems[0].label)}", ["\nSystem"], [*heads, *poster])
     for system in report.systems:
-        ratios = [show.ratio(system.ratio[column.name].system) for column in report.columns]
+        ratios = [numbers.ratio(system.ratio[column.name].system) for column in report.columns]
         table.add_row(escape(system.label), *ratios, *(_poster(system) if report.poster_note else []))
     return table
 
 
 def _energies(report: Report, energy: Mapping[str, Energy]) -> list[str]:
-    digits = show.digits(show.all_sides(report))
-    return [show.energy(energy.get(column.name), digits) for column in report.columns]
+    digits = cells.digits(cells.all_sides(report))
+    return [cells.energy(energy.get(column.name), digits) for column in report.columns]
 
 
 def _poster(system: SystemReport) -> list[str]:
     poster = system.poster
     if poster is None:
-        return [show.MISSING] * 2
-    return [f"{poster.energy_uj:.2f}", show.ratio(poster.ratio)]
+        return [numbers.MISSING] * 2
+    return [f"{poster.energy_uj:.2f}", numbers.ratio(poster.ratio)]
 
 
 def _part_counts(report: Report) -> Table:
     table = new_table("Operations by part", ["Part"], ["AC", "MAC", "Updates", "Spikes"])
     for part in _by_system(table, report):
         counts = part.counts
-        numbers = counts.acs, counts.macs, counts.neuron_updates, counts.spikes
-        table.add_row(_part_name(part), *(show.count(number) for number in numbers))
+        shown = counts.acs, counts.macs, counts.neuron_updates, counts.spikes
+        table.add_row(_part_name(part), *map(numbers.count, shown))
     return table
 
 
@@ -158,7 +157,7 @@ def _layers(
     report: Report, system: SystemReport, part: PartReport, *, narrow: bool, counted: Collection[Kind]
 ) -> Table:
     """The layers of a part; a narrow terminal has no room for what a layer is and receives."""
-    occurring = [kind for kind in show.occurring(part) if kind in counted]
+    occurring = [kind for kind in cells.occurring(part) if kind in counted]
     kinds = [kind for kind in _MAIN_KINDS if kind in occurring]
     others = [kind for kind in occurring if kind not in _MAIN_KINDS]
     heads = [
@@ -167,34 +166,33 @@ def _layers(
         *(["Other"] if others else []),
     ]
     title = escape(f"{system.label}: {part.name} ({part.graph})")
-    numbers = [*(f"\n\n{head}" for head in heads), *_energy_heads(report)]
-    table = new_table(title, ["\n\nLayer", *([] if narrow else ["\n\nReceives"])], numbers)
+    figures = [*(f"\n\n{head}" for head in heads), *_energy_heads(report)]
+    table = new_table(title, ["\n\nLayer", *([] if narrow else ["\n\nReceives"])], figures)
     for layer in part.layers:
         of = layer.counts.model_dump()
-        cells = [show.count(of[kind.value]) for kind in kinds]
+        row = [numbers.count(of[kind.value]) for kind in kinds]
         if others:
-            cells.append(show.count(sum(of[kind.value] for kind in others)))
+            row.append(numbers.count(sum(of[kind.value] for kind in others)))
         for name in (column.name for column in report.columns):
-            digits = show.layer_digits(part, name)
-            cells.append(show.energy(layer.energy.get(name), digits))
+            row.append(cells.energy(layer.energy.get(name), cells.layer_digits(part, name)))
         if narrow:
-            table.add_row(escape(layer.name), *cells)
+            table.add_row(escape(layer.name), *row)
         else:
             name = f"{escape(layer.name)} [dim]{layer.primitive}[/dim]"
-            table.add_row(name, layer.arrives, show.count(layer.synapses), *cells)
+            table.add_row(name, layer.arrives, numbers.count(layer.synapses), *row)
     return table
 
 
 def _break_even(system: SystemReport, *, layers: bool) -> Table:
     title = escape(f"{system.label}: against the bit-matched ANN, both with memory")
-    numbers = ["Rate\n%", "Spiking\nuJ", "Fixed\nuJ", "ANN\nuJ"]
-    table = new_table(title, ["\nLayer and its neurons"], numbers)
+    heads = ["Rate\n%", "Spiking\nuJ", "Fixed\nuJ", "ANN\nuJ"]
+    table = new_table(title, ["\nLayer and its neurons"], heads)
     table.add_column("\nThe spiking layer", overflow="fold")
     rows = [(f"{part.name}/{even.layer}", even) for part in system.parts for even in part.break_even]
     whole = [] if system.break_even is None else [("Whole system", system.break_even)]
     for name, even in (rows if layers else []) + whole:
-        own = (show.microjoules(one) for one in (even.spiking_uj, even.fixed_uj))
-        table.add_row(escape(name), show.rate(even.rate), *own, show.opponent(even), show.turn_of_layer(even))
+        own = (numbers.microjoules(one) for one in (even.spiking_uj, even.fixed_uj))
+        table.add_row(escape(name), numbers.rate(even.rate), *own, cells.opponent(even), words_of_layer(even))
     return table
 
 
@@ -209,7 +207,7 @@ def _against(report: Report, system: SystemReport) -> Table:
     return table
 
 
-def print_profiles(profiles: tuple[Profile, ...], console: Console) -> None:
+def print_profiles(profiles: Sequence[Profile], console: Console) -> None:
     """Print the prices of several profiles in pJ, and below them their sources."""
     table = new_table("Prices in pJ", ["Profile"], ["AC", "MAC", "Update", "Spike"])
     for name in ("Figures", "Process", "Source"):
@@ -220,7 +218,7 @@ def print_profiles(profiles: tuple[Profile, ...], console: Console) -> None:
         figures = (prices.ac, prices.mac, prices.neuron_update, prices.spike)
         table.add_row(
             profile.name,
-            *(show.MISSING if price is None else f"{price.picojoules:g}" for price in figures),
+            *(numbers.MISSING if price is None else f"{price.picojoules:g}" for price in figures),
             profile.basis,
             profile.process,
             f"({sources.index(profile.source) + 1})",
@@ -258,7 +256,7 @@ def print_profile(profile: Profile, console: Console) -> None:
         console.print(f"  against it: {conflict}", markup=False)
 
 
-def print_header(report: Report, console: Console) -> None:
+def _print_header(report: Report, console: Console) -> None:
     """What was counted, with which options and versions."""
     for facts in (report.options, report.versions):
         line = ", ".join(f"{name} {value}" for name, value in facts.items())
@@ -277,7 +275,7 @@ def print_header(report: Report, console: Console) -> None:
     console.print(table)
 
 
-def print_measures(report: Report, console: Console) -> None:
+def _print_measures(report: Report, console: Console) -> None:
     """Spread over the samples, load, memory, and the Pareto front."""
     console.print(_spread(report))
     console.print("No.: the worst sample of the recording, counted from 0.\n", style="dim")
@@ -289,37 +287,36 @@ def print_measures(report: Report, console: Console) -> None:
     points = report.fronts.get(report.main.name, ())
     if len(points) > 1:
         console.print(f"Accuracy against energy ({report.main.title.lower()})", style="bold")
-        console.print(tell.front_words(points) + "\n", highlight=False)
+        console.print(cells.front_words(points) + "\n", highlight=False)
 
 
 def _spread(report: Report) -> Table:
-    numbers = ["Mean", "Median", "95 %", "Worst", "No."]
-    table = new_table("Over the samples", ["Part", ""], numbers)
+    table = new_table("Over the samples", ["Part", ""], ["Mean", "Median", "95 %", "Worst", "No."])
     for system in report.systems:
         table.add_row(f"[bold]{escape(system.label)}[/bold]")
         name = report.main.name
         for part in system.parts:
             if name in part.energy:
-                table.add_row(f"  {escape(part.name)}", "uJ", *_energy_cells(part.energy[name]))
+                table.add_row(f"  {escape(part.name)}", "uJ", *_energy_row(part.energy[name]))
             table.add_row(
-                "" if name in part.energy else f"  {escape(part.name)}", "SynOps", *_cells(part.synops)
+                "" if name in part.energy else f"  {escape(part.name)}", "SynOps", *_row(part.synops)
             )
         if name in system.energy:
-            table.add_row("  [bold]all[/bold]", "uJ", *_energy_cells(system.energy[name]))
-        table.add_row("", "SynOps", *_cells(system.synops))
+            table.add_row("  [bold]all[/bold]", "uJ", *_energy_row(system.energy[name]))
+        table.add_row("", "SynOps", *_row(system.synops))
     return table
 
 
-def _energy_cells(energy: Energy) -> list[str]:
-    digits = show.digits([energy])
+def _energy_row(energy: Energy) -> list[str]:
+    digits = cells.digits([energy])
     rest = (energy.median_uj, energy.p95_uj, energy.worst_uj)
-    cells = [show.bounded(energy, value, digits) for value in rest]
-    return [show.energy(energy, digits), *cells, str(energy.worst_sample)]
+    figures = [cells.bounded(energy, value, digits) for value in rest]
+    return [cells.energy(energy, digits), *figures, str(energy.worst_sample)]
 
 
-def _cells(one: Spread) -> list[str]:
-    cells = [show.count(round(value)) for value in (one.mean, one.median, one.p95, one.worst)]
-    return [*cells, str(one.worst_sample)]
+def _row(one: Spread) -> list[str]:
+    figures = [numbers.count(round(value)) for value in (one.mean, one.median, one.p95, one.worst)]
+    return [*figures, str(one.worst_sample)]
 
 
 def _load(report: Report) -> Table:
@@ -330,17 +327,17 @@ def _load(report: Report) -> Table:
     table.add_column("Over time", no_wrap=True)
     for part in _by_system(table, report):
         load = part.load
-        cells = [tell.per_second(value) for value in (load.mean, load.p95, load.worst, load.busiest_step)]
+        row = [numbers.per_second(value) for value in (load.mean, load.p95, load.worst, load.busiest_step)]
         if report.profile.load_limit is not None:
-            cells += [tell.limit(load), tell.share(load.share)]
-        course = "" if part.over_time is None else tell.course(part.over_time.synops, width=bars)
-        table.add_row(f"  {escape(part.name)}", *cells, course)
+            row += [cells.limit(load), numbers.share(load.share)]
+        course = "" if part.over_time is None else cells.course(part.over_time.synops, width=bars)
+        table.add_row(f"  {escape(part.name)}", *row, course)
     return table
 
 
 def _memory(report: Report) -> Table:
     table = new_table("Memory in use", ["Part"], ["Weights", "States", "Activations", "All"])
     for part in _by_system(table, report):
-        cells = [tell.size(part.memory.stores[store]) for store in Store]
-        table.add_row(f"  {escape(part.name)}", *cells, tell.in_bytes(part.memory.bytes))
+        row = [cells.size(part.memory.stores[store]) for store in Store]
+        table.add_row(f"  {escape(part.name)}", *row, numbers.in_bytes(part.memory.bytes))
     return table

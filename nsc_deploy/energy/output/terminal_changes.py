@@ -1,7 +1,4 @@
-"""A comparison of two builds as a table.
-
-Advice in a terminal: the change that saves most first.
-"""
+"""Comparisons and advice in a terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nsc_deploy.energy.advice.advise import AdviceReport
-from nsc_deploy.energy.output import numbers as show
+from nsc_deploy.energy.advice.records import AdviceReport
 from nsc_deploy.energy.output.tables import new_table
+from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemChange
 
 _SHOWN = {"synops": "SynOps", "spikes": "Spikes", "energy_uj": "uJ"}
@@ -74,17 +71,17 @@ def _number(value: float) -> str:
 
 def print_advice(report: AdviceReport, console: Console) -> None:
     """Print what was tried and what it does."""
-    now = f"{escape(report.system)}: {show.microjoules(report.energy_uj)} uJ a sample"
-    accurate = "" if report.accuracy is None else f", {show.percent(report.accuracy)} % right"
+    now = f"{escape(report.system)}: {numbers.microjoules(report.energy_uj)} uJ a sample"
+    accurate = "" if report.accuracy is None else f", {numbers.percent(report.accuracy)} % right"
     table = new_table(f"{now}{accurate}", ["Where", "Change"], ["uJ", "Saves", "Right %", "Outputs"])
     for one in report.advice:
         where = "/".join(name for name in (one.part, one.layer) if name) or "whole system"
         table.add_row(
             escape(where),
             escape(one.words),
-            show.microjoules(one.after_uj),
+            numbers.microjoules(one.after_uj),
             f"{100 * one.saved:.2f} %",
-            show.percent(one.accuracy_after),
+            numbers.percent(one.accuracy_after),
             "same" if one.same_outputs else "other",
         )
     console.print(table)

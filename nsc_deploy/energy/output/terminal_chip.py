@@ -7,10 +7,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nsc_deploy.energy.output import numbers as show
-from nsc_deploy.energy.output import numbers as tell
+from nsc_deploy.energy.output import cells
 from nsc_deploy.energy.output.tables import new_table
-from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run, SystemReport
+from nsc_deploy.energy.report import numbers
+from nsc_deploy.energy.report.chip_schema import OnTarget, Run
+from nsc_deploy.energy.report.schema import PartReport, Report, SystemReport
 
 _RUNS = (Run.NATIVE, Run.SUBSTITUTED, Run.HOST, Run.REFUSED)
 
@@ -32,14 +33,14 @@ def print_target(report: Report, console: Console) -> None:
     if any(placed.time for _, _, placed in _placed(report)):
         console.print(_times(report))
     for system, part, placed in _placed(report):
-        words = tell.pace(placed)
+        words = cells.pace(placed)
         if words:
             console.print(f"{system.label}/{part.name}: {words}", highlight=False, markup=False)
     sources = list(dict.fromkeys(one for _, _, placed in _placed(report) for one in placed.sources))
     if sources:
         told = "; ".join(sources)
         console.print(f"Limits and durations: {told}.", style="dim", highlight=False, markup=False)
-    for note in tell.notes_of(placed for _, _, placed in _placed(report)):
+    for note in cells.notes_of(placed for _, _, placed in _placed(report)):
         console.print(f"* {note}", highlight=False, markup=False)
     console.print()
 
@@ -78,7 +79,7 @@ def _placement(report: Report) -> Table:
     for part, placed in _rows(table, report):
         runs = [sum(node.run is one for node in placed.nodes) for one in _RUNS]
         fits = "on a host" if placed.on_host else "fits" if placed.fits else "does not fit"
-        table.add_row(f"  {escape(part.name)}", *(str(number or show.MISSING) for number in runs), fits)
+        table.add_row(f"  {escape(part.name)}", *(str(number or numbers.MISSING) for number in runs), fits)
     return table
 
 
@@ -88,7 +89,7 @@ def _pools(report: Report) -> Table:
         name = f"  {escape(part.name)}"
         for pool in placed.pools:
             style = "red" if pool.limit is not None and pool.used > pool.limit else None
-            table.add_row(name, tell.pool_name(pool, placed), *tell.pool_cells(pool), style=style)
+            table.add_row(name, cells.pool_name(pool, placed), *cells.pool_cells(pool), style=style)
             name = ""
     return table
 
@@ -97,11 +98,11 @@ def _traffic(report: Report) -> Table:
     heads = ["From host", "Messages", "Hops", "To host", "Network\nuJ", "MAC-aware\nand it, uJ"]
     table = new_table("Messages of a sample", ["Part"], heads)
     for part, placed in _rows(table, report, lambda placed: placed.traffic):
-        table.add_row(f"  {escape(part.name)}", *tell.traffic_cells(part, placed))
+        table.add_row(f"  {escape(part.name)}", *cells.traffic_cells(part, placed))
     for system in report.systems:
         if system.network_uj is not None:
-            network = show.microjoules(system.network_uj)
-            together = tell.with_network(system.energy.get("compute"), system.network_uj)
+            network = numbers.microjoules(system.network_uj)
+            together = cells.with_network(system.energy.get("compute"), system.network_uj)
             table.add_row(f"[bold]{escape(system.label)}[/bold]", *[""] * 4, network, together)
     return table
 
@@ -115,7 +116,7 @@ def _times(report: Report) -> Table:
         steps = f"inference, {placed.time.steps} steps"
         for words, spread in (("step", placed.time.step_us), (steps, placed.time.inference_us)):
             table.add_row(
-                name, words, *(tell.range_of(one) for one in (spread.mean, spread.p95, spread.worst))
+                name, words, *(cells.range_of(one) for one in (spread.mean, spread.p95, spread.worst))
             )
             name = ""
     return table

@@ -1,9 +1,8 @@
 """From counts to picojoules, in several accountings of the same operations.
 
 An accounting decides which operations are charged and at which price; a profile has the prices. What a
-profile has no price for is reported as unpriced and never taken for free.
-
-What an access to memory costs: the smallest memory of the profile that holds what a layer keeps.
+profile has no price for is reported as unpriced and never taken for free. An access to memory costs what
+the smallest memory of the profile asks that holds what a layer keeps.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +18,8 @@ from nsc_deploy.graphs.network import Signal
 Energies = NDArray[np.float64]
 Charged = Kind | Store
 CHARGED: tuple[Charged, ...] = (*Kind, *Store)
+MICROJOULE = 1e-6
+"""Of a picojoule: energies are priced in pJ and reported in uJ."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record, read_toml_record
 
+DEFAULT_PROFILE = "horowitz-45nm"
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "uJ": 1e6}
 
 

@@ -1,7 +1,4 @@
-"""Holding counted systems against a budget: each limit, and the layers that use most of it.
-
-Budgets: what a system may cost, as a TOML file that a person can sign and CI can check.
-"""
+"""Budgets: what a system may cost, as a TOML file that a person can sign and CI can check."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,61 +11,18 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
-from nsc_deploy.energy.output.notebook import Tabular
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
-from nsc_deploy.energy.pricing.price import price_layer
+from nsc_deploy.energy.pricing.price import MICROJOULE, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
+from nsc_deploy.energy.report.findings import CheckResult, Culprit, Finding
 from nsc_deploy.energy.sources import CountedSystem
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record, read_toml_record
 
 Values = NDArray[np.float64]
-_CULPRITS = 3
-_MICROJOULE = 1e-6
-
-
-class Culprit(Record):
-    """A layer and what it uses."""
-
-    part: str
-    layer: str
-    value: float = Field(description="in the unit of the limit, in the samples that decide")
-    share: float = Field(description="of all layers")
-
-
-class Finding(Record):
-    """One limit of one system."""
-
-    system: str
-    quantity: str
-    over: str
-    value: float
-    limit: float
-    passed: bool
-    culprits: tuple[Culprit, ...]
-
-
-class CheckResult(Record, Tabular):
-    """All limits of all systems; a table in a notebook."""
-
-    profile: str
-    findings: tuple[Finding, ...]
-    warnings: tuple[Diagnostic, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether every limit holds."""
-        return all(finding.passed for finding in self.findings)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """A row a limit, with the layer that uses most."""
-        return [
-            finding.model_dump(exclude={"culprits"})
-            | {"culprit": " ".join(f"{one.part}/{one.layer}" for one in finding.culprits[:1])}
-            for finding in self.findings
-        ]
+CULPRITS = 3
+_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
 
 
 class Quantity(StrEnum):
@@ -81,6 +35,9 @@ class Quantity(StrEnum):
     NEURONS = "neurons"
     MEMORY = "memory_bytes"
     LATENCY = "latency_steps"
+
+
+_HINT = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
 
 
 class Limit(Record):
@@ -135,10 +92,6 @@ class Budget(Record):
         """
         return read_toml_record(cls, Path(path), "a budget", hint=_HINT)
 
-    def over_of(self, limit: Limit) -> str:
-        """What of the samples a limit is held against."""
-        return limit.over or self.over
-
 
 def check_budget(systems: Sequence[CountedSystem], profile: Profile, budget: Budget) -> CheckResult:
     """Hold each system against each limit.
@@ -148,54 +101,43 @@ def check_budget(systems: Sequence[CountedSystem], profile: Profile, budget: Bud
             a width that the profile does not have.
     """
     findings = tuple(
-        _find(system, profile, budget, quantity) for system in systems for quantity in budget.limits
+        _check_limit(system, profile, budget, quantity) for system in systems for quantity in budget.limits
     )
     return CheckResult(profile=profile.name, findings=findings)
 
 
-def _find(system: CountedSystem, profile: Profile, budget: Budget, quantity: Quantity) -> Finding:
-    parts = _chosen(system, budget)
+def _check_limit(system: CountedSystem, profile: Profile, budget: Budget, quantity: Quantity) -> Finding:
+    parts = _chosen_parts(system, budget)
     limit = budget.limits[quantity]
-    over = budget.over_of(limit)
+    over = limit.over or budget.over
+    culprits: tuple[Culprit, ...] = ()
     if quantity is Quantity.LATENCY:
-        steps = max(part.steps for part in parts)
-        return _finding(system, quantity, "worst", float(steps), limit.most, ())
-    measure = _measure(quantity, profile, budget, spiking=system.count.spiking)
-    layers = [(part.name, layer.name, measure(part, layer)) for part in parts for layer in part.layers]
-    total: Values = np.sum([values for _, _, values in layers], axis=0)
-    # Layers are looked at in the samples that decide, so that they add up to the number they explain.
-    deciding = standing_for(np.atleast_1d(total), over)
-    value = float(deciding @ total)
-    used = [(part, layer, float(deciding @ values)) for part, layer, values in layers]
-    largest = sorted(used, key=lambda one: -one[2])[:_CULPRITS]
-    culprits = tuple(
-        Culprit(part=part, layer=layer, value=amount, share=amount / value)
-        for part, layer, amount in largest
-        if amount > 0
-    )
-    return _finding(system, quantity, over, value, limit.most, culprits)
-
-
-def _finding(
-    system: CountedSystem,
-    quantity: Quantity,
-    over: str,
-    value: float,
-    most: float,
-    culprits: tuple[Culprit, ...],
-) -> Finding:
+        over, value = "worst", float(max(part.steps for part in parts))
+    else:
+        measure = _measure(quantity, profile, budget, spiking=system.count.spiking)
+        layers = [(part.name, layer.name, measure(part, layer)) for part in parts for layer in part.layers]
+        total: Values = np.sum([values for _, _, values in layers], axis=0)
+        # Layers are weighed by the samples that decide, so that they add up to the number they explain.
+        weights = sample_weights(np.atleast_1d(total), over)
+        value = float(weights @ total)
+        used = [(part, layer, float(weights @ values)) for part, layer, values in layers]
+        culprits = tuple(
+            Culprit(part=part, layer=layer, value=amount, share=amount / value)
+            for part, layer, amount in sorted(used, key=lambda one: -one[2])[:CULPRITS]
+            if amount > 0
+        )
     return Finding(
         system=system.label,
         quantity=quantity,
         over=over,
         value=value,
-        limit=most,
-        passed=value <= most,
+        limit=limit.most,
+        passed=value <= limit.most,
         culprits=culprits,
     )
 
 
-def _chosen(system: CountedSystem, budget: Budget) -> list[PartCount]:
+def _chosen_parts(system: CountedSystem, budget: Budget) -> list[PartCount]:
     parts = [
         part
         for part in system.count.parts
@@ -224,7 +166,7 @@ def _measure(
                 where=f"profile {profile.name}",
                 hint="Choose another profile or column, or limit synops instead.",
             )
-        return priced.total * _MICROJOULE
+        return priced.total * MICROJOULE
 
     def memory(part: PartCount, layer: LayerCount) -> Values:
         if profile.operand_bits is None:
@@ -247,11 +189,7 @@ def _measure(
     return rules[quantity]
 
 
-_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
-_HINT = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
-
-
-def standing_for(values: NDArray[np.float64], over: str) -> NDArray[np.float64]:
+def sample_weights(values: NDArray[np.float64], over: str) -> NDArray[np.float64]:
     """How much each sample weighs in one number for all of them.
 
     Args:

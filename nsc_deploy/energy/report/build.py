@@ -1,28 +1,27 @@
-"""From counted systems and a profile to the report.
-
-Which of several systems are worth having: the Pareto front of accuracy and energy.
-"""
+"""From counted systems and a profile to the report, its ratios and its Pareto fronts."""
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import nsc_deploy
-from nsc_deploy.deployment import Side
+from nsc_deploy.deployment import Deployment, Side
 from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount, Store
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS, MEMORY, OPPONENT
-from nsc_deploy.energy.pricing.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.pricing.price import Accounting, LayerEnergy, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
+from nsc_deploy.energy.report.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
 from nsc_deploy.energy.report.on_chip import on_target
 from nsc_deploy.energy.report.schema import (
+    Accesses,
     Column,
+    Counts,
     Energy,
     FrontPoint,
     Layer,
-    OnTarget,
     PartReport,
     Poster,
     Ratio,
@@ -32,19 +31,18 @@ from nsc_deploy.energy.report.schema import (
 from nsc_deploy.energy.report.statistics import (
     kept,
     load,
-    mean_accesses,
-    mean_counts,
     memory_use,
     over_time,
     spread,
-    sum_accesses,
-    sum_counts,
     sum_energy,
+    sum_records,
 )
-from nsc_deploy.energy.sources import CountedSystem, Work, hashes
+from nsc_deploy.energy.sources import CountedSystem, hashes
 from nsc_deploy.graphs.network import Signal
 
 _PACKAGES = ("numpy", "nir", "onnx", "onnxruntime")
+LayerPrices = dict[str, LayerEnergy]
+PartPrices = list[LayerPrices]
 
 
 def build_report(
@@ -65,10 +63,7 @@ def build_report(
     reports = [_system(system, profile, accountings) for system in systems]
     with_ratios = [
         report.model_copy(
-            update={
-                "ratio": _ratios(report, reports[0], accountings),
-                "against": against(report, reports),
-            }
+            update={"ratio": _ratios(report, reports[0], accountings), "against": against(report, reports)}
         )
         for report in reports
     ]
@@ -78,18 +73,9 @@ def build_report(
         options=dict(options),
         profile=profile,
         target=systems[0].target,
-        columns=tuple(
-            Column(
-                name=one.name,
-                title=one.title,
-                short=one.short,
-                meaning=one.meaning,
-                leaves_out=one.leaves_out,
-            )
-            for one in accountings
-        ),
+        columns=tuple(Column.model_validate(one, from_attributes=True) for one in accountings),
         systems=tuple(with_ratios),
-        fronts={one.name: front(reports, one.name) for one in accountings if not one.spiking_only},
+        fronts={one.name: pareto_front(reports, one.name) for one in accountings if not one.spiking_only},
         definitions=DEFINITIONS,
         estimated=estimated(profile, max(system.count.samples for system in systems), systems[0].target),
         poster_note=POSTER_NOTE if any(report.poster for report in reports) else None,
@@ -104,58 +90,55 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _system(counted: CountedSystem, profile: Profile, accountings: Sequence[Accounting]) -> SystemReport:
-    spiking = counted.count.spiking
-    told = [one for one in accountings if spiking or not one.spiking_only]
-    priced = [_price(part, profile, told, spiking) for part in counted.count.parts]
-    compared = {MEMORY, OPPONENT} <= set(told)
+def _system(system: CountedSystem, profile: Profile, accountings: Sequence[Accounting]) -> SystemReport:
+    counts, spiking = system.count.parts, system.count.spiking
+    columns = [one for one in accountings if spiking or not one.spiking_only]
+    prices = [price_part(part, profile, columns, spiking=spiking) for part in counts]
+    compared = {MEMORY, OPPONENT} <= set(columns)
     parts = tuple(
-        _part(part, energies, work, profile, compared=compared, placed=_placed(counted, index, profile))
-        for index, (part, energies, work) in enumerate(
-            zip(counted.count.parts, priced, counted.work, strict=True)
-        )
+        _part(system, index, prices[index], profile, compared=compared) for index in range(len(counts))
     )
-    sides = {
-        side: _together(
-            energies for part, energies in zip(counted.count.parts, priced, strict=True) if part.side is side
-        )
-        for side in Side
-        if any(part.side is side for part in counted.count.parts)
-    }
-    operations = Operations.sum((part.per_sample for part in counted.count.parts), counted.count.samples)
-    deployment = counted.deployment
-    channel = None if deployment is None else deployment.channel
+    operations = Operations.sum((part.per_sample for part in counts), system.count.samples)
     return SystemReport(
-        label=counted.label,
-        path=str(counted.path),
-        system=None if deployment is None else deployment.system,
-        receiver=None if deployment is None else deployment.receiver,
-        dataset=None if deployment is None else deployment.dataset,
-        spiking=counted.count.spiking,
-        samples=counted.count.samples,
-        accuracy=None if deployment is None else deployment.test_accuracy,
-        snr_db=None if channel is None else channel.snr_db,
-        channel=None if channel is None else channel.kind,
-        channel_uses=None if channel is None else channel.uses_per_step * channel.steps,
+        label=system.label,
+        path=str(system.path),
+        **_facts(system.deployment),
+        spiking=spiking,
+        samples=system.count.samples,
         parts=parts,
-        sides=sides,
-        counts=sum_counts(part.counts for part in parts),
-        accesses=sum_accesses(part.accesses for part in parts),
+        sides={
+            side: sum_prices(row for part, row in zip(counts, prices, strict=True) if part.side is side)
+            for side in Side
+            if any(part.side is side for part in counts)
+        },
+        counts=sum_records(Counts, (part.counts for part in parts)),
+        accesses=sum_records(Accesses, (part.accesses for part in parts)),
         synops=spread(operations.synaptic),
         spikes=spread(operations.spikes),
-        energy=_together(priced),
+        energy=sum_prices(prices),
         network_uj=_network(parts),
-        break_even=whole_break_even(counted.count.parts, priced) if compared else None,
+        break_even=whole_break_even(counts, prices) if compared else None,
         against=(),
         ratio={},
-        poster=_poster(None if deployment is None else deployment.system),
     )
 
 
-def _placed(counted: CountedSystem, index: int, profile: Profile) -> OnTarget | None:
-    if counted.target is None:
-        return None
-    return on_target(counted.count.parts[index], counted.placed[index], counted.target, profile)
+def _facts(deployment: Deployment | None) -> dict[str, Any]:
+    """What the deployment of a run says of the system; None each for a bare graph."""
+    if deployment is None:
+        names = ("system", "receiver", "dataset", "accuracy", "snr_db", "channel", "channel_uses", "poster")
+        return dict.fromkeys(names)
+    channel, energy = deployment.channel, POSTER.get(deployment.system)
+    return {
+        "system": deployment.system,
+        "receiver": deployment.receiver,
+        "dataset": deployment.dataset,
+        "accuracy": deployment.test_accuracy,
+        "snr_db": channel.snr_db,
+        "channel": channel.kind,
+        "channel_uses": channel.uses_per_step * channel.steps,
+        "poster": energy and Poster(energy_uj=energy, ratio=energy / POSTER["att-neurosc"]),
+    }
 
 
 def _network(parts: Sequence[PartReport]) -> float | None:
@@ -165,11 +148,10 @@ def _network(parts: Sequence[PartReport]) -> float | None:
     return sum(known) if known and len(known) == len(placed) else None
 
 
-LayerPrices = dict[str, LayerEnergy]
-PartPrices = list[LayerPrices]
-
-
-def _price(part: PartCount, profile: Profile, accountings: Sequence[Accounting], spiking: bool) -> PartPrices:
+def price_part(
+    part: PartCount, profile: Profile, accountings: Sequence[Accounting], *, spiking: bool
+) -> PartPrices:
+    """Each layer of a part in each accounting; `spiking` says whether the whole system is."""
     return [
         {one.name: price_layer(layer, profile, one, spiking=spiking) for one in accountings}
         for layer in part.layers
@@ -177,53 +159,43 @@ def _price(part: PartCount, profile: Profile, accountings: Sequence[Accounting],
 
 
 def _part(
-    part: PartCount,
-    prices: PartPrices,
-    work: Work,
-    profile: Profile,
-    *,
-    compared: bool,
-    placed: OnTarget | None,
+    system: CountedSystem, index: int, prices: PartPrices, profile: Profile, *, compared: bool
 ) -> PartReport:
+    part, work = system.count.parts[index], system.work[index]
     graph_hash, recording_hash = hashes(work)
     layers = tuple(_layer(layer, price, profile) for layer, price in zip(part.layers, prices, strict=True))
     operations = part.per_sample
-    return PartReport(
-        name=part.name,
-        side=part.side,
-        place=part.place,
-        graph=str(work.graph.name),
-        graph_sha256=graph_hash,
-        recording=str(work.recording.name),
-        recording_sha256=recording_hash,
-        steps=part.steps,
-        samples=part.samples,
-        dt=part.dt,
-        spiking=part.spiking,
-        synapses=sum(layer.synapses for layer in part.layers),
-        events_per_synapse=_events_per_synapse(part),
-        counts=sum_counts(layer.counts for layer in layers),
-        accesses=sum_accesses(layer.accesses for layer in layers),
-        synops=spread(operations.synaptic),
-        spikes=spread(operations.spikes),
-        load=load(part, profile),
-        memory=memory_use(layer.kept for layer in layers),
-        over_time=over_time(part),
-        energy=_together([prices]),
-        layers=layers,
-        break_even=layer_break_even(part, prices) if compared else (),
-        on_target=placed,
-        free=part.free,
-    )
+    fields = {
+        "graph": work.graph.name,
+        "graph_sha256": graph_hash,
+        "recording": work.recording.name,
+        "recording_sha256": recording_hash,
+        "synapses": sum(layer.synapses for layer in part.layers),
+        "events_per_synapse": _events_per_synapse(part),
+        "counts": sum_records(Counts, (layer.counts for layer in layers)),
+        "accesses": sum_records(Accesses, (layer.accesses for layer in layers)),
+        "synops": spread(operations.synaptic),
+        "spikes": spread(operations.spikes),
+        "load": load(part, profile),
+        "memory": memory_use(layer.kept for layer in layers),
+        "over_time": over_time(part),
+        "energy": sum_prices([prices]),
+        "layers": layers,
+        "break_even": layer_break_even(part, prices) if compared else (),
+        "on_target": None
+        if system.target is None
+        else on_target(part, system.placed[index], system.target, profile),
+    }
+    return PartReport.model_validate(vars(part) | fields)
 
 
 def _events_per_synapse(part: PartCount) -> float | None:
     layers = [layer for layer in part.layers if layer.once is not None]
-    fed = [layer for layer in layers if layer.arrives is Signal.EVENTS and layer.synapses]
-    if not fed:
+    eventful = [layer for layer in layers if layer.arrives is Signal.EVENTS and layer.synapses]
+    if not eventful:
         return None
-    events = sum(float(layer.per_sample.acs.mean()) for layer in fed)
-    return events / sum(layer.synapses for layer in fed)
+    events = sum(float(layer.per_sample.acs.mean()) for layer in eventful)
+    return events / sum(layer.synapses for layer in eventful)
 
 
 def _layer(layer: LayerCount, prices: LayerPrices, profile: Profile) -> Layer:
@@ -233,22 +205,22 @@ def _layer(layer: LayerCount, prices: LayerPrices, profile: Profile) -> Layer:
         arrives=layer.arrives,
         neurons=layer.neurons,
         synapses=layer.synapses,
-        counts=mean_counts(layer.per_sample, layer.dense),
-        accesses=mean_accesses(layer.traffic),
+        counts=Counts(**layer.per_sample.means(), dense=layer.dense),
+        accesses=Accesses(**layer.traffic.means()),
         kept={store: kept(layer.footprint.of(store), profile) for store in Store},
-        spikes_over_time=_fired(layer),
+        spikes_over_time=_spikes_over_time(layer),
         energy={name: sum_energy([price]) for name, price in prices.items()},
     )
 
 
-def _fired(layer: LayerCount) -> tuple[float, ...] | None:
+def _spikes_over_time(layer: LayerCount) -> tuple[float, ...] | None:
     """Spikes of each step, mean over the samples, of a layer that can fire."""
     if layer.per_step is None or not layer.per_step.spikes.any():
         return None
     return tuple((layer.per_step.spikes / len(layer.per_sample.spikes)).tolist())
 
 
-def _together(parts: Iterable[PartPrices]) -> dict[str, Energy]:
+def sum_prices(parts: Iterable[PartPrices]) -> dict[str, Energy]:
     """The energy of all layers of several parts, by accounting."""
     layers = [layer for part in parts for layer in part]
     names = layers[0] if layers else ()
@@ -274,13 +246,7 @@ def _ratio(energy: Energy | None, first: Energy | None) -> float | None:
     return energy.mean_uj / first.mean_uj
 
 
-def _poster(system: str | None) -> Poster | None:
-    if system not in POSTER:
-        return None
-    return Poster(energy_uj=POSTER[system], ratio=POSTER[system] / POSTER["att-neurosc"])
-
-
-def front(systems: Sequence[SystemReport], column: str) -> tuple[FrontPoint, ...]:
+def pareto_front(systems: Sequence[SystemReport], column: str) -> tuple[FrontPoint, ...]:
     """Every system with an accuracy and a complete energy, the most frugal first.
 
     A system whose energy is a lower bound has no place among the others.

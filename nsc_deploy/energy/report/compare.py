@@ -1,7 +1,4 @@
-"""What changed between two builds of a system, layer by layer.
-
-Regressions: what may not have grown since an earlier report.
-"""
+"""Two builds of a system side by side: what changed layer by layer, and what may not have grown."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,14 +8,17 @@ from typing import Any
 from pydantic import Field
 
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.energy.output.notebook import Tabular
-from nsc_deploy.energy.report.budget import CheckResult, Culprit, Finding
+from nsc_deploy.energy.report.budget import CULPRITS
+from nsc_deploy.energy.report.findings import CheckResult, Culprit, Finding
+from nsc_deploy.energy.report.notebook import Tabular
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import read_json
 from nsc_deploy.io.records import Record, to_record
 
 FIELDS = ("synops", "neuron_updates", "spikes", "synapses", "neurons", "energy_uj")
+CHECKED = ("synops", "spikes", "neurons", "energy_uj")
+_HINT = "Make it anew: nsc-deploy energy report RUN --out DIR"
 
 
 class Status(StrEnum):
@@ -65,7 +65,7 @@ class SystemChange(Record):
     layers: tuple[LayerChange, ...]
 
 
-class Comparison(Record, Tabular):
+class Comparison(Tabular, Record):
     """Two reports, system by system; a table in a notebook."""
 
     profile: str
@@ -171,11 +171,6 @@ def _figures(layer: Layer | None, column: str) -> dict[str, float]:
     }
 
 
-WATCHED = ("synops", "spikes", "neurons", "energy_uj")
-_CULPRITS = 3
-_HINT = "Make it anew: nsc-deploy energy report RUN --out DIR"
-
-
 def read_report(path: Path) -> Report:
     """Read a report.json.
 
@@ -208,7 +203,7 @@ def check_baseline(baseline: Report, now: Report, *, tolerance: float, column: s
     if not 0 <= tolerance < float("inf"):
         raise ConfigError(f"is {tolerance:g} where 0 or more is wanted", where="--tolerance")
     comparison = compare_reports(baseline, now, column)
-    findings = tuple(_finding(system, field, tolerance) for system in comparison.systems for field in WATCHED)
+    findings = tuple(_finding(system, field, tolerance) for system in comparison.systems for field in CHECKED)
     return CheckResult(profile=now.profile.name, findings=findings)
 
 
@@ -224,7 +219,7 @@ def _finding(system: SystemChange, field: str, tolerance: float) -> Finding:
             value=layer.changes[field].difference,
             share=layer.changes[field].difference / all_growth,
         )
-        for layer in grown[:_CULPRITS]
+        for layer in grown[:CULPRITS]
         if layer.changes[field].difference > 0
     )
     return Finding(

@@ -1,15 +1,10 @@
 """The report as data: one model for the terminal, JSON and HTML.
 
 Energies are in microjoules for one sample (one utterance); counts are means over the samples.
-
-Small records of a report: spread over the samples, load, memory in use, course over time, Pareto front.
-
-Records of a report about a part on a target: placement, pools, messages, time of a step.
 """
 
 import math
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeFloat, model_validator
@@ -18,6 +13,7 @@ from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.pricing.profile import Profile
+from nsc_deploy.energy.report.chip_schema import EnergySpread, OnTarget, Spread
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
 
@@ -26,18 +22,12 @@ Whole = Annotated[int, Field(ge=0, lt=2**63)]
 """A number of things."""
 
 
-class Energy(Record):
+class Energy(EnergySpread):
     """Energy of one sample in one accounting, in microjoules.
 
     A figure with `unpriced` kinds is a lower bound.
     """
 
-    mean_uj: float
-    low_uj: float = Field(description="mean at the low end of the profile's prices")
-    high_uj: float = Field(description="mean at the high end of the profile's prices")
-    median_uj: float
-    p95_uj: float = Field(description="95th percentile over the samples")
-    worst_uj: float
     worst_sample: int = Field(description="index of the worst sample in the recording")
     with_rate_uj: float = Field(description="of the mean, what is proportional to the number of events")
     kinds_uj: dict[Kind | Store, float] = Field(description="mean by kind of operation and of memory")
@@ -80,11 +70,16 @@ class Accesses(Record):
     activation_writes: NonNegativeFloat
 
 
-class Kept(Record):
-    """What a layer keeps in one of its memories."""
+class StoreUse(Record):
+    """What is kept of one kind, by a layer or by all layers of a part together."""
 
     values: Whole
     bytes: int | None = Field(description="None where the profile does not say how wide a value is")
+
+
+class Kept(StoreUse):
+    """What a layer keeps in one of its memories."""
+
     memory: str | None = Field(description="the memory of the profile it is priced as")
     capacity_bytes: int | None = Field(description="of that memory; None for one without a size")
     share: float | None = Field(description="of that memory in use")
@@ -141,16 +136,6 @@ class Layer(Record):
     energy: dict[str, Energy] = Field(description="by accounting")
 
 
-class Spread(Record):
-    """How a number of operations is spread over the samples."""
-
-    mean: float
-    median: float
-    p95: float = Field(description="95th percentile over the samples, linear interpolation")
-    worst: float
-    worst_sample: int = Field(description="index of the largest in the recording, the first of equals")
-
-
 class Load(Record):
     """Synaptic operations a second, at the step length of the recording: a sample over its duration.
 
@@ -168,13 +153,6 @@ class Load(Record):
     share: float | None = Field(description="worst sample over the limit; above 1 one unit cannot keep up")
 
 
-class StoreUse(Record):
-    """What a part keeps of one kind, all layers together."""
-
-    values: int
-    bytes: int | None = Field(description="None where the profile does not say how wide a value is")
-
-
 class MemoryUse(Record):
     """What a part keeps in memory."""
 
@@ -187,127 +165,6 @@ class OverTime(Record):
 
     synops: tuple[float, ...]
     spikes: tuple[float, ...]
-
-
-class Run(StrEnum):
-    """How a target takes a node; `HOST`: the part it belongs to does not run on the target."""
-
-    NATIVE = "native"
-    SUBSTITUTED = "substituted"
-    HOST = "host"
-    REFUSED = "refused"
-
-
-class NodeRun(Record):
-    """One node and where it runs."""
-
-    node: str
-    primitive: str
-    run: Run
-    because: str = Field(description="what it becomes, or why it does not run on the target")
-
-
-class Pool(Record):
-    """What is used of one pool."""
-
-    pool: str
-    used: int
-    limit: int | None = Field(description="None where none has been published")
-    lower: int | None = Field(description="a lower limit that another publication gives")
-    unit: str = Field(description="empty for a count")
-    at_least: bool = Field(description="whether `used` is a lower bound")
-    percent: float | None
-    core: int | None = Field(
-        description="the core, of several the one that uses most; None: the whole target"
-    )
-
-
-class CoreUse(Record):
-    """One core."""
-
-    index: int
-    tile: tuple[int, int] | None = Field(description="column and row")
-    holds: tuple[str, ...] = Field(description="populations and the numbers of their neurons")
-    pools: tuple[Pool, ...]
-
-
-class ChipTraffic(Record):
-    """Spikes on their way, of one sample; exact for the placement and the recording."""
-
-    messages: Spread = Field(description="of spikes from core to core, a core to itself included")
-    hops: Spread | None = Field(description="from tile to tile; None where no mesh is published")
-    from_host: Spread = Field(description="messages of the inputs, which no source prices")
-    to_host: Spread = Field(description="spikes of the outputs, which no source prices")
-    synapse_events: Spread = Field(description="spikes that meet a synapse on the chip")
-
-
-class ChipEnergy(Record):
-    """Energy of messages and hops between cores, of one sample: an item of its own, in no column."""
-
-    mean_uj: float
-    low_uj: float = Field(description="mean at the low end of the prices")
-    high_uj: float
-    median_uj: float
-    p95_uj: float
-    worst_uj: float
-
-
-class CoreLoad(Record):
-    """Synaptic operations a second of the core that has the most, at the step length of the recording."""
-
-    mean: float
-    worst: float = Field(description="of the worst sample")
-    limit: float | None = Field(description="of one core")
-    share: float | None = Field(description="worst over the limit")
-
-
-class Range(Record):
-    """A figure of which two bounds are known."""
-
-    low: float
-    high: float
-
-
-class RangeSpread(Record):
-    """How bounds are spread."""
-
-    mean: Range
-    p95: Range = Field(description="95th percentile, linear interpolation")
-    worst: Range
-
-
-class ChipTime(Record):
-    """Time on the chip, in microseconds, if it runs as fast as it can.
-
-    Low: every core sends and receives at the same time, and the barrier is the shortest published for so
-    many tiles. High: all cores send first, then the last message crosses the chip, then all receive.
-    """
-
-    steps: int = Field(description="of one sample on the chip")
-    late: int = Field(description="of them, steps by which the last population is behind the graph")
-    step_us: RangeSpread = Field(description="one step, over all steps of all samples")
-    inference_us: RangeSpread = Field(description="all steps of a sample, over the samples")
-    dt_us: float = Field(description="length of a step of the recording")
-    share: float = Field(description="the worst step at its high bound over the length of a step")
-
-
-class OnTarget(Record):
-    """A part on a target."""
-
-    target: str
-    title: str
-    on_host: bool = Field(description="whether the part runs on a host and not on the target")
-    fits: bool = Field(description="false for a part on a host too")
-    problems: tuple[str, ...] = Field(description="why it does not fit")
-    nodes: tuple[NodeRun, ...]
-    pools: tuple[Pool, ...] = Field(description="of the whole target, then of the fullest core")
-    cores: tuple[CoreUse, ...]
-    traffic: ChipTraffic | None = Field(description="None where the part does not fit or nothing is known")
-    energy: ChipEnergy | None = Field(description="None without traffic, or without prices of messages")
-    load: CoreLoad | None
-    time: ChipTime | None = Field(description="None where no durations are published")
-    notes: tuple[str, ...] = Field(description="what is not published or was not checked")
-    sources: tuple[str, ...] = Field(description="of the limits and durations; `check --json` has each place")
 
 
 class PartReport(Record):
@@ -448,6 +305,12 @@ class Report(Record):
     warnings: tuple[Diagnostic, ...] = Field(
         default=(), description="what looks like a fault of the program that wrote a graph"
     )
+
+    def __repr__(self) -> str:
+        """One line: the whole of it is for a file."""
+        return f"<Report: {', '.join(system.label for system in self.systems)}; {self.profile.name}>"
+
+    __str__ = __repr__
 
     @property
     def main(self) -> Column:

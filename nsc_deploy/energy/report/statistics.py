@@ -1,94 +1,60 @@
-"""From numbers for each sample to the records of a report.
-
-From counts to the measures of a report: spread, load, memory in use, course over time.
-"""
+"""From counts and prices of each sample to records of a report: spread, load, memory, course over time."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.deployment import Place
-from nsc_deploy.energy.counting.operations import Kind, Operations, PartCount, Store, Traffic
-from nsc_deploy.energy.pricing.price import CHARGED, Energies, LayerEnergy, choose_memory
+from nsc_deploy.energy.counting.operations import PartCount, Store
+from nsc_deploy.energy.pricing.price import CHARGED, MICROJOULE, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.schema import (
-    Accesses,
-    Counts,
-    Energy,
-    Kept,
-    Load,
-    MemoryUse,
-    OverTime,
-    Spread,
-    StoreUse,
-)
+from nsc_deploy.energy.report.chip_schema import Spread
+from nsc_deploy.energy.report.schema import Energy, Kept, Load, MemoryUse, OverTime, StoreUse
+from nsc_deploy.io.records import Record
 
-_MICROJOULE = 1e-6
+_Summable = TypeVar("_Summable", bound=Record)
 
 
-def mean_counts(operations: Operations, dense: int) -> Counts:
-    """Means over the samples."""
-    means = {kind.value: float(operations.of(kind).mean()) for kind in Kind}
-    return Counts(**means, dense=dense)
-
-
-def mean_accesses(traffic: Traffic) -> Accesses:
-    """Means over the samples."""
-    return Accesses(**{name: float(numbers.mean()) for name, numbers in vars(traffic).items()})
-
-
-def sum_accesses(several: Iterable[Accesses]) -> Accesses:
-    """Field by field."""
-    rows = [accesses.model_dump() for accesses in several]
-    return Accesses(**{name: sum(row[name] for row in rows) for name in Accesses.model_fields})
-
-
-def kept(values: int, profile: Profile) -> Kept:
-    """What so many values take, and the memory that holds them."""
-    bits = profile.operand_bits
-    if bits is None or not values:
-        return Kept(values=values, bytes=None if values else 0, memory=None, capacity_bytes=None, share=None)
-    memory = choose_memory(profile, values, bits)
-    size = -(-values * bits // 8)
-    capacity = None if memory is None else memory.capacity_bytes
-    return Kept(
-        values=values,
-        bytes=size,
-        memory=None if memory is None else memory.name,
-        capacity_bytes=capacity,
-        share=None if capacity is None else size / capacity,
-    )
-
-
-def sum_counts(several: Iterable[Counts]) -> Counts:
-    """Field by field."""
-    rows = [counts.model_dump() for counts in several]
-    return Counts(**{name: sum(row[name] for row in rows) for name in Counts.model_fields})
+def sum_records(kind: type[_Summable], several: Iterable[_Summable]) -> _Summable:
+    """Records of numbers added up, field by field."""
+    rows = list(several)
+    return kind(**{name: sum(getattr(row, name) for row in rows) for name in kind.model_fields})
 
 
 def sum_energy(layers: Sequence[LayerEnergy]) -> Energy:
     """The energy of several layers together, over the samples."""
-    total: Energies = np.sum([layer.total for layer in layers], axis=0) * _MICROJOULE
-    low = np.sum([layer.low for layer in layers], axis=0) * _MICROJOULE
-    high = np.sum([layer.high for layer in layers], axis=0) * _MICROJOULE
-    present = [kind for kind in CHARGED if any(kind in layer.kinds for layer in layers)]
+    total, low, high = (
+        np.sum([getattr(layer, name) for layer in layers], axis=0) * MICROJOULE
+        for name in ("total", "low", "high")
+    )
+    kinds = {kind: [layer.kinds[kind].mean() for layer in layers if kind in layer.kinds] for kind in CHARGED}
     return Energy(
-        mean_uj=float(total.mean()),
-        low_uj=float(low.mean()),
-        high_uj=float(high.mean()),
-        median_uj=float(np.median(total)),
-        p95_uj=float(np.percentile(total, 95)),
-        worst_uj=float(total.max()),
+        **spread_uj(total, low, high),
         worst_sample=int(total.argmax()),
-        with_rate_uj=float(sum(layer.with_rate.mean() for layer in layers)) * _MICROJOULE,
-        kinds_uj={
-            kind: float(sum(layer.kinds[kind].mean() for layer in layers if kind in layer.kinds))
-            * _MICROJOULE
-            for kind in present
-        },
+        with_rate_uj=float(sum(layer.with_rate.mean() for layer in layers)) * MICROJOULE,
+        kinds_uj={kind: float(sum(means)) * MICROJOULE for kind, means in kinds.items() if means},
         unpriced=tuple(kind for kind in CHARGED if any(kind in layer.unpriced for layer in layers)),
     )
+
+
+def spread_uj(total: Energies, low: Energies | float, high: Energies | float) -> dict[str, float]:
+    """The fields of an `EnergySpread`, all in microjoules.
+
+    Args:
+        total: of each sample, [samples].
+        low: the same at the low end of the prices, or its mean.
+        high: at the high end.
+    """
+    return {
+        "mean_uj": float(total.mean()),
+        "low_uj": float(np.mean(low)),
+        "high_uj": float(np.mean(high)),
+        "median_uj": float(np.median(total)),
+        "p95_uj": float(np.percentile(total, 95)),
+        "worst_uj": float(total.max()),
+    }
 
 
 def spread(values: NDArray[np.int64]) -> Spread:
@@ -130,19 +96,38 @@ def over_time(part: PartCount) -> OverTime | None:
     return OverTime(synops=tuple(synaptic.tolist()), spikes=tuple(spikes.tolist()))
 
 
+def kept(values: int, profile: Profile) -> Kept:
+    """What so many values take, and the memory that holds them."""
+    bits = profile.operand_bits
+    memory = choose_memory(profile, values, bits) if values and bits is not None else None
+    size = 0 if not values else None if bits is None else -(-values * bits // 8)
+    capacity = None if memory is None else memory.capacity_bytes
+    return Kept(
+        values=values,
+        bytes=size,
+        memory=None if memory is None else memory.name,
+        capacity_bytes=capacity,
+        share=None if capacity is None or size is None else size / capacity,
+    )
+
+
 def memory_use(layers: Iterable[Mapping[Store, Kept]]) -> MemoryUse:
     """What several layers keep together."""
     rows = list(layers)
-    stores = {store: _together([row[store] for row in rows]) for store in Store}
-    sizes = [use.bytes for use in stores.values()]
-    return MemoryUse(stores=stores, bytes=_sum(sizes))
+    stores = {
+        store: StoreUse(
+            values=sum(row[store].values for row in rows), bytes=_sum(row[store].bytes for row in rows)
+        )
+        for store in Store
+    }
+    return MemoryUse(stores=stores, bytes=_sum(use.bytes for use in stores.values()))
 
 
-def _together(kept: Sequence[Kept]) -> StoreUse:
-    return StoreUse(values=sum(one.values for one in kept), bytes=_sum([one.bytes for one in kept]))
-
-
-def _sum(sizes: Sequence[int | None]) -> int | None:
+def _sum(sizes: Iterable[int | None]) -> int | None:
     """Unknown as soon as one of them is."""
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    total = 0
+    for size in sizes:
+        if size is None:
+            return None
+        total += size
+    return total

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy.advice.advise import Advice, AdviceReport, Change, rounded
-from nsc_deploy.energy.advice.prune import observe, removable, unmet, without_neurons, without_weights
+from nsc_deploy.energy import advise, estimate
+from nsc_deploy.energy.advice.advise import rounded
+from nsc_deploy.energy.advice.prune import observe, removable, unused_inputs, without_neurons, without_weights
+from nsc_deploy.energy.advice.records import Advice, AdviceReport, Change
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.pipeline import make_advice, make_report
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -73,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(run: Path) -> AdviceReport:
-    return make_advice(run)
+    return advise(run)
 
 
 def of(report: AdviceReport, change: Change) -> list[Advice]:
@@ -112,7 +113,7 @@ def test_where_the_width_has_to_stay_weights_become_zero() -> None:
 def test_weights_that_no_event_meets() -> None:
     network, recording = assemble(receiver().build()), inputs()
     activity = observe(network, recording)
-    mask = unmet(network, activity, network.node("in"))
+    mask = unused_inputs(network, activity, network.node("in"))
     assert mask is not None
     assert np.flatnonzero(mask).tolist() == list(SILENT_INPUTS)
     pruned = without_weights(network, {"in": mask})
@@ -158,7 +159,7 @@ def _random(seed: int, joined: bool) -> Network:
 
 
 def test_every_change_is_measured_before_and_after(run: Path, report: AdviceReport) -> None:
-    whole = make_report([run]).systems[0].energy["memory"].mean_uj
+    whole = estimate([run]).report.systems[0].energy["memory"].mean_uj
     assert report.energy_uj == pytest.approx(whole)
     assert [one.after_uj for one in report.advice] == sorted(one.after_uj for one in report.advice)
     for one in report.advice:
@@ -192,7 +193,7 @@ def test_fewer_steps_are_those_of_a_shorter_recording(
         kept = int(one.words.split()[2])
         short = Recording(recording.values[:kept], recording.signal, recording.dt, recording.labels)
         write_recording(tmp_path / "in.npz", short)
-        told = make_report([run / "receiver.nir"], recordings=[tmp_path / "in.npz"]).systems[0]
+        told = estimate([run / "receiver.nir"], inputs=[tmp_path / "in.npz"]).report.systems[0]
         assert one.after_uj == pytest.approx(told.energy["memory"].mean_uj)
         outputs = simulate(network, short.values).output
         assert one.accuracy_after == (decide(outputs, 2, 2) == recording.labels).mean()
@@ -222,29 +223,29 @@ def test_a_lower_rate_is_told_only_with_a_second_run(run: Path, report: AdviceRe
     other = run_folder(tmp_path / "other")
     quiet = inputs()
     write_recording(other / "receiver.npz", Recording(quiet.values & inputs(9).values, quiet.signal, DT))
-    (rate,) = of(make_advice(run, rate_run=other), Change.RATE)
-    assert rate.after_uj == pytest.approx(make_report([other]).systems[0].energy["memory"].mean_uj)
+    (rate,) = of(advise(run, rate_run=other), Change.RATE)
+    assert rate.after_uj == pytest.approx(estimate([other]).report.systems[0].energy["memory"].mean_uj)
     assert rate.accuracy_after == 0.9
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
-    unlabelled = make_advice(run_folder(tmp_path / "bare", labelled=False))
+    unlabelled = advise(run_folder(tmp_path / "bare", labelled=False))
     assert unlabelled.accuracy is None
     assert {one.change for one in unlabelled.advice} <= {Change.PRUNE, Change.DROP, Change.ALL_EXACT}
     assert any("no accuracy" in line for line in unlabelled.left_out)
-    conventional = make_advice(dense_run(tmp_path / "fc"))
+    conventional = advise(dense_run(tmp_path / "fc"))
     assert conventional.advice == ()
     assert sum("ONNX" in line for line in conventional.left_out) == 2
-    event = make_advice(event_run(tmp_path / "event"), samples=3)
+    event = advise(event_run(tmp_path / "event"), samples=3)
     assert {one.part for one in event.advice} <= {"transmitter", "receiver-front-end", "receiver"}
 
 
 def test_the_pruned_graph_is_written_and_gives_the_same_outputs(run: Path, tmp_path: Path) -> None:
-    report = make_advice(run, write=tmp_path / "pruned.nir")
+    report = advise(run, write=tmp_path / "pruned.nir")
     values = inputs().values
     before, after = read_network(run / "receiver.nir"), read_network(tmp_path / "pruned.nir")
     assert np.array_equal(simulate(before, values).output, simulate(after, values).output)
-    told = make_report([tmp_path / "pruned.nir"], recordings=[run / "receiver.npz"]).systems[0]
+    told = estimate([tmp_path / "pruned.nir"], inputs=[run / "receiver.npz"]).report.systems[0]
     (both,) = of(report, Change.ALL_EXACT)
     assert told.energy["memory"].mean_uj == pytest.approx(both.after_uj)
     assert dict(after.output_node.parameters.metadata) == dict(before.output_node.parameters.metadata)
@@ -260,7 +261,7 @@ def test_bad_requests_are_refused(run: Path, tmp_path: Path) -> None:
     ]
     for path, options, kind, words in cases:
         with pytest.raises(kind, match=words):
-            make_advice(path, **options)  # type: ignore[arg-type]
+            advise(path, **options)  # type: ignore[arg-type]
     assert not (tmp_path / "x.nir").exists()
 
 

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy.advice.advise import AdviceReport, Change
+from nsc_deploy.energy import advise, estimate
 from nsc_deploy.energy.advice.prune import (
     observe,
     removable,
     silent_alone,
-    unmet,
+    unused_inputs,
     without_neurons,
     without_weights,
 )
+from nsc_deploy.energy.advice.records import AdviceReport, Change
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.pipeline import make_advice, make_report
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network
@@ -71,7 +71,7 @@ def inputs(seed: int = 0) -> Recording:
 def test_outputs_stay_whatever_channels_go(seed: int, pool: bool, bias: bool) -> None:
     network, recording = receiver(pool, bias, seed), inputs(seed)
     activity = observe(network, recording)
-    weights = {node.name: unmet(network, activity, node) for node in network.nodes}
+    weights = {node.name: unused_inputs(network, activity, node) for node in network.nodes}
     neurons = {node.name: removable(network, activity, node) for node in network.nodes}
     assert weights["conv1"] is not None
     assert weights["conv1"][SILENT_CHANNEL]
@@ -116,8 +116,8 @@ def test_convolutions_in_groups_and_layers_in_a_sum_are_left_as_they_are() -> No
     activity = observe(network, made)
     assert not activity.active["maps"].any()
     assert removable(network, activity, network.node("maps")) is None
-    assert unmet(network, activity, network.node("grouped")) is None
-    dropped = unmet(network, activity, network.node("conv"))
+    assert unused_inputs(network, activity, network.node("grouped")) is None
+    dropped = unused_inputs(network, activity, network.node("conv"))
     assert dropped is not None
     assert dropped.all()
     assert removable(network, activity, network.node("more")) is None
@@ -137,7 +137,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(run: Path) -> AdviceReport:
-    return make_advice(run)
+    return advise(run)
 
 
 def test_each_advice_was_made_and_measured(run: Path, report: AdviceReport) -> None:
@@ -146,7 +146,7 @@ def test_each_advice_was_made_and_measured(run: Path, report: AdviceReport) -> N
         (Change.PRUNE, "maps1"), (Change.DROP, "conv1"), (Change.DROP, "conv2"), (Change.ALL_EXACT, None),
         (Change.BITS, "conv1"), (Change.BITS, "conv2"), (Change.BITS, "out"), (Change.STEPS, None),
     } <= found  # fmt: skip
-    before = make_report([run]).systems[0].energy["memory"].mean_uj
+    before = estimate([run]).report.systems[0].energy["memory"].mean_uj
     for one in report.advice:
         assert one.before_uj == pytest.approx(before)
         assert one.accuracy_after is not None
@@ -163,10 +163,10 @@ def test_each_advice_was_made_and_measured(run: Path, report: AdviceReport) -> N
 def test_the_written_graph_costs_what_the_advice_says(
     run: Path, report: AdviceReport, tmp_path: Path
 ) -> None:
-    make_advice(run, write=tmp_path / "thin.nir")
+    advise(run, write=tmp_path / "thin.nir")
     write_recording(tmp_path / "in.npz", inputs())
     told = next(one for one in report.advice if one.change is Change.ALL_EXACT)
-    measured = make_report([tmp_path / "thin.nir"], recordings=[tmp_path / "in.npz"])
+    measured = estimate([tmp_path / "thin.nir"], inputs=[tmp_path / "in.npz"]).report
     assert measured.systems[0].energy["memory"].mean_uj == pytest.approx(told.after_uj)
     thin = read_network(tmp_path / "thin.nir", dt=DT)
     assert np.array_equal(observe(thin, inputs()).outputs, observe(receiver(), inputs()).outputs)

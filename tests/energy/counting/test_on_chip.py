@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.counting.on_chip import ActivityMeter, ChipActivity
+from nsc_deploy.energy.counting.on_chip import ActivityCounter, ChipActivity
 from nsc_deploy.exporters.chips.chip import Barrier, Chip, ManyCores, StepTime, Wait, bundled_chip
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.placement import Placement
@@ -49,9 +49,9 @@ def counted(
     answer = fit(network, chip)
     assert answer.fits
     assert answer.placement is not None
-    meter = ActivityMeter(network, answer.placement, recording, step_time())
-    count_network(network, recording, name="graph", batch=batch, watch=meter)
-    return answer.placement, meter.activity()
+    counter = ActivityCounter(network, answer.placement, recording, step_time())
+    count_network(network, recording, name="graph", batch=batch, observe=counter)
+    return answer.placement, counter.activity()
 
 
 def homes(placement: Placement) -> dict[tuple[str, int], int]:
@@ -150,9 +150,9 @@ def test_by_hand_two_layers_on_two_tiles() -> None:
     answer = fit(network, spread_out(2))
     assert answer.placement is not None
     recording = Recording(values, Signal.EVENTS, 0.001)
-    meter = ActivityMeter(network, answer.placement, recording, step_time())
-    count_network(network, recording, name="graph", watch=meter)
-    found = meter.activity()
+    counter = ActivityCounter(network, answer.placement, recording, step_time())
+    count_network(network, recording, name="graph", observe=counter)
+    found = counter.activity()
     # One event in meets 2 synapses; 2 neurons fire, each to the one core of the next layer, one tile east.
     assert (found.from_host[0], found.messages[0], found.to_host[0]) == (1, 2, 2)
     assert (found.synapse_events[0], found.busiest[0]) == (2 + 4, 4)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nsc_deploy.energy import Budget, count, estimate
-from nsc_deploy.energy.advice.advise import Change
-from nsc_deploy.energy.output.notebook import Tabular
-from nsc_deploy.energy.pipeline import make_advice, make_comparison
+from nsc_deploy.energy import Budget, advise, compare, count, estimate
+from nsc_deploy.energy.advice.records import Change
+from nsc_deploy.energy.report.notebook import Tabular
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
@@ -49,7 +48,7 @@ def test_a_check_is_a_table(runs: list[Path]) -> None:
 def test_two_builds_are_compared_as_by_the_command(runs: list[Path], tmp_path: Path) -> None:
     before, after = (estimate(path) for path in runs[:2])
     found = before.compare(after)
-    assert found.systems == make_comparison(*runs[:2]).systems
+    assert found.systems == compare(*runs[:2]).systems
     first = found.rows()[0]
     assert first["synapses_after"] == 4 * first["synapses_before"]
     assert "transmitter" in page(found)
@@ -64,7 +63,7 @@ def test_two_builds_are_compared_as_by_the_command(runs: list[Path], tmp_path: P
 def test_advice_is_that_of_the_command(runs: list[Path]) -> None:
     counted = count(runs[0])
     found = counted.advise()
-    assert found.advice == make_advice(runs[0]).advice
+    assert found.advice == advise(runs[0]).advice
     assert [row["after_uj"] for row in found.rows()] == sorted(row["after_uj"] for row in found.rows())
     with_rival = counted.advise(column="compute", rate_run=count(runs[1]))
     assert Change.RATE in {one.change for one in with_rival.advice}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nsc_deploy.energy import estimate
 from nsc_deploy.energy.output.terminal import print_report
-from nsc_deploy.energy.pipeline import make_report
 from nsc_deploy.energy.report.schema import Report
 from tests.support.small_runs import dense_run, event_run
 
@@ -38,7 +38,7 @@ def with_every_kind(report: Report) -> Report:
 def test_no_figure_is_cut_off(profile: str, width: int, tmp_path: Path) -> None:
     """Rich cuts a table that is too wide at the edge, and says nothing."""
     runs = [event_run(tmp_path / "event", scale=60), dense_run(tmp_path / "fc")]
-    report = with_every_kind(make_report(runs, profile=profile))
+    report = with_every_kind(estimate(runs, profile=profile).report)
     whole = set(" ".join(printed(report, WIDE)).split())
     at_the_edge = [line.split() for line in printed(report, width) if len(line.rstrip()) == width]
     cut = [words[-1] for words in at_the_edge if words and not set(words[-1]) <= {"─"}]

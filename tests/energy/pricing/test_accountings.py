@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nsc_deploy.energy import estimate
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount, Store
-from nsc_deploy.energy.pipeline import make_report
 from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT, activation_bits, mac_price
 from nsc_deploy.energy.pricing.price import access_price, choose_memory, price_layer
 from nsc_deploy.energy.pricing.profile import load_profile
@@ -100,7 +100,7 @@ def test_a_profile_without_a_memory_that_is_large_enough_has_no_price() -> None:
 
 def test_at_the_break_even_rate_both_sides_cost_the_same(tmp_path) -> None:
     """Scaled by its factor, the moving share makes the spiking energy that of the opponent."""
-    system = make_report([event_run(tmp_path)]).systems[0]
+    system = estimate([event_run(tmp_path)]).report.systems[0]
     rows = [*(even for part in system.parts for even in part.break_even), system.break_even]
     assert len(rows) > 3
     for even in rows:
@@ -115,7 +115,7 @@ def test_at_the_break_even_rate_both_sides_cost_the_same(tmp_path) -> None:
 
 
 def test_the_break_even_rate_does_not_depend_on_the_rate_it_was_found_at() -> None:
-    from nsc_deploy.energy.pricing.break_even import whole_break_even
+    from nsc_deploy.energy.report.break_even import whole_break_even
 
     found = []
     for steps in (1, 3, 7):
@@ -134,10 +134,10 @@ def test_the_break_even_rate_does_not_depend_on_the_rate_it_was_found_at() -> No
 
 
 def test_conventional_systems_and_chips_without_multiplication(tmp_path) -> None:
-    dense = make_report([dense_run(tmp_path / "fc")]).systems[0]
+    dense = estimate([dense_run(tmp_path / "fc")]).report.systems[0]
     assert "ann" not in dense.energy
     assert dense.break_even is None
-    loihi = make_report([event_run(tmp_path / "event")], profile="loihi").systems[0]
+    loihi = estimate([event_run(tmp_path / "event")], profile="loihi").report.systems[0]
     assert loihi.energy["memory"] == loihi.energy["compute"]
     assert loihi.break_even is not None
     assert loihi.break_even.factor is None

@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.output.numbers import with_signs
+from nsc_deploy.energy import Estimate, estimate
 from nsc_deploy.energy.output.terminal import print_report
-from nsc_deploy.energy.pipeline import make_report, write_report
-from nsc_deploy.energy.pricing.break_even import against
+from nsc_deploy.energy.report.break_even import against
+from nsc_deploy.energy.report.numbers import with_signs
 from nsc_deploy.energy.report.schema import Energy, Report
 from tests.support.small_runs import dense_run, event_run
 
@@ -16,7 +16,7 @@ from tests.support.small_runs import dense_run, event_run
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     folder = tmp_path_factory.mktemp("runs")
-    return make_report([event_run(folder / "event"), dense_run(folder / "fc")])
+    return estimate([event_run(folder / "event"), dense_run(folder / "fc")]).report
 
 
 def test_at_the_factor_both_cost_the_same(report: Report) -> None:
@@ -69,7 +69,7 @@ def test_every_case_in_words(
 def test_all_three_forms_say_what_would_turn_it(report: Report, tmp_path: Path) -> None:
     text = StringIO()
     print_report(report, Console(file=text, width=400))
-    page = write_report(report, tmp_path)[1].read_text()
+    page = Estimate(report).write(tmp_path)[1].read_text()
     event = report.systems[0]
     layers = [even.words for part in event.parts for even in part.break_even]
     assert event.break_even is not None

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from nsc_deploy.energy.output.ci import as_github
-from nsc_deploy.energy.pipeline import count_systems, make_check, make_comparison, make_report, write_report
+from nsc_deploy.energy import check, compare, count, estimate
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.report.budget import Budget, check_budget, standing_for
+from nsc_deploy.energy.report.budget import Budget, check_budget, sample_weights
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
@@ -41,7 +40,7 @@ def shell(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPr
 
 
 def test_values_are_those_of_the_counts(run: Path) -> None:
-    counted = count_systems([run])
+    counted = count([run]).systems
     parts = counted[0].count.parts
     synops = sum(part.per_sample.synaptic for part in parts)
     limits = {
@@ -63,11 +62,11 @@ def test_values_are_those_of_the_counts(run: Path) -> None:
     )
     assert found["neurons"] == 16 + 32 + 16 + 4
     assert found["latency_steps"] == 12
-    assert found["energy_uj"] == pytest.approx(make_report([run]).systems[0].energy["memory"].mean_uj)
+    assert found["energy_uj"] == pytest.approx(estimate([run]).report.systems[0].energy["memory"].mean_uj)
 
 
 def test_sides_and_places_choose_parts(run: Path) -> None:
-    counted = count_systems([run])
+    counted = count([run]).systems
 
     def neurons(**chosen: str) -> float:
         limits = Budget.model_validate({"limits": {"neurons": 1}, **chosen})
@@ -79,8 +78,8 @@ def test_sides_and_places_choose_parts(run: Path) -> None:
 
 def test_over_the_limit_names_the_layers_that_use_most(run: Path) -> None:
     limits = Budget.model_validate({"over": "mean", "limits": {"synops_per_inference": 10, "neurons": 500}})
-    over, fine = check_budget(count_systems([run]), PROFILE, limits).findings
-    layers = [layer for part in make_report([run]).systems[0].parts for layer in part.layers]
+    over, fine = check_budget(count([run]).systems, PROFILE, limits).findings
+    layers = [layer for part in estimate([run]).report.systems[0].parts for layer in part.layers]
     largest = max(layers, key=lambda layer: layer.counts.acs + layer.counts.macs)
     assert (over.passed, fine.passed) == (False, True)
     assert over.culprits[0].layer == largest.name
@@ -90,7 +89,7 @@ def test_over_the_limit_names_the_layers_that_use_most(run: Path) -> None:
 @pytest.mark.parametrize("over", ["mean", "worst", "p50", "p90", "p95", "p0", "p99.9"])
 def test_the_samples_that_decide_make_up_the_number(over: str) -> None:
     values = np.array([1.0, 3.0, 2.0, 10.0, 2.0])
-    weights = standing_for(values, over)
+    weights = sample_weights(values, over)
     expected = {"mean": values.mean(), "worst": 10.0}
     wanted = expected[over] if over in expected else np.percentile(values, float(over[1:]))
     assert weights @ values == pytest.approx(wanted)
@@ -100,7 +99,7 @@ def test_the_samples_that_decide_make_up_the_number(over: str) -> None:
 @pytest.mark.parametrize("over", ["mean", "worst", "p95"])
 def test_culprits_are_shares_of_the_number_they_explain(over: str, run: Path) -> None:
     limits = Budget.model_validate({"over": over, "limits": {"synops_per_inference": 1, "energy_uj": 1e-9}})
-    for finding in check_budget(count_systems([run]), PROFILE, limits).findings:
+    for finding in check_budget(count([run]).systems, PROFILE, limits).findings:
         assert finding.culprits
         for culprit in finding.culprits:
             assert culprit.value == pytest.approx(culprit.share * finding.value)
@@ -147,12 +146,12 @@ def test_what_cannot_be_held_against_a_limit_is_refused(run: Path, tmp_path: Pat
     ]
     for options, kind, words in cases:
         with pytest.raises(kind) as caught:
-            make_check([dense], **options)  # type: ignore[arg-type]
+            check([dense], **options)  # type: ignore[arg-type]
         assert words in caught.value.message
     chip = tmp_path / "chip.toml"
     chip.write_text("place = 'chip'\n[limits]\nneurons = 5")
     with pytest.raises(ConfigError, match="no such part"):
-        make_check([dense], budget=chip)
+        check([dense], budget=chip)
 
 
 def heavier(run: Path, folder: Path) -> Path:
@@ -163,42 +162,42 @@ def heavier(run: Path, folder: Path) -> Path:
 
 
 def test_a_regression_against_a_baseline_is_found_and_named(run: Path, tmp_path: Path) -> None:
-    baseline = write_report(make_report([run]), tmp_path / "baseline")[0]
-    assert make_check([run], baseline=baseline).passed
+    baseline = estimate([run]).write(tmp_path / "baseline")[0]
+    assert check([run], baseline=baseline).passed
     changed = heavier(run, tmp_path / "changed")
-    result = make_check([changed], baseline=baseline, tolerance=0.01)
+    result = check([changed], baseline=baseline, tolerance=0.01)
     worse = {finding.quantity: finding for finding in result.findings if not finding.passed}
     assert "neurons against the baseline" in worse
     assert worse["neurons against the baseline"].culprits[0].layer == "lif1"
-    assert make_check([changed], baseline=baseline, tolerance=10).passed
+    assert check([changed], baseline=baseline, tolerance=10).passed
     with pytest.raises(ConfigError, match="--tolerance"):
-        make_check([run], baseline=baseline, tolerance=-1)
+        check([run], baseline=baseline, tolerance=-1)
 
 
 def test_a_comparison_tells_layer_by_layer(run: Path, tmp_path: Path) -> None:
     changed = heavier(run, tmp_path / "changed")
-    found = make_comparison(run, changed).systems[0]
+    found = compare(run, changed).systems[0]
     status = {(layer.part, layer.layer): layer.status for layer in found.layers}
     assert status["transmitter", "linear1"] == "same"
     assert status["receiver", "linear1"] == "changed"
     of = {layer.layer: layer.changes for layer in found.layers if layer.part == "receiver"}
     assert (of["linear1"]["synapses"].before, of["linear1"]["synapses"].after) == (32 * 16, 32 * 24)
     assert found.total["neurons"].difference == 8
-    report = write_report(make_report([run], profile="loihi"), tmp_path / "out")[0]
-    assert make_comparison(report, changed).profile == "loihi"
+    report = estimate([run], profile="loihi").write(tmp_path / "out")[0]
+    assert compare(report, changed).profile == "loihi"
     with pytest.raises(ConfigError, match="different prices"):
-        make_comparison(report, write_report(make_report([run]), tmp_path / "other")[0])
+        compare(report, estimate([run]).write(tmp_path / "other")[0])
 
 
 def test_added_and_removed_layers(tmp_path: Path) -> None:
     spiking_graph(tmp_path / "a.nir", [6, 4], Signal.EVENTS)
     spiking_graph(tmp_path / "b.nir", [6, 5, 4], Signal.EVENTS)
     write_recording(tmp_path / "inputs.npz", events(6))
-    there = make_comparison(tmp_path / "a.nir", tmp_path / "b.nir", recordings=[tmp_path / "inputs.npz"])
+    there = compare(tmp_path / "a.nir", tmp_path / "b.nir", inputs=[tmp_path / "inputs.npz"])
     layers = there.systems[0].layers
     assert {layer.layer for layer in layers if layer.status == "added"} == {"linear2", "lif2"}
     assert not any(layer.status == "removed" for layer in layers)
-    back = make_comparison(tmp_path / "b.nir", tmp_path / "a.nir", recordings=[tmp_path / "inputs.npz"])
+    back = compare(tmp_path / "b.nir", tmp_path / "a.nir", inputs=[tmp_path / "inputs.npz"])
     assert any(layer.layer == "lif2" and layer.status == "removed" for layer in back.systems[0].layers)
 
 
@@ -226,7 +225,7 @@ def test_the_command_ends_with_0_1_and_2(run: Path, tmp_path: Path) -> None:
 
 def test_annotations_keep_to_one_line_each(run: Path) -> None:
     limits = Budget.model_validate({"limits": {"neurons": 1, "synops_per_inference": 1}})
-    lines = as_github(check_budget(count_systems([run]), PROFILE, limits)).splitlines()
+    lines = check_budget(count([run]).systems, PROFILE, limits).as_github().splitlines()
     assert [line.split(" ", 1)[0] for line in lines] == ["::error", "::error", "::notice"]
     assert "%0A" in lines[0]
 
@@ -237,7 +236,7 @@ def checkout(run: Path, tmp_path: Path) -> Path:
     shutil.copytree(run, tmp_path / "runs" / "event")
     (tmp_path / "examples" / "ci").mkdir(parents=True)
     shutil.copy(EXAMPLES / "ci" / "budget.toml", tmp_path / "examples" / "ci")
-    write_report(make_report([run]), tmp_path / "baseline")
+    estimate([run]).write(tmp_path / "baseline")
     command = tmp_path / "bin" / "nsc-deploy"
     command.parent.mkdir()
     script = f"#!{sys.executable}\nfrom nsc_deploy.cli.app import main\nmain()\n"

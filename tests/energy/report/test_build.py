@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy.output.numbers import bounded, with_signs
+from nsc_deploy.energy import Estimate, estimate
+from nsc_deploy.energy.output.cells import bounded
 from nsc_deploy.energy.output.terminal import print_report
-from nsc_deploy.energy.pipeline import make_report, write_report
+from nsc_deploy.energy.report.numbers import with_signs
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -38,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def report(runs: list[Path]) -> Report:
-    return make_report(runs)
+    return estimate(runs).report
 
 
 def test_systems_parts_and_facts(report: Report) -> None:
@@ -78,13 +79,13 @@ def test_the_sizes_of_the_poster_give_the_energy_its_lstm_receiver_must_have(tmp
         "lstm",
         [("receiver", Side.RECEIVER, Place.HOST, "receiver.onnx", Recording(fifteen, Signal.REAL, 0.06))],
     )
-    receiver = make_report([run]).systems[0]
+    receiver = estimate([run]).report.systems[0]
     assert receiver.counts.macs == 15 * (4 * 128 * (270 + 128) + 128 * 100) == 3_248_640
     assert receiver.energy["paper"].mean_uj == pytest.approx(14.94, abs=0.005)
 
 
 def test_json_follows_its_schema_and_reads_back(report: Report, tmp_path: Path) -> None:
-    written = write_report(report, tmp_path / "out")
+    written = Estimate(report).write(tmp_path / "out")
     assert [path.name for path in written] == ["report.json", "report.html"]
     assert Report.model_validate_json(written[0].read_text()) == report
     assert "systems" in Report.model_json_schema()["properties"]
@@ -108,7 +109,7 @@ class _Outside(HTMLParser):
 
 
 def test_the_page_needs_nothing_from_outside(report: Report, tmp_path: Path) -> None:
-    page = write_report(report, tmp_path)[1].read_text()
+    page = Estimate(report).write(tmp_path)[1].read_text()
     parser = _Outside()
     parser.feed(re.sub(r"<(rect|line|circle)([^>]*)/>", "", page))
     assert parser.found == []
@@ -119,21 +120,21 @@ def test_the_page_needs_nothing_from_outside(report: Report, tmp_path: Path) -> 
 
 
 def test_names_from_files_are_shown_and_not_run(runs: list[Path], tmp_path: Path) -> None:
-    shown = make_report(runs[:1])
+    shown = estimate(runs[:1]).report
     renamed = shown.model_copy(
         update={"systems": (shown.systems[0].model_copy(update={"label": "<script>alert(1)</script>"}),)}
     )
-    page = write_report(renamed, tmp_path / "out")[1].read_text()
+    page = Estimate(renamed).write(tmp_path / "out")[1].read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
 
 def test_a_profile_without_a_price_gives_bounds_and_no_ratio(runs: list[Path], tmp_path: Path) -> None:
-    report = make_report(runs, profile="loihi")
+    report = estimate(runs, profile="loihi").report
     event, fc, _ = report.systems
     assert fc.energy["compute"].unpriced
     assert fc.ratio["compute"].system is None
-    page = write_report(report, tmp_path)[1].read_text()
+    page = Estimate(report).write(tmp_path)[1].read_text()
     assert "Accuracy against energy" not in page
     assert "no price" in page
     assert event.energy["compute"].low_uj < event.energy["compute"].mean_uj
@@ -142,7 +143,7 @@ def test_a_profile_without_a_price_gives_bounds_and_no_ratio(runs: list[Path], t
 def test_samples_and_bare_graphs(tmp_path: Path) -> None:
     spiking_graph(tmp_path / "receiver.nir", [6, 4], Signal.EVENTS)
     write_recording(tmp_path / "inputs.npz", events(6))
-    report = make_report([tmp_path / "receiver.nir"], recordings=[tmp_path / "inputs.npz"], samples=3)
+    report = estimate([tmp_path / "receiver.nir"], inputs=[tmp_path / "inputs.npz"], samples=3).report
     system = report.systems[0]
     assert (system.label, system.samples, system.accuracy, system.poster) == ("receiver", 3, None, None)
     assert system.counts.acs == pytest.approx(4 * events(6).values[:, :3].sum() / 3)
@@ -152,7 +153,9 @@ def test_samples_and_bare_graphs(tmp_path: Path) -> None:
 def test_two_runs_of_one_system_are_told_apart(tmp_path: Path) -> None:
     labels = [
         system.label
-        for system in make_report([dense_run(tmp_path / "a"), dense_run(tmp_path / "b")], samples=1).systems
+        for system in estimate(
+            [dense_run(tmp_path / "a"), dense_run(tmp_path / "b")], samples=1
+        ).report.systems
     ]
     assert labels == ["fc in a", "fc in b"]
 
@@ -175,10 +178,10 @@ def test_bad_input_is_named(tmp_path: Path, runs: list[Path]) -> None:
         ([tmp_path], {}, DataError, "no finished run"),
         ([tmp_path / "notes.txt"], {}, ConfigError, "neither a run folder"),
         ([graph], {}, ConfigError, "without recorded inputs"),
-        (runs[:1], {"recordings": [tmp_path / "inputs.npz"]}, ConfigError, "only runs are named"),
-        ([graph], {"recordings": [tmp_path / "wide.npz"]}, DataError, "wide.npz"),
-        ([graph], {"recordings": [tmp_path / "wide.npz"] * 2}, ConfigError, "2 recordings"),
-        ([graph], {"recordings": [tmp_path / "no.npz"]}, DataError, "no.npz"),
+        (runs[:1], {"inputs": [tmp_path / "inputs.npz"]}, ConfigError, "only runs are named"),
+        ([graph], {"inputs": [tmp_path / "wide.npz"]}, DataError, "wide.npz"),
+        ([graph], {"inputs": [tmp_path / "wide.npz"] * 2}, ConfigError, "2 recordings"),
+        ([graph], {"inputs": [tmp_path / "no.npz"]}, DataError, "no.npz"),
         ([lost], {}, DataError, "missing"),
         ([outside], {}, DataError, "outside"),
         ([uneven], {}, DataError, "different numbers"),
@@ -187,7 +190,7 @@ def test_bad_input_is_named(tmp_path: Path, runs: list[Path]) -> None:
     ]
     for paths, options, kind, words in cases:
         with pytest.raises(kind) as caught:
-            make_report(paths, **options)  # type: ignore[arg-type]
+            estimate(paths, **options)  # type: ignore[arg-type]
         assert words in caught.value.message
 
 
@@ -199,14 +202,14 @@ def test_damaged_recordings(tmp_path: Path) -> None:
     hole[3, 1, 2] = np.nan
     write_recording(path, Recording(hole, Signal.REAL, 0.03))
     with pytest.raises(DataError, match="NaN or infinity"):
-        make_report([graph], recordings=[path])
+        estimate([graph], inputs=[path])
     write_recording(path, Recording(reals(6).values[:, :0], Signal.REAL, 0.03))
     with pytest.raises(DataError):
-        make_report([graph], recordings=[path])
+        estimate([graph], inputs=[path])
     graph.write_bytes(b"damaged")
     write_recording(path, reals(6))
     with pytest.raises(GraphError):
-        make_report([graph], recordings=[path])
+        estimate([graph], inputs=[path])
 
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -257,8 +260,8 @@ def test_profiles_and_schema_are_listed_for_people_and_machines() -> None:
 def test_no_training_framework_is_imported(runs: list[Path]) -> None:
     code = (
         "import sys; from pathlib import Path; "
-        "from nsc_deploy.energy.pipeline import make_report, write_report; "
-        f"write_report(make_report([Path(p) for p in {[str(run) for run in runs]!r}], samples=1), "
+        "from nsc_deploy.energy import estimate; "
+        f"estimate([Path(p) for p in {[str(run) for run in runs]!r}], samples=1).write("
         f"Path({str(runs[0].parent / 'out')!r})); "
         "print([name for name in ('torch', 'snntorch', 'norse', 'lightning') if name in sys.modules])"
     )
@@ -269,11 +272,11 @@ def test_no_training_framework_is_imported(runs: list[Path]) -> None:
 
 
 def test_a_lower_bound_is_marked_in_every_figure(tmp_path: Path) -> None:
-    report = make_report([event_run(tmp_path / "event")], profile="loihi")
+    report = estimate([event_run(tmp_path / "event")], profile="loihi").report
     front = report.systems[0].parts[1].energy["memory"]
     assert front.unpriced
     assert all(bounded(front, value, 2).startswith("> ") for value in (front.median_uj, front.worst_uj))
-    page = write_report(report, tmp_path / "out")[1].read_text()
+    page = Estimate(report).write(tmp_path / "out")[1].read_text()
     row = re.search(r"<tr><td>receiver-front-end</td>(<td>.*?)</tr>", page, re.S)
     assert row is not None
     figures = re.findall(r"<td>([^<]*)</td>", row.group(1))[:-1]
@@ -284,8 +287,8 @@ def test_a_lower_bound_is_marked_in_every_figure(tmp_path: Path) -> None:
 def test_without_a_price_for_the_opponent_a_sentence_takes_the_place_of_a_table(tmp_path: Path) -> None:
     run = event_run(tmp_path / "event")
     for profile, there in (("loihi", False), ("horowitz-45nm", True)):
-        report = make_report([run], profile=profile)
-        page = write_report(report, tmp_path / profile)[1].read_text()
+        report = estimate([run], profile=profile).report
+        page = Estimate(report).write(tmp_path / profile)[1].read_text()
         text = StringIO()
         print_report(report, Console(file=text, width=120))
         for shown in (page, text.getvalue()):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nsc_deploy.energy import count, estimate
+from nsc_deploy.energy import Estimate, count, estimate
 from nsc_deploy.energy.output.terminal import print_report
-from nsc_deploy.energy.pipeline import count_systems, make_report, write_report
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.report.schema import OnTarget, PartReport, Report, Run
+from nsc_deploy.energy.report.chip_schema import OnTarget, Run
+from nsc_deploy.energy.report.schema import PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def report(runs: list[Path]) -> Report:
-    return make_report(runs, profile="loihi")
+    return estimate(runs, profile="loihi").report
 
 
 def placed(part: PartReport) -> OnTarget:
@@ -39,10 +39,10 @@ def placed(part: PartReport) -> OnTarget:
 def test_the_profile_of_a_chip_names_the_target(report: Report, runs: list[Path]) -> None:
     assert report.target == "loihi1"
     assert report.options["target"] == "loihi1"
-    without = make_report(runs[:1], samples=1)
+    without = estimate(runs[:1], samples=1).report
     assert without.target is None
     assert without.systems[0].parts[0].on_target is None
-    assert make_report(runs[:1], profile="loihi", target="none", samples=1).target is None
+    assert estimate(runs[:1], profile="loihi", target="none", samples=1).report.target is None
 
 
 def test_every_node_is_native_substituted_or_on_a_host(report: Report) -> None:
@@ -74,7 +74,7 @@ def test_pools_have_used_limit_and_per_cent(report: Report) -> None:
 
 def test_the_network_is_an_item_of_its_own(report: Report, runs: list[Path]) -> None:
     event = report.systems[0]
-    counted = count_systems(runs[:1], target="loihi1")[0]
+    counted = count(runs[:1], target="loihi1").systems[0]
     network = load_profile("loihi").network
     assert network.message is not None
     total = 0.0
@@ -117,7 +117,7 @@ def test_hops_are_priced_by_their_direction(tmp_path: Path) -> None:
 
 
 def test_time_and_load_are_those_of_the_busiest_core(report: Report, runs: list[Path]) -> None:
-    counted = count_systems(runs[:1], target="loihi1")[0]
+    counted = count(runs[:1], target="loihi1").systems[0]
     part = counted.placed[2]
     assert part is not None
     assert part.activity is not None
@@ -140,7 +140,7 @@ def test_time_and_load_are_those_of_the_busiest_core(report: Report, runs: list[
 
 def test_without_prices_of_messages_they_are_counted_and_not_priced(runs: list[Path]) -> None:
     for profile in ("horowitz-45nm", "loihi-minimum"):
-        system = make_report(runs[:1], profile=profile, target="loihi1", samples=2).systems[0]
+        system = estimate(runs[:1], profile=profile, target="loihi1", samples=2).report.systems[0]
         assert placed(system.parts[0]).traffic is not None
         assert placed(system.parts[0]).time is not None
         assert placed(system.parts[0]).energy is None
@@ -148,7 +148,7 @@ def test_without_prices_of_messages_they_are_counted_and_not_priced(runs: list[P
 
 
 def test_a_chip_without_published_durations_gets_no_time(runs: list[Path]) -> None:
-    part = placed(make_report(runs[:1], target="loihi2", samples=2).systems[0].parts[0])
+    part = placed(estimate(runs[:1], target="loihi2", samples=2).report.systems[0].parts[0])
     assert part.fits
     assert part.traffic is not None
     assert part.traffic.hops is None
@@ -161,7 +161,7 @@ def test_what_does_not_fit_gets_the_reason_and_no_figure(runs: list[Path], tmp_p
     graph, inputs = tmp_path / "real.nir", tmp_path / "inputs.npz"
     spiking_graph(graph, [6, 4], Signal.REAL)
     write_recording(inputs, reals(6))
-    report = make_report([graph], recordings=[inputs], profile="loihi")
+    report = estimate([graph], inputs=[inputs], profile="loihi").report
     part = placed(report.systems[0].parts[0])
     assert not part.fits
     assert "real values" in part.problems[0]
@@ -170,8 +170,8 @@ def test_what_does_not_fit_gets_the_reason_and_no_figure(runs: list[Path], tmp_p
     text = StringIO()
     print_report(report, Console(file=text, width=100))
     assert "does not fit" in text.getvalue()
-    assert "does not fit Intel Loihi" in write_report(report, tmp_path / "out")[1].read_text()
-    speck = placed(make_report(runs[:1], target="speck", samples=1).systems[0].parts[0])
+    assert "does not fit Intel Loihi" in Estimate(report).write(tmp_path / "out")[1].read_text()
+    speck = placed(estimate(runs[:1], target="speck", samples=1).report.systems[0].parts[0])
     assert {node.run for node in speck.nodes} >= {Run.REFUSED}
     assert speck.traffic is None
 
@@ -182,10 +182,10 @@ def test_what_does_not_fit_gets_the_reason_and_no_figure(runs: list[Path], tmp_p
 def test_what_is_not_published_is_said_and_not_made_up(
     runs: list[Path], tmp_path: Path, target: str, words: str
 ) -> None:
-    report = make_report(runs[:1], target=target, samples=1)
+    report = estimate(runs[:1], target=target, samples=1).report
     text = StringIO()
     print_report(report, Console(file=text, width=100))
-    page = write_report(report, tmp_path / "out")[1].read_text()
+    page = Estimate(report).write(tmp_path / "out")[1].read_text()
     assert words in " ".join(text.getvalue().split())
     assert words in page
     for part in report.systems[0].parts:
@@ -194,7 +194,7 @@ def test_what_is_not_published_is_said_and_not_made_up(
 
 
 def test_traffic_with_the_host_is_counted_and_said_to_have_no_price(runs: list[Path], tmp_path: Path) -> None:
-    report = make_report(runs[:1], profile="loihi", samples=2)
+    report = estimate(runs[:1], profile="loihi", samples=2).report
     traffic = placed(report.systems[0].parts[0]).traffic
     assert traffic is not None
     assert traffic.from_host.mean > 0
@@ -202,21 +202,23 @@ def test_traffic_with_the_host_is_counted_and_said_to_have_no_price(runs: list[P
     print_report(report, Console(file=text, width=100))
     said = "No source prices messages from and to the host"
     assert said in " ".join(text.getvalue().split())
-    assert said in " ".join(write_report(report, tmp_path / "out")[1].read_text().split())
+    assert said in " ".join(Estimate(report).write(tmp_path / "out")[1].read_text().split())
     assert any("neither priced nor timed" in line for line in report.estimated)
 
 
 def test_other_targets_have_verdicts_and_what_they_know_of_pools(runs: list[Path]) -> None:
-    part = placed(make_report(runs[:1], target="lava", samples=1).systems[0].parts[0])
+    part = placed(estimate(runs[:1], target="lava", samples=1).report.systems[0].parts[0])
     assert part.fits
     assert "neurons" in {pool.pool for pool in part.pools}
-    onnx = placed(make_report(runs[:1], target="onnx", samples=1).systems[0].parts[0])
+    onnx = placed(estimate(runs[:1], target="onnx", samples=1).report.systems[0].parts[0])
     assert onnx.nodes
     assert not onnx.pools
 
 
 def test_counting_is_the_same_with_and_without_a_target(runs: list[Path]) -> None:
-    with_target, without = (make_report(runs, profile="loihi", target=name) for name in ("loihi1", "none"))
+    with_target, without = (
+        estimate(runs, profile="loihi", target=name).report for name in ("loihi1", "none")
+    )
     for one, other in zip(with_target.systems, without.systems, strict=True):
         assert one.counts == other.counts
         assert one.energy == other.energy
@@ -225,7 +227,7 @@ def test_counting_is_the_same_with_and_without_a_target(runs: list[Path]) -> Non
 def test_all_three_forms_tell_it(report: Report, tmp_path: Path) -> None:
     text = StringIO()
     print_report(report, Console(file=text, width=100))
-    page = write_report(report, tmp_path)[1].read_text()
+    page = Estimate(report).write(tmp_path)[1].read_text()
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["schema_version"] == 4
     assert data["systems"][0]["parts"][0]["on_target"]["fits"] is True
@@ -254,7 +256,7 @@ def test_a_chip_that_a_profile_names_has_to_exist(runs: list[Path], tmp_path: Pa
     text = (Path(__file__).parents[3] / "nsc_deploy/energy/pricing/profiles/loihi.toml").read_text()
     path.write_text(text.replace('chip = "loihi1"', 'chip = "loihi9"'))
     with pytest.raises(ConfigError, match="loihi9"):
-        make_report(runs[:1], profile=str(path), samples=1)
+        estimate(runs[:1], profile=str(path), samples=1)
 
 
 def test_a_profile_tells_its_chip_and_the_prices_of_its_network() -> None:

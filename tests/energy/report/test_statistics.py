@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.deployment import Place
-from nsc_deploy.energy.output.numbers import binned, course, per_second, share
-from nsc_deploy.energy.pipeline import count_systems, make_report, write_report
+from nsc_deploy.energy import Estimate, count, estimate
+from nsc_deploy.energy.output.cells import course
 from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
-from nsc_deploy.energy.report.build import front
+from nsc_deploy.energy.report.build import pareto_front
+from nsc_deploy.energy.report.numbers import binned, per_second, share
 from nsc_deploy.energy.report.schema import PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
@@ -26,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def report(runs: list[Path]) -> Report:
-    return make_report(runs)
+    return estimate(runs).report
 
 
 def parts(report: Report) -> list[PartReport]:
@@ -36,7 +37,7 @@ def parts(report: Report) -> list[PartReport]:
 def test_load_is_the_synaptic_operations_of_a_sample_over_its_duration(
     runs: list[Path], report: Report
 ) -> None:
-    for counted, told in zip(count_systems(runs), report.systems, strict=True):
+    for counted, told in zip(count(runs).systems, report.systems, strict=True):
         for part, shown in zip(counted.count.parts, told.parts, strict=True):
             each = part.per_sample.synaptic / (STEPS * DT)
             assert shown.load.mean == pytest.approx(each.mean())
@@ -46,7 +47,7 @@ def test_load_is_the_synaptic_operations_of_a_sample_over_its_duration(
 
 
 def test_the_worst_sample_is_the_worst_of_the_sums(runs: list[Path], report: Report) -> None:
-    counted = count_systems(runs[:1])[0].count
+    counted = count(runs[:1]).systems[0].count
     spikes = np.sum([part.per_sample.spikes for part in counted.parts], axis=0)
     assert report.systems[0].spikes.worst == spikes.max()
     assert report.systems[0].spikes.worst_sample == spikes.argmax()
@@ -71,7 +72,7 @@ def test_the_course_over_time_adds_up_and_names_the_busiest_step(report: Report)
 def test_a_limit_is_of_the_device_and_not_of_a_host(runs: list[Path]) -> None:
     limit = load_profile("loihi").load_limit
     assert limit is not None
-    for part in parts(make_report(runs, profile="loihi")):
+    for part in parts(estimate(runs, profile="loihi").report):
         if part.place is Place.HOST:
             assert part.load.limit is None
             assert part.load.share is None
@@ -96,14 +97,14 @@ def test_a_limit_without_a_source_is_refused(tmp_path: Path) -> None:
 def test_memory_in_use_by_hand(tmp_path: Path) -> None:
     spiking_graph(tmp_path / "g.nir", [6, 4], Signal.EVENTS)
     write_recording(tmp_path / "in.npz", events(6))
-    part = make_report([tmp_path / "g.nir"], recordings=[tmp_path / "in.npz"]).systems[0].parts[0]
+    part = estimate([tmp_path / "g.nir"], inputs=[tmp_path / "in.npz"]).report.systems[0].parts[0]
     # 24 weights; 4 sums of the weighted inputs and 4 potentials; 6 inputs: float32 values.
     assert [use.bytes for use in part.memory.stores.values()] == [4 * 24, 4 * 8, 4 * 6]
     assert part.memory.bytes == 4 * 38
     weights = part.layers[0].kept["weights"]  # type: ignore[index]
     assert weights.capacity_bytes == 8192
     assert weights.share == pytest.approx(96 / 8192)
-    on_chip = make_report([tmp_path / "g.nir"], profile="loihi", recordings=[tmp_path / "in.npz"])
+    on_chip = estimate([tmp_path / "g.nir"], profile="loihi", inputs=[tmp_path / "in.npz"]).report
     assert on_chip.systems[0].parts[0].memory.bytes is None
 
 
@@ -115,7 +116,7 @@ def test_the_front_holds_what_nothing_beats(report: Report) -> None:
         update = {"label": label, "accuracy": accuracy, "energy": {"memory": priced}}
         return event.model_copy(update=update)
 
-    points = front(
+    points = pareto_front(
         [at("a", 0.9, 5.0), at("b", 0.8, 5.0), at("c", 0.95, 9.0), at("d", None, 1.0), at("e", 0.9, 5.0)],  # type: ignore[list-item]
         "memory",
     )
@@ -131,7 +132,7 @@ def test_the_front_holds_what_nothing_beats(report: Report) -> None:
 
 
 def test_a_lower_bound_is_on_no_front(runs: list[Path]) -> None:
-    assert [point.system for point in make_report(runs, profile="loihi").fronts["compute"]] == []
+    assert [point.system for point in estimate(runs, profile="loihi").report.fronts["compute"]] == []
 
 
 @settings(max_examples=40, deadline=None)
@@ -162,7 +163,7 @@ def test_all_three_forms_tell_the_measures(report: Report, tmp_path: Path) -> No
 
     text = StringIO()
     print_report(report, Console(file=text, width=100))
-    page = write_report(report, tmp_path)[1].read_text()
+    page = Estimate(report).write(tmp_path)[1].read_text()
     data = json.loads((tmp_path / "report.json").read_text())
     worst = per_second(report.systems[0].parts[0].load.worst)
     digest = report.systems[0].parts[0].graph_sha256

@@ -341,12 +341,12 @@ def _exact_folders(chance: random.Random, corpus: Path, work: Path) -> Case:
 
 def _fill_tables(folder: Path) -> None:
     from nsc_deploy import energy
-    from nsc_deploy.energy.pipeline import make_report, write_report
+    from nsc_deploy.energy import estimate
     from nsc_deploy.experiment_file import experiment_text, load_experiment
     from nsc_deploy.exporters import chips
 
     _fill_graphs(folder)
-    write_report(make_report([folder / "receiver.nir"], recordings=[folder / "inputs.npz"]), folder)
+    estimate([folder / "receiver.nir"], inputs=[folder / "inputs.npz"]).write(folder)
     for path in (Path(energy.__file__).parent / "pricing" / "profiles").glob("*.toml"):
         shutil.copyfile(path, folder / f"profile-{path.name}")
     for path in Path(chips.__file__).parent.glob("*.toml"):

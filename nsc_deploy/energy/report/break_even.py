@@ -1,15 +1,10 @@
-"""At which firing rate a spiking layer, and the whole network, costs what its opponent does.
+"""At which number of events a spiking system costs what its opponent does: a layer, the whole, each rival.
 
-The energy of a layer is a part that is proportional to the number of events (synaptic operations, the
-accesses they make, spikes) and a part that is not (updates, biases, real-valued inputs). With all events
-scaled by one factor s the spiking side costs s * moving + fixed; the opponent does not change. They are
-even at s = (opponent - fixed) / moving, and the break-even rate is s times the rate now.
-
-What would have to change for a spiking system to lose, or to win, against the others of a report.
-
-The energy of a system is a part that is proportional to the number of events and a part that is not. With
-all events scaled by one factor s it costs s * moving + fixed, and as much as a rival at
-s = (rival - fixed) / moving. The energy of the rival is taken as it was measured.
+The energy is a part that is proportional to the number of events (synaptic operations, the accesses they
+make, spikes) and a part that is not (updates, biases, real-valued inputs). With all events scaled by one
+factor s the spiking side costs s * moving + fixed, and as much as its opponent at
+s = (opponent - fixed) / moving. The opponent does not change: the bit-matched ANN of the same layers, or a
+rival system of the report as it was measured. The break-even rate is s times the rate now.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +14,15 @@ import numpy as np
 
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount
-from nsc_deploy.energy.output.numbers import KIND_NAMES, microjoules, turn_of_layer, turns
 from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT
-from nsc_deploy.energy.pricing.price import LayerEnergy
+from nsc_deploy.energy.pricing.price import MICROJOULE, LayerEnergy
+from nsc_deploy.energy.report.numbers import KIND_NAMES, microjoules, rate
 from nsc_deploy.energy.report.schema import Against, BreakEven, Energy, SystemReport
 from nsc_deploy.graphs.network import Signal
 
 Prices = Mapping[str, LayerEnergy]
-WHOLE = "whole"
-_MICROJOULE = 1e-6
+_WHOLE = "whole"
+_SUBJECTS = {None: "the whole", Side.RECEIVER: "the receiver"}
 
 
 @dataclass(frozen=True)
@@ -64,15 +59,15 @@ def layer_break_even(part: PartCount, prices: Sequence[Prices]) -> tuple[BreakEv
     """
     costs = {layer.name: _cost(layer, price) for layer, price in zip(part.layers, prices, strict=True)}
     drivers = [name for layer in part.layers for name in layer.drives]
-    found = []
+    rows = []
     for layer in part.layers:
-        if layer.once is None or not layer.synapses or layer.arrives is Signal.REAL:
+        if not _takes_events(layer):
             continue
         cost = costs[layer.name]
         for name in layer.drives:
             cost = cost.plus(costs[name], 1 / drivers.count(name))
-        found.append(_even(layer.name, cost))
-    return tuple(found)
+        rows.append(_even(layer.name, cost))
+    return tuple(rows)
 
 
 def whole_break_even(parts: Sequence[PartCount], prices: Sequence[Sequence[Prices]]) -> BreakEven | None:
@@ -81,42 +76,74 @@ def whole_break_even(parts: Sequence[PartCount], prices: Sequence[Sequence[Price
     for part, row in zip(parts, prices, strict=True):
         for layer, price in zip(part.layers, row, strict=True):
             total = total.plus(_cost(layer, price))
-    return _even(WHOLE, total) if total.places else None
+    return _even(_WHOLE, total) if total.places else None
+
+
+def _takes_events(layer: LayerCount) -> bool:
+    """Whether it has weights that events enter."""
+    return layer.once is not None and layer.synapses > 0 and layer.arrives is not Signal.REAL
 
 
 def _cost(layer: LayerCount, prices: Prices) -> _Cost:
     spiking, opponent = prices[MEMORY.name], prices[OPPONENT.name]
     moving = float(spiking.with_rate.mean()) if layer.once is not None else 0.0
-    fed = layer.once is not None and layer.synapses > 0 and layer.arrives is not Signal.REAL
+    eventful = _takes_events(layer)
     return _Cost(
         moving=moving,
         fixed=float(spiking.total.mean()) - moving,
         opponent=float(opponent.total.mean()),
-        events=float(np.mean(layer.traffic.activation_reads)) if fed else 0.0,
-        places=layer.footprint.activations * layer.steps if fed else 0,
+        events=float(np.mean(layer.traffic.activation_reads)) if eventful else 0.0,
+        places=layer.footprint.activations * layer.steps if eventful else 0,
         complete=not (spiking.unpriced or opponent.unpriced),
     )
 
 
 def _even(name: str, cost: _Cost) -> BreakEven:
-    rate = cost.events / cost.places if cost.places else 0.0
+    rate_now = cost.events / cost.places if cost.places else 0.0
     factor = None
     if cost.complete and cost.moving > 0:
         factor = max(0.0, (cost.opponent - cost.fixed) / cost.moving)
     even = BreakEven(
         layer=name,
-        rate=rate,
+        rate=rate_now,
         factor=factor,
-        break_even_rate=None if factor is None else factor * rate,
-        spiking_uj=(cost.moving + cost.fixed) * _MICROJOULE,
-        fixed_uj=cost.fixed * _MICROJOULE,
-        opponent_uj=cost.opponent * _MICROJOULE,
+        break_even_rate=None if factor is None else factor * rate_now,
+        spiking_uj=(cost.moving + cost.fixed) * MICROJOULE,
+        fixed_uj=cost.fixed * MICROJOULE,
+        opponent_uj=cost.opponent * MICROJOULE,
         words="",
     )
-    return even.model_copy(update={"words": turns(even) if name == WHOLE else turn_of_layer(even)})
+    return even.model_copy(
+        update={"words": _words_of_whole(even) if name == _WHOLE else words_of_layer(even)}
+    )
 
 
-_SIDES = {None: "the whole", Side.RECEIVER: "the receiver"}
+def words_of_layer(even: BreakEven) -> str:
+    """What would have to change for the other side to win at one layer, in a few words."""
+    if even.factor is None:
+        return "no break-even: a price is missing or nothing fires"
+    if even.factor == 0:
+        return f"loses at any rate: {microjoules(even.fixed_uj)} uJ are fixed"
+    gains = "loses above" if even.factor > 1 else "wins below"
+    return f"{gains} {rate(even.break_even_rate)} % ({even.factor:.2g} times the events)"
+
+
+def _words_of_whole(even: BreakEven) -> str:
+    """What would have to change for the other side to win, in one sentence."""
+    now = f"At {rate(even.rate)} events per hundred inputs and steps the spiking network takes"
+    spiking = f"{microjoules(even.spiking_uj)} uJ"
+    if not even.opponent_uj:
+        return f"{now} {spiking}. The profile has no price for the bit-matched ANN: no break-even."
+    figures = f"{spiking}, the bit-matched ANN {microjoules(even.opponent_uj)} uJ."
+    if even.factor is None:
+        return f"{now} at least {figures} A price is missing or nothing fires: no break-even."
+    if even.factor == 0:
+        return (
+            f"{now} {figures} It loses at any rate: {microjoules(even.fixed_uj)} uJ of it do not depend on "
+            "the rate."
+        )
+    gains = "would lose above" if even.factor > 1 else "would win below"
+    return f"{now} {figures} It {gains} {rate(even.break_even_rate)} ({even.factor:.2f} times as many)."
 
 
 def against(system: SystemReport, others: Sequence[SystemReport]) -> tuple[Against, ...]:
@@ -128,25 +155,19 @@ def against(system: SystemReport, others: Sequence[SystemReport]) -> tuple[Again
     """
     if not system.spiking:
         return ()
-    found = []
-    for rival in others:
-        if rival.spiking:
-            continue
-        found += _compared(None, system.energy, rival.label, rival.energy)
-        mine, theirs = (one.sides.get(Side.RECEIVER, {}) for one in (system, rival))
-        found += _compared(Side.RECEIVER, mine, rival.label, theirs)
-    return tuple(found)
+    mine = {None: system.energy, Side.RECEIVER: system.sides.get(Side.RECEIVER, {})}
+    return tuple(
+        _against(side, rival.label, column, own[column], theirs[column])
+        for rival in others
+        if not rival.spiking
+        for side, own in mine.items()
+        for theirs in [rival.energy if side is None else rival.sides.get(side, {})]
+        for column in own
+        if column in theirs
+    )
 
 
-def _compared(
-    side: Side | None, mine: Mapping[str, Energy], rival: str, theirs: Mapping[str, Energy]
-) -> list[Against]:
-    return [
-        _turning(side, rival, column, mine[column], theirs[column]) for column in mine if column in theirs
-    ]
-
-
-def _turning(side: Side | None, rival: str, column: str, own: Energy, other: Energy) -> Against:
+def _against(side: Side | None, rival: str, column: str, own: Energy, other: Energy) -> Against:
     fixed = own.mean_uj - own.with_rate_uj
     factor = None
     if own.with_rate_uj > 0 and not own.unpriced and not other.unpriced:
@@ -159,12 +180,11 @@ def _turning(side: Side | None, rival: str, column: str, own: Energy, other: Ene
         fixed_uj=fixed,
         rival_uj=other.mean_uj,
         factor=factor,
-        words=_words(side, rival, own, other, factor),
+        words=_words_against(f"{_SUBJECTS[side]} of {rival}", own, other, factor),
     )
 
 
-def _words(side: Side | None, rival: str, own: Energy, other: Energy, factor: float | None) -> str:
-    subject = f"{_SIDES[side]} of {rival}"
+def _words_against(subject: str, own: Energy, other: Energy, factor: float | None) -> str:
     lacking = dict.fromkeys((*own.unpriced, *other.unpriced))
     if lacking:
         kinds = ", ".join(KIND_NAMES[kind] for kind in lacking)

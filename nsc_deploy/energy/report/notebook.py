@@ -1,13 +1,14 @@
-"""Counts and results as pandas tables and as HTML for notebooks."""
+"""Results as tables: HTML for notebooks, rows for pandas, one line as their repr."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from nsc_deploy.energy.counting.operations import Kind, PartCount
-from nsc_deploy.energy.report.schema import OnTarget
+from nsc_deploy.energy.counting.operations import PartCount
+from nsc_deploy.energy.report.chip_schema import OnTarget
 from nsc_deploy.errors import BackendError
+from nsc_deploy.io.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,12 @@ class Tabular:
             BackendError: pandas is not installed.
         """
         return frame(self.rows())
+
+    def __repr__(self) -> str:
+        """One line: a notebook shows the table instead."""
+        return f"<{type(self).__name__}: {counted(len(self.rows()), 'row')}>"
+
+    __str__ = __repr__
 
     def _repr_html_(self) -> str:
         rows = self.rows()
@@ -48,8 +55,8 @@ def layer_rows(system: str, part: PartCount) -> list[dict[str, Any]]:
         {"system": system, "part": part.name, "layer": layer.name, "primitive": layer.primitive}
         | {"arrives": str(layer.arrives), "neurons": layer.neurons, "synapses": layer.synapses}
         | {"dense": layer.dense}
-        | {kind.value: float(layer.per_sample.of(kind).mean()) for kind in Kind}
-        | {name: float(numbers.mean()) for name, numbers in vars(layer.traffic).items()}
+        | layer.per_sample.means()
+        | layer.traffic.means()
         for layer in part.layers
     ]
 

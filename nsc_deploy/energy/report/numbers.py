@@ -1,0 +1,111 @@
+"""Numbers as people read them: the same in the terminal, in HTML and in the sentences of a report."""
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from nsc_deploy.energy.counting.operations import Kind, Store
+from nsc_deploy.energy.pricing.price import Charged
+
+MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
+KIND_NAMES: dict[Charged, str] = {
+    Kind.AC: "AC",
+    Kind.MAC: "MAC",
+    Kind.PRODUCT: "products",
+    Kind.ADDITION: "additions",
+    Kind.NEURON_UPDATE: "neuron updates",
+    Kind.SPIKE: "spikes",
+    Kind.ACTIVATION: "functions",
+    Store.WEIGHTS: "weights in memory",
+    Store.STATES: "states in memory",
+    Store.ACTIVATIONS: "activations in memory",
+}
+
+
+def count(number: float) -> str:
+    """A mean number of operations: grouped by thousands, a fraction only where it tells something."""
+    if number == 0:
+        return MISSING
+    return grouped(number, 1 if number < 100 and number != int(number) else 0)
+
+
+def microjoules(value: float, decimals: int | None = None) -> str:
+    """Microjoules with three significant digits, or with so many decimals."""
+    if decimals is None:
+        if value == 0:
+            return "0"
+        decimals = min(6, max(0, 2 - math.floor(math.log10(value))))
+    if 0 < value < 0.5 * 10**-decimals:
+        return f"< {10**-decimals:.{decimals}f}"
+    return grouped(value, decimals)
+
+
+def ratio(value: float | None) -> str:
+    """How many times the energy of the first system."""
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def decibel(value: float | None) -> str:
+    """An SNR."""
+    return MISSING if value is None else f"{value:g}"
+
+
+def rate(value: float | None) -> str:
+    """A firing rate in per cent: events an input and step."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:.3g}" if value < 9.995 else f"{100 * value:.0f}"
+
+
+def share(value: float | None) -> str:
+    """A share of a limit in per cent, with two significant digits where it is small."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:.2g} %" if value < 0.1 else f"{grouped(100 * value)} %"
+
+
+def per_second(value: float | None) -> str:
+    """A load, with three significant digits and its unit: 4.03 M for 4.03 million a second."""
+    if value is None:
+        return MISSING
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def in_bytes(number: int | None) -> str:
+    """Bytes in the unit that fits."""
+    if number is None:
+        return MISSING
+    if number < 1024:
+        return f"{number} B"
+    return f"{number / 1024:.1f} KB" if number < 1024**2 else f"{number / 1024**2:.1f} MB"
+
+
+def three_digits(value: float) -> str:
+    """A number with three significant digits, grouped by thousands where it is large."""
+    return grouped(round(value)) if value >= 100 else f"{value:.3g}"
+
+
+def grouped(number: float, decimals: int = 0) -> str:
+    """A number with its thousands apart."""
+    return f"{number:,.{decimals}f}".replace(",", "\u202f")
+
+
+def binned(values: Sequence[float], most: int) -> list[float]:
+    """At most so many means of consecutive values."""
+    bins = min(most, len(values))
+    edges = [round(index * len(values) / bins) for index in range(bins + 1)]
+    return [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]
+
+
+def with_signs(words: str) -> str:
+    """A sentence with the signs of its units, for a page: terminals and files keep to plain letters."""
+    return re.sub(r"(?<=\d )u(?=[Js]\b)", "µ", words)
