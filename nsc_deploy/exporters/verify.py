@@ -1,40 +1,13 @@
 """Verifying: two backends, one graph, the same inputs, and the limits they have to keep."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.subject import Bench, Samples, Subject, open_runner
 from nsc_deploy.io.scratch import scratch_folder
-from nsc_deploy.verification.compare import Comparison, compare_runs
-from nsc_deploy.verification.limits import Finding, Limits, findings
-
-
-@dataclass(frozen=True)
-class Verification:
-    """A comparison and how it stands to its limits.
-
-    Attributes:
-        subject: the file or folder.
-        target: what the folder was exported to; None for a NIR file.
-        comparison: both runs; the first divergence counts samples as the recording does.
-        findings: one for each limit asked for.
-        class_names: names of the classes, or empty.
-        warnings: what looks like a fault of the program that wrote the graph.
-    """
-
-    subject: str
-    target: str | None
-    comparison: Comparison
-    findings: tuple[Finding, ...]
-    class_names: tuple[str, ...] = ()
-    warnings: tuple[Diagnostic, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether every limit is met."""
-        return all(finding.met for finding in self.findings)
+from nsc_deploy.verification.compare import compare_runs
+from nsc_deploy.verification.limits import Limits, Verification, findings
 
 
 def verify(

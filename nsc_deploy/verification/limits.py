@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.verification.compare import Comparison
 
@@ -99,3 +100,29 @@ _FIGURES: dict[str, tuple[Figure, str]] = {
     "max_rmse": (_largest_rmse, "no layer shows its potentials on both sides"),
     "exact": (lambda one: float(one.equal), ""),
 }
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A comparison and how it stands to its limits.
+
+    Attributes:
+        subject: the file or folder.
+        target: what the folder was exported to; None for a NIR file.
+        comparison: both runs; the first divergence counts samples as the recording does.
+        findings: one for each limit asked for.
+        class_names: names of the classes, or empty.
+        warnings: what looks like a fault of the program that wrote the graph.
+    """
+
+    subject: str
+    target: str | None
+    comparison: Comparison
+    findings: tuple[Finding, ...]
+    class_names: tuple[str, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit is met."""
+        return all(finding.met for finding in self.findings)

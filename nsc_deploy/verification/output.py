@@ -14,10 +14,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from nsc_deploy.exporters.verify import Verification
 from nsc_deploy.io.files import write_json, write_text
 from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerParity, Side
-from nsc_deploy.verification.limits import Finding
+from nsc_deploy.verification.limits import Finding, Verification
 
 _LIMITS = {
     "max_accuracy_drop": ("accuracy lost, in points", "at most"),

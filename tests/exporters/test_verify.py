@@ -18,7 +18,7 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.subject import choose_samples, open_subject
-from nsc_deploy.exporters.verify import Verification, verify
+from nsc_deploy.exporters.verify import verify
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
@@ -27,7 +27,7 @@ from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.verification.compare import compare_runs
-from nsc_deploy.verification.limits import Limits, findings
+from nsc_deploy.verification.limits import Limits, Verification, findings
 from nsc_deploy.verification.output import COLOURS as CHART_COLOURS
 from nsc_deploy.verification.output import course_chart
 from nsc_deploy.verification.runner import LayerTrace, ReferenceRunner, RunTrace
