@@ -13,7 +13,8 @@ from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.output.cells import energy as energy_text
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report.numbers import KIND_NAMES, binned, count, microjoules
-from nsc_deploy.energy.report.schema import Energy, FrontPoint, OverTime, PartReport
+from nsc_deploy.energy.report.schema import FrontPoint, PartReport
+from nsc_deploy.energy.report.statistics import Energy, OverTime
 
 COLOURS: dict[Charged, str] = {
     Kind.AC: "#3b76af",

@@ -19,7 +19,6 @@ from nsc_deploy.energy.report.schema import (
     Accesses,
     Column,
     Counts,
-    Energy,
     FrontPoint,
     Layer,
     PartReport,
@@ -29,6 +28,7 @@ from nsc_deploy.energy.report.schema import (
     SystemReport,
 )
 from nsc_deploy.energy.report.statistics import (
+    Energy,
     kept,
     load,
     memory_use,

@@ -10,7 +10,7 @@ import pytest
 
 from nsc_deploy.energy import Budget, advise, compare, count, estimate
 from nsc_deploy.energy.advice.records import Change
-from nsc_deploy.energy.report.notebook import Tabular
+from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network

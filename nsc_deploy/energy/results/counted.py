@@ -1,25 +1,22 @@
-"""What counting gives, and what can be done with it: counts, estimates, and the counts of one graph."""
+"""Systems and graphs with their operations counted: their tables, their price, budgets and advice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.energy.counting.operations import Kind, PartCount
+from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
 from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
-from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, Profile, load_profile
+from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
 from nsc_deploy.energy.report import numbers
-from nsc_deploy.energy.report.budget import Budget, check_budget
+from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
 from nsc_deploy.energy.report.build import build_report, price_part, sum_prices
-from nsc_deploy.energy.report.compare import Comparison, check_baseline, compare_reports, read_report
-from nsc_deploy.energy.report.findings import CheckResult
-from nsc_deploy.energy.report.notebook import chip_row, frame, layer_rows, step_rows, table
-from nsc_deploy.energy.report.schema import Energy, Report
+from nsc_deploy.energy.report.statistics import Energy
+from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns, frame
+from nsc_deploy.energy.results.estimate import Estimate
 from nsc_deploy.energy.sources import CountedSystem, Options
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.io.files import write_text
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.io.text import counted
 
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nsc_deploy.energy.advice.records import AdviceReport
-
-AnyProfile = str | Path | Profile
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Counted:
         systems = (f"{one.label}, {counted(one.count.samples, 'sample')}" for one in self.systems)
         return f"<Counted: {'; '.join(systems)}>"
 
-    def estimate(self, profile: AnyProfile = DEFAULT_PROFILE) -> "Estimate":
+    def estimate(self, profile: AnyProfile = DEFAULT_PROFILE) -> Estimate:
         """Price the counts.
 
         Args:
@@ -59,7 +54,7 @@ class Counted:
         Raises:
             ConfigError: the profile is unknown or damaged.
         """
-        prices, options = load_prices(profile), self.options
+        prices, options = load_profile(profile), self.options
         header = {
             "profile": prices.name if isinstance(profile, Profile) else profile,
             "samples": "all" if options.samples is None else options.samples,
@@ -76,7 +71,7 @@ class Counted:
         budget: Budget | None = None,
         profile: AnyProfile = DEFAULT_PROFILE,
         *,
-        baseline: "Estimate | None" = None,
+        baseline: Estimate | None = None,
         tolerance: float = 0.0,
     ) -> CheckResult:
         """Hold the counts against a budget, an earlier estimate with the same prices, or both.
@@ -91,7 +86,7 @@ class Counted:
             ConfigError: a price or a part is missing that a limit is for, other prices, a negative tolerance,
                 or systems that do not match.
         """
-        prices = load_prices(profile)
+        prices = load_profile(profile)
         findings = () if budget is None else check_budget(self.systems, prices, budget).findings
         if baseline is not None:
             column = "memory" if budget is None else budget.column
@@ -127,7 +122,7 @@ class Counted:
         system = self._only("advice")
         rival = None if rate_run is None else rate_run._only("advice")
         with waiting(f"changing {system.label}") as progress:
-            advisor = Advisor(system, load_prices(profile), self.options, column=column, progress=progress)
+            advisor = Advisor(system, load_profile(profile), self.options, column=column, progress=progress)
             report = advisor.report(rival)
             if write is not None:
                 name = advisor.write_pruned(Path(write), part)
@@ -146,120 +141,17 @@ class Counted:
 
     def to_pandas(self) -> "pd.DataFrame":
         """Means over the samples: a row a layer, a column a kind of operation or access."""
-        return frame([row for label, part in self._parts() for row in layer_rows(label, part)])
+        return frame(row for label, part in self._parts() for row in _layer_rows(label, part))
 
     def steps_to_pandas(self) -> "pd.DataFrame":
         """The same for each step: a row a layer and step. Layers that take all steps at once have none."""
-        return frame([row for label, part in self._parts() for row in step_rows(label, part)])
+        return frame(row for label, part in self._parts() for row in _step_rows(label, part))
 
     def _parts(self) -> list[tuple[str, PartCount]]:
         return [(system.label, part) for system in self.systems for part in system.count.parts]
 
     def _repr_html_(self) -> str:
-        rows = [
-            [label, part.name, *map(numbers.count, part.per_sample.means().values())]
-            for label, part in self._parts()
-        ]
-        return table(["system", "part", *(numbers.KIND_NAMES[kind] for kind in Kind)], rows)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Priced systems.
-
-    Attributes:
-        report: everything, as `report.json` has it.
-    """
-
-    report: Report
-
-    def __repr__(self) -> str:
-        """One line: a notebook shows the table instead."""
-        column, report = self.report.main, self.report
-        energies = (
-            f"{one.label} {numbers.microjoules(one.energy[column.name].mean_uj)} uJ" for one in report.systems
-        )
-        return f"<Estimate: {'; '.join(energies)} ({column.title.lower()}, {report.profile.name})>"
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """A row a layer and accounting: its mean energy and range in microjoules."""
-        return frame(
-            [
-                {"system": system.label, "part": part.name, "layer": layer.name, "column": column}
-                | energy.model_dump(exclude={"kinds_uj", "unpriced"})
-                | {"lower_bound": bool(energy.unpriced)}
-                for system in self.report.systems
-                for part in system.parts
-                for layer in part.layers
-                for column, energy in layer.energy.items()
-            ]
-        )
-
-    def chip_to_pandas(self) -> "pd.DataFrame":
-        """A row a part on the target: messages, hops, their energy, time of a step and of an inference.
-
-        Figures are means of a sample; times are in microseconds. Empty where nothing was placed.
-        """
-        return frame(
-            [
-                {"system": system.label, "part": part.name} | chip_row(part.on_target)
-                for system in self.report.systems
-                for part in system.parts
-                if part.on_target is not None
-            ]
-        )
-
-    def compare(self, after: "Estimate", column: str | None = None) -> Comparison:
-        """What changed from this build to a later one, layer by layer.
-
-        Args:
-            after: the later one, with the same prices.
-            column: accounting of the energy; with memory if None.
-
-        Raises:
-            ConfigError: other prices, or systems that do not match.
-        """
-        return compare_reports(self.report, after.report, column)
-
-    def check_against(
-        self, baseline: "Estimate | str | Path", tolerance: float = 0.0, column: str = "memory"
-    ) -> CheckResult:
-        """Whether any mean has grown since an earlier build.
-
-        Args:
-            baseline: the earlier one, or its report.json.
-            tolerance: by how much a figure may have grown, as a share.
-            column: accounting of the energy.
-
-        Raises:
-            UserError: a damaged report, other prices, a negative tolerance, or systems that do not match.
-        """
-        earlier = baseline.report if isinstance(baseline, Estimate) else read_report(Path(baseline))
-        return check_baseline(earlier, self.report, tolerance=tolerance, column=column)
-
-    def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write report.json and report.html, each whole or not at all; returns their paths."""
-        from nsc_deploy.energy.output.html import render_html
-
-        page = render_html(self.report)
-        files = {"report.json": self.report.model_dump_json(indent=2) + "\n", "report.html": page}
-        for name, text in files.items():
-            write_text(Path(folder) / name, text)
-        return tuple(Path(folder) / name for name in files)
-
-    def _repr_html_(self) -> str:
-        from nsc_deploy.energy.output import cells
-
-        digits = cells.digits(cells.all_sides(self.report))
-        rows = [
-            [system.label]
-            + [cells.energy(system.energy.get(column.name), digits) for column in self.report.columns]
-            for system in self.report.systems
-        ]
-        heads = ["system", *(f"{column.title}, µJ" for column in self.report.columns)]
-        profile = self.report.profile
-        note = f"<p>Mean of a sample. {escape(profile.title)} ({profile.name}, {profile.basis}).</p>"
-        return table(heads, rows) + note
+        return _table(("system", "part"), ((label, part.name, part) for label, part in self._parts()))
 
 
 @dataclass(frozen=True)
@@ -281,25 +173,47 @@ class CountedGraph:
         """The energy of one sample in each accounting."""
         spiking = self.part.spiking
         columns = [one for one in ACCOUNTINGS if spiking or not one.spiking_only]
-        return sum_prices([price_part(self.part, load_prices(profile), columns, spiking=spiking)])
+        return sum_prices([price_part(self.part, load_profile(profile), columns, spiking=spiking)])
 
     def to_pandas(self) -> "pd.DataFrame":
         """A row a layer: means over the samples."""
-        return frame(layer_rows(self.part.name, self.part))
+        return frame(_layer_rows(self.part.name, self.part))
 
     def _repr_html_(self) -> str:
-        rows = [
-            [layer.name, layer.primitive, str(layer.arrives)]
-            + [numbers.count(mean) for mean in layer.per_sample.means().values()]
-            for layer in self.part.layers
-        ]
-        return table(["layer", "primitive", "receives", *(numbers.KIND_NAMES[kind] for kind in Kind)], rows)
+        layers = ((layer.name, layer.primitive, str(layer.arrives), layer) for layer in self.part.layers)
+        return _table(("layer", "primitive", "receives"), layers)
 
 
-def load_prices(profile: AnyProfile) -> Profile:
-    """A profile by its name or file, or as it is.
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[*tuple[str, ...], PartCount | LayerCount]]) -> str:
+    """Mean operations of a sample, for parts or layers, behind the words that name them."""
+    kinds = columns(*(numbers.KIND_NAMES[kind] for kind in Kind))
+    cells = [
+        Row((*words, *map(numbers.count, counts.per_sample.means().values()))) for *words, counts in rows
+    ]
+    return Table("", (*columns(*heads, holds=Holds.NAMES), *kinds), tuple(cells)).html()
 
-    Raises:
-        ConfigError: unknown or damaged.
-    """
-    return profile if isinstance(profile, Profile) else load_profile(str(profile))
+
+def _layer_rows(system: str, part: PartCount) -> list[dict[str, Any]]:
+    """A row a layer: means over the samples, a column a kind of operation or access."""
+    return [
+        {"system": system, "part": part.name, "layer": layer.name, "primitive": layer.primitive}
+        | {"arrives": str(layer.arrives), "neurons": layer.neurons, "synapses": layer.synapses}
+        | {"dense": layer.dense}
+        | layer.per_sample.means()
+        | layer.traffic.means()
+        for layer in part.layers
+    ]
+
+
+def _step_rows(system: str, part: PartCount) -> list[dict[str, Any]]:
+    """A row a layer and step: means over the samples. Layers that take all steps at once have none."""
+    return [
+        {"system": system, "part": part.name, "layer": layer.name, "step": step}
+        | {
+            name: float(numbers[step] / part.samples)
+            for name, numbers in (vars(layer.per_step) | vars(layer.traffic_per_step)).items()
+        }
+        for layer in part.layers
+        if layer.per_step is not None and layer.traffic_per_step is not None
+        for step in range(part.steps)
+    ]
