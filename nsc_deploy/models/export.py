@@ -236,15 +236,6 @@ def write_calibration(
     return complete
 
 
-def is_recorded(run: Path, deployment: Deployment) -> bool:
-    """Whether every chip part of a run has its calibration recording."""
-    return all(_has_recording(run, part) for part in deployment.parts if part.place is Place.CHIP)
-
-
-def _has_recording(run: Path, part: Part) -> bool:
-    return part.calibration is not None and (run / part.calibration).is_file()
-
-
 def balanced(part: EventSet, count: int, seed: int) -> EventSet:
     """At most `count` samples, of every class as many as of any other as far as there are so many.
 

@@ -10,7 +10,7 @@ from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.export import write_run_graphs
 from nsc_deploy.training.batches import stream
-from nsc_deploy.training.calibration import complete_calibration, record_calibration
+from nsc_deploy.training.calibration import record_calibration
 from nsc_deploy.training.evaluate import Measurement, measure
 from nsc_deploy.training.fit import fit, reproducible, training_and_validation
 from nsc_deploy.training.processes import node_rank, workers_beside
@@ -59,8 +59,7 @@ def train(
     Args:
         experiment: what to train.
         out: the run directory.
-        resume: go on with an unfinished run; begin if there is none; return a finished one, once the
-            calibration recordings are there that runs of earlier versions lack.
+        resume: go on with an unfinished run; begin if there is none; return a finished one.
         overwrite: remove the run that is there and begin anew.
         progress: show progress bars on stderr.
 
@@ -77,7 +76,6 @@ def train(
     with locked(out):
         state = claim(out, experiment, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
-            complete_calibration(experiment, data, out)
             return RunResult(out, experiment, read_metrics(out))
         if not (out / PROVENANCE).is_file():
             write_provenance(out / PROVENANCE, provenance(data, experiment.training.start_from))
