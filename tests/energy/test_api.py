@@ -95,7 +95,7 @@ def test_results_are_told_in_one_line(runs: list[Path]) -> None:
     assert re.fullmatch(r"<Comparison: \d+ rows>", repr(priced.compare(priced)))
     assert re.fullmatch(r"<AdviceReport: \d+ rows?>", repr(count(runs[0], samples=2).advise()))
     for system in counted.systems:
-        for part in system.count.parts:
+        for part in system.parts:
             assert len(repr(CountedGraph(part)).splitlines()) == 1
 
 

@@ -15,7 +15,7 @@ from nsc_deploy.energy.report.numbers import (
 from nsc_deploy.energy.report.on_chip import OnTarget, Pool, Range, Run
 from nsc_deploy.energy.report.schema import PartReport, SystemReport
 from nsc_deploy.energy.report.statistics import Energy
-from nsc_deploy.energy.report.tabular import Column, Holds, Row, Table, columns
+from nsc_deploy.energy.report.tabular import Holds, Row, Table, TableColumn, columns
 from nsc_deploy.io.text import counted
 
 _NETWORK = (
@@ -65,7 +65,7 @@ def _placement(target: str, systems: Sequence[SystemReport]) -> Table:
         fits = "on a host" if placed.on_host else "fits" if placed.fits else "does not fit"
         yield *(str(number or MISSING) for number in runs), fits
 
-    heads = (*_PARTS, *columns(*_RUNS), Column("", Holds.NAMES))
+    heads = (*_PARTS, *columns(*_RUNS), TableColumn("", Holds.NAMES))
     return Table(f"Nodes on {target}", heads, _rows(systems, of_part))
 
 
@@ -140,7 +140,7 @@ def chip_notes(systems: Iterable[SystemReport]) -> list[str]:
 def node_table(placed: OnTarget) -> Table:
     """Where each node runs, and why."""
     rows = tuple(Row((one.node, one.primitive, one.run, one.because)) for one in placed.nodes)
-    heads = (*columns("Node", "Kind", "Runs", holds=Holds.NAMES), Column("Because", Holds.SENTENCES))
+    heads = (*columns("Node", "Kind", "Runs", holds=Holds.NAMES), TableColumn("Because", Holds.SENTENCES))
     return Table("", heads, rows)
 
 
@@ -155,7 +155,11 @@ def core_table(placed: OnTarget) -> Table:
             used.append(amount if pool.percent is None else f"{amount} ({percent} %)")
         rows.append(Row((str(core.index), tile, "; ".join(core.holds), *used)))
     pools = (pool.pool for pool in placed.cores[0].pools) if placed.cores else ()
-    heads = (*columns("Core", "Tile", holds=Holds.NAMES), Column("Holds", Holds.SENTENCES), *columns(*pools))
+    heads = (
+        *columns("Core", "Tile", holds=Holds.NAMES),
+        TableColumn("Holds", Holds.SENTENCES),
+        *columns(*pools),
+    )
     return Table("", heads, tuple(rows))
 
 

@@ -1,16 +1,16 @@
 """The tables of a report, each made once, for the terminal, the page and notebooks."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from nsc_deploy.energy.counting.operations import Kind, Store
-from nsc_deploy.energy.output import cells
 from nsc_deploy.energy.pricing.profile import Price, Profile
 from nsc_deploy.energy.report import numbers
-from nsc_deploy.energy.report.break_even import words_of_layer
+from nsc_deploy.energy.report.break_even import BreakEven, words_of_layer
 from nsc_deploy.energy.report.numbers import MISSING
-from nsc_deploy.energy.report.schema import Counts, PartReport, Report, SystemReport
-from nsc_deploy.energy.report.statistics import Energy, Spread
-from nsc_deploy.energy.report.tabular import Column, Holds, Medium, Row, Table, columns
+from nsc_deploy.energy.report.schema import Counts, FrontPoint, PartReport, Report, SystemReport
+from nsc_deploy.energy.report.statistics import Energy, Kept, Load, Spread, StoreUse
+from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
 
 _PARTS = columns("Part", holds=Holds.NAMES)
 _MAIN_KINDS = {Kind.AC: "AC", Kind.MAC: "MAC", Kind.NEURON_UPDATE: "Updates", Kind.SPIKE: "Spikes"}
@@ -32,10 +32,14 @@ def files_table(report: Report) -> Table:
 
 def systems_table(report: Report) -> Table:
     """Systems side by side in each accounting; on a page the two ends of each link too."""
-    digits = cells.digits(cells.all_sides(report))
+    digits = numbers.digits(_all_sides(report))
     rows = []
     for system in report.systems:
-        known = numbers.percent(system.accuracy), numbers.decibel(system.snr_db), cells.uses(system)
+        known = (
+            numbers.percent(system.accuracy),
+            numbers.decibel(system.snr_db),
+            MISSING if system.channel_uses is None else numbers.count(system.channel_uses),
+        )
         rows.append(Row((system.label, *known, *_energies(report, system.energy, digits)), "system"))
         rows += [
             Row((f"  {side}", "", "", "", *_energies(report, energy, digits)), "side", Medium.PAGE)
@@ -82,7 +86,7 @@ def operations_table(report: Report) -> Table:
 
 def energy_table(report: Report) -> Table:
     """Each accounting, part by part."""
-    digits = cells.digits(cells.all_sides(report))
+    digits = numbers.digits(_all_sides(report))
 
     def row(part: PartReport) -> tuple[str, ...]:
         return _placed_name(part), *_energies(report, part.energy, digits)
@@ -93,7 +97,7 @@ def energy_table(report: Report) -> Table:
 
 def spread_table(report: Report, systems: Sequence[SystemReport]) -> Table:
     """Energy and synaptic operations over the samples; on a page the energy, and what its prices may add."""
-    main, ranged = report.main.name, cells.has_ranges(report.profile)
+    main, ranged = report.main.name, _has_ranges(report.profile)
     rows: list[Row] = []
     for system in systems:
         rows.append(group(system))
@@ -122,9 +126,9 @@ def load_table(report: Report, systems: Sequence[SystemReport]) -> Table:
     def row(part: PartReport) -> tuple[str, ...]:
         load = part.load
         rates = map(numbers.per_second, (load.mean, load.p95, load.worst, load.busiest_step))
-        limit = (cells.limit(load), numbers.share(load.share)) if limited else ()
+        limit = (_limit(load), numbers.share(load.share)) if limited else ()
         signs = _WITH_LIMIT if limited else _WITHOUT_LIMIT
-        course = "" if part.over_time is None else cells.course(part.over_time.synops, width=signs)
+        course = "" if part.over_time is None else numbers.course(part.over_time.synops, width=signs)
         return f"  {part.name}", *rates, *limit, course
 
     heads = columns("Mean", "95 %", "Worst", "Busiest", *(("Limit", "Share") if limited else ()))
@@ -139,7 +143,7 @@ def memory_table(systems: Sequence[SystemReport]) -> Table:
     """What each part keeps."""
 
     def row(part: PartReport) -> tuple[str, ...]:
-        stores = (cells.size(part.memory.stores[store]) for store in Store)
+        stores = (_size(part.memory.stores[store]) for store in Store)
         return f"  {part.name}", *stores, numbers.in_bytes(part.memory.bytes)
 
     heads = columns("Weights", "States", "Activations", "All")
@@ -148,7 +152,7 @@ def memory_table(systems: Sequence[SystemReport]) -> Table:
 
 def layer_table(report: Report, system: SystemReport, part: PartReport) -> Table:
     """What each layer of a part is, counts and takes."""
-    kinds = cells.occurring(part)
+    kinds = _occurring(part)
     others = [kind for kind in kinds if kind not in _MAIN_KINDS]
     heads = (
         *columns("Layer", holds=Holds.NAMES),
@@ -156,9 +160,9 @@ def layer_table(report: Report, system: SystemReport, part: PartReport) -> Table
         *columns("Neurons", only=Medium.PAGE),
         *columns("Synapses", rank=3),
         *(
-            Column(_MAIN_KINDS[kind], rank=1)
+            TableColumn(_MAIN_KINDS[kind], rank=1)
             if kind in _MAIN_KINDS
-            else Column(numbers.KIND_NAMES[kind], only=Medium.PAGE)
+            else TableColumn(numbers.KIND_NAMES[kind], only=Medium.PAGE)
             for kind in kinds
         ),
         *columns(*(["Other"] if others else ()), only=Medium.TERMINAL, rank=2),
@@ -174,7 +178,7 @@ def layer_table(report: Report, system: SystemReport, part: PartReport) -> Table
             *(numbers.count(getattr(counts, kind)) for kind in kinds),
             *([numbers.count(sum(getattr(counts, kind) for kind in others))] if others else ()),
             *(
-                cells.energy(energy.get(column.name), cells.layer_digits(part, column.name))
+                numbers.energy(energy.get(column.name), _layer_digits(part, column.name))
                 for column in report.columns
             ),
         )
@@ -194,7 +198,7 @@ def access_table(part: PartReport) -> Table:
     rows = []
     for layer in part.layers:
         moved = layer.accesses
-        weights, states, activations = (cells.kept(layer.kept[store]) for store in Store)
+        weights, states, activations = (_kept(layer.kept[store]) for store in Store)
         shown = (
             *(numbers.count(moved.weight_reads), weights),
             *(numbers.count(moved.state_reads), numbers.count(moved.state_writes), states),
@@ -222,11 +226,11 @@ def break_even_table(system: SystemReport, *, layers: bool = True) -> Table:
             (
                 name,
                 numbers.rate(even.rate),
-                cells.even_rate(even),
+                _even_rate(even),
                 numbers.microjoules(even.spiking_uj),
                 numbers.microjoules(even.fixed_uj),
-                cells.opponent(even),
-                cells.verdict(even),
+                _opponent(even),
+                _verdict(even),
                 words_of_layer(even),
             ),
             style,
@@ -245,22 +249,6 @@ def against_table(report: Report, system: SystemReport) -> Table:
     )
     rows = tuple(Row((titles[one.column], one.words, numbers.ratio(one.factor))) for one in system.against)
     return Table(f"What would have to change for {system.label} to lose", heads, rows)
-
-
-def profiles_table(profiles: Sequence[Profile], sources: Sequence[str]) -> Table:
-    """The main prices of several profiles; sources by their number."""
-    heads = (
-        *columns("Profile", holds=Holds.NAMES),
-        *columns("AC", "MAC", "Update", "Spike"),
-        *columns("Figures", "Process", "Source", holds=Holds.NAMES),
-    )
-    rows = []
-    for profile in profiles:
-        prices = profile.prices
-        figures = (prices.ac, prices.mac, prices.neuron_update, prices.spike)
-        words = profile.basis, profile.process, f"({sources.index(profile.source) + 1})"
-        rows.append(Row((profile.name, *map(_picojoules, figures), *words)))
-    return Table("Prices in pJ", heads, tuple(rows))
 
 
 def price_table(profile: Profile) -> Table:
@@ -285,7 +273,87 @@ def price_table(profile: Profile) -> Table:
     return Table("Prices", heads, rows)
 
 
-def _picojoules(price: Price | None) -> str:
+def front_words(points: Sequence[FrontPoint]) -> str:
+    """Which systems are worth having, in one or two sentences."""
+    winners = ", ".join(point.system for point in points if point.on_front)
+    beaten = [f"{point.system} (by {point.beaten_by[0]})" for point in points if not point.on_front]
+    words = f"On the Pareto front, that no other is as accurate at less energy: {winners}."
+    return f"{words} Beaten: {', '.join(beaten)}." if beaten else words
+
+
+def has_opponent(report: SystemReport) -> bool:
+    """Whether the profile has prices for the bit-matched ANN of any layer."""
+    layers = [even for part in report.parts for even in part.break_even]
+    return any(even is not None and even.opponent_uj for even in (report.break_even, *layers))
+
+
+def _all_sides(report: Report) -> list[Energy]:
+    """Every energy of the table of systems."""
+    rows = [row for system in report.systems for row in (system.energy, *system.sides.values())]
+    return [energy for row in rows for energy in row.values()]
+
+
+def _occurring(part: PartReport) -> list[Kind]:
+    """Kinds of operation that occur in a part."""
+    return [kind for kind in Kind if getattr(part.counts, kind.value)]
+
+
+def _layer_digits(part: PartReport, column: str) -> int:
+    """Decimals for the energies of the layers of a part in one column: a thousandth of their sum shows."""
+    whole = part.energy.get(column)
+    if whole is None or not whole.mean_uj:
+        return 2
+    exponent = math.floor(math.log10(whole.mean_uj))
+    return min(6, 3 - exponent) if exponent < 0 else max(0, min(3, 4 - exponent))
+
+
+def _even_rate(even: BreakEven) -> str:
+    """The rate at which a layer breaks even."""
+    return "never" if even.factor == 0 else numbers.rate(even.break_even_rate)
+
+
+def _opponent(even: BreakEven) -> str:
+    """What the opponent costs; nothing is free, so 0 says that the profile has no price for it."""
+    return numbers.microjoules(even.opponent_uj) if even.opponent_uj else MISSING
+
+
+def _verdict(even: BreakEven) -> str:
+    """Who wins at the rate of now, and by how much."""
+    if even.factor is None:
+        return MISSING
+    winner = "spiking" if even.spiking_uj < even.opponent_uj else "ANN"
+    low, high = sorted((even.spiking_uj, even.opponent_uj))
+    return f"{winner} {high / low:.1f}x" if low else winner
+
+
+def _kept(value: Kept) -> str:
+    """What a layer keeps, and where."""
+    if not value.values:
+        return MISSING
+    full = "" if value.share is None else f" ({numbers.share(value.share)})"
+    return f"{_size(value)} in {value.memory}{full}" if value.memory else _size(value)
+
+
+def _size(value: StoreUse) -> str:
+    """Bytes, or the number of values where a profile does not say how wide they are."""
+    if not value.values:
+        return MISSING
+    return f"{numbers.count(value.values)} values" if value.bytes is None else numbers.in_bytes(value.bytes)
+
+
+def _limit(load: Load) -> str:
+    """The limit a load is held against."""
+    return MISSING if load.limit is None else f"{numbers.per_second(load.limit)} a {load.limit_of}"
+
+
+def _has_ranges(profile: Profile) -> bool:
+    """Whether any price of a profile is a range."""
+    prices = [price for _, price in profile.prices if price is not None]
+    return any(low != high for low, high in (price.bounds_picojoules for price in prices))
+
+
+def in_picojoules(price: Price | None) -> str:
+    """A price in pJ."""
     return MISSING if price is None else f"{price.picojoules:g}"
 
 
@@ -312,20 +380,20 @@ def _placed_name(part: PartReport) -> str:
     return f"  {part.name}" + (f" {part.place}" if part.place else "")
 
 
-def _energy_columns(report: Report) -> tuple[Column, ...]:
+def _energy_columns(report: Report) -> tuple[TableColumn, ...]:
     return columns(*(f"{column.short}\nuJ" for column in report.columns))
 
 
 def _energies(report: Report, energy: Mapping[str, Energy], digits: int) -> list[str]:
-    return [cells.energy(energy.get(column.name), digits) for column in report.columns]
+    return [numbers.energy(energy.get(column.name), digits) for column in report.columns]
 
 
 def _energy_spread(energy: Energy, *, ranged: bool) -> list[str]:
-    digits = cells.digits([energy])
+    digits = numbers.digits([energy])
     bounds = (energy.low_uj, energy.high_uj) if ranged else ()
     rest = (*bounds, energy.median_uj, energy.p95_uj, energy.worst_uj)
-    figures = (cells.bounded(energy, value, digits) for value in rest)
-    return [cells.energy(energy, digits), *figures, str(energy.worst_sample)]
+    figures = (numbers.bounded(energy, value, digits) for value in rest)
+    return [numbers.energy(energy, digits), *figures, str(energy.worst_sample)]
 
 
 def _spread(one: Spread, *, ranged: bool) -> list[str]:

@@ -10,12 +10,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from nsc_deploy.energy.advice.records import AdviceReport
-from nsc_deploy.energy.output import cells, tables
+from nsc_deploy.energy.output import tables
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemChange
 from nsc_deploy.energy.report.schema import Report
-from nsc_deploy.energy.report.tabular import Column, Holds, Medium, Row, Table, columns
+from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
 
 _FOLDED = 8
 """Characters a line of words is folded to where there is no room for more."""
@@ -52,7 +52,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console.print("Other: products, additions and evaluations of functions.\n", style="dim")
     for system in report.systems:
         if system.break_even:
-            if cells.has_opponent(system):
+            if tables.has_opponent(system):
                 _draw(tables.break_even_table(system, layers=layers), console)
             console.print(system.break_even.words + "\n", highlight=False)
         if system.against:
@@ -77,7 +77,7 @@ def _print_measures(report: Report, console: Console) -> None:
     points = report.fronts.get(report.main.name, ())
     if len(points) > 1:
         console.print(f"Accuracy against energy ({report.main.title.lower()})", style="bold")
-        console.print(cells.front_words(points) + "\n", highlight=False)
+        console.print(tables.front_words(points) + "\n", highlight=False)
 
 
 def _print_chip(report: Report, console: Console) -> None:
@@ -109,9 +109,20 @@ def _print_chip(report: Report, console: Console) -> None:
 
 
 def print_profiles(profiles: Sequence[Profile], console: Console) -> None:
-    """Print the prices of several profiles in pJ, and below them their sources."""
+    """Print the main prices of several profiles in pJ, and below them their sources."""
     sources = list(dict.fromkeys(profile.source for profile in profiles))
-    _draw(tables.profiles_table(profiles, sources), console)
+    rows = []
+    for profile in profiles:
+        prices = profile.prices
+        figures = map(tables.in_picojoules, (prices.ac, prices.mac, prices.neuron_update, prices.spike))
+        words = profile.basis, profile.process, f"({sources.index(profile.source) + 1})"
+        rows.append(Row((profile.name, *figures, *words)))
+    heads = (
+        *columns("Profile", holds=Holds.NAMES),
+        *columns("AC", "MAC", "Update", "Spike"),
+        *columns("Figures", "Process", "Source", holds=Holds.NAMES),
+    )
+    _draw(Table("Prices in pJ", heads, tuple(rows)), console)
     for number, source in enumerate(sources, start=1):
         console.print(f"({number}) {source}", highlight=False, markup=False)
     console.print("More on one of them, with the figures published against it: energy profiles NAME")
@@ -250,7 +261,7 @@ def _draw(table: Table, console: Console) -> None:
         console.print(f"{table.note}\n", style="dim", highlight=False, markup=False)
 
 
-def _least_width(column: Column, index: int, rows: Iterable[Row]) -> int:
+def _least_width(column: TableColumn, index: int, rows: Iterable[Row]) -> int:
     """Characters a column cannot do without.
 
     Rich's own measure takes the groups of three digits for words that may be parted.

@@ -69,6 +69,18 @@ class Price(Record):
         high = self.value if self.high is None else self.high
         return low * scale, high * scale
 
+    def times(self, factor: float, note: str = "") -> "Price":
+        """The energy of so many operations, or of a share of one, with its range, in pJ."""
+        low, high = (factor * bound for bound in self.bounds_picojoules)
+        value = min(max(factor * self.picojoules, low), high)
+        return Price(value=value, unit=Unit.PICOJOULE, low=low, high=high, note=note)
+
+    def plus(self, other: "Price", note: str = "") -> "Price":
+        """The energy of both operations, with its range, in pJ."""
+        (low, high), (more_low, more_high) = self.bounds_picojoules, other.bounds_picojoules
+        value = self.picojoules + other.picojoules
+        return Price(value=value, unit=Unit.PICOJOULE, low=low + more_low, high=high + more_high, note=note)
+
 
 class Prices(Record):
     """Prices of the operations a count distinguishes; one left out has no published figure."""

@@ -222,7 +222,7 @@ def _check_limit(system: CountedSystem, profile: Profile, budget: Budget, quanti
     if quantity is Quantity.LATENCY:
         over, value = "worst", float(max(part.steps for part in parts))
     else:
-        measure = _measure(quantity, profile, budget, spiking=system.count.spiking)
+        measure = _measure(quantity, profile, budget, spiking=system.spiking)
         layers = [(part.name, layer.name, measure(part, layer)) for part in parts for layer in part.layers]
         total: Values = np.sum([values for _, _, values in layers], axis=0)
         # Layers are weighed by the samples that decide, so that they add up to the number they explain.
@@ -248,7 +248,7 @@ def _check_limit(system: CountedSystem, profile: Profile, budget: Budget, quanti
 def _chosen_parts(system: CountedSystem, budget: Budget) -> list[PartCount]:
     parts = [
         part
-        for part in system.count.parts
+        for part in system.parts
         if budget.side in {None, part.side} and budget.place in {None, part.place}
     ]
     if not parts:

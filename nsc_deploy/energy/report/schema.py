@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, model_validator
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import Store
+from nsc_deploy.energy.pricing.price import Column
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import Against, BreakEven
 from nsc_deploy.energy.report.on_chip import OnTarget
@@ -158,16 +159,6 @@ class SystemReport(Record):
     def _adds_up(self) -> Self:
         _require_sum("parts", self.counts, (part.counts for part in self.parts))
         return self
-
-
-class Column(Record):
-    """An accounting, in words."""
-
-    name: str
-    title: str
-    short: str
-    meaning: str
-    leaves_out: str
 
 
 class Term(Record):

@@ -30,7 +30,7 @@ class Holds(StrEnum):
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table.
 
     Attributes:
@@ -66,7 +66,7 @@ class Table:
     """A table that any medium can draw, with a note below it."""
 
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[Row, ...]
     note: str = ""
 
@@ -97,9 +97,9 @@ _STYLES = {Holds.NUMBERS: "", Holds.NAMES: ' class="text"', Holds.SENTENCES: ' c
 
 def columns(
     *heads: str, holds: Holds = Holds.NUMBERS, only: Medium | None = None, rank: int = 0
-) -> tuple[Column, ...]:
+) -> tuple[TableColumn, ...]:
     """Several columns that are alike but for their heads."""
-    return tuple(Column(head, holds, only, rank) for head in heads)
+    return tuple(TableColumn(head, holds, only, rank) for head in heads)
 
 
 class Tabular:

@@ -42,7 +42,7 @@ class Counted:
 
     def __repr__(self) -> str:
         """One line: a notebook shows the table instead."""
-        systems = (f"{one.label}, {counted(one.count.samples, 'sample')}" for one in self.systems)
+        systems = (f"{one.label}, {counted(one.samples, 'sample')}" for one in self.systems)
         return f"<Counted: {'; '.join(systems)}>"
 
     def estimate(self, profile: AnyProfile = DEFAULT_PROFILE) -> Estimate:
@@ -148,7 +148,7 @@ class Counted:
         return frame(row for label, part in self._parts() for row in _step_rows(label, part))
 
     def _parts(self) -> list[tuple[str, PartCount]]:
-        return [(system.label, part) for system in self.systems for part in system.count.parts]
+        return [(system.label, part) for system in self.systems for part in system.parts]
 
     def _repr_html_(self) -> str:
         return _table(("system", "part"), ((label, part.name, part) for label, part in self._parts()))

@@ -1,6 +1,6 @@
 """One table in every medium: what a page shows of it, and what is escaped."""
 
-from nsc_deploy.energy.report.tabular import Column, Holds, Medium, Row, Table, columns
+from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
 
 
 def test_a_page_shows_its_own_columns_and_rows() -> None:
@@ -24,7 +24,7 @@ def test_a_page_shows_its_own_columns_and_rows() -> None:
 
 
 def test_texts_are_escaped_and_cells_that_are_missing_are_empty() -> None:
-    heads = (Column("Node", Holds.NAMES), Column("<i>", Holds.SENTENCES))
+    heads = (TableColumn("Node", Holds.NAMES), TableColumn("<i>", Holds.SENTENCES))
     table = Table("", heads, (Row(("<b>",)),))
     assert "<b>" not in table.html()
     assert '<td>&lt;b&gt;</td><td class="text words"></td>' in table.html()

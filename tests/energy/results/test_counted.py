@@ -89,7 +89,7 @@ def test_advice_writes_a_pruned_part(tmp_path: Path) -> None:
     counted = count(tmp_path / "whole.nir", inputs=tmp_path / "inputs.npz")
     counted.advise(write=tmp_path / "pruned.nir")
     pruned = count(tmp_path / "pruned.nir", inputs=tmp_path / "inputs.npz")
-    assert sum(layer.neurons for layer in pruned.systems[0].count.parts[0].layers) == 5
+    assert sum(layer.neurons for layer in pruned.systems[0].parts[0].layers) == 5
     with pytest.raises(ConfigError, match="no NIR part"):
         counted.advise(write=tmp_path / "pruned.nir", part="elsewhere")
 
