@@ -129,12 +129,11 @@ def check(
     """Hold systems against a budget, an earlier report, or both.
 
     Args:
-        sources: what `count` gave, or what it takes.
+        sources: what `count` gave, or what it takes, with its `options`.
         budget: limits, or their TOML file.
         baseline: an earlier estimate, or its report.json.
-        tolerance: by how much figures may have grown since the baseline, as a share.
+        tolerance: as for `Counted.check`.
         profile: the prices; those of the baseline if None, else the default.
-        options: as for `count`.
 
     Raises:
         UserError: nothing to check against, or anything missing, damaged or inconsistent.
@@ -205,14 +204,13 @@ def advise(
     """Try what could save energy in one system: a run folder, or a .nir file.
 
     Args:
-        source: the system.
+        source: the system, with the `options` of `count`.
         profile: the prices.
         column: accounting of the energy: paper, compute or memory.
         rate_run: another run of the system, trained with a loss on the rate of spikes.
         write: where a NIR part goes with all that its outputs do not need taken out.
         part: which one is written; by default the last NIR part.
         notify: called with a line that says what was written.
-        options: as for `count`.
 
     Raises:
         UserError: as `Counted.advise`, or anything missing, damaged or inconsistent among the files.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from nsc_deploy.exporters.chips.placement import Core, Usage
 from nsc_deploy.io.records import Record
 
 _MICROSECOND = 1e-3
+_LISTS = ("problems", "pools", "cores", "notes", "sources")
 _NO_DURATIONS = (
     "No durations of synapse events and steps are published: the load in SynOps a second stands beside "
     "no limit of the chip, and no time of a step is given."
@@ -205,26 +207,12 @@ def network_energy(activity: ChipActivity, profile: Profile) -> EnergySpread | N
 
 
 def _on_host(part: PartCount, target: str) -> OnTarget:
+    because = "the part runs on a host"
     nodes = [*((one.name, one.primitive) for one in part.layers), *((name, "") for name in part.free)]
-    return OnTarget(
-        target=target,
-        title=target,
-        on_host=True,
-        fits=False,
-        nodes=tuple(
-            NodeRun(node=name, primitive=primitive, run=Run.HOST, because="the part runs on a host")
-            for name, primitive in nodes
-        ),
-        problems=(),
-        pools=(),
-        cores=(),
-        traffic=None,
-        energy=None,
-        load=None,
-        time=None,
-        notes=(),
-        sources=(),
-    )
+    runs = [NodeRun(node=node, primitive=kind, run=Run.HOST, because=because) for node, kind in nodes]
+    nothing: dict[str, Any] = dict.fromkeys(OnTarget.model_fields) | dict.fromkeys(_LISTS, ())
+    known = {"target": target, "title": target, "on_host": True, "fits": False, "nodes": tuple(runs)}
+    return OnTarget(**nothing | known)
 
 
 def _pool(one: Usage, core: int | None) -> Pool:
