@@ -1,4 +1,9 @@
-"""ONNX graphs run by onnxruntime on one thread, a batch of samples at a time."""
+"""ONNX graphs run by onnxruntime on one thread, a batch of samples at a time.
+
+The one place that imports onnxruntime. From version 1.31 on it keeps a device id and a queue of events in
+the cache folder of the user and sends them away, and does so as soon as it is imported: it is told not to
+before that.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +15,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
-from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
+from nsc_deploy.graphs.formats.onnx import read_onnx
+from nsc_deploy.graphs.onnx_limits import refuse_unbounded
 
 Float32 = NDArray[np.float32]
 
@@ -67,15 +73,24 @@ def open_session(
     """
     proto = read_onnx(model) if isinstance(model, Path) else model
     refuse_unbounded(proto, entering)
+    try:
+        return start_session(proto)
+    except Exception as error:
+        raise _refused(error, model if isinstance(model, Path) else None) from error
+
+
+def start_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A session as `open_session` gives it, of a model whose size was looked at before.
+
+    Raises:
+        Exception: any; those of onnxruntime share no base class.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise _refused(error, model if isinstance(model, Path) else None) from error
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _run(session: onnxruntime.InferenceSession, output: str, feeds: dict[str, Float32]) -> Float32:

@@ -34,9 +34,11 @@ from nsc_deploy.energy.counting.onnx.operator_costs import accumulates, cost, fa
 from nsc_deploy.energy.counting.onnx.operators import Cost, Shape, Site
 from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations, PartCount, Traffic
 from nsc_deploy.errors import DataError, GraphError
-from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
+from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.onnx_limits import refuse_unbounded
+from nsc_deploy.graphs.onnx_run import start_session
 
 Progress = Callable[[int], None]
 Run = Callable[[slice], Mapping[str, NDArray[Any]]]
@@ -187,15 +189,8 @@ def _joined(parts: list[Fed]) -> Fed:
 
 
 def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(
-            plan.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = start_session(plan.model)
     except Exception as error:
         raise GraphError(f"cannot be run by onnxruntime ({_first_line(error)})", where=path) from error
     name = session.get_inputs()[0].name
