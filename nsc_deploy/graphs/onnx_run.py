@@ -5,18 +5,24 @@ the cache folder of the user and sends them away, and does so as soon as it is i
 before that.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.onnx_limits import refuse_unbounded
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # who wants it says 0
+import onnxruntime
+
+if os.environ["ORT_DISABLE_TELEMETRY"] != "0":
+    onnxruntime.disable_telemetry_events()  # another module may have imported it before
 
 Float32 = NDArray[np.float32]
 
