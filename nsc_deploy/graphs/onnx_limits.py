@@ -164,9 +164,9 @@ def _sketch(model: onnx.ModelProto, entering: Sequence[int] | None) -> onnx.Mode
 
 def _copy(source: onnx.GraphProto, target: onnx.GraphProto, main: onnx.GraphProto, names: set[str]) -> None:
     target.node.extend(source.node)
-    target.output.extend(source.output)
-    for value in target.output:
-        value.type.tensor_type.ClearField("shape")
+    # What enters may leave as it is: its type is stated once.
+    leaving = (value.name for value in source.output if target is not main or value.name not in names)
+    target.output.extend(onnx.ValueInfoProto(name=name) for name in leaving)
     target.sparse_initializer.extend(source.sparse_initializer)
     for tensor in source.initializer:
         if prod(tensor.dims) <= _WRITTEN_OUT or tensor.name in names:
