@@ -81,7 +81,7 @@ def run_in_lava(
         )
     steps, samples, _ = events.shape
     interval = steps + network.layers[0].max_delay + network.late
-    with scratch_folder("nsc-deploy-lava-") as directory:
+    with scratch_folder("lava") as directory:
         write_job(directory, network, events, interval, probe=probe, sink=sink)
         watch_worker(directory, silence_s, _by_sample(advance, interval, samples))
         answer = load_npz(directory / "answer.npz")
