@@ -79,7 +79,9 @@ def read_wav(path: Path) -> NDArray[np.int16]:
     except OSError as error:
         raise unreadable(path, error) from error
     except _DAMAGED_WAV as error:
-        raise DataError(f"is not a valid wav file ({error or 'it ends early'})", where=path) from error
+        raise DataError(
+            f"is not a valid wav file ({str(error) or 'a chunk ends beyond the file'})", where=path
+        ) from error
     if form != (1, 2, SAMPLE_RATE):
         channels, width, rate = form
         raise DataError(

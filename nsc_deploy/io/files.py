@@ -12,8 +12,9 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.io.scratch import scratch_file
@@ -88,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[IO[bytes]]:
+def open_regular(path: Path) -> Iterator[BufferedReader]:
     """Open a file for reading, if it is a regular one: a pipe would be waited for, a device never ends.
 
     Raises:
@@ -151,8 +152,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all (UTF-8)."""
-    write_bytes(path, text.encode())
+    """Write a text file whole or not at all (UTF-8).
+
+    Raises:
+        UserError: the place cannot be written, or the text holds bytes of a name that are no UTF-8.
+    """
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            "would hold a name that is no UTF-8", where=path, hint="Rename that file or folder."
+        ) from error
+    write_bytes(path, content)
 
 
 def require_writable(path: Path) -> None:

@@ -259,3 +259,16 @@ def test_numbers_out_of_range_never_reach_lava(witness: Witness) -> None:
     with pytest.raises(DataError, match="layer 0, vth"):
         run_in_lava(IntegerNetwork((bad, good.layers[1]), 1e-3), SHORT)
     assert not witness.segments
+
+
+@pytest.mark.parametrize("length", [0, 150])
+def test_lavas_own_temporaries_go_with_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Also where the place for temporary files is too long for the paths of sockets."""
+    place = tmp_path / ("x" * length)
+    place.mkdir(exist_ok=True)
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    run_in_lava(network(), SHORT, silence_s=PATIENCE[-1])
+    assert not list(place.iterdir())
