@@ -101,7 +101,7 @@ def _integers(run: Path, part: Part, graph: Network, bits: int) -> IntegerNetwor
 
 
 def _stages(end: End, stages: Iterable[Stage], integers: dict[str, IntegerNetwork]) -> list[Stage]:
-    named = {part_name(end, stage): stage for stage in stages}
+    named = {part_name(end, stage.label): stage for stage in stages}
     return [
         IntegerStage(stage, integers[name]) if name in integers else stage for name, stage in named.items()
     ]

@@ -218,7 +218,8 @@ def test_only_a_finished_run_can_be_started_from(
 ) -> None:
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    (unfinished / "experiment.toml").write_bytes((origin.run / "experiment.toml").read_bytes())
+    for name in ("provenance.json", "experiment.toml"):
+        (unfinished / name).write_bytes((origin.run / name).read_bytes())
     for run, message in ((unfinished, "not finished"), (tmp_path / "none", "holds no run")):
         assert command("train", "--from", run, "--out", tmp_path / "run") == 2
         assert message in capsys.readouterr().err
