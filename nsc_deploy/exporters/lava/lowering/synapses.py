@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import block_diag
 
+from nsc_deploy.graphs.connectivity import Axes, kernel_axes, pairs
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.primitives import padding_pairs
 
 Reals = NDArray[np.float64]
 
@@ -199,18 +199,8 @@ def dense_weights(node: Node) -> Matrix:
 def convolution_weights(node: Node) -> Matrix:
     """Conv1d and Conv2d, a cross-correlation of [channels, *space]."""
     parameters = node.parameters
-    return window_weights(
-        parameters.weight.astype(np.float64),
-        node.input_shape[1:],
-        node.output_shape[1:],
-        stride=parameters.stride,
-        dilation=parameters.dilation,
-        before=[
-            pair[0]
-            for pair in padding_pairs(parameters.padding, parameters.weight.shape[2:], parameters.dilation)
-        ],
-        groups=parameters.groups,
-    )
+    axes = kernel_axes(parameters, node.input_shape[1:])
+    return window_weights(parameters.weight.astype(np.float64), axes, parameters.groups)
 
 
 def pooling_weights(node: Node) -> Matrix:
@@ -218,40 +208,21 @@ def pooling_weights(node: Node) -> Matrix:
     parameters = node.parameters
     channels, kernel = node.input_shape[0], tuple(parameters.kernel_size)
     each = 1.0 if node.primitive == "SumPool2d" else 1.0 / math.prod(kernel)
-    return window_weights(
-        np.full((channels, 1, *kernel), each),
-        node.input_shape[1:],
-        node.output_shape[1:],
-        stride=parameters.stride,
-        dilation=(1, 1),
-        before=parameters.padding,
-        groups=channels,
-    )
+    axes = kernel_axes(parameters, node.input_shape[1:])
+    return window_weights(np.full((channels, 1, *kernel), each), axes, channels)
 
 
-def window_weights(
-    weight: NDArray[np.float64],
-    entering: Sequence[int],
-    leaving: Sequence[int],
-    *,
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-    groups: int,
-) -> Matrix:
+def window_weights(weight: NDArray[np.float64], axes: Axes, groups: int) -> Matrix:
     """A cross-correlation as a matrix.
 
     Args:
         weight: [out channels, in channels of a group, *kernel].
-        entering: size of each dimension of the input.
-        leaving: size of each dimension of the output.
-        stride: for each dimension.
-        dilation: for each dimension.
-        before: zeros in front of each dimension.
+        axes: of space.
         groups: groups of channels.
     """
-    place, tap, source = _meetings(weight.shape[2:], entering, leaving, stride, dilation, before)
-    places, pixels = math.prod(leaving), math.prod(entering)
+    place, tap, source = pairs(axes)
+    places = math.prod(axis.outputs for axis in axes)
+    pixels = math.prod(axis.inputs for axis in axes)
     out_channels, per_group = weight.shape[:2]
     taps = weight.reshape(out_channels, per_group, -1)
     targets, sources, values = [], [], []
@@ -268,26 +239,3 @@ def window_weights(
         np.concatenate(sources),
         np.concatenate(values),
     )
-
-
-def _meetings(
-    kernel: Sequence[int],
-    entering: Sequence[int],
-    leaving: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Where a kernel lies on a pixel: output place, tap of the kernel and pixel, each [meetings]."""
-    space = len(kernel)
-    axes = np.indices((*leaving, *kernel), sparse=True)
-    pixel: Any = 0
-    inside: Any = True
-    for axis in range(space):
-        at = axes[axis] * stride[axis] + axes[space + axis] * dilation[axis] - before[axis]
-        inside = inside & (at >= 0) & (at < entering[axis])
-        pixel = pixel * entering[axis] + at
-    shape = (math.prod(leaving), math.prod(kernel))
-    place, tap = np.nonzero(np.broadcast_to(inside, (*leaving, *kernel)).reshape(shape))
-    met = np.broadcast_to(pixel, (*leaving, *kernel)).reshape(shape)[place, tap]
-    return place.astype(np.int32), tap.astype(np.int32), met.astype(np.int32)
