@@ -26,8 +26,9 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.graphs.connectivity import KernelAxis, kernel_axes
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.primitives import node_shapes, normalise, padding_pairs
+from nsc_deploy.graphs.primitives import node_shapes, normalise
 from nsc_deploy.graphs.rewrite import (
     bypassable,
     bypassed,
@@ -124,98 +125,63 @@ MAX_WEIGHTS = 2**26
 
 
 @dataclass(frozen=True)
-class Axis:
+class FoldedAxis:
     """One axis of a pooling and of the convolution behind it.
 
     Attributes:
-        size: of what is pooled.
-        pooled: of what comes out of the pooling.
-        window: of the pooling.
-        step: of the pooling.
-        pad: zeros on either side of what is pooled.
-        kernel: taps of the convolution.
-        stride: of the convolution.
-        dilation: of the convolution.
-        zeros: before and behind what the convolution takes in.
+        pool: of the pooling.
+        after: of the convolution.
     """
 
-    size: int
-    pooled: int
-    window: int
-    step: int
-    pad: int
-    kernel: int
-    stride: int
-    dilation: int
-    zeros: tuple[int, int]
+    pool: KernelAxis
+    after: KernelAxis
 
     @property
     def obstacle(self) -> str | None:
         """Why one convolution cannot do both on this axis, or None."""
-        before, behind = self.zeros
+        pool, (before, behind) = self.pool, self.after.padding
         if before != behind:
             return "pads its input on one side more than on the other"
-        if before and self.window > self.step + self.pad:
+        if before and pool.kernel > pool.stride + pool.padding[0]:
             return "pads its input with zeros where windows overlap"
-        reach = self.dilation * (self.kernel - 1) + 1
-        outputs = (self.pooled + before + behind - reach) // self.stride + 1
-        last = (outputs - 1) * self.stride + reach - 1 - before
-        if last >= self.pooled and self.pooled * self.step - self.pad < self.size:
+        last = (self.after.outputs - 1) * self.after.stride + self.after.window - 1 - before
+        if last >= pool.outputs and pool.outputs * pool.stride - pool.padding[0] < pool.inputs:
             return "pads its input with zeros where the pooling leaves out a border"
         return None
 
     @property
-    def width(self) -> int:
+    def kernel(self) -> int:
         """Taps of the one convolution."""
-        return (self.kernel - 1) * self.dilation * self.step + self.window
+        return (self.after.window - 1) * self.pool.stride + self.pool.kernel
 
     def taps(self) -> NDArray[np.float64]:
-        """[kernel, width]: which taps of the one convolution stand for a tap of the given one."""
-        found = np.zeros((self.kernel, self.width))
-        for index in range(self.kernel):
-            start = index * self.dilation * self.step
-            found[index, start : start + self.window] = 1
-        return found
-
-
-def axes(pool: Node, convolution: Node) -> tuple[Axis, ...]:
-    """Both axes of a pooling and the Conv2d behind it."""
-    pooling, parameters = pool.parameters, convolution.parameters
-    kernel = parameters.weight.shape[2:]
-    zeros = padding_pairs(parameters.padding, kernel, parameters.dilation)
-    return tuple(
-        Axis(
-            size=pool.input_shape[1 + axis],
-            pooled=pool.output_shape[1 + axis],
-            window=pooling.kernel_size[axis],
-            step=pooling.stride[axis],
-            pad=pooling.padding[axis],
-            kernel=kernel[axis],
-            stride=parameters.stride[axis],
-            dilation=parameters.dilation[axis],
-            zeros=zeros[axis],
-        )
-        for axis in range(2)
-    )
+        """[kernel, self.kernel]: which taps of the one convolution stand for a tap of the given one."""
+        return KernelAxis(self.kernel, self.pool.kernel, self.after.dilation * self.pool.stride).covered()
 
 
 def one_convolution(pool: Node, convolution: Node) -> Node | str:
     """The Conv2d that takes in what the pooling takes in, or why there is none."""
-    both = axes(pool, convolution)
+    both = tuple(
+        map(
+            FoldedAxis,
+            kernel_axes(pool.parameters, pool.input_shape[1:]),
+            kernel_axes(convolution.parameters, convolution.input_shape[1:]),
+        )
+    )
     obstacle = next((axis.obstacle for axis in both if axis.obstacle is not None), None)
     if obstacle is not None:
         return f"'{convolution.name}' {obstacle}"
     weight = single(convolution.parameters.weight)
-    if math.prod((*weight.shape[:2], both[0].width, both[1].width)) > MAX_WEIGHTS:
+    if math.prod((*weight.shape[:2], both[0].kernel, both[1].kernel)) > MAX_WEIGHTS:
         return f"'{convolution.name}' would become too large"
     spread = np.einsum("oiyx,yh,xw->oihw", weight, both[0].taps(), both[1].taps(), optimize=True)
     changed = reparametrised(
         convolution,
         weight=spread / divisor(pool),
-        stride=tuple(axis.stride * axis.step for axis in both),
-        padding=tuple(axis.zeros[0] * axis.step + axis.pad for axis in both),
+        stride=tuple(axis.after.stride * axis.pool.stride for axis in both),
+        padding=tuple(axis.after.padding[0] * axis.pool.stride + axis.pool.padding[0] for axis in both),
         dilation=(1, 1),
-        input_shape=tuple(axis.size for axis in both),
+        input_shape=pool.input_shape[1:],
     )
     return replace(changed, input_shape=pool.input_shape)
 
@@ -230,7 +196,7 @@ def one_matrix(pool: Node, dense: Node) -> Node | str:
         return f"'{dense.name}' would become too large"
     channels = pool.input_shape[0]
     rows = weight.reshape(len(weight), channels, *pool.output_shape[1:])
-    high, wide = (_windows(pool, axis) for axis in range(2))
+    high, wide = (axis.covered() for axis in kernel_axes(pool.parameters, pool.input_shape[1:]))
     spread = np.einsum("ocuv,uh,vw->ochw", rows, high, wide, optimize=True)
     changed = reparametrised(dense, weight=spread.reshape(len(weight), size) / divisor(pool))
     return replace(changed, input_shape=(size,))
@@ -260,15 +226,6 @@ def rounded(node: Node) -> Node:
 def divisor(pool: Node) -> int:
     """By what a pooling divides its sums: an average by the whole window, at the borders too."""
     return math.prod(pool.parameters.kernel_size) if pool.primitive == "AvgPool2d" else 1
-
-
-def _windows(pool: Node, axis: int) -> NDArray[np.float64]:
-    """[pooled, size]: which places each window covers."""
-    starts = np.arange(pool.output_shape[1 + axis]) * pool.parameters.stride[axis]
-    places = np.arange(pool.input_shape[1 + axis]) + pool.parameters.padding[axis]
-    inside = places - starts[:, None]
-    covered: NDArray[np.bool_] = (inside >= 0) & (inside < pool.parameters.kernel_size[axis])
-    return covered.astype(np.float64)
 
 
 class PoolingToConvolution(NetworkPass):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import block_diag
 
+from nsc_deploy.graphs.connectivity import kernel_axes, pairs
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.primitives import padding_pairs
 from nsc_deploy.passes.verdict import Refusal
 
 Reals = NDArray[np.float64]
@@ -213,18 +213,11 @@ def _dense_weights(node: Node) -> Matrix:
 def _convolution_weights(node: Node) -> Matrix:
     """A cross-correlation of [channels, *space]."""
     parameters = node.parameters
+    axes = kernel_axes(parameters, node.input_shape[1:])
     weight = parameters.weight.astype(np.float64)
-    entering, leaving = node.input_shape[1:], node.output_shape[1:]
-    zeros = padding_pairs(parameters.padding, weight.shape[2:], parameters.dilation)
-    place, tap, source = _meetings(
-        weight.shape[2:],
-        entering,
-        leaving,
-        parameters.stride,
-        parameters.dilation,
-        before=[pair[0] for pair in zeros],
-    )
-    places, pixels = math.prod(leaving), math.prod(entering)
+    place, tap, source = pairs(axes)
+    places = math.prod(axis.outputs for axis in axes)
+    pixels = math.prod(axis.inputs for axis in axes)
     out_channels, per_group = weight.shape[:2]
     taps = weight.reshape(out_channels, per_group, -1)
     targets, sources, values = [], [], []
@@ -241,26 +234,3 @@ def _convolution_weights(node: Node) -> Matrix:
         np.concatenate(sources),
         np.concatenate(values),
     )
-
-
-def _meetings(
-    kernel: Sequence[int],
-    entering: Sequence[int],
-    leaving: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Where a kernel lies on a pixel: output place, tap of the kernel and pixel, each [meetings]."""
-    space = len(kernel)
-    axes = np.indices((*leaving, *kernel), sparse=True)
-    pixel: Any = 0
-    inside: Any = True
-    for axis in range(space):
-        at = axes[axis] * stride[axis] + axes[space + axis] * dilation[axis] - before[axis]
-        inside = inside & (at >= 0) & (at < entering[axis])
-        pixel = pixel * entering[axis] + at
-    shape = (math.prod(leaving), math.prod(kernel))
-    place, tap = np.nonzero(np.broadcast_to(inside, (*leaving, *kernel)).reshape(shape))
-    met = np.broadcast_to(pixel, (*leaving, *kernel)).reshape(shape)[place, tap]
-    return place.astype(np.int32), tap.astype(np.int32), met.astype(np.int32)
