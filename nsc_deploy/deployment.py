@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.files import write_json
@@ -27,8 +27,19 @@ class Place(StrEnum):
     CHIP = "chip"
 
 
-# A run may come from somebody else: its deployment names files of its own folder, never a path out of it.
-FileName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]+$", min_length=1)]
+_LONGEST_NAME = 150
+
+
+def _in_its_folder(name: str) -> str:
+    if name in {".", ".."} or len(name.encode(errors="replace")) > _LONGEST_NAME:
+        raise ValueError(f"is no name of at most {_LONGEST_NAME} bytes of something in this folder")
+    return name
+
+
+FileName = Annotated[
+    str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]+$", min_length=1), AfterValidator(_in_its_folder)
+]
+"""A file or folder beside the file that names it, never a path out: a run may come from somebody else."""
 
 
 class Part(Record):
@@ -37,7 +48,7 @@ class Part(Record):
     Parts of one side run in the order they are listed: the output of one is the input of the next.
     """
 
-    name: str = Field(description="for example 'receiver' or 'receiver-front-end'")
+    name: FileName = Field(description="for example 'receiver' or 'receiver-front-end'; no other part has it")
     side: Side
     place: Place
     graph: FileName = Field(description="file name beside deployment.json, .nir or .onnx")
@@ -88,6 +99,15 @@ class Deployment(Record):
     readout: Readout
     parts: tuple[Part, ...]
     test_accuracy: float = Field(ge=0, le=1, description="of the torch model, on the recorded inputs")
+
+    @field_validator("parts")
+    @classmethod
+    def _named_apart(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        names = [part.name.casefold() for part in parts]
+        twice = next((part.name for part in parts if names.count(part.name.casefold()) > 1), None)
+        if twice is not None:
+            raise ValueError(f"holds two parts of the name {twice!r}")
+        return parts
 
 
 def write_deployment(run: Path, deployment: Deployment) -> None:

@@ -73,6 +73,11 @@ def test_a_folder_without_a_finished_run_says_how_to_get_one(tmp_path: Path) -> 
         (["parts", 1, "graph"], "../../elsewhere.nir"),
         (["parts", 1, "recording"], "/etc/passwd"),
         (["parts", 1, "graph"], ""),
+        (["parts", 1, "graph"], ".."),
+        (["parts", 1, "name"], "../escaped"),
+        (["parts", 1, "name"], "/escaped"),
+        (["parts", 1, "name"], "."),
+        (["parts", 1, "name"], "a" * 151),
         (["sistem"], "a typo"),
     ],
 )
@@ -88,6 +93,15 @@ def test_a_field_that_does_not_fit_is_named(
     with pytest.raises(DataError, match=r"field " + r"\.".join(map(str, path))) as caught:
         read_deployment(tmp_path)
     assert caught.value.where == str(tmp_path / FILE_NAME)
+
+
+@pytest.mark.parametrize("name", ["transmitter", "Transmitter"])
+def test_two_parts_of_one_name_are_refused(tmp_path: Path, deployment: Deployment, name: str) -> None:
+    content: Any = deployment.model_dump(mode="json")
+    content["parts"][1]["name"] = name
+    (tmp_path / FILE_NAME).write_text(json.dumps(content))
+    with pytest.raises(DataError, match="field parts: holds two parts of the name"):
+        read_deployment(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", '{"system": 1', "\x00"])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nsc_deploy.data.config import SHD_UNITS, BinningConfig
 from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.errors import DataError
+from nsc_deploy.io.sandbox import Tree, read_apart
 
 CLASSES = 20
 MAX_SAMPLES = 100_000
@@ -74,16 +75,11 @@ def read_part(path: Path, config: BinningConfig) -> EventSet:
     Raises:
         DataError: damaged, not of the published form, or units, times or labels out of range.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            times, units, labels = (
-                _column(file, name) for name in ("spikes/times", "spikes/units", "labels")
-            )
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise _not_shd(path, str(error)) from error
-    if not (len(times) == len(units) == len(labels) > 0):
-        raise _not_shd(path, "spikes/times, spikes/units and labels do not have one entry per sample")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= CLASSES:
+    columns = read_apart(path, read_columns, DataError)
+    labels, spikes = columns["labels"], columns["spikes"]
+    cuts = np.cumsum(spikes)[:-1]
+    times, units = np.split(columns["times"], cuts), np.split(columns["units"], cuts)
+    if labels.min() < 0 or labels.max() >= CLASSES:
         raise _not_shd(path, f"labels other than 0 to {CLASSES - 1}")
     events = np.zeros((len(labels), config.steps, config.channels), dtype=np.uint8)
     for sample in range(len(labels)):
@@ -91,14 +87,54 @@ def read_part(path: Path, config: BinningConfig) -> EventSet:
     return EventSet(events, labels.astype(np.int64))
 
 
-def _column(file: h5py.File, name: str) -> NDArray[Any]:
-    """One entry per sample. A claimed size is looked at before anything is allocated for it."""
-    stored = file[name]
-    if not isinstance(stored, h5py.Dataset) or stored.external or stored.is_virtual or stored.ndim != 1:
+def read_columns(path: Path) -> Tree:
+    """What this process would not read itself: see `nsc_deploy.io.sandbox`.
+
+    Returns:
+        labels [samples], spikes [samples] (how many each has), times and units [all spikes], end to end.
+
+    Raises:
+        DataError: damaged or not of the published form.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            times = _column(file, "spikes/times", ragged="f")
+            units = _column(file, "spikes/units", ragged="iu")
+            labels = _column(file, "labels")
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
+        raise _not_shd(path, " ".join(str(error).split())) from error
+    lengths = np.array([len(sample) for sample in times], dtype=np.int64)
+    if not (len(times) == len(units) == len(labels) > 0):
+        raise _not_shd(path, "spikes/times, spikes/units and labels do not have one entry per sample")
+    if lengths.tolist() != [len(sample) for sample in units]:
+        raise _not_shd(path, "a sample has another number of times than of units")
+    return {
+        "labels": labels,
+        "spikes": lengths,
+        "times": np.concatenate(times),
+        "units": np.concatenate(units),
+    }
+
+
+def _column(file: h5py.File, name: str, ragged: str | None = None) -> NDArray[Any]:
+    """One entry per sample: an integer, or as many numbers of the kinds `ragged` as it has spikes.
+
+    Links lead to other files, and sizes are only claimed: both are looked at before anything is read.
+    """
+    place = file
+    for part in name.split("/"):
+        inside = isinstance(place, h5py.Group) and isinstance(place.get(part, getlink=True), h5py.HardLink)
+        if not inside:
+            raise ValueError(f"{name} is not in this file")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset) or place.external or place.is_virtual or place.ndim != 1:
         raise ValueError(f"{name} is no list of values in this file")
-    if len(stored) > MAX_SAMPLES:
-        raise ValueError(f"{name} claims {len(stored)} samples")
-    column: NDArray[Any] = stored[:]
+    if len(place) > MAX_SAMPLES:
+        raise ValueError(f"{name} claims {len(place)} samples")
+    inner = h5py.check_vlen_dtype(place.dtype) if ragged else place.dtype
+    if not isinstance(inner, np.dtype) or inner.kind not in (ragged or "iu") or inner.shape:
+        raise ValueError(f"{name} holds {place.dtype}")
+    column: NDArray[Any] = place[:]
     return column
 
 
@@ -109,11 +145,9 @@ def _bin(
     config: BinningConfig,
     path: Path,
 ) -> None:
-    if times.shape != units.shape or times.ndim != 1:
-        raise _not_shd(path, "a sample has another number of times than of units")
     if not np.isfinite(times).all() or (times < 0).any():
         raise _not_shd(path, "spike times that are negative or not finite")
-    if not np.issubdtype(units.dtype, np.integer) or (units < 0).any() or (units >= SHD_UNITS).any():
+    if (units < 0).any() or (units >= SHD_UNITS).any():
         raise _not_shd(path, f"units other than 0 to {SHD_UNITS - 1}")
     # In float64: the times are stored in half precision and would be divided in it.
     steps = np.floor(times.astype(np.float64) / config.step_s)

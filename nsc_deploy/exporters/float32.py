@@ -20,7 +20,6 @@ from nsc_deploy.errors import ConfigError, ExportError, GraphError
 from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
 from nsc_deploy.exporters.inputs import SEED, CheckInputs, check_inputs
 from nsc_deploy.exporters.manifest import (
-    FILE_NAME,
     GRAPH,
     RECORDING,
     ExactManifest,
@@ -73,10 +72,10 @@ def write_exact_deployment(
         ConfigError: options that do not fit, or a folder that is no deployment.
     """
     _refuse_quantisation(request, target)
-    require_folder(request.out, FILE_NAME)
+    require_folder(request.out)
     inputs = check_inputs(request)
     versions = {name: importlib.metadata.version(name) for name in packages}
-    with replacing_folder(request.out, FILE_NAME) as folder:
+    with replacing_folder(request.out) as folder:
         request.notify("writing")
         write_network(folder / GRAPH, request.network)
         if request.recording_file is not None:

@@ -1,7 +1,8 @@
 """Folders of deployments: they appear whole, and their files are those that were exported.
 
-A folder is written beside its place and then moved into it in one step: a reader sees the earlier deployment
-or the new one at any moment, never half of one.
+A folder says in its file `.nsc-deploy` what this tool wrote into it. One without, or with anything else in
+it, holds something of the user's and is never replaced. It is written beside its place and then moved into
+it in one step: a reader sees the earlier deployment or the new one at any moment, never half of one.
 """
 
 import ctypes
@@ -12,28 +13,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nsc_deploy.errors import ConfigError, DataError, UserError
-from nsc_deploy.io.files import require_writable_parent, sha256, unwritable
+from nsc_deploy.io.files import read_json, require_writable_parent, sha256, unwritable, write_json
 from nsc_deploy.io.scratch import scratch_folder
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 _TRIES = 100
+MARK = ".nsc-deploy"
+"""The file of a deployment that lists what this tool wrote into its folder."""
+# What Python leaves beside a module that somebody imports.
+_CACHE = "__pycache__"
 
 
 @contextmanager
-def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
+def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on success it takes the place of `path`, else it goes.
 
     Args:
         path: the folder to write; an empty one or an earlier deployment may be there.
-        marker: a file that every deployment holds; a folder without it is never replaced.
 
     Raises:
-        ConfigError: `path` holds something that is no deployment.
+        ConfigError: `path` holds something that this tool did not write.
         UserError: the place cannot be written, or the disk is full.
     """
     path = path.absolute()
-    _refuse_foreign(path, marker)
+    _refuse_foreign(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(path.name, path.parent) as building:
@@ -41,20 +45,22 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
                 yield building
             except UserError as error:
                 raise _named_in_its_place(error, building, path) from error
+            written = [str(entry) for entry in _entries(building)]
+            write_json(building / MARK, {"written by nsc-deploy": written})
             building.chmod(0o755)
             _swap(building, path)
     except OSError as error:
         raise unwritable(path, error) from error
 
 
-def require_folder(path: Path, marker: str) -> None:
+def require_folder(path: Path) -> None:
     """Refuse a place for a folder before the work on what goes into it; see `replacing_folder`.
 
     Raises:
-        ConfigError: `path` holds something that is no deployment.
+        ConfigError: `path` holds something that this tool did not write.
         UserError: the place cannot be written.
     """
-    _refuse_foreign(path.absolute(), marker)
+    _refuse_foreign(path.absolute())
     require_writable_parent(path)
 
 
@@ -84,15 +90,44 @@ def _named_in_its_place(error: UserError, building: Path, path: Path) -> UserErr
     return type(error)(error.problem, where=where, hint=error.hint)
 
 
-def _refuse_foreign(path: Path, marker: str) -> None:
+def _refuse_foreign(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise ConfigError("is not a folder", where=path, hint="Name a new folder with --out.")
-    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    written = _written(path)
+    if written is None:
         raise ConfigError(
-            f"holds files but no {marker}, so it is not a deployment this tool wrote",
+            f"holds files but no {MARK}, so it is not a deployment this tool wrote",
             where=path,
             hint="Name a new or empty folder with --out; nothing was changed.",
         )
+    foreign = next((str(entry) for entry in _entries(path) if str(entry) not in written), None)
+    if foreign is not None:
+        raise ConfigError(
+            f"holds {foreign}, which this tool did not write",
+            where=path,
+            hint="Move it away, or name a new folder with --out; nothing was changed.",
+        )
+
+
+def _written(path: Path) -> set[str] | None:
+    """What this tool says it wrote into a folder, the list included; None where it says nothing."""
+    mark = path / MARK
+    if mark.is_symlink() or not mark.is_file():
+        return None
+    content = read_json(mark)
+    listed = content.get("written by nsc-deploy") if isinstance(content, dict) else None
+    return {MARK, *map(str, listed)} if isinstance(listed, list) else None
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Everything in a folder, relative to it, in a fixed order; links are not followed."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != _CACHE]
+        found += [(Path(place) / name).relative_to(folder) for name in (*folders, *files)]
+    return sorted(found)
 
 
 def _swap(building: Path, path: Path) -> None:

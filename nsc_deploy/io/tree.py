@@ -1,27 +1,24 @@
-"""A tree of groups and arrays: read from an HDF5 file with distrust, and handed from process to process.
+"""A tree of groups and arrays, read from an HDF5 file with distrust.
 
 Sizes, types and links are looked at before anything is allocated. A damaged file can still make the HDF5
-library run without end, take all memory or end the process: `nsc_deploy.io.hdf5` reads in another process.
+library run without end, take all memory or end the process: see `nsc_deploy.io.sandbox`.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o, h5p, h5s
-from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.io.sandbox import Tree
 from nsc_deploy.io.text import CONTROL, printable
 
-Tree = dict[str, Any]
 MAX_UNPACKED_BYTES = 4 * 1024**3
 MAX_OBJECTS = 400_000
 MAX_DEPTH = 40
@@ -145,54 +142,3 @@ def _lacks_data(dataset: h5d.DatasetID, created: h5p.PropDCID, shape: tuple[int,
     chunk = created.get_chunk()
     wanted = prod(-(-size // width) for size, width in zip(shape, chunk, strict=True))
     return prod((*chunk, item)) > max(claimed, 1) * 4 or dataset.get_num_chunks() != wanted
-
-
-def send_answer(answer: Tree | GraphError, stream: BinaryIO) -> None:
-    """Send a tree, or why there is none: JSON with the form of each array, then the arrays in a row."""
-    if isinstance(answer, GraphError):
-        complaint = {"problem": answer.problem, "where": answer.where, "hint": answer.hint}
-        return _send_head(complaint, stream, complaint=True)
-    numbers: list[NDArray[Any]] = []
-
-    def head(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: head(one) for name, one in value.items()}
-        if isinstance(value, str):
-            return value
-        if value.dtype.hasobject:  # texts of any length, which may be no UTF-8
-            return value.shape, [text.decode("latin-1") for text in value.flat]
-        numbers.append(np.asarray(value))
-        return value.shape, value.dtype.str
-
-    _send_head(head(answer), stream, complaint=False)
-    for array in numbers:
-        stream.write(array.data)
-    return None
-
-
-def _send_head(head: dict[str, Any], stream: BinaryIO, *, complaint: bool) -> None:
-    content = json.dumps([complaint, head]).encode()
-    stream.write(len(content).to_bytes(8, "little") + content)
-
-
-def receive_answer(stream: BufferedIOBase) -> Tree | GraphError | None:
-    """What `send_answer` sent; None where its process died before the end."""
-
-    def made(head: Any) -> Any:
-        if isinstance(head, dict):
-            return {name: made(one) for name, one in head.items()}
-        if isinstance(head, str):
-            return head
-        shape, content = head
-        if isinstance(content, list):
-            return np.array([text.encode("latin-1") for text in content], object).reshape(shape)
-        array = np.empty(shape, content)
-        if stream.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
-            raise EOFError
-        return array if shape else array[()]
-
-    try:
-        complaint, head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        return GraphError(**head) if complaint else made(head)
-    except (EOFError, ValueError):
-        return None

@@ -1,5 +1,6 @@
 """The Spiking Heidelberg Digits, on small files in the published form."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from nsc_deploy.data import DataConfig, load_events
 from nsc_deploy.data.config import BinningConfig
 from nsc_deploy.data.shd import read_part
 from nsc_deploy.errors import DataError
+from nsc_deploy.io.sandbox import Tree
 
 Spikes = list[tuple[np.ndarray, np.ndarray]]
 
@@ -153,3 +155,51 @@ def test_a_missing_part_is_named(folder: Path) -> None:
     (folder / "shd_test.h5").unlink()
     with pytest.raises(DataError, match=r"shd_test\.h5: is missing"):
         load_events(DataConfig(dataset="shd", path=folder))
+
+
+def _text(file: h5py.File) -> None:
+    del file["spikes/times"]
+    file.create_dataset("spikes/times", data=["a"] * 20, dtype=h5py.string_dtype())
+
+
+def _elsewhere(file: h5py.File) -> None:
+    with h5py.File(Path(file.filename).with_name("other.h5"), "w") as other:
+        other["x"] = np.full(20, 7, "u2")
+    del file["labels"]
+    file["labels"] = h5py.ExternalLink("other.h5", "/x")
+
+
+def _wide(file: h5py.File) -> None:
+    del file["labels"]
+    file.create_dataset("labels", shape=(20,), dtype=np.dtype(("u2", (10_000_000,))))
+
+
+def _records(file: h5py.File) -> None:
+    del file["spikes/times"]
+    file.create_dataset("spikes/times", shape=(20,), dtype=[("a", "f4"), ("b", "f4")])
+
+
+def _references(file: h5py.File) -> None:
+    del file["spikes/units"]
+    file.create_dataset("spikes/units", shape=(20,), dtype=h5py.ref_dtype)
+
+
+@pytest.mark.parametrize("damage", [_text, _elsewhere, _wide, _records, _references])
+def test_other_types_and_links_are_refused(folder: Path, damage: Callable[[h5py.File], None]) -> None:
+    with h5py.File(folder / "shd_test.h5", "a") as file:
+        damage(file)
+    with pytest.raises(DataError, match="is not a file of the Spiking Heidelberg Digits"):
+        load_events(DataConfig(dataset="shd", path=folder))
+
+
+def _never(_path: Path) -> Tree:
+    while True:
+        pass
+
+
+def test_a_file_that_the_library_never_ends_with_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nsc_deploy.data.shd.read_columns", _never)
+    with pytest.raises(DataError, match="does not get to its end"):
+        read_part(folder / "shd_test.h5", BinningConfig())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.io.hdf5 import read_apart
-from nsc_deploy.io.tree import read_tree, receive_answer, send_answer
+from nsc_deploy.io.sandbox import read_apart, receive_answer, send_answer
+from nsc_deploy.io.tree import read_tree
 
 VALUES: dict[str, Any] = {
     "matrix": np.arange(6, dtype=">f4").reshape(2, 3),
@@ -50,17 +50,17 @@ def test_a_tree_is_what_h5py_reads(path):
 
 
 def test_another_process_reads_the_same(path, monkeypatch):
-    assert same(read_apart(path), read_tree(path))
-    monkeypatch.setattr("nsc_deploy.io.hdf5._LONGEST_FORK", -1.0)
-    assert same(read_apart(path), read_tree(path))
+    assert same(read_apart(path, read_tree), read_tree(path))
+    monkeypatch.setattr("nsc_deploy.io.sandbox._LONGEST_FORK", -1.0)
+    assert same(read_apart(path, read_tree), read_tree(path))
 
 
 def test_a_file_without_nodes_and_edges(tmp_path, monkeypatch):
     with h5py.File(tmp_path / "empty.nir", "w") as stream:
         stream.create_group("node")
-    assert read_apart(tmp_path / "empty.nir") == {}
-    monkeypatch.setattr("nsc_deploy.io.hdf5._LONGEST_FORK", -1.0)
-    assert read_apart(tmp_path / "empty.nir") == {}
+    assert read_apart(tmp_path / "empty.nir", read_tree) == {}
+    monkeypatch.setattr("nsc_deploy.io.sandbox._LONGEST_FORK", -1.0)
+    assert read_apart(tmp_path / "empty.nir", read_tree) == {}
 
 
 def sent(answer: Any) -> bytes:

@@ -11,7 +11,8 @@ import pytest
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.nir import read_network, write_network
-from nsc_deploy.io.hdf5 import read_apart
+from nsc_deploy.io.sandbox import read_apart
+from nsc_deploy.io.tree import read_tree
 from tests.robustness.fuzz.judges import sealed_anew
 from tests.robustness.fuzz.worker import run_command
 from tests.support.lava import receiver
@@ -94,11 +95,11 @@ def test_a_checksum_does_not_spare_a_hostile_file_the_trial(tmp_path: Path) -> N
 def test_a_fork_that_gets_stuck_is_answered_for_by_a_new_process(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nsc_deploy.io.hdf5._LONGEST_FORK", -1.0)
-    read_apart(graph)
+    monkeypatch.setattr("nsc_deploy.io.sandbox._LONGEST_FORK", -1.0)
+    read_apart(graph, read_tree)
     graph.write_bytes(graph.read_bytes()[:3000])
     with pytest.raises(GraphError, match="HDF5"):
-        read_apart(graph)
+        read_apart(graph, read_tree)
 
 
 @pytest.mark.parametrize("command", ["inspect", "check"])

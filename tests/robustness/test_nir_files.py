@@ -18,7 +18,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.io import hdf5
+from nsc_deploy.io import hdf5, sandbox
 from nsc_deploy.io.hdf5 import sealed as with_its_checksum
 
 TEXT = h5py.string_dtype()
@@ -275,7 +275,7 @@ def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkey
     path = tmp_path / "good.nir"
     write_network(path, a_graph())
     monkeypatch.setattr(hdf5, "_harmless", set())
-    monkeypatch.setattr(hdf5, "_be_the_fork", lambda _path, _writing: os._exit(0))
+    monkeypatch.setattr(sandbox, "_be_the_fork", lambda _path, _read, _writing: os._exit(0))
     assert read_network(path).node("weights").output_shape == (30,)
 
 
@@ -283,7 +283,7 @@ def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkey
 def read_elsewhere(monkeypatch):
     """The files that were read in another process."""
     paths, read_apart = [], hdf5.read_apart
-    monkeypatch.setattr(hdf5, "read_apart", lambda path: paths.append(path) or read_apart(path))
+    monkeypatch.setattr(hdf5, "read_apart", lambda path, read: paths.append(path) or read_apart(path, read))
     return paths
 
 

@@ -23,7 +23,6 @@ from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, read_integers, write_integers
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower_accepted
 from nsc_deploy.exporters.lava.manifest import (
-    FILE_NAME,
     Approximation,
     Calibrated,
     GroupRecord,
@@ -92,7 +91,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         ConfigError: options or a recording that do not fit, or a folder that is no deployment.
         UserError: the folder cannot be written.
     """
-    require_folder(request.out, FILE_NAME)
+    require_folder(request.out)
     _check_recording(request)
     chosen_on = calibration_inputs(request)
     request.notify(f"lowering and quantising, scales chosen on {_what(chosen_on)}")
@@ -102,7 +101,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         inputs=None if chosen_on is None else chosen_on.values,
         granularity=request.granularity,
     )
-    with replacing_folder(request.out, FILE_NAME) as folder:
+    with replacing_folder(request.out) as folder:
         request.notify("writing")
         # Written anew, so that dt and reset named on the command line are in the copy.
         write_network(folder / SOURCE, request.network)

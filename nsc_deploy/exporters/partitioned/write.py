@@ -26,7 +26,7 @@ from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import ExportRequest, Target
 from nsc_deploy.exporters.float32 import check_artefact
 from nsc_deploy.exporters.inputs import check_inputs, fits
-from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, readout_of, recorded_files, source_of
+from nsc_deploy.exporters.manifest import GRAPH, RECORDING, readout_of, recorded_files, source_of
 from nsc_deploy.exporters.partitioned.read import NoteRecord, PartRecord, SplitManifest, write_split_manifest
 from nsc_deploy.exporters.partitioned.run import PartsRunner
 from nsc_deploy.graphs.formats.nir import read_network, write_network
@@ -78,12 +78,12 @@ def export_in_parts(target: Target, request: ExportRequest) -> Path:
     if not made.parts.host:
         request.notify(f"nothing to split: {target.name} takes the whole graph")
         return target.export(request)
-    require_folder(request.out, FILE_NAME)
+    require_folder(request.out)
     named = (request.recording_file, None if request.calibration is None else request.calibration.file)
     for file in named:
         if file is not None:
             fits(read_recording(file), request.network, file)
-    with replacing_folder(request.out, FILE_NAME) as folder:
+    with replacing_folder(request.out) as folder:
         write_network(folder / GRAPH, request.network)
         if request.recording_file is not None:
             shutil.copyfile(request.recording_file, folder / RECORDING)

@@ -261,17 +261,15 @@ def test_a_foreign_folder_is_never_replaced(run_folder: Path, tmp_path: Path) ->
 
 def test_an_earlier_deployment_is_replaced_whole(run_folder: Path, tmp_path: Path) -> None:
     (out,) = export_all(run_folder, "lava", tmp_path / "out", bits=8)
-    (out / "notes.txt").write_text("belongs to the old one")
     export_all(run_folder, "lava", out, bits=4)
     assert read_lava_deployment(out).manifest.weight_bits == 4
-    assert not (out / "notes.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
 def test_a_failure_while_writing_keeps_the_earlier_deployment(run_folder: Path, tmp_path: Path) -> None:
     (out,) = export_all(run_folder, "lava", tmp_path / "out")
     before = contents(out)
-    with pytest.raises(UserError, match="No space left"), replacing_folder(out, FILE_NAME) as folder:
+    with pytest.raises(UserError, match="No space left"), replacing_folder(out) as folder:
         (folder / "network.npz").write_bytes(b"half")
         raise OSError(28, os.strerror(28))
     assert contents(out) == before
