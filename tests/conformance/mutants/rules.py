@@ -1,13 +1,16 @@
 """The emulator with one of its rules broken; rules.toml lists the rules.
 
-A mutation replaces a piece of source, which must occur exactly once, in one file of the emulator. The mutated
-files are executed as plain Python, so nothing has to be compiled.
+A mutation names a function of the emulator and a pattern of its syntax tree, so that neither moving, nor
+formatting, nor editing anything else touches the table. The mutated files run as plain Python, uncompiled.
 """
 
+import ast
+import copy
 import importlib.util
 import sys
 import tomllib
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,63 +19,150 @@ from typing import Any
 
 import numpy as np
 
-import nsc_deploy
+from nsc_deploy.exporters.lava import emulator
 
-PACKAGE = Path(nsc_deploy.__file__).parent
-EMULATOR = "nsc_deploy.exporters.lava.emulator"
-FILES = {
-    "kernels": PACKAGE / "exporters/lava/emulator/kernels.py",
-    **{
-        name: PACKAGE / "exporters/lava/emulator" / f"{name}.py"
-        for name in ("connections", "network", "simulate")
-    },
-}
+EMULATOR = emulator.__name__
+FILES = ("kernels", "connections", "network", "simulate")
+ANY = "ANY"
 PLAIN_PYTHON = """
 def kernel(function): return function
 def inlined(function): return function
 def called_often(function): return function
 def int32(value): return (int(value) + 2**31) % 2**32 - 2**31
 """
+Tree = ast.Module
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A rule, the file it is in, its source and what it is replaced with."""
+    """A change of one place of the emulator.
+
+    Attributes:
+        rule: that it breaks.
+        place: the file, and in it a function or class: "kernels.decayed", "connections.Conv.entries"; the
+            file alone for what stands outside of all functions.
+        pattern: an expression or a statement there; the name ANY, once, stands for any expression.
+        becomes: what it is replaced with, where ANY is what it stood for.
+    """
 
     rule: str
-    file: str
-    source: str
-    replaced: str
+    place: str
+    pattern: str
+    becomes: str
+
+    @property
+    def file(self) -> str:
+        """Of the emulator."""
+        return self.place.partition(".")[0]
+
+    def trees(self) -> list[Tree]:
+        """The whole file after the change, once for each part of the place that the pattern fits."""
+        tree = source_tree(self.file)
+        pattern, becomes = (ast.parse(text).body for text in (self.pattern, self.becomes))
+        wanted = pattern[0].value if isinstance(pattern[0], ast.Expr) else pattern[0]
+        found = []
+        for node in ast.walk(_at(tree, self.place)):
+            caught: list[ast.AST] = []
+            if _fits(wanted, node, caught):
+                new = [becomes[0].value] if isinstance(becomes[0], ast.Expr) else becomes
+                found.append(exchanged(tree, node, [_filled(one, caught) for one in new]))
+        return found
 
 
-MUTATIONS = tuple(
-    Mutation(**row)
-    for row in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["mutation"]
-)
+def _table(name: str) -> list[dict[str, Any]]:
+    text = Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = tomllib.loads(text)[name.removesuffix("s")]
+    return rows
 
 
-def twin_in_python(mutation: Mutation | None) -> dict[str, ModuleType]:
-    """The modules of the emulator as plain Python, one of them mutated."""
+MUTATIONS = tuple(Mutation(**row) for row in _table("rules"))
+
+
+def equivalent() -> dict[str, Mutation]:
+    """The changes that compute the same, by the whole file after the change; `rule` is the reason."""
+    changes = [
+        Mutation(row["why"], row["place"], pattern, becomes)
+        for row in _table("equivalents")
+        for pattern, becomes in row["changes"]
+    ]
+    for change in changes:
+        if not change.trees():
+            raise ValueError(f"listed, but there is no such place: {change}")
+    return {ast.unparse(tree): change for change in changes for tree in change.trees()}
+
+
+def source_tree(file: str) -> Tree:
+    """The syntax tree of a file of the emulator, its nodes numbered."""
+    tree = ast.parse((Path(emulator.__file__).parent / f"{file}.py").read_text(encoding="utf-8"))
+    for number, node in enumerate(ast.walk(tree)):
+        node.number = number  # type: ignore[attr-defined]
+    return tree
+
+
+def exchanged(tree: Tree, node: ast.AST, new: list[ast.AST]) -> Tree:
+    """A copy of a tree with one of its nodes replaced."""
+
+    class Exchange(ast.NodeTransformer):
+        def visit(self, one: ast.AST) -> Any:
+            if getattr(one, "number", None) != node.number:  # type: ignore[attr-defined]
+                return self.generic_visit(one)
+            return new if isinstance(one, ast.stmt) else new[0]
+
+    return ast.fix_missing_locations(Exchange().visit(copy.deepcopy(tree)))
+
+
+def emulator_in_python(mutated: Mapping[str, Tree]) -> dict[str, ModuleType]:
+    """The modules of the emulator as plain Python, some of them mutated."""
     modules = {}
-    for name, path in FILES.items():
-        source = path.read_text(encoding="utf-8")
-        if mutation is not None and mutation.file == name:
-            if source.count(mutation.source) != 1:
-                raise ValueError(f"{mutation.rule}: its source occurs {source.count(mutation.source)} times")
-            source = source.replace(mutation.source, mutation.replaced)
-        source = source.replace("nsc_deploy.exporters.lava.emulator.kernels", "mutant.kernels").replace(
-            EMULATOR, "mutant"
-        )
-        source = source.replace("from numba import int32\n", PLAIN_PYTHON)
-        source = source.replace("from nsc_deploy.kernels.jit import called_often, inlined, kernel\n", "")
-        # For a mutation that needs the current of the step before.
-        source = source.replace(
-            "        u[neuron] = current\n", "        previous = u[neuron]\n        u[neuron] = current\n"
-        )
+    for name in FILES:
+        tree = _Standing().visit(copy.deepcopy(mutated.get(name) or source_tree(name)))
         spec = importlib.util.spec_from_loader(f"mutant.{name}", loader=None)
         modules[name] = sys.modules[f"mutant.{name}"] = importlib.util.module_from_spec(spec)
-        exec(compile(source, str(path), "exec"), modules[name].__dict__)  # noqa: S102
+        exec(compile(ast.fix_missing_locations(tree), name, "exec"), modules[name].__dict__)  # noqa: S102
     return modules
+
+
+class _Standing(ast.NodeTransformer):
+    """Imports of the emulator lead to its mutants, those of compilers to nothing."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        module = node.module or ""
+        if module == "numba":
+            return ast.parse(PLAIN_PYTHON).body
+        node.module = module.replace(EMULATOR, "mutant")
+        return None if module == "nsc_deploy.kernels.jit" else node
+
+
+def _at(tree: Tree, place: str) -> ast.AST:
+    """The function or class of a place, or the whole file."""
+    node: ast.AST = tree
+    for name in place.split(".")[1:]:
+        inside = (one for one in ast.walk(node) if isinstance(one, ast.FunctionDef | ast.ClassDef))
+        node = next(one for one in inside if one.name == name)
+    return node
+
+
+def _fits(pattern: Any, node: Any, caught: list[ast.AST]) -> bool:
+    """Whether a node is what a pattern says, wherever it stands; what ANY stands for is caught."""
+    if isinstance(pattern, ast.Name) and pattern.id == ANY and isinstance(node, ast.expr):
+        caught.append(node)
+        return True
+    if isinstance(pattern, list):
+        same = isinstance(node, list) and len(node) == len(pattern)
+        return same and all(_fits(*both, caught) for both in zip(pattern, node, strict=True))
+    if not isinstance(pattern, ast.AST):
+        return bool(pattern == node) and type(pattern) is type(node)
+    return type(pattern) is type(node) and all(
+        _fits(value, getattr(node, name), caught) for name, value in ast.iter_fields(pattern) if name != "ctx"
+    )
+
+
+def _filled(node: ast.AST, caught: list[ast.AST]) -> ast.AST:
+    class Fill(ast.NodeTransformer):
+        def visit_Name(self, name: ast.Name) -> ast.AST:
+            return copy.deepcopy(caught[0]) if name.id == ANY else name
+
+    return Fill().visit(copy.deepcopy(node))
 
 
 def translated(value: Any, modules: dict[str, ModuleType]) -> Any:
