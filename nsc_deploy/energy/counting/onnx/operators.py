@@ -186,16 +186,7 @@ FanOut = Callable[[Site, NDArray[Any], Shape], Integers]
 
 @dataclass(frozen=True)
 class Operator:
-    """What counting knows of an operator.
-
-    Attributes:
-        cost: of one execution, from the shapes that it meets.
-        traffic: memory accesses of one execution.
-        axes: where its output holds the samples (or steps); None where it may mix them.
-        binary: what its output holds, from what the tensors before it hold.
-        fan_out: of an operator with weights: existing synapses that a value at each place of the first
-            input meets, from the existing weights [..] (0 or 1) and the shape of that input.
-    """
+    """What counting knows of an operator: the rules that it was registered with."""
 
     cost: CostRule
     traffic: TrafficRule
@@ -223,10 +214,12 @@ def register(
 
     Args:
         kinds: the operators' names.
-        axes: left out, an operator may mix samples, and its graph is run one sample at a time.
-        traffic: left out, that of an operator that takes values one by one.
-        binary: left out, the output may hold any values.
-        fan_out: of operators with weights.
+        axes: where the output holds the samples (or steps), and None where it may mix them; left out, it
+            may, and the graph is run one sample at a time.
+        traffic: memory accesses of one execution; left out, those of one that takes values one by one.
+        binary: what the output holds, from what the tensors before it hold; left out, any values.
+        fan_out: of an operator with weights: existing synapses that a value at each place of the first
+            input meets, from which weights there are and the shape of that input.
     """
 
     def add(cost: CostRule) -> CostRule:
