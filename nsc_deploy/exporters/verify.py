@@ -48,7 +48,7 @@ def verify(
             hint="Name another backend, or another one for the left side with --on.",
         )
     first, second = (against, own) if against == "reference" else (own, against)
-    with scratch_folder("nsc-deploy-verify-") as folder:
+    with scratch_folder("verify") as folder:
         bench = Bench(folder, bits, silence_s)
         comparison = compare_runs(
             subject.network,

@@ -4,30 +4,19 @@ Between the pooling and a matrix lies the Flatten that makes a vector of an imag
 the pooling, each gets it, or it stays. It stays where a neuron reads it, and where no single convolution
 does what the two do: where the convolution pads with zeros what the pooling has left out or summed twice.
 
-The sums change their order with a fold, so it keeps every float32 only where nothing rounds, neither before
-nor after it (`exactness`): events through weights on a grid do that, and averages over windows whose size is
-a power of two. With `exactly` a pooling for which this does not hold stays. Without, it is folded, and
-its note states the error.
+The sums change their order with a fold, so it keeps every float32 only where nothing rounds, neither
+before nor after it (`exactness`): events through weights on a grid do that, and averages over windows
+whose size is a power of two. With `exactly` a pooling for which this does not hold stays. Without, it is
+folded, and its note states the error: exact but for the folds noted as inexact. `FoldPooling` ensures that
+the nodes are the same but for poolings, none of which could be folded any more.
 
-Requires: a network whose parts fit together.
-Promises: such a network, the same nodes but for poolings, none of which could be folded any more.
-Exact with `exactly`; else exact but for the folds noted as inexact.
-
-The weights behind a pooling, with the pooling in them: they read what the pooling read.
+What is left, `PoolingToConvolution` makes a convolution of each channel by itself, for targets without
+pooling. Its taps are summed in another order than the simulator pools in, so it is exact where nothing
+rounds: always for sums of events, and for averages of them over windows of a power of two. It ensures that
+no pooling is left.
 
 A pooling gives P[u] = sum over a of x[u * step + a - pad], with 0 beyond the borders of x, for each axis;
 an average divides by the size of the window.
-
-Pass: a pooling that is left becomes a convolution of each channel by itself, for targets without pooling.
-
-Every tap of its kernel is 1, or 1 / window for an average. Run it behind `fold_pooling`.
-
-The taps are summed in another order than the simulator pools in, so a float32 is kept only where nothing
-rounds, before and after: always for sums of events, and for averages over windows of a power of two.
-
-Requires: a network whose parts fit together.
-Promises: such a network, the same nodes with a Conv2d in the place of each pooling.
-Exact but for the poolings noted as inexact.
 """
 
 import math
@@ -41,14 +30,12 @@ from nsc_deploy.graphs.connectivity import KernelAxis, kernel_axes
 from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.primitives import node_shapes, normalise
 from nsc_deploy.graphs.rewrite import (
-    broken,
     bypassable,
     bypassed,
     reparametrised,
-    require_consistent,
     with_nodes,
 )
-from nsc_deploy.passes.base import UNBYPASSABLE, Fold, Folding, Lowered, Note, Obstacle
+from nsc_deploy.passes.base import UNBYPASSABLE, Fold, Folding, NetworkPass, Note, Obstacle, Rewrite
 from nsc_deploy.passes.exactness import Grids, Reals, is_single, single
 
 POOLS = frozenset({"SumPool2d", "AvgPool2d"})
@@ -56,11 +43,7 @@ ROUNDING = 2.0**-24
 
 
 class FoldPooling(Folding):
-    """The pass.
-
-    Args:
-        exactly: leave a pooling where folding it would change a rounding.
-    """
+    """The pass that gives a pooling to the weights behind it."""
 
     name = "fold-pooling"
 
@@ -245,31 +228,24 @@ def divisor(pool: Node) -> int:
     return math.prod(pool.parameters.kernel_size) if pool.primitive == "AvgPool2d" else 1
 
 
-class PoolingToConvolution:
-    """The pass."""
+class PoolingToConvolution(NetworkPass):
+    """The pass that gives a pooling weights of its own: every tap of its kernel is 1, or 1 / window."""
 
     name = "pooling-to-convolution"
 
-    def requires(self, graph: Network, /) -> None:
-        """Nodes, shapes and edges that fit together."""
-        require_consistent(graph)
-
-    def apply(self, graph: Network, /) -> Lowered[Network]:
+    def rewrite(self, network: Network, /) -> Rewrite[Network]:
         """Exchange every pooling."""
-        pools = [node for node in graph.nodes if node.primitive in POOLS]
-        after = with_nodes(graph, [_convolution(node) for node in pools]) if pools else graph
-        before, behind = Grids(graph), Grids(after)
+        pools = [node for node in network.nodes if node.primitive in POOLS]
+        after = with_nodes(network, [_convolution(node) for node in pools]) if pools else network
+        before, behind = Grids(network), Grids(after)
         exact = {
             node.name: before.of(node.name) is not None and behind.of(node.name) is not None for node in pools
         }
-        return Lowered(after, tuple(_note(node, exact=exact[node.name]) for node in pools))
+        return Rewrite(after, tuple(_note(node, exact=exact[node.name]) for node in pools))
 
-    def ensures(self, graph: object, /) -> str | None:
-        """Parts that do not fit together, or a pooling."""
-        fault = broken(graph)
-        if fault is not None or not isinstance(graph, Network):
-            return fault
-        return next((f"'{node.name}' is a pooling" for node in graph.nodes if node.primitive in POOLS), None)
+    def leftover(self, network: Network, /) -> str | None:
+        """A pooling."""
+        return next((f"'{one.name}' is a pooling" for one in network.nodes if one.primitive in POOLS), None)
 
 
 def _convolution(pool: Node) -> Node:

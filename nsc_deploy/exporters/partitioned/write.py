@@ -35,7 +35,7 @@ from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.io.text import counted
-from nsc_deploy.passes.base import Note, run_pass
+from nsc_deploy.passes.base import Note, run_passes
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.partition import READ_OUT, Check, GraphPart, Parts, Split
 from nsc_deploy.verification.record import VerificationRecord
@@ -62,11 +62,8 @@ def cut(network: Network, check: Check) -> Cut:
     Raises:
         ExportError: there is no middle that the target takes.
     """
-    drop, split = DropDeadNodes(), Split(check)
-    clean = run_pass(drop, network)
-    parts = run_pass(split, clean.graph)
-    notes = [(drop.name, note) for note in clean.notes]
-    return Cut(parts.graph, (*notes, *((split.name, note) for note in parts.notes)))
+    outcome = run_passes(network, (DropDeadNodes(), Split(check)))
+    return Cut(outcome.graph, outcome.notes)
 
 
 def export_in_parts(target: Target, request: ExportRequest) -> Path:
