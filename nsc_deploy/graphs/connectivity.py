@@ -262,22 +262,3 @@ def synapse_count(node: Node) -> int:
     if node.primitive.startswith("Conv"):
         return Convolution.of(node).synapses
     return int(np.count_nonzero(node.parameters.weight))
-
-
-def convolution_fan_out(
-    weight: NDArray[np.generic],
-    size: Sequence[int],
-    *,
-    stride: Sequence[int],
-    padding: Sequence[Pair],
-    dilation: Sequence[int],
-    groups: int = 1,
-) -> Integers:
-    """Existing synapses of each input of a convolution that is no NIR node, [input channels, *size]."""
-    axes = tuple(map(KernelAxis, size, weight.shape[2:], stride, padding, dilation))
-    return Convolution(weight != 0, axes, groups).fan_out()
-
-
-def window_pairs(size: int, taps: int, stride: int, padding: Pair, dilation: int, outputs: int) -> int:
-    """Pairs of an output and a tap that falls inside the input, along one axis of an ONNX operator."""
-    return KernelAxis(size, taps, stride, padding, dilation).pair_count(outputs)

@@ -1,5 +1,6 @@
 """Placement on many cores, against counts made neuron by neuron."""
 
+import cProfile
 from math import ceil
 
 import numpy as np
@@ -229,3 +230,15 @@ def test_only_the_population_that_sends_too_much_is_spread_thinner() -> None:
         max(pool.used for core in answer.placement.cores for pool in core.pools if pool.pool == "axons out")
         <= 4096
     )
+
+
+def calls(layers: int) -> int:
+    """Python calls that it takes to fit a chain of so many layers."""
+    network = chain(*[4] * (layers + 1))
+    profile = cProfile.Profile(builtins=False)
+    assert profile.runcall(fit, network, bundled_chip("loihi2")).fits
+    return sum(one.callcount for one in profile.getstats())
+
+
+def test_the_work_grows_with_the_layers_and_not_with_their_square() -> None:
+    assert calls(300) < 3.3 * calls(100)

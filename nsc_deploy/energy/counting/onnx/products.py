@@ -5,7 +5,7 @@ A rule gives the cost of one execution as if every value were real. Where an inp
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -26,7 +26,7 @@ from nsc_deploy.energy.counting.onnx.operators import (
 )
 from nsc_deploy.energy.counting.operations import Integers, Kind
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.connectivity import Pair, convolution_fan_out, window_pairs
+from nsc_deploy.graphs.connectivity import Convolution, KernelAxis
 
 
 def streamed(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
@@ -104,69 +104,49 @@ def gemm(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     return Cost(operations, weights=site.nonzero(0, 1))
 
 
-@dataclass(frozen=True)
-class Windows:
-    """How a kernel goes over the axes of space.
-
-    Attributes:
-        stride: step between outputs, for each axis.
-        padding: zeros before and after, for each axis.
-        dilation: distance of the taps, for each axis.
-    """
-
-    stride: tuple[int, ...]
-    padding: tuple[Pair, ...]
-    dilation: tuple[int, ...]
-
-    def pairs(self, size: Shape, kernel: Shape, outputs: Shape) -> int:
-        """Pairs of an output and a value inside its window, zeros of the padding left out.
-
-        Args:
-            size: of the input, for each axis.
-            kernel: taps, for each axis.
-            outputs: of the output, for each axis.
-        """
-        axes = zip(size, kernel, self.stride, self.padding, self.dilation, outputs, strict=True)
-        return prod(window_pairs(*axis) for axis in axes)
-
-
-def windows_of(site: Site, size: Shape, kernel: Shape) -> Windows:
-    """The windows of an operator.
+def windows_of(site: Site, size: Shape, kernel: Shape) -> tuple[KernelAxis, ...]:
+    """The axes of space of a convolution or a pooling, as the operator states them.
 
     Args:
         site: the operator.
         size: of its input, for each axis.
         kernel: taps, for each axis.
     """
-    axes = range(len(kernel))
-    stride = tuple(site.attribute("strides", [1] * len(kernel)))
-    dilation = tuple(site.attribute("dilations", [1] * len(kernel)))
+    ones, zeros = [1] * len(kernel), [0] * len(kernel)
+    strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
+    pads = site.attribute("pads", [*zeros, *zeros])
+    padding = zip(pads[: len(kernel)], pads[len(kernel) :], strict=True)
+    axes = tuple(map(KernelAxis, size, kernel, strides, padding, dilations))
     automatic = site.attribute("auto_pad", "NOTSET")
-    if automatic in {"SAME_UPPER", "SAME_LOWER"}:
-        padding = [_same(size[i], kernel[i], stride[i], dilation[i], automatic) for i in axes]
-    else:
-        pads = site.attribute("pads", [0] * 2 * len(kernel))
-        padding = [(pads[i], pads[i + len(kernel)]) for i in axes]
-    return Windows(stride, tuple(padding), dilation)
+    if automatic not in {"SAME_UPPER", "SAME_LOWER"}:
+        return axes
+    return tuple(_same(axis, more_before=automatic == "SAME_LOWER") for axis in axes)
 
 
-def _same(size: int, taps: int, stride: int, dilation: int, automatic: str) -> Pair:
-    outputs = -(-size // stride)
-    total = max(0, (outputs - 1) * stride + dilation * (taps - 1) + 1 - size)
+def _same(axis: KernelAxis, *, more_before: bool) -> KernelAxis:
+    """With as many zeros as make an output for each stride of the input."""
+    outputs = -(-axis.inputs // axis.stride)
+    total = max(0, (outputs - 1) * axis.stride + axis.window - axis.inputs)
     small, large = total // 2, total - total // 2
-    return (small, large) if automatic == "SAME_UPPER" else (large, small)
+    return replace(axis, padding=(large, small) if more_before else (small, large))
+
+
+def window_pairs(site: Site, size: Shape, kernel: Shape, outputs: Shape) -> int:
+    """Pairs of an output and a value inside its window, zeros of the padding left out.
+
+    Args:
+        site: the operator.
+        size: of its input, for each axis.
+        kernel: taps, for each axis.
+        outputs: of its output, for each axis; a pooling may have more of them than whole windows.
+    """
+    axes = zip(windows_of(site, size, kernel), outputs, strict=True)
+    return prod(axis.pair_count(count) for axis, count in axes)
 
 
 def _taps(site: Site, weight: NDArray[Any], shape: Shape) -> Integers:
-    form = windows_of(site, shape[2:], weight.shape[2:])
-    return convolution_fan_out(
-        weight,
-        shape[2:],
-        stride=form.stride,
-        padding=form.padding,
-        dilation=form.dilation,
-        groups=site.attribute("group", 1),
-    )
+    axes = windows_of(site, shape[2:], weight.shape[2:])
+    return Convolution(weight != 0, axes, site.attribute("group", 1)).fan_out()
 
 
 @register("Conv", axes=leading, traffic=streamed, fan_out=_taps)
@@ -174,7 +154,7 @@ def conv(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     """Each output takes the taps that fall inside the input, of the channels of its group."""
     data, weight = (shapes[name] for name in site.node.input[:2])
     out = shapes[site.node.output[0]]
-    pairs = windows_of(site, data[2:], weight[2:]).pairs(data[2:], weight[2:], out[2:])
+    pairs = window_pairs(site, data[2:], weight[2:], out[2:])
     bias = prod(out) if site.given(2) else 0
     return Cost(
         {Kind.MAC: data[0] * weight[0] * weight[1] * pairs, Kind.ADDITION: bias}, weights=site.nonzero(1)
