@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from nsc_deploy.exporters.base import Status
+from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.io.records import Record, read_toml_record
@@ -102,6 +103,10 @@ class Figure(Sourced):
     def stated(self) -> bool:
         """Whether a number has been published."""
         return self.value is not None
+
+    def usage(self, pool: str, used: int, *, unit: str = "", at_least: bool = False) -> Usage:
+        """So much used of it, as a pool."""
+        return Usage(pool, used, self.value, unit, at_least, self.lower)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

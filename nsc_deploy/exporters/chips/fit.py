@@ -8,7 +8,7 @@ from nsc_deploy.exporters.chips.hidden_and_output import fit_hidden_and_output
 from nsc_deploy.exporters.chips.layer_cores import fit_layer_cores
 from nsc_deploy.exporters.chips.many_cores_limits import fit_many_cores
 from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
-from nsc_deploy.exporters.chips.projections import Obstacle, Wiring, wire
+from nsc_deploy.exporters.chips.projections import Obstacle, ProjectionGraph, build_projections
 from nsc_deploy.exporters.chips.rules import Case, verdicts
 from nsc_deploy.exporters.chips.timing import Timing, align
 from nsc_deploy.exporters.chips.widths import delay_breaches, width_breaches, widths
@@ -65,13 +65,13 @@ def fit(network: Network, chip: Chip, weight_bits: int | None = None) -> Fit:
     """
     bits = _weight_bits(chip, weight_bits)
     obstacles: list[Obstacle] = []
-    wiring, timing, layout = _mapped(network, chip, bits, obstacles)
-    case = Case(network, chip, wiring, tuple(obstacles))
-    pools = (*layout.pools, *widths(network, chip, wiring, timing, bits))
+    graph, timing, layout = _mapped(network, chip, bits, obstacles)
+    case = Case(network, chip, graph, tuple(obstacles))
+    pools = (*layout.pools, *widths(network, chip, graph, timing, bits))
     breaches = (
         *layout.breaches,
-        *width_breaches(network, chip, wiring, bits),
-        *delay_breaches(chip, wiring, timing),
+        *width_breaches(network, chip, graph, bits),
+        *delay_breaches(chip, graph, timing),
     )
     notes = (*(_unplaced(one) for one in obstacles), *_notes(chip, pools, layout.placement))
     return Fit(chip, bits, verdicts(case), pools, layout.placement, breaches, notes, layout.partial)
@@ -90,28 +90,28 @@ def _weight_bits(chip: Chip, asked: int | None) -> int:
 
 def _mapped(
     network: Network, chip: Chip, bits: int, obstacles: list[Obstacle]
-) -> tuple[Wiring | None, Timing | None, Layout]:
-    wiring: Wiring | None = None
+) -> tuple[ProjectionGraph | None, Timing | None, Layout]:
+    graph: ProjectionGraph | None = None
     timing: Timing | None = None
     try:
-        wiring = wire(network)
-        timing = align(wiring, chip.synapses.connection_steps.value)
-        return wiring, timing, _laid_out(network, wiring, timing, chip, bits)
+        graph = build_projections(network)
+        timing = align(graph, chip.synapses.connection_steps.value)
+        return graph, timing, _laid_out(network, graph, timing, chip, bits)
     except Obstacle as obstacle:
         obstacles.append(obstacle)
-        return wiring, timing, Layout(None, ())
+        return graph, timing, Layout(None, ())
 
 
-def _laid_out(network: Network, wiring: Wiring, timing: Timing, chip: Chip, bits: int) -> Layout:
-    if not wiring.populations:
+def _laid_out(network: Network, graph: ProjectionGraph, timing: Timing, chip: Chip, bits: int) -> Layout:
+    if not graph.populations:
         raise Obstacle(
             network.output_nodes[0].name, "is reached by no neuron", "Put spiking neurons into the graph."
         )
     if isinstance(chip.layout, ManyCores):
-        return fit_many_cores(wiring, timing, chip, chip.layout, bits)
+        return fit_many_cores(graph, timing, chip, chip.layout, bits)
     if isinstance(chip.layout, LayerCores):
-        return fit_layer_cores(network, wiring, timing, chip, chip.layout)
-    return fit_hidden_and_output(wiring, timing, chip, chip.layout)
+        return fit_layer_cores(network, graph, timing, chip, chip.layout)
+    return fit_hidden_and_output(graph, timing, chip, chip.layout)
 
 
 def _notes(chip: Chip, pools: tuple[Usage, ...], placement: Placement | None) -> tuple[str, ...]:

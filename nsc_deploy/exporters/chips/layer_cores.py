@@ -1,8 +1,6 @@
 """Placement on cores that each hold one layer: a kernel, the neurons behind it, a pooling of their spikes.
 
-What a convolution core can be set to: one rule a setting, each with the smallest change that mends it.
-
-The layers of a graph as a convolution chip sees them.
+What a core can be set to is one rule a setting, each with the smallest change that mends it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +11,9 @@ import numpy as np
 
 from nsc_deploy.exporters.chips.chip import Chip, CoreSize, Figure, LayerCores
 from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
-from nsc_deploy.exporters.chips.projections import Obstacle, Population, Projection, Wiring
+from nsc_deploy.exporters.chips.projections import Obstacle, Population, Projection, ProjectionGraph
 from nsc_deploy.exporters.chips.timing import Timing
-from nsc_deploy.graphs.connectivity import padding_pairs
+from nsc_deploy.graphs.connectivity import Axes, KernelAxis, kernel_axes
 from nsc_deploy.graphs.network import Network, Node, Shape
 
 
@@ -43,12 +41,7 @@ class Layer:
         poolings: for each source the windows its spikes are pooled in.
         channels: input channels, all groups together.
         outputs: output channels.
-        kernel: height and width.
-        stride: for each axis.
-        padding: zeros in front and behind, for each axis.
-        dilation: for each axis.
-        size: height and width of the input.
-        feature_map: height and width of the output.
+        axes: of the kernel: height and width.
         biased: whether a bias is not zero.
     """
 
@@ -58,12 +51,7 @@ class Layer:
     poolings: tuple[tuple[int, int], ...]
     channels: int
     outputs: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, int]
-    size: tuple[int, int]
-    feature_map: tuple[int, int]
+    axes: Axes
     biased: bool
 
 
@@ -74,8 +62,9 @@ def need_of(layer: Layer) -> Need:
     neurons: outputs * 2^(ceil log2 height + ceil log2 width) of the feature map
     (sinabs, DynapcnnLayer.memory_summary).
     """
-    kernel = layer.channels * 2 ** (_log(prod(layer.kernel)) + _log(layer.outputs))
-    neurons = layer.outputs * 2 ** sum(_log(size) for size in layer.feature_map)
+    taps = prod(axis.kernel for axis in layer.axes)
+    kernel = layer.channels * 2 ** (_log(taps) + _log(layer.outputs))
+    neurons = layer.outputs * 2 ** sum(_log(axis.outputs) for axis in layer.axes)
     return Need(kernel, neurons, layer.outputs if layer.biased else 0)
 
 
@@ -84,22 +73,22 @@ def _log(size: int) -> int:
 
 
 def fit_layer_cores(
-    network: Network, wiring: Wiring, timing: Timing, chip: Chip, layout: LayerCores
+    network: Network, graph: ProjectionGraph, timing: Timing, chip: Chip, layout: LayerCores
 ) -> Layout:
     """Give every layer a core that is large enough, as many as possible at once.
 
     Args:
         network: the graph.
-        wiring: the same as populations.
+        graph: the same as populations.
         timing: of the graph.
         chip: the chip.
         layout: its cores.
     """
-    layers = layers_of(network, wiring)
+    layers = layers_of(network, graph)
     needs = {layer.name: need_of(layer) for layer in layers}
     home = assign(needs, layout.cores.each)
-    breaches = (*layer_breaches(wiring, layers, layout), *_homeless(layers, needs, home, layout.cores.each))
-    cores = tuple(sorted(_cores(wiring, needs, home, layout.cores.each), key=lambda core: core.index))
+    breaches = (*layer_breaches(graph, layers, layout), *_homeless(layers, needs, home, layout.cores.each))
+    cores = tuple(sorted(_cores(graph, needs, home, layout.cores.each), key=lambda core: core.index))
     used = len(cores)
     pools = (
         Usage("cores", used, len(layout.cores.each)),
@@ -113,8 +102,8 @@ def fit_layer_cores(
             sum(one.neurons for one in needs.values()),
             sum(one.neurons for one in layout.cores.each),
         ),
-        Usage("neurons", wiring.neurons, None),
-        Usage("synapses", wiring.synapses, None),
+        Usage("neurons", graph.neurons, None),
+        Usage("synapses", graph.synapses, None),
     )
     return Layout(Placement(chip.name, cores, (), dict(timing.latency)), pools, breaches)
 
@@ -139,12 +128,12 @@ def assign(needs: Mapping[str, Need], cores: Sequence[CoreSize]) -> dict[str, in
 
 
 def _cores(
-    wiring: Wiring, needs: Mapping[str, Need], home: Mapping[str, int], cores: Sequence[CoreSize]
+    graph: ProjectionGraph, needs: Mapping[str, Need], home: Mapping[str, int], cores: Sequence[CoreSize]
 ) -> Iterator[Core]:
     """The cores in use; a layer without one gets a number past the last, and the largest core's sizes."""
     largest = max(cores, key=lambda core: (core.kernel, core.neurons))
     spare = len(cores)
-    for one in wiring.populations:
+    for one in graph.populations:
         if one.name not in needs:
             continue
         index = home.get(one.name, spare)
@@ -217,15 +206,15 @@ def _most_outputs(layer: Layer, needs: Mapping[str, Need], placed: int, cores: S
 Rule = Callable[[Layer, LayerCores], Iterator[Breach]]
 
 
-def layer_breaches(wiring: Wiring, layers: Sequence[Layer], layout: LayerCores) -> tuple[Breach, ...]:
+def layer_breaches(graph: ProjectionGraph, layers: Sequence[Layer], layout: LayerCores) -> tuple[Breach, ...]:
     """Every setting of every layer that a core does not have."""
     found = [breach for layer in layers for rule in RULES for breach in rule(layer, layout)]
-    return (*found, *_destinations(wiring, layers, layout))
+    return (*found, *_destinations(graph, layers, layout))
 
 
 def square_kernel(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
     """Kernels are as high as wide."""
-    height, width = layer.kernel
+    height, width = (axis.kernel for axis in layer.axes)
     if height != width:
         side = max(height, width)
         yield _breach(
@@ -233,16 +222,15 @@ def square_kernel(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
             layer,
             f"has a kernel of {height} x {width}, and kernels are square",
             f"Fill it up with zeros to {side} x {side}.",
-            max(layer.kernel),
-            min(layer.kernel),
+            side,
+            min(height, width),
         )
 
 
 def kernel_size(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
     """Kernels are not too large."""
-    yield from _at_most(
-        "kernel size", layer, max(layer.kernel), layout.kernel_size, "Make the kernel {limit} wide"
-    )
+    side = max(axis.kernel for axis in layer.axes)
+    yield from _at_most("kernel size", layer, side, layout.kernel_size, "Make the kernel {limit} wide")
 
 
 def channels(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
@@ -257,10 +245,9 @@ def channels(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
 
 def image_sizes(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
     """Inputs and feature maps are not too large."""
-    yield from _at_most(
-        "input size", layer, max(layer.size), layout.input_size, "Pool the input to {limit} wide"
-    )
-    largest = max(layer.feature_map)
+    largest = max(axis.inputs for axis in layer.axes)
+    yield from _at_most("input size", layer, largest, layout.input_size, "Pool the input to {limit} wide")
+    largest = max(axis.outputs for axis in layer.axes)
     yield from _at_most(
         "output size", layer, largest, layout.output_size, "Stride or pool before it, to a map {limit} wide"
     )
@@ -268,34 +255,37 @@ def image_sizes(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
 
 def strides(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
     """Only some strides exist."""
-    yield from _one_of("stride", layer, layer.stride, layout.strides.values, "Use a stride of {nearest}")
+    each = [axis.stride for axis in layer.axes]
+    yield from _one_of("stride", layer, each, layout.strides.values, "Use a stride of {nearest}")
 
 
 def paddings(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
     """The same padding on both sides, and not too much."""
-    if any(low != high for low, high in layer.padding):
+    each = [axis.padding for axis in layer.axes]
+    if any(low != high for low, high in each):
         yield _breach(
             "padding",
             layer,
             "pads one side more than the other",
             "Use an odd kernel, or pad both sides alike.",
-            max(max(pair) for pair in layer.padding),
-            min(min(pair) for pair in layer.padding),
+            max(max(pair) for pair in each),
+            min(min(pair) for pair in each),
         )
     else:
-        amounts = tuple(low for low, _ in layer.padding)
+        amounts = [low for low, _ in each]
         yield from _one_of("padding", layer, amounts, layout.paddings.values, "Use a padding of {nearest}")
 
 
 def no_dilation(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
     """Taps lie side by side."""
-    if set(layer.dilation) != {1}:
+    each = tuple(axis.dilation for axis in layer.axes)
+    if set(each) != {1}:
         yield _breach(
             "dilation",
             layer,
-            f"has a dilation of {layer.dilation}, and taps lie side by side",
+            f"has a dilation of {each}, and taps lie side by side",
             "Use a dilation of 1.",
-            max(layer.dilation),
+            max(each),
             1,
         )
 
@@ -328,10 +318,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _destinations(wiring: Wiring, layers: Sequence[Layer], layout: LayerCores) -> Iterator[Breach]:
+def _destinations(graph: ProjectionGraph, layers: Sequence[Layer], layout: LayerCores) -> Iterator[Breach]:
     """A core sends to few others."""
     limit = layout.destinations.value
-    for source in (*wiring.inputs, *(layer.name for layer in layers)):
+    for source in (*graph.inputs, *(layer.name for layer in layers)):
         reached = [layer.name for layer in layers if source in layer.sources]
         if limit is not None and len(reached) > limit:
             yield Breach(
@@ -371,13 +361,13 @@ def _breach(rule: str, layer: Layer, problem: str, hint: str, used: int, limit: 
     return Breach(rule, f"node '{layer.weights}'", problem, hint, used, limit)
 
 
-def layers_of(network: Network, wiring: Wiring) -> tuple[Layer, ...]:
+def layers_of(network: Network, graph: ProjectionGraph) -> tuple[Layer, ...]:
     """Every population as a layer.
 
     Raises:
         Obstacle: a population without weights before it, or with two sets of them.
     """
-    return tuple(_layer(network, one, wiring.into(one.name)) for one in wiring.populations)
+    return tuple(_layer(network, one, graph.into(one.name)) for one in graph.populations)
 
 
 def _layer(network: Network, population: Population, into: tuple[Projection, ...]) -> Layer:
@@ -397,57 +387,20 @@ def _layer(network: Network, population: Population, into: tuple[Projection, ...
             "Put a Conv2d node of size 1 between, for example the identity.",
         )
     node = network.node(name)
-    poolings = tuple(_pooling(network, one) for one in into)
-    sources = tuple(one.source for one in into)
     if node.primitive == "Conv2d":
-        return _convolution(node, population, sources, poolings)
-    return _matrix(network, node, population, into[0], sources, poolings)
-
-
-def _convolution(
-    node: Node, population: Population, sources: tuple[str, ...], poolings: tuple[tuple[int, int], ...]
-) -> Layer:
-    form = node.parameters
+        channels, outputs = node.input_shape[0], node.output_shape[0]
+        axes = kernel_axes(node.parameters, node.input_shape[1:])
+    else:  # a weight matrix is a kernel as large as its input
+        channels, *size = _image(network, node, into[0])
+        outputs, axes = prod(node.output_shape), tuple(KernelAxis(side, side) for side in size)
     return Layer(
         name=population.name,
         weights=node.name,
-        sources=sources,
-        poolings=poolings,
-        channels=node.input_shape[0],
-        outputs=node.output_shape[0],
-        kernel=_pair(form.weight.shape[2:]),
-        stride=_pair(form.stride),
-        padding=tuple(padding_pairs(form.padding, form.weight.shape[2:], form.dilation)),
-        dilation=_pair(form.dilation),
-        size=_pair(node.input_shape[1:]),
-        feature_map=_pair(node.output_shape[1:]),
-        biased=bool(np.any(form.bias != 0)),
-    )
-
-
-def _matrix(
-    network: Network,
-    node: Node,
-    population: Population,
-    projection: Projection,
-    sources: tuple[str, ...],
-    poolings: tuple[tuple[int, int], ...],
-) -> Layer:
-    """A weight matrix as a kernel as large as its input."""
-    channels, height, width = _image(network, node, projection)
-    return Layer(
-        name=population.name,
-        weights=node.name,
-        sources=sources,
-        poolings=poolings,
+        sources=tuple(one.source for one in into),
+        poolings=tuple(_pooling(network, one) for one in into),
         channels=channels,
-        outputs=prod(node.output_shape),
-        kernel=(height, width),
-        stride=(1, 1),
-        padding=((0, 0), (0, 0)),
-        dilation=(1, 1),
-        size=(height, width),
-        feature_map=(1, 1),
+        outputs=outputs,
+        axes=axes,
         biased=bool(np.any(getattr(node.parameters, "bias", 0))),
     )
 
@@ -472,8 +425,3 @@ def _pooling(network: Network, projection: Projection) -> tuple[int, int]:
             height, width = node.parameters.kernel_size
             rows, columns = rows * height, columns * width
     return rows, columns
-
-
-def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
-    first, second = sizes
-    return int(first), int(second)

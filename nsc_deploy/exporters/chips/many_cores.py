@@ -6,30 +6,179 @@ of a core are limits while it is filled. Its output axons depend on where later 
 come out too many, the population in that core that sends most of them is spread thinner and all is placed
 anew.
 
-One core of many while it is being filled: what a further share of neurons would cost, and whether it fits.
-
 The synapses of one line onto the neurons of one core form a list. Where the format of lists is published,
 a list takes the cheaper of two forms: dense, a weight for each neuron of the population's share, or sparse,
 a weight and an index of the neuron for each synapse; blocks of either are padded to whole words. Else only
 the bits of the weights are counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.chips.chip import Chip, ListFormat, ManyCores, Mesh
-from nsc_deploy.exporters.chips.connectivity import ConvolutionPattern, Integers
 from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Share, Usage
-from nsc_deploy.exporters.chips.projections import Population, Projection, Wiring
+from nsc_deploy.exporters.chips.projections import Population, Projection, ProjectionGraph
 from nsc_deploy.exporters.chips.timing import Timing
+from nsc_deploy.graphs.connectivity import Integers
 
 _ROUNDS = 12
 _GIVE_UP = 8
 """Times the cores of the chip after which no more are opened."""
+
+
+def pack(case: "Case") -> "Packing":
+    """Place every neuron, in more cores than the chip has where it must be."""
+    caps = {one.name: one.size for one in case.graph.populations}
+    packing = _pack_once(case, caps)
+    for _ in range(_ROUNDS):
+        tighter = _tighter(packing, caps, case.layout.axons_out.value)
+        if tighter == caps:
+            break
+        caps = tighter
+        packing = _pack_once(case, caps)
+    return packing
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What some neurons of a population need in a core.
+
+    Attributes:
+        share: the neurons.
+        lines: for each source, which of its lines have synapses onto them.
+        bits: of memory.
+        synapses: number of synapses.
+    """
+
+    share: Share
+    lines: dict[str, NDArray[np.bool_]]
+    bits: int
+    synapses: int
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A graph before a chip of many cores.
+
+    Attributes:
+        graph: the graph.
+        timing: the delays its synapses need.
+        chip: the chip.
+        layout: its cores.
+        weight_bits: of a weight in the graph's weights, its sign included.
+    """
+
+    graph: ProjectionGraph
+    timing: Timing
+    chip: Chip
+    layout: ManyCores
+    weight_bits: int
+
+    @property
+    def state_bits(self) -> int:
+        """Of one state variable."""
+        return self.chip.neurons.state_bits.value or 0
+
+    @cached_property
+    def _into(self) -> dict[str, list[tuple[Projection, int]]]:
+        """For each population its projections, each with the longest delay of its synapses."""
+        found: dict[str, list[tuple[Projection, int]]] = {}
+        for one, (_, longest) in zip(self.graph.projections, self.timing.delays, strict=True):
+            found.setdefault(one.target, []).append((one, longest))
+        return found
+
+    def demand(self, population: Population, start: int, stop: int) -> Demand:
+        """What the neurons from `start` to before `stop` in the order of placement need in any core."""
+        share = population.share(start, stop)
+        lines: dict[str, NDArray[np.bool_]] = {}
+        bits = synapses = 0
+        for one, delay in self._into.get(population.name, ()):
+            lists = one.synapses.fan_out_to(share.neurons)
+            met = lists > 0
+            lines[one.source] = lines[one.source] | met if one.source in lines else met
+            synapses += int(lists.sum())
+            bits += self._synapse_bits(one, lists, share, delay)
+        if self.layout.memory.holds_states:
+            bits += share.size * population.states * self.state_bits
+        return Demand(share, lines, bits, synapses)
+
+    def _synapse_bits(self, one: Projection, lists: Integers, share: Share, delay: int) -> int:
+        form = self.layout.memory.lists
+        if form is not None:
+            index_bits = max(1, (self.layout.neurons_per_core.value or 1) - 1).bit_length()
+            return list_bits(lists, share.size, delay, self.weight_bits, index_bits, form)
+        kernels = (
+            one.synapses.kernel_weights(share.neurons) if self.layout.shared_convolutions.value else None
+        )
+        return (int(lists.sum()) if kernels is None else kernels) * self.weight_bits
+
+    def fan_out_to(self, shares: list[Share]) -> dict[str, Integers]:
+        """For each source the synapses of its lines onto some neurons."""
+        found: dict[str, Integers] = {}
+        for share in shares:
+            for one, _ in self._into.get(share.population, ()):
+                lists = one.synapses.fan_out_to(share.neurons)
+                found[one.source] = found[one.source] + lists if one.source in found else lists
+        return found
+
+
+@dataclass
+class Filling:
+    """A core and what is in it so far."""
+
+    layout: ManyCores
+    shares: list[Share] = field(default_factory=list)
+    lines: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    neurons: int = 0
+    axons_in: int = 0
+    bits: int = 0
+    synapses: int = 0
+
+    def room(self) -> int:
+        """Neurons that can still come."""
+        return (self.layout.neurons_per_core.value or 2**31) - self.neurons
+
+    def takes(self, demand: Demand) -> bool:
+        """Whether a share would fit."""
+        return (
+            demand.share.size <= self.room()
+            and _within(self.axons_in + self._new_axons(demand), self.layout.axons_in.value)
+            and _within(ceil((self.bits + demand.bits) / 8), self.layout.memory.capacity.value)
+        )
+
+    def add(self, demand: Demand) -> None:
+        """Take a share."""
+        self.axons_in += self._new_axons(demand)
+        self.shares.append(demand.share)
+        self.neurons += demand.share.size
+        self.bits += demand.bits
+        self.synapses += demand.synapses
+        for source, lines in demand.lines.items():
+            self.lines[source] = self.lines[source] | lines if source in self.lines else lines
+
+    def _new_axons(self, demand: Demand) -> int:
+        return sum(
+            int((lines & ~self.lines[source]).sum()) if source in self.lines else int(lines.sum())
+            for source, lines in demand.lines.items()
+        )
+
+    def pools(self, axons_out: int) -> tuple[Usage, ...]:
+        """What the core uses of what it has."""
+        layout = self.layout
+        capacity, at_least = layout.memory.capacity, layout.memory.lists is None
+        return (
+            layout.neurons_per_core.usage("neurons", self.neurons),
+            layout.axons_in.usage("axons in", self.axons_in),
+            layout.axons_out.usage("axons out", axons_out),
+            capacity.usage("memory", ceil(self.bits / 8), unit="B", at_least=at_least),
+            Usage("synapses", self.synapses, None),
+        )
 
 
 @dataclass(frozen=True)
@@ -43,105 +192,6 @@ class Misfit:
 
     population: str
     neurons: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every core has in common.
-
-    Attributes:
-        layout: the published limits.
-        weight_bits: of a weight in the graph's weights, its sign included.
-        state_bits: of one state variable.
-    """
-
-    layout: ManyCores
-    weight_bits: int
-    state_bits: int
-
-    @classmethod
-    def of(cls, chip: Chip, layout: ManyCores, weight_bits: int) -> "Setting":
-        """From a chip."""
-        return cls(layout, weight_bits, chip.neurons.state_bits.value or 0)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a share needs beside its neurons.
-
-    Attributes:
-        lines: for each source, which of its lines have synapses onto the share.
-        bits: of memory.
-        synapses: number of synapses.
-    """
-
-    lines: dict[str, NDArray[np.bool_]]
-    bits: int
-    synapses: int
-
-
-@dataclass
-class Filling:
-    """A core and what is in it so far."""
-
-    setting: Setting
-    shares: list[Share] = field(default_factory=list)
-    lines: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    bits: int = 0
-    synapses: int = 0
-
-    @property
-    def neurons(self) -> int:
-        """Neurons in the core."""
-        return sum(share.size for share in self.shares)
-
-    @property
-    def axons_in(self) -> int:
-        """Lines with synapses in the core."""
-        return sum(int(lines.sum()) for lines in self.lines.values())
-
-    def room(self) -> int:
-        """Neurons that can still come."""
-        return (self.setting.layout.neurons_per_core.value or 2**31) - self.neurons
-
-    def takes(self, share: Share, cost: Cost) -> bool:
-        """Whether a share would fit."""
-        layout = self.setting.layout
-        return (
-            share.size <= self.room()
-            and _within(self._axons_with(cost), layout.axons_in.value)
-            and _within(ceil((self.bits + cost.bits) / 8), layout.memory.capacity.value)
-        )
-
-    def add(self, share: Share, cost: Cost) -> None:
-        """Take a share."""
-        self.shares.append(share)
-        self.bits += cost.bits
-        self.synapses += cost.synapses
-        for source, lines in cost.lines.items():
-            self.lines[source] = self.lines[source] | lines if source in self.lines else lines
-
-    def _axons_with(self, cost: Cost) -> int:
-        new = sum(
-            int((lines & ~self.lines[source]).sum()) if source in self.lines else int(lines.sum())
-            for source, lines in cost.lines.items()
-        )
-        return self.axons_in + new
-
-    def pools(self, axons_out: int) -> tuple[Usage, ...]:
-        """What the core uses of what it has."""
-        layout = self.setting.layout
-        memory = layout.memory
-        bound = memory.lists is None
-        return (
-            Usage(
-                "neurons", self.neurons, layout.neurons_per_core.value, lower=layout.neurons_per_core.lower
-            ),
-            Usage("axons in", self.axons_in, layout.axons_in.value, lower=layout.axons_in.lower),
-            Usage("axons out", axons_out, layout.axons_out.value, lower=layout.axons_out.lower),
-            Usage("memory", ceil(self.bits / 8), memory.capacity.value, "B", bound, memory.capacity.lower),
-            Usage("synapses", self.synapses, None),
-        )
 
 
 @dataclass(frozen=True)
@@ -160,47 +210,27 @@ class Packing:
     misfits: tuple[Misfit, ...]
     complete: bool
 
-    def axons_out(self) -> dict[int, int]:
-        """For each core the core-to-core edges that begin in it."""
-        out = dict.fromkeys(range(len(self.fillings)), 0)
+    @cached_property
+    def senders(self) -> dict[int, Counter[str]]:
+        """For each core the core-to-core edges that begin in it, for each population there."""
+        found: dict[int, Counter[str]] = {core: Counter() for core in range(len(self.fillings))}
         for route in self.routes:
             if route.source_core is not None:
-                out[route.source_core] += route.axons
-        return out
+                found[route.source_core][route.source] += route.axons
+        return found
 
-    def senders(self, core: int) -> dict[str, int]:
-        """For each population in a core the core-to-core edges that begin there."""
-        sends: dict[str, int] = {}
-        for route in self.routes:
-            if route.source_core == core:
-                sends[route.source] = sends.get(route.source, 0) + route.axons
-        return sends
+    def axons_out(self) -> dict[int, int]:
+        """For each core the core-to-core edges that begin in it."""
+        return {core: sends.total() for core, sends in self.senders.items()}
 
-
-def pack(wiring: Wiring, timing: Timing, setting: Setting) -> Packing:
-    """Place every neuron, in more cores than the chip has where it must be."""
-    caps = {one.name: one.size for one in wiring.populations}
-    packing = _pack_once(wiring, timing, setting, caps)
-    limit = setting.layout.axons_out.value
-    for _ in range(_ROUNDS):
-        tighter = _tighter(packing, caps, limit)
-        if tighter == caps:
-            break
-        caps = tighter
-        packing = _pack_once(wiring, timing, setting, caps)
-    return packing
-
-
-def placement_of(
-    packing: Packing, chip: Chip, layout: ManyCores, timing: Timing, outputs: tuple[str, ...] = ()
-) -> Placement:
-    """The packing as a placement."""
-    out = packing.axons_out()
-    cores = tuple(
-        Core(index, tuple(one.shares), one.pools(out[index]), tile_of(index, layout.mesh))
-        for index, one in enumerate(packing.fillings)
-    )
-    return Placement(chip.name, cores, packing.routes, dict(timing.latency), outputs)
+    def placement(self, case: Case) -> Placement:
+        """Where the neurons lie."""
+        axons, mesh = self.axons_out(), case.layout.mesh
+        cores = tuple(
+            Core(index, tuple(one.shares), one.pools(axons[index]), tile_of(index, mesh))
+            for index, one in enumerate(self.fillings)
+        )
+        return Placement(case.chip.name, cores, self.routes, dict(case.timing.latency), case.graph.outputs)
 
 
 def tile_of(index: int, mesh: Mesh | None) -> tuple[int, int] | None:
@@ -211,112 +241,90 @@ def tile_of(index: int, mesh: Mesh | None) -> tuple[int, int] | None:
     return tile % mesh.columns, tile // mesh.columns
 
 
-def _pack_once(wiring: Wiring, timing: Timing, setting: Setting, caps: Mapping[str, int]) -> Packing:
+def _pack_once(case: Case, caps: Mapping[str, int]) -> Packing:
     fillings: list[Filling] = []
     misfits: list[Misfit] = []
-    most = _GIVE_UP * (setting.layout.cores.value or 1024)
-    for population in wiring.populations:
-        into = [
-            (one, longest)
-            for one, (_, longest) in zip(wiring.projections, timing.delays, strict=True)
-            if one.target == population.name
-        ]
-        lost = _place(population, into, setting, caps[population.name], fillings, most)
+    most = _GIVE_UP * (case.layout.cores.value or 1024)
+    for population in case.graph.populations:
+        lost = _place(case, population, caps[population.name], fillings, most)
         if lost:
             misfits.append(Misfit(population.name, tuple(lost)))
         if len(fillings) > most:
             break
-    return Packing(tuple(fillings), _routes(wiring, fillings), tuple(misfits), len(fillings) <= most)
+    return Packing(tuple(fillings), _routes(case, fillings), tuple(misfits), len(fillings) <= most)
 
 
-def _place(
-    population: Population,
-    into: list[tuple[Projection, int]],
-    setting: Setting,
-    cap: int,
-    fillings: list[Filling],
-    most: int,
-) -> list[int]:
+def _place(case: Case, population: Population, cap: int, fillings: list[Filling], most: int) -> list[int]:
     """Put a population into cores; returns the neurons that fit none."""
+
+    def from_start(start: int) -> Callable[[int], Demand]:
+        # What a run needs does not depend on the core, and every core is asked.
+        return cache(lambda stop: case.demand(population, start, stop))
+
     lost: list[int] = []
-    start = index = hint = 0
+    start = index = size = 0
+    demand = from_start(start)
     while start < population.size and len(fillings) <= most:
         new = index == len(fillings)
-        filling = Filling(setting) if new else fillings[index]
-        share = _largest(population, into, setting, filling, start, cap, hint)
-        if share is None and new:
-            lost.append(start)
-            start += 1
-            continue
-        if share is not None:
-            filling.add(share, cost_of(population, into, share, setting))
+        filling = Filling(case.layout) if new else fillings[index]
+        taken = _largest(filling, demand, start, min(cap, population.size - start), size)
+        if taken is not None:
+            filling.add(taken)
             if new:
                 fillings.append(filling)
-            start, hint = share.stop, share.size
+            start, size = taken.share.stop, taken.share.size
+            demand = from_start(start)
+        elif new:
+            lost.append(start)
+            start += 1
+            demand = from_start(start)
+            continue
         index += 1
     return lost
 
 
 def _largest(
-    population: Population,
-    into: list[tuple[Projection, int]],
-    setting: Setting,
-    filling: Filling,
-    start: int,
-    cap: int,
-    hint: int,
-) -> Share | None:
+    filling: Filling, demand: Callable[[int], Demand], start: int, most: int, before: int
+) -> Demand | None:
     """The largest run of neurons from `start` on that a core takes; None if it takes none.
 
-    `hint`, the size of the run before, spares most of the search and changes nothing else.
+    Args:
+        filling: the core.
+        demand: of the neurons from `start` to before another.
+        start: the first neuron.
+        most: neurons to take.
+        before: neurons that the core before took: a guess that spares most of the search.
     """
-
-    def fits(stop: int) -> bool:
-        share = population.share(start, stop)
-        return filling.takes(share, cost_of(population, into, share, setting))
-
-    most = start + min(filling.room(), cap, population.size - start)
-    if most <= start or not fits(start + 1):
+    last = start + min(filling.room(), most)
+    if last <= start or not filling.takes(demand(start + 1)):
         return None
-    if fits(most):
-        return population.share(start, most)
-    low, high = start + 1, most
-    for guess in (start + hint, start + hint + 1):
+    if filling.takes(demand(last)):
+        return demand(last)
+    low, high = start + 1, last
+    for guess in (start + before, start + before + 1):
         if low < guess < high:
-            low, high = (guess, high) if fits(guess) else (low, guess)
+            low, high = (guess, high) if filling.takes(demand(guess)) else (low, guess)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return population.share(start, low)
+        low, high = (middle, high) if filling.takes(demand(middle)) else (low, middle)
+    return demand(low)
 
 
-def _routes(wiring: Wiring, fillings: list[Filling]) -> tuple[Route, ...]:
+def _routes(case: Case, fillings: list[Filling]) -> tuple[Route, ...]:
     homes: dict[str, list[tuple[int | None, Share]]] = {
-        name: [(None, Share(name, 0, size, np.arange(size)))] for name, size in wiring.inputs.items()
+        name: [(None, Share(name, 0, size, np.arange(size)))] for name, size in case.graph.inputs.items()
     }
     for index, filling in enumerate(fillings):
         for share in filling.shares:
             homes.setdefault(share.population, []).append((index, share))
     routes = []
     for target, filling in enumerate(fillings):
-        for source, lines in filling.lines.items():
-            met = _synapses_of(wiring, filling, source)
+        for source, lists in case.fan_out_to(filling.shares).items():
             for home, share in homes.get(source, ()):
-                chosen = np.sort(share.neurons[lines[share.neurons]])
+                chosen = np.sort(share.neurons[lists[share.neurons] > 0])
                 if len(chosen):
-                    routes.append(Route(source, home, target, chosen, met[chosen]))
+                    routes.append(Route(source, home, target, chosen, lists[chosen]))
     return tuple(routes)
-
-
-def _synapses_of(wiring: Wiring, filling: Filling, source: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Synapses of each line of a source in a core."""
-    size = wiring.inputs[source] if source in wiring.inputs else wiring.population(source).size
-    met = np.zeros(size, np.int64)
-    for share in filling.shares:
-        for one in wiring.into(share.population):
-            if one.source == source:
-                met += one.pattern.lists(share.neurons)
-    return met
 
 
 def _tighter(packing: Packing, caps: Mapping[str, int], limit: int | None) -> dict[str, int]:
@@ -327,46 +335,11 @@ def _tighter(packing: Packing, caps: Mapping[str, int], limit: int | None) -> di
     for index, used in packing.axons_out().items():
         if used > limit:
             # Spreading the others thinner would only give this one more cores to send to.
-            sends = packing.senders(index)
+            sends = packing.senders[index]
             name = max(sends, key=lambda one: sends[one])
             size = sum(share.size for share in packing.fillings[index].shares if share.population == name)
             tighter[name] = min(tighter[name], max(1, size * limit // used))
     return tighter
-
-
-def cost_of(
-    population: Population, into: Sequence[tuple[Projection, int]], share: Share, setting: Setting
-) -> Cost:
-    """What a share of a population costs, wherever it goes.
-
-    Args:
-        population: whose neurons they are.
-        into: its projections, each with the longest delay of its synapses.
-        share: the neurons.
-        setting: of the cores.
-    """
-    lines: dict[str, NDArray[np.bool_]] = {}
-    bits = synapses = 0
-    for one, delay in into:
-        lists = one.pattern.lists(share.neurons)
-        met = lists > 0
-        lines[one.source] = lines[one.source] | met if one.source in lines else met
-        synapses += int(lists.sum())
-        bits += _synapse_bits(one, lists, share, delay, setting)
-    if setting.layout.memory.holds_states:
-        bits += share.size * population.states * setting.state_bits
-    return Cost(lines, bits, synapses)
-
-
-def _synapse_bits(one: Projection, lists: Integers, share: Share, delay: int, setting: Setting) -> int:
-    layout = setting.layout
-    if layout.memory.lists is not None:
-        return list_bits(
-            lists, share.size, delay, setting.weight_bits, _index_bits(layout), layout.memory.lists
-        )
-    shared = layout.shared_convolutions.value and isinstance(one.pattern, ConvolutionPattern)
-    weights = one.pattern.stored(share.neurons) if shared else int(lists.sum())
-    return weights * setting.weight_bits
 
 
 def list_bits(
@@ -400,10 +373,6 @@ def _blocks(synapses: NDArray[np.integer], bits: int, form: ListFormat) -> Integ
 
 def _padded(bits: int, word: int) -> int:
     return -(-bits // word) * word
-
-
-def _index_bits(layout: ManyCores) -> int:
-    return max(1, (layout.neurons_per_core.value or 1) - 1).bit_length()
 
 
 def _within(used: int, limit: int | None) -> bool:

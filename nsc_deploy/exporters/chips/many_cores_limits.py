@@ -1,17 +1,15 @@
-"""What breaks on a chip of many equal cores, and the smallest change that would mend it.
+"""Whether a graph fits a chip of many equal cores: what breaks, and the smallest change that mends it."""
 
-Whether a graph fits a chip of many equal cores.
-"""
-
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
 
-from nsc_deploy.exporters.chips.chip import Chip, Figure, ManyCores
-from nsc_deploy.exporters.chips.many_cores import Cost, Misfit, Packing, Setting, cost_of, pack, placement_of
+from nsc_deploy.exporters.chips.chip import Chip, ManyCores
+from nsc_deploy.exporters.chips.many_cores import Case, Demand, Misfit, Packing, pack
 from nsc_deploy.exporters.chips.placement import Breach, Layout, Usage
-from nsc_deploy.exporters.chips.projections import Population, Wiring, shrunk
+from nsc_deploy.exporters.chips.projections import Population, ProjectionGraph
 from nsc_deploy.exporters.chips.timing import Timing
 
 _SMALL = 20_000
@@ -19,21 +17,40 @@ _SMALL = 20_000
 _TRIES, _FEW_TRIES = 64, 5
 
 
-@dataclass(frozen=True)
-class Case:
-    """A graph before a chip of many cores."""
+def fit_many_cores(
+    graph: ProjectionGraph, timing: Timing, chip: Chip, layout: ManyCores, weight_bits: int
+) -> Layout:
+    """Place a graph and hold it against the limits.
 
-    wiring: Wiring
-    timing: Timing
-    setting: Setting
+    Args:
+        graph: the graph.
+        timing: the delays its synapses need.
+        chip: the chip.
+        layout: its cores.
+        weight_bits: bits of a weight, its sign included.
+    """
+    case = Case(graph, timing, chip, layout, weight_bits)
+    packing = pack(case)
+    pools, broken = _pools(case, packing), _breaches(case, packing)
+    if not packing.complete:
+        return Layout(None, pools, broken)
+    placement = packing.placement(case)
+    if packing.misfits:
+        return Layout(None, pools, broken, placement.cores)
+    return Layout(placement, pools, broken)
 
-    @property
-    def layout(self) -> ManyCores:
-        """The published limits."""
-        return self.setting.layout
+
+def _pools(case: Case, packing: Packing) -> tuple[Usage, ...]:
+    layout = case.layout
+    some_left = not packing.complete or bool(packing.misfits)
+    return (
+        layout.cores.usage("cores", len(packing.fillings), at_least=some_left),
+        layout.neurons_per_chip.usage("neurons", case.graph.neurons),
+        layout.synapses_per_chip.usage("synapses", case.graph.synapses),
+    )
 
 
-def breaches(case: Case, packing: Packing) -> tuple[Breach, ...]:
+def _breaches(case: Case, packing: Packing) -> tuple[Breach, ...]:
     """Every rule that does not hold."""
     return (
         *(breach for misfit in packing.misfits for breach in _misfit(case, misfit)),
@@ -44,7 +61,7 @@ def breaches(case: Case, packing: Packing) -> tuple[Breach, ...]:
 
 def _misfit(case: Case, misfit: Misfit) -> list[Breach]:
     """Neurons that are too much for an empty core: too many inputs, or too much memory."""
-    population = case.wiring.population(misfit.population)
+    population = case.graph.population(misfit.population)
     axons = [_axons_of(case, population, neuron) for neuron in misfit.neurons]
     limit = case.layout.axons_in.value
     breaches = []
@@ -70,18 +87,18 @@ def _misfit(case: Case, misfit: Misfit) -> list[Breach]:
 
 
 def _memory_breach(case: Case, population: Population, neurons: list[int]) -> Breach:
-    needs = [ceil(_cost(case, population, one).bits / 8) for one in neurons]
+    needs = [ceil(_demand(case, population, one).bits / 8) for one in neurons]
     worst = neurons[int(np.argmax(needs))]
     capacity = case.layout.memory.capacity.value or 0
-    cost = _cost(case, population, worst)
-    states = population.states * case.setting.state_bits if case.layout.memory.holds_states else 0
-    each = max(1, (cost.bits - states) // max(1, cost.synapses))
-    spare = min(cost.synapses, ceil((cost.bits - 8 * capacity) / each))
+    demand = _demand(case, population, worst)
+    states = population.states * case.state_bits if case.layout.memory.holds_states else 0
+    each = max(1, (demand.bits - states) // max(1, demand.synapses))
+    spare = min(demand.synapses, ceil((demand.bits - 8 * capacity) / each))
     return Breach(
         "memory of a neuron",
         f"node '{population.name}'",
         f"the synapses of {_count(len(neurons), 'neuron')} take {max(needs):,} B; a core has {capacity:,}",
-        f"Prune {spare:,} of the {cost.synapses:,} synapses of each, or use fewer bits a weight (--bits).",
+        f"Prune {spare:,} of the {demand.synapses:,} synapses of each, or use fewer bits a weight (--bits).",
         max(needs),
         capacity,
     )
@@ -113,10 +130,10 @@ def _chip_breaches(case: Case, packing: Packing) -> list[Breach]:
     layout = case.layout
     neurons, synapses = layout.neurons_per_chip.value, layout.synapses_per_chip.value
     breaches = []
-    if neurons is not None and case.wiring.neurons > neurons:
-        breaches.append(_neurons_breach(case.wiring, neurons))
-    if synapses is not None and case.wiring.synapses > synapses:
-        used = case.wiring.synapses
+    if neurons is not None and case.graph.neurons > neurons:
+        breaches.append(_neurons_breach(case.graph, neurons))
+    if synapses is not None and case.graph.synapses > synapses:
+        used = case.graph.synapses
         hint = f"Prune {used - synapses:,} synapses, or use {ceil(used / synapses)} chips."
         problem = f"{used:,} synapses; the chip has {synapses:,}"
         breaches.append(Breach("synapses of the chip", "chip", problem, hint, used, synapses))
@@ -125,9 +142,9 @@ def _chip_breaches(case: Case, packing: Packing) -> list[Breach]:
     return breaches
 
 
-def _neurons_breach(wiring: Wiring, limit: int) -> Breach:
-    used, over = wiring.neurons, wiring.neurons - limit
-    largest = max(wiring.populations, key=lambda one: one.size)
+def _neurons_breach(graph: ProjectionGraph, limit: int) -> Breach:
+    used, over = graph.neurons, graph.neurons - limit
+    largest = max(graph.populations, key=lambda one: one.size)
     smaller = f" (for example '{largest.name}' from {largest.size:,} to {largest.size - over:,})"
     hint = (
         f"Take {over:,} neurons away"
@@ -164,74 +181,29 @@ def _smaller(case: Case, packing: Packing, cores: int) -> tuple[str, int, int] |
     Every size is tried by placing the graph anew; large graphs get fewer tries, so that the size named for
     them fits and a somewhat larger one might.
     """
-    filled = {
-        one.name: sum(
-            share.population == one.name for filling in packing.fillings for share in filling.shares
-        )
-        for one in case.wiring.populations
-    }
+    filled = Counter(share.population for filling in packing.fillings for share in filling.shares)
     name = max(filled, key=lambda one: filled[one])
-    before = case.wiring.population(name).size
+    before = case.graph.population(name).size
     beyond = [share for filling in packing.fillings[cores:] for share in filling.shares]
     guess = before - sum(share.size for share in beyond if share.population == name)
     low, high = 0, before
-    for _ in range(_TRIES if case.wiring.neurons <= _SMALL else _FEW_TRIES):
+    for _ in range(_TRIES if case.graph.neurons <= _SMALL else _FEW_TRIES):
         if high - low <= 1:
             break
         middle = guess if low < guess < high else (low + high) // 2
-        again = pack(shrunk(case.wiring, name, middle), case.timing, case.setting)
+        again = pack(replace(case, graph=case.graph.shrunk(name, middle)))
         fits = again.complete and len(again.fillings) <= cores
         low, high = (middle, high) if fits else (low, middle)
     return (name, low, before) if low else None
 
 
-def _cost(case: Case, population: Population, neuron: int) -> Cost:
-    into = [
-        (one, longest)
-        for one, (_, longest) in zip(case.wiring.projections, case.timing.delays, strict=True)
-        if one.target == population.name
-    ]
-    return cost_of(population, into, population.share(neuron, neuron + 1), case.setting)
+def _demand(case: Case, population: Population, neuron: int) -> Demand:
+    return case.demand(population, neuron, neuron + 1)
 
 
 def _axons_of(case: Case, population: Population, neuron: int) -> int:
-    return sum(int(lines.sum()) for lines in _cost(case, population, neuron).lines.values())
+    return sum(int(lines.sum()) for lines in _demand(case, population, neuron).lines.values())
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def fit_many_cores(wiring: Wiring, timing: Timing, chip: Chip, layout: ManyCores, weight_bits: int) -> Layout:
-    """Place a graph and hold it against the limits.
-
-    Args:
-        wiring: the graph.
-        timing: the delays its synapses need.
-        chip: the chip.
-        layout: its cores.
-        weight_bits: bits of a weight, its sign included.
-    """
-    case = Case(wiring, timing, Setting.of(chip, layout, weight_bits))
-    packing = pack(wiring, timing, case.setting)
-    pools, broken = _pools(case, packing), breaches(case, packing)
-    if not packing.complete:
-        return Layout(None, pools, broken)
-    placement = placement_of(packing, chip, layout, timing, wiring.outputs)
-    if packing.misfits:
-        return Layout(None, pools, broken, placement.cores)
-    return Layout(placement, pools, broken)
-
-
-def _pools(case: Case, packing: Packing) -> tuple[Usage, ...]:
-    layout = case.layout
-    some_left = not packing.complete or bool(packing.misfits)
-
-    def usage(pool: str, used: int, figure: Figure, *, at_least: bool = False) -> Usage:
-        return Usage(pool, used, figure.value, at_least=at_least, lower=figure.lower)
-
-    return (
-        usage("cores", len(packing.fillings), layout.cores, at_least=some_left),
-        usage("neurons", case.wiring.neurons, layout.neurons_per_chip),
-        usage("synapses", case.wiring.synapses, layout.synapses_per_chip),
-    )

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from nsc_deploy.exporters.chips.connectivity import Integers
+from nsc_deploy.graphs.connectivity import Integers
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,11 @@ class Placement:
 
     def core(self, index: int) -> Core:
         """The core with a number."""
-        return next(one for one in self.cores if one.index == index)
+        return self._by_index[index]
+
+    @cached_property
+    def _by_index(self) -> dict[int, Core]:
+        return {core.index: core for core in self.cores}
 
     def hops(self, route: Route) -> tuple[int, int] | None:
         """Hops of one message east or west, and north or south; None where the way is not known.

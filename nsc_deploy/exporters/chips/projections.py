@@ -1,36 +1,48 @@
-"""From a graph to its wiring.
+"""A graph as populations and projections: what has to find a place on a chip.
 
 What lies between neurons (weights, Scale, Flatten, pooling, Delay) becomes projections: at most one set of
 weights each, reached through poolings, late by a number of steps. Two weight matrices in a row become
-their product. Several paths into one population become several projections.
-
-A graph as populations and projections: what has to find a place on a chip.
+their product. Several paths into one population become several projections. Synapses are counted and never
+unrolled into a matrix.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.exporters.chips.connectivity import (
-    ConvolutionPattern,
-    CutPattern,
-    DensePattern,
-    DirectPattern,
-    Integers,
-    Pattern,
-)
 from nsc_deploy.exporters.chips.placement import Share
-from nsc_deploy.graphs.connectivity import padding_pairs
+from nsc_deploy.graphs.connectivity import Convolution, Integers, kernel_axes, pairs
 from nsc_deploy.graphs.network import SPIKING, Network, Node, Shape
 from nsc_deploy.graphs.operators.linear import delay_steps
 
 MAX_PATHS = 4096
 _POOLS = frozenset({"SumPool2d", "AvgPool2d"})
 _STATES = {"LIF": 1, "IF": 1, "CubaLIF": 2, "Threshold": 0}
+
+
+def build_projections(network: Network) -> "ProjectionGraph":
+    """Bring a graph into populations and projections.
+
+    Raises:
+        Obstacle: something between neurons that cannot be expressed so.
+    """
+    populations = tuple(
+        Population(node.name, node.primitive, node.output_shape, _STATES[node.primitive])
+        for node in network.nodes
+        if node.primitive in SPIKING
+    )
+    projections = tuple(
+        _projection(network, path, back) for one in populations for path, back in _paths(network, one.name)
+    )
+    inputs = {node.name: prod(node.output_shape) for node in network.input_nodes}
+    return ProjectionGraph(inputs, populations, projections, _outputs(network))
 
 
 @dataclass(frozen=True)
@@ -51,13 +63,126 @@ class Population:
 
     def share(self, start: int, stop: int) -> Share:
         """Some of its neurons in the order of placement: at each place of a feature map all channels."""
-        order = np.arange(self.size).reshape(self.shape[0], -1).T.reshape(-1)
-        return Share(self.name, start, stop, order[start:stop])
+        return Share(self.name, start, stop, self._order[start:stop])
+
+    @cached_property
+    def _order(self) -> Integers:
+        return np.arange(self.size).reshape(self.shape[0], -1).T.reshape(-1)
 
     @property
     def size(self) -> int:
         """Number of neurons."""
         return prod(self.shape)
+
+
+class Connections(Protocol):
+    """Synapses between the inputs of weights and neurons; `Convolution` is one."""
+
+    @property
+    def input_shape(self) -> Shape:
+        """Of what the weights take in."""
+
+    @property
+    def outputs(self) -> int:
+        """Number of neurons."""
+
+    def fan_out_to(self, outputs: Integers) -> Integers:
+        """Synapses of each input onto some neurons, [*input_shape]."""
+
+    def fan_in(self, counts: Integers) -> Integers:
+        """Synapses of each neuron, where each input counts as often as `counts` [*input_shape] says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A weight matrix.
+
+    Attributes:
+        present: [neurons, inputs], whether the weight is not zero.
+    """
+
+    present: NDArray[np.bool_]
+
+    @property
+    def input_shape(self) -> Shape:
+        """[inputs]."""
+        return self.present.shape[1:]
+
+    @property
+    def outputs(self) -> int:
+        """Number of neurons."""
+        return len(self.present)
+
+    def fan_out_to(self, outputs: Integers) -> Integers:
+        """Synapses of each input onto some neurons."""
+        return np.asarray(self.present[outputs].sum(axis=0), np.int64)
+
+    def fan_in(self, counts: Integers) -> Integers:
+        """Synapses of each neuron."""
+        return np.asarray(self.present @ counts, np.int64)
+
+
+@dataclass(frozen=True)
+class OneToOne:
+    """A neuron for each input: neurons that follow a source without weights.
+
+    Attributes:
+        outputs: how many.
+    """
+
+    outputs: int
+
+    @property
+    def input_shape(self) -> Shape:
+        """[inputs]."""
+        return (self.outputs,)
+
+    def fan_out_to(self, outputs: Integers) -> Integers:
+        """1 for each input whose neuron is among these."""
+        return np.bincount(outputs, minlength=self.outputs)
+
+    def fan_in(self, counts: Integers) -> Integers:
+        """As often as the input counts."""
+        return counts
+
+
+@dataclass(frozen=True, eq=False)
+class Synapses:
+    """Synapses between the lines of a source (an input, or a population) and neurons of a population.
+
+    Attributes:
+        connections: of the weights.
+        gather: [lines], the input of the weights each line arrives at, or -1 where it arrives nowhere; a
+            pooling sends several lines to one input.
+        neurons: how many neurons, the first of those that the weights reach.
+    """
+
+    connections: Connections
+    gather: Integers
+    neurons: int
+
+    @property
+    def lines(self) -> int:
+        """Lines of the source."""
+        return len(self.gather)
+
+    def fan_out_to(self, neurons: Integers) -> Integers:
+        """Synapses of each line onto the neurons with these numbers, [lines]."""
+        each = self.connections.fan_out_to(neurons).reshape(-1)
+        return np.where(self.gather >= 0, each[self.gather], 0)
+
+    def fan_in(self) -> Integers:
+        """Synapses of each neuron, [neurons]."""
+        shape = self.connections.input_shape
+        counts = np.bincount(self.gather[self.gather >= 0], minlength=prod(shape)).reshape(shape)
+        return self.connections.fan_in(counts).reshape(-1)[: self.neurons]
+
+    def kernel_weights(self, neurons: Integers) -> int | None:
+        """Weights of the channels that have one of these neurons; None where no kernel is shared."""
+        if not isinstance(self.connections, Convolution):
+            return None
+        channels = np.unique(neurons // prod(self.connections.output_shape[1:]))
+        return int(np.count_nonzero(self.connections.present[channels]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +194,7 @@ class Projection:
         target: a population.
         weights: the node with the weights; None where a neuron follows its line without one.
         through: the nodes on the way, from the source to the target.
-        pattern: which line reaches which neuron.
+        synapses: which line reaches which neuron.
         shortest: steps the graph itself delays by, the least of all lines.
         longest: the same, the most.
         back: edges on the way that carry the value of the step before.
@@ -80,15 +205,15 @@ class Projection:
     target: str
     weights: str | None
     through: tuple[str, ...]
-    pattern: Pattern
+    synapses: Synapses
     shortest: int
     longest: int
     back: int
     largest: float
 
 
-@dataclass(frozen=True)
-class Wiring:
+@dataclass(frozen=True, eq=False)
+class ProjectionGraph:
     """A whole graph.
 
     Attributes:
@@ -105,39 +230,53 @@ class Wiring:
 
     def into(self, target: str) -> tuple[Projection, ...]:
         """The projections that end in a population."""
-        return tuple(one for one in self.projections if one.target == target)
+        return self._into.get(target, ())
+
+    @cached_property
+    def _into(self) -> dict[str, tuple[Projection, ...]]:
+        return {name: tuple(group) for name, group in groupby(self.projections, lambda one: one.target)}
 
     def population(self, name: str) -> Population:
         """The population called `name`."""
-        return next(one for one in self.populations if one.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Population]:
+        return {one.name: one for one in self.populations}
+
+    @cached_property
+    def lines(self) -> dict[str, int]:
+        """Number of lines of each source, an input or a population."""
+        return {**self.inputs, **{one.name: one.size for one in self.populations}}
 
     @property
     def neurons(self) -> int:
         """Number of neurons."""
         return sum(one.size for one in self.populations)
 
-    @property
+    @cached_property
     def synapses(self) -> int:
         """Number of synapses, those of neurons that follow a line without weights included."""
-        return sum(int(one.pattern.fan_in().sum()) for one in self.projections)
+        return sum(int(one.synapses.fan_in().sum()) for one in self.projections)
 
+    def shrunk(self, name: str, size: int) -> "ProjectionGraph":
+        """The same graph with only the first so many neurons of one population, as a vector."""
 
-def wire(network: Network) -> Wiring:
-    """Bring a graph into populations and projections.
+        def cut(one: Projection) -> Projection:
+            synapses = one.synapses
+            if one.source == name:
+                synapses = replace(synapses, gather=synapses.gather[:size])
+            if one.target == name:
+                synapses = replace(synapses, neurons=size)
+            return replace(one, synapses=synapses)
 
-    Raises:
-        Obstacle: something between neurons that cannot be expressed so.
-    """
-    populations = tuple(
-        Population(node.name, node.primitive, node.output_shape, _STATES[node.primitive])
-        for node in network.nodes
-        if node.primitive in SPIKING
-    )
-    projections = tuple(
-        _projection(network, path, back) for one in populations for path, back in _paths(network, one.name)
-    )
-    inputs = {node.name: prod(node.output_shape) for node in network.input_nodes}
-    return Wiring(inputs, populations, projections, _outputs(network))
+        return replace(
+            self,
+            populations=tuple(
+                replace(one, shape=(size,)) if one.name == name else one for one in self.populations
+            ),
+            projections=tuple(map(cut, self.projections)),
+        )
 
 
 def _outputs(network: Network) -> tuple[str, ...]:
@@ -189,13 +328,13 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
             weights.append(node)
         elif node.primitive != "Flatten":
             raise Obstacle(node.name, f"{node.primitive} is not mapped", "Take it out of the graph.")
-    pattern, largest = _pattern(weights, gather, target)
+    connections, largest = _connections(weights, target)
     return Projection(
         source=source.name,
         target=target.name,
         weights=weights[-1].name if weights else None,
         through=tuple(node.name for node in between),
-        pattern=pattern,
+        synapses=Synapses(connections, gather, connections.outputs),
         shortest=shortest,
         longest=longest,
         back=back,
@@ -227,57 +366,38 @@ def _pooled(node: Node, gather: Integers, after_weights: bool) -> Integers:
             f"has windows of {form.kernel_size} every {form.stride}, which overlap or leave gaps",
             "Pool with windows side by side: stride = kernel_size.",
         )
-    places = np.indices(node.input_shape)
-    channel, *space = places
-    inside = np.ones(node.input_shape, bool)
-    index = channel
-    for axis, place in enumerate(space):
-        window = (place + form.padding[axis]) // form.stride[axis]
-        inside &= window < node.output_shape[1 + axis]
-        index = index * node.output_shape[1 + axis] + window
-    windows = np.where(inside, index, -1).reshape(-1)
+    channels, *size = node.input_shape
+    output, _, position = pairs(kernel_axes(form, size))
+    window = np.full(prod(size), -1)
+    window[position] = output
+    channel = np.arange(channels)[:, None] * prod(node.output_shape[1:])
+    windows = np.where(window >= 0, channel + window, -1).reshape(-1)
     return np.where(gather >= 0, windows[gather], -1)
 
 
-def _pattern(weights: list[Node], gather: Integers, target: Node) -> tuple[Pattern, float]:
+def _connections(weights: list[Node], target: Node) -> tuple[Connections, float]:
+    """What the weights between two populations connect, and the largest of them."""
     if not weights:
-        return DirectPattern(gather, prod(target.output_shape)), 1.0
-    if all(node.parameters.weight.ndim == 2 and node.primitive in {"Linear", "Affine"} for node in weights):
+        return OneToOne(prod(target.output_shape)), 1.0
+    if all(node.primitive in {"Linear", "Affine"} and node.parameters.weight.ndim == 2 for node in weights):
         matrix = weights[0].parameters.weight.astype(np.float64)
         for node in weights[1:]:
             matrix = node.parameters.weight.astype(np.float64) @ matrix
-        return DensePattern(gather, matrix != 0), float(np.abs(matrix).max(initial=0))
+        return Matrix(matrix != 0), float(np.abs(matrix).max(initial=0))
     if len(weights) > 1:
         raise Obstacle(
             weights[1].name,
             f"follows the weights of '{weights[0].name}' without neurons between",
             "Put neurons between them, or multiply them into one.",
         )
-    return _single(weights[0], gather)
-
-
-def _single(node: Node, gather: Integers) -> tuple[Pattern, float]:
-    form = node.parameters
-    largest = float(np.abs(form.weight).max(initial=0))
+    (node,) = weights
     if node.primitive in {"Linear", "Affine"}:
         raise Obstacle(
             node.name,
             "has weights with more than two dimensions",
             "Split it into one Linear node for each matrix.",
         )
-    pads = padding_pairs(form.padding, form.weight.shape[2:], form.dilation)
-    before = tuple(low for low, _ in pads)
-    pattern = ConvolutionPattern(
-        present=form.weight != 0,
-        size=node.input_shape[1:],
-        out=node.output_shape[1:],
-        stride=tuple(form.stride),
-        before=before,
-        dilation=tuple(form.dilation),
-        groups=form.groups,
-        gather=gather,
-    )
-    return pattern, largest
+    return Convolution.of(node), float(np.abs(node.parameters.weight).max(initial=0))
 
 
 class Obstacle(Exception):  # noqa: N818 - caught where it becomes a verdict, never shown as an error
@@ -292,22 +412,3 @@ class Obstacle(Exception):  # noqa: N818 - caught where it becomes a verdict, ne
     def __init__(self, node: str, reason: str, hint: str) -> None:
         self.node, self.reason, self.hint = node, reason, hint
         super().__init__(f"{node}: {reason}")
-
-
-def shrunk(wiring: Wiring, name: str, size: int) -> Wiring:
-    """The same graph with only the first so many neurons of one population, as a vector."""
-
-    def cut(one: Projection) -> Projection:
-        lines = size if one.source == name else one.pattern.lines
-        neurons = size if one.target == name else one.pattern.neurons
-        return replace(one, pattern=CutPattern(one.pattern, lines, neurons))
-
-    return replace(
-        wiring,
-        populations=tuple(
-            replace(one, shape=(size,)) if one.name == name else one for one in wiring.populations
-        ),
-        projections=tuple(
-            cut(one) if name in {one.source, one.target} else one for one in wiring.projections
-        ),
-    )

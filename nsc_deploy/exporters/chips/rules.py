@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.chips.chip import Chip
-from nsc_deploy.exporters.chips.projections import Obstacle, Wiring
+from nsc_deploy.exporters.chips.projections import Obstacle, Projection, ProjectionGraph
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 
@@ -22,14 +23,28 @@ class Case:
     Attributes:
         network: the graph.
         chip: the chip.
-        wiring: the graph as populations; None where an obstacle was in the way.
+        graph: as populations and projections; None where an obstacle was in the way.
         obstacles: what stands in the way of the mapping.
     """
 
     network: Network
     chip: Chip
-    wiring: Wiring | None
+    graph: ProjectionGraph | None
     obstacles: tuple[Obstacle, ...]
+
+    @cached_property
+    def components(self) -> dict[str, tuple[str, ...]]:
+        """For each node the nodes of its cycle, or itself alone."""
+        return {name: group for group in self.network.components for name in group}
+
+    @cached_property
+    def passing(self) -> dict[str, list[Projection]]:
+        """For each node the projections that lead through it."""
+        found: dict[str, list[Projection]] = {}
+        for one in () if self.graph is None else self.graph.projections:
+            for name in one.through:
+                found.setdefault(name, []).append(one)
+        return found
 
 
 Rule = Callable[[Node, Case], Refusal | None]
@@ -64,7 +79,7 @@ def known_primitive(node: Node, case: Case) -> Refusal | None:
 
 def acyclic(node: Node, case: Case) -> Refusal | None:
     """No cycles where the chip has none."""
-    component = next(group for group in case.network.components if node.name in group)
+    component = case.components[node.name]
     if case.chip.synapses.recurrence.value or not case.network.cyclic(component):
         return None
     names = ", ".join(component)
@@ -166,9 +181,9 @@ def _leaks(node: Node, network: Network) -> list[tuple[str, Any]]:
 
 def bias_behind_synapse(node: Node, case: Case) -> Refusal | None:
     """A bias before a synaptic current is filtered by it in NIR; on the chips it comes behind."""
-    if node.primitive != "CubaLIF" or case.wiring is None:
+    if node.primitive != "CubaLIF" or case.graph is None:
         return None
-    for one in case.wiring.into(node.name):
+    for one in case.graph.into(node.name):
         biased = [name for name in one.through if _biased(case.network.node(name))]
         if biased:
             return (
@@ -180,11 +195,9 @@ def bias_behind_synapse(node: Node, case: Case) -> Refusal | None:
 
 def bias_from_the_start(node: Node, case: Case) -> Refusal | None:
     """A delayed bias would start late; on the chips it is there from the first step on."""
-    if node.primitive != "Delay" or case.wiring is None or not np.any(delay_steps(node, case.network.dt)):
+    if node.primitive != "Delay" or case.graph is None or not np.any(delay_steps(node, case.network.dt)):
         return None
-    for one in case.wiring.projections:
-        if node.name not in one.through:
-            continue
+    for one in case.passing.get(node.name, ()):
         before = one.through[: one.through.index(node.name)]
         biased = [name for name in before if _biased(case.network.node(name))]
         if biased:

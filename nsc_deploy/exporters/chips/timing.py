@@ -12,7 +12,7 @@ shorter in the graph than on the chip has none.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nsc_deploy.exporters.chips.projections import Obstacle, Projection, Wiring
+from nsc_deploy.exporters.chips.projections import Obstacle, Projection, ProjectionGraph
 
 
 @dataclass(frozen=True)
@@ -28,37 +28,37 @@ class Timing:
     delays: tuple[tuple[int, int], ...]
 
 
-def align(wiring: Wiring, connection_steps: int | None) -> Timing:
+def align(graph: ProjectionGraph, connection_steps: int | None) -> Timing:
     """Find the smallest latencies.
 
     Args:
-        wiring: the graph.
+        graph: the graph.
         connection_steps: steps a connection takes on the chip; None where that is not known: then paths are
             not compared, and only the delays of the graph itself are needed.
 
     Raises:
         Obstacle: a cycle takes more steps on the chip than in the graph.
     """
-    names = [*wiring.inputs, *(one.name for one in wiring.populations)]
+    names = [*graph.inputs, *(one.name for one in graph.populations)]
     if connection_steps is None:
-        delays = tuple((one.shortest, one.longest) for one in wiring.projections)
+        delays = tuple((one.shortest, one.longest) for one in graph.projections)
         return Timing(dict.fromkeys(names, 0), delays)
-    latency = _longest_paths(wiring, names, connection_steps)
+    latency = _longest_paths(graph, names, connection_steps)
     spare = [
-        latency[one.target] - latency[one.source] - connection_steps + one.back for one in wiring.projections
+        latency[one.target] - latency[one.source] - connection_steps + one.back for one in graph.projections
     ]
     delays = tuple(
-        (more + one.shortest, more + one.longest) for more, one in zip(spare, wiring.projections, strict=True)
+        (more + one.shortest, more + one.longest) for more, one in zip(spare, graph.projections, strict=True)
     )
     return Timing(latency, delays)
 
 
-def _longest_paths(wiring: Wiring, names: list[str], connection_steps: int) -> dict[str, int]:
+def _longest_paths(graph: ProjectionGraph, names: list[str], connection_steps: int) -> dict[str, int]:
     latency = dict.fromkeys(names, 0)
     came_by: dict[str, Projection] = {}
     for _ in range(len(names) + 1):
         moved: str | None = None
-        for one in wiring.projections:
+        for one in graph.projections:
             reached = latency[one.source] + _length(one, connection_steps)
             if reached > latency[one.target]:
                 latency[one.target], came_by[one.target], moved = reached, one, one.target

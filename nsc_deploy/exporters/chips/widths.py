@@ -13,47 +13,45 @@ import numpy as np
 
 from nsc_deploy.exporters.chips.chip import Chip
 from nsc_deploy.exporters.chips.placement import Breach, Usage
-from nsc_deploy.exporters.chips.projections import Wiring
+from nsc_deploy.exporters.chips.projections import ProjectionGraph
 from nsc_deploy.exporters.chips.timing import Timing
 from nsc_deploy.graphs.network import Network, Node
 
 
 def widths(
-    network: Network, chip: Chip, wiring: Wiring | None, timing: Timing | None, bits: int
+    network: Network, chip: Chip, graph: ProjectionGraph | None, timing: Timing | None, bits: int
 ) -> tuple[Usage, ...]:
     """What a graph needs of each.
 
     Args:
         network: the graph.
         chip: the chip.
-        wiring: the graph as populations; None where that failed.
+        graph: as populations and projections; None where that failed.
         timing: the delays its synapses need; None where that failed.
         bits: of a weight.
     """
     weights, states, delays = chip.synapses.weight_bits, chip.neurons.state_bits, chip.synapses.delay_steps
-    widest = max(_state_bits(network, chip, wiring, bits).values(), default=0)
+    fraction = chip.neurons.fraction_bits.value or 0
+    each = {} if graph is None else ratios(network, graph)
+    widest = max((bits_of(ratio, bits, fraction) for ratio in each.values()), default=0)
     longest = max((longest for _, longest in timing.delays), default=0) if timing is not None else 0
     return (
-        Usage("weight bits", bits, weights.value, lower=weights.lower),
-        Usage("state bits", widest, states.value, lower=states.lower),
-        Usage("delay steps", longest, delays.value, lower=delays.lower),
+        weights.usage("weight bits", bits),
+        states.usage("state bits", widest),
+        delays.usage("delay steps", longest),
     )
 
 
-def _state_bits(network: Network, chip: Chip, wiring: Wiring | None, bits: int) -> dict[str, int]:
-    return {} if wiring is None else state_bits(network, wiring, bits, chip.neurons.fraction_bits.value or 0)
-
-
-def width_breaches(network: Network, chip: Chip, wiring: Wiring | None, bits: int) -> list[Breach]:
+def width_breaches(network: Network, chip: Chip, graph: ProjectionGraph | None, bits: int) -> list[Breach]:
     """Weights or potentials that are too wide."""
     most, limit = chip.synapses.weight_bits.value, chip.neurons.state_bits.value
     breaches = []
     if most is not None and bits > most:
         problem = f"{bits} bits a weight; a synapse has {most}"
         breaches.append(Breach("weight bits", "chip", problem, f"Use --bits {most}.", bits, most))
-    if limit is not None and wiring is not None:
+    if limit is not None and graph is not None:
         fraction = chip.neurons.fraction_bits.value or 0
-        for name, ratio in ratios(network, wiring).items():
+        for name, ratio in ratios(network, graph).items():
             if bits_of(ratio, bits, fraction) > limit:
                 breaches.append(_too_wide(name, ratio, bits, fraction, limit))
     return breaches
@@ -74,13 +72,13 @@ def _too_wide(name: str, ratio: float, bits: int, fraction: int, limit: int) -> 
     )
 
 
-def delay_breaches(chip: Chip, wiring: Wiring | None, timing: Timing | None) -> list[Breach]:
+def delay_breaches(chip: Chip, graph: ProjectionGraph | None, timing: Timing | None) -> list[Breach]:
     """Projections that need longer delays than a synapse has; silent where Delay nodes are refused anyway."""
     limit = chip.synapses.delay_steps.value
-    if wiring is None or timing is None or limit is None or "Delay" in chip.refused:
+    if graph is None or timing is None or limit is None or "Delay" in chip.refused:
         return []
     breaches = []
-    for one, (_, longest) in zip(wiring.projections, timing.delays, strict=True):
+    for one, (_, longest) in zip(graph.projections, timing.delays, strict=True):
         if longest > limit:
             over = longest - limit
             steps = "step" if over == 1 else "steps"
@@ -103,20 +101,6 @@ def delay_breaches(chip: Chip, wiring: Wiring | None, timing: Timing | None) -> 
     return breaches
 
 
-def state_bits(network: Network, wiring: Wiring, weight_bits: int, fraction_bits: int) -> dict[str, int]:
-    """Bits of the potential each population needs, its sign included.
-
-    Args:
-        network: the graph.
-        wiring: the same as populations.
-        weight_bits: b.
-        fraction_bits: f.
-    """
-    return {
-        name: bits_of(ratio, weight_bits, fraction_bits) for name, ratio in ratios(network, wiring).items()
-    }
-
-
 def bits_of(ratio: float, weight_bits: int, fraction_bits: int) -> int:
     """Bits of the potential for one ratio of threshold to largest weight."""
     return ceil(log2((ratio + 1) * _unit(weight_bits, fraction_bits) + 1)) + 1
@@ -127,12 +111,12 @@ def largest_ratio(limit: int, weight_bits: int, fraction_bits: int) -> float:
     return (2.0 ** (limit - 1) - 1) / _unit(weight_bits, fraction_bits) - 1
 
 
-def ratios(network: Network, wiring: Wiring) -> dict[str, float]:
+def ratios(network: Network, graph: ProjectionGraph) -> dict[str, float]:
     """For each population its largest threshold over its largest weight; none where all weights are zero."""
     found = {}
-    for one in wiring.populations:
+    for one in graph.populations:
         node = network.node(one.name)
-        largest = max((each.largest for each in wiring.into(one.name)), default=0.0) * _gain(node, network)
+        largest = max((each.largest for each in graph.into(one.name)), default=0.0) * _gain(node, network)
         if largest > 0:
             found[one.name] = _threshold(node) / largest
     return found

@@ -1,5 +1,6 @@
 """Placement on many cores, against counts made neuron by neuron."""
 
+import cProfile
 from math import ceil
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from nsc_deploy.exporters.chips.chip import Chip, ListFormat, ManyCores, bundled_chip
 from nsc_deploy.exporters.chips.fit import Fit, fit
 from nsc_deploy.exporters.chips.placement import Core, Placement
-from nsc_deploy.exporters.chips.projections import wire
+from nsc_deploy.exporters.chips.projections import build_projections
 from nsc_deploy.exporters.chips.timing import align
 from nsc_deploy.graphs.network import Network
 from tests.support.chips import chain, convolution, dense_projections, layered_graphs, small_chip
@@ -105,11 +106,11 @@ def test_every_neuron_lies_in_one_core_and_no_core_is_over_a_limit(network: Netw
 def test_pools_are_what_counting_synapse_by_synapse_gives(network: Network, chip: Chip) -> None:
     placement = placed(fit(network, chip))
     projections = dense_projections(network)
-    wiring = wire(network)
-    timing = align(wiring, 1)
+    graph = build_projections(network)
+    timing = align(graph, 1)
     delays = {
         (one.source, one.target): longest
-        for one, (_, longest) in zip(wiring.projections, timing.delays, strict=True)
+        for one, (_, longest) in zip(graph.projections, timing.delays, strict=True)
     }
     home = {
         (share.population, n): core.index
@@ -134,7 +135,7 @@ def test_pools_are_what_counting_synapse_by_synapse_gives(network: Network, chip
     for core in placement.cores:
         assert used(core, "axons out") == len(edges[core.index])
     nonzeros = sum(int(np.count_nonzero(weight)) for _, _, weight in projections)
-    assert sum(used(core, "synapses") for core in placement.cores) == nonzeros == wiring.synapses
+    assert sum(used(core, "synapses") for core in placement.cores) == nonzeros == graph.synapses
     assert sum(route.synapses for route in placement.routes) == nonzeros
 
 
@@ -229,3 +230,15 @@ def test_only_the_population_that_sends_too_much_is_spread_thinner() -> None:
         max(pool.used for core in answer.placement.cores for pool in core.pools if pool.pool == "axons out")
         <= 4096
     )
+
+
+def calls(layers: int) -> int:
+    """Python calls that it takes to fit a chain of so many layers."""
+    network = chain(*[4] * (layers + 1))
+    profile = cProfile.Profile(builtins=False)
+    assert profile.runcall(fit, network, bundled_chip("loihi2")).fits
+    return sum(one.callcount for one in profile.getstats())
+
+
+def test_the_work_grows_with_the_layers_and_not_with_their_square() -> None:
+    assert calls(300) < 3.3 * calls(100)

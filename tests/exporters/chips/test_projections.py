@@ -1,4 +1,4 @@
-"""Patterns of synapses, against matrices unrolled weight by weight."""
+"""Synapses of projections, against matrices unrolled weight by weight."""
 
 import nir
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.exporters.chips.projections import Obstacle, shrunk, wire
+from nsc_deploy.exporters.chips.projections import Obstacle, build_projections
 from nsc_deploy.exporters.chips.timing import align
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -55,20 +55,20 @@ def convolutions(draw: st.DrawFn) -> Network:
 def test_convolutions_and_poolings_reach_what_they_reach_unrolled(
     network: Network, data: st.DataObject
 ) -> None:
-    pattern = wire(network).projections[0].pattern
+    synapses = build_projections(network).projections[0].synapses
     matrix = unrolled(network, "conv")
-    assert (pattern.lines, pattern.neurons) == matrix.shape[::-1]
-    some = data.draw(st.sets(st.integers(0, pattern.neurons - 1), min_size=1))
+    assert (synapses.lines, synapses.neurons) == matrix.shape[::-1]
+    some = data.draw(st.sets(st.integers(0, synapses.neurons - 1), min_size=1))
     chosen = np.array(sorted(some))
-    assert pattern.lists(chosen).tolist() == matrix[chosen].sum(axis=0).tolist()
-    assert pattern.fan_in().tolist() == matrix.sum(axis=1).tolist()
+    assert synapses.fan_out_to(chosen).tolist() == matrix[chosen].sum(axis=0).tolist()
+    assert synapses.fan_in().tolist() == matrix.sum(axis=1).tolist()
 
 
 def test_a_convolution_keeps_its_kernel_once() -> None:
-    pattern = wire(convolution(channels=2, outputs=3)).projections[0].pattern
-    assert pattern.stored(np.arange(pattern.neurons)) == 3 * 2 * 9
-    assert pattern.stored(np.arange(1)) == 2 * 9
-    assert pattern.lists(np.arange(pattern.neurons)).sum() == 3 * 36 * 2 * 9
+    synapses = build_projections(convolution(channels=2, outputs=3)).projections[0].synapses
+    assert synapses.kernel_weights(np.arange(synapses.neurons)) == 3 * 2 * 9
+    assert synapses.kernel_weights(np.arange(1)) == 2 * 9
+    assert synapses.fan_out_to(np.arange(synapses.neurons)).sum() == 3 * 36 * 2 * 9
 
 
 def test_matrices_in_a_row_become_their_product() -> None:
@@ -78,8 +78,8 @@ def test_matrices_in_a_row_become_their_product() -> None:
     build.linear("b", [[1.0, 1.0], [1.0, -1.0]])
     build.threshold("n", 0.5, 2)
     build.output(2)
-    (projection,) = wire(assemble(build.build())).projections
-    assert projection.pattern.lists(np.arange(2)).tolist() == [1, 1]
+    (projection,) = build_projections(assemble(build.build())).projections
+    assert projection.synapses.fan_out_to(np.arange(2)).tolist() == [1, 1]
     assert projection.largest == 2
 
 
@@ -88,17 +88,19 @@ def test_neurons_that_follow_a_line_without_weights_have_one_synapse() -> None:
     build.input(3, Signal.EVENTS)
     build.threshold("n", 0.5, 3)
     build.output(3)
-    wiring = wire(assemble(build.build()))
-    assert wiring.synapses == 3
-    assert wiring.projections[0].pattern.lists(np.arange(1, 3)).tolist() == [0, 1, 1]
+    graph = build_projections(assemble(build.build()))
+    assert graph.synapses == 3
+    assert graph.projections[0].synapses.fan_out_to(np.arange(1, 3)).tolist() == [0, 1, 1]
 
 
 def test_a_graph_can_be_cut_short() -> None:
     from tests.support.chips import chain
 
-    wiring = shrunk(wire(chain(2, 5, 3)), "n0", 4)
-    assert [one.size for one in wiring.populations] == [4, 3]
-    assert [int(one.pattern.lists(np.arange(one.pattern.neurons)).sum()) for one in wiring.projections] == [
+    graph = build_projections(chain(2, 5, 3)).shrunk("n0", 4)
+    assert [one.size for one in graph.populations] == [4, 3]
+    assert [
+        int(one.synapses.fan_out_to(np.arange(one.synapses.neurons)).sum()) for one in graph.projections
+    ] == [
         8,
         12,
     ]
@@ -106,15 +108,15 @@ def test_a_graph_can_be_cut_short() -> None:
 
 def test_a_cycle_needs_as_many_steps_in_the_graph_as_on_the_chip() -> None:
     with pytest.raises(Obstacle) as caught:
-        align(wire(loop(0)), 1)
+        align(build_projections(loop(0)), 1)
     assert "takes 1 step more on the chip" in caught.value.reason
     assert "Delay of 1 step" in caught.value.hint
     with pytest.raises(Obstacle):
-        align(wire(loop(1)), 1)
-    timing = align(wire(loop(2)), 1)
+        align(build_projections(loop(1)), 1)
+    timing = align(build_projections(loop(2)), 1)
     assert timing.latency == {"input": 0, "a": 1, "b": 2}
     assert set(timing.delays) == {(0, 0)}
-    assert max(longest for _, longest in align(wire(loop(5)), 1).delays) == 3
+    assert max(longest for _, longest in align(build_projections(loop(5)), 1).delays) == 3
 
 
 @settings(max_examples=30, deadline=None)
@@ -126,19 +128,19 @@ def test_delays_bring_every_path_into_step(data: st.DataObject) -> None:
     names = [build.input(1, Signal.EVENTS)]
     own: dict[tuple[str, str], int] = {}
     for index in range(1, count):
-        wires = []
+        sources_of = []
         for source in sorted(data.draw(st.sets(st.integers(0, index - 1), min_size=1))):
             steps = data.draw(st.integers(0, 4))
-            wire_name = build.linear(f"w{source}_{index}", [[1.0]], after=names[source])
+            weights = build.linear(f"w{source}_{index}", [[1.0]], after=names[source])
             if steps:
-                wire_name = build.delay(f"d{source}_{index}", steps, 1)
-            wires.append(wire_name)
+                weights = build.delay(f"d{source}_{index}", steps, 1)
+            sources_of.append(weights)
             own[names[source], f"n{index}"] = steps
-        names.append(build.lif(f"n{index}", 0.5, 1.0, 1, after=wires))
+        names.append(build.lif(f"n{index}", 0.5, 1.0, 1, after=sources_of))
     build.output(1, after=names[-1])
-    wiring = wire(assemble(build.build()))
-    timing = align(wiring, 1)
-    for one, (shortest, longest) in zip(wiring.projections, timing.delays, strict=True):
+    graph = build_projections(assemble(build.build()))
+    timing = align(graph, 1)
+    for one, (shortest, longest) in zip(graph.projections, timing.delays, strict=True):
         assert shortest == longest >= 0
         late = timing.latency[one.target] - timing.latency[one.source]
         assert 1 + longest - late == own[one.source, one.target]

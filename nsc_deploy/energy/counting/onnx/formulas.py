@@ -39,7 +39,7 @@ from nsc_deploy.energy.counting.onnx.operators import (
     register,
     untouched,
 )
-from nsc_deploy.energy.counting.onnx.products import kernel_over, pair_count
+from nsc_deploy.energy.counting.onnx.products import window_pairs
 from nsc_deploy.energy.counting.operations import Kind
 
 _BOOL = 9
@@ -226,7 +226,7 @@ def pooled(combine: Kind, *, last: Kind | None = None) -> CostRule:
     def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
         given, out = shapes[site.node.input[0]], shapes[site.node.output[0]]
         kernel = tuple(site.attribute("kernel_shape", []))
-        pairs = pair_count(kernel_over(site, given[2:], kernel), out[2:])
+        pairs = window_pairs(site, given[2:], kernel, out[2:])
         found = {combine: prod(given[:2]) * pairs - prod(out)}
         return Cost(found | ({last: prod(out)} if last is not None else {}))
 

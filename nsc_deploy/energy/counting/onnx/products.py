@@ -104,39 +104,49 @@ def gemm(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     return Cost(operations, weights=site.nonzero(0, 1))
 
 
-def kernel_over(site: Site, size: Shape, kernel: Shape) -> tuple[KernelAxis, ...]:
-    """The axes of space of a convolution or a pool.
+def windows_of(site: Site, size: Shape, kernel: Shape) -> tuple[KernelAxis, ...]:
+    """The axes of space of a convolution or a pooling, as the operator states them.
 
     Args:
         site: the operator.
         size: of its input, for each axis.
         kernel: taps, for each axis.
     """
-    rank, automatic = len(kernel), site.attribute("auto_pad", "NOTSET")
-    stride, dilation = site.attribute("strides", [1] * rank), site.attribute("dilations", [1] * rank)
-    pads = site.attribute("pads", [0] * 2 * rank)
-    bare = map(KernelAxis, size, kernel, stride, zip(pads[:rank], pads[rank:], strict=True), dilation)
+    ones, zeros = [1] * len(kernel), [0] * len(kernel)
+    strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
+    pads = site.attribute("pads", [*zeros, *zeros])
+    padding = zip(pads[: len(kernel)], pads[len(kernel) :], strict=True)
+    axes = tuple(map(KernelAxis, size, kernel, strides, padding, dilations))
+    automatic = site.attribute("auto_pad", "NOTSET")
     if automatic not in {"SAME_UPPER", "SAME_LOWER"}:
-        return tuple(bare)
-    return tuple(_same(axis, upper=automatic == "SAME_UPPER") for axis in bare)
+        return axes
+    return tuple(_same(axis, more_before=automatic == "SAME_LOWER") for axis in axes)
 
 
-def _same(axis: KernelAxis, *, upper: bool) -> KernelAxis:
-    """With as many zeros as an output at each stride takes; the odd one after the input, or before it."""
+def _same(axis: KernelAxis, *, more_before: bool) -> KernelAxis:
+    """With as many zeros as make an output for each stride of the input."""
     outputs = -(-axis.inputs // axis.stride)
     total = max(0, (outputs - 1) * axis.stride + axis.window - axis.inputs)
     small, large = total // 2, total - total // 2
-    return replace(axis, padding=(small, large) if upper else (large, small))
+    return replace(axis, padding=(large, small) if more_before else (small, large))
 
 
-def pair_count(axes: tuple[KernelAxis, ...], outputs: Shape) -> int:
-    """Pairs of an output and a value inside its window, zeros of the padding left out."""
-    return prod(axis.pair_count(count) for axis, count in zip(axes, outputs, strict=True))
+def window_pairs(site: Site, size: Shape, kernel: Shape, outputs: Shape) -> int:
+    """Pairs of an output and a value inside its window, zeros of the padding left out.
+
+    Args:
+        site: the operator.
+        size: of its input, for each axis.
+        kernel: taps, for each axis.
+        outputs: of its output, for each axis; a pooling may have more of them than whole windows.
+    """
+    axes = zip(windows_of(site, size, kernel), outputs, strict=True)
+    return prod(axis.pair_count(count) for axis, count in axes)
 
 
 def _taps(site: Site, weight: NDArray[Any], shape: Shape) -> Integers:
-    axes = kernel_over(site, shape[2:], weight.shape[2:])
-    return Convolution(weight, axes, site.attribute("group", 1)).fan_out()
+    axes = windows_of(site, shape[2:], weight.shape[2:])
+    return Convolution(weight != 0, axes, site.attribute("group", 1)).fan_out()
 
 
 @register("Conv", axes=leading, traffic=streamed, fan_out=_taps)
@@ -144,7 +154,7 @@ def conv(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     """Each output takes the taps that fall inside the input, of the channels of its group."""
     data, weight = (shapes[name] for name in site.node.input[:2])
     out = shapes[site.node.output[0]]
-    pairs = pair_count(kernel_over(site, data[2:], weight[2:]), out[2:])
+    pairs = window_pairs(site, data[2:], weight[2:], out[2:])
     bias = prod(out) if site.given(2) else 0
     return Cost(
         {Kind.MAC: data[0] * weight[0] * weight[1] * pairs, Kind.ADDITION: bias}, weights=site.nonzero(1)
