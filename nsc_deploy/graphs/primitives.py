@@ -121,12 +121,17 @@ def _layer(node: Any) -> NDArray[Any]:
     return array
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 def _array(value: Any, field: str) -> Any:
     array = np.array(value)
     if array.dtype.kind not in "fiub":
         raise GraphError(f"parameter {field} holds {array.dtype} where numbers are wanted")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise GraphError(f"parameter {field} holds NaN or infinity", hint=_endless(array, field))
+    if array.size and np.abs(array.astype(np.float64)).max() > _LARGEST:
+        raise GraphError(f"parameter {field} holds a number beyond {_LARGEST:.3g}, the largest of float32")
     array.flags.writeable = False
     return array
 

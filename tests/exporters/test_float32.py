@@ -73,7 +73,7 @@ def test_the_receiver_keeps_every_spike_on_its_recorded_inputs(
     out = tmp_path / "out"
     manifest = export(receiver_file, target, out, inputs=recording_file, notify=lines.append)
     names = {path.name for path in out.iterdir()}
-    assert names == FILES[target] | {"manifest.json", "source.nir", "inputs.npz"}
+    assert names == FILES[target] | {".nsc-deploy", "manifest.json", "source.nir", "inputs.npz"}
     check = manifest.verification
     assert (check.inputs, check.samples, check.steps, check.equal) == ("recorded", 70, 25, True)
     assert check.spikes > 5000

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx import numpy_helper
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.io.files import unreadable, write_bytes
+from nsc_deploy.io.files import read_limited, unreadable, write_bytes
 from nsc_deploy.io.text import CONTROL, printable
 
 DIGEST = "digest"
@@ -50,10 +50,10 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         GraphError: missing, damaged, too large, with data in other files or operators of its own.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise GraphError(f"has {size} bytes, more than an ONNX file can have", where=path)
-        model = onnx.ModelProto.FromString(path.read_bytes())
+        content = read_limited(path, MAX_BYTES)
+        if content is None:
+            raise GraphError(f"has more than {MAX_BYTES} bytes, which an ONNX file can have", where=path)
+        model = onnx.ModelProto.FromString(content)
     except OSError as error:
         raise unreadable(path, error, GraphError) from error
     except (DecodeError, RecursionError) as error:

@@ -32,9 +32,9 @@ class Membrane:
 
     def __init__(self, node: Node, setting: Setting, decay: Any, gain: Any, offset: Any) -> None:
         self._shape = node.output_shape
-        self.decay = _rounded(decay, self._shape, setting)
-        self.gain = _rounded(gain, self._shape, setting)
-        self.offset = _rounded(offset, self._shape, setting)
+        self.decay = _rounded(decay, node, setting)
+        self.gain = _rounded(gain, node, setting)
+        self.offset = _rounded(offset, node, setting)
         self._state = np.zeros((setting.samples, *self._shape), setting.dtype)
         self.keep_potentials = False
         self.potentials: Real | None = None
@@ -61,8 +61,8 @@ class Neuron(Membrane):
 
     def __init__(self, node: Node, setting: Setting, decay: Any, gain: Any, offset: Any) -> None:
         super().__init__(node, setting, decay, gain, offset)
-        self.threshold = _rounded(node.parameters.v_threshold, self._shape, setting)
-        self.floor = _rounded(node.parameters.v_reset, self._shape, setting)
+        self.threshold = _rounded(node.parameters.v_threshold, node, setting)
+        self.floor = _rounded(node.parameters.v_reset, node, setting)
         self.subtract = setting.reset is Reset.SUBTRACT
         if self.subtract and self.floor.any():
             raise GraphError(
@@ -184,5 +184,14 @@ def _step(node: Node, setting: Setting) -> float:
     return setting.dt
 
 
-def _rounded(values: Any, shape: tuple[int, ...], setting: Setting) -> Real:
-    return np.ascontiguousarray(np.broadcast_to(values, shape), dtype=setting.dtype)
+def _rounded(values: Any, node: Node, setting: Setting) -> Real:
+    with np.errstate(over="ignore"):
+        rounded = np.ascontiguousarray(np.broadcast_to(values, node.output_shape), dtype=setting.dtype)
+    if not np.isfinite(rounded).all():
+        raise GraphError(
+            f"has a coefficient beyond the largest number of {setting.dtype} (a resistance or a weight times "
+            "the share of a step)",
+            where=f"node '{node.name}'",
+            hint="Scale its parameters and its threshold down together.",
+        )
+    return rounded

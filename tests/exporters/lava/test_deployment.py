@@ -96,7 +96,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_a_run_becomes_a_folder_that_can_be_run(run_folder: Path, tmp_path: Path) -> None:
     (out,) = export_all(run_folder, "lava", tmp_path / "out")
-    assert set(contents(out)) == {"manifest.json", "source.nir", "network.npz", "network.net", "inputs.npz"}
+    ours = {".nsc-deploy", "manifest.json", "source.nir", "network.npz", "network.net", "inputs.npz"}
+    assert set(contents(out)) == ours
     deployment = read_lava_deployment(out)
     manifest = deployment.manifest
     assert manifest.source.part == "receiver"
