@@ -15,7 +15,8 @@ from pathlib import Path
 
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy import Estimate, count
-from nsc_deploy.energy.report.schema import Against, Report, SystemReport
+from nsc_deploy.energy.report.break_even import Against
+from nsc_deploy.energy.report.schema import Report, SystemReport
 from nsc_deploy.errors import UserError
 
 PROFILES = ("horowitz-45nm", "horowitz-45nm-int8")

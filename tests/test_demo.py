@@ -77,7 +77,7 @@ def test_what_is_printed_fits_a_screen_and_says_how_to_see_the_rest(
     print_demonstration(demonstration)
     told = capsys.readouterr().out
     assert len(told.splitlines()) <= 40
-    assert all(system.label in told for system in demonstration.report.systems)
+    assert all(system.label in told for system in demonstration.estimate.report.systems)
     assert any(f"the page {path}. " in told for path in demonstration.files)
     command = shlex.split(told.strip().splitlines()[-1])
     assert command == ["nsc-deploy", "energy", "report", *map(str, demonstration.runs)]
@@ -88,7 +88,7 @@ def test_what_is_finished_is_not_done_again(demonstration: Demonstration, folder
     before = trained.stat().st_mtime_ns
     again = demonstrate(folder, MINIATURE, lava=False, progress=False)
     assert trained.stat().st_mtime_ns == before
-    assert again.report.systems[0].energy == demonstration.report.systems[0].energy
+    assert again.estimate.report.systems[0].energy == demonstration.estimate.report.systems[0].energy
 
 
 def test_runs_of_another_plan_are_refused_by_name(demonstration: Demonstration, folder: Path) -> None:

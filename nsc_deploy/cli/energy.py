@@ -42,8 +42,6 @@ _TARGET = Annotated[
         "TOML file that describes a chip; none for nowhere. By default the chip of the profile.",
     ),
 ]
-
-
 _PROFILE = Annotated[
     str,
     typer.Option(

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
 
@@ -18,7 +19,7 @@ import typer
 from nsc_deploy.diagnostics import Diagnostic, listening
 from nsc_deploy.errors import UserError
 from nsc_deploy.io.files import MENDABLE
-from nsc_deploy.io.text import printable
+from nsc_deploy.io.text import CONTROL, printable
 
 USER_ERROR = 2
 BUG = 70
@@ -50,6 +51,7 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
 
 def _run(command: Callable[[], object]) -> int:
     try:
+        _require_plain_arguments()
         with listening(_warn):
             command()
     except SystemExit as end:
@@ -61,6 +63,21 @@ def _run(command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     return 0
+
+
+def _require_plain_arguments() -> None:
+    """Refuse names that no page, file or terminal could show, before a command does half of its work.
+
+    Raises:
+        UserError: an argument holds control characters, or bytes that are no UTF-8.
+    """
+    for argument in sys.argv[1:]:
+        if CONTROL.search(argument):
+            raise UserError(
+                "holds control characters, or bytes that are no UTF-8",
+                where=f"argument '{printable(argument, 80)}'",
+                hint="Rename what it names.",
+            )
 
 
 def _code_of(end: SystemExit) -> int:
@@ -83,22 +100,24 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _interrupted() -> int:
-    typer.echo("interrupted", err=True)
+    _tell("interrupted")
     return INTERRUPTED
 
 
 def _fail(message: str) -> int:
     # Names and texts of files are in it, and files may be anybody's.
-    typer.secho(f"error: {printable(message)}", fg=None if os.environ.get("NO_COLOR") else "red", err=True)
+    _tell(f"error: {printable(message)}", "red")
     return USER_ERROR
 
 
 def _warn(diagnostic: Diagnostic) -> None:
-    typer.secho(
-        f"warning: {printable(diagnostic.message)}",
-        fg=None if os.environ.get("NO_COLOR") else "yellow",
-        err=True,
-    )
+    _tell(f"warning: {printable(diagnostic.message)}", "yellow")
+
+
+def _tell(text: str, colour: str | None = None) -> None:
+    """Write to standard error; where that is full or gone, the exit code alone tells."""
+    with suppress(OSError):
+        typer.secho(text, fg=None if os.environ.get("NO_COLOR") else colour, err=True)
 
 
 def _mendable(error: Exception) -> TypeGuard[OSError]:
@@ -106,8 +125,8 @@ def _mendable(error: Exception) -> TypeGuard[OSError]:
 
 
 def _bug() -> int:
-    traceback.print_exc()
-    typer.echo("This is a bug of nsc-deploy, not of what you gave it. Please report it.", err=True)
+    _tell(traceback.format_exc().rstrip())
+    _tell("This is a bug of nsc-deploy, not of what you gave it. Please report it.")
     return BUG
 
 

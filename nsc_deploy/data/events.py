@@ -1,5 +1,6 @@
 """Encoded data sets: binary events, samples first, with their classes."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,22 @@ class EventData:
     test: EventSet
     class_names: tuple[str, ...]
     dt: float
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem is not None:
+            raise DataError(problem, where="set of events")
+
+    def _problem(self) -> str | None:
+        parts = {"training": self.train, "test": self.test}
+        for name, part in parts.items():
+            if not part.events.size:
+                return f"its {name} part holds nothing"
+            if part.labels.min() < 0 or part.labels.max() >= self.classes:
+                return f"its {name} part has labels other than 0 to {self.classes - 1}"
+        if self.train.events.shape[1:] != self.test.events.shape[1:]:
+            return "its two parts differ in steps or channels"
+        return None if 0 < self.dt < math.inf else f"its steps last {self.dt} s"
 
     @property
     def classes(self) -> int:

@@ -17,9 +17,11 @@ from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts, read_wav
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.npz import load_npz, save_npz
+from nsc_deploy.io.text import CONTROL
 
 NPZ_NAME = "fsdd_8k_int16.npz"
-WAV_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
+WAV_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<index>[0-9]+)\.wav")
+_MOST_DIGITS = 9
 OFFICIAL_TEST_INDICES = 5
 SELECTION_TEST_INDICES = 10
 
@@ -95,7 +97,7 @@ def read_npz(path: Path) -> Spoken:
     """
     arrays = load_npz(path)
     try:
-        rate = int(arrays["sample_rate"])
+        rate = arrays["sample_rate"].astype(np.float64).item()
         spoken = Spoken(
             audio=_integers(arrays["audio"], np.int16),
             offsets=_integers(arrays["offsets"], np.int64),
@@ -105,10 +107,10 @@ def read_npz(path: Path) -> Spoken:
         )
     except KeyError as error:
         raise _not_fsdd(path, f"the array {error} is missing") from error
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise _not_fsdd(path, str(error)) from error
     if rate != SAMPLE_RATE:
-        raise DataError(f"has a sample rate of {rate} Hz, not {SAMPLE_RATE} Hz", where=path)
+        raise DataError(f"has a sample rate of {rate:g} Hz, not {SAMPLE_RATE} Hz", where=path)
     _check(spoken, path)
     return spoken
 
@@ -126,7 +128,10 @@ def _integers(array: NDArray[Any], dtype: type[np.signedinteger[Any]]) -> NDArra
 def _names(names: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.str_]:
     if numbers.size and numbers.min() < 0:
         raise ValueError("speakers other than those in speaker_names")
-    return np.asarray(names.astype(np.str_)[numbers])
+    spoken = np.asarray(names.astype(np.str_)[numbers])
+    if any(CONTROL.search(name) for name in set(spoken.tolist())):
+        raise ValueError("names of speakers with control characters")
+    return spoken
 
 
 def _check(spoken: Spoken, path: Path) -> None:
@@ -164,6 +169,8 @@ def read_folder(folder: Path) -> Spoken:
             where=folder,
             hint="Name the folder `recordings` of the data set, or fetch it: nsc-deploy data fetch fsdd",
         )
+    for file in files:
+        _require_plain_name(file)
     sounds = [read_wav(file) for file in files]
     names = [match for file in files if (match := WAV_NAME.fullmatch(file.name))]
     return Spoken(
@@ -173,6 +180,17 @@ def read_folder(folder: Path) -> Spoken:
         speakers=np.array([name["speaker"] for name in names]),
         index=np.array([int(name["index"]) for name in names], dtype=np.int64),
     )
+
+
+def _require_plain_name(file: Path) -> None:
+    name = WAV_NAME.fullmatch(file.name)
+    if CONTROL.search(file.name) or name is None or len(name["index"]) > _MOST_DIGITS:
+        raise DataError(
+            f"is named with control characters, with bytes that are no UTF-8 or with more than "
+            f"{_MOST_DIGITS} digits",
+            where=file,
+            hint="Rename it, or take it away.",
+        )
 
 
 def content_digest(spoken: Spoken) -> str:

@@ -6,6 +6,7 @@ Encoded sets are kept between runs in the user's cache folder.
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,13 +167,17 @@ def _read(path: Path) -> EventData:
             class_names=tuple(str(name) for name in arrays["class_names"]),
             dt=float(arrays["dt"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except DataError as error:
+        raise DataError(f"is not a cached set of events ({error.problem})", where=path) from error
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"is not a cached set of events ({error})", where=path) from error
 
 
 def _part(packed: NDArray[Any], labels: NDArray[Any], shape: tuple[int, ...]) -> EventSet:
     full = (len(labels), *shape)
-    count = int(np.prod(full))
+    count = math.prod(full)
+    if min(full) < 0 or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels of type {labels.dtype} for {full}")
     if packed.size != -(-count // 8):
         raise ValueError(f"{packed.size} bytes for {full}")
     return EventSet(np.unpackbits(packed, count=count).reshape(full), labels.astype(np.int64))

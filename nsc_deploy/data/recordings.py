@@ -1,5 +1,6 @@
 """Sound recordings of one word each, which every source of sound hands to the encoder; reads one wav file."""
 
+import struct
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.io.files import unreadable
+from nsc_deploy.io.files import open_regular, unreadable
 
 SAMPLE_RATE = 8000
+MAX_SAMPLES = 600 * SAMPLE_RATE
+"""A recording holds one word; ten minutes are more than any."""
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 
 
@@ -58,6 +61,10 @@ def check_parts(recordings: Recordings, where: object) -> Recordings:
     return recordings
 
 
+# What `wave` raises, between its checks, where chunks end elsewhere than they say.
+_DAMAGED_WAV = (wave.Error, EOFError, RuntimeError, ValueError, ArithmeticError, struct.error)
+
+
 def read_wav(path: Path) -> NDArray[np.int16]:
     """Read a mono 16-bit wav file at 8 kHz.
 
@@ -65,14 +72,16 @@ def read_wav(path: Path) -> NDArray[np.int16]:
         DataError: unreadable, cut short, empty or in another form.
     """
     try:
-        with wave.open(str(path), "rb") as stream:
+        with open_regular(path) as file, wave.open(file, "rb") as stream:
             form = (stream.getnchannels(), stream.getsampwidth(), stream.getframerate())
             promised = stream.getnframes()
-            content = stream.readframes(promised)
+            content = stream.readframes(min(promised, MAX_SAMPLES + 1))
     except OSError as error:
         raise unreadable(path, error) from error
-    except (wave.Error, EOFError) as error:
-        raise DataError(f"is not a valid wav file ({error or 'it ends early'})", where=path) from error
+    except _DAMAGED_WAV as error:
+        raise DataError(
+            f"is not a valid wav file ({str(error) or 'a chunk ends beyond the file'})", where=path
+        ) from error
     if form != (1, 2, SAMPLE_RATE):
         channels, width, rate = form
         raise DataError(
@@ -80,6 +89,8 @@ def read_wav(path: Path) -> NDArray[np.int16]:
             where=path,
             hint="Convert it, or use the original files of the data set.",
         )
+    if promised > MAX_SAMPLES:
+        raise DataError(f"claims {promised} samples, more than {MAX_SAMPLES} in a recording", where=path)
     if promised == 0 or len(content) != 2 * promised:
         raise DataError(f"is empty or cut short ({len(content)} of {2 * promised} bytes)", where=path)
     return np.frombuffer(content, dtype="<i2").astype(np.int16)

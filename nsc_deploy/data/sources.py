@@ -67,4 +67,4 @@ def digest(source: Path) -> str:
         lines = [f"{path.name} {sha256(path)}" for path in sorted(source.iterdir()) if path.is_file()]
     except OSError as error:
         raise unreadable(source, error) from error
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()

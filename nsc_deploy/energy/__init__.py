@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from nsc_deploy.energy.advice.records import AdviceReport
     from nsc_deploy.energy.api import advise, check, compare, count, count_graph, estimate, show
     from nsc_deploy.energy.pricing.profile import Profile, load_profile, load_profiles, profile_names
-    from nsc_deploy.energy.report.budget import Budget
+    from nsc_deploy.energy.report.budget import Budget, CheckResult
     from nsc_deploy.energy.report.compare import Comparison
-    from nsc_deploy.energy.report.findings import CheckResult
     from nsc_deploy.energy.report.schema import Report
-    from nsc_deploy.energy.results import Counted, CountedGraph, Estimate
+    from nsc_deploy.energy.results.counted import Counted, CountedGraph
+    from nsc_deploy.energy.results.estimate import Estimate
 
 __all__ = [
     "AdviceReport",
@@ -44,11 +44,11 @@ __all__ = [
 _HOMES = {
     "AdviceReport": "advice.records",
     "Budget": "report.budget",
-    "CheckResult": "report.findings",
+    "CheckResult": "report.budget",
     "Comparison": "report.compare",
-    "Counted": "results",
-    "CountedGraph": "results",
-    "Estimate": "results",
+    "Counted": "results.counted",
+    "CountedGraph": "results.counted",
+    "Estimate": "results.estimate",
     "Profile": "pricing.profile",
     "Report": "report.schema",
     "load_profile": "pricing.profile",

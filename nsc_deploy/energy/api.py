@@ -22,11 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.counting.nir import Run, count_network
-from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, Profile
-from nsc_deploy.energy.report.budget import Budget
+from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
+from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.compare import Comparison, read_report
-from nsc_deploy.energy.report.findings import CheckResult
-from nsc_deploy.energy.results import AnyProfile, Counted, CountedGraph, Estimate, load_prices
+from nsc_deploy.energy.results.counted import Counted, CountedGraph
+from nsc_deploy.energy.results.estimate import Estimate
 from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.registry import load_target
@@ -111,7 +111,7 @@ def estimate(
     Raises:
         UserError: as `count`, and for a profile that is unknown or damaged.
     """
-    prices = load_prices(profile)
+    prices = load_profile(profile)
     if not isinstance(sources, Counted):
         options["target"] = options.get("target") or prices.chip
     return _counted(sources, options).estimate(profile)
@@ -129,12 +129,11 @@ def check(
     """Hold systems against a budget, an earlier report, or both.
 
     Args:
-        sources: what `count` gave, or what it takes.
+        sources: what `count` gave, or what it takes, with its `options`.
         budget: limits, or their TOML file.
         baseline: an earlier estimate, or its report.json.
-        tolerance: by how much figures may have grown since the baseline, as a share.
+        tolerance: as for `Counted.check`.
         profile: the prices; those of the baseline if None, else the default.
-        options: as for `count`.
 
     Raises:
         UserError: nothing to check against, or anything missing, damaged or inconsistent.
@@ -205,14 +204,13 @@ def advise(
     """Try what could save energy in one system: a run folder, or a .nir file.
 
     Args:
-        source: the system.
+        source: the system, with the `options` of `count`.
         profile: the prices.
         column: accounting of the energy: paper, compute or memory.
         rate_run: another run of the system, trained with a loss on the rate of spikes.
         write: where a NIR part goes with all that its outputs do not need taken out.
         part: which one is written; by default the last NIR part.
         notify: called with a line that says what was written.
-        options: as for `count`.
 
     Raises:
         UserError: as `Counted.advise`, or anything missing, damaged or inconsistent among the files.
@@ -222,7 +220,7 @@ def advise(
     refuse_unknown_column(column)
     if part is not None and write is None:
         raise ConfigError("names what is to be written, and nothing is", where="--part", hint="Add --write.")
-    prices = load_prices(profile)
+    prices = load_profile(profile)
     counted = _counted(source, options)
     rival = count(rate_run, **options | {"inputs": ()}) if isinstance(rate_run, str | Path) else rate_run
     return counted.advise(prices, column, rate_run=rival, write=write, part=part, notify=notify)
@@ -237,7 +235,7 @@ def show(
         result: what to print.
         detail: how much of an estimate: "systems", "parts" or "layers".
     """
-    from nsc_deploy.energy.output import terminal, terminal_changes
+    from nsc_deploy.energy.output import terminal
 
     console = terminal.wide_console()
     if isinstance(result, Estimate):
@@ -246,13 +244,13 @@ def show(
         else:
             terminal.print_report(result.report, console, layers=detail == "layers")
     elif isinstance(result, Comparison):
-        terminal_changes.print_comparison(result, console)
+        terminal.print_comparison(result, console)
     elif isinstance(result, Profile):
         terminal.print_profile(result, console)
     elif isinstance(result, Sequence):
         terminal.print_profiles(result, console)
     else:
-        terminal_changes.print_advice(result, console)
+        terminal.print_advice(result, console)
 
 
 def _counted(sources: Counted | Paths, options: CountOptions) -> Counted:
@@ -266,7 +264,7 @@ def _counted(sources: Counted | Paths, options: CountOptions) -> Counted:
 def _prices(profile: AnyProfile | None, earlier: Estimate | None) -> Profile:
     if profile is None and earlier is not None:
         return earlier.report.profile
-    return load_prices(profile or DEFAULT_PROFILE)
+    return load_profile(profile or DEFAULT_PROFILE)
 
 
 def _reset(name: str | None) -> Reset | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PartPlacement, PlacedPart
-from nsc_deploy.energy.counting.operations import PartCount, SystemCount
+from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import read_network
@@ -67,17 +67,27 @@ class Source:
 
 @dataclass(frozen=True)
 class CountedSystem(Source):
-    """A system with its counts.
+    """A system with its counts: a transmitter and a receiver, or a single graph.
 
     Attributes:
-        count: the numbers, a part for each of `work`.
+        parts: the counts, for each of `work`.
         placed: each part on the target; None for a part on a host, and for all without a target.
         target: name of the target; None without one.
     """
 
-    count: SystemCount
+    parts: tuple[PartCount, ...]
     placed: tuple[PlacedPart | None, ...] = ()
     target: str | None = None
+
+    @property
+    def spiking(self) -> bool:
+        """Whether any part holds a spiking neuron; the paper's accounting treats the whole system alike."""
+        return any(part.spiking for part in self.parts)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples counted."""
+        return self.parts[0].samples
 
 
 def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tuple[Source, ...]:
@@ -104,10 +114,8 @@ def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tupl
             where="--inputs",
             hint="Give one for all of them, or one for each in the same order.",
         )
-    inputs = {
-        path: recordings[0 if len(recordings) == 1 else i] for i, path in enumerate(graphs) if recordings
-    }
-    sources = [_run(path) if path.is_dir() else _graph(path, inputs.get(path)) for path in paths]
+    inputs = iter(recordings if len(recordings) == len(graphs) else [*recordings] * len(graphs))
+    sources = [_run(path) if path.is_dir() else _graph(path, next(inputs, None)) for path in paths]
     if not sources:
         raise ConfigError("names nothing to count", hint="Give run folders or graph files.")
     return _with_unique_labels(sources)
@@ -205,7 +213,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         )
     return CountedSystem(
         **vars(source),
-        count=SystemCount(source.label, tuple(parts)),
+        parts=tuple(parts),
         placed=tuple(placed),
         target=None if options.target is None else options.target.name,
     )

@@ -12,12 +12,13 @@ from nsc_deploy.exporters.float32 import (
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.primitives import PRIMITIVES
-from nsc_deploy.passes.base import run_pass
+from nsc_deploy.passes.base import NetworkPass, run_passes
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.fold_scales import FoldScales
 from nsc_deploy.verification.runner import ReferenceRunner
 
 NETWORK = "network.nir"
+PIPELINE: tuple[NetworkPass, ...] = (DropDeadNodes(), FoldScales())
 _BECOMES = dict.fromkeys(PRIMITIVES, (Status.NATIVE, "itself, every shape stated"))
 
 
@@ -49,10 +50,9 @@ class NirTarget:
 
 
 def _write(folder: Path, network: Network) -> Written:
-    alive = run_pass(DropDeadNodes(), network)
-    folded = run_pass(FoldScales(), alive.graph)
-    write_network(folder / NETWORK, folded.graph)
-    notes = tuple(f"{note.node}: {note.text}" for note in (*alive.notes, *folded.notes))
+    normal = run_passes(network, PIPELINE)
+    write_network(folder / NETWORK, normal.graph)
+    notes = tuple(f"{note.node}: {note.text}" for _, note in normal.notes)
     return Written(((NETWORK, "the graph in normal form"),), (_runner(folder),), notes)
 
 

@@ -212,7 +212,7 @@ def verify(
         )
     first, second = (against, own) if against == REFERENCE else (own, against)
     settings = RunSettings(silence_s=silence_s)
-    with scratch_folder("nsc-deploy-verify-") as folder:
+    with scratch_folder("verify") as folder:
         comparison = compare_runs(
             subject.network,
             _runner(subject, first, folder, bits, settings),

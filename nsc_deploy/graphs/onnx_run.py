@@ -1,16 +1,28 @@
-"""ONNX graphs run by onnxruntime on one thread, a batch of samples at a time."""
+"""ONNX graphs run by onnxruntime on one thread, a batch of samples at a time.
 
+The one place that imports onnxruntime. From version 1.31 on it keeps a device id and a queue of events in
+the cache folder of the user and sends them away, and does so as soon as it is imported: it is told not to
+before that.
+"""
+
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
-from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
+from nsc_deploy.graphs.formats.onnx import read_onnx
+from nsc_deploy.graphs.onnx_limits import refuse_unbounded
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # who wants it says 0
+import onnxruntime
+
+if os.environ["ORT_DISABLE_TELEMETRY"] != "0":
+    onnxruntime.disable_telemetry_events()  # another module may have imported it before
 
 Float32 = NDArray[np.float32]
 
@@ -67,15 +79,24 @@ def open_session(
     """
     proto = read_onnx(model) if isinstance(model, Path) else model
     refuse_unbounded(proto, entering)
+    try:
+        return start_session(proto)
+    except Exception as error:
+        raise _refused(error, model if isinstance(model, Path) else None) from error
+
+
+def start_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A session as `open_session` gives it, of a model whose size was looked at before.
+
+    Raises:
+        Exception: any; those of onnxruntime share no base class.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise _refused(error, model if isinstance(model, Path) else None) from error
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _run(session: onnxruntime.InferenceSession, output: str, feeds: dict[str, Float32]) -> Float32:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.connectivity import kernel_axes
 from nsc_deploy.graphs.network import Shape
 from nsc_deploy.io.text import shown
 
@@ -79,18 +80,6 @@ def as_shape(value: Any) -> Shape | None:
     if sizes.ndim != 1 or sizes.dtype.kind not in "iuf" or not np.array_equal(sizes, np.rint(sizes)):
         raise GraphError(f"states the shape {shown(value)} where whole numbers are wanted")
     return tuple(int(size) for size in sizes)
-
-
-def padding_pairs(
-    padding: tuple[int, ...] | str, kernel: tuple[int, ...] | list[int], dilation: tuple[int, ...]
-) -> list[tuple[int, int]]:
-    """Zeros before and after each dimension; "same" puts the odd one after, as torch does."""
-    if padding == "valid":
-        return [(0, 0) for _ in kernel]
-    if padding == "same":
-        totals = [step * (width - 1) for step, width in zip(dilation, kernel, strict=True)]
-        return [(total // 2, total - total // 2) for total in totals]
-    return [(int(zeros), int(zeros)) for zeros in padding]
 
 
 def wanted_dimensions(parameters: Any) -> int | None:
@@ -267,14 +256,7 @@ def _convolution(node: Any, arriving: Shape | None) -> Shapes:
         raise GraphError(f"takes in channels and {len(kernel)} further dimensions but is given {shape}")
     if shape[0] != channels:
         raise GraphError(f"has weights for {channels} channels but is given the shape {shape}")
-    pads = padding_pairs(node.padding, kernel, node.dilation)
-    spatial = tuple(
-        (size + sum(pad) - dilation * (width - 1) - 1) // stride + 1
-        for size, pad, width, stride, dilation in zip(
-            shape[1:], pads, kernel, node.stride, node.dilation, strict=True
-        )
-    )
-    return shape, (out_channels, *spatial)
+    return shape, (out_channels, *(axis.outputs for axis in kernel_axes(node, shape[1:])))
 
 
 def _normalise_pool(node: Any) -> None:
@@ -289,13 +271,7 @@ def _pool(node: Any, arriving: Shape | None) -> Shapes:
     shape = _known(arriving)
     if len(shape) != 3:
         raise GraphError(f"pools [channels, height, width] but is given the shape {shape}")
-    spatial = tuple(
-        (size + 2 * padding - width) // stride + 1
-        for size, padding, width, stride in zip(
-            shape[1:], node.padding, node.kernel_size, node.stride, strict=True
-        )
-    )
-    return shape, (shape[0], *spatial)
+    return shape, (shape[0], *(axis.outputs for axis in kernel_axes(node, shape[1:])))
 
 
 # Flatten

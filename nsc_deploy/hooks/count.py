@@ -22,7 +22,7 @@ from nsc_deploy.energy import CountedGraph, count_graph
 from nsc_deploy.errors import BackendError, DataError, GraphError
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Shape, Signal
-from nsc_deploy.hooks.watch import INPUT, Watch, flat_size, network_of, outputs_over_time, watching
+from nsc_deploy.hooks.watch import INPUT, Watch, network_of, outputs_over_time, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def _tell(
         if node.name in watch.layers:
             outputs[node.name] = outputs_over_time(node.name, watch.layers[node.name], steps, samples)
         elif node.primitive == "Flatten":
-            outputs[node.name] = outputs[node.inputs[0]].reshape(steps, samples, *flat_size(node.input_shape))
+            outputs[node.name] = outputs[node.inputs[0]].reshape(steps, samples, -1)
         elif node.primitive == "Output":
             outputs[node.name] = outputs[node.inputs[0]]
         if node.name not in outputs:

@@ -1,8 +1,6 @@
-"""Watching a torch module run: which of its layers gave out what, and where that went.
+"""A torch module watched while it runs: what each layer gave out, and the NIR graph of what was seen.
 
 torch is imported when a module is watched, never with this file.
-
-The NIR graph of what was seen of a torch module: the same nodes, sizes and weights.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import nir
@@ -216,7 +213,7 @@ def network_of(watch: Watch, shapes: dict[str, Shape], dt: float, signal: Signal
     edges: list[tuple[str, str]] = []
     for name, seen in watch.layers.items():
         source = seen.source
-        if _wants_flat(seen) and len(shapes[source]) > 1:
+        if seen.primitive == "Linear" and len(shapes[source]) > 1:
             source = f"{seen.source}.flat"
             if source not in nodes:
                 nodes[source] = nir.Flatten({"input": np.array(shapes[seen.source])}, 0, -1)
@@ -229,10 +226,6 @@ def network_of(watch: Watch, shapes: dict[str, Shape], dt: float, signal: Signal
         edges.append((name, output))
     graph = nir.NIRGraph(nodes, edges, type_check=False)
     return assemble(graph, dt=dt, reset=Reset.ZERO, signal=signal)
-
-
-def _wants_flat(seen: Seen) -> bool:
-    return seen.primitive == "Linear"
 
 
 def _ends(watch: Watch) -> list[str]:
@@ -282,8 +275,3 @@ def _weights(name: str, seen: Seen) -> Any:
 
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     return tensor.detach().cpu().numpy()
-
-
-def flat_size(shape: Shape) -> Shape:
-    """The shape of a flattened output."""
-    return (prod(shape),)

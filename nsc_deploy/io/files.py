@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from nsc_deploy.io.scratch import scratch_file
 from nsc_deploy.io.text import refuse_control
 
 MAX_JSON_BYTES = 8 * 1024**2
+# What reads such a value goes into it call by call, and Python's calls nest a thousand deep.
+_DEEPEST = 100
 # How JSON may spell a control character; half of a pair that stands for one letter is spelt so too.
 _SPELT_CONTROL = re.compile(
     r"\\(u00[01]|u007[fF]|u00[89]|u20[26]|u[dD][89a-fA-F]|[bfr])|[\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
@@ -34,17 +38,29 @@ MENDABLE = {
     errno.EROFS: "Name a place that can be written.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
     errno.ENOMEM: "Use fewer samples, a smaller batch or a larger machine.",
+    errno.ENAMETOOLONG: "Use a shorter name.",
+    errno.ELOOP: "These links lead round in a circle: name the file itself.",
 }
 _WRITING = MENDABLE | {
     errno.EEXIST: "A part of this path is a file and no folder; name another place.",
     errno.ENOTDIR: "A part of this path is a file and no folder; name another place.",
     errno.EISDIR: "This is a folder; name a file.",
+    errno.ENOTSUP: "Name a regular file, or a new one.",
 }
 _READING = {
     errno.ENOENT: "Check the name.",
     errno.ENOTDIR: "A part of this path is a file and no folder; check the name.",
     errno.EISDIR: "This is a folder; name a file.",
     errno.EACCES: "Check the permissions.",
+    errno.ENAMETOOLONG: "Use a shorter name.",
+    errno.ENOTSUP: "Name a regular file: a pipe or a device may never end.",
+}
+_KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
 }
 
 
@@ -56,11 +72,13 @@ def replacing(path: Path) -> Iterator[Path]:
     killed process loses nothing that was there before. What a killed process left is removed by the next.
 
     Raises:
-        UserError: the directory cannot be written or the disk is full.
+        UserError: the directory cannot be written, the disk is full, or something else than a regular file
+            is there, which is never replaced.
     """
     try:
+        _require_regular_or_none(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_file(f".{path.name}.", path.suffix, path.parent) as temporary:
+        with scratch_file(path.name, path.parent) as temporary:
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
@@ -70,6 +88,51 @@ def replacing(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
 
 
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Open a file for reading, if it is a regular one: a pipe would be waited for, a device never ends.
+
+    Raises:
+        OSError: missing, unreadable, or something else than a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor, and no path
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise _no_regular_file(path, mode)
+        yield stream
+
+
+def read_limited(path: Path, most: int) -> bytes | None:
+    """The content of a regular file; None where it is larger than `most` bytes.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with open_regular(path) as stream:
+        content = stream.read(most + 1)
+    return content if len(content) <= most else None
+
+
+def _no_regular_file(path: Path, mode: int) -> OSError:
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+    return OSError(errno.ENOTSUP, f"it is {kind} and no regular file", str(path))
+
+
+def _require_regular_or_none(path: Path) -> None:
+    """Raise OSError for a place that holds a link, a device or a folder: only a regular file is replaced."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise _no_regular_file(path, mode)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -77,8 +140,8 @@ def _umask() -> int:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
+    """The SHA-256 of a regular file's content as 64 hexadecimal digits."""
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -89,8 +152,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all (UTF-8)."""
-    write_bytes(path, text.encode())
+    """Write a text file whole or not at all (UTF-8).
+
+    Raises:
+        UserError: the place cannot be written, or the text holds bytes of a name that are no UTF-8.
+    """
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            "would hold a name that is no UTF-8", where=path, hint="Rename that file or folder."
+        ) from error
+    write_bytes(path, content)
 
 
 def require_writable(path: Path) -> None:
@@ -99,8 +172,10 @@ def require_writable(path: Path) -> None:
     Raises:
         UserError: no file can be written at `path`.
     """
-    if path.is_dir():
-        raise unwritable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    try:
+        _require_regular_or_none(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
     require_writable_parent(path)
 
 
@@ -111,9 +186,9 @@ def require_writable_parent(path: Path) -> None:
         UserError: nothing can be written beside `path`.
     """
     folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
     try:
+        while not folder.exists():
+            folder = folder.parent
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise unwritable(path, error) from error
@@ -131,17 +206,30 @@ def read_json(path: Path) -> Any:
         DataError: missing, larger than 8 MiB or not JSON.
     """
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
+        content = read_limited(path, MAX_JSON_BYTES)
+        if content is None:
             raise DataError("is too large for a JSON file of this tool", where=path, hint=REPLACE)
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
         value = json.loads(text)
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not valid JSON ({error})", where=path, hint=REPLACE) from error
+    if _nests_deeper(value, _DEEPEST):
+        raise DataError(f"nests more than {_DEEPEST} deep", where=path, hint=REPLACE)
     if _SPELT_CONTROL.search(text):
         refuse_control(value, where=path, kind=DataError)
     return value
+
+
+def _nests_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        containers = [one for one in level if isinstance(one, dict | list)]
+        if not containers:
+            return False
+        level = [item for one in containers for item in (one.values() if isinstance(one, dict) else one)]
+    return True
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

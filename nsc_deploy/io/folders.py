@@ -36,7 +36,7 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
     _refuse_foreign(path, marker)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(f".{path.name}.new-", path.parent) as building:
+        with scratch_folder(path.name, path.parent) as building:
             try:
                 yield building
             except UserError as error:

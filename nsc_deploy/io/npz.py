@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.io.files import REPLACE, replacing, unreadable
+from nsc_deploy.io.files import REPLACE, open_regular, replacing, unreadable
 
 MAX_ARRAY_BYTES = 8 * 1024**3
 _MAX_MEMBERS = 10_000
@@ -66,7 +66,7 @@ def load_npz(path: Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[str, NDArr
             far larger unpacked than packed.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             names = {member.filename for member in members}
             if len(names) < len(members) or len(members) > _MAX_MEMBERS:

@@ -13,12 +13,23 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
-from nsc_deploy.io.files import read_json, unreadable
+from nsc_deploy.io.files import read_json, read_limited, unreadable
 from nsc_deploy.io.text import refuse_control
 
 MAX_TOML_BYTES = 256 * 1024
 _MOST_FAULTS = 5
-_MOST_DOTS = 100
+# Tables within tables that a TOML file of this tool may have; those it has need four.
+_DEEPEST = 100
+_QUOTED = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}|'
+    r"'''.*?'{3,5}|"
+    r'"(?:[^"\\\n]|\\.)*"|'
+    r"'[^'\n]*'|#[^\n]*",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"\b\d+\.\d+")
+_VALUES = re.compile(r"[,=]")
+_BRACKET = re.compile(r"[][{}]")
 _MUST_BE_TABLE = {"model_type", "model_attributes_type", "dict_type"}
 _SUBJECT = re.compile(r"^(Value error, |(Input|String|Tuple|List|Dictionary|Array) (?=should ))")
 
@@ -76,11 +87,12 @@ def read_toml(path: Path, what: str, *, hint: str | None = None) -> dict[str, An
         ConfigError: missing, larger than 256 KiB or not TOML.
     """
     try:
-        if path.stat().st_size > MAX_TOML_BYTES:
+        content = read_limited(path, MAX_TOML_BYTES)
+        if content is None:
             raise ConfigError(f"is too large for {what}", where=path, hint=hint)
-        text = path.read_text(encoding="utf-8")
-        if any(_deep_name(line) for line in text.splitlines()):
-            raise ConfigError(f"nests names more than {_MOST_DOTS} deep", where=path, hint=hint)
+        text = content.decode("utf-8")
+        if _nesting(text) > _DEEPEST:
+            raise ConfigError(f"nests more than {_DEEPEST} deep", where=path, hint=hint)
         value = tomllib.loads(text)
     except OSError as error:
         raise unreadable(path, error, ConfigError, hint=f"Name {what} (a TOML file).") from error
@@ -90,10 +102,20 @@ def read_toml(path: Path, what: str, *, hint: str | None = None) -> dict[str, An
     return value
 
 
-def _deep_name(line: str) -> bool:
-    """Whether a dotted name would take tomllib minutes; rows of numbers have commas."""
-    name = line.split("=", maxsplit=1)[0]
-    return name.count(".") > _MOST_DOTS and "," not in name
+def _nesting(text: str) -> int:
+    """At most so deep do the tables and lists of a TOML text nest; found without reading it as one.
+
+    tomllib takes time and memory with the square of the dots of a name, and recurses into brackets. What
+    stands in quotes cannot nest and is left out, except that unfinished quotes end with their line.
+    """
+    deepest = open_brackets = 0
+    for line in _QUOTED.sub("", text).splitlines():
+        for piece in _VALUES.split(_NUMBER.sub("", line)):
+            deepest = max(deepest, open_brackets + piece.count(".") + piece.count("["))
+        for bracket in _BRACKET.findall(line):
+            open_brackets = max(open_brackets + (1 if bracket in "[{" else -1), 0)
+            deepest = max(deepest, open_brackets)
+    return deepest
 
 
 def read_toml_record(model: type[_Model], path: Path, what: str, *, hint: str | None = None) -> _Model:

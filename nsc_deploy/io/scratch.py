@@ -1,34 +1,38 @@
 """Temporary files and folders that nobody has to clear away, not even after a kill.
 
 Whoever makes one keeps it locked while at work; the system lets go of the lock when the process is gone,
-however it went. The next one who makes a temporary of the same name removes those that nobody holds.
+however it went. The next one who makes a temporary for the same purpose removes those that nobody holds.
+Their names begin with `.nsc-deploy-scratch-`: nothing of a user's is called like this.
 """
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_RANDOM = "?" * 8  # what tempfile puts into a name
+MARK = ".nsc-deploy-scratch-"
+_RANDOM = "[a-z0-9_]{8}"  # what tempfile puts into a name
+_LONGEST_PURPOSE = 50
 
 
 @contextmanager
-def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+def scratch_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder that is gone afterwards, and remove what killed processes left of its kind.
 
     Args:
-        prefix: of its name; nothing else in `parent` is called like this.
+        purpose: the end of its name, which those of one kind have in common.
         parent: where it is made; the system's place for temporary files by default.
 
     Raises:
         OSError: it cannot be made.
     """
     place = Path(tempfile.gettempdir()) if parent is None else parent
-    sweep(place, f"{prefix}{_RANDOM}")
-    folder, lock = _make_locked(lambda: tempfile.mkdtemp(prefix=prefix, dir=place))
+    sweep(place, purpose)
+    folder, lock = _make_locked(lambda: tempfile.mkdtemp(prefix=MARK, suffix=_ending(purpose), dir=place))
     try:
         yield folder
     finally:
@@ -37,14 +41,14 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_file(prefix: str, suffix: str, parent: Path) -> Iterator[Path]:
+def scratch_file(purpose: str, parent: Path) -> Iterator[Path]:
     """The same for a file; it may have been moved away meanwhile.
 
     Raises:
         OSError: it cannot be made.
     """
-    sweep(parent, f"{prefix}{_RANDOM}{suffix}")
-    file, lock = _make_locked(lambda: _make_file(prefix, suffix, parent))
+    sweep(parent, purpose)
+    file, lock = _make_locked(lambda: _make_file(purpose, parent))
     try:
         yield file
     finally:
@@ -52,10 +56,12 @@ def scratch_file(prefix: str, suffix: str, parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def sweep(parent: Path, pattern: str) -> None:
-    """Remove files and folders of this user that match a pattern and that no process holds."""
-    escaped = pattern.replace("[", "[[]").replace("*", "[*]")
-    for path in parent.glob(escaped):
+def sweep(parent: Path, purpose: str) -> None:
+    """Remove this user's temporary files and folders for a purpose that no process holds."""
+    name = re.compile(re.escape(MARK) + _RANDOM + re.escape(_ending(purpose)))
+    for path in _entries(parent):
+        if not name.fullmatch(path.name):
+            continue
         with suppress(OSError):
             if path.is_symlink() or path.stat().st_uid != os.getuid():
                 continue
@@ -67,8 +73,19 @@ def sweep(parent: Path, pattern: str) -> None:
                 os.close(lock)
 
 
-def _make_file(prefix: str, suffix: str, parent: Path) -> str:
-    descriptor, name = tempfile.mkstemp(dir=parent, prefix=prefix, suffix=suffix)
+def _ending(purpose: str) -> str:
+    """How the names for a purpose end; of a long one its own end, for names have at most 255 bytes."""
+    return f"-{purpose[-_LONGEST_PURPOSE:]}"
+
+
+def _entries(parent: Path) -> list[Path]:
+    with suppress(OSError):  # a folder may be written into and yet not be listed
+        return list(parent.iterdir())
+    return []
+
+
+def _make_file(purpose: str, parent: Path) -> str:
+    descriptor, name = tempfile.mkstemp(dir=parent, prefix=MARK, suffix=_ending(purpose))
     os.close(descriptor)
     return name
 

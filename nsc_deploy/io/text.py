@@ -8,6 +8,8 @@ from nsc_deploy.errors import UserError
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 """Control characters but line feed and tab, lone surrogates, and what turns the direction of a line."""
 
+_LONGEST_FIELD = 1000
+
 
 def shown(value: object, most: int = 80) -> str:
     """A value of a file in a message: on one line, and not all of a long one."""
@@ -30,7 +32,7 @@ def refuse_control(value: object, *, where: object, kind: type[UserError]) -> No
     Raises:
         UserError: of `kind`, with the field.
     """
-    field = _with_control(value, "")
+    field = _with_control(value)
     if field is not None:
         raise kind(
             f"field {field}: holds control characters",
@@ -39,19 +41,28 @@ def refuse_control(value: object, *, where: object, kind: type[UserError]) -> No
         )
 
 
-def _with_control(value: object, path: str) -> str | None:
-    inner: Iterable[tuple[object, object]] = ()
-    if isinstance(value, str):
-        return printable(path, 60) if CONTROL.search(value) else None
-    if isinstance(value, Mapping):
-        bad = next((key for key in value if isinstance(key, str) and CONTROL.search(key)), None)
-        if bad is not None:
-            return printable(f"{path}.{bad}".removeprefix("."), 60)
-        inner = value.items()
-    elif isinstance(value, list | tuple):
-        inner = enumerate(value)
-    found = (_with_control(one, f"{path}.{key}".removeprefix(".")) for key, one in inner)
-    return next((field for field in found if field is not None), None)
+def _with_control(value: object) -> str | None:
+    """The first place that holds control characters; a value may nest deeper than Python recurses."""
+    waiting: list[tuple[object, str]] = [(value, "")]
+    while waiting:
+        one, path = waiting.pop()
+        if isinstance(one, str) and CONTROL.search(one):
+            return printable(path, 60)
+        inner: Iterable[tuple[object, object]] = ()
+        if isinstance(one, Mapping):
+            bad = next((key for key in one if isinstance(key, str) and CONTROL.search(key)), None)
+            if bad is not None:
+                return printable(_within(path, bad), 60)
+            inner = one.items()
+        elif isinstance(one, list | tuple):
+            inner = enumerate(one)
+        waiting += reversed([(item, _within(path, key)) for key, item in inner if item])
+    return None
+
+
+def _within(path: str, key: object) -> str:
+    """The dotted name of a field; of a long one the end, for a deep value would be all names."""
+    return f"{path[-_LONGEST_FIELD:]}.{key}".removeprefix(".")
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -10,7 +10,7 @@ from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import DenseLayer, LstmLayer, lstm, mlp
 from nsc_deploy.models.spiking import bias_of, weight_of
-from nsc_deploy.models.stage import Stage
+from nsc_deploy.models.stage import Stage, StageLabel
 
 
 class Perceptron(Stage):
@@ -102,7 +102,7 @@ class HostDense(Stage):
         outputs: currents that leave.
     """
 
-    label = "host"
+    label = StageLabel.HOST
     place = Place.HOST
     description = "the dense layer that meets real values"
     takes = Signal.REAL

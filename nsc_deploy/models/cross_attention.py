@@ -15,7 +15,7 @@ from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
 from nsc_deploy.models.spiking import NeuronForm, weight_of
-from nsc_deploy.models.stage import Stage
+from nsc_deploy.models.stage import Stage, StageLabel
 
 LEFT_TAPS = 5
 RIGHT_TAPS = 3
@@ -32,7 +32,7 @@ class SpikeCrossAttention(Stage):
             weights the neurons behind would stay silent, and learn nothing, for many epochs.
     """
 
-    label = "host"
+    label = StageLabel.HOST
     place = Place.HOST
     description = "Spike Cross Attention up to the product of its two paths"
     neurons_between = True

@@ -32,7 +32,7 @@ from nsc_deploy.models.spiking import (
     snap_layer,
     weight_of,
 )
-from nsc_deploy.models.stage import Rows, Stage
+from nsc_deploy.models.stage import Rows, Stage, StageLabel
 from nsc_deploy.models.surrogate import arctan_spike, threshold_events
 
 _LEVEL_SCALE = 5.0
@@ -61,7 +61,7 @@ class FrontEnd(Stage):
         levels: K.
     """
 
-    label = "front-end"
+    label = StageLabel.FRONT_END
     place = Place.HOST
     description = "comparators: received samples that leave a square around 0"
     takes = Signal.REAL

@@ -25,9 +25,11 @@ from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_run import run_onnx
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.models.stage import Stage
+from nsc_deploy.models.stage import Stage, StageLabel
 from nsc_deploy.models.system import System
 
+CALIBRATION = ".calibration.npz"
+_ENDINGS = (".nir", ".onnx", ".npz", CALIBRATION)
 BATCH = 256
 """Samples run at once. The channel draws its noise sample by sample: the results do not depend on it."""
 ONNX_TOLERANCE = 1e-3
@@ -56,12 +58,18 @@ class StageRun:
     @property
     def name(self) -> str:
         """Name of the part: the side, and the stage's label if it has one."""
-        return part_name(self.side, self.stage)
+        return part_name(self.side, self.stage.label)
 
 
-def part_name(side: Side, stage: Stage) -> str:
+def part_name(side: Side, label: StageLabel) -> str:
     """How deployment.json calls a stage at an end of the link."""
-    return f"{side}-{stage.label}" if stage.label else str(side)
+    return f"{side}-{label}" if label else str(side)
+
+
+def graph_files() -> frozenset[str]:
+    """Every name that a run can give its graphs and recordings."""
+    names = [part_name(side, label) for side in Side for label in StageLabel]
+    return frozenset(f"{name}{ending}" for name in names for ending in _ENDINGS)
 
 
 def write_run_graphs(
@@ -226,7 +234,7 @@ def write_calibration(
         if part is None:
             continue
         check_stage(run / part.graph, stage_run)
-        recorded[part.name] = f"{part.name}.calibration.npz"
+        recorded[part.name] = f"{part.name}{CALIBRATION}"
         write_stage_recording(run / recorded[part.name], stage_run, deployment.dt, samples.labels)
     parts = tuple(
         part.model_copy(update={"calibration": recorded.get(part.name)}) for part in deployment.parts
@@ -234,15 +242,6 @@ def write_calibration(
     complete = deployment.model_copy(update={"parts": parts})
     write_deployment(run, complete)
     return complete
-
-
-def is_recorded(run: Path, deployment: Deployment) -> bool:
-    """Whether every chip part of a run has its calibration recording."""
-    return all(_has_recording(run, part) for part in deployment.parts if part.place is Place.CHIP)
-
-
-def _has_recording(run: Path, part: Part) -> bool:
-    return part.calibration is not None and (run / part.calibration).is_file()
 
 
 def balanced(part: EventSet, count: int, seed: int) -> EventSet:

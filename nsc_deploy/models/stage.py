@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import StrEnum
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,6 +10,14 @@ from torch import Tensor, nn
 
 from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.network import Signal
+
+
+class StageLabel(StrEnum):
+    """What the name of a stage's graph adds to the side it is at."""
+
+    MAIN = ""
+    HOST = "host"
+    FRONT_END = "front-end"
 
 
 class Rows(NamedTuple):
@@ -27,7 +36,7 @@ class Stage(nn.Module, ABC):
     """Turns a signal [T, B, in] into a signal [T, B, out] and knows itself as a NIR or ONNX graph.
 
     Attributes:
-        label: distinguishes the stages of one side, for example "front-end"; empty for the main one.
+        label: distinguishes the stages of one side; empty for the main one.
         place: what executes it.
         description: one line for a person.
         takes: what enters.
@@ -36,7 +45,7 @@ class Stage(nn.Module, ABC):
             decide a spike.
     """
 
-    label: ClassVar[str] = ""
+    label: ClassVar[StageLabel] = StageLabel.MAIN
     place: ClassVar[Place] = Place.CHIP
     description: ClassVar[str] = ""
     neurons_between: ClassVar[bool] = False

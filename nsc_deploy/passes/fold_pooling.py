@@ -4,30 +4,19 @@ Between the pooling and a matrix lies the Flatten that makes a vector of an imag
 the pooling, each gets it, or it stays. It stays where a neuron reads it, and where no single convolution
 does what the two do: where the convolution pads with zeros what the pooling has left out or summed twice.
 
-The sums change their order with a fold, so it keeps every float32 only where nothing rounds, neither before
-nor after it (`exactness`): events through weights on a grid do that, and averages over windows whose size is
-a power of two. With `exactly` a pooling for which this does not hold stays. Without, it is folded, and
-its note states the error.
+The sums change their order with a fold, so it keeps every float32 only where nothing rounds, neither
+before nor after it (`exactness`): events through weights on a grid do that, and averages over windows
+whose size is a power of two. With `exactly` a pooling for which this does not hold stays. Without, it is
+folded, and its note states the error: exact but for the folds noted as inexact. `FoldPooling` ensures that
+the nodes are the same but for poolings, none of which could be folded any more.
 
-Requires: a network whose parts fit together.
-Promises: such a network, the same nodes but for poolings, none of which could be folded any more.
-Exact with `exactly`; else exact but for the folds noted as inexact.
-
-The weights behind a pooling, with the pooling in them: they read what the pooling read.
+What is left, `PoolingToConvolution` makes a convolution of each channel by itself, for targets without
+pooling. Its taps are summed in another order than the simulator pools in, so it is exact where nothing
+rounds: always for sums of events, and for averages of them over windows of a power of two. It ensures that
+no pooling is left.
 
 A pooling gives P[u] = sum over a of x[u * step + a - pad], with 0 beyond the borders of x, for each axis;
 an average divides by the size of the window.
-
-Pass: a pooling that is left becomes a convolution of each channel by itself, for targets without pooling.
-
-Every tap of its kernel is 1, or 1 / window for an average. Run it behind `fold_pooling`.
-
-The taps are summed in another order than the simulator pools in, so a float32 is kept only where nothing
-rounds, before and after: always for sums of events, and for averages over windows of a power of two.
-
-Requires: a network whose parts fit together.
-Promises: such a network, the same nodes with a Conv2d in the place of each pooling.
-Exact but for the poolings noted as inexact.
 """
 
 import math
@@ -37,17 +26,16 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.graphs.connectivity import KernelAxis, kernel_axes
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.primitives import node_shapes, normalise, padding_pairs
+from nsc_deploy.graphs.primitives import node_shapes, normalise
 from nsc_deploy.graphs.rewrite import (
-    broken,
     bypassable,
     bypassed,
     reparametrised,
-    require_consistent,
     with_nodes,
 )
-from nsc_deploy.passes.base import UNBYPASSABLE, Fold, Folding, Lowered, Note, Obstacle
+from nsc_deploy.passes.base import UNBYPASSABLE, Fold, Folding, NetworkPass, Note, Obstacle, Rewrite
 from nsc_deploy.passes.exactness import Grids, Reals, is_single, single
 
 POOLS = frozenset({"SumPool2d", "AvgPool2d"})
@@ -55,11 +43,7 @@ ROUNDING = 2.0**-24
 
 
 class FoldPooling(Folding):
-    """The pass.
-
-    Args:
-        exactly: leave a pooling where folding it would change a rounding.
-    """
+    """The pass that gives a pooling to the weights behind it."""
 
     name = "fold-pooling"
 
@@ -141,98 +125,63 @@ MAX_WEIGHTS = 2**26
 
 
 @dataclass(frozen=True)
-class Axis:
+class FoldedAxis:
     """One axis of a pooling and of the convolution behind it.
 
     Attributes:
-        size: of what is pooled.
-        pooled: of what comes out of the pooling.
-        window: of the pooling.
-        step: of the pooling.
-        pad: zeros on either side of what is pooled.
-        kernel: taps of the convolution.
-        stride: of the convolution.
-        dilation: of the convolution.
-        zeros: before and behind what the convolution takes in.
+        pool: of the pooling.
+        after: of the convolution.
     """
 
-    size: int
-    pooled: int
-    window: int
-    step: int
-    pad: int
-    kernel: int
-    stride: int
-    dilation: int
-    zeros: tuple[int, int]
+    pool: KernelAxis
+    after: KernelAxis
 
     @property
     def obstacle(self) -> str | None:
         """Why one convolution cannot do both on this axis, or None."""
-        before, behind = self.zeros
+        pool, (before, behind) = self.pool, self.after.padding
         if before != behind:
             return "pads its input on one side more than on the other"
-        if before and self.window > self.step + self.pad:
+        if before and pool.kernel > pool.stride + pool.padding[0]:
             return "pads its input with zeros where windows overlap"
-        reach = self.dilation * (self.kernel - 1) + 1
-        outputs = (self.pooled + before + behind - reach) // self.stride + 1
-        last = (outputs - 1) * self.stride + reach - 1 - before
-        if last >= self.pooled and self.pooled * self.step - self.pad < self.size:
+        last = (self.after.outputs - 1) * self.after.stride + self.after.window - 1 - before
+        if last >= pool.outputs and pool.outputs * pool.stride - pool.padding[0] < pool.inputs:
             return "pads its input with zeros where the pooling leaves out a border"
         return None
 
     @property
-    def width(self) -> int:
+    def kernel(self) -> int:
         """Taps of the one convolution."""
-        return (self.kernel - 1) * self.dilation * self.step + self.window
+        return (self.after.window - 1) * self.pool.stride + self.pool.kernel
 
     def taps(self) -> NDArray[np.float64]:
-        """[kernel, width]: which taps of the one convolution stand for a tap of the given one."""
-        found = np.zeros((self.kernel, self.width))
-        for index in range(self.kernel):
-            start = index * self.dilation * self.step
-            found[index, start : start + self.window] = 1
-        return found
-
-
-def axes(pool: Node, convolution: Node) -> tuple[Axis, ...]:
-    """Both axes of a pooling and the Conv2d behind it."""
-    pooling, parameters = pool.parameters, convolution.parameters
-    kernel = parameters.weight.shape[2:]
-    zeros = padding_pairs(parameters.padding, kernel, parameters.dilation)
-    return tuple(
-        Axis(
-            size=pool.input_shape[1 + axis],
-            pooled=pool.output_shape[1 + axis],
-            window=pooling.kernel_size[axis],
-            step=pooling.stride[axis],
-            pad=pooling.padding[axis],
-            kernel=kernel[axis],
-            stride=parameters.stride[axis],
-            dilation=parameters.dilation[axis],
-            zeros=zeros[axis],
-        )
-        for axis in range(2)
-    )
+        """[kernel, self.kernel]: which taps of the one convolution stand for a tap of the given one."""
+        return KernelAxis(self.kernel, self.pool.kernel, self.after.dilation * self.pool.stride).covered()
 
 
 def one_convolution(pool: Node, convolution: Node) -> Node | str:
     """The Conv2d that takes in what the pooling takes in, or why there is none."""
-    both = axes(pool, convolution)
+    both = tuple(
+        map(
+            FoldedAxis,
+            kernel_axes(pool.parameters, pool.input_shape[1:]),
+            kernel_axes(convolution.parameters, convolution.input_shape[1:]),
+        )
+    )
     obstacle = next((axis.obstacle for axis in both if axis.obstacle is not None), None)
     if obstacle is not None:
         return f"'{convolution.name}' {obstacle}"
     weight = single(convolution.parameters.weight)
-    if math.prod((*weight.shape[:2], both[0].width, both[1].width)) > MAX_WEIGHTS:
+    if math.prod((*weight.shape[:2], both[0].kernel, both[1].kernel)) > MAX_WEIGHTS:
         return f"'{convolution.name}' would become too large"
     spread = np.einsum("oiyx,yh,xw->oihw", weight, both[0].taps(), both[1].taps(), optimize=True)
     changed = reparametrised(
         convolution,
         weight=spread / divisor(pool),
-        stride=tuple(axis.stride * axis.step for axis in both),
-        padding=tuple(axis.zeros[0] * axis.step + axis.pad for axis in both),
+        stride=tuple(axis.after.stride * axis.pool.stride for axis in both),
+        padding=tuple(axis.after.padding[0] * axis.pool.stride + axis.pool.padding[0] for axis in both),
         dilation=(1, 1),
-        input_shape=tuple(axis.size for axis in both),
+        input_shape=pool.input_shape[1:],
     )
     return replace(changed, input_shape=pool.input_shape)
 
@@ -247,7 +196,7 @@ def one_matrix(pool: Node, dense: Node) -> Node | str:
         return f"'{dense.name}' would become too large"
     channels = pool.input_shape[0]
     rows = weight.reshape(len(weight), channels, *pool.output_shape[1:])
-    high, wide = (_windows(pool, axis) for axis in range(2))
+    high, wide = (axis.covered() for axis in kernel_axes(pool.parameters, pool.input_shape[1:]))
     spread = np.einsum("ocuv,uh,vw->ochw", rows, high, wide, optimize=True)
     changed = reparametrised(dense, weight=spread.reshape(len(weight), size) / divisor(pool))
     return replace(changed, input_shape=(size,))
@@ -279,40 +228,24 @@ def divisor(pool: Node) -> int:
     return math.prod(pool.parameters.kernel_size) if pool.primitive == "AvgPool2d" else 1
 
 
-def _windows(pool: Node, axis: int) -> NDArray[np.float64]:
-    """[pooled, size]: which places each window covers."""
-    starts = np.arange(pool.output_shape[1 + axis]) * pool.parameters.stride[axis]
-    places = np.arange(pool.input_shape[1 + axis]) + pool.parameters.padding[axis]
-    inside = places - starts[:, None]
-    covered: NDArray[np.bool_] = (inside >= 0) & (inside < pool.parameters.kernel_size[axis])
-    return covered.astype(np.float64)
-
-
-class PoolingToConvolution:
-    """The pass."""
+class PoolingToConvolution(NetworkPass):
+    """The pass that gives a pooling weights of its own: every tap of its kernel is 1, or 1 / window."""
 
     name = "pooling-to-convolution"
 
-    def requires(self, graph: Network, /) -> None:
-        """Nodes, shapes and edges that fit together."""
-        require_consistent(graph)
-
-    def apply(self, graph: Network, /) -> Lowered[Network]:
+    def rewrite(self, network: Network, /) -> Rewrite[Network]:
         """Exchange every pooling."""
-        pools = [node for node in graph.nodes if node.primitive in POOLS]
-        after = with_nodes(graph, [_convolution(node) for node in pools]) if pools else graph
-        before, behind = Grids(graph), Grids(after)
+        pools = [node for node in network.nodes if node.primitive in POOLS]
+        after = with_nodes(network, [_convolution(node) for node in pools]) if pools else network
+        before, behind = Grids(network), Grids(after)
         exact = {
             node.name: before.of(node.name) is not None and behind.of(node.name) is not None for node in pools
         }
-        return Lowered(after, tuple(_note(node, exact=exact[node.name]) for node in pools))
+        return Rewrite(after, tuple(_note(node, exact=exact[node.name]) for node in pools))
 
-    def ensures(self, graph: object, /) -> str | None:
-        """Parts that do not fit together, or a pooling."""
-        fault = broken(graph)
-        if fault is not None or not isinstance(graph, Network):
-            return fault
-        return next((f"'{node.name}' is a pooling" for node in graph.nodes if node.primitive in POOLS), None)
+    def leftover(self, network: Network, /) -> str | None:
+        """A pooling."""
+        return next((f"'{one.name}' is a pooling" for one in network.nodes if one.primitive in POOLS), None)
 
 
 def _convolution(pool: Node) -> Node:

@@ -12,13 +12,9 @@ A fold changes no float32 where each product of factor and weight is a float32, 
 - Nothing rounds, neither before nor after the fold (`exactness`).
 
 With `exactly` a Scale for which none holds stays, since its fold would round otherwise than the graph
-does. Without, it is folded, and its note states the error.
+does. Without, it is folded, and its note states the error: exact but for the folds noted as inexact.
 
-Requires: a network whose parts fit together.
-Promises: such a network, the same nodes but for Scales, none of which could be folded any more.
-Exact with `exactly`; else exact but for the folds noted as inexact.
-
-The weights a Scale could go into, and those weights with the Scale in them.
+The pass ensures that the nodes are the same but for Scales, none of which could be folded any more.
 """
 
 from enum import StrEnum
@@ -43,11 +39,7 @@ class Side(StrEnum):
 
 
 class FoldScales(Folding):
-    """The pass.
-
-    Args:
-        exactly: leave a Scale where folding it would change a rounding.
-    """
+    """The pass."""
 
     name = "fold-scales"
 

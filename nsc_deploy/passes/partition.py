@@ -1,16 +1,12 @@
 """Pass: a graph that a target cannot hold whole is cut into a host part, a chip part and a host part.
 
-The cuts lie behind neurons that every way from the input to the output passes, so that one stream of events
-goes from part to part. Of the middles that the target takes, the one with the most neurons goes onto the
-chip. What lies before it is the front-end, what lies behind it the read-out; both run on the host.
+The cuts lie behind neurons that every way from the input to the output passes, so that one stream of
+events goes from part to part. Of the middles that the target takes, the one with the most neurons goes
+onto the chip. What lies before it is the front-end, what lies behind it the read-out; both run on the
+host. Exact: each part computes what its nodes compute in the whole.
 
-Requires: a network whose parts fit together, without dead nodes, with one Input and one Output, of which the
-target takes some middle.
-Promises: one to three parts in order, each a network that fits together, in which each node of the graph
-lies once; events alone between them; a chip part that the target takes.
-Exact: each part computes what its nodes compute in the whole.
-
-A graph cut into parts that run one after the other: what leaves one is what enters the next.
+Run it behind `DropDeadNodes`. It ensures one to three parts in order, each a network that fits together,
+in which each node of the graph lies once; events alone between them; a chip part that the target takes.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -24,11 +20,13 @@ from nsc_deploy.deployment import Place
 from nsc_deploy.errors import ExportError
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Signal
 from nsc_deploy.graphs.primitives import normalise
-from nsc_deploy.graphs.rewrite import broken, require_consistent
-from nsc_deploy.passes.base import Lowered, Note
+from nsc_deploy.graphs.rewrite import broken
+from nsc_deploy.passes.base import Note, Pass, Rewrite
+from nsc_deploy.passes.dead_code import upstream
 from nsc_deploy.passes.verdict import Status, Verdict
 
 Check = Callable[[Network], tuple[Verdict, ...]]
+FRONT_END, CHIP, READ_OUT = "front-end", "chip", "read-out"
 _PLUMBING = frozenset({"Input", "Output"})
 
 
@@ -72,21 +70,23 @@ class Parts:
         return tuple(name for part in self.parts if part.place is Place.HOST for name in part.nodes)
 
 
-class Split:
+@dataclass(frozen=True)
+class Split(Pass[Network, Parts]):
     """The pass.
 
-    Args:
+    Attributes:
         check: what the target says about each node of a graph.
     """
 
     name = "split"
+    check: Check
 
-    def __init__(self, check: Check) -> None:
-        self._check = check
+    def rewrite(self, graph: Network, /) -> Rewrite[Parts]:
+        """Cut where the most neurons get onto the chip.
 
-    def requires(self, graph: Network, /) -> None:
-        """One way in, one way out, and something in between that the target takes."""
-        require_consistent(graph)
+        Raises:
+            ExportError: several ways in or out, or nothing in between that the target takes.
+        """
         for kind, ends in (("Input", graph.input_nodes), ("Output", graph.output_nodes)):
             if len(ends) > 1:
                 raise ExportError(
@@ -94,25 +94,20 @@ class Split:
                     where=f"node '{ends[0].name}'",
                     hint="Join them into one before the graph is written.",
                 )
-        if self._best(graph) is None:
-            first = next(one for one in self._check(graph) if one.status is Status.REFUSED)
+        parts = self._best(graph)
+        if parts is None:
+            first = next(one for one in self.check(graph) if one.status is Status.REFUSED)
             raise ExportError(
                 f"{first.reason}, and no middle of the graph that the target takes has one stream of events "
                 "going in and one coming out",
                 where=f"node '{first.node}' ({first.primitive})",
                 hint=first.hint or None,
             )
+        return Rewrite(parts, tuple(self._notes(parts)))
 
-    def apply(self, graph: Network, /) -> Lowered[Parts]:
-        """Cut where the most neurons get onto the chip."""
-        parts = self._best(graph)
-        if parts is None:
-            raise RuntimeError("split without a middle")
-        return Lowered(parts, tuple(self._notes(parts)))
-
-    def ensures(self, graph: object, /) -> str | None:
+    def ensures(self, graph: Parts, /) -> str | None:
         """Parts that do not fit one another or the target, or a node that lies in none or twice."""
-        return next(self._faults(graph), None) if isinstance(graph, Parts) else "no parts"
+        return next(self._faults(graph), None)
 
     def _faults(self, graph: Parts) -> Iterator[str]:
         for part in graph.parts:
@@ -145,11 +140,11 @@ class Split:
         return next((parts for parts in cut if self._takes(parts.chip.network)), None)
 
     def _takes(self, network: Network) -> bool:
-        return all(verdict.status is not Status.REFUSED for verdict in self._check(network))
+        return all(verdict.status is not Status.REFUSED for verdict in self.check(network))
 
     def _notes(self, parts: Parts) -> Iterator[Note]:
         """Why each node on the host lies there."""
-        verdicts = {one.node: one for one in self._check(parts.whole)}
+        verdicts = {one.node: one for one in self.check(parts.whole)}
         for part in parts.parts:
             if part.place is Place.CHIP:
                 continue
@@ -184,7 +179,7 @@ def _middles(graph: Network) -> Iterator[Middle]:
     """Every way to cut a graph that leaves neurons in the middle and is not the whole of it."""
     places = cuts(graph)
     everything = [node.name for node in graph.nodes]
-    before: dict[str | None, frozenset[str]] = {name: upto(graph, name) for name in places}
+    before: dict[str | None, frozenset[str]] = {name: upstream(graph, [name]) for name in places}
     for first, entrance in enumerate((None, *places)):
         held = frozenset[str]() if entrance is None else before[entrance]
         for exit_ in (*places[first:], None):
@@ -222,9 +217,6 @@ def _neurons(graph: Network, middle: Middle) -> int:
     return sum(int(np.prod(node.output_shape)) for node in nodes if node.spiking)
 
 
-FRONT_END, CHIP, READ_OUT = "front-end", "chip", "read-out"
-
-
 def cuts(network: Network) -> tuple[str, ...]:
     """The nodes at which a graph can be cut, in order: all behind them depends on their events alone.
 
@@ -233,21 +225,9 @@ def cuts(network: Network) -> tuple[str, ...]:
     found = [
         (len(before), node.name)
         for node in network.nodes
-        if node.spiking and _alone_leads_out(network, before := upto(network, node.name), node)
+        if node.spiking and _alone_leads_out(network, before := upstream(network, [node.name]), node)
     ]
     return tuple(name for _, name in sorted(found))
-
-
-def upto(network: Network, name: str) -> frozenset[str]:
-    """A node and everything it depends on, in this step or an earlier one."""
-    found: set[str] = set()
-    open_names = [name]
-    while open_names:
-        one = open_names.pop()
-        if one not in found:
-            found.add(one)
-            open_names.extend(network.node(one).inputs)
-    return frozenset(found)
 
 
 def _alone_leads_out(network: Network, before: frozenset[str], node: Node) -> bool:

@@ -1,10 +1,21 @@
-"""What a target says about each node of a graph: how it takes the node, or why it cannot."""
+"""What a target says about each node of a graph: how it takes the node, or why it cannot.
 
+A target lists its rules as a tuple, in the order in which they are asked. A rule refuses a node or says
+nothing; one with a limit is made by a function of that limit. The passes behind rely on what the rules
+promise and do not refuse it again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from nsc_deploy.errors import ExportError
+from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.io.text import counted
+
+Refusal = tuple[str, str]
+"""Why a node cannot be taken, and the way out."""
+Rule = Callable[[Node, Network], Refusal | None]
 
 
 class Status(StrEnum):
@@ -32,6 +43,28 @@ class Verdict:
     status: Status
     reason: str
     hint: str = ""
+
+
+def judge(
+    network: Network, rules: Iterable[Rule], becomes: Mapping[str, tuple[Status, str]]
+) -> tuple[Verdict, ...]:
+    """A verdict on each node, in the order of the network.
+
+    Args:
+        network: the graph.
+        rules: the first that refuses a node has the word; they let no primitive pass that `becomes` lacks.
+        becomes: for each primitive how the target takes it and what it becomes.
+    """
+    rules = tuple(rules)
+
+    def verdict(node: Node) -> Verdict:
+        refusals = (rule(node, network) for rule in rules)
+        refusal = next((one for one in refusals if one is not None), None)
+        if refusal is not None:
+            return Verdict(node.name, node.primitive, Status.REFUSED, *refusal)
+        return Verdict(node.name, node.primitive, *becomes[node.primitive])
+
+    return tuple(verdict(node) for node in network.nodes)
 
 
 def raise_first_refusal(verdicts: tuple[Verdict, ...], where: object | None = None) -> None:

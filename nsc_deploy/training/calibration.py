@@ -5,11 +5,10 @@ from pathlib import Path
 from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData
 from nsc_deploy.deployment import read_deployment
-from nsc_deploy.models.export import balanced, is_recorded, write_calibration
+from nsc_deploy.models.export import balanced, write_calibration
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import stream, stream_seed
-from nsc_deploy.training.fit import reproducible, training_and_validation
-from nsc_deploy.training.start import finished_system
+from nsc_deploy.training.fit import training_and_validation
 
 SAMPLES = 200
 """Samples recorded: a few of every class settle a scale, which is one of ten candidates."""
@@ -27,18 +26,3 @@ def record_calibration(experiment: Experiment, data: EventData, run: Path, syste
     training, _ = training_and_validation(data, experiment)
     chosen = balanced(training, SAMPLES, stream_seed(seed, _PURPOSE, 0))
     write_calibration(system, run, read_deployment(run), chosen, stream(seed, _PURPOSE, 1))
-
-
-def complete_calibration(experiment: Experiment, data: EventData, run: Path) -> None:
-    """The same for a finished run that has none, as runs of earlier versions; nothing where it has them.
-
-    Raises:
-        DataError: the weights or deployment.json are missing or damaged.
-        GraphError: the graphs of the run do not belong to the weights.
-        UserError: the run directory cannot be written.
-    """
-    if is_recorded(run, read_deployment(run)):
-        return
-    system = finished_system(experiment, data, run)
-    with reproducible(experiment.training.threads):
-        record_calibration(experiment, data, run, system)

@@ -1,4 +1,4 @@
-"""The processes of a data-parallel run: the first one starts those beside it and outlives them."""
+"""The processes of a data-parallel run: the first one starts those beside it, and none outlives it."""
 
 import os
 import socket
@@ -6,13 +6,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from nsc_deploy.errors import ConfigError, UserError
 
 WORKER = "nsc_deploy.training.worker"
+READY = "ready"
+"""What a worker says on its standard output before it meets the others; one that does not is told at once,
+where torch would wait for it for minutes."""
 _LOCAL_RANK, _NODE_RANK = "LOCAL_RANK", "NODE_RANK"
 _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"
 
@@ -21,6 +25,12 @@ _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"
 class _Worker:
     process: "subprocess.Popen[bytes]"
     messages: IO[bytes]
+    answers: IO[bytes]
+
+    def await_ready(self) -> None:
+        """Wait until the worker is ready, or gone."""
+        if self.answers.readline().strip() != READY.encode():
+            self.process.wait()
 
     def complaint(self) -> str:
         self.messages.seek(0)
@@ -43,11 +53,12 @@ def node_rank() -> int:
 
 
 @contextmanager
-def workers_beside(job: str, devices: int, nodes: int) -> Iterator[None]:
+def workers_beside(job: str, run: Path, devices: int, nodes: int) -> Iterator[None]:
     """Start the other `devices - 1` processes of this machine; inside, this process is local rank 0.
 
     Args:
-        job: what a worker reads from its standard input.
+        job: what a worker reads from its standard input, one line.
+        run: the run directory.
         devices: processes on this machine.
         nodes: machines; with more than one, MASTER_ADDR, MASTER_PORT and NODE_RANK must be set.
 
@@ -60,7 +71,11 @@ def workers_beside(job: str, devices: int, nodes: int) -> Iterator[None]:
         return
     with ExitStack() as cleanup:
         cleanup.enter_context(_environment(_meeting_point(nodes) | {_LOCAL_RANK: "0"}))
-        workers = [cleanup.enter_context(_worker(job, rank)) for rank in range(1, devices)]
+        workers = [cleanup.enter_context(_worker(job, run, rank)) for rank in range(1, devices)]
+        for worker in workers:
+            worker.await_ready()
+        if lost := _lost(workers):
+            raise lost
         try:
             yield
         except RuntimeError as error:  # what torch raises when the process at the other end is gone
@@ -105,24 +120,32 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _worker(job: str, rank: int) -> Iterator[_Worker]:
-    command = [sys.executable, "-m", WORKER]
+def _worker(job: str, run: Path, rank: int) -> Iterator[_Worker]:
+    # Isolated from the working folder: a torch.py that lies there is not the user's torch.
+    command = [sys.executable, "-P", "-m", WORKER, str(run)]
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=messages,
             env=os.environ | {_LOCAL_RANK: str(rank)},
         )
         try:
-            if process.stdin is not None:
-                process.stdin.write(job.encode())
-                process.stdin.close()
-            yield _Worker(process, messages)
+            yield _Worker(process, messages, _told(process, job))
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
+
+
+def _told(process: "subprocess.Popen[bytes]", job: str) -> IO[bytes]:
+    """Hand a worker its job; its standard input stays open, for it ends when that does."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("a worker without pipes")
+    with suppress(BrokenPipeError):  # it is gone, which its exit code tells
+        process.stdin.write(f"{job}\n".encode())
+        process.stdin.flush()
+    return process.stdout
 
 
 def _lost(workers: list[_Worker]) -> UserError | None:

@@ -10,14 +10,13 @@ from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.export import write_run_graphs
 from nsc_deploy.training.batches import stream
-from nsc_deploy.training.calibration import complete_calibration, record_calibration
+from nsc_deploy.training.calibration import record_calibration
 from nsc_deploy.training.evaluate import Measurement, measure
 from nsc_deploy.training.fit import fit, reproducible, training_and_validation
 from nsc_deploy.training.processes import node_rank, workers_beside
-from nsc_deploy.training.provenance import provenance, write_provenance
+from nsc_deploy.training.provenance import provenance
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run_directory import (
-    PROVENANCE,
     RunMetrics,
     RunState,
     claim,
@@ -59,8 +58,7 @@ def train(
     Args:
         experiment: what to train.
         out: the run directory.
-        resume: go on with an unfinished run; begin if there is none; return a finished one, once the
-            calibration recordings are there that runs of earlier versions lack.
+        resume: go on with an unfinished run; begin if there is none; return a finished one.
         overwrite: remove the run that is there and begin anew.
         progress: show progress bars on stderr.
 
@@ -71,18 +69,22 @@ def train(
     """
     if resume and overwrite:
         raise ConfigError("cannot be combined", where="--resume, --overwrite")
+    _require_plain_path(out)
     experiment = with_threads(experiment, out if resume else None)
     require_start(experiment, out, resume=resume)
     data = load_events(experiment.data, progress=progress)
     with locked(out):
-        state = claim(out, experiment, resume=resume, overwrite=overwrite)
+        origin = provenance(data, experiment.training.start_from)
+        state = claim(out, experiment, origin, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
-            complete_calibration(experiment, data, out)
             return RunResult(out, experiment, read_metrics(out))
-        if not (out / PROVENANCE).is_file():
-            write_provenance(out / PROVENANCE, provenance(data, experiment.training.start_from))
         record = _fit(experiment, data, out, resume=resume, progress=progress)
         return RunResult(out, experiment, finish(experiment, data, out, record))
+
+
+def _require_plain_path(out: Path) -> None:
+    if "::" in str(out.absolute()):  # TensorBoard's writer takes what stands before for a protocol
+        raise ConfigError("holds '::'", where=out, hint="Name another --out.")
 
 
 def is_first_machine(experiment: Experiment) -> bool:
@@ -121,8 +123,8 @@ def _fit(
 ) -> TrainingRecord:
     config = experiment.training
     _check_size(config, len(data.train.labels))
-    job = Job(experiment=experiment, run=out.resolve(), resume=resume)
-    with workers_beside(job.model_dump_json(), config.devices, config.nodes):
+    job = Job(experiment=experiment, resume=resume)
+    with workers_beside(job.model_dump_json(), out.absolute(), config.devices, config.nodes):
         return fit(experiment, data, out, resume=resume, progress=progress)
 
 

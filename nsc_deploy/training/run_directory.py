@@ -1,9 +1,10 @@
 """The directory of a run: who may write into it, what it holds, and when it is finished."""
 
+import errno
 import fcntl
-import shutil
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.io.files import unwritable, write_json
 from nsc_deploy.io.records import Record, read_json_record
+from nsc_deploy.models.export import graph_files
 from nsc_deploy.training import checkpoints
+from nsc_deploy.training.provenance import Provenance, write_provenance
 from nsc_deploy.training.record import EpochRecord
 
 METRICS = "metrics.json"
 PROVENANCE = "provenance.json"
 TENSORBOARD = "tensorboard"
+_NO_RUN = "Name a new or an empty directory for --out."
 _LOCK = ".lock"
-_GRAPH_FILES = ("*.nir", "*.onnx", "*.npz")
+_EVENT_FILES = "events.out.tfevents.*"
 
 
 class RunMetrics(Record):
@@ -67,6 +71,8 @@ class RunState(StrEnum):
 def state_of(run: Path) -> RunState:
     """How far `run` has come; a directory that does not exist is empty.
 
+    A run is known by its provenance.json, which only this tool writes and which is written first.
+
     Raises:
         UserError: `run` is a file, or holds something other than a run.
     """
@@ -74,28 +80,38 @@ def state_of(run: Path) -> RunState:
         return RunState.EMPTY
     if not run.is_dir():
         raise UserError("is a file, not a run directory", where=run, hint="Name another --out.")
-    if (run / METRICS).is_file() and (run / experiment_file.FILE_NAME).is_file():
-        return RunState.FINISHED
-    if (run / experiment_file.FILE_NAME).is_file():
-        return RunState.UNFINISHED
+    if (run / PROVENANCE).is_file():
+        read_json_record(Provenance, run / PROVENANCE, "the provenance of a run", hint=_NO_RUN)
+        if not (run / experiment_file.FILE_NAME).is_file():
+            return RunState.EMPTY
+        return RunState.FINISHED if (run / METRICS).is_file() else RunState.UNFINISHED
     foreign = sorted(entry.name for entry in run.iterdir() if not entry.name.startswith("."))
     if foreign:
         raise UserError(
-            f"is not a run directory (it holds {foreign[0]} and no {experiment_file.FILE_NAME})",
-            where=run,
-            hint="Name a new or an empty directory for --out.",
+            f"is not a run directory (it holds {foreign[0]} and no {PROVENANCE})", where=run, hint=_NO_RUN
         )
     return RunState.EMPTY
 
 
-def claim(run: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -> RunState:
+def claim(
+    run: Path, experiment: Experiment, origin: Provenance, *, resume: bool, overwrite: bool
+) -> RunState:
     """Make `run` ready for training `experiment`, and say how far it had come.
 
+    Args:
+        run: the directory, locked.
+        experiment: what to train there.
+        origin: what a run that begins now is made from and with.
+        resume: go on with a run that is there.
+        overwrite: remove a run that is there.
+
     Raises:
-        UserError: the run exists and neither --resume nor --overwrite was given.
+        UserError: the run exists and neither --resume nor --overwrite was given, or holds links to other
+            places, which are not followed.
         ConfigError: resuming, but the run was started with another experiment.
     """
     state = state_of(run)
+    _refuse_links(run)
     if state is not RunState.EMPTY and overwrite:
         _clear(run)
         state = RunState.EMPTY
@@ -107,6 +123,7 @@ def claim(run: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -
             hint=f"Add {go_on}--overwrite to begin anew, or name another --out.",
         )
     if state is RunState.EMPTY:
+        write_provenance(run / PROVENANCE, origin)
         experiment_file.write_experiment(run / experiment_file.FILE_NAME, experiment)
     else:
         _refuse_another(run, experiment)
@@ -168,12 +185,13 @@ def locked(run: Path) -> Iterator[None]:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        stream = (run / _LOCK).open("w")
+        # Neither emptied nor written: whatever lies there under this name stays as it is.
+        lock = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
-        raise unwritable(run, error) from error
-    with stream:
+        raise unwritable(run / _LOCK if error.errno == errno.ELOOP else run, error) from error
+    with os.fdopen(lock):
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
                 "is being trained by another process", where=run, hint="Wait for it or name another --out."
@@ -191,11 +209,32 @@ def _refuse_another(run: Path, experiment: Experiment) -> None:
         )
 
 
+def _written(run: Path) -> list[Path]:
+    """The files of a run that are there, those that make it a run last, and the folders they lie in."""
+    checkpoint_folder, event_folder = run / checkpoints.DIRECTORY, run / TENSORBOARD
+    files = [run / METRICS, run / deployment.FILE_NAME]
+    files += [run / name for name in sorted(graph_files())]
+    files += [checkpoint_folder / checkpoints.BEST, checkpoint_folder / checkpoints.LAST]
+    files += sorted(event_folder.glob(_EVENT_FILES))
+    files += [checkpoint_folder, event_folder, run / experiment_file.FILE_NAME, run / PROVENANCE]
+    return [path for path in files if os.path.lexists(path)]
+
+
+def _refuse_links(run: Path) -> None:
+    linked = next((path for path in _written(run) if path.is_symlink()), None)
+    if linked is not None:
+        raise UserError(
+            "is a link, and a run is written into its own directory alone",
+            where=linked,
+            hint="Replace it by what it leads to, or name another --out.",
+        )
+
+
 def _clear(run: Path) -> None:
-    """Remove what a run writes and nothing else; the experiment goes last, so it stays a run until then."""
-    for directory in (checkpoints.DIRECTORY, TENSORBOARD):
-        shutil.rmtree(run / directory, ignore_errors=True)
-    files = [run / METRICS, run / PROVENANCE, run / deployment.FILE_NAME]
-    files += [path for pattern in _GRAPH_FILES for path in run.glob(pattern)]
-    for path in [*files, run / experiment_file.FILE_NAME]:
-        path.unlink(missing_ok=True)
+    """Remove what a run writes and nothing else; a folder stays that holds something of another."""
+    for path in _written(run):
+        if path.is_dir():
+            with suppress(OSError):
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)

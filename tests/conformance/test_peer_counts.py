@@ -13,8 +13,7 @@ import pytest
 
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import ActivityCounter
-from nsc_deploy.energy.counting.onnx.operator_costs import cost
-from nsc_deploy.energy.counting.onnx.operators import Site
+from nsc_deploy.energy.counting.onnx.operators import Site, cost
 from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.exporters.chips.chip import ManyCores

@@ -1,10 +1,11 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from nsc_deploy.energy import Budget, count, estimate
+from nsc_deploy.energy import Budget, CountedGraph, count, estimate
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
@@ -71,6 +72,31 @@ def test_importing_the_room_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+def test_a_shell_completes_every_name_and_each_is_there() -> None:
+    from nsc_deploy import energy
+
+    assert dir(energy) == energy.__all__ == sorted(energy.__all__)
+    assert {"Budget", "advise", "check", "compare", "count", "count_graph", "estimate"} < set(dir(energy))
+    assert all(getattr(energy, name).__name__ == name for name in dir(energy))
+
+
+def test_results_are_told_in_one_line(runs: list[Path]) -> None:
+    counted = count(runs, samples=2)
+    assert repr(counted) == "<Counted: att-neurosc (event), 2 samples; fc, 2 samples>"
+    priced = counted.estimate()
+    assert re.fullmatch(
+        r"<Estimate: att-neurosc \(event\) [\d.]+ uJ; fc [\d.]+ uJ \(with memory, horowitz-45nm\)>",
+        repr(priced),
+    )
+    assert repr(priced.report) == "<Report: att-neurosc (event), fc; horowitz-45nm>"
+    assert repr(counted.check(Budget.model_validate({"limits": {"neurons": 1}}))) == "<CheckResult: 2 rows>"
+    assert re.fullmatch(r"<Comparison: \d+ rows>", repr(priced.compare(priced)))
+    assert re.fullmatch(r"<AdviceReport: \d+ rows?>", repr(count(runs[0], samples=2).advise()))
+    for system in counted.systems:
+        for part in system.parts:
+            assert len(repr(CountedGraph(part)).splitlines()) == 1
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

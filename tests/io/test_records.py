@@ -16,12 +16,14 @@ from nsc_deploy.energy.report.schema import SCHEMA_VERSION
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.manifest import read_manifest
+from nsc_deploy.io.files import read_json
 from nsc_deploy.io.records import (
     Record,
     fields_at,
     model_at,
     nearest,
     read_json_record,
+    read_toml,
     read_toml_record,
     to_record,
 )
@@ -118,7 +120,47 @@ def test_places_inside_a_record() -> None:
     assert nearest("qqq", ["title"]) is None
 
 
-@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe\x00", b"a = 1\na = 2\n", b"a = " + b"[" * 50_000])
+_DEEP = {
+    "lists": "a = " + "[" * 50_000,
+    "lists in lines": "a = " + "[\n" * 450 + "]\n" * 450,
+    "tables": "a = " + "{b = " * 101 + "1" + "}" * 101,
+    "name": "a." * 20_000 + "a = 1",
+    "quoted": '"=".' + "a." * 20_000 + "a = 1",
+    "comma": '",".' + "a." * 20_000 + "a = 1",
+    "inline": "x = {" + "b." * 1500 + "c = 1}",
+    "heading": "[" + "a." * 1500 + "a]",
+    "after five quotes": 'x = ["""a"""", {' + "a." * 1500 + 'a = "b"}]',
+    "after a comment": '# "\n' + "a." * 1500 + 'a = 1 # "',
+}
+
+
+@pytest.mark.parametrize("text", _DEEP.values(), ids=_DEEP.keys())
+def test_toml_that_nests_deep_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "walk.toml").write_text(text)
+    with pytest.raises(ConfigError, match="nests more than 100 deep"):
+        read_toml(tmp_path / "walk.toml", "a walk")
+
+
+def test_dots_that_nest_nothing_are_no_depth(tmp_path: Path) -> None:
+    text = (
+        f'a = [{"0.25, " * 500}]\nb = \'{"." * 500}\'\nc = """{".[" * 500}"""\n# {"." * 500}\n' + "x.y = 1\n"
+    )
+    (tmp_path / "walk.toml").write_text(text)
+    assert len(read_toml(tmp_path / "walk.toml", "a walk")["a"]) == 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":' * 480 + '"\\u0007"' + "}" * 480, "[" * 101 + "]" * 101, "[" * 10**6],
+    ids=["control", "lists", "unended"],
+)
+def test_json_that_nests_deep_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "walk.json").write_text(text)
+    with pytest.raises(DataError, match=r"nests more than 100 deep|not valid JSON"):
+        read_json(tmp_path / "walk.json")
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe\x00", b"a = 1\na = 2\n"])
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "walk.toml"
     path.write_bytes(content)

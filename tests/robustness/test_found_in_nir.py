@@ -11,7 +11,7 @@ import pytest
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.nir import read_network, write_network
-from nsc_deploy.io.hdf5 import probe
+from nsc_deploy.io.hdf5 import read_apart
 from tests.robustness.fuzz.judges import sealed_anew
 from tests.robustness.fuzz.worker import run_command
 from tests.support.lava import receiver
@@ -95,10 +95,10 @@ def test_a_fork_that_gets_stuck_is_answered_for_by_a_new_process(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nsc_deploy.io.hdf5._LONGEST_FORK", -1.0)
-    probe(graph)
+    read_apart(graph)
     graph.write_bytes(graph.read_bytes()[:3000])
     with pytest.raises(GraphError, match="HDF5"):
-        probe(graph)
+        read_apart(graph)
 
 
 @pytest.mark.parametrize("command", ["inspect", "check"])

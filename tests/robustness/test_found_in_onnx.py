@@ -14,9 +14,10 @@ from nsc_deploy.errors import GraphError, UserError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.onnx.runner import SequenceRunner
 from nsc_deploy.graphs.formats.nir import read_network, write_network
-from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
+from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import DenseLayer, mlp
+from nsc_deploy.graphs.onnx_limits import refuse_unbounded
 from nsc_deploy.graphs.onnx_run import run_onnx
 from tests.robustness.fuzz import onnx_edits
 from tests.robustness.fuzz.worker import run_command

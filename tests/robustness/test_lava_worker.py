@@ -23,7 +23,7 @@ import pytest
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.worker import run_in_lava, watch_worker, write_job
-from nsc_deploy.io.scratch import scratch_folder
+from nsc_deploy.io.scratch import MARK, scratch_folder
 from tests.support.lava import random_layer
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
@@ -159,7 +159,7 @@ def test_an_exception_inside_a_lava_process(witness: Witness) -> None:
     layer = replace(broken.layers[1], delay=np.full(4, 70, np.int32))
 
     def run(silence_s: float) -> None:
-        with scratch_folder("job-") as job:
+        with scratch_folder("job") as job:
             write_job(job, IntegerNetwork((broken.layers[0], layer), 1e-3), SHORT, 5, probe=False)
             watch_worker(job, silence_s)
 
@@ -209,7 +209,7 @@ def kill_at_a_random_moment(witness: Witness, seed: int) -> None:
     assert not thread.is_alive()
     assert all(isinstance(error, BackendError) for error in errors)
     witness.assert_clean(seconds=END_S / 3)
-    assert not list(witness.directory.glob("nsc-deploy-lava-*"))
+    assert not list(witness.directory.glob(f"{MARK}*-lava"))
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -247,10 +247,10 @@ def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals
     assert process.returncode == code, output
     assert "Traceback" not in output
     witness.assert_clean(seconds=0.0 if how is signal.SIGINT else END_S)
-    assert bool(list(witness.directory.glob("nsc-deploy-lava-*"))) is (how is signal.SIGKILL)
-    with scratch_folder("nsc-deploy-lava-"):  # as the next command begins
-        assert len(list(witness.directory.glob("nsc-deploy-lava-*"))) == 1
-    assert not list(witness.directory.glob("nsc-deploy-lava-*"))
+    assert bool(list(witness.directory.glob(f"{MARK}*-lava"))) is (how is signal.SIGKILL)
+    with scratch_folder("lava"):  # as the next command begins
+        assert len(list(witness.directory.glob(f"{MARK}*-lava"))) == 1
+    assert not list(witness.directory.glob(f"{MARK}*-lava"))
 
 
 def test_numbers_out_of_range_never_reach_lava(witness: Witness) -> None:
@@ -259,3 +259,16 @@ def test_numbers_out_of_range_never_reach_lava(witness: Witness) -> None:
     with pytest.raises(DataError, match="layer 0, vth"):
         run_in_lava(IntegerNetwork((bad, good.layers[1]), 1e-3), SHORT)
     assert not witness.segments
+
+
+@pytest.mark.parametrize("length", [0, 150])
+def test_lavas_own_temporaries_go_with_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Also where the place for temporary files is too long for the paths of sockets."""
+    place = tmp_path / ("x" * length)
+    place.mkdir(exist_ok=True)
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    run_in_lava(network(), SHORT, silence_s=PATIENCE[-1])
+    assert not list(place.iterdir())

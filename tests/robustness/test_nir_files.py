@@ -80,7 +80,7 @@ def test_no_mutation_of_an_own_file_passes(sealed, tmp_path):
     refused = 0
     for _ in range(300):
         changed = mutated(content, chance)
-        if not content.startswith(changed):  # a cut end goes through the slow probe: tried below
+        if not content.startswith(changed):  # a cut end is read by a process of its own: tried below
             path.write_bytes(changed)
             output = read_anything(path)
             refused += output is None
@@ -280,42 +280,42 @@ def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkey
 
 
 @pytest.fixture
-def probed(monkeypatch):
-    """The files that were tried out in another process."""
-    paths, probe = [], hdf5.probe
-    monkeypatch.setattr(hdf5, "probe", lambda path: (paths.append(path), probe(path)))
+def read_elsewhere(monkeypatch):
+    """The files that were read in another process."""
+    paths, read_apart = [], hdf5.read_apart
+    monkeypatch.setattr(hdf5, "read_apart", lambda path: paths.append(path) or read_apart(path))
     return paths
 
 
-def test_what_this_process_wrote_needs_no_trial(tmp_path, probed):
+def test_what_this_process_wrote_is_read_here(tmp_path, read_elsewhere):
     write_network(tmp_path / "own.nir", a_graph())
     shutil.copy(tmp_path / "own.nir", tmp_path / "copy.nir")
     assert [read_network(tmp_path / name).dt for name in ("own.nir", "copy.nir")] == [0.03, 0.03]
-    assert probed == []
+    assert read_elsewhere == []
 
 
-def test_a_sealed_file_is_tried_out_once(tmp_path, monkeypatch, probed):
+def test_a_sealed_file_is_read_elsewhere_once(tmp_path, monkeypatch, read_elsewhere):
     path = tmp_path / "own.nir"
     write_network(path, a_graph())
     monkeypatch.setattr(hdf5, "_harmless", set())
     assert [read_network(path).dt for _ in range(3)] == [0.03] * 3
-    assert probed == [path]
+    assert read_elsewhere == [path]
 
 
-def test_a_seal_spares_no_damaged_file_the_trial(tmp_path, probed):
+def test_a_damaged_file_with_a_seal_is_read_elsewhere(tmp_path, read_elsewhere):
     path = tmp_path / "hostile.nir"
     write_network(path, a_graph())
     path.write_bytes(with_its_checksum(path.read_bytes()[:3000]))
     for _ in range(2):
         with pytest.raises(GraphError, match="HDF5"):
             read_network(path)
-    assert probed == [path, path]
+    assert read_elsewhere == [path, path]
 
 
-def test_a_file_of_another_tool_is_tried_out_each_time(foreign, probed):
+def test_a_file_of_another_tool_is_read_elsewhere_each_time(foreign, read_elsewhere):
     read_network(foreign)
     read_network(foreign)
-    assert probed == [foreign, foreign]
+    assert read_elsewhere == [foreign, foreign]
 
 
 def test_a_graph_of_a_thousand_small_nodes_is_no_damaged_file(tmp_path):

@@ -1,5 +1,7 @@
 """Data-parallel training: real processes that meet over gloo."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import torch
 from nsc_deploy.errors import ConfigError, UserError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.checkpoints import read_tensors
-from nsc_deploy.training.processes import node_rank, workers_beside
+from nsc_deploy.training.processes import WORKER, node_rank, workers_beside
 from nsc_deploy.training.run import train
+from nsc_deploy.training.worker import Job
 
 Make = Callable[..., dict[str, object]]
 
@@ -41,13 +44,45 @@ def test_several_machines_need_a_meeting_point(small_experiment: Make, tmp_path:
         train(experiment, tmp_path / "run", progress=False)
 
 
-def test_a_worker_that_fails_is_reported_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_fails_is_reported_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("nsc_deploy.training.processes.WORKER", "json.tool")  # a process that fails at once
+    (tmp_path / "run").write_text("{")
     with (
         pytest.raises(UserError, match="process 1 of the data-parallel run failed: Expecting property name"),
-        workers_beside("{", devices=2, nodes=1),
+        workers_beside("", tmp_path / "run", devices=2, nodes=1),
     ):
         pass
+
+
+def test_a_worker_ends_with_the_process_that_started_it(
+    small_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the others to meet, inside torch, and nobody comes."""
+    for name, value in {
+        "LOCAL_RANK": "1", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    experiment = load_experiment(None, small_experiment(training__devices=2))
+    command = [sys.executable, "-P", "-m", WORKER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(Job(experiment=experiment, resume=False).model_dump_json().encode() + b"\n")
+        worker.stdin.flush()
+        assert worker.stdout.readline() == b"ready\n"
+        worker.stdin.close()
+        assert worker.wait() == 3
+
+
+def test_code_in_the_working_folder_is_not_run(
+    small_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch.py of the working folder was run')")
+    experiment = load_experiment(None, small_experiment(training__devices=2, training__epochs=1))
+    assert train(experiment, Path("run"), progress=False).metrics.epochs == 1
 
 
 def test_a_node_rank_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

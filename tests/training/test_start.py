@@ -18,13 +18,13 @@ from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.integers import Role
+from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations
 from nsc_deploy.graphs.dyadic import most_steps, on_row_grids, snap
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.io.files import sha256
 from nsc_deploy.models.rounding import round_decays, round_weights, rounded_parameters
-from nsc_deploy.passes.base import run_pass
+from nsc_deploy.passes.base import run_passes
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run import RunResult, train
@@ -121,7 +121,7 @@ def test_everything_a_chip_holds_is_rounded_and_nothing_else(origin: RunResult) 
 def test_an_export_takes_the_trained_weights_over_as_they_are(tuned: RunResult) -> None:
     for part in ("transmitter", "receiver"):
         network = read_network(tuned.run / f"{part}.nir")
-        graph = run_pass(ExtractPopulations(), network).graph
+        graph = run_passes(network, [ExtractPopulations()]).graph
         lowering = lower(network, bits=BITS)
         wanted = {one.name: one for one in graph.populations}
         for layer in lowering.network.layers:
@@ -218,7 +218,8 @@ def test_only_a_finished_run_can_be_started_from(
 ) -> None:
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    (unfinished / "experiment.toml").write_bytes((origin.run / "experiment.toml").read_bytes())
+    for name in ("provenance.json", "experiment.toml"):
+        (unfinished / name).write_bytes((origin.run / name).read_bytes())
     for run, message in ((unfinished, "not finished"), (tmp_path / "none", "holds no run")):
         assert command("train", "--from", run, "--out", tmp_path / "run") == 2
         assert message in capsys.readouterr().err

@@ -102,7 +102,7 @@ class Advisor:
         self._options = options
         self._progress = progress
         self._accounting = next(one for one in ACCOUNTINGS if one.name == column)
-        self._before = sum(self._energy(part) for part in system.count.parts)
+        self._before = sum(self._energy(part) for part in system.parts)
         self._parts = _nir_parts(system, options)
         self._accuracy = next((one.accuracy for one in self._parts if one.readout is not None), None)
 
@@ -119,7 +119,7 @@ class Advisor:
             system=self._system.label,
             profile=self._profile.name,
             column=self._accounting.name,
-            samples=self._system.count.samples,
+            samples=self._system.samples,
             energy_uj=self._before,
             accuracy=self._accuracy,
             advice=tuple(sorted(advice, key=lambda one: (one.after_uj, one.words))),
@@ -160,7 +160,7 @@ class Advisor:
         """Microjoules of a part, mean of a sample; weights of some layers at fewer bits."""
         total = 0.0
         for layer in part.layers:
-            priced = price_layer(layer, self._profile, self._accounting, spiking=self._system.count.spiking)
+            priced = price_layer(layer, self._profile, self._accounting, spiking=self._system.spiking)
             if priced.unpriced:
                 raise ConfigError(
                     f"has no price for {', '.join(priced.unpriced)} of {part.name}/{layer.name}, so nothing "
@@ -269,10 +269,9 @@ class Advisor:
             yield self._advice(Change.STEPS, f"decide after {fewer} of {steps} steps", after, accuracy)
 
     def _rate(self, rival: CountedSystem) -> Advice:
-        after = sum(self._energy(part) for part in rival.count.parts)
+        after = sum(self._energy(part) for part in rival.parts)
         before, now = (
-            sum(float(part.per_sample.spikes.mean()) for part in one.count.parts)
-            for one in (self._system, rival)
+            sum(float(part.per_sample.spikes.mean()) for part in one.parts) for one in (self._system, rival)
         )
         words = f"the run {rival.path}: {now:,.0f} spikes a sample instead of {before:,.0f}"
         accuracy = None if rival.deployment is None else rival.deployment.test_accuracy
@@ -297,7 +296,7 @@ def _units(mask: Mask, shape: Sequence[int], one_by_one: str, in_channels: str) 
 def _nir_parts(system: CountedSystem, options: Options) -> list[_Part]:
     """Read and run every NIR part of a system; the outputs of its last part decide, if labels are known."""
     parts = []
-    for work, count in zip(system.work, system.count.parts, strict=True):
+    for work, count in zip(system.work, system.parts, strict=True):
         if work.graph.suffix != ".nir":
             continue
         recording = read_inputs(work, options)
@@ -349,7 +348,7 @@ def _pruned(part: _Part) -> Network | None:
 
 
 def _unchanged_parts(system: CountedSystem) -> Iterator[str]:
-    for work, part in zip(system.work, system.count.parts, strict=True):
+    for work, part in zip(system.work, system.parts, strict=True):
         if work.graph.suffix != ".nir":
             yield f"{part.name}: an ONNX graph is not changed"
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.energy.report.notebook import Tabular
+from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.io.records import Record
 
 ADVICE_SCHEMA_VERSION = 1

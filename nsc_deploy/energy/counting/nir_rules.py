@@ -4,17 +4,15 @@ The accesses follow the model that `operations` describes.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.operations import Footprint, Integers, Kind, Pass
-from nsc_deploy.graphs.connectivity import convolution_fan_out, matrix_fan_out
+from nsc_deploy.graphs.connectivity import Convolution, matrix_fan_out
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.primitives import padding_pairs
 
 _STATE_VARIABLES = {"LIF": 1, "IF": 1, "LI": 1, "I": 1, "CubaLIF": 2, "CubaLI": 2, "Threshold": 0}
 UPDATED = frozenset(_STATE_VARIABLES)
@@ -54,11 +52,11 @@ def input_cost(network: Network, node: Node) -> InputCost | None:
     dense = arriving is Signal.REAL
     if node.synaptic:
         kind = Kind.AC if arriving is Signal.EVENTS else Kind.MAC
-        return InputCost(kind, _fan_out(node, node.parameters.weight), dense)
+        return InputCost(kind, _fan_out(node), dense)
     if node.primitive == "Scale":
         return InputCost(Kind.PRODUCT, np.ones(node.input_shape, dtype=np.int64), dense)
     if node.primitive in {"SumPool2d", "AvgPool2d"}:
-        return InputCost(Kind.ADDITION, _pool_fan_out(node), dense)
+        return InputCost(Kind.ADDITION, Convolution.of(node).fan_out(), dense)
     return None
 
 
@@ -68,7 +66,8 @@ def dense_synapses(node: Node) -> int:
         return 0
     if node.primitive in {"Linear", "Affine"}:
         return prod(node.parameters.weight.shape)
-    return int(_fan_out(node, np.broadcast_to(np.uint8(1), node.parameters.weight.shape)).sum())
+    form = Convolution.of(node)
+    return replace(form, present=np.ones_like(form.present)).synapses
 
 
 def constant_costs(node: Node) -> dict[Kind, int]:
@@ -84,31 +83,10 @@ def constant_costs(node: Node) -> dict[Kind, int]:
     return costs
 
 
-def _fan_out(node: Node, weight: NDArray[np.generic]) -> Integers:
+def _fan_out(node: Node) -> Integers:
     if node.primitive in {"Linear", "Affine"}:
-        return matrix_fan_out(weight)
-    form = node.parameters
-    return convolution_fan_out(
-        weight,
-        node.input_shape[1:],
-        stride=form.stride,
-        padding=padding_pairs(form.padding, weight.shape[2:], form.dilation),
-        dilation=form.dilation,
-        groups=form.groups,
-    )
-
-
-def _pool_fan_out(node: Node) -> Integers:
-    form = node.parameters
-    window = np.broadcast_to(np.uint8(1), (node.input_shape[0], 1, *form.kernel_size))
-    return convolution_fan_out(
-        window,
-        node.input_shape[1:],
-        stride=form.stride,
-        padding=[(zeros, zeros) for zeros in form.padding],
-        dilation=(1, 1),
-        groups=node.input_shape[0],
-    )
+        return matrix_fan_out(node.parameters.weight)
+    return Convolution.of(node).fan_out()
 
 
 def state_variables(node: Node) -> int:

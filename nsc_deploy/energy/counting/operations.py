@@ -240,25 +240,3 @@ class PartCount:
     def per_sample(self) -> Operations:
         """All layers together, [samples]."""
         return Operations.sum((layer.per_sample for layer in self.layers), self.samples)
-
-
-@dataclass(frozen=True)
-class SystemCount:
-    """A transmitter and a receiver, or a single graph.
-
-    Attributes:
-        spiking: whether any part is; the paper's accounting treats the whole system alike.
-    """
-
-    name: str
-    parts: tuple[PartCount, ...]
-
-    @property
-    def spiking(self) -> bool:
-        """Whether any part holds a spiking neuron."""
-        return any(part.spiking for part in self.parts)
-
-    @property
-    def samples(self) -> int:
-        """Number of samples counted."""
-        return self.parts[0].samples

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from html import escape
 
 from nsc_deploy.energy.counting.operations import Kind, Store
-from nsc_deploy.energy.output.cells import energy as energy_text
 from nsc_deploy.energy.pricing.price import Charged
-from nsc_deploy.energy.report.numbers import KIND_NAMES, binned, count, microjoules
-from nsc_deploy.energy.report.schema import Energy, FrontPoint, OverTime, PartReport
+from nsc_deploy.energy.report.numbers import KIND_NAMES, binned, count, energy, microjoules
+from nsc_deploy.energy.report.schema import FrontPoint, PartReport
+from nsc_deploy.energy.report.statistics import Energy, OverTime
 
 COLOURS: dict[Charged, str] = {
     Kind.AC: "#3b76af",
@@ -61,7 +61,7 @@ def bars(rows: Sequence[Bar], title: str) -> str:
                 f"<title>{escape(row.label)}: {KIND_NAMES[kind]} {microjoules(value)} µJ</title></rect>"
             )
             x += width
-        figure = energy_text(row.energy)
+        figure = energy(row.energy)
         parts.append(f'<text x="{x + 6:.1f}" y="{y + 13}" class="value">{escape(figure)}</text>')
     return "".join(parts) + "</svg>"
 

@@ -5,7 +5,7 @@ from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from nsc_deploy.energy.output import cells
+from nsc_deploy.energy.output import chip_tables, tables
 from nsc_deploy.energy.output.charts import COLOURS, Bar, accuracy_chart, bars, time_chart
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.definitions import basis_words
@@ -27,7 +27,8 @@ def render_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         show=numbers,
-        cell=cells,
+        table=tables,
+        chip=chip_tables,
         kinds=_kinds(report),
         totals={column.name: _totals(report, column.name) for column in report.columns},
         front=report.fronts.get(report.main.name, ()),

@@ -1,24 +1,25 @@
-"""A report in a terminal: systems side by side, spread, load and memory, then the layers of each part."""
+"""Reports, comparisons, advice and profiles in a terminal."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
+from rich.text import Text
 
-from nsc_deploy.energy.counting.operations import Kind, Store
-from nsc_deploy.energy.output import cells
-from nsc_deploy.energy.output.tables import least_width, new_table
-from nsc_deploy.energy.output.terminal_chip import print_target
+from nsc_deploy.energy.advice.records import AdviceReport
+from nsc_deploy.energy.output import tables
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import numbers
-from nsc_deploy.energy.report.break_even import words_of_layer
-from nsc_deploy.energy.report.chip_schema import Spread
-from nsc_deploy.energy.report.schema import Energy, PartReport, Report, SystemReport
+from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemChange
+from nsc_deploy.energy.report.schema import Report
+from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
 
-_NARROW = 100
-"""Characters below which a table of layers leaves columns out."""
+_FOLDED = 8
+"""Characters a line of words is folded to where there is no room for more."""
+_STYLES = {"group": "bold", "total": "bold", "over": "red"}
 
 
 def wide_console() -> Console:
@@ -35,24 +36,27 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console: where to.
         layers: whether each layer gets a line.
     """
-    _print_header(report, console)
+    for facts in (report.options, report.versions):
+        line = ", ".join(f"{name} {value}" for name, value in facts.items())
+        console.print(line, style="dim", highlight=False)
+    _draw(tables.files_table(report), console)
     print_systems(report, console)
-    console.print(_part_counts(report))
-    console.print(_part_energies(report))
+    _draw(tables.operations_table(report), console)
+    _draw(tables.energy_table(report), console)
     _print_measures(report, console)
-    print_target(report, console)
+    _print_chip(report, console)
     if layers:
         for system in report.systems:
             for part in system.parts:
-                console.print(_fitting_layers(report, system, part, console))
+                _draw(tables.layer_table(report, system, part), console)
         console.print("Other: products, additions and evaluations of functions.\n", style="dim")
     for system in report.systems:
         if system.break_even:
-            if cells.has_opponent(system):
-                console.print(_break_even(system, layers=layers))
+            if tables.has_opponent(system):
+                _draw(tables.break_even_table(system, layers=layers), console)
             console.print(system.break_even.words + "\n", highlight=False)
         if system.against:
-            console.print(_against(report, system))
+            _draw(tables.against_table(report, system), console)
     if report.poster_note:
         console.print(f"{report.poster_note}\n", style="dim")
     for line in report.estimated:
@@ -61,169 +65,64 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
 
 def print_systems(report: Report, console: Console) -> None:
     """Print the systems side by side: energies, their ratios, and what both stand on."""
-    console.print(_systems(report))
-    console.print(_ratios(report))
-    console.print(
-        f"uJ for one sample, mean of {report.systems[0].samples}; ratios to {report.systems[0].label}.\n"
-        f"Prices: {report.profile.title} ({report.profile.name}, {report.profile.basis}). "
-        "'>' marks a lower bound.\n",
-        style="dim",
-    )
+    _draw(tables.systems_table(report), console)
+    _draw(tables.ratio_table(report), console)
 
 
-def _energy_heads(report: Report) -> list[str]:
-    return [f"{column.short}\nuJ" for column in report.columns]
+def _print_measures(report: Report, console: Console) -> None:
+    """Spread over the samples, load, memory, and the Pareto front."""
+    _draw(tables.spread_table(report, report.systems), console)
+    _draw(tables.load_table(report, report.systems), console)
+    _draw(tables.memory_table(report.systems), console)
+    points = report.fronts.get(report.main.name, ())
+    if len(points) > 1:
+        console.print(f"Accuracy against energy ({report.main.title.lower()})", style="bold")
+        console.print(tables.front_words(points) + "\n", highlight=False)
 
 
-def _systems(report: Report) -> Table:
-    facts = ["Acc\n%", "SNR\ndB", "Channel\nuses"]
-    table = new_table("Energy of a sample", ["\nSystem"], [*facts, *_energy_heads(report)])
-    for system in report.systems:
-        known = numbers.percent(system.accuracy), numbers.decibel(system.snr_db), cells.uses(system)
-        table.add_row(escape(system.label), *known, *_energies(report, system.energy))
-    return table
+def _print_chip(report: Report, console: Console) -> None:
+    """All there is to say about the target; nothing without one."""
+    if report.target is None:
+        return
+    # Reports without a target need nothing of it.
+    from nsc_deploy.energy.output import chip_tables
 
-
-def _ratios(report: Report) -> Table:
-    poster = ["Poster\nuJ", "\nratio"] if report.poster_note else []
-    heads = [f"{column.short}\nratio" for column in report.columns]
-    table = new_table(f"Ratio to {escape(report.systems[0].label)}", ["\nSystem"], [*heads, *poster])
-    for system in report.systems:
-        ratios = [numbers.ratio(system.ratio[column.name].system) for column in report.columns]
-        table.add_row(escape(system.label), *ratios, *(_poster(system) if report.poster_note else []))
-    return table
-
-
-def _energies(report: Report, energy: Mapping[str, Energy]) -> list[str]:
-    digits = cells.digits(cells.all_sides(report))
-    return [cells.energy(energy.get(column.name), digits) for column in report.columns]
-
-
-def _poster(system: SystemReport) -> list[str]:
-    poster = system.poster
-    if poster is None:
-        return [numbers.MISSING] * 2
-    return [f"{poster.energy_uj:.2f}", numbers.ratio(poster.ratio)]
-
-
-def _part_counts(report: Report) -> Table:
-    table = new_table("Operations by part", ["Part"], ["AC", "MAC", "Updates", "Spikes"])
-    for part in _by_system(table, report):
-        counts = part.counts
-        shown = counts.acs, counts.macs, counts.neuron_updates, counts.spikes
-        table.add_row(_part_name(part), *map(numbers.count, shown))
-    return table
-
-
-def _part_energies(report: Report) -> Table:
-    table = new_table("Energy by part", ["\nPart"], _energy_heads(report))
-    for part in _by_system(table, report):
-        table.add_row(_part_name(part), *_energies(report, part.energy))
-    return table
-
-
-def _by_system(table: Table, report: Report) -> Iterator[PartReport]:
-    """Each part of each system, after a row with the system's name."""
-    for system in report.systems:
-        table.add_row(f"[bold]{escape(system.label)}[/bold]")
-        yield from system.parts
-
-
-def _part_name(part: PartReport) -> str:
-    where = f" [dim]{part.place}[/dim]" if part.place else ""
-    return f"  {escape(part.name)}{where}"
-
-
-_MAIN_KINDS = {
-    Kind.AC: "AC",
-    Kind.MAC: "MAC",
-    Kind.NEURON_UPDATE: "Updates",
-    Kind.SPIKE: "Spikes",
-}
-
-
-def _fitting_layers(report: Report, system: SystemReport, part: PartReport, console: Console) -> Table:
-    """The layers of a part, with as much about them as there is room for: rich cuts what is too wide."""
-    narrow = console.width < _NARROW
-    for counted in (tuple(Kind), tuple(_MAIN_KINDS), ()):
-        table = _layers(report, system, part, narrow=narrow, counted=counted)
-        if least_width(table) <= console.width:
-            break
-        narrow = True
-    return table
-
-
-def _layers(
-    report: Report, system: SystemReport, part: PartReport, *, narrow: bool, counted: Collection[Kind]
-) -> Table:
-    """The layers of a part; a narrow terminal has no room for what a layer is and receives."""
-    occurring = [kind for kind in cells.occurring(part) if kind in counted]
-    kinds = [kind for kind in _MAIN_KINDS if kind in occurring]
-    others = [kind for kind in occurring if kind not in _MAIN_KINDS]
-    heads = [
-        *([] if narrow else ["Synapses"]),
-        *(_MAIN_KINDS[kind] for kind in kinds),
-        *(["Other"] if others else []),
-    ]
-    title = escape(f"{system.label}: {part.name} ({part.graph})")
-    figures = [*(f"\n\n{head}" for head in heads), *_energy_heads(report)]
-    table = new_table(title, ["\n\nLayer", *([] if narrow else ["\n\nReceives"])], figures)
-    for layer in part.layers:
-        of = layer.counts.model_dump()
-        row = [numbers.count(of[kind.value]) for kind in kinds]
-        if others:
-            row.append(numbers.count(sum(of[kind.value] for kind in others)))
-        for name in (column.name for column in report.columns):
-            row.append(cells.energy(layer.energy.get(name), cells.layer_digits(part, name)))
-        if narrow:
-            table.add_row(escape(layer.name), *row)
-        else:
-            name = f"{escape(layer.name)} [dim]{layer.primitive}[/dim]"
-            table.add_row(name, layer.arrives, numbers.count(layer.synapses), *row)
-    return table
-
-
-def _break_even(system: SystemReport, *, layers: bool) -> Table:
-    title = escape(f"{system.label}: against the bit-matched ANN, both with memory")
-    heads = ["Rate\n%", "Spiking\nuJ", "Fixed\nuJ", "ANN\nuJ"]
-    table = new_table(title, ["\nLayer and its neurons"], heads)
-    table.add_column("\nThe spiking layer", overflow="fold")
-    rows = [(f"{part.name}/{even.layer}", even) for part in system.parts for even in part.break_even]
-    whole = [] if system.break_even is None else [("Whole system", system.break_even)]
-    for name, even in (rows if layers else []) + whole:
-        own = (numbers.microjoules(one) for one in (even.spiking_uj, even.fixed_uj))
-        table.add_row(escape(name), numbers.rate(even.rate), *own, cells.opponent(even), words_of_layer(even))
-    return table
-
-
-def _against(report: Report, system: SystemReport) -> Table:
-    """For each accounting, what the events would have to do for the system to lose or to win."""
-    table = new_table(f"What would have to change for {escape(system.label)} to lose", [], [])
-    for name in ("Accounting", "In words"):
-        table.add_column(name, overflow="fold")
-    titles = {column.name: column.title for column in report.columns}
-    for one in system.against:
-        table.add_row(titles[one.column], escape(one.words))
-    return table
+    placed_parts = list(chip_tables.placed_parts(report.systems))
+    placement, *others = chip_tables.chip_tables(report.target, report.systems)
+    _draw(placement, console)
+    for system, part, placed in placed_parts:
+        for problem in placed.problems:
+            line = f"{system.label}/{part.name} does not fit {placed.target}: {problem}"
+            console.print(Text(line, "red"), highlight=False)
+    for table in others:
+        _draw(table, console)
+    for system, part, placed in placed_parts:
+        words = chip_tables.pace(placed)
+        if words:
+            console.print(f"{system.label}/{part.name}: {words}", highlight=False, markup=False)
+    sources = "; ".join(chip_tables.chip_sources(report.systems))
+    if sources:
+        console.print(f"Limits and durations: {sources}.", style="dim", highlight=False, markup=False)
+    for note in chip_tables.chip_notes(report.systems):
+        console.print(f"* {note}", highlight=False, markup=False)
+    console.print()
 
 
 def print_profiles(profiles: Sequence[Profile], console: Console) -> None:
-    """Print the prices of several profiles in pJ, and below them their sources."""
-    table = new_table("Prices in pJ", ["Profile"], ["AC", "MAC", "Update", "Spike"])
-    for name in ("Figures", "Process", "Source"):
-        table.add_column(name, overflow="fold")
+    """Print the main prices of several profiles in pJ, and below them their sources."""
     sources = list(dict.fromkeys(profile.source for profile in profiles))
+    rows = []
     for profile in profiles:
         prices = profile.prices
-        figures = (prices.ac, prices.mac, prices.neuron_update, prices.spike)
-        table.add_row(
-            profile.name,
-            *(numbers.MISSING if price is None else f"{price.picojoules:g}" for price in figures),
-            profile.basis,
-            profile.process,
-            f"({sources.index(profile.source) + 1})",
-        )
-    console.print(table)
+        figures = map(tables.in_picojoules, (prices.ac, prices.mac, prices.neuron_update, prices.spike))
+        words = profile.basis, profile.process, f"({sources.index(profile.source) + 1})"
+        rows.append(Row((profile.name, *figures, *words)))
+    heads = (
+        *columns("Profile", holds=Holds.NAMES),
+        *columns("AC", "MAC", "Update", "Spike"),
+        *columns("Figures", "Process", "Source", holds=Holds.NAMES),
+    )
+    _draw(Table("Prices in pJ", heads, tuple(rows)), console)
     for number, source in enumerate(sources, start=1):
         console.print(f"({number}) {source}", highlight=False, markup=False)
     console.print("More on one of them, with the figures published against it: energy profiles NAME")
@@ -239,105 +138,134 @@ def print_profile(profile: Profile, console: Console) -> None:
         "figures": profile.basis,
         "scope": profile.scope,
     }
-    for name, value in facts.items():
-        console.print(f"  {name:10} {value}", markup=False)
     if profile.chip is not None:
-        console.print(f"  {'chip':10} {profile.chip}, on which reports place graphs", markup=False)
-    for name, price in (*profile.prices, *profile.network):
-        if price is not None:
-            low, high = price.bounds_picojoules
-            span = f" ({low:g} to {high:g})" if low != high else ""
-            console.print(f"  {name:14} {price.picojoules:g} pJ{span}  [dim]{escape(price.note)}[/dim]")
+        facts["chip"] = f"{profile.chip}, on which reports place graphs"
     if profile.load_limit is not None:
         limit = profile.load_limit
-        most = f"{limit.synops_per_second:g} SynOps/s a {limit.of}"
-        console.print(f"  at most        {most}  [dim]{escape(limit.source)}[/dim]")
+        facts["at most"] = f"{limit.synops_per_second:g} SynOps/s a {limit.of}. {limit.source}"
+    for name, value in facts.items():
+        console.print(f"  {name:10} {value}", markup=False)
+    _draw(tables.price_table(profile), console)
     for conflict in profile.conflicts:
         console.print(f"  against it: {conflict}", markup=False)
 
 
-def _print_header(report: Report, console: Console) -> None:
-    """What was counted, with which options and versions."""
-    for facts in (report.options, report.versions):
-        line = ", ".join(f"{name} {value}" for name, value in facts.items())
-        console.print(line, style="dim", highlight=False)
-    table = new_table("Counted", ["Graph", "SHA-256", "Inputs", "SHA-256"], ["Steps", "ms", "Samples"])
-    for part in _by_system(table, report):
-        table.add_row(
-            f"  {escape(part.graph)}",
-            part.graph_sha256[:8],
-            escape(part.recording),
-            part.recording_sha256[:8],
-            str(part.steps),
-            f"{part.dt * 1000:g}",
-            str(part.samples),
+_SHOWN = {"synops": "SynOps", "spikes": "Spikes", "energy_uj": "uJ"}
+_SIZES = {"synapses": "synapses", "neurons": "neurons"}
+_STATUS = {Status.ADDED: "new", Status.REMOVED: "gone", Status.CHANGED: ""}
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print the layers that changed, and the totals."""
+    for system in comparison.systems:
+        _draw(_comparison_table(system), console)
+        for field, word in _SIZES.items():
+            change = system.total[field]
+            if _moved(change):
+                console.print(f"{word}: {_number(change.before)} -> {_number(change.after)}")
+        same = sum(layer.status is Status.SAME for layer in system.layers)
+        console.print(f"{same} of {len(system.layers)} layers unchanged. ", style="dim", end="")
+        console.print(
+            f"Means of one sample; energy: {comparison.column}, {comparison.profile}.\n", style="dim"
         )
-    console.print(table)
 
 
-def _print_measures(report: Report, console: Console) -> None:
-    """Spread over the samples, load, memory, and the Pareto front."""
-    console.print(_spread(report))
-    console.print("No.: the worst sample of the recording, counted from 0.\n", style="dim")
-    console.print(_load(report))
-    limit = report.profile.load_limit
-    words = f"Limit: {limit.source}" if limit else f"{report.profile.name} states no limit."
-    console.print(f"Busiest: the busiest step, mean of the samples. {words}\n", style="dim", highlight=False)
-    console.print(_memory(report))
-    points = report.fronts.get(report.main.name, ())
-    if len(points) > 1:
-        console.print(f"Accuracy against energy ({report.main.title.lower()})", style="bold")
-        console.print(cells.front_words(points) + "\n", highlight=False)
+def _comparison_table(system: SystemChange) -> Table:
+    """The layers that changed; of the figures those that changed anywhere, after and by how much."""
+    shown = [field for field in _SHOWN if any(_moved(layer.changes[field]) for layer in system.layers)]
+    heads = [head for field in shown for head in (_SHOWN[field], "was", "%")]
+    rows = [
+        Row((f"{layer.part}/{layer.layer}", _STATUS[layer.status], *_figures(layer.changes, shown)))
+        for layer in system.layers
+        if layer.status is not Status.SAME
+    ]
+    total = Row(("Total", "", *_figures(system.total, shown)), "total")
+    names = columns("Layer", "", holds=Holds.NAMES)
+    return Table(f"{system.before} -> {system.after}", (*names, *columns(*heads)), (*rows, total))
 
 
-def _spread(report: Report) -> Table:
-    table = new_table("Over the samples", ["Part", ""], ["Mean", "Median", "95 %", "Worst", "No."])
-    for system in report.systems:
-        table.add_row(f"[bold]{escape(system.label)}[/bold]")
-        name = report.main.name
-        for part in system.parts:
-            if name in part.energy:
-                table.add_row(f"  {escape(part.name)}", "uJ", *_energy_row(part.energy[name]))
-            table.add_row(
-                "" if name in part.energy else f"  {escape(part.name)}", "SynOps", *_row(part.synops)
+def _moved(change: Change) -> bool:
+    return change.before != change.after
+
+
+def _figures(changes: Mapping[str, Change], fields: Iterable[str]) -> list[str]:
+    shown = []
+    for change in (changes[field] for field in fields):
+        growth = "" if change.growth is None or not _moved(change) else f"{100 * change.growth:+.1f}"
+        shown += [_number(change.after), _number(change.before) if _moved(change) else "", growth]
+    return shown
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:.4g}"
+
+
+def print_advice(report: AdviceReport, console: Console) -> None:
+    """Print what was tried and what it does."""
+    now = f"{report.system}: {numbers.microjoules(report.energy_uj)} uJ a sample"
+    accurate = "" if report.accuracy is None else f", {numbers.percent(report.accuracy)} % right"
+    rows = tuple(
+        Row(
+            (
+                "/".join(name for name in (one.part, one.layer) if name) or "whole system",
+                one.words,
+                numbers.microjoules(one.after_uj),
+                f"{100 * one.saved:.2f} %",
+                numbers.percent(one.accuracy_after),
+                "same" if one.same_outputs else "other",
             )
-        if name in system.energy:
-            table.add_row("  [bold]all[/bold]", "uJ", *_energy_row(system.energy[name]))
-        table.add_row("", "SynOps", *_row(system.synops))
-    return table
+        )
+        for one in report.advice
+    )
+    heads = (*columns("Where", "Change", holds=Holds.NAMES), *columns("uJ", "Saves", "Right %", "Outputs"))
+    _draw(Table(f"{now}{accurate}", heads, rows), console)
+    if not report.advice:
+        console.print("Nothing was found that could be changed.")
+    console.print(
+        f"Each line was made, run on {report.samples} recorded samples and priced with {report.profile} "
+        f"(column {report.column}); energies are of the whole system. 'same': every output value of the "
+        "part is as before on these samples; other samples may wake a neuron that was silent here.",
+        style="dim",
+        highlight=False,
+    )
+    for line in report.left_out:
+        console.print(f"Not tried: {line}", style="dim", highlight=False)
 
 
-def _energy_row(energy: Energy) -> list[str]:
-    digits = cells.digits([energy])
-    rest = (energy.median_uj, energy.p95_uj, energy.worst_uj)
-    figures = [cells.bounded(energy, value, digits) for value in rest]
-    return [cells.energy(energy, digits), *figures, str(energy.worst_sample)]
+def _draw(table: Table, console: Console) -> None:
+    """Print a table, without the columns that a narrow terminal has no room for: rich would cut it off."""
+    shown = [index for index, column in enumerate(table.columns) if column.only is not Medium.PAGE]
+    rows = [row for row in table.rows if row.only is not Medium.PAGE]
+    for rank in sorted({column.rank for column in table.columns if column.rank}, reverse=True):
+        if sum(2 + _least_width(table.columns[index], index, rows) for index in shown) <= console.width:
+            break
+        shown = [index for index in shown if table.columns[index].rank != rank]
+    drawn = RichTable(
+        title=escape(table.title),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for column in (table.columns[index] for index in shown):
+        if column.holds is Holds.NUMBERS:
+            drawn.add_column(column.head, justify="right", no_wrap=True)
+        else:
+            drawn.add_column(column.head, overflow="fold", min_width=_FOLDED if column.head else None)
+    for row in rows:
+        written = [escape(row.cells[index]) for index in shown if index < len(row.cells)]
+        drawn.add_row(*written, style=_STYLES.get(row.style))
+    console.print(drawn)
+    if table.note:
+        console.print(f"{table.note}\n", style="dim", highlight=False, markup=False)
 
 
-def _row(one: Spread) -> list[str]:
-    figures = [numbers.count(round(value)) for value in (one.mean, one.median, one.p95, one.worst)]
-    return [*figures, str(one.worst_sample)]
+def _least_width(column: TableColumn, index: int, rows: Iterable[Row]) -> int:
+    """Characters a column cannot do without.
 
-
-def _load(report: Report) -> Table:
-    heads, bars = ["Mean", "95 %", "Worst", "Busiest", "Limit", "Share"], 10
-    if report.profile.load_limit is None:
-        heads, bars = heads[:-2], 15
-    table = new_table("Load, SynOps a second", ["Part"], heads)
-    table.add_column("Over time", no_wrap=True)
-    for part in _by_system(table, report):
-        load = part.load
-        row = [numbers.per_second(value) for value in (load.mean, load.p95, load.worst, load.busiest_step)]
-        if report.profile.load_limit is not None:
-            row += [cells.limit(load), numbers.share(load.share)]
-        course = "" if part.over_time is None else cells.course(part.over_time.synops, width=bars)
-        table.add_row(f"  {escape(part.name)}", *row, course)
-    return table
-
-
-def _memory(report: Report) -> Table:
-    table = new_table("Memory in use", ["Part"], ["Weights", "States", "Activations", "All"])
-    for part in _by_system(table, report):
-        row = [cells.size(part.memory.stores[store]) for store in Store]
-        table.add_row(f"  {escape(part.name)}", *row, numbers.in_bytes(part.memory.bytes))
-    return table
+    Rich's own measure takes the groups of three digits for words that may be parted.
+    """
+    texts = [column.head, *(row.cells[index] for row in rows if index < len(row.cells))]
+    width = max(Text(line).cell_len for text in texts for line in text.split("\n"))
+    return width if column.holds is Holds.NUMBERS else min(width, _FOLDED)

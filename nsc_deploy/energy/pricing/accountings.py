@@ -10,11 +10,11 @@ from nsc_deploy.energy.pricing.price import (
     PAPER,
     Accounting,
     Charge,
+    Column,
     access_price,
     compute_charges,
-    scaled,
 )
-from nsc_deploy.energy.pricing.profile import Price, Profile, Unit
+from nsc_deploy.energy.pricing.profile import Price, Profile
 from nsc_deploy.graphs.network import Signal
 
 
@@ -35,14 +35,7 @@ def mac_price(profile: Profile, bits: int) -> Price | None:
     addition = profile.prices.addition
     if profile.operand_bits is None or product is None or addition is None:
         return profile.prices.mac
-    (low_p, high_p), (low_a, high_a) = product.bounds_picojoules, addition.bounds_picojoules
-    return Price(
-        value=product.picojoules + addition.picojoules,
-        unit=Unit.PICOJOULE,
-        low=low_p + low_a,
-        high=high_p + high_a,
-        note=f"{profile.operand_bits} x {bits} bits",
-    )
+    return product.plus(addition, f"{profile.operand_bits} x {bits} bits")
 
 
 def product_price(profile: Profile, bits: int) -> Price | None:
@@ -50,7 +43,7 @@ def product_price(profile: Profile, bits: int) -> Price | None:
     product = profile.prices.product
     if product is None or profile.operand_bits is None:
         return product
-    return scaled(product, min(1.0, bits / profile.operand_bits), note=f"by {bits} bits")
+    return product.times(min(1.0, bits / profile.operand_bits), f"by {bits} bits")
 
 
 def _with_memory(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, ...]:
@@ -124,26 +117,32 @@ def _same(layer: LayerCount, kind: Kind | Store, number: int, price: Price | Non
 
 
 MEMORY = Accounting(
-    name="memory",
-    title="With memory",
-    short="With\nmem.",
-    meaning="MAC-aware, and each read and write of a weight, a state and an activation at the figure of the "
-    "smallest memory of the profile that holds what the layer keeps of it (in the manner of Lemaire et al. "
-    "2022). A profile whose prices hold the memory already is charged nothing more.",
-    leaves_out="Addresses, indices and control; reuse of a value in registers; words fetched and not "
-    "used; network; leakage.",
+    Column(
+        name="memory",
+        title="With memory",
+        short="With\nmem.",
+        meaning="MAC-aware, and each read and write of a weight, a state and an activation at the figure of "
+        "the smallest memory of the profile that holds what the layer keeps of it (in the manner of "
+        "Lemaire et al. 2022). A profile whose prices hold the memory already is charged "
+        "nothing more.",
+        leaves_out="Addresses, indices and control; reuse of a value in registers; words fetched and not "
+        "used; network; leakage.",
+    ),
     charges=_with_memory,
 )
 OPPONENT = Accounting(
-    name="ann",
-    title="Bit-matched ANN",
-    short="Bit-m.\nANN",
-    meaning="With memory, for a conventional network of the same layer sizes that passes once over values of "
-    "ceil(log2(T + 1)) bits, as many as tell the spike counts of T steps apart (after Yan et al. 2024), with "
-    "weights at the profile's width. Every existing synapse costs a MAC, whose multiplication is charged "
-    "bits / width of the full one. ONNX operators of the system stay as they are.",
-    leaves_out="Whether such a network would do the task: nobody trained it. Zeros it could skip; its "
-    "functions.",
+    Column(
+        name="ann",
+        title="Bit-matched ANN",
+        short="Bit-m.\nANN",
+        meaning="With memory, for a conventional network of the same layer sizes that passes once over "
+        "values of ceil(log2(T + 1)) bits, as many as tell the spike counts of T steps apart (after "
+        "Yan et al. 2024), with weights at the profile's width. Every existing synapse costs a MAC, "
+        "whose multiplication is charged bits / width of the full one. ONNX operators of the system "
+        "stay as they are.",
+        leaves_out="Whether such a network would do the task: nobody trained it. Zeros it could skip; its "
+        "functions.",
+    ),
     charges=_opponent,
     spiking_only=True,
 )

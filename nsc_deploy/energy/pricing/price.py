@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Store
-from nsc_deploy.energy.pricing.profile import Memory, Price, Profile, Unit
+from nsc_deploy.energy.pricing.profile import Memory, Price, Profile
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.io.records import Record
 
 Energies = NDArray[np.float64]
 Charged = Kind | Store
@@ -39,27 +40,34 @@ class Charge:
     with_rate: bool = False
 
 
-@dataclass(frozen=True)
-class Accounting:
-    """One column of the report.
-
-    Attributes:
-        name: short, for tables and JSON.
-        title: for people.
-        short: for narrow columns, two lines.
-        meaning: what is charged, in one sentence.
-        leaves_out: what is not.
-        charges: the rule: a layer, the profile, and whether the layer belongs to a spiking system.
-        spiking_only: whether the column says something of spiking systems alone.
-    """
+class Column(Record):
+    """An accounting, in words."""
 
     name: str
     title: str
     short: str
     meaning: str
     leaves_out: str
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """One column of the report.
+
+    Attributes:
+        column: what it is called, what it charges and what it leaves out; `short` has two lines.
+        charges: the rule: a layer, the profile, and whether the layer belongs to a spiking system.
+        spiking_only: whether the column says something of spiking systems alone.
+    """
+
+    column: Column
     charges: Callable[[LayerCount, Profile, bool], tuple[Charge, ...]]
     spiking_only: bool = False
+
+    @property
+    def name(self) -> str:
+        """Short, for tables and JSON."""
+        return self.column.name
 
 
 @dataclass(frozen=True)
@@ -129,15 +137,8 @@ def neuron_price(primitive: str, profile: Profile) -> Price | None:
     if product is None or addition is None or primitive not in _NEURON_ARITHMETIC:
         return None
     products, additions = _NEURON_ARITHMETIC[primitive]
-    energy = products * product.picojoules + additions * addition.picojoules
-    (low_p, high_p), (low_a, high_a) = product.bounds_picojoules, addition.bounds_picojoules
-    return Price(
-        value=energy,
-        unit=Unit.PICOJOULE,
-        low=products * low_p + additions * low_a,
-        high=products * high_p + additions * high_a,
-        note=f"{products} products and {additions} additions",
-    )
+    note = f"{products} products and {additions} additions"
+    return product.times(products).plus(addition.times(additions), note)
 
 
 # Products and additions of one update: the leak and the input, for the current of a Cuba neuron too.
@@ -195,22 +196,28 @@ def _every_synapse(layer: LayerCount, profile: Profile) -> Charge:
 
 
 PAPER = Accounting(
-    name="paper",
-    title="Paper's accounting",
-    short="\nPaper",
-    meaning="Every synaptic operation of a spiking system at the price of an AC, whether events or real "
-    "values arrive; every synapse of a conventional network, in every step, at the price of a MAC.",
-    leaves_out="That real inputs of spiking systems need multiplications; neuron updates; elementwise "
-    "operations; memory; network.",
+    Column(
+        name="paper",
+        title="Paper's accounting",
+        short="\nPaper",
+        meaning="Every synaptic operation of a spiking system at the price of an AC, whether events or real "
+        "values arrive; every synapse of a conventional network, in every step, at the price of a "
+        "MAC.",
+        leaves_out="That real inputs of spiking systems need multiplications; neuron updates; elementwise "
+        "operations; memory; network.",
+    ),
     charges=_paper,
 )
 COMPUTE = Accounting(
-    name="compute",
-    title="MAC-aware",
-    short="MAC-\naware",
-    meaning="ACs and MACs each at their own price, and elementwise products, additions and neuron updates "
-    "(on a profile of arithmetic alone: the products and additions of the neuron's equation).",
-    leaves_out="Memory; network; comparisons with a threshold; evaluations of functions such as ReLU.",
+    Column(
+        name="compute",
+        title="MAC-aware",
+        short="MAC-\naware",
+        meaning="ACs and MACs each at their own price, and elementwise products, additions and neuron "
+        "updates (on a profile of arithmetic alone: the products and additions of the neuron's "
+        "equation).",
+        leaves_out="Memory; network; comparisons with a threshold; evaluations of functions such as ReLU.",
+    ),
     charges=compute_charges,
 )
 
@@ -249,11 +256,4 @@ def access_price(profile: Profile, values: int, bits: int, value_bits: int | Non
     memory = choose_memory(profile, values, bits)
     if memory is None:
         return None
-    return scaled(memory.access, (value_bits or bits) / memory.word_bits, note=memory.name)
-
-
-def scaled(price: Price, factor: float, *, note: str) -> Price:
-    """A price and its range, times a factor, in pJ."""
-    low, high = price.bounds_picojoules
-    value = min(max(price.picojoules * factor, low * factor), high * factor)
-    return Price(value=value, unit=Unit.PICOJOULE, low=low * factor, high=high * factor, note=note)
+    return memory.access.times((value_bits or bits) / memory.word_bits, memory.name)

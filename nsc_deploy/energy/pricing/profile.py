@@ -69,6 +69,18 @@ class Price(Record):
         high = self.value if self.high is None else self.high
         return low * scale, high * scale
 
+    def times(self, factor: float, note: str = "") -> "Price":
+        """The energy of so many operations, or of a share of one, with its range, in pJ."""
+        low, high = (factor * bound for bound in self.bounds_picojoules)
+        value = min(max(factor * self.picojoules, low), high)
+        return Price(value=value, unit=Unit.PICOJOULE, low=low, high=high, note=note)
+
+    def plus(self, other: "Price", note: str = "") -> "Price":
+        """The energy of both operations, with its range, in pJ."""
+        (low, high), (more_low, more_high) = self.bounds_picojoules, other.bounds_picojoules
+        value = self.picojoules + other.picojoules
+        return Price(value=value, unit=Unit.PICOJOULE, low=low + more_low, high=high + more_high, note=note)
+
 
 class Prices(Record):
     """Prices of the operations a count distinguishes; one left out has no published figure."""
@@ -156,6 +168,10 @@ class Profile(Record):
         return self
 
 
+AnyProfile = str | Path | Profile
+"""The name of a profile, its file, or the profile itself."""
+
+
 def _bundled() -> dict[str, Path]:
     folder = Path(str(resources.files("nsc_deploy.energy.pricing") / "profiles"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
@@ -166,23 +182,26 @@ def profile_names() -> tuple[str, ...]:
     return tuple(_bundled())
 
 
-def load_profile(name_or_path: str) -> Profile:
-    """A profile by its name, or from a TOML file (anything that ends in .toml or holds a slash).
+def load_profile(profile: AnyProfile) -> Profile:
+    """A profile by its name, from a TOML file (anything that ends in .toml or holds a slash), or as it is.
 
     Raises:
         ConfigError: no such profile or file, not TOML, or a field that is missing, unknown or out of
             range; the message names the field.
     """
-    if name_or_path.endswith(".toml") or "/" in name_or_path:
-        return read_profile(Path(name_or_path))
+    if isinstance(profile, Profile):
+        return profile
+    name = str(profile)
+    if name.endswith(".toml") or "/" in name:
+        return read_profile(Path(name))
     known = _bundled()
-    if name_or_path not in known:
+    if name not in known:
         raise ConfigError(
-            f"there is no profile named {name_or_path!r} (known: {', '.join(known)})",
+            f"there is no profile named {name!r} (known: {', '.join(known)})",
             where="--profile",
             hint="Give one of these names, or a TOML file: nsc-deploy energy profiles --help",
         )
-    return read_profile(known[name_or_path])
+    return read_profile(known[name])
 
 
 def load_profiles() -> tuple[Profile, ...]:

@@ -9,20 +9,60 @@ rival system of the report as it was measured. The break-even rate is s times th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount
 from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT
 from nsc_deploy.energy.pricing.price import MICROJOULE, LayerEnergy
 from nsc_deploy.energy.report.numbers import KIND_NAMES, microjoules, rate
-from nsc_deploy.energy.report.schema import Against, BreakEven, Energy, SystemReport
+from nsc_deploy.energy.report.statistics import Energy
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.io.records import Record
+
+if TYPE_CHECKING:
+    from nsc_deploy.energy.report.schema import SystemReport
 
 Prices = Mapping[str, LayerEnergy]
 _WHOLE = "whole"
 _SUBJECTS = {None: "the whole", Side.RECEIVER: "the receiver"}
+
+
+class BreakEven(Record):
+    """The rate at which a spiking layer costs what the bit-matched ANN does, both with memory.
+
+    `factor` and `break_even_rate` are None where a price is missing or no event arrives; 0 says that
+    the spiking side costs more even in silence.
+    """
+
+    layer: str
+    rate: float = Field(description="events an input and step")
+    factor: float | None = Field(description="how many times the events of now it may take")
+    break_even_rate: float | None = Field(description="events an input and step")
+    spiking_uj: float
+    fixed_uj: float = Field(description="of the spiking energy, what does not depend on the rate")
+    opponent_uj: float
+    words: str = Field(description="what would have to change for the other side to win")
+
+
+class Against(Record):
+    """A spiking system against a conventional one of the same report, in one accounting.
+
+    `factor` is None where a price is missing or no event arrives; 0 says that the spiking side costs more
+    even in silence.
+    """
+
+    rival: str
+    side: Side | None = Field(description="None: whole systems")
+    column: str
+    own_uj: float
+    fixed_uj: float = Field(description="of the own energy, what does not depend on the number of events")
+    rival_uj: float
+    factor: float | None = Field(description="how many times the events of now cost as much as the rival")
+    words: str
 
 
 @dataclass(frozen=True)
@@ -146,7 +186,7 @@ def _words_of_whole(even: BreakEven) -> str:
     return f"{now} {figures} It {gains} {rate(even.break_even_rate)} ({even.factor:.2f} times as many)."
 
 
-def against(system: SystemReport, others: Sequence[SystemReport]) -> tuple[Against, ...]:
+def against(system: "SystemReport", others: Sequence["SystemReport"]) -> tuple[Against, ...]:
     """A spiking system against each conventional one: whole systems and receivers, in each column of both.
 
     Args:

@@ -17,9 +17,7 @@ from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOT
 from nsc_deploy.energy.report.on_chip import on_target
 from nsc_deploy.energy.report.schema import (
     Accesses,
-    Column,
     Counts,
-    Energy,
     FrontPoint,
     Layer,
     PartReport,
@@ -29,6 +27,7 @@ from nsc_deploy.energy.report.schema import (
     SystemReport,
 )
 from nsc_deploy.energy.report.statistics import (
+    Energy,
     kept,
     load,
     memory_use,
@@ -73,11 +72,11 @@ def build_report(
         options=dict(options),
         profile=profile,
         target=systems[0].target,
-        columns=tuple(Column.model_validate(one, from_attributes=True) for one in accountings),
+        columns=tuple(one.column for one in accountings),
         systems=tuple(with_ratios),
         fronts={one.name: pareto_front(reports, one.name) for one in accountings if not one.spiking_only},
         definitions=DEFINITIONS,
-        estimated=estimated(profile, max(system.count.samples for system in systems), systems[0].target),
+        estimated=estimated(profile, max(system.samples for system in systems), systems[0].target),
         poster_note=POSTER_NOTE if any(report.poster for report in reports) else None,
     )
 
@@ -91,20 +90,20 @@ def _versions() -> dict[str, str]:
 
 
 def _system(system: CountedSystem, profile: Profile, accountings: Sequence[Accounting]) -> SystemReport:
-    counts, spiking = system.count.parts, system.count.spiking
+    counts, spiking = system.parts, system.spiking
     columns = [one for one in accountings if spiking or not one.spiking_only]
     prices = [price_part(part, profile, columns, spiking=spiking) for part in counts]
     compared = {MEMORY, OPPONENT} <= set(columns)
     parts = tuple(
         _part(system, index, prices[index], profile, compared=compared) for index in range(len(counts))
     )
-    operations = Operations.sum((part.per_sample for part in counts), system.count.samples)
+    operations = Operations.sum((part.per_sample for part in counts), system.samples)
     return SystemReport(
         label=system.label,
         path=str(system.path),
         **_facts(system.deployment),
         spiking=spiking,
-        samples=system.count.samples,
+        samples=system.samples,
         parts=parts,
         sides={
             side: sum_prices(row for part, row in zip(counts, prices, strict=True) if part.side is side)
@@ -161,7 +160,7 @@ def price_part(
 def _part(
     system: CountedSystem, index: int, prices: PartPrices, profile: Profile, *, compared: bool
 ) -> PartReport:
-    part, work = system.count.parts[index], system.work[index]
+    part, work = system.parts[index], system.work[index]
     graph_hash, recording_hash = hashes(work)
     layers = tuple(_layer(layer, price, profile) for layer, price in zip(part.layers, prices, strict=True))
     operations = part.per_sample

@@ -8,10 +8,9 @@ from typing import Any
 from pydantic import Field
 
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.energy.report.budget import CULPRITS
-from nsc_deploy.energy.report.findings import CheckResult, Culprit, Finding
-from nsc_deploy.energy.report.notebook import Tabular
+from nsc_deploy.energy.report.budget import CULPRITS, CheckResult, Culprit, Finding
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
+from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import read_json
 from nsc_deploy.io.records import Record, to_record

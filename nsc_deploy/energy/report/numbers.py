@@ -2,12 +2,14 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.pricing.price import Charged
+from nsc_deploy.energy.report.statistics import Energy
 
+_BLOCKS = "▁▂▃▄▅▆▇█"
 MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
 KIND_NAMES: dict[Charged, str] = {
     Kind.AC: "AC",
@@ -39,6 +41,26 @@ def microjoules(value: float, decimals: int | None = None) -> str:
     if 0 < value < 0.5 * 10**-decimals:
         return f"< {10**-decimals:.{decimals}f}"
     return grouped(value, decimals)
+
+
+def energy(value: Energy | None, decimals: int | None = None) -> str:
+    """An energy; a lower bound, where a price is missing, says so."""
+    if value is None or (value.mean_uj == 0 and not value.unpriced):
+        return MISSING
+    if not value.unpriced:
+        return microjoules(value.mean_uj, decimals)
+    return f"> {microjoules(value.mean_uj, decimals)}" if value.mean_uj else "no price"
+
+
+def bounded(energy: Energy, value: float, decimals: int) -> str:
+    """A figure of an energy other than its mean; where a price is missing, it is a lower bound too."""
+    return f"{'> ' if energy.unpriced and value else ''}{microjoules(value, decimals)}"
+
+
+def digits(energies: Iterable[Energy]) -> int:
+    """Decimals that show three significant digits of most of several energies, so that they align."""
+    values = sorted(energy.mean_uj for energy in energies if energy.mean_uj > 0)
+    return min(6, max(2, 2 - math.floor(math.log10(values[len(values) // 3])))) if values else 2
 
 
 def ratio(value: float | None) -> str:
@@ -109,3 +131,10 @@ def binned(values: Sequence[float], most: int) -> list[float]:
 def with_signs(words: str) -> str:
     """A sentence with the signs of its units, for a page: terminals and files keep to plain letters."""
     return re.sub(r"(?<=\d )u(?=[Js]\b)", "µ", words)
+
+
+def course(values: Sequence[float], width: int = 30) -> str:
+    """A curve in one line of text: each sign the mean of its steps, the highest one full."""
+    bins = binned(values, width)
+    top = max(bins, default=0.0)
+    return "".join(_BLOCKS[round((len(_BLOCKS) - 1) * value / top)] if top else _BLOCKS[0] for value in bins)

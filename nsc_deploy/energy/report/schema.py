@@ -5,35 +5,22 @@ Energies are in microjoules for one sample (one utterance); counts are means ove
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import Field, NonNegativeFloat, model_validator
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.energy.counting.operations import Kind, Store
+from nsc_deploy.energy.counting.operations import Store
+from nsc_deploy.energy.pricing.price import Column
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.chip_schema import EnergySpread, OnTarget, Spread
+from nsc_deploy.energy.report.break_even import Against, BreakEven
+from nsc_deploy.energy.report.on_chip import OnTarget
+from nsc_deploy.energy.report.statistics import Energy, Kept, Load, MemoryUse, OverTime, Spread, Whole
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
 
 SCHEMA_VERSION = 4
-Whole = Annotated[int, Field(ge=0, lt=2**63)]
-"""A number of things."""
-
-
-class Energy(EnergySpread):
-    """Energy of one sample in one accounting, in microjoules.
-
-    A figure with `unpriced` kinds is a lower bound.
-    """
-
-    worst_sample: int = Field(description="index of the worst sample in the recording")
-    with_rate_uj: float = Field(description="of the mean, what is proportional to the number of events")
-    kinds_uj: dict[Kind | Store, float] = Field(description="mean by kind of operation and of memory")
-    unpriced: tuple[Kind | Store, ...] = Field(
-        description="kinds that occur but have no price in the profile"
-    )
 
 
 class Counts(Record):
@@ -70,55 +57,6 @@ class Accesses(Record):
     activation_writes: NonNegativeFloat
 
 
-class StoreUse(Record):
-    """What is kept of one kind, by a layer or by all layers of a part together."""
-
-    values: Whole
-    bytes: int | None = Field(description="None where the profile does not say how wide a value is")
-
-
-class Kept(StoreUse):
-    """What a layer keeps in one of its memories."""
-
-    memory: str | None = Field(description="the memory of the profile it is priced as")
-    capacity_bytes: int | None = Field(description="of that memory; None for one without a size")
-    share: float | None = Field(description="of that memory in use")
-
-
-class BreakEven(Record):
-    """The rate at which a spiking layer costs what the bit-matched ANN does, both with memory.
-
-    `factor` and `break_even_rate` are None where a price is missing or no event arrives; 0 says that
-    the spiking side costs more even in silence.
-    """
-
-    layer: str
-    rate: float = Field(description="events an input and step")
-    factor: float | None = Field(description="how many times the events of now it may take")
-    break_even_rate: float | None = Field(description="events an input and step")
-    spiking_uj: float
-    fixed_uj: float = Field(description="of the spiking energy, what does not depend on the rate")
-    opponent_uj: float
-    words: str = Field(description="what would have to change for the other side to win")
-
-
-class Against(Record):
-    """A spiking system against a conventional one of the same report, in one accounting.
-
-    `factor` is None where a price is missing or no event arrives; 0 says that the spiking side costs more
-    even in silence.
-    """
-
-    rival: str
-    side: Side | None = Field(description="None: whole systems")
-    column: str
-    own_uj: float
-    fixed_uj: float = Field(description="of the own energy, what does not depend on the number of events")
-    rival_uj: float
-    factor: float | None = Field(description="how many times the events of now cost as much as the rival")
-    words: str
-
-
 class Layer(Record):
     """One node of a graph."""
 
@@ -134,37 +72,6 @@ class Layer(Record):
         description="spikes of each step, mean over the samples; None for a layer that fires none"
     )
     energy: dict[str, Energy] = Field(description="by accounting")
-
-
-class Load(Record):
-    """Synaptic operations a second, at the step length of the recording: a sample over its duration.
-
-    `busiest_step` is for the step in which, on the mean of the samples, most happens; None where steps cannot
-    be told apart (a convolution over time in ONNX). Limit and share are None where the profile states no
-    limit or the part runs on a host.
-    """
-
-    mean: float
-    p95: float
-    worst: float
-    busiest_step: float | None = Field(description="in the busiest step, mean of the samples")
-    limit: float | None = Field(description="of one unit of the device")
-    limit_of: str | None = Field(description="the unit the limit is for: core or chip")
-    share: float | None = Field(description="worst sample over the limit; above 1 one unit cannot keep up")
-
-
-class MemoryUse(Record):
-    """What a part keeps in memory."""
-
-    stores: dict[Store, StoreUse]
-    bytes: int | None = Field(description="all stores together")
-
-
-class OverTime(Record):
-    """The course of a sample: for each step, the mean over the samples."""
-
-    synops: tuple[float, ...]
-    spikes: tuple[float, ...]
 
 
 class PartReport(Record):
@@ -252,16 +159,6 @@ class SystemReport(Record):
     def _adds_up(self) -> Self:
         _require_sum("parts", self.counts, (part.counts for part in self.parts))
         return self
-
-
-class Column(Record):
-    """An accounting, in words."""
-
-    name: str
-    title: str
-    short: str
-    meaning: str
-    leaves_out: str
 
 
 class Term(Record):

@@ -1,20 +1,102 @@
-"""From counts and prices of each sample to records of a report: spread, load, memory, course over time."""
+"""Counts and prices of each sample as figures of a report: spread, load, memory, course over time."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from nsc_deploy.deployment import Place
-from nsc_deploy.energy.counting.operations import PartCount, Store
+from nsc_deploy.energy.counting.operations import Kind, PartCount, Store
 from nsc_deploy.energy.pricing.price import CHARGED, MICROJOULE, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.chip_schema import Spread
-from nsc_deploy.energy.report.schema import Energy, Kept, Load, MemoryUse, OverTime, StoreUse
 from nsc_deploy.io.records import Record
 
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number of things."""
 _Summable = TypeVar("_Summable", bound=Record)
+
+
+class Spread(Record):
+    """How a number of operations is spread over the samples."""
+
+    mean: float
+    median: float
+    p95: float = Field(description="95th percentile over the samples, linear interpolation")
+    worst: float
+    worst_sample: int = Field(description="index of the largest in the recording, the first of equals")
+
+
+class EnergySpread(Record):
+    """How an energy is spread over the samples, in microjoules of one sample."""
+
+    mean_uj: float
+    low_uj: float = Field(description="mean at the low end of the profile's prices")
+    high_uj: float = Field(description="mean at the high end of the profile's prices")
+    median_uj: float
+    p95_uj: float = Field(description="95th percentile over the samples")
+    worst_uj: float
+
+
+class Energy(EnergySpread):
+    """Energy of one sample in one accounting, in microjoules.
+
+    A figure with `unpriced` kinds is a lower bound.
+    """
+
+    worst_sample: int = Field(description="index of the worst sample in the recording")
+    with_rate_uj: float = Field(description="of the mean, what is proportional to the number of events")
+    kinds_uj: dict[Kind | Store, float] = Field(description="mean by kind of operation and of memory")
+    unpriced: tuple[Kind | Store, ...] = Field(
+        description="kinds that occur but have no price in the profile"
+    )
+
+
+class StoreUse(Record):
+    """What is kept of one kind, by a layer or by all layers of a part together."""
+
+    values: Whole
+    bytes: int | None = Field(description="None where the profile does not say how wide a value is")
+
+
+class Kept(StoreUse):
+    """What a layer keeps in one of its memories."""
+
+    memory: str | None = Field(description="the memory of the profile it is priced as")
+    capacity_bytes: int | None = Field(description="of that memory; None for one without a size")
+    share: float | None = Field(description="of that memory in use")
+
+
+class Load(Record):
+    """Synaptic operations a second, at the step length of the recording: a sample over its duration.
+
+    `busiest_step` is for the step in which, on the mean of the samples, most happens; None where steps cannot
+    be told apart (a convolution over time in ONNX). Limit and share are None where the profile states no
+    limit or the part runs on a host.
+    """
+
+    mean: float
+    p95: float
+    worst: float
+    busiest_step: float | None = Field(description="in the busiest step, mean of the samples")
+    limit: float | None = Field(description="of one unit of the device")
+    limit_of: str | None = Field(description="the unit the limit is for: core or chip")
+    share: float | None = Field(description="worst sample over the limit; above 1 one unit cannot keep up")
+
+
+class MemoryUse(Record):
+    """What a part keeps in memory."""
+
+    stores: dict[Store, StoreUse]
+    bytes: int | None = Field(description="all stores together")
+
+
+class OverTime(Record):
+    """The course of a sample: for each step, the mean over the samples."""
+
+    synops: tuple[float, ...]
+    spikes: tuple[float, ...]
 
 
 def sum_records(kind: type[_Summable], several: Iterable[_Summable]) -> _Summable:

@@ -15,8 +15,8 @@ from nsc_deploy.exporters.chips.chip import Chip, CoreSize, Figure, LayerCores
 from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
 from nsc_deploy.exporters.chips.projections import Obstacle, Population, Projection, Wiring
 from nsc_deploy.exporters.chips.timing import Timing
+from nsc_deploy.graphs.connectivity import padding_pairs
 from nsc_deploy.graphs.network import Network, Node, Shape
-from nsc_deploy.graphs.primitives import padding_pairs
 
 
 @dataclass(frozen=True)

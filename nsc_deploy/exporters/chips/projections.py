@@ -24,9 +24,9 @@ from nsc_deploy.exporters.chips.connectivity import (
     Pattern,
 )
 from nsc_deploy.exporters.chips.placement import Share
+from nsc_deploy.graphs.connectivity import padding_pairs
 from nsc_deploy.graphs.network import SPIKING, Network, Node, Shape
 from nsc_deploy.graphs.operators.linear import delay_steps
-from nsc_deploy.graphs.primitives import padding_pairs
 
 MAX_PATHS = 4096
 _POOLS = frozenset({"SumPool2d", "AvgPool2d"})

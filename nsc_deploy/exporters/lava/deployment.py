@@ -19,7 +19,7 @@ from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
 from nsc_deploy.exporters.inputs import Samples, calibration_inputs, check_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, read_integers, write_integers
-from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower
+from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower_accepted
 from nsc_deploy.exporters.lava.manifest import (
     Approximation,
     Calibrated,
@@ -108,7 +108,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
     _check_recording(request)
     chosen_on = calibration_inputs(request)
     request.notify(f"lowering and quantising, scales chosen on {_what(chosen_on)}")
-    lowering = lower(
+    lowering = lower_accepted(
         request.network,
         bits=request.bits,
         inputs=None if chosen_on is None else chosen_on.values,

@@ -152,11 +152,20 @@ def constraints() -> str:
 def _build(path: Path, interpreter: Path, notify: Notify) -> None:
     started = time.monotonic()
     notify(f"creating an environment with {interpreter}")
-    _run([str(interpreter), "-m", "venv", str(path)], notify, "the environment could not be created")
+    _run([str(interpreter), "-I", "-m", "venv", str(path)], notify, "the environment could not be created")
     pins = path / "constraints.txt"
     pins.write_text(constraints(), encoding="utf-8")
     python = str(_interpreter(path))
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar=off"]
+    pip = [
+        python,
+        "-I",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "install",
+        "--progress-bar=off",
+    ]
     packages = [f"lava-nc=={LAVA_VERSION}", "numpy<2"]
     _run([*pip, "--constraint", str(pins), *packages], notify, "pip could not install Lava")
     notify("importing Lava once")
@@ -166,7 +175,7 @@ def _build(path: Path, interpreter: Path, notify: Notify) -> None:
         "print(json.dumps({'python': sys.version.split()[0], 'lava-nc': m.version('lava-nc'), "
         "'numpy': numpy.__version__}))"
     )
-    versions = _run([python, "-c", probe], notify, "Lava was installed but cannot be imported")
+    versions = _run([python, "-I", "-c", probe], notify, "Lava was installed but cannot be imported")
     marker = {**json.loads(versions.splitlines()[-1]), "seconds": round(time.monotonic() - started, 1)}
     (path / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
@@ -214,13 +223,13 @@ def _locked(target: Path) -> Iterator[None]:
     """Hold the installation lock beside `target`; it goes with the process that holds it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = (target.parent / f"{target.name}.lock").open("w")
+        lock = os.open(target.parent / f"{target.name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise BackendError(
             f"cannot be written ({error.strerror})",
             where=target.parent,
             hint=f"Name another place with {ENVIRONMENT_VARIABLE}.",
         ) from error
-    with lock:
+    with os.fdopen(lock):
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

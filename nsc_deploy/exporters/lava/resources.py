@@ -2,12 +2,11 @@
 
 from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.exporters.lava.integers import MAX_DELAY
-from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
-from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
+from nsc_deploy.exporters.lava.lowering.levelise import Levels
+from nsc_deploy.exporters.lava.lowering.pipeline import PIPELINE
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.passes.base import run_pass
+from nsc_deploy.passes.base import run_passes
 
 
 def lava_resources(network: Network) -> tuple[Usage, ...]:
@@ -19,8 +18,7 @@ def lava_resources(network: Network) -> tuple[Usage, ...]:
     Raises:
         ExportError: Lava does not take it.
     """
-    populations = run_pass(RemoveDead(), run_pass(ExtractPopulations(), network).graph).graph
-    levels = run_pass(Levelise(MAX_DELAY), run_pass(CloseCycles(), populations).graph).graph
+    levels = run_passes(network, PIPELINE).graph
     slots = [slot for layer in levels.layers for slot in layer]
     relays = [slot for slot in slots if slot.population is None]
     return (

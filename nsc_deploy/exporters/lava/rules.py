@@ -1,29 +1,26 @@
-"""What Lava can take: one rule a concern, each a small function whose text becomes the user's error.
+"""What Lava can take: one rule a concern, listed in `RULES`; its text becomes the user's error.
 
-Which cycles Lava can take: spikes must go around, and the steps around each must agree.
+Lowering relies on these rules and asserts what they promise. It refuses by itself only what shows on the
+populations and on no node: delays that add up, products of weights that are too large, a bias beside
+weights.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.lava.integers import DECAY_UNITY, MAX_DELAY
-from nsc_deploy.exporters.lava.lowering.populations import KNOWN, NEURONS, SMALLER, WIRES
-from nsc_deploy.exporters.lava.lowering.recurrence import (
-    Bound,
-    Disagreement,
-    late_bias,
-    least_lateness,
-    too_few_steps,
-)
-from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
-from nsc_deploy.graphs.network import Network, Node, Reset, Signal
+from nsc_deploy.exporters.lava.lowering.extract import KNOWN, NEURONS, WIRES
+from nsc_deploy.exporters.lava.lowering.recurrence import Bound, Disagreement, least_lateness
+from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses, too_many_synapses
+from nsc_deploy.graphs.network import RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
+from nsc_deploy.graphs.primitives import PRIMITIVES
+from nsc_deploy.io.text import counted
+from nsc_deploy.passes.verdict import Refusal, Rule, Status, Verdict, judge
 
-Refusal = tuple[str, str]
-Rule = Callable[[Node, Network], Refusal | None]
+_SILENT = frozenset(PRIMITIVES) - NEURONS
 _BECOMES = {
     "Input": (Status.NATIVE, "a source of events"),
     "Output": (Status.NATIVE, "the spikes of the last layer"),
@@ -45,20 +42,11 @@ _BECOMES = {
 
 def verdicts(network: Network) -> tuple[Verdict, ...]:
     """A verdict on each node, in the order of the network."""
-    return tuple(_verdict(node, network) for node in network.nodes)
+    return judge(network, RULES, _BECOMES)
 
 
-def _verdict(node: Node, network: Network) -> Verdict:
-    for rule in RULES:
-        refusal = rule(node, network)
-        if refusal is not None:
-            return Verdict(node.name, node.primitive, Status.REFUSED, *refusal)
-    status, reason = _BECOMES[node.primitive]
-    return Verdict(node.name, node.primitive, status, reason)
-
-
-def known_primitive(node: Node, network: Network) -> Refusal | None:
-    """Only nodes that have a lowering."""
+def every_node_has_a_lowering(node: Node, network: Network) -> Refusal | None:
+    """Only primitives that become neurons or synapses."""
     if node.primitive in KNOWN:
         return None
     if node.primitive in {"LI", "CubaLI", "I"}:
@@ -67,7 +55,36 @@ def known_primitive(node: Node, network: Network) -> Refusal | None:
     return f"Lava has no {node.primitive}", "Run this node on the host, or train without it."
 
 
-def one_input_one_output(node: Node, network: Network) -> Refusal | None:
+def every_cycle_spikes(node: Node, network: Network) -> Refusal | None:
+    """A neuron in every cycle."""
+    around = _cycle_of_wires(node, network)
+    if not around:
+        return None
+    return (
+        f"is part of a cycle without a spiking neuron ({', '.join(around)}), whose answer never ends",
+        "Put a spiking neuron into it, or run it on the host.",
+    )
+
+
+def every_connection_of_a_cycle_has_a_step(node: Node, network: Network) -> Refusal | None:
+    """As many steps in a cycle as it has connections between neurons, and no bias that would start late."""
+    if node.primitive not in NEURONS or not network.recurrent:
+        return None
+    late = _lateness(network)
+    if isinstance(late, Disagreement):
+        around = tuple(name for name in late.names if network.node(name).primitive in NEURONS)
+        return _too_few_steps(around, late.missing) if node.name in around else None
+    if not late[node.name] or not _starts_by_itself(node, network):
+        return None
+    return (
+        f"comes to lie {counted(late[node.name], 'step')} late for a cycle, and Loihi's bias cannot start "
+        "late",
+        "Take out its bias (also v_leak, or a threshold below zero), or give every connection of the cycle a "
+        "Delay of one step.",
+    )
+
+
+def there_is_one_input_and_one_output(node: Node, network: Network) -> Refusal | None:
     """A chain has one end on each side."""
     ends = {"Input": network.input_nodes, "Output": network.output_nodes}.get(node.primitive, ())
     if len(ends) > 1:
@@ -75,7 +92,7 @@ def one_input_one_output(node: Node, network: Network) -> Refusal | None:
     return None
 
 
-def event_input(node: Node, network: Network) -> Refusal | None:
+def events_enter(node: Node, network: Network) -> Refusal | None:
     """Events in, since a real value has no place on the chip."""
     if node.primitive == "Input" and node.emits is not Signal.EVENTS:
         return (
@@ -85,8 +102,8 @@ def event_input(node: Node, network: Network) -> Refusal | None:
     return None
 
 
-def spiking_output(node: Node, network: Network) -> Refusal | None:
-    """The spikes of one node out."""
+def spikes_of_one_node_leave(node: Node, network: Network) -> Refusal | None:
+    """The spikes of one node out, all of one step."""
     if node.primitive != "Output":
         return None
     if len(node.inputs) > 1:
@@ -99,20 +116,26 @@ def spiking_output(node: Node, network: Network) -> Refusal | None:
             "is fed with values that are not spikes",
             "End the graph with a spiking neuron; read out on the host.",
         )
+    if not _leaves_together(node, network):
+        return (
+            "is fed with spikes that are late by different numbers of steps",
+            "Put the Delay in front of the last neurons, or delay on the host.",
+        )
     return None
 
 
-def few_synapses(node: Node, network: Network) -> Refusal | None:
+def synapses_of_a_node_fit(most: int) -> Rule:
     """No more weights than a connection can be made of."""
-    synapses = most_synapses(node)
-    if synapses <= LARGEST_MATRIX:
-        return None
-    return f"becomes up to {synapses:,} synapses, more than the {LARGEST_MATRIX:,} of one connection", SMALLER
+
+    def rule(node: Node, network: Network) -> Refusal | None:
+        return too_many_synapses(most_synapses(node), most)
+
+    return rule
 
 
-def reset_to_zero(node: Node, network: Network) -> Refusal | None:
+def potentials_reset_to_zero(node: Node, network: Network) -> Refusal | None:
     """The only reset Lava's LIF has."""
-    if node.primitive not in NEURONS - {"Threshold"}:
+    if node.primitive not in RESETTING:
         return None
     if network.reset is Reset.SUBTRACT:
         return "resets by subtraction, which no Lava process does", "Train with a reset to zero."
@@ -124,34 +147,39 @@ def reset_to_zero(node: Node, network: Network) -> Refusal | None:
     return None
 
 
-def firing_at_rest(node: Node, network: Network) -> Refusal | None:
+def thresholds_are_not_negative(node: Node, network: Network) -> Refusal | None:
     """Loihi's threshold has no sign."""
-    if node.primitive in NEURONS - {"Threshold"} and np.any(node.parameters.v_threshold < 0):
+    if node.primitive in RESETTING and np.any(node.parameters.v_threshold < 0):
         return "has a threshold below zero, and Loihi's has no sign", "Shift threshold and bias upwards."
     return None
 
 
-def decay_in_range(node: Node, network: Network) -> Refusal | None:
-    """A decay of 12 bits that is not lost in rounding, and a time step no longer than the time constant."""
-    for name in ("tau", "tau_mem", "tau_syn"):
-        tau = getattr(node.parameters, name, None)
-        if tau is None or network.dt is None:
-            continue
-        share = network.dt / np.asarray(tau, dtype=np.float64)
-        if (np.rint(np.minimum(share, 1.0) * DECAY_UNITY) < 1).any():
-            return (
-                f"has a {name} of {float(np.max(tau)):g} s: it decays by less than 1/8192 in a step",
-                "Use an IF neuron, or a longer time step.",
-            )
-        if (share > 1 + 1e-9).any():
-            return (
-                f"has a {name} shorter than the time step of {network.dt:g} s",
-                "Choose a shorter time step.",
-            )
-    return None
+def decays_survive_rounding(unity: int) -> Rule:
+    """A decay, in shares of `unity`, that is not lost in rounding; a step no longer than the constant."""
+
+    def rule(node: Node, network: Network) -> Refusal | None:
+        for name in ("tau", "tau_mem", "tau_syn"):
+            tau = getattr(node.parameters, name, None)
+            if tau is None or network.dt is None:
+                continue
+            share = network.dt / np.asarray(tau, dtype=np.float64)
+            if (np.rint(np.minimum(share, 1.0) * unity) < 1).any():
+                return (
+                    f"has a {name} of {float(np.max(tau)):g} s: "
+                    f"it decays by less than 1/{2 * unity} in a step",
+                    "Use an IF neuron, or a longer time step.",
+                )
+            if (share > 1 + 1e-9).any():
+                return (
+                    f"has a {name} shorter than the time step of {network.dt:g} s",
+                    "Choose a shorter time step.",
+                )
+        return None
+
+    return rule
 
 
-def no_bias_through_synapse(node: Node, network: Network) -> Refusal | None:
+def no_bias_passes_a_synapse(node: Node, network: Network) -> Refusal | None:
     """A bias in front of a CubaLIF is filtered by its synapse; Lava's bias is not."""
     source = bias_before(node.inputs, network) if node.primitive == "CubaLIF" else None
     if source is None:
@@ -162,7 +190,7 @@ def no_bias_through_synapse(node: Node, network: Network) -> Refusal | None:
     )
 
 
-def no_delayed_bias(node: Node, network: Network) -> Refusal | None:
+def no_bias_starts_late(node: Node, network: Network) -> Refusal | None:
     """A bias that starts late has no place: Lava's is there from the first step on."""
     source = bias_before(node.inputs, network) if node.primitive == "Delay" else None
     if source is not None and np.any(node.parameters.delay > 0):
@@ -177,78 +205,100 @@ def no_delayed_bias(node: Node, network: Network) -> Refusal | None:
     )
 
 
-def short_delay(node: Node, network: Network) -> Refusal | None:
+def delays_fit_a_synapse(most: int) -> Rule:
     """Whole steps, and no more than a synapse can hold."""
-    if node.primitive != "Delay":
+
+    def rule(node: Node, network: Network) -> Refusal | None:
+        if node.primitive != "Delay":
+            return None
+        try:
+            longest = int(delay_steps(node, network.dt).max(initial=0))
+        except GraphError as error:
+            return error.problem, error.hint or ""
+        if longest > most:
+            return (
+                f"delays by {longest} steps, a synapse by {most} at most",
+                "Shorten it, or use a longer time step.",
+            )
         return None
-    try:
-        longest = int(delay_steps(node, network.dt).max(initial=0))
-    except GraphError as error:
-        return error.problem, error.hint or ""
-    if longest > MAX_DELAY:
-        return (
-            f"delays by {longest} steps, a synapse by {MAX_DELAY} at most",
-            "Shorten it, or use a longer time step.",
-        )
-    return None
 
-
-def spiking_cycle(node: Node, network: Network) -> Refusal | None:
-    """A neuron in every cycle."""
-    component = _component(node.name, network)
-    if not network.cyclic(component) or any(network.node(name).primitive in NEURONS for name in component):
-        return None
-    return (
-        f"is part of a cycle without a spiking neuron ({', '.join(component)}), whose answer never ends",
-        "Put a spiking neuron into it, or run it on the host.",
-    )
-
-
-def steps_agree(node: Node, network: Network) -> Refusal | None:
-    """As many steps in a cycle as it has connections between neurons, and no bias that would start late."""
-    if node.primitive not in NEURONS or not network.recurrent:
-        return None
-    late = _lateness(network)
-    if isinstance(late, Disagreement):
-        around = tuple(name for name in late.names if network.node(name).primitive in NEURONS)
-        return too_few_steps(around, late.missing) if node.name in around else None
-    return late_bias(late[node.name]) if late[node.name] and _starts_by_itself(node, network) else None
+    return rule
 
 
 RULES: tuple[Rule, ...] = (
-    known_primitive,
-    spiking_cycle,
-    steps_agree,
-    one_input_one_output,
-    event_input,
-    spiking_output,
-    few_synapses,
-    reset_to_zero,
-    firing_at_rest,
-    decay_in_range,
-    no_bias_through_synapse,
-    no_delayed_bias,
-    short_delay,
+    every_node_has_a_lowering,
+    every_cycle_spikes,
+    every_connection_of_a_cycle_has_a_step,
+    there_is_one_input_and_one_output,
+    events_enter,
+    spikes_of_one_node_leave,
+    synapses_of_a_node_fit(LARGEST_MATRIX),
+    potentials_reset_to_zero,
+    thresholds_are_not_negative,
+    decays_survive_rounding(DECAY_UNITY),
+    no_bias_passes_a_synapse,
+    no_bias_starts_late,
+    delays_fit_a_synapse(MAX_DELAY),
 )
 
 
 def bias_before(names: Iterable[str], network: Network) -> str | None:
     """The first of some nodes, or of the wires they read, that adds a bias, or None."""
-    seen: set[str] = set()
+    for name in _before(names, network, WIRES):
+        if np.any(getattr(network.node(name).parameters, "bias", 0) != 0):
+            return name
+    return None
+
+
+def _before(names: Iterable[str], network: Network, through: Collection[str]) -> tuple[str, ...]:
+    """Some nodes and what they read, walking through these primitives alone, in the order in which met."""
+    found: dict[str, None] = {}
     open_names = list(names)
     while open_names:
-        before = network.node(open_names.pop())
-        if before.name in seen or before.primitive not in WIRES:
-            continue
-        seen.add(before.name)
-        if np.any(getattr(before.parameters, "bias", 0) != 0):
-            return before.name
-        open_names += before.inputs
-    return None
+        node = network.node(open_names.pop())
+        if node.name not in found and node.primitive in through:
+            found[node.name] = None
+            open_names += node.inputs
+    return tuple(found)
 
 
 def _component(name: str, network: Network) -> tuple[str, ...]:
     return next(group for group in network.components if name in group)
+
+
+def _cycle_of_wires(node: Node, network: Network) -> tuple[str, ...]:
+    """The nodes of a cycle without neurons through a node, in the order of the network; or none."""
+    component = _component(node.name, network)
+    if node.primitive in NEURONS or not network.cyclic(component):
+        return ()
+    before = _before(node.inputs, network, _SILENT)
+    return tuple(
+        name
+        for name in component
+        if name in before and node.name in _before(network.node(name).inputs, network, _SILENT)
+    )
+
+
+def _leaves_together(output: Node, network: Network) -> bool:
+    """Whether all spikes that leave are equally late; Delays may make up for each other."""
+    steps = np.zeros(int(np.prod(output.output_shape)), np.int64)
+    for name in _before(output.inputs, network, WIRES):
+        if network.node(name).primitive == "Delay":
+            try:
+                steps += delay_steps(network.node(name), network.dt).reshape(-1)
+            except GraphError:
+                return True  # refused at the Delay itself
+    return bool((steps == steps[:1]).all())
+
+
+def _too_few_steps(names: tuple[str, ...], missing: int) -> Refusal:
+    steps, connections = counted(len(names) - missing, "step"), counted(len(names), "connection")
+    return (
+        f"lies in the cycle {' -> '.join((*names, names[0]))}, which has {steps} of delay, "
+        f"and Loihi takes one for each of its {connections}",
+        f"Put a Delay of {counted(missing, 'step')} more into it, or feed each population back onto itself "
+        "alone.",
+    )
 
 
 def _lateness(network: Network) -> dict[str, int] | Disagreement:

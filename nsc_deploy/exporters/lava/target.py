@@ -17,7 +17,7 @@ class LavaTarget:
     name = "lava"
     summary = "Intel Lava 0.10.0: Loihi's integer arithmetic, simulated exactly"
 
-    # A check loads nothing that lowers, writes or runs.
+    # Imports inside the verbs: a check loads nothing that writes or opens a folder.
 
     def check(self, network: Network, _weight_bits: int | None = None) -> CheckResult:
         """A verdict on each node; pools are counted on the layers that an export would write."""

@@ -6,12 +6,13 @@ of its own, must report progress in time, and its group is ended before this mod
 """
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.lava.arithmetic import at_graph_steps
 from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, validate, write_integers
-from nsc_deploy.io.files import write_json
+from nsc_deploy.io.files import MENDABLE, write_json
 from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.scratch import scratch_folder
 
@@ -31,6 +32,9 @@ WORKER = Path(__file__).parent / "worker_process" / "run_chain.py"
 SILENCE_S = 120.0
 TERM_GRACE_S = 2.0
 KILL_GRACE_S = 3.0
+# The path of a socket has at most 107 bytes, and Lava adds 32 of its own.
+_LONGEST_PLACE = 75
+_OUT_OF_FILES = "Too many open files"
 
 Advance = Callable[[int], None]
 Report = Callable[[int], None]
@@ -81,7 +85,7 @@ def run_in_lava(
         )
     steps, samples, _ = events.shape
     interval = steps + network.layers[0].max_delay + network.late
-    with scratch_folder("nsc-deploy-lava-") as directory:
+    with scratch_folder("lava") as directory:
         write_job(directory, network, events, interval, probe=probe, sink=sink)
         watch_worker(directory, silence_s, _by_sample(advance, interval, samples))
         answer = load_npz(directory / "answer.npz")
@@ -123,15 +127,37 @@ def watch_worker(
         BackendError: the worker failed, died, or printed nothing for `silence_s` seconds.
     """
     environment = require_environment() if environment is None else environment
+    with _place_for_sockets(directory) as place:
+        _watch_in(place, directory, silence_s, on_report, [str(environment.python), "-I", str(worker)])
+
+
+@contextlib.contextmanager
+def _place_for_sockets(directory: Path) -> Iterator[Path]:
+    """A folder for what Lava's processes meet at: the job's, where the paths of sockets are not too long."""
+    if len(os.fsencode(directory)) <= _LONGEST_PLACE:
+        yield directory
+        return
+    try:
+        with scratch_folder("lava", Path("/tmp")) as place:  # noqa: S108 - a locked folder of its own
+            yield place
+    except OSError as error:
+        raise BackendError(
+            f"Lava needs a place for temporary files whose path has at most {_LONGEST_PLACE - 35} bytes",
+            where=directory.parent,
+            hint="Name a shorter one with TMPDIR.",
+        ) from error
+
+
+def _watch_in(place: Path, directory: Path, silence_s: float, on_report: Report, command: list[str]) -> None:
     log = directory / "worker.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [str(environment.python), str(worker), str(directory)],
+            [*command, str(directory)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
-            env=_worker_environment(),
+            env=_worker_environment() | {"TMPDIR": str(place)},
             cwd=directory,
         )
     ended_well = False
@@ -181,6 +207,8 @@ def _failure(process: "subprocess.Popen[bytes]", log: Path, silence_s: float | N
             f"Lava gave no sign of life for {silence_s:g} s and was ended{said}",
             hint="Allow it more time with --timeout, or run fewer samples; nothing is left running.",
         )
+    if any(_OUT_OF_FILES in line for line in tail):
+        return BackendError(f"the Lava worker could not open enough files{said}", hint=MENDABLE[errno.EMFILE])
     code = process.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}"
     return BackendError(

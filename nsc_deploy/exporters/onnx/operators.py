@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from nsc_deploy.exporters.stepwise import Stage
+from nsc_deploy.graphs.connectivity import padding_pairs
 from nsc_deploy.graphs.network import Network, Node, Shape
 from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
 from nsc_deploy.graphs.operators.linear import delay_steps
-from nsc_deploy.graphs.primitives import padding_pairs
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ def convolution(draft: Draft, node: Node, source: str) -> str:
     """Conv1d and Conv2d, then + b."""
     parameters = node.parameters
     kernel = parameters.weight.shape[2:]
-    pairs = padding_pairs(parameters.padding, kernel, parameters.dilation)
+    padding = padding_pairs(parameters.padding, kernel, parameters.dilation)
     result = draft.node(
         "Conv",
         [source, draft.constant(f"{node.name}/weight", parameters.weight)],
@@ -309,7 +309,7 @@ def convolution(draft: Draft, node: Node, source: str) -> str:
         group=parameters.groups,
         strides=list(parameters.stride),
         dilations=list(parameters.dilation),
-        pads=[low for low, _ in pairs] + [high for _, high in pairs],
+        pads=[low for low, _ in padding] + [high for _, high in padding],
     )
     bias = parameters.bias.reshape(-1, *([1] * len(kernel)))
     return draft.node("Add", [result, draft.constant(f"{node.name}/bias", bias)], f"{node.name}/sum")

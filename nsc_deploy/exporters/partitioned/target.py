@@ -1,6 +1,5 @@
 """A target together with the host: what the target cannot hold at either end of a graph runs beside it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from nsc_deploy.deployment import Place
@@ -8,19 +7,11 @@ from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status, Target, Verdict
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.text import counted
-from nsc_deploy.passes.base import Note, run_pass
+from nsc_deploy.passes.base import Outcome, run_passes
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.partition import Parts, Split
 
 MOST_NAMES = 6
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A graph in parts, and what was done to it on the way: (pass, note)."""
-
-    parts: Parts
-    notes: tuple[tuple[str, Note], ...]
 
 
 class PartitionedTarget:
@@ -42,7 +33,7 @@ class PartitionedTarget:
         if whole.fits or whole.chip is not None:
             return whole
         try:
-            parts = self.cut(network).parts
+            parts = self.cut(network).graph
         except ExportError as error:
             first = whole.refused[0]
             return CheckResult(
@@ -62,23 +53,20 @@ class PartitionedTarget:
 
         return open_in_parts(folder)
 
-    def cut(self, network: Network) -> Cut:
+    def cut(self, network: Network) -> Outcome[Parts]:
         """Drop dead nodes and cut.
 
         Raises:
             ExportError: there is no middle that the target takes.
         """
-        drop, split = DropDeadNodes(), Split(lambda part: self.chip.check(part).verdicts)
-        clean = run_pass(drop, network)
-        parts = run_pass(split, clean.graph)
-        notes = [(drop.name, note) for note in clean.notes]
-        return Cut(parts.graph, (*notes, *((split.name, note) for note in parts.notes)))
+        split = Split(lambda part: self.chip.check(part).verdicts)
+        return run_passes(network, (DropDeadNodes(), split))
 
 
 def split_hint(network: Network, target: Target) -> str | None:
     """What --split would do with a graph that was refused: a sentence, or None where it would not help."""
     try:
-        parts = PartitionedTarget(target).cut(network).parts
+        parts = PartitionedTarget(target).cut(network).graph
     except ExportError:
         return None
     host = [name for name in parts.host if network.node(name).primitive not in {"Input", "Output"}]

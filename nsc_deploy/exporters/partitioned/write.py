@@ -24,12 +24,13 @@ from nsc_deploy.exporters.float32 import check_artefact
 from nsc_deploy.exporters.inputs import check_inputs, fits
 from nsc_deploy.exporters.manifest import FILE_NAME, GRAPH, RECORDING, recorded_files, write_manifest
 from nsc_deploy.exporters.partitioned.deployment import NoteRecord, PartRecord, PartsRunner, SplitManifest
-from nsc_deploy.exporters.partitioned.target import Cut, PartitionedTarget
+from nsc_deploy.exporters.partitioned.target import PartitionedTarget
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.folders import replacing_folder, require_folder
+from nsc_deploy.passes.base import Outcome
 from nsc_deploy.passes.partition import READ_OUT, GraphPart, Parts
 from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.runner import ReferenceRunner
@@ -46,7 +47,7 @@ def export_in_parts(target: PartitionedTarget, request: ExportRequest) -> Path:
         UserError: the folder cannot be written.
     """
     made = target.cut(request.network)
-    if not made.parts.host:
+    if not made.graph.host:
         request.notify(f"nothing to split: {target.chip.name} takes the whole graph")
         return target.chip.export(request)
     require_folder(request.out, FILE_NAME)
@@ -58,21 +59,21 @@ def export_in_parts(target: PartitionedTarget, request: ExportRequest) -> Path:
         write_network(folder / GRAPH, request.network)
         if request.recording_file is not None:
             shutil.copyfile(request.recording_file, folder / RECORDING)
-        for part in made.parts.parts:
+        for part in made.graph.parts:
             request.notify(f"writing the {part.name}: {', '.join(part.nodes)}")
             if part.place is Place.HOST:
                 write_network(folder / f"{part.name}.nir", part.network)
         _describe(request, made)
-        _export_chip(target.chip, request, made.parts, folder)
-        record = _verified(request, made.parts, folder)
+        _export_chip(target.chip, request, made.graph, folder)
+        record = _verified(request, made.graph, folder)
         write_manifest(folder, _manifest(target.chip, request, made, folder, record))
     request.notify(f"verified: {record.sentence}")
     return request.out
 
 
-def _describe(request: ExportRequest, made: Cut) -> None:
+def _describe(request: ExportRequest, made: Outcome[Parts]) -> None:
     """Which part runs where, and why; what is said of the chip's part follows."""
-    for part in made.parts.parts:
+    for part in made.graph.parts:
         request.describe(f"{part.name}, on the {part.place.value}: {', '.join(part.nodes)}", False)
     for step, note in made.notes:
         request.describe(f"= {step}: {note.node or 'graph'}: {note.text}", True)
@@ -132,12 +133,12 @@ def _verified(request: ExportRequest, parts: Parts, folder: Path) -> Verificatio
 
 
 def _manifest(
-    target: Target, request: ExportRequest, made: Cut, folder: Path, record: VerificationRecord
+    target: Target, request: ExportRequest, made: Outcome[Parts], folder: Path, record: VerificationRecord
 ) -> SplitManifest:
     held = [(GRAPH, "the graph as it was")]
     held += [
         (f"{part.name}.nir", f"the {part.name}, for the host")
-        for part in made.parts.parts
+        for part in made.graph.parts
         if part.place is Place.HOST
     ]
     held += [
@@ -147,7 +148,7 @@ def _manifest(
         request,
         chip=target.name,
         files=recorded_files(folder, held),
-        parts=tuple(_part_record(part, folder) for part in made.parts.parts),
+        parts=tuple(_part_record(part, folder) for part in made.graph.parts),
         notes=tuple(NoteRecord(step=step, node=note.node, text=note.text) for step, note in made.notes),
         verification=record,
     )

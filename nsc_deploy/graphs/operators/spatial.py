@@ -7,9 +7,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from nsc_deploy.graphs.connectivity import Axes, kernel_axes
 from nsc_deploy.graphs.network import Node
 from nsc_deploy.graphs.operators.base import Real, Setting
-from nsc_deploy.graphs.primitives import padding_pairs
 
 MAX_PATCH_BYTES = 2**26
 
@@ -22,8 +22,7 @@ class Convolution:
         self._weight = parameters.weight.astype(setting.dtype)
         self._bias = parameters.bias.astype(setting.dtype)
         self._groups = parameters.groups
-        self._stride, self._dilation = parameters.stride, parameters.dilation
-        self._pads = padding_pairs(parameters.padding, self._weight.shape[2:], parameters.dilation)
+        self._axes = kernel_axes(parameters, node.input_shape[1:])
         self._shape = node.output_shape
 
     def run(self, values: Real) -> Real:
@@ -39,7 +38,7 @@ class Convolution:
         return math.prod((*self._weight.shape[1:], self._groups, *self._shape[1:]))
 
     def _convolve(self, frames: Real) -> Real:
-        windows = _windows(frames, self._weight.shape[2:], self._pads, self._stride, self._dilation)
+        windows = _windows(frames, self._axes)
         per_group_in, per_group_out = self._weight.shape[1], len(self._weight) // self._groups
         parts = []
         for group in range(self._groups):
@@ -55,15 +54,13 @@ class Pool:
     """Sum over windows of [channels, height, width], divided by the size of the window for a mean."""
 
     def __init__(self, node: Node, setting: Setting) -> None:
-        parameters = node.parameters
-        self._kernel, self._stride = parameters.kernel_size, parameters.stride
-        self._pads = [(zeros, zeros) for zeros in parameters.padding]
-        self._divisor = int(np.prod(self._kernel)) if node.primitive == "AvgPool2d" else 1
+        self._axes = kernel_axes(node.parameters, node.input_shape[1:])
+        self._divisor = math.prod(node.parameters.kernel_size) if node.primitive == "AvgPool2d" else 1
 
     def run(self, values: Real) -> Real:
         """[T, N, channels, height, width] to the pooled shape."""
         frames = values.reshape(-1, *values.shape[2:])
-        windows = _windows(frames, self._kernel, self._pads, self._stride, (1, 1))
+        windows = _windows(frames, self._axes)
         total = windows.sum(axis=(-2, -1), dtype=values.dtype)
         if self._divisor != 1:
             total = total / values.dtype.type(self._divisor)
@@ -82,20 +79,13 @@ class Reshape:
         return values.reshape(*values.shape[:2], *self._shape)
 
 
-def _windows(
-    frames: Real,
-    kernel: tuple[int, ...],
-    pads: list[tuple[int, int]],
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> NDArray[Any]:
+def _windows(frames: Real, axes: Axes) -> NDArray[Any]:
     """A view [frames, channels, *positions, *kernel] of the padded frames."""
-    padded = np.pad(frames, [(0, 0), (0, 0), *pads])
-    reach = tuple(step * (width - 1) + 1 for step, width in zip(dilation, kernel, strict=True))
-    axes = tuple(range(2, 2 + len(kernel)))
-    view = sliding_window_view(padded, reach, axis=axes)
-    every = (slice(None), slice(None), *(slice(None, None, step) for step in (*stride, *dilation)))
-    return view[every]
+    padded = np.pad(frames, [(0, 0), (0, 0), *(axis.padding for axis in axes)])
+    places = tuple(range(2, 2 + len(axes)))
+    view = sliding_window_view(padded, tuple(axis.window for axis in axes), axis=places)
+    steps = (*(axis.stride for axis in axes), *(axis.dilation for axis in axes))
+    return view[(slice(None), slice(None), *(slice(None, None, step) for step in steps))]
 
 
 def _correlate(windows: NDArray[Any], weight: Real) -> Real:

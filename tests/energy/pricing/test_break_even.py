@@ -9,7 +9,8 @@ from nsc_deploy.energy import Estimate, estimate
 from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.report.break_even import against
 from nsc_deploy.energy.report.numbers import with_signs
-from nsc_deploy.energy.report.schema import Energy, Report
+from nsc_deploy.energy.report.schema import Report
+from nsc_deploy.energy.report.statistics import Energy
 from tests.support.small_runs import dense_run, event_run
 
 

@@ -41,7 +41,7 @@ def shell(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPr
 
 def test_values_are_those_of_the_counts(run: Path) -> None:
     counted = count([run]).systems
-    parts = counted[0].count.parts
+    parts = counted[0].parts
     synops = sum(part.per_sample.synaptic for part in parts)
     limits = {
         "synops_per_inference": {"most": 1e9, "over": "p95"},

@@ -12,9 +12,8 @@ from rich.console import Console
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy import Estimate, estimate
-from nsc_deploy.energy.output.cells import bounded
 from nsc_deploy.energy.output.terminal import print_report
-from nsc_deploy.energy.report.numbers import with_signs
+from nsc_deploy.energy.report.numbers import bounded, with_signs
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
 from nsc_deploy.graphs.formats.recording import Recording, write_recording

@@ -11,7 +11,7 @@ from rich.console import Console
 from nsc_deploy.energy import Estimate, count, estimate
 from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.energy.report.chip_schema import OnTarget, Run
+from nsc_deploy.energy.report.on_chip import OnTarget, Run
 from nsc_deploy.energy.report.schema import PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from nsc_deploy.deployment import Place
 from nsc_deploy.energy import Estimate, count, estimate
-from nsc_deploy.energy.output.cells import course
 from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
 from nsc_deploy.energy.report.build import pareto_front
-from nsc_deploy.energy.report.numbers import binned, per_second, share
+from nsc_deploy.energy.report.numbers import binned, course, per_second, share
 from nsc_deploy.energy.report.schema import PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
@@ -38,7 +37,7 @@ def test_load_is_the_synaptic_operations_of_a_sample_over_its_duration(
     runs: list[Path], report: Report
 ) -> None:
     for counted, told in zip(count(runs).systems, report.systems, strict=True):
-        for part, shown in zip(counted.count.parts, told.parts, strict=True):
+        for part, shown in zip(counted.parts, told.parts, strict=True):
             each = part.per_sample.synaptic / (STEPS * DT)
             assert shown.load.mean == pytest.approx(each.mean())
             assert shown.load.p95 == pytest.approx(np.percentile(each, 95))
@@ -47,7 +46,7 @@ def test_load_is_the_synaptic_operations_of_a_sample_over_its_duration(
 
 
 def test_the_worst_sample_is_the_worst_of_the_sums(runs: list[Path], report: Report) -> None:
-    counted = count(runs[:1]).systems[0].count
+    counted = count(runs[:1]).systems[0]
     spikes = np.sum([part.per_sample.spikes for part in counted.parts], axis=0)
     assert report.systems[0].spikes.worst == spikes.max()
     assert report.systems[0].spikes.worst_sample == spikes.argmax()

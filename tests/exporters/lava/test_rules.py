@@ -120,6 +120,29 @@ def delayed_bias() -> nir.NIRGraph:
     return ending(build)
 
 
+def cycle_of_wires_beside_a_neuron() -> nir.NIRGraph:
+    """A Delay and weights drive each other, and both lie in a cycle with a neuron too."""
+    build = starting()
+    build.delay("n", 1, 1)
+    build.linear("back", [[0.5]])
+    build.connect("back", "n")
+    build.threshold("t", 0.5, 1, after="back")
+    build.delay("wait", 1, 1)
+    build.connect("wait", "n")
+    build.output(1, after="t")
+    return build.build()
+
+
+def spikes_late_by_element(*steps: list[int]) -> nir.NIRGraph:
+    build = GraphBuilder(0.001)
+    build.input(2, Signal.EVENTS)
+    build.threshold("t", 0.5, 2)
+    for index, one in enumerate(steps):
+        build.delay(f"d{index}", np.array(one), 2)
+    build.output(2)
+    return build.build()
+
+
 def summed_spikes() -> nir.NIRGraph:
     build = starting()
     for name in ("one", "two"):
@@ -154,6 +177,12 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str, str]] = {
     ),
     "delayed bias": (delayed_bias, "n", "delays the bias of 'w'"),
     "sum of spikes": (summed_spikes, "output", "outputs of 2 nodes"),
+    "cycle of wires beside a neuron": (cycle_of_wires_beside_a_neuron, "n", "(n, back)"),
+    "spikes late by element": (
+        lambda: spikes_late_by_element([1, 2]),
+        "output",
+        "different numbers of steps",
+    ),
 }
 
 
@@ -174,6 +203,12 @@ def test_cycles_with_enough_steps_are_taken(make: Callable[[], nir.NIRGraph]) ->
     network = assemble(make())
     assert Status.REFUSED not in {one.status for one in verdicts(network)}
     assert any(layer.recurrent is not None for layer in lower(network).network.layers)
+
+
+def test_delays_that_make_up_for_each_other_are_taken() -> None:
+    network = assemble(spikes_late_by_element([1, 2], [2, 1]))
+    assert Status.REFUSED not in {one.status for one in verdicts(network)}
+    assert lower(network).network.layers[-1].max_delay == 3
 
 
 def test_convolutions_and_pools_are_taken() -> None:

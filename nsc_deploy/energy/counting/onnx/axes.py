@@ -1,451 +1,239 @@
-"""Along which axis the tensors of an ONNX graph hold the samples, proven from the graph alone.
+"""Along which axis the tensors of an ONNX graph hold the samples, and along which the steps.
 
-Nothing in an ONNX file says so. Here the axis of the input is followed from operator to operator; where
-one of them mixes samples, or may do so, there is no answer.
-
-Along which axis the output of an ONNX operator holds the samples, if it keeps them apart.
-
-A rule is told where the samples lie in the inputs. It answers None where the operator mixes samples, or
-may do so, or is not known well enough: such a graph is run one sample at a time.
-
-Along which axis the tensors of an ONNX graph hold the steps, as far as steps can be told apart.
-
-A tensor that is made from each step alone has such an axis, and so has what a recurrent layer or a scan
-gives out that takes in one step after the other. A convolution over time takes in several steps at once:
-there the trace ends, for its output and all that is made from it.
+Nothing in an ONNX file says so. The axis of what enters is followed from operator to operator, by a rule
+for each, on the shapes that the operators meet; where an operator mixes samples, or may do so, the graph
+is run one sample at a time. The shapes are inferred for another number of samples too: one that does not
+grow in step with them holds none.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
-from numpy.typing import NDArray
-
-from nsc_deploy.energy.counting.onnx.operator_costs import FUNCTIONS
 from nsc_deploy.energy.counting.onnx.operators import (
+    OPERATORS,
     SOFTMAX_OVER_ONE_AXIS,
-    TRUTH,
+    Axis,
+    AxisRule,
+    Operands,
+    Shape,
+    Values,
     attribute_of,
+    body_of,
     constants_of,
     opset_of,
 )
-
-Constants = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Held:
-    """Where a tensor holds the samples.
-
-    Attributes:
-        axis: from the end, so that it is the same behind a broadcast and inside a scan: -1 is the last.
-        rank: number of axes.
-    """
-
-    axis: int
-    rank: int
-
-    @property
-    def first(self) -> bool:
-        """Whether it is the first axis."""
-        return self.axis == -self.rank
+from nsc_deploy.graphs.onnx_limits import infer_shapes, shapes_of
 
 
-def samples_held(model: Any, rank: int) -> dict[str, Held] | None:
-    """Where each tensor of the main graph that depends on what enters holds the samples.
+def samples_in(model: Any, entering: Sequence[int]) -> Mapping[str, Axis]:
+    """Where the tensors of the main graph hold the samples, of all that depend on what enters.
 
     Args:
-        model: a checked ModelProto; its first input holds the samples along its second axis.
-        rank: number of axes of what enters.
+        model: a checked ModelProto.
+        entering: shape [steps, samples, ...] of what enters its first input.
 
     Returns:
-        None where the graph may mix samples.
+        Nothing where the graph may mix samples, or takes a number of its own.
     """
-    constants, entering = entrance(model)
-    sizes = entering.type.tensor_type.shape.dim
-    if opset_of(model) < SOFTMAX_OVER_ONE_AXIS or (len(sizes) > 1 and sizes[1].dim_value):
-        return None
-    return _SampleWalk(constants, {entering.name: Held(1 - rank, rank)}, {}).through(model.graph)
+    steps, samples, *rest = entering
+    walk = _walk(model, entering, 1, (samples, 1), (steps, 1, *rest))
+    return {} if walk is None or walk.lost or walk.fixed else walk.held
 
 
-def entrance(model: Any) -> tuple[Constants, Any]:
-    """The constants of the main graph, and the first input that is none of them."""
-    constants = constants_of(model.graph, {})
-    return constants, next(value for value in model.graph.input if value.name not in constants)
+def steps_in(model: Any, entering: Sequence[int]) -> Mapping[str, Axis]:
+    """Where the tensors of the main graph hold the steps, of those in which steps can be told apart.
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """The inputs of an operator.
-
-    Attributes:
-        node: the NodeProto.
-        held: for each input, where it holds the samples; None for one that is the same for all samples.
-        known: for each input, its value where it is a constant.
-    """
-
-    node: Any
-    held: tuple[Held | None, ...]
-    known: tuple[NDArray[Any] | None, ...]
-
-    def alone(self) -> Held | None:
-        """The first input, where the others are constants."""
-        others = zip(self.held[1:], self.known[1:], self.node.input[1:], strict=True)
-        constant = all(held is None and (value is not None or not name) for held, value, name in others)
-        return self.held[0] if constant else None
-
-    def attribute(self, name: str, default: Any) -> Any:
-        """An attribute of the operator."""
-        return attribute_of(self.node, name, default)
-
-    def axes(self, index: int) -> tuple[int, ...] | None:
-        """The axes that the attribute `axes` or a constant input gives; None where they are not told."""
-        known = self.known[index] if index < len(self.known) else None
-        given = self.attribute("axes", None if known is None else known.ravel().tolist())
-        return None if given is None else tuple(int(axis) for axis in given)
-
-
-class _SampleWalk:
-    """Where the tensors of one graph hold the samples, and which of its tensors are shapes."""
-
-    def __init__(self, constants: Constants, held: Mapping[str, Held], shapes: Mapping[str, Held]) -> None:
-        self._constants = constants
-        self._held = dict(held)
-        self._shapes = dict(shapes)
-
-    def through(self, graph: Any) -> dict[str, Held] | None:
-        """Follow the samples through all nodes; None where they may meet."""
-        for node in graph.node:
-            if node.op_type == "Shape" and node.input[0] in self._held:
-                described = described_by(node, self._held[node.input[0]])
-                if described is not None:
-                    self._shapes[node.output[0]] = described
-            elif any(name in self._held or name in self._shapes for name in node.input):
-                if not self._step(node):
-                    return None
-            elif body_of(node) is not None:
-                return None
-        return self._held
-
-    def _step(self, node: Any) -> bool:
-        if node.op_type == "Scan":
-            return self._scan(node)
-        if node.op_type == "ConstantOfShape":
-            found = self._shapes.get(node.input[0])
-        elif body_of(node) is not None or any(name in self._shapes for name in node.input):
-            # The number of samples itself may enter a value.
-            return False
-        else:
-            rule = RULES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
-            found = None if rule is None else rule(self._inputs(node))
-        if found is None:
-            return False
-        self._held[node.output[0]] = found
-        for name in filter(None, node.output[1:]):
-            if node.op_type not in RECURRENT:
-                return False
-            self._held[name] = Held(found.axis, found.rank - 1)
-        return True
-
-    def _inputs(self, node: Any) -> Inputs:
-        held = tuple(self._held.get(name) for name in node.input)
-        return Inputs(node, held, tuple(self._constants.get(name) for name in node.input))
-
-    def _scan(self, node: Any) -> bool:
-        """A scan over the first axis, with the samples along another one."""
-        body, states = body_of(node), len(node.input) - attribute_of(node, "num_scan_inputs", 0)
-        directions = ("scan_input_axes", "scan_output_axes")
-        if any(any(attribute_of(node, name, [])) for name in directions):
-            return False
-        entering = {}
-        for index, (inner, outer) in enumerate(zip(body.input, node.input, strict=True)):
-            held = self._held.get(outer)
-            if held is None or (index >= states and held.first):
-                return False
-            entering[inner.name] = held if index < states else Held(held.axis, held.rank - 1)
-        inside = _SampleWalk(
-            constants_of(body, self._constants), self._held | entering, self._shapes
-        ).through(body)
-        if inside is None:
-            return False
-        for index, (leaves, outer) in enumerate(zip(body.output, node.output, strict=False)):
-            held = inside.get(leaves.name)
-            if held is None or (index < states and held != entering[body.input[index].name]):
-                return False
-            if outer:
-                self._held[outer] = held if index < states else Held(held.axis, held.rank + 1)
-        return True
-
-
-def body_of(node: Any) -> Any:
-    """The graph inside a node; None for most."""
-    return next((attribute.g for attribute in node.attribute if attribute.HasField("g")), None)
-
-
-def described_by(node: Any, held: Held) -> Held | None:
-    """Where a tensor of the shape that a Shape node asks for holds the axis; None where it has none such."""
-    start, end, _ = slice(attribute_of(node, "start", 0), attribute_of(node, "end", None)).indices(held.rank)
-    return Held(held.axis + held.rank - end, end - start) if start <= held.rank + held.axis < end else None
-
-
-Rule = Callable[[Inputs], Held | None]
-
-
-def pointwise(one: Inputs) -> Held | None:
-    """Values meet those of the same sample alone, and constants that are the same for all samples."""
-    carrying = {held.axis for held in one.held if held is not None}
-    if len(carrying) != 1:
-        return None
-    axis, ranks = carrying.pop(), [held.rank for held in one.held if held is not None]
-    for name, held, value in zip(one.node.input, one.held, one.known, strict=True):
-        if held is None and name:
-            if value is None or (value.ndim >= -axis and value.shape[axis] != 1):
-                return None
-            ranks.append(value.ndim)
-    return Held(axis, max(ranks))
-
-
-def transposed(one: Inputs) -> Held | None:
-    """The axis goes where it is put."""
-    given = one.held[0]
-    if given is None:
-        return None
-    order = list(one.attribute("perm", range(given.rank)[::-1]))
-    return Held(order.index(given.rank + given.axis) - given.rank, given.rank)
-
-
-def leading(one: Inputs) -> Held | None:
-    """Convolutions, pools and normalisations keep the first axis apart."""
-    given = one.alone()
-    return given if given is not None and given.first and given.rank > 2 else None
-
-
-def matmul(one: Inputs) -> Held | None:
-    """Samples are rows, or stacks of matrices, against one matrix of weights."""
-    left, right = one.held
-    if left is not None and right is None and one.known[1] is not None:
-        return left if one.known[1].ndim == 2 and left.axis <= -2 else None
-    return left if left is not None and left == right and left.axis < -2 else None
-
-
-def gemm(one: Inputs) -> Held | None:
-    """Samples are the rows."""
-    given = one.alone()
-    bias = one.known[2] if len(one.known) > 2 else None
-    shared = bias is None or bias.ndim < 2 or bias.shape[0] == 1
-    rows = given is not None and given.axis == (-1 if one.attribute("transA", 0) else -2)
-    return Held(-2, 2) if rows and shared else None
-
-
-def recurrent(one: Inputs) -> Held | None:
-    """[T, N, C] -> [T, directions, N, hidden]; the last states have an axis less."""
-    given = one.alone()
-    states = [value for value in one.known[5:7] if value is not None]
-    return Held(-2, 4) if given == Held(-2, 3) and not one.attribute("layout", 0) and not states else None
-
-
-def reduced(one: Inputs) -> Held | None:
-    """The axes that are reduced are others; without keepdims those behind the samples fall away."""
-    given, axes = one.held[0], one.axes(1)
-    if one.node.op_type.startswith("Arg"):
-        axes = (one.attribute("axis", 0),)
-    if given is None or not axes:
-        return None
-    ends = {axis - given.rank if axis >= 0 else axis for axis in axes}
-    if given.axis in ends:
-        return None
-    return given if one.attribute("keepdims", 1) else _without(given, ends)
-
-
-def squeezed(one: Inputs) -> Held | None:
-    """Axes of length one fall away."""
-    given, axes = one.held[0], one.axes(1)
-    if given is None or not axes:
-        return None
-    ends = {axis - given.rank if axis >= 0 else axis for axis in axes}
-    return None if given.axis in ends else _without(given, ends)
-
-
-def unsqueezed(one: Inputs) -> Held | None:
-    """Axes of length one come in between."""
-    given, axes = one.held[0], one.axes(1)
-    if given is None or axes is None:
-        return None
-    rank = given.rank + len(axes)
-    made = {axis % rank for axis in axes}
-    free = [axis for axis in range(rank) if axis not in made]
-    return Held(free[given.rank + given.axis] - rank, rank)
-
-
-def _without(given: Held, ends: set[int]) -> Held:
-    return Held(given.axis + sum(end > given.axis for end in ends), given.rank - len(ends))
-
-
-def along(default: int) -> Rule:
-    """The attribute `axis` is another one than that of the samples, which all inputs hold alike."""
-
-    def rule(one: Inputs) -> Held | None:
-        given = one.held[0]
-        if given is None or any(held != given for held in one.held):
-            return None
-        axis = one.attribute("axis", default)
-        return None if given.axis == (axis - given.rank if axis >= 0 else axis) else given
-
-    return rule
-
-
-def gathered(one: Inputs) -> Held | None:
-    """Of another axis, one entry (the axis falls away) or a list of them."""
-    given, indices, axis = one.held[0], one.known[1], one.attribute("axis", 0)
-    if given is None or indices is None or indices.ndim > 1:
-        return None
-    end = axis - given.rank if axis >= 0 else axis
-    if end == given.axis:
-        return None
-    return given if indices.ndim else _without(given, {end})
-
-
-def normalized(one: Inputs) -> Held | None:
-    """LayerNormalization works over the axes from `axis` on: all behind the samples."""
-    given, axis = one.alone(), one.attribute("axis", -1)
-    if given is None:
-        return None
-    return given if (axis - given.rank if axis >= 0 else axis) > given.axis else None
-
-
-def flattened(one: Inputs) -> Held | None:
-    """Of the first axis the samples stay the rows."""
-    given = one.held[0]
-    return Held(-2, 2) if given is not None and given.first and one.attribute("axis", 1) == 1 else None
-
-
-RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
-RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(FUNCTIONS | TRUTH, pointwise),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Sum", "Mean", "Max", "Min"), pointwise),
-    **dict.fromkeys(("Cast", "Identity", "Where"), pointwise),
-    **dict.fromkeys(("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), leading),
-    **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "LRN"), leading),
-    **dict.fromkeys(RECURRENT, recurrent),
-    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ArgMax", "ArgMin"), reduced),
-    **dict.fromkeys(("Softmax", "LogSoftmax"), along(-1)),
-    "Transpose": transposed,
-    "MatMul": matmul,
-    "Gemm": gemm,
-    "Squeeze": squeezed,
-    "Unsqueeze": unsqueezed,
-    "Concat": along(0),
-    "Gather": gathered,
-    "LayerNormalization": normalized,
-    "Flatten": flattened,
-}
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Where the tensors of the main graph hold samples and steps, from the end.
-
-    Attributes:
-        samples: of every tensor that depends on what enters; None where the graph may mix samples.
-        steps: of those in which steps can be told apart.
-    """
-
-    samples: Mapping[str, int] | None
-    steps: Mapping[str, int]
-
-
-def axes_of(model: Any, rank: int) -> Axes:
-    """Follow samples and steps through a graph.
+    A convolution over time takes in several steps at once: there the trace ends, for its output and all
+    that is made from it.
 
     Args:
-        model: a checked ModelProto; its first input is [steps, samples, ...].
-        rank: number of axes of what enters.
+        model: a checked ModelProto.
+        entering: shape [steps, samples, ...] of what enters its first input.
     """
+    steps, *rest = entering
+    walk = _walk(model, entering, 0, (steps, 2 * steps), (2 * steps, *rest))
+    return {} if walk is None else walk.held
+
+
+def _walk(
+    model: Any, entering: Sequence[int], axis: int, numbers: tuple[int, int], other: Sequence[int]
+) -> "_Walk | None":
     if opset_of(model) < SOFTMAX_OVER_ONE_AXIS:
-        return Axes(None, {})
-    samples = samples_held(model, rank)
-    constants, entering = entrance(model)
-    ranks = {name: one.rank for name, one in (samples or {}).items()}
-    steps = _StepWalk(constants, {entering.name: Held(-rank, rank)}, ranks).through(model.graph)
-    return Axes(None if samples is None else _axes(samples), _axes(steps))
+        return None
+    constants = constants_of(model.graph, {})
+    first = next(value for value in model.graph.input if value.name not in constants)
+    walk = _Walk(constants, {first.name: Axis(axis - len(entering))}, numbers, ordered=axis == 0)
+    sizes = first.type.tensor_type.shape.dim
+    walk.fixed = len(sizes) > axis and bool(sizes[axis].dim_value)
+    walk.through(model.graph, infer_shapes(model, entering), infer_shapes(model, other))
+    return walk
 
 
-def _axes(held: Mapping[str, Held]) -> dict[str, int]:
-    return {name: one.axis for name, one in held.items()}
-
-
-def _in_order(one: Inputs) -> Held | None:
-    """A recurrent layer takes in one step after the other: [T, N, C] -> [T, directions, N, hidden]."""
-    given = one.alone()
-    return Held(-4, 4) if given == Held(-3, 3) and not one.attribute("layout", 0) else None
-
-
-_RULES: Mapping[str, Rule] = {**RULES, **dict.fromkeys(RECURRENT, _in_order)}
-
-
-class _StepWalk:
-    """Which tensors hold the steps, which are shapes, and in which the steps are lost.
+class _Walk:
+    """Which tensors of a graph hold the samples (or steps), and where.
 
     Args:
         constants: of the graph.
         held: of what enters.
-        ranks: number of axes of other tensors, where it is known.
+        numbers: of samples, in the shapes of the walk and in the others that they are compared with.
+        ordered: whether one may depend on those before it: steps do, samples do not.
+
+    Attributes:
+        held: where each tensor holds them.
+        counts: tensors of sizes, their number among them.
+        lost: tensors in which they may be mixed.
+        fixed: whether the file states their number.
     """
 
-    def __init__(self, constants: Constants, held: Mapping[str, Held], ranks: Mapping[str, int]) -> None:
+    fixed = False
+
+    def __init__(
+        self, constants: Values, held: Mapping[str, Axis], numbers: tuple[int, int], *, ordered: bool
+    ) -> None:
         self._constants = constants
-        self._held = dict(held)
-        self._ranks = ranks
-        self._shapes: dict[str, Held] = {}
-        self._lost: set[str] = set()
+        self._numbers = numbers
+        self._ordered = ordered
+        self._shapes: dict[str, Shape] = {}
+        self._others: dict[str, Shape] = {}
+        self.held = dict(held)
+        self.counts: set[str] = set()
+        self.lost: set[str] = set()
 
-    def through(self, graph: Any) -> dict[str, Held]:
-        """Follow the steps through all nodes of the main graph."""
-        for node in graph.node:
-            if not any(self._depends(name) for name in (*node.input, *_captured(node))):
-                continue
-            if node.op_type == "Shape" and node.input[0] in self._held:
-                described = described_by(node, self._held[node.input[0]])
-                if described is not None:
-                    self._shapes[node.output[0]] = described
-                continue
-            found = self._outputs(node)
-            for name in filter(None, node.output):
-                if found.get(name) is None:
-                    self._lost.add(name)
-            self._held.update({name: one for name, one in found.items() if one is not None})
-        return self._held
-
-    def _depends(self, name: str) -> bool:
-        return name in self._held or name in self._shapes or name in self._lost
-
-    def _outputs(self, node: Any) -> dict[str, Held | None]:
-        if node.op_type == "Scan":
-            return self._scan(node)
-        if node.op_type == "ConstantOfShape":
-            return {node.output[0]: self._shapes.get(node.input[0])}
-        known = not any(name in self._lost or name in self._shapes for name in node.input)
-        rule = _RULES.get(node.op_type)
-        if rule is None or not known or body_of(node) is not None:
-            return {}
-        held = tuple(self._held.get(name) for name in node.input)
-        return {
-            node.output[0]: rule(Inputs(node, held, tuple(self._constants.get(one) for one in node.input)))
-        }
-
-    def _scan(self, node: Any) -> dict[str, Held | None]:
-        """A scan that takes in one step a turn, and nothing of other steps but its own states."""
-        states = len(node.input) - attribute_of(node, "num_scan_inputs", 0)
-        turned = ("scan_input_axes", "scan_output_axes", "scan_input_directions", "scan_output_directions")
-        straight = not any(any(attribute_of(node, name, [])) for name in turned)
-        stepwise = all(
-            (held := self._held.get(name)) is not None and held.first for name in node.input[states:]
+    def inside(self, body: Any, entering: Mapping[str, Axis]) -> "_Walk":
+        """A walk through the body of a node, which sees the tensors around it."""
+        walk = _Walk(
+            constants_of(body, self._constants),
+            self.held | dict(entering),
+            self._numbers,
+            ordered=self._ordered,
         )
-        apart = not any(self._depends(name) for name in (*node.input[:states], *_captured(node)))
-        if not (straight and stepwise and apart):
+        walk._shapes, walk._others = dict(self._shapes), dict(self._others)
+        walk.counts = set(self.counts)
+        return walk
+
+    def through(self, graph: Any, inferred: Any, other: Any) -> None:
+        """Follow them through all nodes.
+
+        Args:
+            graph: as it is in the model.
+            inferred: with the shapes of the walk.
+            other: with the shapes for another number of them.
+        """
+        self._shapes |= _whole(shapes_of(inferred))
+        self._others |= _whole(shapes_of(other))
+        for node, one, another in zip(graph.node, inferred.node, other.node, strict=True):
+            taken = {*node.input, *_captured(node)} - {""}
+            if not taken & (self.held.keys() | self.counts | self.lost):
+                continue
+            if node.op_type == "Shape" and node.input[0] in self.held:
+                if self._describes(node):
+                    self.counts.add(node.output[0])
+                continue
+            found: Mapping[str, Axis | None] = {}
+            if node.op_type == "Scan":
+                found = self._past(node) if self._ordered else self._scanned(node, one, another)
+            elif not taken & (self.held.keys() | self.lost) and body_of(node) is None:
+                if node.op_type != "ConstantOfShape":
+                    self.counts.update(filter(None, node.output))
+                    continue
+                found = {node.output[0]: self._made(node.output[0])}
+            elif not taken & self.lost and body_of(node) is None:
+                found = self._outputs(node)
+            for name in filter(None, node.output):
+                axis = found.get(name)
+                if axis is not None and self._grows(name, axis):
+                    self.held[name] = axis
+                else:
+                    self.lost.add(name)
+
+    def _describes(self, node: Any) -> bool:
+        """Whether the sizes that a Shape node asks for count them."""
+        rank = len(self._shapes.get(node.input[0], ()))
+        start, end, _ = slice(attribute_of(node, "start", 0), attribute_of(node, "end", None)).indices(rank)
+        return start <= rank + self.held[node.input[0]].index < end
+
+    def _grows(self, name: str, axis: Axis) -> bool:
+        """Whether a tensor has as many times the entries for as many times the samples, on that axis."""
+        shape, other = self._shapes.get(name), self._others.get(name)
+        if shape is None or other is None or len(shape) != len(other) or -axis.index > len(shape):
+            return False
+        number, of_others = self._numbers
+        at = axis.index % len(shape)
+        # Blocks of steps have the size of what stands behind them, which does not grow.
+        return shape[at] * of_others == other[at] * number and (
+            shape[:at] + shape[at + 1 :] == other[:at] + other[at + 1 :]
+        )
+
+    def _made(self, name: str) -> Axis | None:
+        """Of a constant spread over sizes: the one axis that grows."""
+        shape, other = self._shapes.get(name, ()), self._others.get(name, ())
+        grown = [at for at, sizes in enumerate(zip(shape, other, strict=False)) if sizes[0] != sizes[1]]
+        return Axis(grown[0] - len(shape)) if len(grown) == 1 else None
+
+    def _outputs(self, node: Any) -> Mapping[str, Axis | None]:
+        operator = OPERATORS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
+        shapes = tuple(self._shapes.get(name) for name in node.input)
+        result = self._shapes.get(node.output[0])
+        if operator is None or result is None:
             return {}
-        ranks = {name: self._ranks.get(name) for name in node.output[states:]}
-        return {name: Held(-rank, rank) for name, rank in ranks.items() if name and rank is not None}
+        if operator.axes is not regrouped and any(name in self.counts for name in node.input):
+            # The number of samples itself may enter a value.
+            return {}
+        axes = tuple(self.held.get(name) for name in node.input)
+        if any(shape is None for shape, axis in zip(shapes, axes, strict=True) if axis is not None):
+            return {}
+        known = tuple(self._constants.get(name) for name in node.input)
+        axis = operator.axes(
+            Operands(node, axes, shapes, known, result, self._numbers[0], ordered=self._ordered)
+        )
+        # The last states of a recurrent layer are those of each sample, and of all steps.
+        further = axis if operator.axes is recurrent and not self._ordered else None
+        return dict.fromkeys(node.output[1:], further) | {node.output[0]: axis}
+
+    def _scanned(self, node: Any, inferred: Any, other: Any) -> Mapping[str, Axis | None]:
+        """Samples in a scan over the first axis: along another one, and kept apart in the body."""
+        body, states = body_of(node), len(node.input) - attribute_of(node, "num_scan_inputs", 0)
+        entering = {}
+        for index, (inner, outer) in enumerate(zip(body.input, node.input, strict=True)):
+            axis = self.held.get(outer)
+            if axis is None or (index >= states and -axis.index == len(self._shapes.get(outer, ()))):
+                return {}
+            entering[inner.name] = axis
+        if _turned(node, ("scan_input_axes", "scan_output_axes")):
+            return {}
+        within = self.inside(body, entering)
+        within.through(body, body_of(inferred), body_of(other))
+        leaving = [within.held.get(value.name) for value in body.output]
+        before = [entering[value.name] for value in body.input][:states]
+        # A state has to lie in the next turn as it did in this one.
+        return (
+            {} if within.lost or leaving[:states] != before else dict(zip(node.output, leaving, strict=False))
+        )
+
+    def _past(self, node: Any) -> Mapping[str, Axis | None]:
+        """Steps in a scan that takes in one a turn, and nothing of other steps but its own states."""
+        states = len(node.input) - attribute_of(node, "num_scan_inputs", 0)
+        scanned = node.input[states:]
+        straight = not _turned(
+            node,
+            ("scan_input_axes", "scan_output_axes", "scan_input_directions", "scan_output_directions"),
+        )
+        if not straight or not all(self._first(name) for name in scanned):
+            return {}
+        seen = {*node.input[:states], *_captured(node)}
+        if seen & (self.held.keys() | self.counts | self.lost):
+            return {}
+        return {name: Axis(-len(self._shapes.get(name, ()))) for name in node.output[states:]}
+
+    def _first(self, name: str) -> bool:
+        """Whether the first axis of a tensor is that of the steps, and of nothing else."""
+        shape = self._shapes.get(name, ())
+        return self.held.get(name) == Axis(-len(shape)) and shape[0] == self._numbers[0]
+
+
+def _whole(shapes: Mapping[str, Any]) -> dict[str, Shape]:
+    return {name: shape for name, shape in shapes.items() if shape is not None and None not in shape}
 
 
 def _captured(node: Any) -> Iterator[str]:
@@ -456,3 +244,153 @@ def _captured(node: Any) -> Iterator[str]:
             yield from inner.input
             yield from _captured(inner)
         yield from (value.name for value in body.output)
+
+
+def _turned(node: Any, names: Sequence[str]) -> bool:
+    return any(any(attribute_of(node, name, [])) for name in names)
+
+
+# The rules that operators are registered with.
+
+
+def pointwise(one: Operands) -> Axis | None:
+    """Values meet those of the same sample alone, and what is the same for all samples."""
+    carrying = {
+        (axis, shape[axis.index])
+        for axis, shape in zip(one.axes, one.shapes, strict=True)
+        if axis is not None and shape is not None
+    }
+    if len(carrying) != 1:
+        return None
+    [(axis, _)] = carrying
+    others = zip(one.node.input, one.axes, one.shapes, strict=True)
+    shared = all(held is not None or not name or _shared(shape, axis.index) for name, held, shape in others)
+    return axis if shared else None
+
+
+def _shared(shape: Shape | None, index: int) -> bool:
+    """Whether a tensor has one value for all samples that lie along an axis."""
+    return shape is not None and (len(shape) < -index or shape[index] == 1)
+
+
+def alone(one: Operands) -> Axis | None:
+    """That of the first input, where the others are the same for all samples."""
+    return one.axes[0] if all(axis is None for axis in one.axes[1:]) else None
+
+
+def regrouped(one: Operands) -> Axis | None:
+    """Values stay in their order (Reshape): samples are as far apart as before, along another axis."""
+    axis, shape = one.axes[0], one.shapes[0]
+    if axis is None or shape is None or 0 in one.result:
+        return None
+    stride = axis.block * prod(shape[len(shape) + axis.index + 1 :])
+    behind = prod(one.result)
+    for at, size in enumerate(one.result):
+        behind //= size
+        if stride % behind == 0 and behind * size % (stride * one.number) == 0:
+            return Axis(at - len(one.result), stride // behind)
+    return None
+
+
+def transposed(one: Operands) -> Axis | None:
+    """The axis goes where it is put."""
+    axis, rank = one.axes[0], len(one.result)
+    if axis is None:
+        return None
+    order = list(one.attribute("perm", range(rank)[::-1]))
+    return Axis(order.index(rank + axis.index) - rank, axis.block)
+
+
+def leading(one: Operands) -> Axis | None:
+    """Convolutions, pools and normalisations keep the first axis apart."""
+    axis, rank = alone(one), len(one.result)
+    return axis if axis is not None and -axis.index == rank == len(one.shapes[0] or ()) > 2 else None
+
+
+def stacked(one: Operands) -> Axis | None:
+    """MatMul: samples are rows, or stacks of matrices, against weights that are the same for all."""
+    (left, right), shape = one.axes, one.shapes[1]
+    if left is None or shape is None:
+        return None
+    if right is None:
+        rows = len(shape) >= 2 and (left.index == -2 or (left.index < -2 and _shared(shape, left.index)))
+        return left if rows else None
+    same = left == right and (one.shapes[0] or ())[left.index] == shape[left.index]
+    return left if same and left.index < -2 else None
+
+
+def rows(one: Operands) -> Axis | None:
+    """Gemm: samples are the rows."""
+    axis = alone(one)
+    shared = len(one.shapes) < 3 or one.shapes[2] is None or _shared(one.shapes[2], -2)
+    if axis is None or not shared or axis.index != (-1 if one.attribute("transA", 0) else -2):
+        return None
+    return Axis(-2, axis.block)
+
+
+def recurrent(one: Operands) -> Axis | None:
+    """[T, N, C] -> [T, directions, N, hidden]: steps in their order; samples apart, without first states."""
+    axis, shape = alone(one), one.shapes[0] or ()
+    if axis is None or one.attribute("layout", 0) or len(shape) != 3:
+        return None
+    if one.ordered:
+        return Axis(-4) if axis == Axis(-3) and shape[0] == one.number else None
+    return axis if axis.index == -2 and not any(one.node.input[5:7]) else None
+
+
+def _ends(one: Operands, axes: Sequence[int] | None) -> set[int]:
+    """Axes, from the end."""
+    rank = len(one.shapes[0] or ())
+    return {axis - rank if axis >= 0 else axis for axis in axes or ()}
+
+
+def _named_axes(one: Operands, index: int) -> set[int]:
+    """The axes that the attribute `axes` or a constant input gives; none where they are not told."""
+    known = one.known[index] if index < len(one.known) else None
+    return _ends(one, one.attribute("axes", None if known is None else known.ravel().tolist()))
+
+
+def reduced(one: Operands) -> Axis | None:
+    """The axes that are reduced are others; without keepdims those behind the samples fall away."""
+    by_attribute = one.node.op_type.startswith("Arg")
+    ends = _ends(one, [one.attribute("axis", 0)]) if by_attribute else _named_axes(one, 1)
+    axis = alone(one)
+    if axis is None or not ends or axis.index in ends:
+        return None
+    fallen = 0 if one.attribute("keepdims", 1) else sum(end > axis.index for end in ends)
+    return Axis(axis.index + fallen, axis.block)
+
+
+def sliced(one: Operands) -> Axis | None:
+    """Parts of other axes are taken."""
+    axis, ends = alone(one), _named_axes(one, 3)
+    return axis if axis is not None and ends and axis.index not in ends else None
+
+
+def along(default: int) -> AxisRule:
+    """The attribute `axis` is another one than that of the samples, which all inputs hold alike."""
+
+    def rule(one: Operands) -> Axis | None:
+        axis = one.axes[0]
+        if any(other != axis for other in one.axes):
+            return None
+        ends = _ends(one, [one.attribute("axis", default)])
+        return axis if axis is not None and axis.index not in ends else None
+
+    return rule
+
+
+def chosen(one: Operands) -> Axis | None:
+    """Gather: of another axis, one entry (the axis falls away) or a list of them."""
+    axis, indices = alone(one), one.shapes[1]
+    [end] = _ends(one, [one.attribute("axis", 0)])
+    if axis is None or indices is None or axis.index == end:
+        return None
+    return Axis(axis.index - (len(indices) - 1 if axis.index < end else 0), axis.block)
+
+
+def behind(one: Operands) -> Axis | None:
+    """LayerNormalization works over the axes from `axis` on: all behind the samples."""
+    axis = alone(one)
+    [end] = _ends(one, [one.attribute("axis", -1)])
+    return axis if axis is not None and end > axis.index else None

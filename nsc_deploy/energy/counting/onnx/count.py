@@ -1,12 +1,8 @@
 """Counting an ONNX graph: shapes and events are taken from the graph as it runs.
 
 It is run by onnxruntime with the further outputs that `instrument` gives it. Shapes are those of the first
-sample. A graph without proven events needs no other run, for its cost does not depend on the values;
-of the others all samples are run, in batches where the graph keeps them apart and else one by one.
-
-What the operators of an ONNX graph meet when it runs: shapes, events, and from them the counts.
-
-Counting the events that meet weights in an ONNX graph, in a batch of samples at a time.
+sample. A graph without proven events needs no other run, for its cost does not depend on the values; of
+the others all samples are run, in batches where the graph keeps them apart (`axes`) and else one by one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.inputs import refuse_empty, refuse_foreign, refuse_too_many
-from nsc_deploy.energy.counting.onnx.axes import Axes, axes_of
+from nsc_deploy.energy.counting.onnx.axes import samples_in, steps_in
 from nsc_deploy.energy.counting.onnx.instrument import (
     SHAPE,
     Place,
@@ -29,14 +25,23 @@ from nsc_deploy.energy.counting.onnx.instrument import (
     wanted_shapes,
     wanted_values,
 )
-from nsc_deploy.energy.counting.onnx.memory import accesses, footprint
-from nsc_deploy.energy.counting.onnx.operator_costs import accumulates, cost, fan_out
-from nsc_deploy.energy.counting.onnx.operators import Cost, Shape, Site
-from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations, PartCount, Traffic
+from nsc_deploy.energy.counting.onnx.operators import OPERATORS, Axis, Cost, Shape, Site, cost
+from nsc_deploy.energy.counting.onnx.products import accumulates
+from nsc_deploy.energy.counting.operations import (
+    Footprint,
+    Integers,
+    Kind,
+    LayerCount,
+    Operations,
+    PartCount,
+    Traffic,
+)
 from nsc_deploy.errors import DataError, GraphError
-from nsc_deploy.graphs.formats.onnx import read_onnx, refuse_unbounded
+from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.onnx_limits import refuse_unbounded
+from nsc_deploy.graphs.onnx_run import start_session
 
 Progress = Callable[[int], None]
 Run = Callable[[slice], Mapping[str, NDArray[Any]]]
@@ -77,13 +82,13 @@ def count_onnx(
         refuse_foreign(some, arriving, model.graph.input[0].name)
     eventful = any(place.site.events for place in plan.places)
     watched = instrument(model, arriving, shapes=False) if eventful else plan
-    axes = axes_of(watched.model if eventful else model, recording.values.ndim)
+    steps = steps_in(watched.model, (recording.steps, 1, *recording.shape))
     fed: dict[int, Fed] = {}
     if eventful:
         together = max(1, min(batch, _BATCH_BYTES // max(1, sum(map(_bytes, met)))))
-        fed = _events(watched, axes, path, recording, together, progress)
+        fed = _events(watched, steps, path, recording, together, progress)
     layers = [
-        layer_count(one, fed.get(index), recording, stepwise=_stepwise(plan.places[index], axes.steps))
+        layer_count(one, fed.get(index), recording, stepwise=_stepwise(plan.places[index], steps))
         for index, one in enumerate(met)
     ]
     return PartCount(
@@ -136,7 +141,7 @@ def _bytes(one: Meeting) -> int:
     return 4 * one.runs * sum(prod(shape) for shape in one.shapes.values())
 
 
-def _stepwise(place: Place, steps: Mapping[str, int]) -> bool:
+def _stepwise(place: Place, steps: Mapping[str, Axis]) -> bool:
     """Whether an operator does the same in every step: on values of one step, or in a turn of a scan."""
     if not place.scans:
         return place.site.node.output[0] in steps
@@ -158,22 +163,32 @@ class Fed(NamedTuple):
 
 
 def _events(
-    plan: Plan, axes: Axes, path: Path, recording: Recording, batch: int, progress: Progress
+    plan: Plan, steps: Mapping[str, Axis], path: Path, recording: Recording, batch: int, progress: Progress
 ) -> dict[int, Fed]:
     """Of each operator that events enter, those that arrive and what they meet."""
-    meters = {index: EventMeter(plan, index) for index, one in enumerate(plan.places) if one.site.events}
-    held = axes.samples
-    if held is None or any(source not in held for meter in meters.values() for source in meter.sources):
+    meters = {
+        index: EventMeter(plan, index, recording.steps)
+        for index, one in enumerate(plan.places)
+        if one.site.events
+    }
+    batch = min(batch, recording.samples)
+    # The last batch may be a smaller one.
+    axes = {
+        size: samples_in(plan.model, (recording.steps, size, *recording.shape))
+        for size in {batch, recording.samples % batch} - {0, 1}
+    }
+    if any(
+        source not in held for held in axes.values() for meter in meters.values() for source in meter.sources
+    ):
         batch = 1
-    samples_along = held if held is not None and min(batch, recording.samples) > 1 else {}
     run = _runner(plan, recording, path)
     found: dict[int, list[Fed]] = {index: [] for index in meters}
     for start in range(0, recording.samples, batch):
-        samples = slice(start, min(start + batch, recording.samples))
-        values = run(samples)
+        stop = min(start + batch, recording.samples)
+        values = run(slice(start, stop))
         for index, meter in meters.items():
-            found[index].append(meter(values, samples_along, samples.stop - start, axes.steps))
-        progress(samples.stop)
+            found[index].append(meter(values, axes.get(stop - start, {}), steps, stop - start))
+        progress(stop)
     return {index: _joined(parts) for index, parts in found.items()}
 
 
@@ -187,15 +202,8 @@ def _joined(parts: list[Fed]) -> Fed:
 
 
 def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(
-            plan.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = start_session(plan.model)
     except Exception as error:
         raise GraphError(f"cannot be run by onnxruntime ({_first_line(error)})", where=path) from error
     name = session.get_inputs()[0].name
@@ -248,7 +256,7 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
         stepwise: whether it does the same in every step, events aside.
     """
     site, price, samples = one.site, one.price, recording.samples
-    moved = vars(accesses(site, one.shapes, price))
+    moved = vars(OPERATORS[site.node.op_type].traffic(site, one.shapes, price))
     operations, traffic = _along(one, moved, None if fed is None else fed.samples, samples, one.runs)
     per_step = None if fed is None else fed.steps
     each = Fraction(one.runs * samples, recording.steps)
@@ -269,6 +277,18 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
         per_step=steps[0],
         traffic_per_step=steps[1],
     )
+
+
+def footprint(site: Site, shapes: Mapping[str, Shape], price: Cost, steps: int) -> Footprint:
+    """The values an operator keeps; of a sequence, those of one step."""
+    weights = sum(
+        int(np.count_nonzero(site.constants[name])) for name in site.node.input if name in site.constants
+    )
+    arriving = 0
+    for name in site.changing:
+        shape = shapes[name]
+        arriving += prod(shape) // (steps if len(shape) == 3 and shape[0] == steps else 1)
+    return Footprint(weights, price.states, arriving)
 
 
 def _along(
@@ -331,12 +351,14 @@ _EXACT = 2**24
 class EventMeter:
     """Counts the events that arrive at one operator, and the accumulates they cause."""
 
-    def __init__(self, plan: Plan, index: int) -> None:
-        """Take the instrumented graph and the number of the operator in it."""
+    def __init__(self, plan: Plan, index: int, steps: int) -> None:
+        """Take the instrumented graph, the number of the operator in it and that of the steps."""
         place = plan.places[index]
         self._site, self._depth = place.site, len(place.scans)
         self._sources = {name: plan.outputs[index, name] for name in wanted_values(place.site)}
+        self._length = steps
         self._weights: Values | None = None
+        self._steps: Integers | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -344,51 +366,61 @@ class EventMeter:
         return tuple(self._sources.values())
 
     def __call__(
-        self,
-        values: Mapping[str, Values],
-        axes: Mapping[str, int],
-        samples: int,
-        steps: Mapping[str, int] | None = None,
+        self, values: Mapping[str, Values], axes: Mapping[str, Axis], steps: Mapping[str, Axis], samples: int
     ) -> Fed:
         """What happens in a batch.
 
         Args:
             values: what the run of the batch gave out.
-            axes: along which each source holds the samples, from the end; empty for a single sample.
+            axes: where each source holds the samples; not looked at for a single sample.
+            steps: where a single sample of a source holds the steps, of those that do.
             samples: of the batch.
-            steps: along which the sources hold the steps, of those that do.
         """
         held = {
-            name: (values[source], axes[source] if axes else None) for name, source in self._sources.items()
+            name: values[source][None] if samples == 1 else _apart(values[source], axes[source], samples)
+            for name, source in self._sources.items()
         }
         if len(held) == 1:
-            ((name, (tensor, axis)),) = held.items()
-            weights = self._of_each(name, tensor, axis)
+            [(name, apart)] = held.items()
+            weights = self._of_each(name, apart.shape[1:], steps.get(self._sources[name]))
             if weights is not None:
-                over = (steps or {}).get(self._sources[name])
-                return _weighed(tensor, weights, samples, axis, over)
+                return self._weighed(apart.reshape(samples, -1), weights)
         return Fed(self._one_by_one(held, samples), None)
 
-    def _of_each(self, name: str, tensor: Values, axis: int | None) -> Values | None:
-        """For each value of one sample, in scans of all turns: [*shape, 2], 1 and the synapses it meets."""
-        if self._weights is None:
-            found = fan_out(self._site, name, tensor.shape[self._depth :])
-            if found is None:
+    def _of_each(self, name: str, shape: Shape, steps: Axis | None) -> Values | None:
+        """For each value of one sample, in scans of all turns: [values, 2], 1 and the synapses it meets."""
+        weight = self._site.constants.get(self._site.node.input[1])
+        fan_out = OPERATORS[self._site.node.op_type].fan_out
+        if self._weights is None and weight is not None and name == self._site.node.input[0] and fan_out:
+            found = fan_out(self._site, weight != 0, shape[self._depth :])
+            if np.broadcast_shapes(found.shape, shape) != shape:
                 return None
-            everywhere = np.broadcast_to(found, tensor.shape)
-            one = everywhere if axis is None else np.moveaxis(everywhere, axis, 0)[0]
+            one = np.broadcast_to(found, shape).ravel()
             # A product of matrices is fastest on floats, and exact where no sum can be rounded.
             exact = np.float32 if max(one.size, int(one.sum())) < _EXACT else np.float64
             self._weights = np.stack([np.ones(one.shape), one], axis=-1).astype(exact)
+            if steps is not None:
+                self._steps = _indices(shape, steps, self._length)
         return self._weights
 
-    def _one_by_one(self, held: Mapping[str, tuple[Values, int | None]], samples: int) -> Met:
+    def _weighed(self, rows: Values, weights: Values) -> Fed:
+        """Events and what they meet, of each sample and of each step.
+
+        Args:
+            rows: [samples, values] of 0 and 1.
+            weights: [values, 2].
+        """
+        found = np.asarray(rows.astype(weights.dtype, copy=False) @ weights, dtype=np.int64)
+        if self._steps is None:
+            return Fed(Met(*found.T), None)
+        events = weights * np.count_nonzero(rows, axis=0)[:, None]
+        met = (np.bincount(self._steps, column, self._length).astype(np.int64) for column in events.T)
+        return Fed(Met(*found.T), Met(*met))
+
+    def _one_by_one(self, held: Mapping[str, Values], samples: int) -> Met:
         met = Met(np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64))
         for sample in range(samples):
-            one = {
-                name: tensor if axis is None else np.take(tensor, [sample], axis=axis)
-                for name, (tensor, axis) in held.items()
-            }
+            one = {name: apart[sample] for name, apart in held.items()}
             binary = (name for name in one if name in self._site.binary)
             met.events[sample] = sum(int(np.count_nonzero(one[name])) for name in binary)
             met.acs[sample] = sum(accumulates(self._site, turn) for turn in self._turns(one))
@@ -402,26 +434,15 @@ class EventMeter:
             yield constant | {name: value[turn] for name, value in flat.items()}
 
 
-def _weighed(tensor: Values, weights: Values, samples: int, axis: int | None, over: int | None) -> Fed:
-    """Events and what they meet, of each sample and of each step.
-
-    Args:
-        tensor: of 0 and 1.
-        weights: of its values in one sample, [*shape, 2].
-        samples: their number.
-        axis: of the samples, from the end; None for a single one.
-        over: of the steps, from the end; None where they cannot be told apart.
-    """
-    apart = tensor[None] if axis is None else np.moveaxis(tensor, axis, 0)
-    if over is None:
-        found = _sums(apart.reshape(samples, -1), weights.reshape(-1, 2))
-        return Fed(Met(*found.T), None)
-    # Samples are first now, and what stood before them has moved by one.
-    at = over if axis is None or over > axis else over + 1
-    rows, each = np.moveaxis(apart, at, 0), np.moveaxis(weights, at - 1, 0)
-    found = _sums(rows.reshape(len(rows), samples, -1), each.reshape(len(rows), -1, 2))
-    return Fed(Met(*found.sum(axis=0).T), Met(*found.sum(axis=1).T))
+def _apart(tensor: Values, axis: Axis, samples: int) -> Values:
+    """The tensors of single samples, [samples, ...]."""
+    at = tensor.ndim + axis.index
+    before, behind = tensor.shape[:at], tensor.shape[at + 1 :]
+    split = tensor.reshape(*before, -1, samples, axis.block, *behind)
+    return np.moveaxis(split, at + 1, 0).reshape(samples, *before, -1, *behind)
 
 
-def _sums(rows: Values, weights: Values) -> Integers:
-    return np.asarray(rows.astype(weights.dtype, copy=False) @ weights, dtype=np.int64)
+def _indices(shape: Shape, axis: Axis, steps: int) -> Integers:
+    """The step of each value of a tensor, flat."""
+    of_each = np.arange(shape[axis.index]) // axis.block % steps
+    return np.broadcast_to(of_each.reshape(-1, *(1 for _ in range(-axis.index - 1))), shape).ravel()

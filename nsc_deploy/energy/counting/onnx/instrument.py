@@ -4,20 +4,24 @@ Each operator is a site. Given out are the shapes that each site meets, or the v
 are proven binary and meet weights; out of the bodies of Scan too, stacked over its turns.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.onnx.operators import (
-    FREE,
     SOFTMAX_OVER_ONE_AXIS,
+    Contents,
+    Holds,
     Site,
+    Values,
+    attribute_of,
+    body_of,
     constants_of,
-    ones_and_zeros,
+    operator_of,
     opset_of,
-    prove,
 )
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import Signal
@@ -61,7 +65,7 @@ def instrument(model: Any, arriving: Signal, *, shapes: bool) -> Plan:
     constants = constants_of(graph, {})
     inputs = [value.name for value in graph.input if value.name not in constants]
     binary = frozenset(inputs[:1]) if arriving is Signal.EVENTS else frozenset()
-    _visit(plan, graph, (), (graph,), constants, binary, frozenset(), "")
+    _visit(plan, graph, (), (graph,), Contents(constants, _fixed(constants), binary), "")
     if opset_of(model) < SOFTMAX_OVER_ONE_AXIS:
         _refuse_softmax(plan.places)
     for index, place in enumerate(plan.places):
@@ -84,60 +88,57 @@ def _refuse_softmax(places: Sequence[Place]) -> None:
 
 
 def _visit(
-    plan: Plan,
-    graph: Any,
-    scans: tuple[Any, ...],
-    graphs: tuple[Any, ...],
-    constants: dict[str, NDArray[Any]],
-    binary: frozenset[str],
-    truth: frozenset[str],
-    prefix: str,
+    plan: Plan, graph: Any, scans: tuple[Any, ...], graphs: tuple[Any, ...], contents: Contents, prefix: str
 ) -> frozenset[str]:
     """Collect the sites of a graph and of the scans in it; returns what is proven binary there."""
-    fixed = ones_and_zeros(constants)
     for node in graph.node:
-        proven = prove(node, constants, fixed, binary, truth)
-        binary, truth = proven.binary, proven.truth
-        plan.spikes |= proven.spikes
         path = prefix + (node.name or node.output[0])
-        if all(not name or name in constants for name in node.input):
+        if all(not name or name in contents.constants for name in node.input):
             # Folded before the first run; its value is only known where it is written down.
             continue
         if node.op_type == "Scan":
-            binary = _scan(plan, node, scans, graphs, constants, binary, truth, path)
-        elif any(attribute.type in {5, 10} for attribute in node.attribute):
+            leaving = _scan(plan, node, scans, graphs, contents, path)
+            contents = replace(contents, binary=contents.binary | leaving)
+            continue
+        if any(attribute.type in {5, 10} for attribute in node.attribute):
             raise GraphError(
                 f"has the operator {node.op_type}, whose body may run any number of times",
                 where=f"node '{path}'",
                 hint="Build the loop over time as a Scan, or name a graph without one.",
             )
-        elif node.op_type in FREE:
+        operator = operator_of(node, path)
+        holds, outputs = operator.binary(node, contents), frozenset(node.output)
+        if holds is Holds.TRUTH:
+            contents = replace(contents, truth=contents.truth | outputs)
+        elif holds is Holds.BINARY:
+            # Where a truth value becomes a number, the graph decides spikes of its own.
+            plan.spikes |= contents.are(Holds.TRUTH, node.input[0])
+            contents = replace(contents, binary=contents.binary | outputs)
+        if operator.free:
             plan.free.append(path)
         else:
-            plan.places.append(Place(Site(path, node, constants, binary), scans, graphs))
-    return binary
+            plan.places.append(Place(Site(path, node, contents.constants, contents.binary), scans, graphs))
+    return contents.binary
 
 
 def _scan(
-    plan: Plan,
-    node: Any,
-    scans: tuple[Any, ...],
-    graphs: tuple[Any, ...],
-    constants: dict[str, NDArray[Any]],
-    binary: frozenset[str],
-    truth: frozenset[str],
-    path: str,
+    plan: Plan, node: Any, scans: tuple[Any, ...], graphs: tuple[Any, ...], contents: Contents, path: str
 ) -> frozenset[str]:
-    body = next(attribute.g for attribute in node.attribute if attribute.name == "body")
-    inside = constants_of(body, constants)
+    """Collect the sites of a body; returns which outputs of the scan are binary."""
+    body = body_of(node)
+    constants = constants_of(body, contents.constants)
     pairs = list(zip((value.name for value in body.input), node.input, strict=True))
-    states = len(node.output) - (len(body.output) - _states(node, body))
-    assumed = {inner for inner, outer in pairs if outer in binary or _ones_and_zeros(outer, constants)}
+    states = len(body.input) - attribute_of(node, "num_scan_inputs", 0)
+    final = [value.name for value in body.output][:states]
+    inside = replace(contents, constants=constants, fixed=_fixed(constants))
+    assumed = {
+        inner for inner, outer in pairs
+        if outer in contents.binary or (outer in constants and bool(np.isin(constants[outer], (0, 1)).all()))
+    }  # fmt: skip
     while True:
         trial = Plan(plan.model)
-        entering = binary | frozenset(assumed)
-        proven = _visit(trial, body, (*scans, node), (*graphs, body), inside, entering, truth, f"{path}/")
-        final = [value.name for value in body.output][:states]
+        entering = replace(inside, binary=contents.binary | assumed)
+        proven = _visit(trial, body, (*scans, node), (*graphs, body), entering, f"{path}/")
         broken = {
             inner for (inner, _), last in zip(pairs[:states], final, strict=False)
             if inner in assumed and last not in proven
@@ -149,17 +150,19 @@ def _scan(
     plan.free += trial.free
     plan.spikes |= trial.spikes
     leaving = zip((value.name for value in body.output), node.output, strict=False)
-    return binary | {outer for inner, outer in leaving if outer and inner in proven}
+    return frozenset(outer for inner, outer in leaving if outer and inner in proven)
 
 
-def _states(node: Any, body: Any) -> int:
-    scanned = next(int(attribute.i) for attribute in node.attribute if attribute.name == "num_scan_inputs")
-    return len(body.input) - scanned
+def _fixed(constants: Values) -> frozenset[str]:
+    """The constants that hold nothing but 0 and 1."""
+    return frozenset(name for name, value in constants.items() if _is_binary(value))
 
 
-def _ones_and_zeros(name: str, constants: Mapping[str, NDArray[Any]]) -> bool:
-    value = constants.get(name)
-    return value is not None and bool(((value == 0) | (value == 1)).all())
+def _is_binary(value: NDArray[Any]) -> bool:
+    if value.size == 0 or value.dtype.kind not in "fiu":
+        return False
+    # Most weights show in their first values that they are not.
+    return all(bool(((some == 0) | (some == 1)).all()) for some in (value.flat[:64], value))
 
 
 def wanted_shapes(site: Site) -> list[str]:

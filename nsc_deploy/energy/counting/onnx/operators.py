@@ -1,26 +1,30 @@
-"""One operator of an ONNX graph, and what one execution of it costs.
+"""What counting knows of ONNX operators: one registration an operator, beside its formula.
 
-Which tensors of an ONNX graph hold nothing but 0 and 1, proven from the graph alone.
+    @register("LogSoftmax", axes=along(-1), traffic=gathered)
+    def log_softmax(site, shapes):
+        ...
+        return Cost({Kind.ACTIVATION: ..., Kind.ADDITION: ...})
 
-Binary tensors start at a cast from a truth value, at a choice between the constants 1 and 0, or at an
-input that is declared to carry events. Operators that move values keep them binary, and so do the
-complement `1 - x` and the product of two binary tensors.
+states its cost, along which axis its output holds the samples, what it reads and writes, and whether its
+output holds nothing but 0 and 1. An operator without a registration ends the count with its name.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counting.operations import Kind
+from nsc_deploy.energy.counting.operations import Integers, Kind
+from nsc_deploy.errors import GraphError
 
 Shape = tuple[int, ...]
 Values = Mapping[str, NDArray[Any]]
-# Before this opset, it went over all axes from one on.
 SOFTMAX_OVER_ONE_AXIS = 13
-WEIGHTED = frozenset({"MatMul", "Gemm", "Conv"})
+"""Before this opset, it went over all axes from one on."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,14 @@ class Site:
         return sum(int(np.count_nonzero(values)) for values in known if values is not None)
 
     @property
+    def changing(self) -> list[str]:
+        """Its inputs that are not constant."""
+        return [name for name in self.node.input if name and name not in self.constants]
+
+    @property
     def events(self) -> tuple[str, ...]:
         """Its inputs that carry events, of those that meet weights."""
-        if self.node.op_type not in WEIGHTED:
+        if OPERATORS[self.node.op_type].fan_out is None:
             return ()
         return tuple(name for name in self.node.input[:2] if name in self.binary)
 
@@ -74,14 +83,245 @@ class Cost:
         operations: number of each kind, every value taken for real.
         weights: non-zero weights among its constants.
         neurons: recurrent cells it holds.
+        states: values that it keeps from step to step.
     """
 
     operations: Mapping[Kind, int] = field(default_factory=dict)
     weights: int = 0
     neurons: int = 0
+    states: int = 0
 
 
-Rule = Callable[[Site, Mapping[str, Shape]], Cost]
+@dataclass(frozen=True)
+class Accesses:
+    """Memory accesses of one execution, every value taken for real."""
+
+    weight_reads: int = 0
+    state_reads: int = 0
+    state_writes: int = 0
+    activation_reads: int = 0
+    activation_writes: int = 0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where a tensor holds what enters the graph apart: samples, or steps.
+
+    Attributes:
+        index: of the axis, from the end: -1 is the last, behind a broadcast and inside a scan too.
+        block: entries in a row of that axis that belong to the same sample (or step). The axis reads
+            [outer, samples, block]; behind a reshape to [T N, C], samples have blocks of 1, steps of N.
+    """
+
+    index: int
+    block: int = 1
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What goes into an operator, as far as its axes are concerned.
+
+    Attributes:
+        node: the NodeProto.
+        axes: of each input; None for one that is the same for all samples (or steps).
+        shapes: of each input; None for an input that is not there.
+        known: the value of each input that is a constant.
+        result: shape of the first output.
+        number: of samples, or of steps.
+        ordered: whether one may depend on those before it, as steps do and samples do not.
+    """
+
+    node: Any
+    axes: tuple[Axis | None, ...]
+    shapes: tuple[Shape | None, ...]
+    known: tuple[NDArray[Any] | None, ...]
+    result: Shape
+    number: int
+    ordered: bool
+
+    def attribute(self, name: str, default: Any) -> Any:
+        """An attribute of the operator as Python values."""
+        return attribute_of(self.node, name, default)
+
+
+class Holds(Enum):
+    """What a tensor holds."""
+
+    ANY = "any values"
+    BINARY = "numbers, 0 and 1 alone"
+    TRUTH = "truth values"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the tensors of a graph hold, proven from the graph alone.
+
+    Binary tensors start at a cast from a truth value, at a choice between the constants 1 and 0, or at an
+    input that is declared to carry events.
+
+    Attributes:
+        constants: known values by name.
+        fixed: the constants of 0 and 1 alone.
+        binary: changing tensors of 0 and 1 alone.
+        truth: tensors of truth values.
+    """
+
+    constants: Values
+    fixed: frozenset[str]
+    binary: frozenset[str]
+    truth: frozenset[str] = frozenset()
+
+    def are(self, holds: Holds, *names: str) -> bool:
+        """Whether all tensors, one at least, hold the like; constants of 0 and 1 are binary."""
+        there = self.truth if holds is Holds.TRUTH else self.binary | self.fixed
+        return bool(names) and all(name in there for name in names)
+
+
+CostRule = Callable[[Site, Mapping[str, Shape]], Cost]
+TrafficRule = Callable[[Site, Mapping[str, Shape], Cost], Accesses]
+AxisRule = Callable[[Operands], Axis | None]
+BinaryRule = Callable[[Any, Contents], Holds]
+FanOut = Callable[[Site, NDArray[Any], Shape], Integers]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What counting knows of an operator.
+
+    Attributes:
+        cost: of one execution, from the shapes that it meets.
+        traffic: memory accesses of one execution.
+        axes: where its output holds the samples (or steps); None where it may mix them.
+        binary: what its output holds, from what the tensors before it hold.
+        fan_out: of an operator with weights: existing synapses that a value at each place of the first
+            input meets, from the existing weights [..] (0 or 1) and the shape of that input.
+    """
+
+    cost: CostRule
+    traffic: TrafficRule
+    axes: AxisRule
+    binary: BinaryRule
+    fan_out: FanOut | None
+
+    @property
+    def free(self) -> bool:
+        """Whether it moves values and computes none."""
+        return self.cost is free
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def register(
+    *kinds: str,
+    axes: AxisRule | None = None,
+    traffic: TrafficRule | None = None,
+    binary: BinaryRule | None = None,
+    fan_out: FanOut | None = None,
+) -> Callable[[CostRule], CostRule]:
+    """Say what is known of standard operators; decorates the rule of their cost, or is called with it.
+
+    Args:
+        kinds: the operators' names.
+        axes: left out, an operator may mix samples, and its graph is run one sample at a time.
+        traffic: left out, that of an operator that takes values one by one.
+        binary: left out, the output may hold any values.
+        fan_out: of operators with weights.
+    """
+
+    def add(cost: CostRule) -> CostRule:
+        known = Operator(cost, traffic or passing, axes or _mixed, binary or _any, fan_out)
+        OPERATORS.update(dict.fromkeys(kinds, known))
+        return cost
+
+    return add
+
+
+def operator_of(node: Any, path: str) -> Operator:
+    """What is known of the operator of a node.
+
+    Raises:
+        GraphError: nothing, or an attribute changes what it does; nothing is left out silently.
+    """
+    known = OPERATORS.get(node.op_type)
+    if known is None or node.domain not in {"", "ai.onnx"}:
+        listed = {
+            free: sorted(name for name, one in OPERATORS.items() if one.free is free)
+            for free in (False, True)
+        }
+        raise GraphError(
+            f"has the operator {node.op_type}, which cannot be counted",
+            where=f"node '{path}'",
+            hint=f"Counted are: {', '.join(listed[False])}; free are: {', '.join(listed[True])}.",
+        )
+    if attribute_of(node, "training_mode", 0) and not known.free:
+        raise GraphError(
+            f"has the operator {node.op_type} in training mode",
+            where=f"node '{path}'",
+            hint="Export the model for inference.",
+        )
+    return known
+
+
+def cost(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """The cost of one execution.
+
+    Raises:
+        GraphError: an operator without a rule, or with an attribute that changes what it does.
+    """
+    return operator_of(site.node, site.path).cost(site, shapes)
+
+
+def free(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """The cost of operators that move values and compute none: nothing, and no access."""
+    return Cost()
+
+
+def _mixed(one: Operands) -> Axis | None:
+    return None
+
+
+def _any(node: Any, contents: Contents) -> Holds:
+    return Holds.ANY
+
+
+# The memory accesses of one operator, by the model that docs/energy.md states. An operator reads what
+# arrives and writes its result.
+
+
+def untouched(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
+    """No access: values are only moved."""
+    return Accesses()
+
+
+def passing(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
+    """A single changing tensor is worked on on its way: accesses to constants alone, one a result."""
+    reads = sum(1 for name in site.node.input if _spread(site, name)) * prod(shapes[site.node.output[0]])
+    return Accesses(weight_reads=reads) if len(site.changing) <= 1 else _through(site, shapes, reads)
+
+
+def gathered(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
+    """All values of a line have to be there before the first result is."""
+    reads = sum(1 for name in site.node.input if _spread(site, name)) * prod(shapes[site.node.output[0]])
+    return _through(site, shapes, reads)
+
+
+def brought_together(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
+    """Of many values one is made; constants are axes and sizes, which are no values."""
+    return _through(site, shapes, 0)
+
+
+def _spread(site: Site, name: str) -> bool:
+    """Whether each result takes one value of a constant: it is no single number."""
+    return name in site.constants and site.constants[name].size > 1
+
+
+def _through(site: Site, shapes: Mapping[str, Shape], weight_reads: int) -> Accesses:
+    return Accesses(
+        weight_reads=weight_reads,
+        activation_reads=sum(prod(shapes[name]) for name in site.changing),
+        activation_writes=prod(shapes[site.node.output[0]]),
+    )
 
 
 def attribute_of(node: Any, name: str, default: Any) -> Any:
@@ -93,6 +333,11 @@ def attribute_of(node: Any, name: str, default: Any) -> Any:
             value = helper.get_attribute_value(attribute)
             return value.decode() if isinstance(value, bytes) else value
     return default
+
+
+def body_of(node: Any) -> Any:
+    """The graph inside a node; None for most."""
+    return next((attribute.g for attribute in node.attribute if attribute.HasField("g")), None)
 
 
 def constants_of(graph: Any, outer: Values) -> dict[str, NDArray[Any]]:
@@ -114,117 +359,3 @@ def constants_of(graph: Any, outer: Values) -> dict[str, NDArray[Any]]:
 def opset_of(model: Any) -> int:
     """The version of the standard operators that a ModelProto is written in."""
     return next((int(one.version) for one in model.opset_import if one.domain in {"", "ai.onnx"}), 1)
-
-
-MOVING = frozenset(
-    {"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand"}
-    | {"Tile", "Split", "Dropout", "Concat", "Pad", "ReverseSequence", "GatherElements", "GatherND"}
-    | {"DepthToSpace", "SpaceToDepth", "Trilu"}
-)
-TRUTH = frozenset(
-    {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor", "IsNaN", "IsInf"}
-)
-_BOOL = 9
-
-
-@dataclass(frozen=True)
-class Proven:
-    """What is known of the tensors of one graph.
-
-    Attributes:
-        binary: names of numeric tensors of 0 and 1 alone.
-        truth: names of tensors of truth values.
-        spikes: whether a truth value becomes a number anywhere: the graph decides spikes of its own.
-    """
-
-    binary: frozenset[str]
-    truth: frozenset[str]
-    spikes: bool
-
-
-def ones_and_zeros(constants: Mapping[str, NDArray[Any]]) -> frozenset[str]:
-    """The constants that hold nothing else."""
-    return frozenset(name for name, value in constants.items() if _is_binary(value))
-
-
-def prove(
-    node: Any,
-    constants: Mapping[str, NDArray[Any]],
-    fixed: frozenset[str],
-    binary: frozenset[str],
-    truth: frozenset[str],
-) -> Proven:
-    """What is known behind a node of a graph.
-
-    Args:
-        node: without a body; of those with one (Scan) the caller knows better.
-        constants: known values by name.
-        fixed: the constants of 0 and 1 alone.
-        binary: names of other tensors proven binary before it.
-        truth: names that are truth values before it.
-    """
-    known, outputs = binary | fixed, frozenset(node.output)
-    if node.op_type in TRUTH or _casts_to_truth(node) or _keeps_truth(node, truth):
-        return Proven(binary, truth | outputs, False)
-    if _makes_binary(node, truth, known):
-        return Proven(binary | outputs, truth, True)
-    if _keeps_binary(node, known, constants, binary):
-        return Proven(binary | outputs, truth, False)
-    return Proven(binary, truth, False)
-
-
-def _is_binary(value: NDArray[Any]) -> bool:
-    if value.size == 0 or value.dtype.kind not in "fiu":
-        return False
-    # Most weights show in their first values that they are not.
-    return all(bool(((some == 0) | (some == 1)).all()) for some in (value.flat[:64], value))
-
-
-def _casts_to_truth(node: Any) -> bool:
-    return node.op_type == "Cast" and _target(node) == _BOOL
-
-
-def _target(node: Any) -> int:
-    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
-
-
-def _data(node: Any) -> list[str]:
-    """The inputs that carry values, without shapes, axes and the like."""
-    inputs = [name for name in node.input if name]
-    if node.op_type == "Concat":
-        return inputs
-    if node.op_type == "Pad":
-        return [*inputs[:1], *inputs[2:3]]
-    return inputs[:1]
-
-
-def _keeps_truth(node: Any, truth: frozenset[str]) -> bool:
-    return node.op_type in MOVING and bool(_data(node)) and all(name in truth for name in _data(node))
-
-
-def _makes_binary(node: Any, truth: frozenset[str], known: frozenset[str]) -> bool:
-    if node.op_type == "Cast":
-        return node.input[0] in truth
-    if node.op_type == "Where":
-        return node.input[0] in truth and all(name in known for name in node.input[1:])
-    return False
-
-
-def _keeps_binary(
-    node: Any, known: frozenset[str], constants: Mapping[str, NDArray[Any]], moving: frozenset[str]
-) -> bool:
-    if not any(name in moving for name in node.input):
-        return False
-    if node.op_type in MOVING:
-        return all(name in known for name in _data(node))
-    if node.op_type in {"Cast", "MaxPool"}:
-        return node.input[0] in known
-    if node.op_type in {"Mul", "Min", "Max"}:
-        return all(name in known for name in node.input)
-    if node.op_type == "Sub":
-        ones = constants.get(node.input[0])
-        return ones is not None and bool((ones == 1).all()) and node.input[1] in known
-    return False
-
-
-FREE = MOVING | {"Cast", "Constant", "ConstantOfShape", "Shape", "Size", "Where", "Range", "CastLike"}

@@ -6,6 +6,7 @@ their value; otherwise whatever is not zero is a spike.
 What Lava does to the weights of a connection before the first step: sign mode, clipping, truncation.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
+from nsc_deploy.graphs.connectivity import KernelAxis, pairs
 
 MIN_WEIGHT_EXP = -8
 MAX_WEIGHT_EXP = 7
@@ -165,42 +167,45 @@ class Conv:
     @property
     def output_shape(self) -> tuple[int, int, int]:
         """(width, height, channels)."""
-        sizes = [
-            (self.input_shape[axis] + 2 * self.padding[axis] - self.dilation[axis] * (kernel - 1) - 1)
-            // self.stride[axis]
-            + 1
-            for axis, kernel in enumerate(self.weight.shape[1:3])
-        ]
-        return sizes[0], sizes[1], int(self.weight.shape[0])
+        width, height = self._axes
+        return width.outputs, height.outputs, int(self.weight.shape[0])
 
     def entries(self) -> Entries:
         """The synapses; see `Connection`."""
         self._check()
         weight = whole_numbers(self.weight, "weight")
-        width, height, channels = self.output_shape
-        # One axis each: target x, y and channel, kernel x and y, source channel within the group.
-        axes = np.indices((width, height, channels, *weight.shape[1:]), sparse=True)
-        x, y = (self._source(axis, axes[axis], axes[3 + axis]) for axis in range(2))
-        group = axes[2] // (channels // self.groups)
-        source_channel = group * weight.shape[3] + axes[5]
-        inside = (x >= 0) & (x < self.input_shape[0]) & (y >= 0) & (y < self.input_shape[1])
-        flipped = weight[axes[2], weight.shape[1] - 1 - axes[3], weight.shape[2] - 1 - axes[4], axes[5]]
-        source = (x * self.input_shape[1] + y) * self.input_shape[2] + source_channel
-        target = (axes[0] * height + axes[1]) * channels + axes[2]
-        used = np.broadcast_to(inside, np.broadcast_shapes(inside.shape, flipped.shape)) & (flipped != 0)
-        shape = used.shape
+        # Flipped: a tap of the convolution is the opposite one of the cross-correlation.
+        taps = weight[:, ::-1, ::-1].reshape(len(weight), -1, weight.shape[3])
+        place, tap, position = (one[:, None, None].astype(np.int64) for one in pairs(self._axes))
+        channel = np.arange(len(weight))[:, None]
+        group = channel // (len(weight) // self.groups)
+        each = taps[channel, tap, np.arange(weight.shape[3])]
+        source = position * self.input_shape[2] + group * weight.shape[3] + np.arange(weight.shape[3])
+        target = place * len(weight) + channel
+        used = each != 0
         return Entries(
-            sources=int(np.prod(self.input_shape)),
-            targets=width * height * channels,
-            source=np.broadcast_to(source, shape)[used].astype(np.int64),
-            target=np.broadcast_to(target, shape)[used].astype(np.int64),
-            weight=np.broadcast_to(flipped, shape)[used],
-            delay=np.zeros(int(used.sum()), np.int64),
+            sources=math.prod(self.input_shape),
+            targets=math.prod(self.output_shape),
+            source=np.broadcast_to(source, used.shape)[used],
+            target=np.broadcast_to(target, used.shape)[used],
+            weight=each[used],
+            delay=np.zeros(np.count_nonzero(used), np.int64),
         )
 
-    def _source(self, axis: int, target: NDArray[Any], tap: NDArray[Any]) -> NDArray[Any]:
-        place: NDArray[Any] = target * self.stride[axis] + tap * self.dilation[axis] - self.padding[axis]
-        return place
+    @property
+    def _axes(self) -> tuple[KernelAxis, KernelAxis]:
+        width, height = (
+            KernelAxis(size, kernel, stride, (zeros, zeros), dilation)
+            for size, kernel, stride, zeros, dilation in zip(
+                self.input_shape[:2],
+                self.weight.shape[1:3],
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        )
+        return width, height
 
     def _check(self) -> None:
         if self.weight.ndim != 4 or self.weight.size == 0:

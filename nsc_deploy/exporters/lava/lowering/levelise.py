@@ -3,14 +3,11 @@
 On the chip every connection takes one step, so events that meet after different numbers of connections
 would meet at different steps. Each population therefore gets a level, one more than the latest of its
 sources, and events that are needed at a later level are handed on by relays: neurons without memory that
-repeat their one input. A delay of the graph becomes a relay with delayed synapses. Populations of one cycle
-share a level and read their own layer, a step later.
+repeat their one input. A delay of the graph becomes a relay with delayed synapses. Populations of one
+cycle share a level and read their own layer, a step later.
 
-Requires: delays of at most 62 steps on a tap, two more within a cycle.
-Promises: whatever a layer reads is carried by the layer before it or by itself; the last layer is the
-output. Exact.
-
-A chain of layers: what lies in each, and what it reads from the layer before and from itself.
+It ensures that whatever a layer reads is carried by the layer before it or by itself, and that the last
+layer is the output. Exact.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +20,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.lava.lowering.populations import Population, PopulationGraph, Tap
 from nsc_deploy.io.text import counted
-from nsc_deploy.passes.base import Lowered, Note
+from nsc_deploy.passes.base import Note, Pass, Rewrite
 
 
 @dataclass(frozen=True)
@@ -75,20 +72,32 @@ class Levels:
         return (Slot(Tap(self.graph.input), np.arange(self.graph.input_size)),)
 
 
-class Levelise:
+@dataclass(frozen=True)
+class Levelise(Pass[PopulationGraph, Levels]):
     """The pass.
 
-    Args:
+    Attributes:
         max_delay: the longest delay a synapse can have, in steps.
     """
 
     name = "levelise"
+    max_delay: int
 
-    def __init__(self, max_delay: int) -> None:
-        self.max_delay = max_delay
+    def rewrite(self, graph: PopulationGraph, /) -> Rewrite[Levels]:
+        """Give every population a level, then hand on what later levels need.
 
-    def requires(self, graph: PopulationGraph, /) -> None:
-        """No delay longer than a synapse can have."""
+        Raises:
+            ExportError: delays in a row add up to more than a synapse can have.
+        """
+        self._refuse_long_delays(graph)
+        level = _levels(graph)
+        depth = max(1, _available(graph.output, level)) + int(_shares_its_layer(graph))
+        used = _relayed_lines(graph, level, depth)
+        needed = _needed_until(graph, level, depth)
+        slots = [_slots(graph, level, used, needed, layer) for layer in range(1, depth + 1)]
+        return Rewrite(Levels(graph, tuple(slots)), tuple(_notes(slots)))
+
+    def _refuse_long_delays(self, graph: PopulationGraph) -> None:
         for population in graph.populations:
             # A recurrent connection takes a step by itself, and a relay in front of it another one.
             taps = [*population.drive, *(tap.later(-2) for tap in population.recurrent)]
@@ -100,19 +109,8 @@ class Levelise:
                         hint="Shorten the delays behind it, or choose a longer time step.",
                     )
 
-    def apply(self, graph: PopulationGraph, /) -> Lowered[Levels]:
-        """Give every population a level, then hand on what later levels need."""
-        level = _levels(graph)
-        depth = max(1, _available(graph.output, level)) + int(_shares_its_layer(graph))
-        used = _relayed_lines(graph, level, depth)
-        needed = _needed_until(graph, level, depth)
-        slots = [_slots(graph, level, used, needed, layer) for layer in range(1, depth + 1)]
-        return Lowered(Levels(graph, tuple(slots)), tuple(_notes(slots)))
-
-    def ensures(self, levels: object, /) -> str | None:
+    def ensures(self, levels: Levels, /) -> str | None:
         """A layer that reads what the layer before does not carry."""
-        if not isinstance(levels, Levels):
-            return "no layers"
         before = levels.entrance
         for index, layer in enumerate(levels.layers):
             carried = {slot.carries: slot.lines for slot in before}
@@ -126,12 +124,8 @@ class Levelise:
                     if tap not in own or not np.isin(lines, own[tap]).all():
                         return f"layer {index} reads {tap}, which it does not carry itself"
             before = layer
-        last = levels.layers[-1]
-        return (
-            None
-            if [slot.carries for slot in last] == [levels.graph.output]
-            else "the last layer is not the output"
-        )
+        leaving = [slot.carries for slot in levels.layers[-1]]
+        return None if leaving == [levels.graph.output] else "the last layer is not the output"
 
 
 def _levels(graph: PopulationGraph) -> dict[str, int]:
@@ -140,7 +134,7 @@ def _levels(graph: PopulationGraph) -> dict[str, int]:
     for population in graph.populations:
         if population.name in level:
             continue
-        names = next((cycle for cycle in graph.cycles if population.name in cycle), {population.name})
+        names = graph.cycle(population.name) or {population.name}
         taps = [tap for one in graph.populations if one.name in names for tap in one.drive]
         own = 1 + max((_available(tap, level) for tap in taps), default=0)
         level.update(dict.fromkeys(names, own))
@@ -154,7 +148,7 @@ def _available(tap: Tap, level: Mapping[str, int]) -> int:
 
 def _shares_its_layer(graph: PopulationGraph) -> bool:
     """Whether the output lies in a cycle that needs more neurons in the same layer: a relay takes it out."""
-    cycle = next((cycle for cycle in graph.cycles if graph.output.source in cycle), frozenset())
+    cycle = graph.cycle(graph.output.source)
     if not cycle or graph.output.delay:
         return False
     waits = any(tap.delay > 1 for one in graph.populations if one.name in cycle for tap in one.recurrent)

@@ -1,22 +1,16 @@
 """Pass: find the populations that drive each other, and make the steps around every cycle agree.
 
 On the chip a spike of a neuron reaches a neuron of its own layer one step later. Populations of one cycle
-come to lie in one layer, so each connection between them takes one step; a population that the graph drives
-without a delay is moved back by a step, and everything that meets it behind as far. Steps that are left over
-become delays.
+come to lie in one layer, so each connection between them takes one step; a population that the graph
+drives without a delay is moved back by a step, and everything that meets it behind as far. Steps that are
+left over become delayed synapses. That works out if and only if no cycle has more connections than steps,
+which the rules of Lava see to.
 
-Requires: nothing beyond the type.
-Promises: `recurrent` holds what comes from the same cycle, at least a step late; `drive` the rest, from
-populations before. Exact, but for the lateness of the output.
-
-How late each part of a graph with cycles has to be, when every connection takes a step of its own.
-
-A connection between neurons of one cycle takes one step on the chip. Where the graph has fewer steps between
-the two, the second has to be late; where it has more, the rest is made up with delayed synapses. That works
-out if and only if no cycle has more connections than steps.
+It ensures that `recurrent` holds what comes from the same cycle, at least a step late; `drive` the rest,
+from populations before. Exact, but for the lateness of the output.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
@@ -24,43 +18,33 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.lava.lowering.populations import Population, PopulationGraph, Tap
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.io.text import counted
-from nsc_deploy.passes.base import Lowered, Note
+from nsc_deploy.passes.base import Note, Pass, Rewrite
 
 
-class CloseCycles:
+class CloseCycles(Pass[PopulationGraph, PopulationGraph]):
     """The pass."""
 
     name = "close-cycles"
 
-    def requires(self, graph: PopulationGraph, /) -> None:
-        """Nothing beyond the type."""
-
-    def apply(self, graph: PopulationGraph, /) -> Lowered[PopulationGraph]:
-        """Group, order, move back.
-
-        Raises:
-            ExportError: a cycle has too few steps, or a bias would have to start late.
-        """
+    def rewrite(self, graph: PopulationGraph, /) -> Rewrite[PopulationGraph]:
+        """Group, order, move back."""
         group = _groups(graph)
         late = _lateness(graph, group)
         ordered = tuple(_split(one, group, late) for one in _in_order(graph, group))
         closed = replace(graph, populations=ordered, cycles=_cycles(ordered, group))
-        return Lowered(closed, tuple(_notes(closed)))
+        return Rewrite(closed, tuple(_notes(closed)))
 
-    def ensures(self, graph: object, /) -> str | None:
+    def ensures(self, graph: PopulationGraph, /) -> str | None:
         """A source that comes too late in the order, or an event that comes too early."""
-        if not isinstance(graph, PopulationGraph):
-            return "no population graph"
         seen = {graph.input}
         for population in graph.populations:
             for tap in population.drive:
                 if tap.source not in seen or tap.delay < 0:
                     return f"'{population.name}' comes before its source '{tap.source}'"
-            cycle = next((cycle for cycle in graph.cycles if population.name in cycle), frozenset())
+            cycle = graph.cycle(population.name)
             for tap in population.recurrent:
                 if tap.source not in cycle or tap.delay < 1:
                     return f"'{population.name}' is driven by '{tap.source}' too early"
@@ -93,38 +77,10 @@ def _lateness(graph: PopulationGraph, group: Mapping[str, int]) -> dict[str, int
     late = least_lateness(
         names, [bound for bound in bounds if bound.target != bound.source or bound.steps > 0]
     )
-    if isinstance(late, Disagreement):
-        problem, hint = too_few_steps(late.names, late.missing)
-        raise ExportError(problem, where=f"node '{late.names[0]}'", hint=hint)
+    assert not isinstance(late, Disagreement), "rule: every connection of a cycle has a step"
     for one in graph.populations:
-        if late[one.name] and _starts_by_itself(one):
-            problem, hint = late_bias(late[one.name])
-            raise ExportError(problem, where=f"node '{one.name}'", hint=hint)
+        assert not (late[one.name] and one.starts_by_itself), "rule: no bias starts late for a cycle"
     return late
-
-
-def too_few_steps(names: Sequence[str], missing: int) -> tuple[str, str]:
-    """Problem and way out of a cycle of populations with fewer steps than connections."""
-    return (
-        f"lies in the cycle {path(names)}, which has {counted(len(names) - missing, 'step')} of delay, "
-        f"and Loihi takes one for each of its {counted(len(names), 'connection')}",
-        f"Put a Delay of {counted(missing, 'step')} more into it, or feed each population back onto itself "
-        "alone.",
-    )
-
-
-def late_bias(steps: int) -> tuple[str, str]:
-    """Problem and way out of a population that is moved back, but would start by itself."""
-    return (
-        f"comes to lie {counted(steps, 'step')} late for a cycle, and Loihi's bias cannot start late",
-        "Take out its bias (also v_leak, or a threshold below zero), or give every connection of the cycle a "
-        "Delay of one step.",
-    )
-
-
-def _starts_by_itself(population: Population) -> bool:
-    """Whether it could leave rest without any input."""
-    return bool(population.bias.any() or population.offset.any() or (population.threshold < 0).any())
 
 
 def _in_order(graph: PopulationGraph, group: Mapping[str, int]) -> list[Population]:
@@ -229,9 +185,3 @@ def _cycle(came_from: Mapping[str, Bound], name: str, names: int) -> Disagreemen
     return Disagreement(
         tuple(bound.source for bound in reversed(around)), sum(bound.steps for bound in around)
     )
-
-
-def path(names: Iterable[str]) -> str:
-    """A cycle in words."""
-    listed = list(names)
-    return " -> ".join([*listed, listed[0]])

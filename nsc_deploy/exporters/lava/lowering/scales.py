@@ -1,9 +1,8 @@
 """How weights and thresholds of one population become integers, and which scales are worth a try.
 
-Each neuron has a scale of its own, or all of a population share one: weights, threshold and bias of a neuron
-are multiplied by its scale and rounded, so a scale changes no spike but through rounding.
-
-How large a population may be scaled before something leaves the bits that hold it.
+Each neuron has a scale of its own, or all of a population share one: weights, threshold and bias of a
+neuron are multiplied by its scale and rounded, so a scale changes no spike but through rounding. It may be
+as large as the bits allow that hold thresholds, biases and sums (`largest_scales`).
 """
 
 from collections.abc import Sequence
@@ -25,8 +24,8 @@ from nsc_deploy.exporters.lava.integers import (
     WEIGHT_STEP,
     IntegerLayer,
 )
-from nsc_deploy.exporters.lava.lowering.populations import Population, Reals
-from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
+from nsc_deploy.exporters.lava.lowering.populations import Population
+from nsc_deploy.exporters.lava.lowering.synapses import Matrix, Reals, side_by_side
 from nsc_deploy.graphs.dyadic import CUTS
 
 FINEST_GRID = 2.0**24

@@ -1,9 +1,8 @@
 """Weights between two populations, of which only those that are not zero are kept.
 
-A convolution joins each neuron to a small window, so a full matrix of its weights would grow with the square
-of the image. Everything that lowers a graph therefore works on lists of synapses.
-
-The weights of Linear, convolution and pooling nodes as matrices, from flat inputs to flat outputs.
+A convolution joins each neuron to a small window, so a full matrix of its weights would grow with the
+square of the image. Everything that lowers a graph therefore works on lists of synapses: `weights_of` a
+Linear, Affine or convolution node is a `Matrix` from flat inputs to flat outputs.
 """
 
 import math
@@ -17,10 +16,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import block_diag
 
+from nsc_deploy.graphs.connectivity import kernel_axes, pairs
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.primitives import padding_pairs
+from nsc_deploy.passes.verdict import Refusal
 
 Reals = NDArray[np.float64]
+LARGEST_MATRIX = 2**25
+CONVOLUTIONS = frozenset({"Conv1d", "Conv2d"})
+DENSE = frozenset({"Linear", "Affine"})
+POOLS = frozenset({"SumPool2d", "AvgPool2d"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,120 +178,59 @@ def _kept(stored: Any) -> Matrix:
     return Matrix(stored)
 
 
-LARGEST_MATRIX = 2**25
-CONVOLUTIONS = frozenset({"Conv1d", "Conv2d"})
-POOLS = frozenset({"SumPool2d", "AvgPool2d"})
-
-
 def most_synapses(node: Node) -> int:
     """How many weights the matrix of a node can have, counted without making it; 0 for a node without."""
     if node.primitive in CONVOLUTIONS:
         return math.prod((*node.output_shape, *node.parameters.weight.shape[1:]))
     if node.primitive in POOLS:
         return math.prod((*node.output_shape, *node.parameters.kernel_size))
-    return int(node.parameters.weight.size) if node.primitive in {"Linear", "Affine"} else 0
+    return int(node.parameters.weight.size) if node.primitive in DENSE else 0
 
 
-def dense_weights(node: Node) -> Matrix:
-    """Linear and Affine; weights with more than two dimensions act on each slice apart."""
+def too_many_synapses(synapses: int, most: int) -> Refusal | None:
+    """Why a node with so many synapses is refused, or None."""
+    if synapses <= most:
+        return None
+    return (
+        f"becomes up to {synapses:,} synapses, more than the {most:,} of one connection",
+        "Use a smaller image, fewer channels or a stride, or put neurons between the two.",
+    )
+
+
+def weights_of(node: Node) -> Matrix:
+    """The weights of a Linear, Affine, Conv1d or Conv2d node."""
+    return _convolution_weights(node) if node.primitive in CONVOLUTIONS else _dense_weights(node)
+
+
+def _dense_weights(node: Node) -> Matrix:
+    """Weights with more than two dimensions act on each slice apart."""
     weight = node.parameters.weight.astype(np.float64)
     if weight.ndim == 2:
         return Matrix.of(weight)
     return Matrix.of(block_diag(list(weight.reshape(-1, *weight.shape[-2:])), format="csr"))
 
 
-def convolution_weights(node: Node) -> Matrix:
-    """Conv1d and Conv2d, a cross-correlation of [channels, *space]."""
+def _convolution_weights(node: Node) -> Matrix:
+    """A cross-correlation of [channels, *space]."""
     parameters = node.parameters
-    return window_weights(
-        parameters.weight.astype(np.float64),
-        node.input_shape[1:],
-        node.output_shape[1:],
-        stride=parameters.stride,
-        dilation=parameters.dilation,
-        before=[
-            pair[0]
-            for pair in padding_pairs(parameters.padding, parameters.weight.shape[2:], parameters.dilation)
-        ],
-        groups=parameters.groups,
-    )
-
-
-def pooling_weights(node: Node) -> Matrix:
-    """SumPool2d and AvgPool2d: a window of equal weights on each channel by itself."""
-    parameters = node.parameters
-    channels, kernel = node.input_shape[0], tuple(parameters.kernel_size)
-    each = 1.0 if node.primitive == "SumPool2d" else 1.0 / math.prod(kernel)
-    return window_weights(
-        np.full((channels, 1, *kernel), each),
-        node.input_shape[1:],
-        node.output_shape[1:],
-        stride=parameters.stride,
-        dilation=(1, 1),
-        before=parameters.padding,
-        groups=channels,
-    )
-
-
-def window_weights(
-    weight: NDArray[np.float64],
-    entering: Sequence[int],
-    leaving: Sequence[int],
-    *,
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-    groups: int,
-) -> Matrix:
-    """A cross-correlation as a matrix.
-
-    Args:
-        weight: [out channels, in channels of a group, *kernel].
-        entering: size of each dimension of the input.
-        leaving: size of each dimension of the output.
-        stride: for each dimension.
-        dilation: for each dimension.
-        before: zeros in front of each dimension.
-        groups: groups of channels.
-    """
-    place, tap, source = _meetings(weight.shape[2:], entering, leaving, stride, dilation, before)
-    places, pixels = math.prod(leaving), math.prod(entering)
+    axes = kernel_axes(parameters, node.input_shape[1:])
+    weight = parameters.weight.astype(np.float64)
+    place, tap, source = pairs(axes)
+    places = math.prod(axis.outputs for axis in axes)
+    pixels = math.prod(axis.inputs for axis in axes)
     out_channels, per_group = weight.shape[:2]
     taps = weight.reshape(out_channels, per_group, -1)
     targets, sources, values = [], [], []
     for channel in range(out_channels):
-        first = channel // (out_channels // groups) * per_group
+        first = channel // (out_channels // parameters.groups) * per_group
         met = taps[channel][:, tap]
         targets.append(np.broadcast_to(channel * places + place, met.shape)[met != 0])
         from_each = (first + np.arange(per_group))[:, None] * pixels + source
         sources.append(from_each.astype(np.int32)[met != 0])
         values.append(met[met != 0])
     return Matrix.from_entries(
-        (out_channels * places, groups * per_group * pixels),
+        (out_channels * places, parameters.groups * per_group * pixels),
         np.concatenate(targets),
         np.concatenate(sources),
         np.concatenate(values),
     )
-
-
-def _meetings(
-    kernel: Sequence[int],
-    entering: Sequence[int],
-    leaving: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    before: Sequence[int],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Where a kernel lies on a pixel: output place, tap of the kernel and pixel, each [meetings]."""
-    space = len(kernel)
-    axes = np.indices((*leaving, *kernel), sparse=True)
-    pixel: Any = 0
-    inside: Any = True
-    for axis in range(space):
-        at = axes[axis] * stride[axis] + axes[space + axis] * dilation[axis] - before[axis]
-        inside = inside & (at >= 0) & (at < entering[axis])
-        pixel = pixel * entering[axis] + at
-    shape = (math.prod(leaving), math.prod(kernel))
-    place, tap = np.nonzero(np.broadcast_to(inside, (*leaving, *kernel)).reshape(shape))
-    met = np.broadcast_to(pixel, (*leaving, *kernel)).reshape(shape)[place, tap]
-    return place.astype(np.int32), tap.astype(np.int32), met.astype(np.int32)

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from nsc_deploy.energy.counting.onnx.axes import axes_of
+from nsc_deploy.energy.counting.onnx.axes import samples_in
 from nsc_deploy.energy.counting.onnx.count import count_onnx
+from nsc_deploy.energy.counting.onnx.operators import Axis
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
@@ -25,8 +26,8 @@ from tests.support.small_runs import DT, SAMPLES, dense_graph, events, lstm_grap
 T, N, C = 3, 5, 2
 
 
-def sample_axes(model: onnx.ModelProto, rank: int) -> Mapping[str, int] | None:
-    return axes_of(model, rank).samples
+def sample_axes(model: onnx.ModelProto) -> Mapping[str, Axis] | None:
+    return samples_in(model, (T, N, model.graph.input[0].type.tensor_type.shape.dim[2].dim_value)) or None
 
 
 class Graph:
@@ -193,12 +194,18 @@ OPERATORS: dict[str, tuple[Callable[[Next], object], range]] = {
 }
 
 
-def assert_apart(graph: Graph, axes: Mapping[str, int], values: np.ndarray) -> None:
+def part(tensor: np.ndarray, axis: Axis, sample: int) -> np.ndarray:
+    """What belongs to a sample: whole blocks of the axis that holds the samples."""
+    of_each = np.arange(tensor.shape[axis.index]) // axis.block % N
+    return np.compress(of_each == sample, tensor, axis=axis.index)
+
+
+def assert_apart(graph: Graph, axes: Mapping[str, Axis], values: np.ndarray) -> None:
     together = graph.run(values)
     for sample in range(values.shape[1]):
         for name, alone in graph.run(values[:, sample : sample + 1]).items():
             if name in axes:
-                found = np.take(together[name], [sample], axis=axes[name])
+                found = part(together[name], axes[name], sample)
                 assert found.shape == alone.shape
                 np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
 
@@ -214,9 +221,9 @@ def test_samples_that_are_said_to_be_apart_are_what_they_are_alone(data: Any) ->
         fitting = [make for make, ranks in OPERATORS.values() if len(shape) in ranks]
         axis = data.draw(st.integers(-len(shape), len(shape) - 1))
         data.draw(st.sampled_from(fitting))(Next(data.draw, graph, shape, axis))
-        if sample_axes(graph.model(), 3) is None:
+        if sample_axes(graph.model()) is None:
             graph.last, graph.nodes = before
-    axes = sample_axes(graph.model(), 3)
+    axes = sample_axes(graph.model())
     assert axes is not None
     assert_apart(graph, axes, values)
 
@@ -236,13 +243,18 @@ def _pool_over_samples(graph: Graph) -> None:
     graph.add("MaxPool", graph.last, kernel_shape=[2])
 
 
+def _mean_of_a_flattened_axis(graph: Graph) -> None:
+    graph.add("Flatten", "input", axis=1)
+    graph.add("ReduceMean", graph.last, axes=[1])
+
+
 MIXING: dict[str, Callable[[Graph], object]] = {
     "softmax": lambda graph: graph.add("Softmax", "input", axis=1),
     "mean": lambda graph: graph.add("ReduceMean", "input", axes=[1], keepdims=1),
     "argmax": lambda graph: graph.add("ArgMax", "input", axis=-2),
     "gather": lambda graph: graph.add("Gather", "input", graph.constant([0, 0], np.int64), axis=1),
-    "reshape": lambda graph: graph.add("Reshape", "input", graph.constant([-1, 1], np.int64)),
-    "flatten": lambda graph: graph.add("Flatten", "input", axis=1),
+    "reshape": lambda graph: graph.add("Reshape", "input", graph.constant([-1, N, C, T], np.int64)),
+    "flatten": _mean_of_a_flattened_axis,
     "size": lambda graph: graph.add("Size", "input"),
     "concat": lambda graph: graph.add("Concat", "input", "input", axis=1),
     "product": lambda graph: graph.add("MatMul", "input", "input"),
@@ -258,16 +270,33 @@ MIXING: dict[str, Callable[[Graph], object]] = {
 def test_a_graph_that_may_mix_samples_is_told_from_one_that_does_not(kind: str) -> None:
     graph = Graph()
     MIXING[kind](graph)
-    assert sample_axes(graph.model(), 3) is None
+    assert sample_axes(graph.model()) is None
 
 
 def test_samples_are_found_in_what_is_made_from_a_shape() -> None:
     graph = Graph()
     graph.add("Identity", "input")
     _zeros_beside(Next(None, graph, (T, N, C), 0))
-    axes = sample_axes(graph.model(), 3)
+    axes = sample_axes(graph.model())
     assert axes is not None
-    assert [axes[name] for name in ("t2", "t3", "t4")] == [-1, -2, -2]
+    assert [axes[name] for name in ("t2", "t3", "t4")] == [Axis(-1), Axis(-2), Axis(-2)]
+
+
+@pytest.mark.parametrize("shape", [[-1, C], [-1, 1], [T, -1], [0, 0, C, 1], [1, T, -1, C]])
+def test_samples_behind_a_reshape_lie_in_blocks(shape: list[int]) -> None:
+    graph = Graph()
+    graph.add("Reshape", "input", graph.constant(shape, np.int64))
+    graph.add("Relu", graph.last)
+    axes = sample_axes(graph.model())
+    assert axes is not None
+    assert_apart(graph, axes, np.random.default_rng(0).normal(size=(T, N, C)).astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [[N * T, 1, C], [T, N, C, 1], [-1, N, C, T]])
+def test_a_reshape_to_the_size_of_a_batch_holds_no_samples(shape: list[int]) -> None:
+    graph = Graph()
+    graph.add("Reshape", "input", graph.constant(shape, np.int64))
+    assert sample_axes(graph.model()) is None
 
 
 def attention(path: Path, channels: int) -> Path:
@@ -287,9 +316,9 @@ def test_the_graphs_of_transmitters_and_receivers_are_run_in_batches(tmp_path: P
     dense_graph(tmp_path / "fc.onnx", [4, 3, 2])
     attention(tmp_path / "attention.onnx", 4)
     for name in ("lstm", "fc", "attention"):
-        axes = sample_axes(onnx.load(tmp_path / f"{name}.onnx"), 3)
+        axes = sample_axes(onnx.load(tmp_path / f"{name}.onnx"))
         assert axes is not None
-        assert axes["output"] == -2
+        assert axes["output"] == Axis(-2)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
@@ -339,8 +368,8 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None
 def test_a_graph_for_one_sample_or_of_an_old_opset_is_run_one_by_one() -> None:
     graph = Graph()
     graph.add("Relu", "input")
-    assert sample_axes(graph.model(), 3) is not None
-    assert sample_axes(graph.model(("T", 1, C)), 3) is None
+    assert sample_axes(graph.model()) is not None
+    assert sample_axes(graph.model(("T", 1, C))) is None
     old = graph.model()
     old.opset_import[0].version = 12
-    assert sample_axes(old, 3) is None
+    assert sample_axes(old) is None

@@ -1,6 +1,9 @@
 """Lowering without rounding is exact: the integers fire the reference simulator's spikes."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import nir
 import numpy as np
@@ -11,15 +14,16 @@ from hypothesis import strategies as st
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integers import Role
+from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, RemoveDead
+from nsc_deploy.exporters.lava.lowering.populations import RemoveDead
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.passes.base import run_pass
+from nsc_deploy.passes.base import run_passes
 from tests.support.lava import random_events, random_exact_graph, receiver
 
 
@@ -169,7 +173,7 @@ def test_a_threshold_far_above_its_weights_still_fits() -> None:
 
 def test_broken_promises_are_seen() -> None:
     """The postconditions: each finds the fault it is there for."""
-    graph = run_pass(ExtractPopulations(), assemble(receiver())).graph
+    graph = run_passes(assemble(receiver()), [ExtractPopulations()]).graph
     backwards = dataclasses.replace(graph, populations=graph.populations[::-1])
     assert "comes before its source" in str(CloseCycles().ensures(backwards))
     unknown = dataclasses.replace(graph, populations=graph.populations[1:])
@@ -178,9 +182,30 @@ def test_broken_promises_are_seen() -> None:
     unread = dataclasses.replace(graph.populations[0], name="unread")
     more = dataclasses.replace(graph, populations=(*graph.populations, unread))
     assert "read by nothing" in str(RemoveDead().ensures(more))
-    levels = run_pass(Levelise(62), graph).graph
+    levels = run_passes(graph, [Levelise(62)]).graph
     holed = dataclasses.replace(levels, layers=(levels.layers[0][:1], *levels.layers[1:]))
     assert "does not carry" in str(Levelise(62).ensures(holed))
+
+
+def test_notes_stand_in_the_order_of_the_graph() -> None:
+    """Whatever the hashes of names are in a process."""
+    script = (
+        "from nsc_deploy.exporters.lava.lowering.pipeline import lower\n"
+        "from nsc_deploy.graphs.assemble import assemble\n"
+        "from tests.support.exact_lava_graphs import random_image_graph\n"
+        "print(lower(assemble(random_image_graph(9))).notes)"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
 
 
 def test_delays_add_up_and_may_be_too_long() -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integers import Role, read_integers, write_integers
-from nsc_deploy.exporters.lava.lowering import populations
+from nsc_deploy.exporters.lava.lowering import extract
+from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
-from nsc_deploy.exporters.lava.lowering.populations import ExtractPopulations, Tap
+from nsc_deploy.exporters.lava.lowering.populations import Tap
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.exporters.lava.resources import lava_resources
 from nsc_deploy.graphs.assemble import assemble
@@ -21,7 +22,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.npz import save_npz
-from nsc_deploy.passes.base import run_pass
+from nsc_deploy.passes.base import run_passes
 from tests.support.exact_lava_graphs import random_cyclic_graph, random_image_graph
 from tests.support.lava import random_events
 
@@ -100,8 +101,8 @@ def test_a_cycle_of_two_goes_round_in_its_own_time() -> None:
 
 
 def test_lateness_and_what_is_left_over_as_delay() -> None:
-    graph = run_pass(ExtractPopulations(), assemble(two_populations(5))).graph
-    one, two = run_pass(CloseCycles(), graph).graph.populations
+    graph = run_passes(assemble(two_populations(5)), [ExtractPopulations(), CloseCycles()]).graph
+    one, two = graph.populations
     assert (one.late, two.late) == (0, 1)
     assert {*one.recurrent, *two.recurrent} == {Tap("two", 4), Tap("one", 1)}
     assert {*one.drive} == {Tap("input")}
@@ -136,7 +137,7 @@ def test_a_product_with_too_many_synapses_is_refused(monkeypatch: pytest.MonkeyP
         build.add(name, nir.Conv2d((8, 8), np.ones((1, 1, 3, 3)), 1, "same", 1, 1, np.zeros(1)))
     build.threshold("n", 0.5, (1, 8, 8))
     build.output((1, 8, 8))
-    monkeypatch.setattr(populations, "LARGEST_MATRIX", 1000)
+    monkeypatch.setattr(extract, "LARGEST_MATRIX", 1000)
     with pytest.raises(ExportError, match=r"node 'second'.*synapses, more than the 1,000") as caught:
         lower(assemble(build.build()))
     assert caught.value.hint

@@ -10,7 +10,7 @@ import pytest
 
 from nsc_deploy.energy import Budget, advise, compare, count, estimate
 from nsc_deploy.energy.advice.records import Change
-from nsc_deploy.energy.report.notebook import Tabular
+from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
@@ -89,7 +89,7 @@ def test_advice_writes_a_pruned_part(tmp_path: Path) -> None:
     counted = count(tmp_path / "whole.nir", inputs=tmp_path / "inputs.npz")
     counted.advise(write=tmp_path / "pruned.nir")
     pruned = count(tmp_path / "pruned.nir", inputs=tmp_path / "inputs.npz")
-    assert sum(layer.neurons for layer in pruned.systems[0].count.parts[0].layers) == 5
+    assert sum(layer.neurons for layer in pruned.systems[0].parts[0].layers) == 5
     with pytest.raises(ConfigError, match="no NIR part"):
         counted.advise(write=tmp_path / "pruned.nir", part="elsewhere")
 

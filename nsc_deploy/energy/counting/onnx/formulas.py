@@ -1,0 +1,367 @@
+"""ONNX operators without weights: element by element, over lines of values, and those that only move them.
+
+A rule gives the cost of one execution as if every value were real. A line is one group of n values that
+are brought together: n - 1 additions make their sum, n - 1 comparisons (functions) their maximum.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from nsc_deploy.energy.counting.onnx.axes import (
+    alone,
+    along,
+    behind,
+    chosen,
+    leading,
+    pointwise,
+    reduced,
+    regrouped,
+    sliced,
+    transposed,
+)
+from nsc_deploy.energy.counting.onnx.operators import (
+    Accesses,
+    BinaryRule,
+    Contents,
+    Cost,
+    CostRule,
+    Holds,
+    Shape,
+    Site,
+    attribute_of,
+    brought_together,
+    free,
+    gathered,
+    passing,
+    register,
+    untouched,
+)
+from nsc_deploy.energy.counting.onnx.products import windows_of
+from nsc_deploy.energy.counting.operations import Kind
+
+_BOOL = 9
+
+
+# Operators that move values and compute none.
+
+
+def moved(*carrying: int) -> BinaryRule:
+    """What moves stays what it is: truth values, or numbers of 0 and 1.
+
+    Args:
+        carrying: the inputs that carry values, not sizes, axes and the like; none for all of them.
+    """
+
+    def rule(node: Any, contents: Contents) -> Holds:
+        names = [node.input[index] for index in carrying or range(len(node.input)) if index < len(node.input)]
+        names = [name for name in names if name]
+        if contents.are(Holds.TRUTH, *names):
+            return Holds.TRUTH
+        return _kept(node, contents, names)
+
+    return rule
+
+
+def _kept(node: Any, contents: Contents, names: list[str]) -> Holds:
+    """Binary, where these tensors are and not all of what enters is constant."""
+    changing = any(name in contents.binary for name in node.input)
+    return Holds.BINARY if changing and contents.are(Holds.BINARY, *names) else Holds.ANY
+
+
+def cast(node: Any, contents: Contents) -> Holds:
+    """Truth values become numbers, and numbers truth values."""
+    if attribute_of(node, "to", 0) == _BOOL:
+        return Holds.TRUTH
+    if contents.are(Holds.TRUTH, node.input[0]):
+        return Holds.BINARY
+    return _kept(node, contents, [node.input[0]])
+
+
+def choice(node: Any, contents: Contents) -> Holds:
+    """One or zero, by a truth value."""
+    binary = contents.are(Holds.TRUTH, node.input[0]) and contents.are(Holds.BINARY, *node.input[1:])
+    return Holds.BINARY if binary else Holds.ANY
+
+
+for _kinds, _axes, _binary in (
+    (("Identity",), pointwise, moved(0)),
+    (("Cast",), pointwise, cast),
+    (("Where",), pointwise, choice),
+    (("Transpose",), transposed, moved(0)),
+    (("Reshape", "Squeeze", "Unsqueeze", "Flatten"), regrouped, moved(0)),
+    (("Slice",), sliced, moved(0)),
+    (("Gather",), chosen, moved(0)),
+    (("Concat",), along(0), moved()),
+    (("Pad",), None, moved(0, 2)),
+    (("Dropout",), alone, moved(0)),
+    (("Expand", "Tile", "Split", "ReverseSequence", "GatherElements", "GatherND"), None, moved(0)),
+    (("DepthToSpace", "SpaceToDepth", "Trilu"), None, moved(0)),
+    (("CastLike", "Constant", "ConstantOfShape", "Shape", "Size", "Range"), None, None),
+):
+    register(*_kinds, axes=_axes, binary=_binary, traffic=untouched)(free)
+
+
+# Element by element.
+
+
+def each(kind: Kind) -> CostRule:
+    """One operation for each element of the output."""
+
+    def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+        return Cost({kind: prod(shapes[site.node.output[0]])})
+
+    return rule
+
+
+def between_inputs(kind: Kind) -> CostRule:
+    """One operation less than there are inputs, for each element of the output."""
+
+    def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+        return Cost({kind: prod(shapes[site.node.output[0]]) * (len(site.node.input) - 1)})
+
+    return rule
+
+
+def true(node: Any, contents: Contents) -> Holds:
+    """Comparisons and logic give truth values."""
+    return Holds.TRUTH
+
+
+def all_binary(node: Any, contents: Contents) -> Holds:
+    """Products, minima and maxima of 0 and 1 are 0 or 1."""
+    return _kept(node, contents, list(node.input))
+
+
+def complement(node: Any, contents: Contents) -> Holds:
+    """1 - x."""
+    ones = contents.constants.get(node.input[0])
+    if ones is None or not bool((ones == 1).all()):
+        return Holds.ANY
+    return _kept(node, contents, [node.input[1]])
+
+
+register(
+    *("Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Celu", "Selu", "Gelu", "Mish", "Swish"),
+    *("Sigmoid", "HardSigmoid", "HardSwish", "Softplus", "Softsign", "Clip", "Shrink", "Mod"),
+    *("Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Abs", "Neg", "Sign", "Floor", "Ceil", "Round"),
+    *("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh"),
+    axes=pointwise,
+)(each(Kind.ACTIVATION))
+register(
+    *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"),
+    *("And", "Or", "Not", "Xor", "IsNaN", "IsInf"),
+    axes=pointwise,
+    binary=true,
+)(each(Kind.ACTIVATION))
+register("Mul", axes=pointwise, binary=all_binary)(each(Kind.PRODUCT))
+register("Div", axes=pointwise)(each(Kind.PRODUCT))
+register("Add", axes=pointwise)(each(Kind.ADDITION))
+register("Sub", axes=pointwise, binary=complement)(each(Kind.ADDITION))
+register("Sum", axes=pointwise)(between_inputs(Kind.ADDITION))
+register("Max", "Min", axes=pointwise, binary=all_binary)(between_inputs(Kind.ACTIVATION))
+
+
+@register("Mean", axes=pointwise)
+def mean(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """A sum of the inputs and a product with 1 / their number."""
+    out, inputs = prod(shapes[site.node.output[0]]), len(site.node.input)
+    return Cost({Kind.ADDITION: out * (inputs - 1), Kind.PRODUCT: out * (inputs > 1)})
+
+
+@register("Pow", axes=pointwise)
+def power(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """A square is one product and a cube two; any other power is a function."""
+    out = prod(shapes[site.node.output[0]])
+    exponent = site.constant(1)
+    known = None if exponent is None or exponent.size != 1 else float(exponent.reshape(()))
+    if known in {2.0, 3.0}:
+        return Cost({Kind.PRODUCT: out * (2 if known == 3 else 1)})
+    return Cost({Kind.ACTIVATION: out})
+
+
+# Reductions and pools.
+
+
+def combined(
+    combine: Kind, *, each: Kind | None = None, last: Kind | None = None, never_one: bool = False
+) -> CostRule:
+    """A reduction of each line to one value.
+
+    Args:
+        combine: what brings two values together.
+        each: what is done to each value before.
+        last: what is done to each result.
+        never_one: whether `last` falls away for lines of a single value (a mean of one).
+    """
+
+    def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+        given, left = prod(shapes[site.node.input[0]]), prod(shapes[site.node.output[0]])
+        found = Counter({combine: given - left})
+        if each is not None:
+            found[each] += given
+        if last is not None and not (never_one and given == left):
+            found[last] += left
+        return Cost(found)
+
+    return rule
+
+
+@register("TopK", traffic=brought_together)
+def compared(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """TopK: one comparison for each value that is given."""
+    return Cost({Kind.ACTIVATION: prod(shapes[site.node.input[0]])})
+
+
+def pooled(combine: Kind, *, last: Kind | None = None) -> CostRule:
+    """A reduction of each window, of what lies inside the input alone.
+
+    Args:
+        combine: what brings two values together.
+        last: what is done to each result.
+    """
+
+    def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+        given, out = shapes[site.node.input[0]], shapes[site.node.output[0]]
+        kernel = tuple(site.attribute("kernel_shape", []))
+        pairs = windows_of(site, given[2:], kernel).pairs(given[2:], kernel, out[2:])
+        found = {combine: prod(given[:2]) * pairs - prod(out)}
+        return Cost(found | ({last: prod(out)} if last is not None else {}))
+
+    return rule
+
+
+def _of_first(node: Any, contents: Contents) -> Holds:
+    return _kept(node, contents, [node.input[0]])
+
+
+_MEAN = combined(Kind.ADDITION, last=Kind.PRODUCT, never_one=True)
+for _kind, _cost in (
+    ("ReduceSum", combined(Kind.ADDITION)),
+    ("ReduceMean", _MEAN),
+    ("ReduceProd", combined(Kind.PRODUCT)),
+    ("ReduceMax", combined(Kind.ACTIVATION)),
+    ("ReduceMin", combined(Kind.ACTIVATION)),
+    ("ReduceL1", combined(Kind.ADDITION, each=Kind.ACTIVATION)),
+    ("ReduceL2", combined(Kind.ADDITION, each=Kind.PRODUCT, last=Kind.ACTIVATION)),
+    ("ReduceSumSquare", combined(Kind.ADDITION, each=Kind.PRODUCT)),
+    ("ReduceLogSum", combined(Kind.ADDITION, last=Kind.ACTIVATION)),
+    ("ArgMax", combined(Kind.ACTIVATION)),
+    ("ArgMin", combined(Kind.ACTIVATION)),
+):
+    register(_kind, axes=reduced, traffic=brought_together)(_cost)
+register("GlobalAveragePool", axes=leading, traffic=brought_together)(_MEAN)
+register("GlobalMaxPool", axes=leading, traffic=brought_together)(combined(Kind.ACTIVATION))
+register("AveragePool", axes=leading, traffic=brought_together)(pooled(Kind.ADDITION, last=Kind.PRODUCT))
+register("MaxPool", axes=leading, traffic=brought_together, binary=_of_first)(pooled(Kind.ACTIVATION))
+
+
+# Normalisations.
+
+
+def folded(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
+    """Mean, variance, scale and bias are folded: at most two constants for each result."""
+    reads = passing(site, shapes, price)
+    return replace(reads, weight_reads=min(reads.weight_reads, 2 * prod(shapes[site.node.output[0]])))
+
+
+@register("BatchNormalization", axes=leading, traffic=folded)
+def batch_normalization(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """One factor and one summand for each element: mean, variance, scale and bias are folded."""
+    out = prod(shapes[site.node.output[0]])
+    return Cost({Kind.PRODUCT: out, Kind.ADDITION: out})
+
+
+def last_axes(site: Site, shape: Shape) -> tuple[int, int]:
+    """LayerNormalization: (number of lines, values of each) over the axes from `axis` on."""
+    axis = site.attribute("axis", -1) % len(shape)
+    return prod(shape[:axis]), prod(shape[axis:])
+
+
+def space(site: Site, shape: Shape) -> tuple[int, int]:
+    """InstanceNormalization: each channel of each sample is a line."""
+    return prod(shape[:2]), prod(shape[2:])
+
+
+def groups(site: Site, shape: Shape) -> tuple[int, int]:
+    """GroupNormalization: so many channels of a sample are a line."""
+    lines = shape[0] * int(site.attribute("num_groups", 1))
+    return lines, prod(shape) // lines
+
+
+Sizes = Callable[[Site, Shape], tuple[int, int]]
+
+
+def normalized(sizes: Sizes, *, centred: bool = True) -> CostRule:
+    """(x - mean) / sqrt(mean square + epsilon), then a scale and a bias where they are given.
+
+    For a line of n values: n - 1 additions and a product for the mean, n additions to take it off, n
+    products, n - 1 additions and a product for the mean square, an addition of epsilon, a root and a
+    reciprocal, n products with it; n products with a scale, n additions of a bias.
+
+    Args:
+        sizes: number of lines and values of each, from the shape.
+        centred: whether the mean is taken off (it is not in RMSNormalization).
+    """
+
+    def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+        lines, n = sizes(site, shapes[site.node.input[0]])
+        scale = n if site.given(1) else 0
+        bias = n if site.given(2) else 0
+        mean = 1 if centred else 0
+        additions = mean * (2 * n - 1) + n + bias
+        products = mean + 2 * n + 1 + scale
+        return Cost(
+            {
+                Kind.ADDITION: lines * additions,
+                Kind.PRODUCT: lines * products,
+                Kind.ACTIVATION: 2 * lines,
+            }
+        )
+
+    return rule
+
+
+register("LayerNormalization", axes=behind, traffic=gathered)(normalized(last_axes))
+register("RMSNormalization", axes=behind, traffic=gathered)(normalized(last_axes, centred=False))
+register("InstanceNormalization", axes=leading, traffic=gathered)(normalized(space))
+register("GroupNormalization", axes=leading, traffic=gathered)(normalized(groups))
+
+
+def one_axis(site: Site, shape: Shape) -> tuple[int, int]:
+    """Softmax: lines along one axis."""
+    length = shape[site.attribute("axis", -1) % len(shape)]
+    return prod(shape) // length, length
+
+
+@register("Softmax", axes=along(-1), traffic=gathered)
+def softmax(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """With exp(x) / sum exp(x), for a line of n values: n + 1 functions, n - 1 additions, n products."""
+    lines, n = one_axis(site, shapes[site.node.input[0]])
+    return Cost({Kind.ACTIVATION: lines * (n + 1), Kind.ADDITION: lines * (n - 1), Kind.PRODUCT: lines * n})
+
+
+@register("LogSoftmax", axes=along(-1), traffic=gathered)
+def log_softmax(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """With x - log sum exp(x), for a line of n values: n + 1 functions and 2 n - 1 additions."""
+    lines, n = one_axis(site, shapes[site.node.input[0]])
+    return Cost({Kind.ACTIVATION: lines * (n + 1), Kind.ADDITION: lines * (2 * n - 1)})
+
+
+@register("LRN", axes=leading, traffic=gathered)
+def local_response(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """LRN: x / (bias + alpha / size * sum of squares over the near channels) ** beta.
+
+    For each value: its square, the sum over the channels that are there, a product, an addition, a power
+    (a function) and a product.
+    """
+    shape = shapes[site.node.input[0]]
+    size, channels, positions = int(site.attribute("size", 1)), shape[1], shape[0] * prod(shape[2:])
+    near = sum(
+        min(channels - 1, channel + size // 2) - max(0, channel - (size - 1) // 2) + 1
+        for channel in range(channels)
+    )
+    values = channels * positions
+    return Cost({Kind.PRODUCT: 3 * values, Kind.ADDITION: near * positions, Kind.ACTIVATION: values})

@@ -1,0 +1,198 @@
+"""A tree of groups and arrays: read from an HDF5 file with distrust, and handed from process to process.
+
+Sizes, types and links are looked at before anything is allocated. A damaged file can still make the HDF5
+library run without end, take all memory or end the process: `nsc_deploy.io.hdf5` reads in another process.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+from h5py import h5d, h5g, h5l, h5o, h5p, h5s
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import GraphError
+from nsc_deploy.io.text import CONTROL, printable
+
+Tree = dict[str, Any]
+MAX_UNPACKED_BYTES = 4 * 1024**3
+MAX_OBJECTS = 400_000
+MAX_DEPTH = 40
+# Deflate packs 1032 bytes into one at best; the rest is for the frame of a small chunk.
+_BEST_COMPRESSION = 1100
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, UnicodeError, MemoryError)
+
+
+def read_tree(path: Path) -> Tree:
+    """The "node" group of a NIR file as nested dictionaries of numpy arrays, numpy scalars and text.
+
+    Raises:
+        GraphError: damaged, without such a group, or holding links out of the tree or back into it, too many
+            or too large objects, or types that are neither numbers nor text.
+    """
+    with _open(path) as stream:
+        if not isinstance(stream.get("node"), h5py.Group):
+            raise GraphError("is an HDF5 file but holds no NIR graph", where=path)
+        try:
+            return _read(stream["node"].id, _Budget(MAX_OBJECTS, MAX_UNPACKED_BYTES), set(), "/node", 0)
+        except GraphError as error:
+            raise GraphError(error.problem, where=path, hint=error.hint) from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; damage anywhere the caller looks is a `GraphError`."""
+    try:
+        # Every chunk is read once, so a cache of chunks, made anew for each data set, is only in the way.
+        with h5py.File(path, "r", rdcc_nslots=1, rdcc_nbytes=0) as stream:
+            yield stream
+    except _DAMAGE as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise GraphError(
+            f"is not a readable HDF5 file ({reason})",
+            where=path,
+            hint="It is damaged or of another format: name a NIR file, or write this one again.",
+        ) from error
+
+
+@dataclass
+class _Budget:
+    """What may still be read of one file."""
+
+    objects: int
+    bytes: int
+
+
+def _read(group: h5g.GroupID, budget: _Budget, seen: set[Any], place: str, depth: int) -> Tree:
+    # Through h5py's lower interface: a deep network is many small objects, and its upper one takes twice
+    # as long for each.
+    address = h5o.get_info(group).addr
+    if depth > MAX_DEPTH or address in seen:
+        raise GraphError(f"holds the group {place} inside itself or nested too deep")
+    seen.add(address)
+    tree: Tree = {}
+    for key in group:
+        name = _name(key)
+        budget.objects -= 1
+        if budget.objects < 0:
+            raise GraphError(f"holds more than {MAX_OBJECTS} objects")
+        here = f"{place}/{name}"
+        if group.links.get_info(key).type != h5l.TYPE_HARD:
+            raise GraphError(f"holds the link {here} to another place, which is never followed")
+        item = h5o.open(group, key)
+        if isinstance(item, h5g.GroupID):
+            tree[name] = _read(item, budget, seen, here, depth + 1)
+        elif isinstance(item, h5d.DatasetID):
+            tree[name] = _value(item, budget, here)
+        else:
+            raise GraphError(f"holds {here}, neither a group nor a data set")
+    return tree
+
+
+def _name(key: bytes) -> str:
+    try:
+        name: str | bytes = key.decode("utf-8")
+    except UnicodeDecodeError:
+        name = key
+    if isinstance(name, bytes) or CONTROL.search(name):
+        raise GraphError(f"holds the name {printable(repr(name), 60)}, which is no text that can be shown")
+    return name
+
+
+def _value(dataset: h5d.DatasetID, budget: _Budget, place: str) -> Any:
+    dtype, created = dataset.dtype, dataset.get_create_plist()
+    if h5py.check_string_dtype(dtype) is None and dtype.kind not in "fiubS":
+        raise GraphError(f"holds {dtype} in {place}, neither numbers nor text")
+    if created.get_external_count() or created.get_layout() == h5d.VIRTUAL:
+        raise GraphError(f"keeps {place} in another file, which is never opened")
+    space = dataset.get_space()
+    if space.get_simple_extent_type() == h5s.NULL:
+        raise GraphError(f"holds nothing in {place}")
+    shape = space.get_simple_extent_dims()
+    claimed = prod((*shape, dtype.itemsize))
+    budget.bytes -= claimed
+    if budget.bytes < 0:
+        raise GraphError(f"claims the shape {shape} for {place}, more than this tool reads")
+    if _lacks_data(dataset, created, shape, dtype.itemsize):
+        raise GraphError(f"claims the shape {shape} for {place} but does not hold that much")
+    array = np.empty(shape, dtype)
+    if array.size:
+        dataset.read(h5s.ALL, h5s.ALL, array)
+    value: Any = array if shape else array[()]
+    if not isinstance(value, bytes):
+        return value
+    read = value.decode("utf-8")
+    if CONTROL.search(read):
+        raise GraphError(f"holds control characters in {place}")
+    return read
+
+
+def _lacks_data(dataset: h5d.DatasetID, created: h5p.PropDCID, shape: tuple[int, ...], item: int) -> bool:
+    """Whether stored bytes cannot fill the shape: HDF5 would allocate it and put zeros in."""
+    claimed = prod((*shape, item))
+    packing = _BEST_COMPRESSION if created.get_nfilters() else 1
+    if claimed > dataset.get_storage_size() * packing:
+        return True
+    if created.get_layout() != h5d.CHUNKED:
+        return False
+    chunk = created.get_chunk()
+    wanted = prod(-(-size // width) for size, width in zip(shape, chunk, strict=True))
+    return prod((*chunk, item)) > max(claimed, 1) * 4 or dataset.get_num_chunks() != wanted
+
+
+def send_answer(answer: Tree | GraphError, stream: BinaryIO) -> None:
+    """Send a tree, or why there is none: JSON with the form of each array, then the arrays in a row."""
+    if isinstance(answer, GraphError):
+        complaint = {"problem": answer.problem, "where": answer.where, "hint": answer.hint}
+        return _send_head(complaint, stream, complaint=True)
+    numbers: list[NDArray[Any]] = []
+
+    def head(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: head(one) for name, one in value.items()}
+        if isinstance(value, str):
+            return value
+        if value.dtype.hasobject:  # texts of any length, which may be no UTF-8
+            return value.shape, [text.decode("latin-1") for text in value.flat]
+        numbers.append(np.asarray(value))
+        return value.shape, value.dtype.str
+
+    _send_head(head(answer), stream, complaint=False)
+    for array in numbers:
+        stream.write(array.data)
+    return None
+
+
+def _send_head(head: dict[str, Any], stream: BinaryIO, *, complaint: bool) -> None:
+    content = json.dumps([complaint, head]).encode()
+    stream.write(len(content).to_bytes(8, "little") + content)
+
+
+def receive_answer(stream: BufferedIOBase) -> Tree | GraphError | None:
+    """What `send_answer` sent; None where its process died before the end."""
+
+    def made(head: Any) -> Any:
+        if isinstance(head, dict):
+            return {name: made(one) for name, one in head.items()}
+        if isinstance(head, str):
+            return head
+        shape, content = head
+        if isinstance(content, list):
+            return np.array([text.encode("latin-1") for text in content], object).reshape(shape)
+        array = np.empty(shape, content)
+        if stream.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
+            raise EOFError
+        return array if shape else array[()]
+
+    try:
+        complaint, head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        return GraphError(**head) if complaint else made(head)
+    except (EOFError, ValueError):
+        return None
