@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.lava.run import Backend, run_deployment
+from nsc_deploy.exporters.verify import open_deployment, run
 from nsc_deploy.io.progress import progress_bar
-from nsc_deploy.verification import Parity
+from nsc_deploy.verification.compare import Comparison
 
 
 @dataclass(frozen=True)
@@ -36,23 +35,24 @@ class Line:
     differing_output_spikes: float
 
 
-def measure(run: Path, bits: int) -> Parity:
+def measure(source: Path, bits: int) -> Comparison:
     """The receiver of a run in integers beside its graph, on all recorded test samples."""
     with tempfile.TemporaryDirectory() as folder:
-        [deployed] = export_all(run, "lava", Path(folder) / "deployed", bits=bits)
-        return run_deployment(read_lava_deployment(deployed), Backend.EMULATOR).parity
+        [deployed] = export_all(source, "lava", Path(folder) / "deployed", bits=bits)
+        return run(open_deployment(deployed), "twin").comparison
 
 
-def line(bits: int, found: Sequence[Parity]) -> Line:
+def line(bits: int, found: Sequence[Comparison]) -> Line:
     """What the runs add up to."""
-    right = np.array([(one.reference_accuracy, one.other_accuracy) for one in found], np.float64)
+    decisions = [one.decisions for one in found if one.decisions is not None]
+    right = np.array([(one.reference_accuracy, one.other_accuracy) for one in decisions], np.float64)
     return Line(
         bits=bits,
         floating_point=float(right[:, 0].mean()),
         integers=float(right[:, 1].mean()),
         largest_loss=float(100 * (right[:, 0] - right[:, 1]).max()),
-        equal_decisions=float(np.mean([one.agreement for one in found])),
-        differing_output_spikes=float(np.mean([1 - one.coincidence for one in found])),
+        equal_decisions=float(np.mean([one.agreement for one in decisions])),
+        differing_output_spikes=float(np.mean([1 - (one.output.coincidence or 0.0) for one in found])),
     )
 
 

@@ -169,7 +169,7 @@ class Experiment(Section):
     @property
     def weight_bits(self) -> int | None:
         """Bits that weights are rounded to in training, or None."""
-        return self.quantisation.bits if self.quantisation.target == "lava" else None
+        return None if self.quantisation.target == "none" else self.quantisation.bits
 
     @model_validator(mode="after")
     def _only_what_lava_takes_is_rounded(self) -> Self:

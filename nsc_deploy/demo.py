@@ -1,7 +1,7 @@
 """The whole path in one call: train three receivers, export the spiking one, run it, report their energy."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +13,8 @@ from nsc_deploy.data.config import DataConfig, SynthesisConfig
 from nsc_deploy.energy import Estimate, estimate
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import install_environment
-from nsc_deploy.exporters.lava.run import Backend, Outcome, run_deployment
+from nsc_deploy.exporters.verify import Run, open_deployment, run
 from nsc_deploy.io.progress import progress_bar, waiting
 from nsc_deploy.io.text import counted
 from nsc_deploy.training.run import train
@@ -97,7 +96,7 @@ class Demonstration:
 
     runs: tuple[Path, ...]
     deployment: Path
-    outcome: Outcome
+    outcome: Run
     without_lava: str | None
     estimate: Estimate
     files: tuple[Path, ...]
@@ -117,9 +116,9 @@ class Demonstration:
             "runs": [str(run) for run in self.runs],
             "deployment": str(self.deployment),
             "files": [str(path) for path in self.files],
-            "backend": self.outcome.backend.value,
+            "backend": self.outcome.backend,
             "without_lava": self.without_lava,
-            "parity": asdict(self.outcome.parity),
+            "parity": self.outcome.parity(),
             "profile": report.profile.name,
             "systems": systems,
         }
@@ -160,7 +159,7 @@ def demonstrate(
     notify("Exporting the spiking receiver to Lava")
     (deployment,) = export_all(out / SPIKING, "lava", out / "lava")
     without_lava = _lava_or_why_not() if lava else "not asked for"
-    backend = Backend.LAVA if without_lava is None else Backend.EMULATOR
+    backend = "lava" if without_lava is None else "twin"
     notify(f"Running {counted(plan.lava_samples, 'sample')} on {backend}")
     outcome = _run(deployment, backend, plan.lava_samples)
     notify("Counting every operation")
@@ -168,11 +167,11 @@ def demonstrate(
     return Demonstration(tuple(runs), deployment, outcome, without_lava, priced, priced.write(out))
 
 
-def _run(deployment: Path, backend: Backend, samples: int) -> Outcome:
+def _run(deployment: Path, backend: str, samples: int) -> Run:
     with progress_bar() as bar:
         task = bar.add_task(f"samples on {backend}", total=samples)
-        return run_deployment(
-            read_lava_deployment(deployment),
+        return run(
+            open_deployment(deployment),
             backend,
             samples=samples,
             advance=lambda count: bar.advance(task, count),

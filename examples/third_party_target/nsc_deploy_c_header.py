@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
-from nsc_deploy.exporters.float32 import Written, write_exact_deployment
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status, Verdict
+from nsc_deploy.exporters.float32 import Written, open_exact_deployment, write_exact_deployment
 from nsc_deploy.graphs.network import Network, Node, Reset
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.io.files import write_text
@@ -28,9 +28,10 @@ class CHeaderTarget:
     name = "c-header"
     summary = "a C header of weights, decays and thresholds, for a chain of Linear and LIF"
 
-    def check(self, network: Network) -> tuple[Verdict, ...]:
-        """A verdict on each node."""
-        return tuple(self._verdict(node, network) for node in network.nodes)
+    def check(self, network: Network, _weight_bits: int | None = None) -> CheckResult:
+        """A verdict on each node; weights stay in float32, so bits do not matter."""
+        verdicts = tuple(self._verdict(node, network) for node in network.nodes)
+        return CheckResult(verdicts, keeps_weights=True)
 
     def export(self, request: ExportRequest) -> Path:
         """Write the header; the folder appears whole and checked, or not at all."""
@@ -41,6 +42,10 @@ class CHeaderTarget:
             return Written(held, (HeaderRunner(folder / HEADER, request.network),))
 
         return write_exact_deployment(request, self.name, (PACKAGE,), write)
+
+    def open(self, folder: Path) -> Deployment:
+        """Read a folder back, for `run` and `verify`."""
+        return open_exact_deployment(folder, self.name, lambda graph: HeaderRunner(folder / HEADER, graph))
 
     def _verdict(self, node: Node, network: Network) -> Verdict:
         if node.primitive not in TAKEN:

@@ -8,8 +8,8 @@ import typer
 from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice, check_targets
 
 if TYPE_CHECKING:
-    from nsc_deploy.exporters.base import Target
-    from nsc_deploy.exporters.chips.fit import Fit
+    from nsc_deploy.exporters.base import CheckResult, Target
+    from nsc_deploy.exporters.chips.chip import Chip
     from nsc_deploy.exporters.chips.placement import Usage
     from nsc_deploy.graphs.network import Network
 
@@ -38,27 +38,30 @@ def check(
     Exit code 1 where a node is refused or the graph does not fit.
     """
     from nsc_deploy.errors import ConfigError
-    from nsc_deploy.exporters.chips.target import ChipTarget
     from nsc_deploy.exporters.registry import load_target
     from nsc_deploy.graphs.formats.nir import GraphOptions
 
     found = load_target(target)
     network = GraphOptions.of(dt, reset, signal).read(graph)
-    if isinstance(found, ChipTarget):
-        accepted = _print_fit(found.fit(network, bits), network, graph, as_json=as_json)
-    elif bits is not None:
+    result = found.check(network, bits)
+    if bits is not None and result.weight_bits != bits:
         raise ConfigError(
             f"'{target}' chooses the bits of a weight when it exports",
             where="--bits",
             hint="Leave it out here, and give it to export.",
         )
+    if result.chip is not None:
+        _print_fit(result, result.chip, network, graph, as_json=as_json)
     else:
-        accepted = _print_verdicts(found, network, graph, as_json=as_json)
-    if not accepted:
+        _print_verdicts(result, found, network, graph, as_json=as_json)
+    if not result.fits:
         raise typer.Exit(1)
 
 
-def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool) -> bool:
+def _print_fit(
+    result: "CheckResult", chip: "Chip", network: "Network", graph: Path, *, as_json: bool
+) -> None:
+    """A graph held against the published limits of a chip."""
     import sys
 
     if as_json:
@@ -68,7 +71,7 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
         from nsc_deploy.exporters.chips.output import to_json
 
         warnings = [asdict(diagnostic) for diagnostic in network.diagnostics]
-        told = {**to_json(answer, str(graph)), "warnings": warnings}
+        told = {**to_json(result, chip, str(graph)), "warnings": warnings}
         typer.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
         from rich.console import Console
@@ -78,18 +81,18 @@ def _print_fit(answer: "Fit", network: "Network", graph: Path, *, as_json: bool)
         console = Console(highlight=False, markup=False)
         if not sys.stdout.isatty():
             console = Console(highlight=False, markup=False, width=80)
-        console.print(to_text(answer, str(graph)))
-    return answer.fits
+        console.print(to_text(result, chip, str(graph)))
 
 
-def _print_verdicts(target: "Target", network: "Network", graph: Path, *, as_json: bool) -> bool:
-    from nsc_deploy.exporters.base import Status
-    from nsc_deploy.exporters.partitioned.write import split_hint
+def _print_verdicts(
+    result: "CheckResult", target: "Target", network: "Network", graph: Path, *, as_json: bool
+) -> None:
+    refused, hint = len(result.refused), None
+    if refused:
+        from nsc_deploy.exporters.partitioned.target import split_hint
 
-    verdicts = target.check(network)
-    refused = sum(verdict.status is Status.REFUSED for verdict in verdicts)
-    hint = split_hint(network, target.check) if refused else None
-    resources = _lava_resources(network) if target.name == "lava" and not refused else ()
+        hint = split_hint(network, target)
+    pools = _pools(result)
     if as_json:
         import json
         from dataclasses import asdict
@@ -97,36 +100,33 @@ def _print_verdicts(target: "Target", network: "Network", graph: Path, *, as_jso
         answer = {
             "graph": str(graph),
             "target": target.name,
-            "accepted": not refused,
+            "accepted": result.fits,
             "hint": hint,
-            "nodes": [asdict(verdict) for verdict in verdicts],
-            "pools": [{**asdict(pool), "percent": pool.percent} for pool in resources],
+            "nodes": [asdict(verdict) for verdict in result.verdicts],
+            "pools": [{**asdict(pool), "percent": pool.percent} for pool in pools],
             "warnings": [asdict(diagnostic) for diagnostic in network.diagnostics],
         }
         typer.echo(json.dumps(answer, indent=2))
-        return not refused
-    width = max(len(verdict.node) for verdict in verdicts)
-    for verdict in verdicts:
+        return
+    width = max(len(verdict.node) for verdict in result.verdicts)
+    for verdict in result.verdicts:
         head = f"{verdict.status.value:<11}  {verdict.node:<{width}}  {verdict.primitive:<9}"
         typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.hint}" if verdict.hint else ""))
-    for pool in resources:
+    for pool in pools:
         limit = "" if pool.limit is None else f" of {pool.limit:,} ({pool.percent or 0:.1f} %)"
         typer.echo(f"{pool.pool}: {pool.used:,}{limit}")
-    typer.echo(
-        f"{refused} of {len(verdicts)} nodes refused by {target.name}" if refused else f"fits {target.name}"
-    )
+    nodes = len(result.verdicts)
+    typer.echo(f"{refused} of {nodes} nodes refused by {target.name}" if refused else f"fits {target.name}")
     if hint is not None:
         typer.echo(hint)
-    return not refused
 
 
-def _lava_resources(network: "Network") -> "tuple[Usage, ...]":
-    """What the graph takes there; nothing where the lowering finds an obstacle that no verdict told of."""
+def _pools(result: "CheckResult") -> "tuple[Usage, ...]":
+    """What the graph takes there; nothing where an obstacle is found that no verdict told of."""
     from nsc_deploy.errors import ExportError
-    from nsc_deploy.exporters.lava.resources import lava_resources
 
     try:
-        return lava_resources(network)
+        return result.pools
     except ExportError as error:
         typer.echo(f"not counted: {error.message}", err=True)
         return ()

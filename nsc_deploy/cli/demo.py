@@ -58,14 +58,15 @@ def print_demonstration(done: "Demonstration") -> None:
 
     if done.without_lava is not None:
         typer.echo(f"Lava did not run: {done.without_lava}")
-    parity, backend = done.outcome.parity, done.outcome.backend.value
-    samples = counted(parity.samples, "sample")
-    typer.echo(f"The spiking receiver on {samples}, {backend} beside its floating-point graph:")
-    accuracies = _percent(parity.other_accuracy), _percent(parity.reference_accuracy)
-    typer.echo(f"  accuracy           {accuracies[0]}, in floating point {accuracies[1]}")
-    typer.echo(f"  equal decisions    {_percent(parity.agreement)}")
-    typer.echo(f"  rate cosine        {parity.rate_cosine:.4f}")
-    typer.echo(f"  coinciding spikes  {_percent(parity.coincidence)}\n")
+    one = done.outcome.comparison
+    samples, decisions = counted(one.samples, "sample"), one.decisions
+    typer.echo(f"The spiking receiver on {samples}, {one.other} beside its floating-point graph:")
+    if decisions is not None:
+        accuracies = _percent(decisions.other_accuracy), _percent(decisions.reference_accuracy)
+        typer.echo(f"  accuracy           {accuracies[0]}, in floating point {accuracies[1]}")
+        typer.echo(f"  equal decisions    {_percent(decisions.agreement)}")
+    typer.echo(f"  rate cosine        {one.output.rate_cosine:.4f}")
+    typer.echo(f"  coinciding spikes  {_percent(one.output.coincidence)}\n")
     show(done.estimate, "systems")
     runs = shlex.join(str(run) for run in done.runs)
     page = next(path for path in done.files if path.suffix == ".html")

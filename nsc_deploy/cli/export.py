@@ -93,6 +93,12 @@ def export(
     for file in (inputs, calibration):
         if file is not None and not file.is_file():
             raise ConfigError("there is no such file", where=file)
+    described: dict[Path, list[str]] = {}
+
+    def describe(folder: Path, line: str, detail: bool) -> None:
+        if explain or not detail:
+            described.setdefault(folder, []).append(line)
+
     with collected() as warnings:
         exported = export_all(
             source,
@@ -107,32 +113,15 @@ def export(
             graph=options,
             split=split,
             notify=lambda line: typer.echo(line, err=True),
+            describe=describe,
         )
     if as_json:
         _print_json(source, target, exported, warnings)
         return
     for folder in exported:
         typer.echo(f"wrote {folder}")
-        chip = _parts_told(folder, explain) if split else folder
-        if target == "lava":
-            _summarise(chip, explain)
-
-
-def _parts_told(folder: Path, explain: bool) -> Path:
-    """Say which part runs where; the folder of the chip's part."""
-    from nsc_deploy.exporters.manifest import target_of
-    from nsc_deploy.exporters.partitioned.read import read_split_manifest
-
-    if target_of(folder) != "split":
-        return folder
-    manifest = read_split_manifest(folder)
-    chip = folder
-    for part in manifest.parts:
-        chip = folder / part.folder if part.folder else chip
-        typer.echo(f"  {part.name}, on the {part.place.value}: {', '.join(part.nodes)}")
-    for note in manifest.notes if explain else ():
-        typer.echo(f"  = {note.step}: {note.node or 'graph'}: {note.text}")
-    return chip
+        for line in described.get(folder, ()):
+            typer.echo(f"  {line}")
 
 
 def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: list[Diagnostic]) -> None:
@@ -150,11 +139,3 @@ def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: 
     told = [asdict(diagnostic) for diagnostic in warnings]
     answer = {"source": str(source), "target": target, "deployments": written, "warnings": told}
     typer.echo(json.dumps(answer, indent=2))
-
-
-def _summarise(folder: Path, explain: bool) -> None:
-    from nsc_deploy.exporters.lava.manifest import explanation, read_manifest, summary
-
-    manifest = read_manifest(folder)
-    for line in (*summary(manifest), *(explanation(manifest) if explain else ())):
-        typer.echo(f"  {line}")

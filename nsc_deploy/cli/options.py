@@ -14,9 +14,9 @@ def words(*choices: str) -> Callable[[], Sequence[str]]:
 
 def export_targets() -> Sequence[str]:
     """Offers what `export` writes, targets of other packages included."""
-    from nsc_deploy.exporters.registry import BUILT_IN
+    from nsc_deploy.exporters.registry import CHIPS
 
-    return [name for name in check_targets() if ".chips." not in BUILT_IN.get(name, "")]
+    return [name for name in check_targets() if name not in CHIPS]
 
 
 def check_targets() -> Sequence[str]:

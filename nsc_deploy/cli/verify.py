@@ -1,30 +1,28 @@
 """`nsc-deploy verify`: two backends, one graph, the same inputs."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice
+from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice, words
 
-
-class BackendOption(StrEnum):
-    """Values of --against and --on."""
-
-    REFERENCE = "reference"
-    SNNTORCH = "snntorch"
-    NORSE = "norse"
-    LAVA = "lava"
-    EMULATOR = "twin"
-    ONNX = "onnx"
+BACKENDS = words("reference", "snntorch", "norse", "lava", "twin", "onnx")
 
 
 def verify(
     subject: Annotated[
         Path, typer.Argument(help="A deployment folder, or a NIR file.", metavar="DEPLOYMENT_OR_NIR")
     ],
-    against: Annotated[BackendOption, typer.Option("--against", help="What the subject is compared with.")],
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            help="What the subject is compared with: reference, snntorch, norse, onnx, lava, twin, or a "
+            "target of another package.",
+            autocompletion=BACKENDS,
+        ),
+    ],
     inputs: Annotated[
         Path | None, typer.Option("--inputs", help="Recorded inputs (.npz); by default those in the folder.")
     ] = None,
@@ -32,8 +30,12 @@ def verify(
         int | None, typer.Option("--samples", min=1, help="Recorded samples, evenly spread; by default all.")
     ] = None,
     on: Annotated[
-        BackendOption | None,
-        typer.Option("--on", help="What runs the subject; by default its own backend, the twin for Lava."),
+        str | None,
+        typer.Option(
+            "--on",
+            help="What runs the subject; by default its own backend, the twin for Lava.",
+            autocompletion=BACKENDS,
+        ),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Every spike has to be equal.")] = False,
     max_accuracy_drop: Annotated[
@@ -74,7 +76,8 @@ def verify(
     """
     import json
 
-    from nsc_deploy.exporters.subject import choose_samples, open_subject
+    from nsc_deploy.exporters.inputs import choose_samples
+    from nsc_deploy.exporters.verify import open_subject
     from nsc_deploy.exporters.verify import verify as run
     from nsc_deploy.graphs.formats.nir import GraphOptions
     from nsc_deploy.io.files import require_writable
@@ -89,13 +92,13 @@ def verify(
     opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes))
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:
-        task = progress.add_task(f"samples against {against.value}", total=chosen.values.shape[1])
+        task = progress.add_task(f"samples against {against}", total=chosen.values.shape[1])
         result = run(
             opened,
-            against.value,
+            against,
             chosen,
             limits,
-            on=None if on is None else on.value,
+            on=on,
             bits=bits,
             silence_s=timeout,
             advance=lambda count: progress.advance(task, count),

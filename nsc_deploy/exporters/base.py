@@ -1,24 +1,121 @@
-"""What a target is, and what it is asked to write."""
+"""What a target is: three verbs, what they are asked and what they answer.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+    check(network)    does the platform take the graph?      CheckResult
+    export(request)   write a deployment folder              its path
+    open(folder)      read such a folder back, to run it     Deployment
+
+Nothing outside a target's folder asks which target it has before it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.passes.verdict import Status, Verdict, raise_first_refusal
 
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.chips.chip import Chip
+    from nsc_deploy.exporters.chips.placement import Breach, Core, Placement, Usage
+    from nsc_deploy.verification.runner import Runner
+
 __all__ = [
     "CalibrationSource",
-    "CheckOnly",
+    "CheckResult",
+    "Deployment",
     "ExportRequest",
+    "RunSettings",
     "ScaleGranularity",
     "Status",
     "Target",
     "Verdict",
     "raise_first_refusal",
 ]
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A platform that graphs can be taken to."""
+
+    @property
+    def name(self) -> str:
+        """As given to `--target`."""
+
+    @property
+    def summary(self) -> str:
+        """One line for the list of targets."""
+
+    def check(self, network: Network, weight_bits: int | None = None, /) -> "CheckResult":
+        """What the platform says of a graph; one that it does not take is no error.
+
+        Args:
+            network: the graph.
+            weight_bits: of a weight, its sign included; a target whose exports choose them leaves
+                `CheckResult.weight_bits` empty.
+        """
+
+    def export(self, request: "ExportRequest", /) -> Path:
+        """Write a deployment folder and return its path.
+
+        Raises:
+            ExportError: the graph cannot be represented.
+        """
+
+    def open(self, folder: Path, /) -> "Deployment":
+        """Read a folder that `export` wrote; nothing of it is executed before a runner is opened.
+
+        Raises:
+            DataError: no deployment, damaged, or changed since it was written.
+        """
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a target says of a graph: of each node, and of the whole.
+
+    Attributes:
+        verdicts: on each node, in the order of the graph.
+        count_pools: counts what the graph takes there.
+        breaches: rules of the whole that do not hold.
+        notes: what was not checked or is disputed.
+        placement: where the neurons lie; None where the target has no cores, or not all found a place.
+        partial: the cores of those neurons that found a place, where not all of them did; else none.
+        weight_bits: bits of a weight that was reckoned with; None where an export chooses them.
+        keeps_weights: whether an export leaves weights in float32, so that there is nothing to quantise.
+        chip: what is published about the chip; None where the target is none. Chips are checked only.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    count_pools: "Callable[[], tuple[Usage, ...]]" = field(default=tuple, compare=False)
+    breaches: "tuple[Breach, ...]" = ()
+    notes: tuple[str, ...] = ()
+    placement: "Placement | None" = None
+    partial: "tuple[Core, ...]" = ()
+    weight_bits: int | None = None
+    keeps_weights: bool = False
+    chip: "Chip | None" = None
+
+    @property
+    def refused(self) -> tuple[Verdict, ...]:
+        """The verdicts on nodes that the target does not take."""
+        return tuple(one for one in self.verdicts if one.status is Status.REFUSED)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is refused and no rule breaks."""
+        return not self.refused and not self.breaches
+
+    @cached_property
+    def pools(self) -> "tuple[Usage, ...]":
+        """What the graph takes of the whole target; counted at the first look, since it can take long.
+
+        Raises:
+            ExportError: an obstacle that no verdict told of.
+        """
+        return self.count_pools()
 
 
 class ScaleGranularity(StrEnum):
@@ -65,6 +162,8 @@ class ExportRequest:
         run: the training run the graph is a part of, or None.
         part: name of the part in that run, or None.
         notify: called with one line for every step taken.
+        describe: called with lines that say what was written: a line, and whether it is only for those who
+            want everything explained.
     """
 
     network: Network
@@ -77,35 +176,43 @@ class ExportRequest:
     run: Path | None = None
     part: str | None = None
     notify: Callable[[str], None] = lambda _message: None
+    describe: Callable[[str, bool], None] = lambda _line, _detail: None
 
 
-@runtime_checkable
-class Target(Protocol):
-    """A platform that graphs can be taken to."""
+@dataclass(frozen=True)
+class RunSettings:
+    """How a deployment is run.
 
-    @property
-    def name(self) -> str:
-        """As given to `--target`."""
+    Attributes:
+        layers: whether each layer is shown, which takes time and memory, or the outputs alone.
+        silence_s: seconds without a sign of life after which a process of its own is given up.
+        advance: called with the number of samples finished since the last call, by runners that are slow.
+    """
 
-    @property
-    def summary(self) -> str:
-        """One line for the list of targets."""
-
-    def check(self, network: Network) -> tuple[Verdict, ...]:
-        """A verdict on each node of a graph, in the order of its nodes."""
-
-    def export(self, request: ExportRequest) -> Path:
-        """Write a deployment folder and return its path.
-
-        Raises:
-            ExportError: the graph cannot be represented.
-        """
+    layers: bool = True
+    silence_s: float = 120.0
+    advance: Callable[[int], None] = lambda _samples: None
 
 
-@runtime_checkable
-class CheckOnly(Protocol):
-    """A target that says whether a graph fits, and writes nothing."""
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment folder, opened; or a NIR file, which only the reference simulator runs.
 
-    @property
-    def way_out(self) -> str:
-        """What to do instead of an export."""
+    Attributes:
+        path: the folder or file.
+        target: what the folder was exported to; None for a file.
+        network: the graph it was made from.
+        runners: what runs the artefact, by the name of the backend: the quickest first, the platform itself
+            last.
+        recording_file: recorded inputs, or None.
+        class_names: names of the classes, or empty.
+        leaving: the node whose spikes leave the chip for a host; None where the whole graph is on one side.
+    """
+
+    path: Path
+    target: str | None
+    network: Network
+    runners: "Mapping[str, Callable[[RunSettings], Runner]]"
+    recording_file: Path | None = None
+    class_names: tuple[str, ...] = ()
+    leaving: str | None = None

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
 from nsc_deploy.errors import ConfigError, ExportError, UserError
 from nsc_deploy.exporters.base import (
     CalibrationSource,
-    CheckOnly,
     ExportRequest,
     ScaleGranularity,
     Target,
     raise_first_refusal,
 )
-from nsc_deploy.exporters.partitioned.write import cut, export_in_parts, split_hint
+from nsc_deploy.exporters.partitioned.target import PartitionedTarget, split_hint
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.formats.nir import GraphOptions
 from nsc_deploy.io.files import read_json
@@ -53,6 +53,7 @@ def export_all(
     graph: GraphOptions | None = None,
     split: bool = False,
     notify: Callable[[str], None] = lambda _message: None,
+    describe: Callable[[Path, str, bool], None] = lambda _folder, _line, _detail: None,
 ) -> tuple[Path, ...]:
     """Export a NIR file, or the parts of a training run that belong onto a chip.
 
@@ -69,6 +70,8 @@ def export_all(
         graph: what the file leaves open.
         split: run on the host what the target cannot hold before and behind what it can.
         notify: called with one line for every step.
+        describe: called with lines that say what was written: the folder, a line, and whether it is only
+            for those who want everything explained.
 
     Returns:
         The folders written.
@@ -78,10 +81,6 @@ def export_all(
         ConfigError: an unknown target or part, or no recordings for a calibration that was asked for.
     """
     found = load_target(target)
-    if isinstance(found, CheckOnly):
-        raise ExportError(
-            f"'{target}' can be checked for, not exported to", where="--target", hint=found.way_out
-        )
     options = GraphOptions() if graph is None else graph
     items = items_of(source, out, part, inputs)
     choices = [_calibration(item, source, calibration, calibrate) for item in items]
@@ -97,6 +96,7 @@ def export_all(
             run=source if source.is_dir() else None,
             part=item.part,
             notify=notify,
+            describe=partial(describe, item.out),
         )
         for item, chosen in zip(items, choices, strict=True)
     ]
@@ -177,13 +177,13 @@ def _calibration(
 
 def _require_accepted(target: Target, request: ExportRequest, *, split: bool) -> None:
     """Refuse a graph that the target cannot hold, or of which it can hold no middle."""
+    result = (PartitionedTarget(target) if split else target).check(request.network)
+    if result.chip is not None:
+        target.export(request)  # Refused: it says itself what to do instead.
     try:
-        if split:
-            cut(request.network, target.check)
-        else:
-            raise_first_refusal(target.check(request.network))
+        raise_first_refusal(result.verdicts)
     except ExportError as error:
-        hint = None if split else split_hint(request.network, target.check)
+        hint = None if split else split_hint(request.network, target)
         hint = " ".join(part for part in (error.hint, hint) if part) or None
         raise ExportError(error.problem, where=f"{request.graph_file}: {error.where}", hint=hint) from error
 
@@ -191,7 +191,7 @@ def _require_accepted(target: Target, request: ExportRequest, *, split: bool) ->
 def _export(target: Target, request: ExportRequest, *, split: bool) -> Path:
     label = request.part or request.graph_file.name
     request.notify(f"exporting {label} to {target.name}")
-    out = export_in_parts(target, request) if split else target.export(request)
+    out = (PartitionedTarget(target) if split else target).export(request)
     if not _says_how_it_was_checked(out):
         request.notify(
             f"{target.name} did not check what it wrote: its manifest says nothing of a verification"

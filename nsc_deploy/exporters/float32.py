@@ -1,14 +1,14 @@
-"""Writes the deployment folder of a target that computes a graph as it stands, checked before it appears.
+"""Targets that compute a graph in float32 exactly as it stands: what they refuse, write, check and open.
 
-What a target refuses that computes a graph in float32 exactly as it stands.
-
-The check every export of an exact target ends with: its artefact beside the reference simulator.
+The check every such export ends with runs the artefact beside the reference simulator; the folder appears
+only where it computes the same.
 """
 
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nsc_deploy
-from nsc_deploy.errors import ConfigError, ExportError, GraphError
-from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
-from nsc_deploy.exporters.inputs import SEED, CheckInputs, check_inputs
+from nsc_deploy.errors import ConfigError, DataError, ExportError, GraphError
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, RunSettings, Status, Verdict
+from nsc_deploy.exporters.inputs import Samples, check_inputs
 from nsc_deploy.exporters.manifest import (
     GRAPH,
     RECORDING,
     ExactManifest,
     StateRecord,
-    readout_of,
+    exported_graph,
+    read_exact_manifest,
     recorded_files,
-    source_of,
-    write_exact_manifest,
+    write_manifest,
 )
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.operators.base import Setting
 from nsc_deploy.graphs.operators.registry import build_operator
 from nsc_deploy.io.folders import replacing_folder, require_folder
-from nsc_deploy.verification.divergence import LayerDivergence, divergences
+from nsc_deploy.verification.compare import compare_runs
+from nsc_deploy.verification.divergence import LayerDivergence
 from nsc_deploy.verification.record import VerificationRecord
-from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace, layer_names
+from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
 
 
 @dataclass(frozen=True)
@@ -87,27 +88,49 @@ def write_exact_deployment(
         held = [(GRAPH, "the graph as it was"), *written.files]
         if request.recording_file is not None:
             held.append((RECORDING, "recorded inputs"))
-        classes, group = readout_of(request.network)
-        manifest = ExactManifest(
+        manifest = ExactManifest.of(
+            request,
             target=target,
-            tool=nsc_deploy.__version__,
             versions=versions,
-            source=source_of(request),
             files=recorded_files(folder, held),
-            dt=request.network.dt,
             reset=None if request.network.reset is None else request.network.reset.value,
-            classes=classes,
-            group=group,
             states=written.states,
             notes=written.notes,
             verification=record,
-            warnings=request.network.diagnostics,
         )
-        write_exact_manifest(folder, manifest)
+        write_manifest(folder, manifest)
     for note in written.notes:
         request.notify(note)
     request.notify(f"verified: {record.sentence}")
     return request.out
+
+
+def open_exact_deployment(folder: Path, backend: str, open_runner: Callable[[Network], Runner]) -> Deployment:
+    """Read a folder that `write_exact_deployment` wrote.
+
+    Args:
+        folder: the deployment.
+        backend: name of what runs it.
+        open_runner: opens the artefact, given the graph it was made from.
+
+    Raises:
+        DataError: no deployment, damaged, or changed since it was written.
+    """
+    manifest = read_exact_manifest(folder)
+    network = exported_graph(folder / GRAPH, manifest)
+    recording = folder / RECORDING
+
+    def runner(_settings: RunSettings) -> Runner:
+        return open_runner(network)
+
+    return Deployment(
+        path=folder,
+        target=manifest.target,
+        network=network,
+        runners={backend: runner},
+        recording_file=recording if recording.is_file() else None,
+        class_names=manifest.source.class_names,
+    )
 
 
 def _refuse_quantisation(request: ExportRequest, target: str) -> None:
@@ -130,14 +153,15 @@ def _refuse_quantisation(request: ExportRequest, target: str) -> None:
 _ONE = {"Input": "inputs", "Output": "outputs"}
 
 
-def exact_verdicts(network: Network, becomes: dict[str, tuple[Status, str]]) -> tuple[Verdict, ...]:
+def check_exact(network: Network, becomes: dict[str, tuple[Status, str]]) -> CheckResult:
     """A verdict on each node: what it becomes, or why it cannot be taken.
 
     Args:
         network: the graph.
         becomes: for each primitive how the target takes it and what it becomes.
     """
-    return tuple(_verdict(node, network, becomes) for node in network.nodes)
+    verdicts = tuple(_verdict(node, network, becomes) for node in network.nodes)
+    return CheckResult(verdicts, keeps_weights=True)
 
 
 def _verdict(node: Node, network: Network, becomes: dict[str, tuple[Status, str]]) -> Verdict:
@@ -169,23 +193,13 @@ def untimely(node: Node, network: Network) -> tuple[str, str] | None:
 
 
 TOLERANCE = 1e-4
-_BATCH = 64
 _HINT = (
     "Nothing was written. Please report this with the graph: it is a fault of the exporter or its backend."
 )
 
 
-@dataclass
-class _Found:
-    """What the batches add up to."""
-
-    spikes: int = 0
-    equal: bool = True
-    diverging: set[int] = field(default_factory=set)
-
-
 def check_artefact(
-    network: Network, runners: Sequence[Runner], inputs: CheckInputs, backend: str
+    network: Network, runners: Sequence[Runner], inputs: Samples, backend: str
 ) -> VerificationRecord:
     """Run an artefact and the reference simulator on the same inputs, and compare every layer shown.
 
@@ -202,45 +216,26 @@ def check_artefact(
     Raises:
         ExportError: the artefact computes something else.
     """
-    reference, found = ReferenceRunner(network), _Found()
-    samples = inputs.values.shape[1]
-    for start in range(0, samples, _BATCH):
-        part = inputs.values[:, start : start + _BATCH]
-        right = reference.run(part)
-        found.spikes += _spikes(right)
-        for runner in runners:
-            _compare(network, right, runner.run(part), start, found)
-    return VerificationRecord(
-        backend=backend,
-        inputs=inputs.kind,
-        seed=SEED if inputs.kind == "random" else None,
-        samples=samples,
-        steps=inputs.values.shape[0],
-        spikes=found.spikes,
-        equal=found.equal,
-        diverging_samples=len(found.diverging),
-        tolerance=None if found.equal else TOLERANCE,
-    )
+    reference, judge = ReferenceRunner(network), partial(_refuse_other_results, network)
+    try:
+        found = [
+            compare_runs(network, reference, runner, inputs.values, labels=inputs.labels, judge=judge)
+            for runner in runners
+        ]
+    except DataError as error:
+        raise ExportError(f"the artefact computes something else: {error.problem}", hint=_HINT) from error
+    worst = max(found, key=lambda one: (not one.equal, one.diverging_samples))
+    return VerificationRecord.of(worst, backend=backend, seed=inputs.seed, tolerance=TOLERANCE)
 
 
-def _compare(network: Network, one: RunTrace, two: RunTrace, start: int, found: _Found) -> None:
-    if one.output.shape != two.output.shape:
-        raise ExportError(
-            f"the artefact gives outputs of shape {two.output.shape} where {one.output.shape} is right",
-            hint=_HINT,
-        )
-    parted = divergences(layer_names(network), one, two, first_sample=start)
+def _refuse_other_results(
+    network: Network, one: RunTrace, two: RunTrace, parted: tuple[LayerDivergence, ...], first_sample: int
+) -> None:
     for divergence in parted:
         _refuse_unexplained(divergence, one)
-    found.diverging |= {divergence.sample for divergence in parted}
     whole = np.ones(one.output.shape[1], bool)
-    whole[[divergence.sample - start for divergence in parted]] = False
+    whole[[divergence.sample - first_sample for divergence in parted]] = False
     _refuse_other_outputs(network, one.output[:, whole], two.output[:, whole])
-    found.equal &= not parted and bool((one.output == two.output).all())
-
-
-def _spikes(trace: RunTrace) -> int:
-    return sum(int(layer.spikes.sum()) for layer in trace.layers.values() if layer.spikes is not None)
 
 
 def _refuse_unexplained(divergence: LayerDivergence, trace: RunTrace) -> None:

@@ -1,18 +1,18 @@
-"""The inputs an export checks its artefact on: recorded ones, or random ones where there are none."""
+"""The inputs that artefacts are compared on: recorded ones, or random ones where there are none."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import ExportRequest
+from nsc_deploy.exporters.base import Deployment, ExportRequest
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.io.files import sha256
+from nsc_deploy.io.text import counted
 
 MOST_SAMPLES = 256
 SEED = 0
@@ -20,34 +20,57 @@ _RANDOM_STEPS, _RANDOM_SAMPLES, _RATE = 32, 8, 0.3
 
 
 @dataclass(frozen=True)
-class CheckInputs:
-    """What enters.
+class Samples:
+    """Inputs chosen for a comparison.
 
     Attributes:
         values: [T, N, *shape].
         labels: [N], or None.
-        kind: where they come from.
+        indices: [N], their places in the recording.
+        seed: of random ones; None where they were recorded.
     """
 
     values: NDArray[Any]
     labels: NDArray[np.int64] | None
-    kind: Literal["recorded", "random"]
+    indices: NDArray[np.int64]
+    seed: int | None = None
 
 
-def check_inputs(request: ExportRequest) -> CheckInputs:
-    """Recorded inputs, at most 256 samples spread evenly over the recording; else random ones.
+def choose_samples(deployment: Deployment, inputs: Path | None, count: int | None) -> Samples:
+    """Recorded inputs of a deployment; fewer than there are lie evenly over the recording.
+
+    Args:
+        deployment: whose graph they enter.
+        inputs: a recording other than its own.
+        count: how many; None for all.
+
+    Raises:
+        ConfigError: there are no inputs, or fewer than wanted, or they were recorded for another graph.
+        DataError: the recording is damaged.
+    """
+    file = inputs or deployment.recording_file
+    if file is None:
+        raise ConfigError(
+            "has no recorded inputs", where=deployment.path, hint="Name a recording with --inputs FILE.npz."
+        )
+    recording = read_recording(file)
+    fits(recording, deployment.network, deployment.path if inputs is None else inputs)
+    return spread(recording, recording.samples if count is None else count)
+
+
+def check_inputs(request: ExportRequest) -> Samples:
+    """What an export is checked on: at most 256 recorded samples, or random ones where there are none.
 
     Raises:
         ConfigError: the recording is not of this graph.
         DataError: the recording is damaged.
     """
     if request.recording_file is None:
-        return CheckInputs(random_inputs(request.network), None, "random")
+        values = random_inputs(request.network)
+        return Samples(values, None, np.arange(values.shape[1]), SEED)
     recording = read_recording(request.recording_file)
     fits(recording, request.network, request.recording_file)
-    chosen = spread(recording.samples, min(recording.samples, MOST_SAMPLES))
-    labels = None if recording.labels is None else recording.labels[chosen]
-    return CheckInputs(recording.values[:, chosen], labels, "recorded")
+    return spread(recording, min(recording.samples, MOST_SAMPLES))
 
 
 def calibration_inputs(request: ExportRequest) -> Recording | None:
@@ -78,21 +101,6 @@ def calibration_inputs(request: ExportRequest) -> Recording | None:
     return recording.first(wanted)
 
 
-def named_or_own(inputs: Path | None, own: Callable[[], Recording | None], folder: Path) -> Recording:
-    """The recording somebody named, else the one that lies in a deployment folder.
-
-    Raises:
-        ConfigError: there is none.
-        DataError: the recording is damaged.
-    """
-    recording = own() if inputs is None else read_recording(inputs)
-    if recording is None:
-        raise ConfigError(
-            "holds no recorded inputs", where=folder, hint="Name a recording with --inputs FILE.npz."
-        )
-    return recording
-
-
 def fits(recording: Recording, network: Network, where: object) -> None:
     """Refuse a recording of another graph.
 
@@ -115,9 +123,23 @@ def fits(recording: Recording, network: Network, where: object) -> None:
         )
 
 
-def spread(available: int, count: int) -> NDArray[np.int64]:
-    """`count` indices that lie evenly over `available` samples, which may be sorted by class."""
-    return np.arange(count, dtype=np.int64) * available // count
+def spread(recording: Recording, count: int) -> Samples:
+    """Samples that lie evenly over a recording, which may be sorted by class.
+
+    Raises:
+        ConfigError: more are wanted than there are.
+    """
+    available = recording.samples
+    if not 1 <= count <= available:
+        wanted, there = counted(count, "sample is", "samples are"), counted(available, "is", "are")
+        raise ConfigError(
+            f"{wanted} wanted and {there} there",
+            where="--samples",
+            hint="Ask for no more than there are, or leave it out for all of them.",
+        )
+    chosen = np.arange(count, dtype=np.int64) * available // count
+    labels = None if recording.labels is None else recording.labels[chosen]
+    return Samples(recording.values[:, chosen], labels, chosen)
 
 
 def random_inputs(network: Network, seed: int = SEED) -> NDArray[Any]:

@@ -1,25 +1,22 @@
-"""manifest.json of the targets that compute a graph as it stands: what is there and how it was checked.
+"""manifest.json of a deployment folder: the graph it was made from, what is there, and how it was checked.
 
-Manifests keep what was told of a graph.
-
-The copy in a deployment folder states its step and reset and is believed, so it shows no such thing itself.
-
-What every manifest says about the graph it was made from.
+Every target's manifest is a `Manifest` with fields of its own. Warnings about the graph are kept in it: the
+copy of the graph in the folder states its step and reset and is believed, so it shows no such thing itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+import nsc_deploy
 from nsc_deploy.deployment import FileName, read_deployment
 from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import read_json, sha256, write_json
 from nsc_deploy.io.folders import require_unchanged
@@ -30,6 +27,7 @@ FILE_NAME = "manifest.json"
 GRAPH = "source.nir"
 RECORDING = "inputs.npz"
 FORMAT = 1
+Files = Iterable[tuple[str, str]]
 _EXPORT = "nsc-deploy export RUN --target TARGET --out DIR"
 
 
@@ -61,9 +59,21 @@ class StateRecord(Record):
     holds: str
 
 
-class Warned(Record):
-    """What a manifest says of the program that wrote its graph."""
+class Manifest(Record):
+    """What the manifest of every target says."""
 
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
+    target: str = Field(min_length=1)
+    tool: str = Field(description="version of nsc-deploy")
+    source: Source
+    dt: float | None = Field(
+        default=None, gt=0, description="seconds a step, where the graph has a time step"
+    )
+    classes: int | None = None
+    group: int | None = None
+    verification: VerificationRecord | None = Field(
+        default=None, description="the artefact beside the graph, at the end of the export"
+    )
     warnings: tuple[Diagnostic, ...] = Field(
         default=(),
         description="what looked like faults of the program that wrote the graph; left out if none",
@@ -77,47 +87,67 @@ class Warned(Record):
             written.pop("warnings", None)
         return written
 
+    @classmethod
+    def of(cls, request: ExportRequest, **fields: Any) -> Self:
+        """A manifest of what was asked for; `fields` are those that only the target knows."""
+        metadata = request.network.output_node.parameters.metadata
+        common: dict[str, Any] = {
+            "tool": nsc_deploy.__version__,
+            "source": source_of(request),
+            "dt": request.network.dt,
+            "classes": _whole(metadata.get("classes")),
+            "group": _whole(metadata.get("group")),
+            "warnings": request.network.diagnostics,
+        }
+        return cls(**(common | fields))
 
-class ExactManifest(Warned):
-    """Everything about a deployment but its numbers."""
 
-    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
-    target: str = Field(min_length=1)
-    tool: str = Field(description="version of nsc-deploy")
+class ExactManifest(Manifest):
+    """Everything about a deployment in float32 but its numbers."""
+
     versions: dict[str, str] = Field(
         description="of the packages that the artefact was written and checked with"
     )
-    source: Source
     files: tuple[FileRecord, ...]
-    dt: float | None = Field(
-        default=None, gt=0, description="seconds a step, where the graph has a time step"
-    )
     reset: str | None = None
-    classes: int | None = None
-    group: int | None = None
     states: tuple[StateRecord, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what was done to the graph on its way")
     verification: VerificationRecord
 
 
-def write_exact_manifest(folder: Path, manifest: ExactManifest) -> None:
+_Manifest = TypeVar("_Manifest", bound=Manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `folder`/manifest.json."""
     write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
 
 
-def read_exact_manifest(folder: Path) -> ExactManifest:
+def read_manifest(kind: type[_Manifest], folder: Path, files: Callable[[_Manifest], Files]) -> _Manifest:
     """Read `folder`/manifest.json and check every file it names.
+
+    Args:
+        kind: the manifest of the target.
+        folder: the deployment.
+        files: those that the manifest names, with their hashes.
 
     Raises:
         DataError: no deployment, damaged, or changed since it was written.
     """
-    target_of(folder)
-    manifest = read_json_record(
-        ExactManifest, folder / FILE_NAME, "a deployment", hint=f"Export it again: {_EXPORT}"
-    )
-    for record in manifest.files:
-        require_unchanged(folder / record.name, record.sha256)
+    path = _manifest_file(folder)
+    manifest = read_json_record(kind, path, "a deployment", hint=f"Export it again: {_EXPORT}")
+    for name, hash_ in files(manifest):
+        require_unchanged(folder / name, hash_)
     return manifest
+
+
+def read_exact_manifest(folder: Path) -> ExactManifest:
+    """Read the manifest of a deployment in float32 and check every file it names.
+
+    Raises:
+        DataError: no deployment, damaged, or changed since it was written.
+    """
+    return read_manifest(ExactManifest, folder, lambda manifest: hashes(manifest.files))
 
 
 def target_of(folder: Path) -> str:
@@ -126,13 +156,7 @@ def target_of(folder: Path) -> str:
     Raises:
         DataError: the folder is no deployment.
     """
-    path = folder / FILE_NAME
-    if not folder.exists():
-        raise DataError("does not exist", where=folder, hint=f"Check the name, or make one: {_EXPORT}")
-    if not path.is_file():
-        raise DataError(
-            "is no deployment folder (no manifest.json)", where=folder, hint=f"Make one: {_EXPORT}"
-        )
+    path = _manifest_file(folder)
     content = read_json(path)
     target = content.get("target") if isinstance(content, dict) else None
     if not isinstance(target, str):
@@ -140,33 +164,33 @@ def target_of(folder: Path) -> str:
     return target
 
 
+def _manifest_file(folder: Path) -> Path:
+    if not folder.exists():
+        raise DataError("does not exist", where=folder, hint=f"Check the name, or make one: {_EXPORT}")
+    if not (folder / FILE_NAME).is_file():
+        raise DataError(
+            "is no deployment folder (no manifest.json)", where=folder, hint=f"Make one: {_EXPORT}"
+        )
+    return folder / FILE_NAME
+
+
 def recorded_files(folder: Path, held: Iterable[tuple[str, str]]) -> tuple[FileRecord, ...]:
     """Records of files of a folder, each a name and what it holds."""
     return tuple(FileRecord(name=name, sha256=sha256(folder / name), holds=holds) for name, holds in held)
 
 
-def exported_graph(folder: Path, manifest: ExactManifest) -> Network:
-    """The graph a deployment was made from, as its folder keeps it."""
-    return warned(read_network(folder / GRAPH), manifest.warnings)
+def hashes(records: Iterable[FileRecord]) -> Files:
+    """Names and hashes of files that a manifest records."""
+    return ((record.name, record.sha256) for record in records)
 
 
-def exported_recording(folder: Path) -> Recording | None:
-    """The recorded inputs in a deployment folder, or None."""
-    path = folder / RECORDING
-    return read_recording(path) if path.is_file() else None
-
-
-def warned(network: Network, warnings: Iterable[Diagnostic]) -> Network:
-    """The graph of a deployment with the warnings of its manifest, which are told to whoever listens."""
-    kept = tuple(dict.fromkeys((*warnings, *network.diagnostics)))
+def exported_graph(file: Path, manifest: Manifest) -> Network:
+    """The graph a deployment was made from, with the warnings of its manifest told to whoever listens."""
+    network = read_network(file)
+    kept = tuple(dict.fromkeys((*manifest.warnings, *network.diagnostics)))
     for diagnostic in kept:
         announce(diagnostic)
     return replace(network, diagnostics=kept)
-
-
-def class_names(request: ExportRequest) -> tuple[str, ...]:
-    """Names of the classes, where the graph is a part of a training run."""
-    return () if request.run is None else read_deployment(request.run).class_names
 
 
 def source_of(request: ExportRequest) -> Source:
@@ -175,15 +199,10 @@ def source_of(request: ExportRequest) -> Source:
         path=str(request.graph_file),
         sha256=sha256(request.graph_file),
         part=request.part,
-        class_names=class_names(request),
+        class_names=() if request.run is None else read_deployment(request.run).class_names,
     )
 
 
-def readout_of(network: Network) -> tuple[int | None, int | None]:
-    """How a decision is read from the output: classes and outputs a class, None where the graph is silent."""
-    metadata = network.output_node.parameters.metadata
-    return _whole(metadata.get("classes")), _whole(metadata.get("group"))
-
-
 def _whole(value: object) -> int | None:
+    """A number of the graph's metadata; None where the graph is silent on how a decision is read."""
     return None if value is None else int(str(value))

@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
-from nsc_deploy.exporters.float32 import Written, exact_verdicts, write_exact_deployment
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status
+from nsc_deploy.exporters.float32 import (
+    Written,
+    check_exact,
+    open_exact_deployment,
+    write_exact_deployment,
+)
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.primitives import PRIMITIVES
@@ -29,9 +34,9 @@ class NirTarget:
         "reset stated"
     )
 
-    def check(self, network: Network) -> tuple[Verdict, ...]:
+    def check(self, network: Network, _weight_bits: int | None = None) -> CheckResult:
         """A verdict on each node."""
-        return exact_verdicts(network, _BECOMES)
+        return check_exact(network, _BECOMES)
 
     def export(self, request: ExportRequest) -> Path:
         """Write the graph, read it back, and let the folder appear where it computes the same."""
@@ -39,13 +44,20 @@ class NirTarget:
             request, self.name, ("nir",), lambda folder: _write(folder, request.network)
         )
 
+    def open(self, folder: Path) -> Deployment:
+        """Read the folder; the graph in it runs in the reference simulator."""
+        return open_exact_deployment(folder, self.name, lambda _graph: _runner(folder))
+
 
 def _write(folder: Path, network: Network) -> Written:
     normal = run_passes(network, PIPELINE)
     write_network(folder / NETWORK, normal.graph)
     notes = tuple(f"{note.node}: {note.text}" for _, note in normal.notes)
-    runner = ReferenceRunner(read_network(folder / NETWORK))
-    return Written(((NETWORK, "the graph in normal form"),), (runner,), notes)
+    return Written(((NETWORK, "the graph in normal form"),), (_runner(folder),), notes)
+
+
+def _runner(folder: Path) -> ReferenceRunner:
+    return ReferenceRunner(read_network(folder / NETWORK), name=TARGET.name)
 
 
 TARGET = NirTarget()

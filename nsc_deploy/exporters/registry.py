@@ -1,15 +1,17 @@
-"""The targets a graph can be checked against and exported to.
+"""Finds the targets a graph can be checked against and exported to.
 
-A target is one object with a name, a `check` and an `export`. Those of this package are listed here; any
-other package adds one with an entry point in the group `nsc_deploy.targets`.
+A target is one object with a name and the verbs of `nsc_deploy.exporters.base.Target`. Those of this package
+are listed here; any other package adds one with an entry point in the group `nsc_deploy.targets`.
 """
 
 import importlib
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import Target
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.base import Deployment, Target
 
 GROUP = "nsc_deploy.targets"
 BUILT_IN = {
@@ -18,16 +20,23 @@ BUILT_IN = {
     "onnx": "nsc_deploy.exporters.onnx.target:TARGET",
     "snntorch": "nsc_deploy.exporters.torch_module.target:SNNTORCH",
     "norse": "nsc_deploy.exporters.torch_module.target:NORSE",
+}
+CHIPS = {
     "loihi1": "nsc_deploy.exporters.chips.target:LOIHI1",
     "loihi2": "nsc_deploy.exporters.chips.target:LOIHI2",
     "xylo-audio2": "nsc_deploy.exporters.chips.target:XYLO_AUDIO2",
     "speck": "nsc_deploy.exporters.chips.target:SPECK",
 }
+"""Known by their published limits: checked for, not exported to."""
+BACKENDS = {"twin": "lava"}
+"""Backends that are not called as the target whose artefact they run."""
+OPENERS = {"split": "nsc_deploy.exporters.partitioned.deployment:open_in_parts"}
+"""Folders that are not of one target: only the part on the chip is."""
 
 
 def target_names() -> tuple[str, ...]:
     """Names of all targets, this package's first."""
-    return tuple(dict.fromkeys((*BUILT_IN, *(point.name for point in _entry_points()))))
+    return tuple(dict.fromkeys((*BUILT_IN, *CHIPS, *(point.name for point in _entry_points()))))
 
 
 def load_target(name: str) -> Target:
@@ -40,9 +49,8 @@ def load_target(name: str) -> Target:
         from nsc_deploy.exporters.chips.target import ChipTarget
 
         return ChipTarget(name, Path(name))
-    if name in BUILT_IN:
-        module, attribute = BUILT_IN[name].split(":")
-        found = getattr(importlib.import_module(module), attribute)
+    if name in BUILT_IN or name in CHIPS:
+        found = _built_in((BUILT_IN | CHIPS)[name])
     else:
         points = [point for point in _entry_points() if point.name == name]
         if not points:
@@ -54,9 +62,33 @@ def load_target(name: str) -> Target:
         found = _load(points[0])
     if not isinstance(found, Target):
         raise ConfigError(
-            f"target '{name}' has no name, summary, check and export", where=f"entry point {name}"
+            f"target '{name}' has no name, summary, check, export and open", where=f"entry point {name}"
         )
     return found
+
+
+def load_opener(name: str, folder: Path) -> Callable[[Path], Deployment]:
+    """What opens the folders that name `name` as their target.
+
+    Raises:
+        DataError: `folder` is of a target that is not there.
+        ConfigError: the package that offers it is broken.
+    """
+    if name in OPENERS:
+        opener: Callable[[Path], Deployment] = _built_in(OPENERS[name])
+        return opener
+    if name not in target_names():
+        raise DataError(
+            f"was exported to '{name}', which this tool cannot run",
+            where=folder,
+            hint="Install the package that adds this target, or verify the NIR file it was made from.",
+        )
+    return load_target(name).open
+
+
+def _built_in(place: str) -> Any:
+    module, attribute = place.split(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:

@@ -1,24 +1,187 @@
-"""Verifying: two backends, one graph, the same inputs, and the limits they have to keep."""
+"""Runs a deployment, or a NIR file, and compares: with the reference simulator, or any two backends.
+
+`run` shows what the artefact answers beside the graph it was made from; `verify` looks into each layer and
+holds the comparison against limits. Both are `verification.compare` with runners that the target opened.
+"""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.subject import Bench, Samples, Subject, open_runner
+from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, raise_first_refusal
+from nsc_deploy.exporters.inputs import Samples, choose_samples
+from nsc_deploy.exporters.manifest import target_of
+from nsc_deploy.exporters.registry import BACKENDS, load_opener, load_target, target_names
+from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.readout import decide, with_readout
 from nsc_deploy.io.scratch import scratch_folder
-from nsc_deploy.verification.compare import compare_runs
+from nsc_deploy.verification.compare import Comparison, compare_runs, readout_of, spikes_at
 from nsc_deploy.verification.limits import Limits, Verification, findings
+from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
+
+REFERENCE = "reference"
+
+
+def open_deployment(folder: Path) -> Deployment:
+    """Read a deployment folder of any target, those of other packages included.
+
+    Raises:
+        DataError: no deployment, damaged, or of a target that is not there.
+    """
+    return load_opener(target_of(folder), folder)(folder)
+
+
+def open_subject(path: Path, options: GraphOptions) -> Deployment:
+    """Read a NIR file or a deployment folder.
+
+    Raises:
+        DataError: no deployment, damaged, or of a target that is not there.
+        GraphError: no graph, or one that leaves open what `options` do not say.
+        ConfigError: another number of classes than the graph has.
+    """
+    if not path.is_dir():
+        return Deployment(path, None, options.read(path), {})
+    deployment = open_deployment(path)
+    return replace(deployment, network=with_readout(deployment.network, options.classes))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A deployment on a backend, beside the reference simulator.
+
+    Attributes:
+        backend: what ran it.
+        samples: [samples] their places in the recording.
+        spikes: [steps, samples, outputs] of the backend, where spikes leave the chip.
+        decisions: [samples] of the backend, or None without a readout.
+        reference_decisions: [samples] of the reference, or None without a readout.
+        labels: [samples], or None where none were recorded.
+        comparison: both runs; the first divergence counts the samples that ran.
+        output_error: largest difference of an output that is no spike of the chip; else None.
+    """
+
+    backend: str
+    samples: NDArray[np.int64]
+    spikes: NDArray[Any]
+    decisions: NDArray[np.int64] | None
+    reference_decisions: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | None
+    comparison: Comparison
+    output_error: float | None
+
+    def parity(self) -> dict[str, object]:
+        """The figures of the comparison in one table, as a value `json` can write."""
+        one = self.comparison
+        first, decisions = one.first_divergence, one.decisions
+        where = ("sample", "step", "neuron", "reference", "other")
+        return {
+            "samples": one.samples,
+            "reference_spikes": one.output.reference_spikes,
+            "other_spikes": one.output.other_spikes,
+            "rate_cosine": one.output.rate_cosine,
+            "coincidence": one.output.coincidence,
+            "agreement": None if decisions is None else decisions.agreement,
+            "reference_accuracy": None if decisions is None else decisions.reference_accuracy,
+            "other_accuracy": None if decisions is None else decisions.other_accuracy,
+            "first_divergence": None if first is None else {name: getattr(first, name) for name in where},
+        }
+
+
+def run(
+    deployment: Deployment,
+    backend: str | None = None,
+    *,
+    samples: int | None = None,
+    inputs: Path | None = None,
+    silence_s: float = RunSettings.silence_s,
+    advance: Callable[[int], None] = lambda _samples: None,
+) -> Run:
+    """Run recorded samples on a backend, and the graph in the reference simulator.
+
+    Args:
+        deployment: the folder.
+        backend: what runs it; None for the platform it was exported to.
+        samples: how many, evenly spread over the recording; all when None.
+        inputs: a recording other than the one in the folder.
+        silence_s: seconds without a sign of life after which a process of its own is given up.
+        advance: called by slow runners with the number of samples finished since the last call.
+
+    Raises:
+        ConfigError: another backend, no inputs, or inputs that do not fit.
+        BackendError: the backend is missing or failed.
+    """
+    network, leaving = deployment.network, deployment.leaving
+    chosen = choose_samples(deployment, inputs, samples)
+    name = list(deployment.runners)[-1] if backend is None else backend
+    nodes = () if leaving is None else (leaving,)
+    reference = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
+    if name == REFERENCE:
+        other = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
+    else:
+        settings = RunSettings(layers=False, silence_s=silence_s, advance=advance)
+        other = _Kept(_own_runner(deployment, name, settings), leaving)
+    comparison = compare_runs(network, reference, other, chosen.values, labels=chosen.labels, at=leaving)
+    wanted, given, spikes = reference.outputs, other.outputs, other.spikes
+    readout = readout_of(network)
+    events = network.output_node.emits is Signal.EVENTS
+    return Run(
+        backend=name,
+        samples=chosen.indices,
+        spikes=spikes.astype(np.uint8) if leaving or events else spikes,
+        decisions=None if readout is None else decide(given, *readout),
+        reference_decisions=None if readout is None else decide(wanted, *readout),
+        labels=chosen.labels,
+        comparison=comparison,
+        output_error=None if events and leaving is None else _largest_difference(wanted, given),
+    )
+
+
+class _Kept:
+    """A backend whose outputs, and the spikes of one node, are kept; each sample flattened."""
+
+    def __init__(self, runner: Runner, node: str | None) -> None:
+        self.name = runner.name
+        self._runner = runner
+        self._node = node
+        self._kept: list[tuple[NDArray[Any], NDArray[Any]]] = []
+
+    def run(self, values: NDArray[Any]) -> RunTrace:
+        trace = self._runner.run(values)
+        self._kept.append((trace.output, spikes_at(trace, self._node)))
+        return trace
+
+    @property
+    def outputs(self) -> NDArray[Any]:
+        return self._flat(0)
+
+    @property
+    def spikes(self) -> NDArray[Any]:
+        return self._flat(1)
+
+    def _flat(self, index: int) -> NDArray[Any]:
+        values = np.concatenate([kept[index] for kept in self._kept], axis=1)
+        return values.reshape(*values.shape[:2], -1)
+
+
+def _largest_difference(one: NDArray[Any], two: NDArray[Any]) -> float:
+    return float(np.abs(one.astype(np.float64) - two).max())
 
 
 def verify(
-    subject: Subject,
+    subject: Deployment,
     against: str,
     samples: Samples,
     limits: Limits,
     *,
     on: str | None = None,
-    bits: int = 8,
-    silence_s: float = Bench.silence_s,
+    bits: int = ExportRequest.bits,
+    silence_s: float = RunSettings.silence_s,
     advance: Callable[[int], None] = lambda _samples: None,
 ) -> Verification:
     """Run a subject on its own backend and the same graph on another, and compare.
@@ -31,8 +194,8 @@ def verify(
         samples: the inputs.
         limits: what has to be reached.
         on: the backend of the subject, where it is not its own.
-        bits: bits of a weight where a NIR file is lowered for Lava.
-        silence_s: seconds without a sign of life after which Lava is given up.
+        bits: bits of a weight where a graph is exported on the way to a target that quantises.
+        silence_s: seconds without a sign of life after which a process of its own is given up.
         advance: called with the number of samples finished since the last call.
 
     Raises:
@@ -40,20 +203,20 @@ def verify(
         ExportError: the graph cannot be represented on a backend.
         BackendError: a backend is missing or failed.
     """
-    own = on or subject.own
+    own = on or next(iter(subject.runners), REFERENCE)
     if own == against:
         raise ConfigError(
             f"both sides would be {own}, which is equal to itself",
             where="--against",
             hint="Name another backend, or another one for the left side with --on.",
         )
-    first, second = (against, own) if against == "reference" else (own, against)
+    first, second = (against, own) if against == REFERENCE else (own, against)
+    settings = RunSettings(silence_s=silence_s)
     with scratch_folder("verify") as folder:
-        bench = Bench(folder, bits, silence_s)
         comparison = compare_runs(
             subject.network,
-            open_runner(subject, first, bench),
-            open_runner(subject, second, bench),
+            _runner(subject, first, folder, bits, settings),
+            _runner(subject, second, folder, bits, settings),
             samples.values,
             labels=samples.labels,
             advance=advance,
@@ -70,3 +233,37 @@ def verify(
         class_names=subject.class_names,
         warnings=subject.network.diagnostics,
     )
+
+
+def _runner(subject: Deployment, backend: str, folder: Path, bits: int, settings: RunSettings) -> Runner:
+    """A backend for the graph of a subject: its own artefact where it has one for that backend."""
+    if backend == REFERENCE:
+        return ReferenceRunner(subject.network)
+    if backend in subject.runners:
+        return subject.runners[backend](settings)
+    return _own_runner(_exported(subject, backend, folder, bits), backend, settings)
+
+
+def _own_runner(deployment: Deployment, backend: str, settings: RunSettings) -> Runner:
+    if backend not in deployment.runners:
+        known = ", ".join((*deployment.runners, REFERENCE))
+        raise ConfigError(
+            f"is not run by '{backend}'", where=deployment.path, hint=f"Choose one of: {known}."
+        )
+    return deployment.runners[backend](settings)
+
+
+def _exported(subject: Deployment, backend: str, folder: Path, bits: int) -> Deployment:
+    """An artefact made on the way, for this comparison alone."""
+    name = BACKENDS.get(backend, backend)
+    if name not in target_names():
+        known = ", ".join(dict.fromkeys((REFERENCE, *BACKENDS, *target_names())))
+        raise ConfigError(f"there is no backend '{backend}'", hint=f"Choose one of: {known}.")
+    target = load_target(name)
+    result = target.check(subject.network)
+    raise_first_refusal(result.verdicts, where=subject.path)
+    source = folder / f"{backend}.nir"
+    write_network(source, subject.network)
+    out = folder / backend
+    bits = ExportRequest.bits if result.keeps_weights else bits
+    return target.open(target.export(ExportRequest(subject.network, source, out, bits=bits)))

@@ -1,6 +1,6 @@
 """Two backends run one graph on the same inputs, batch by batch; everything that can be said about it.
 
-Two runs of one graph, layer by layer, added up batch by batch.
+`run`, `verify` and the check at the end of an export are all `compare_runs`, each with runners of its own.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import samples_at_once
 from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerParity, course_of, divergences
-from nsc_deploy.verification.parity import coincidence, rate_cosine
 from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace, layer_names
 
 BATCH = 50
+Judge = Callable[[RunTrace, RunTrace, tuple[LayerDivergence, ...], int], None]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ def compare_runs(
     values: NDArray[Any],
     *,
     labels: NDArray[np.int64] | None = None,
+    at: str | None = None,
+    judge: Judge = lambda _one, _two, _divergences, _first_sample: None,
     advance: Callable[[int], None] = lambda _samples: None,
 ) -> Comparison:
     """Run both on the same inputs and compare.
@@ -115,12 +117,18 @@ def compare_runs(
         other: the second.
         values: what enters, [T, N, *shape].
         labels: [N], the true classes.
+        at: a node whose spikes, which both show, are compared in place of the outputs; decisions are read
+            from the outputs all the same.
+        judge: called for each batch with both runs, the first divergence of each sample that has one, and
+            the number of the first sample; it raises where that is not good enough.
         advance: called with the number of samples finished since the last call.
 
     Raises:
-        DataError: outputs of different shapes.
+        DataError: outputs or labels of shapes that do not fit.
         BackendError: a backend is missing or failed.
     """
+    if labels is not None and labels.shape != (values.shape[1],):
+        raise DataError(f"{labels.shape} labels for {values.shape[1]} samples")
     tally, parts, seconds = LayersTally(network), [], [0.0, 0.0]
     batch = samples_at_once(network, len(values), BATCH)
     for start in range(0, values.shape[1], batch):
@@ -128,18 +136,18 @@ def compare_runs(
         one, two = _timed(reference, part, seconds, 0), _timed(other, part, seconds, 1)
         if one.output.shape != two.output.shape:
             raise DataError(f"outputs of shapes {one.output.shape} and {two.output.shape} cannot be compared")
-        tally.add(one, two, start)
-        parts.append((one.output, two.output))
+        judge(one, two, tally.add(one, two, start), start)
+        parts.append((one.output, two.output, spikes_at(one, at), spikes_at(two, at)))
         advance(part.shape[1])
-    first = np.concatenate([one for one, _ in parts], axis=1)
-    second = np.concatenate([two for _, two in parts], axis=1)
-    outside = () if tally.diverging else _output_divergences(network, first, second)
+    first, second, left, right = (np.concatenate(sides, axis=1) for sides in zip(*parts, strict=True))
+    place = network.output_node if at is None else network.node(at)
+    outside = () if tally.diverging else _output_divergences(place, left, right)
     return Comparison(
         reference=reference.name,
         other=other.name,
         steps=int(values.shape[0]),
         samples=int(values.shape[1]),
-        output=_outputs(network, first, second),
+        output=_outputs(place, left, right),
         decisions=_decisions(network, first, second, labels),
         layers=tally.parities(),
         first_divergence=tally.first_divergence or next(iter(outside), None),
@@ -150,6 +158,14 @@ def compare_runs(
     )
 
 
+def spikes_at(trace: RunTrace, node: str | None) -> NDArray[Any]:
+    """The spikes of a node that a run shows; the output where none is named."""
+    spikes = trace.output if node is None else trace.layers[node].spikes
+    if spikes is None:
+        raise TypeError(f"'{node}' has no spikes")
+    return spikes
+
+
 def _timed(runner: Runner, part: NDArray[Any], seconds: list[float], side: int) -> RunTrace:
     started = perf_counter()
     trace = runner.run(part)
@@ -157,17 +173,13 @@ def _timed(runner: Runner, part: NDArray[Any], seconds: list[float], side: int) 
     return trace
 
 
-def _spikes(network: Network) -> bool:
-    return network.output_node.emits is Signal.EVENTS
-
-
 def _flat(values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(*values.shape[:2], -1)
 
 
-def _outputs(network: Network, one: NDArray[Any], two: NDArray[Any]) -> OutputParity:
+def _outputs(place: Node, one: NDArray[Any], two: NDArray[Any]) -> OutputParity:
     equal = bool((one == two).all())
-    if not _spikes(network):
+    if place.emits is not Signal.EVENTS:
         error = one.astype(np.float64) - two
         return OutputParity(equal, None, None, None, None, float(np.sqrt((error**2).mean())))
     first, second = _flat(one) > 0, _flat(two) > 0
@@ -181,15 +193,27 @@ def _outputs(network: Network, one: NDArray[Any], two: NDArray[Any]) -> OutputPa
     )
 
 
-def _output_divergences(
-    network: Network, one: NDArray[Any], two: NDArray[Any]
-) -> tuple[LayerDivergence, ...]:
+def rate_cosine(reference: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Mean over samples of the cosine between firing rates; two silent samples count as 1, one as 0."""
+    one, two = reference.sum(axis=0, dtype=np.float64), other.sum(axis=0, dtype=np.float64)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+    both_silent = ~one.any(axis=1) & ~two.any(axis=1)
+    cosine = np.divide((one * two).sum(axis=1), norms, out=both_silent.astype(np.float64), where=norms > 0)
+    return float(np.minimum(cosine, 1.0).mean())
+
+
+def coincidence(reference: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Spikes at the same (sample, step, neuron) in both, of those in at least one; 1 where neither fires."""
+    either = int((reference | other).sum())
+    return 1.0 if either == 0 else int((reference & other).sum()) / either
+
+
+def _output_divergences(place: Node, one: NDArray[Any], two: NDArray[Any]) -> tuple[LayerDivergence, ...]:
     """Where outputs part that no layer shown explains: a backend that shows no layers."""
-    if not _spikes(network):
+    if place.emits is not Signal.EVENTS:
         return ()
-    name = network.output_node.name
-    traces = [RunTrace(side, {name: LayerTrace(side)}) for side in (one, two)]
-    return divergences([name], traces[0], traces[1])
+    traces = [RunTrace(side, {place.name: LayerTrace(side)}) for side in (one, two)]
+    return divergences([place.name], traces[0], traces[1])
 
 
 def _decisions(
@@ -280,8 +304,8 @@ class LayersTally:
         self.first_course: Course | None = None
         self.diverging = 0
 
-    def add(self, reference: RunTrace, other: RunTrace, first_sample: int) -> None:
-        """Take in a batch."""
+    def add(self, reference: RunTrace, other: RunTrace, first_sample: int) -> tuple[LayerDivergence, ...]:
+        """Take in a batch; the first divergence of each of its samples that has one."""
         for name in self._names:
             if name in reference.layers and name in other.layers:
                 tally = self._tallies.setdefault(name, LayerTally(self._network, name))
@@ -291,6 +315,7 @@ class LayersTally:
         if self.first_divergence is None and found:
             self.first_divergence = found[0]
             self.first_course = course_of(found[0], reference, other, found[0].sample - first_sample)
+        return found
 
     def parities(self) -> tuple[LayerParity, ...]:
         """The layers both runs show, in the order of the graph."""

@@ -1,10 +1,11 @@
 """What a deployment says about the check that its export ended with."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from nsc_deploy.io.records import Record
+from nsc_deploy.verification.compare import Comparison
 
 
 class VerificationRecord(Record):
@@ -29,6 +30,36 @@ class VerificationRecord(Record):
     agreement: float | None = Field(default=None, ge=0, le=1, description="share of equal decisions")
     reference_accuracy: float | None = Field(default=None, ge=0, le=1)
     accuracy: float | None = Field(default=None, ge=0, le=1, description="of the artefact")
+
+    @classmethod
+    def of(
+        cls, found: Comparison, *, backend: str, seed: int | None = None, tolerance: float | None = None
+    ) -> Self:
+        """What a comparison with the reference simulator found.
+
+        Args:
+            found: the reference is its first run.
+            backend: what ran the artefact, with its version.
+            seed: of random inputs; None where they were recorded.
+            tolerance: that explains every difference; None where none was asked.
+        """
+        decisions = found.decisions
+        return cls(
+            backend=backend,
+            inputs="recorded" if seed is None else "random",
+            seed=seed,
+            samples=found.samples,
+            steps=found.steps,
+            spikes=sum(layer.reference_spikes or 0 for layer in found.layers),
+            equal=found.equal,
+            diverging_samples=found.diverging_samples,
+            tolerance=None if found.equal else tolerance,
+            coincidence=found.output.coincidence,
+            rate_cosine=found.output.rate_cosine,
+            agreement=None if decisions is None else decisions.agreement,
+            reference_accuracy=None if decisions is None else decisions.reference_accuracy,
+            accuracy=None if decisions is None else decisions.other_accuracy,
+        )
 
     @property
     def sentence(self) -> str:

@@ -3,7 +3,7 @@
 The reference simulator as a backend among others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -76,13 +76,17 @@ class ReferenceRunner:
 
     Args:
         network: the graph.
+        name: of the backend, as shown.
+        nodes: nodes whose outputs alone are shown; by default every layer, with its potentials.
     """
 
-    name = "reference"
-
-    def __init__(self, network: Network) -> None:
+    def __init__(
+        self, network: Network, *, name: str = "reference", nodes: Sequence[str] | None = None
+    ) -> None:
+        self.name = name
         self._network = network
-        self._layers = layer_names(network)
+        self._nodes = tuple(nodes or ())
+        self._layers = layer_names(network) if nodes is None else ()
         self._memoryless = {name for name in self._layers if network.node(name).primitive == "Threshold"}
         self._numbers = {name: coefficients(network.node(name), network) for name in self._layers}
 
@@ -92,10 +96,13 @@ class ReferenceRunner:
         trace = simulate(
             self._network,
             values,
-            record=[*self._layers, *feeding],
+            record=[*self._nodes, *self._layers, *feeding],
             potentials=[name for name in self._layers if name not in self._memoryless],
         )
-        return RunTrace(trace.output, {name: self._layer(name, trace) for name in self._layers})
+        layers = {name: self._layer(name, trace) for name in self._layers}
+        return RunTrace(
+            trace.output, {**layers, **{name: LayerTrace(trace.outputs[name]) for name in self._nodes}}
+        )
 
     def _layer(self, name: str, trace: Trace) -> LayerTrace:
         numbers = self._numbers[name]

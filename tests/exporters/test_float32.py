@@ -116,7 +116,7 @@ def test_every_primitive_is_taken(name: str) -> None:
     target = load_target(name)
     seen: dict[str, set[Status]] = {}
     for seed in range(120):
-        for verdict in target.check(assemble(random_graph(seed))):
+        for verdict in target.check(assemble(random_graph(seed))).verdicts:
             seen.setdefault(verdict.primitive, set()).add(verdict.status)
             assert verdict.reason
     assert seen.keys() >= PRIMITIVES

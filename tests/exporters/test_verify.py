@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.export import export_all
+from nsc_deploy.exporters.inputs import choose_samples
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.subject import choose_samples, open_subject
-from nsc_deploy.exporters.verify import verify
+from nsc_deploy.exporters.verify import open_subject, verify
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network

@@ -1,4 +1,4 @@
-"""The example of a target in a package of its own: installed, listed, checked and exported through."""
+"""The example of a target in a package of its own: installed, listed, checked, exported to, run, verified."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import pytest
 
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from tests.support.lava import receiver
 
@@ -30,7 +31,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def nsc(installed: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from nsc_deploy.cli.app import main; main()", *map(str, arguments)]
-    variables = {**os.environ, "PYTHONPATH": str(installed)}
+    places = os.pathsep.join(filter(None, (str(installed), os.environ.get("PYTHONPATH"))))
+    variables = {**os.environ, "PYTHONPATH": places}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
 
 
@@ -78,6 +80,39 @@ def write_chain(path: Path, weight: float) -> None:
     build.lif("lif", 0.5, 0.7, 3)
     build.output(3)
     write_network(path, build.build())
+
+
+def test_its_folders_are_run_and_verified_like_any_other(installed: Path, tmp_path: Path) -> None:
+    graph, recording, out = tmp_path / "chain.nir", tmp_path / "inputs.npz", tmp_path / "out"
+    write_chain(graph, 0.5)
+    events = (np.random.default_rng(0).random((20, 6, 3)) < 0.5).astype(np.uint8)
+    write_recording(recording, Recording(events, Signal.EVENTS, 0.1))
+    given = ["--inputs", recording]
+    done = nsc(installed, "export", graph, *given, "--target", "c-header", "--out", out)
+    assert done.returncode == 0, done.stderr
+
+    ran = json.loads(nsc(installed, "run", out, "--json").stdout)
+    assert (ran["backend"], ran["samples"], ran["output_error"]) == ("c-header", list(range(6)), None)
+    assert ran["parity"]["other_spikes"] == ran["parity"]["reference_spikes"] > 0
+    assert ran["parity"]["first_divergence"] is None
+    refused = nsc(installed, "run", out, "--backend", "lava")
+    assert refused.returncode == 2
+    assert "Choose one of: c-header, reference." in refused.stderr
+
+    sides = ((out, "reference", "reference"), (out, "twin", "twin"), (graph, "c-header", "reference"))
+    for subject, against, beside in sides:
+        verified = nsc(installed, "verify", subject, *given, "--against", against, "--json")
+        assert verified.returncode == 0, verified.stderr
+        found = json.loads(verified.stdout)["comparison"]
+        assert {found["reference"], found["other"]} == {"c-header", beside}
+        assert [layer["node"] for layer in found["layers"]] == ["lif"]
+        assert found["output"]["equal"] or beside == "twin"
+    exact = nsc(installed, "verify", out, "--against", "reference", "--exact")
+    assert "met     every spike equal" in exact.stdout
+
+    without = nsc(tmp_path, "verify", out, "--against", "reference")
+    assert without.returncode == 2
+    assert "was exported to 'c-header', which this tool cannot run" in without.stderr
 
 
 UNCHECKED = """

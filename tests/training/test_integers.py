@@ -15,8 +15,8 @@ from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.lava.run import Backend, run_deployment
+from nsc_deploy.exporters.verify import open_deployment
+from nsc_deploy.exporters.verify import run as run_deployed
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.training.evaluate import load_system, measure
 from nsc_deploy.training.integers import IntegerStage, in_integers
@@ -54,7 +54,7 @@ def test_a_part_fires_as_its_deployment(result: RunResult, tmp_path: Path, part:
     [stage] = [one for one in getattr(system, part).stages if isinstance(one, IntegerStage)]
     events = read_recording(result.run / f"{part}.npz").values
     [folder] = export_all(result.run, "lava", tmp_path / part, part=part, bits=BITS)
-    deployed = run_deployment(read_lava_deployment(folder), Backend.EMULATOR).spikes
+    deployed = run_deployed(open_deployment(folder), "twin").spikes
     np.testing.assert_array_equal(stage(torch.from_numpy(events).float()).numpy(), deployed)
 
 

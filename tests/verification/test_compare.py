@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.verification import Divergence, measure_parity
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.verification.compare import Comparison, compare_runs
+from nsc_deploy.verification.runner import RunTrace
 
 SHAPE = (3, 2, 4)
 runs = arrays(np.uint8, SHAPE, elements=st.integers(0, 1))
@@ -20,53 +24,86 @@ def one_spike(*places: tuple[int, int, int]) -> np.ndarray:
     return spikes
 
 
+class Given:
+    """A backend that fired as was given, and shows its outputs alone."""
+
+    name = "given"
+
+    def __init__(self, spikes: np.ndarray) -> None:
+        self._spikes = spikes
+
+    def run(self, _values: np.ndarray) -> RunTrace:
+        return RunTrace(self._spikes)
+
+
+def compare(
+    one: np.ndarray, two: np.ndarray, *, classes: int | None = None, labels: np.ndarray | None = None
+) -> Comparison:
+    build = GraphBuilder(1e-3)
+    build.input(1, Signal.EVENTS)
+    build.linear("weights", np.ones((SHAPE[2], 1)))
+    build.lif("neurons", 0.5, 0.5, SHAPE[2])
+    build.output(SHAPE[2], classes=classes, group=None if classes is None else SHAPE[2] // classes)
+    entering = np.zeros((*SHAPE[:2], 1))
+    return compare_runs(assemble(build.build()), Given(one), Given(two), entering, labels=labels)
+
+
+def first_place(found: Comparison) -> tuple[int, int, int, bool, bool] | None:
+    first = found.first_divergence
+    return first and (first.sample, first.step, first.neuron, first.reference, first.other)
+
+
 def test_equal_runs() -> None:
     spikes = one_spike((0, 0, 1), (2, 1, 3))
-    parity = measure_parity(spikes, spikes, readout=(2, 2), labels=np.array([0, 1]))
-    assert parity.coincidence == parity.rate_cosine == parity.agreement == 1.0
-    assert parity.reference_accuracy == parity.other_accuracy == 1.0
-    assert parity.first_divergence is None
+    found = compare(spikes, spikes, classes=2, labels=np.array([0, 1]))
+    assert found.output.coincidence == found.output.rate_cosine == 1.0
+    assert found.decisions is not None
+    assert found.decisions.agreement == 1.0
+    assert found.decisions.reference_accuracy == found.decisions.other_accuracy == 1.0
+    assert found.first_divergence is None
+    assert found.equal
 
 
 def test_a_spike_one_step_late_keeps_the_rates_and_loses_the_coincidence() -> None:
-    parity = measure_parity(one_spike((0, 0, 1), (0, 1, 0)), one_spike((1, 0, 1), (0, 1, 0)))
-    assert parity.rate_cosine == 1.0
-    assert parity.coincidence == pytest.approx(1 / 3)
-    assert parity.first_divergence == Divergence(sample=0, step=0, neuron=1, reference=True, other=False)
-    assert parity.agreement is None
-    assert parity.reference_accuracy is None
+    found = compare(one_spike((0, 0, 1), (0, 1, 0)), one_spike((1, 0, 1), (0, 1, 0)))
+    assert found.output.rate_cosine == 1.0
+    assert found.output.coincidence == pytest.approx(1 / 3)
+    assert first_place(found) == (0, 0, 1, True, False)
+    assert found.decisions is None
 
 
 def test_silence_on_one_side_and_on_both() -> None:
     silent = np.zeros(SHAPE, np.uint8)
-    assert measure_parity(silent, silent).rate_cosine == measure_parity(silent, silent).coincidence == 1.0
-    parity = measure_parity(one_spike((2, 1, 0)), silent)
-    assert parity.rate_cosine == 0.5, "the first sample is silent in both, the second in one"
-    assert parity.coincidence == 0.0
-    assert parity.first_divergence == Divergence(1, 2, 0, reference=True, other=False)
+    both = compare(silent, silent).output
+    assert both.rate_cosine == both.coincidence == 1.0
+    found = compare(one_spike((2, 1, 0)), silent)
+    assert found.output.rate_cosine == 0.5, "the first sample is silent in both, the second in one"
+    assert found.output.coincidence == 0.0
+    assert first_place(found) == (1, 2, 0, True, False)
 
 
 def test_decisions_against_labels() -> None:
     reference = one_spike((0, 0, 3), (0, 1, 0))
     other = one_spike((0, 0, 3), (0, 1, 2))
-    parity = measure_parity(reference, other, readout=(2, 2), labels=np.array([1, 0]))
-    assert (parity.reference_accuracy, parity.other_accuracy, parity.agreement) == (1.0, 0.5, 0.5)
+    decisions = compare(reference, other, classes=2, labels=np.array([1, 0])).decisions
+    assert decisions is not None
+    assert (decisions.reference_accuracy, decisions.other_accuracy, decisions.agreement) == (1.0, 0.5, 0.5)
 
 
 def test_shapes_that_do_not_fit() -> None:
     with pytest.raises(DataError, match="cannot be compared"):
-        measure_parity(np.zeros(SHAPE), np.zeros((3, 2, 5)))
+        compare(np.zeros(SHAPE), np.zeros((3, 2, 5)))
     with pytest.raises(DataError, match="labels for 2 samples"):
-        measure_parity(np.zeros(SHAPE), np.zeros(SHAPE), labels=np.zeros(3, np.int64))
+        compare(np.zeros(SHAPE), np.zeros(SHAPE), labels=np.zeros(3, np.int64))
 
 
 @settings(max_examples=50, deadline=None)
 @given(runs, runs)
 def test_definitions(one: np.ndarray, two: np.ndarray) -> None:
-    parity = measure_parity(one, two)
+    found = compare(one, two)
     both = sum(a and b for a, b in zip(one.flat, two.flat, strict=True))
     either = sum(a or b for a, b in zip(one.flat, two.flat, strict=True))
-    assert parity.coincidence == (both / either if either else 1.0)
+    assert found.output.coincidence == (both / either if either else 1.0)
     cosines = []
     for sample in range(SHAPE[1]):
         a, b = one[:, sample].sum(axis=0).astype(float), two[:, sample].sum(axis=0).astype(float)
@@ -74,8 +111,8 @@ def test_definitions(one: np.ndarray, two: np.ndarray) -> None:
             cosines.append(1.0 if not a.any() and not b.any() else 0.0)
         else:
             cosines.append(a @ b / np.sqrt((a @ a) * (b @ b)))
-    assert parity.rate_cosine == pytest.approx(np.mean(cosines))
-    assert (parity.first_divergence is None) == bool((one == two).all())
-    mirrored = measure_parity(two, one)
-    assert mirrored.coincidence == parity.coincidence
-    assert mirrored.rate_cosine == pytest.approx(parity.rate_cosine)
+    assert found.output.rate_cosine == pytest.approx(np.mean(cosines))
+    assert (found.first_divergence is None) == bool((one == two).all())
+    mirrored = compare(two, one).output
+    assert mirrored.coincidence == found.output.coincidence
+    assert mirrored.rate_cosine == pytest.approx(found.output.rate_cosine)

@@ -16,11 +16,9 @@ from scipy import sparse
 
 from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.base import Status, Target, Verdict
+from nsc_deploy.exporters.base import CheckResult, Target, Verdict
 from nsc_deploy.exporters.chips.chip import ManyCores, StepTime
-from nsc_deploy.exporters.chips.fit import Fit
 from nsc_deploy.exporters.chips.placement import Core, Placement, Usage
-from nsc_deploy.exporters.chips.target import ChipTarget
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 
@@ -283,61 +281,47 @@ class PartPlacement:
     def __init__(self, target: Target, network: Network, recording: Recording) -> None:
         self._target = target
         self.activity: ActivityCounter | None = None
-        self._fit = target.fit(network) if isinstance(target, ChipTarget) else None
-        self._nodes = target.check(network) if self._fit is None else self._fit.verdicts
-        self._pools = self._pools_of(network)
-        placement = None if self._fit is None or not self._fit.fits else self._fit.placement
+        self._found = target.check(network)
+        self._pools = _pools(self._found)
+        placement = self._found.placement if self._found.fits else None
         if placement is not None and placement.routes:
             self.activity = ActivityCounter(network, placement, recording, self._step_time)
 
     @property
     def _step_time(self) -> StepTime | None:
-        layout = None if self._fit is None else self._fit.chip.layout
+        layout = None if self._found.chip is None else self._found.chip.layout
         return layout.step_time if isinstance(layout, ManyCores) else None
 
     def result(self) -> PlacedPart:
         """What is known, once the part has run."""
-        fit = self._fit
-        cores = () if fit is None or fit.placement is None else fit.placement.cores
+        found = self._found
+        sources = () if found.chip is None else found.chip.sources.values()
         return PlacedPart(
             target=self._target.name,
-            title=self._target.summary.split(":")[0] if fit is None else fit.chip.title,
-            nodes=self._nodes,
+            title=self._target.summary.split(":")[0] if found.chip is None else found.chip.title,
+            nodes=found.verdicts,
             pools=self._pools,
-            cores=cores,
-            problems=_problems(self._nodes, fit),
-            notes=() if fit is None else fit.notes,
-            sources=()
-            if fit is None
-            else tuple(f"{one.title} ({one.year})" for one in fit.chip.sources.values()),
+            cores=() if found.placement is None else found.placement.cores,
+            problems=_problems(found),
+            notes=found.notes,
+            sources=tuple(f"{one.title} ({one.year})" for one in sources),
             activity=None if self.activity is None else self.activity.activity(),
             step_time=self._step_time,
         )
 
-    def _pools_of(self, network: Network) -> tuple[Usage, ...]:
-        if self._fit is not None:
-            return self._fit.pools
-        refused = any(one.status is Status.REFUSED for one in self._nodes)
-        if self._target.name != "lava" or refused:
-            return ()
-        # Other reports need nothing of the lowering to Lava.
-        from nsc_deploy.exporters.lava.resources import lava_resources
 
-        try:
-            return lava_resources(network)
-        except ExportError:
-            # The lowering finds an obstacle that no verdict told of: then nothing is known of the pools.
-            return ()
+def _pools(found: CheckResult) -> tuple[Usage, ...]:
+    """What the part takes; nothing where an obstacle is found that no verdict told of."""
+    try:
+        return found.pools
+    except ExportError:
+        return ()
 
 
-def _problems(nodes: tuple[Verdict, ...], fit: Fit | None) -> tuple[str, ...]:
-    refused = [
-        f"{one.node} ({one.primitive}) {one.reason}. {one.hint}".strip()
-        for one in nodes
-        if one.status is Status.REFUSED
-    ]
+def _problems(found: CheckResult) -> tuple[str, ...]:
+    refused = [f"{one.node} ({one.primitive}) {one.reason}. {one.hint}".strip() for one in found.refused]
     broken = [
         f"{one.rule}: {'' if one.where == 'chip' else f'{one.where}: '}{one.problem}. {one.hint}"
-        for one in (() if fit is None else fit.breaches)
+        for one in found.breaches
     ]
     return (*refused, *broken)

@@ -1,13 +1,11 @@
 """Does a graph fit a chip? Verdicts, pools, placement, rules that break, and what would mend them."""
 
-from dataclasses import dataclass
-
-from nsc_deploy.exporters.base import Status, Verdict
+from nsc_deploy.exporters.base import CheckResult
 from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, LayerCores, ManyCores
 from nsc_deploy.exporters.chips.hidden_and_output import fit_hidden_and_output
 from nsc_deploy.exporters.chips.layer_cores import fit_layer_cores
 from nsc_deploy.exporters.chips.many_cores_limits import fit_many_cores
-from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
+from nsc_deploy.exporters.chips.placement import Layout, Placement, Usage
 from nsc_deploy.exporters.chips.projections import Obstacle, ProjectionGraph, build_projections
 from nsc_deploy.exporters.chips.rules import Case, verdicts
 from nsc_deploy.exporters.chips.timing import Timing, align
@@ -17,42 +15,7 @@ from nsc_deploy.graphs.network import Network
 DEFAULT_WEIGHT_BITS = 8
 
 
-@dataclass(frozen=True)
-class Fit:
-    """The answer for one graph and one chip.
-
-    Attributes:
-        chip: what is known about the chip.
-        weight_bits: bits of a weight that was reckoned with.
-        verdicts: on each node.
-        pools: of the whole chip.
-        placement: where the neurons lie; None where not all of them found a place.
-        breaches: rules that do not hold.
-        notes: what was not checked or is disputed.
-        partial: the cores of those neurons that found a place, where not all of them did; else none.
-    """
-
-    chip: Chip
-    weight_bits: int
-    verdicts: tuple[Verdict, ...]
-    pools: tuple[Usage, ...]
-    placement: Placement | None
-    breaches: tuple[Breach, ...]
-    notes: tuple[str, ...]
-    partial: tuple[Core, ...] = ()
-
-    @property
-    def refused(self) -> tuple[Verdict, ...]:
-        """The verdicts on nodes that the chip does not take."""
-        return tuple(one for one in self.verdicts if one.status is Status.REFUSED)
-
-    @property
-    def fits(self) -> bool:
-        """Whether nothing is refused and no rule breaks."""
-        return not self.refused and not self.breaches
-
-
-def fit(network: Network, chip: Chip, weight_bits: int | None = None) -> Fit:
+def fit(network: Network, chip: Chip, weight_bits: int | None = None) -> CheckResult:
     """Map a graph onto a chip.
 
     Args:
@@ -74,7 +37,16 @@ def fit(network: Network, chip: Chip, weight_bits: int | None = None) -> Fit:
         *delay_breaches(chip, graph, timing),
     )
     notes = (*(_unplaced(one) for one in obstacles), *_notes(chip, pools, layout.placement))
-    return Fit(chip, bits, verdicts(case), pools, layout.placement, breaches, notes, layout.partial)
+    return CheckResult(
+        verdicts=verdicts(case),
+        count_pools=lambda: pools,
+        breaches=breaches,
+        notes=notes,
+        placement=layout.placement,
+        partial=layout.partial,
+        weight_bits=bits,
+        chip=chip,
+    )
 
 
 def _unplaced(obstacle: Obstacle) -> str:

@@ -13,25 +13,23 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nsc_deploy.exporters.base import Status, Verdict
+from nsc_deploy.exporters.base import CheckResult, Status, Verdict
 from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, parts
-from nsc_deploy.exporters.chips.fit import Fit
 from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Usage
 
 _STYLES = {Status.NATIVE: "green", Status.SUBSTITUTED: "yellow", Status.REFUSED: "bold red"}
 
 
-def to_text(answer: Fit, graph: str) -> RenderableType:
+def to_text(answer: CheckResult, chip: Chip, graph: str) -> RenderableType:
     """Verdict, nodes, pools, cores, broken rules and notes.
 
     Args:
-        answer: what `fit` found.
+        answer: what the chip says of the graph.
+        chip: the chip.
         graph: name of the file.
     """
     found: list[RenderableType] = [
-        Text(
-            f"{graph} on {answer.chip.title} ({answer.chip.name}), {answer.weight_bits} bits a weight", "bold"
-        ),
+        Text(f"{graph} on {chip.title} ({chip.name}), {answer.weight_bits} bits a weight", "bold"),
         _nodes(answer.verdicts),
         _pools(answer.pools),
     ]
@@ -39,18 +37,18 @@ def to_text(answer: Fit, graph: str) -> RenderableType:
         found.append(_cores(answer.placement.cores, answer.pools))
     if answer.partial:
         found += [Text("Not every neuron found a place; these did:"), _cores(answer.partial, answer.pools)]
-    found += [*_broken(answer), *_notes(answer), _verdict(answer)]
+    found += [*_broken(answer), *_notes(answer, chip), _verdict(answer, chip)]
     return Group(*found)
 
 
-def _verdict(answer: Fit) -> Text:
+def _verdict(answer: CheckResult, chip: Chip) -> Text:
     if answer.fits:
-        return Text(f"fits {answer.chip.name}", "bold green")
+        return Text(f"fits {chip.name}", "bold green")
     counts = [
         _count(len(answer.refused), "node refused", "nodes refused"),
         _count(len(answer.breaches), "rule broken", "rules broken"),
     ]
-    return Text(f"does not fit {answer.chip.name}: {', '.join(one for one in counts if one)}", "bold red")
+    return Text(f"does not fit {chip.name}: {', '.join(one for one in counts if one)}", "bold red")
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -143,32 +141,33 @@ def _use(pool: Usage, shared: str | None) -> Text:
     return Text(f"{least}{pool.used:,}{limit}{percent}", "red" if pool.over else "")
 
 
-def _broken(answer: Fit) -> Iterator[Text]:
+def _broken(answer: CheckResult) -> Iterator[Text]:
     for breach in answer.breaches:
         where = "" if breach.where == "chip" else f"{breach.where}: "
         text = Text.assemble((f"{breach.rule}: ", "bold red"), f"{where}{breach.problem}.\n")
         yield text.append(f"  {breach.hint}", "bold")
 
 
-def _notes(answer: Fit) -> Iterator[Text]:
-    for note in (*answer.notes, *(f"Disputed. {one}" for one in answer.chip.conflicts)):
+def _notes(answer: CheckResult, chip: Chip) -> Iterator[Text]:
+    for note in (*answer.notes, *(f"Disputed. {one}" for one in chip.conflicts)):
         yield Text(f"* {note}", "dim")
-    sources = [f"{source.title.split(',')[0]} ({source.year})" for source in answer.chip.sources.values()]
+    sources = [f"{source.title.split(',')[0]} ({source.year})" for source in chip.sources.values()]
     listed = ", ".join(dict.fromkeys(sources))
     yield Text(f"* Limits from: {listed}. --json has the place of each.", "dim")
 
 
-def to_json(answer: Fit, graph: str) -> dict[str, Any]:
+def to_json(answer: CheckResult, chip: Chip, graph: str) -> dict[str, Any]:
     """The whole answer.
 
     Args:
-        answer: what `fit` found.
+        answer: what the chip says of the graph.
+        chip: the chip.
         graph: name of the file.
     """
     return {
         "graph": graph,
-        "target": answer.chip.name,
-        "title": answer.chip.title,
+        "target": chip.name,
+        "title": chip.title,
         "accepted": answer.fits,
         "weight_bits": answer.weight_bits,
         "nodes": [asdict(verdict) for verdict in answer.verdicts],
@@ -177,9 +176,9 @@ def to_json(answer: Fit, graph: str) -> dict[str, Any]:
         "placement": None if answer.placement is None else _placement(answer.placement),
         "partial": [_core(core) for core in answer.partial],
         "notes": list(answer.notes),
-        "conflicts": list(answer.chip.conflicts),
-        "limits": _limits(answer.chip),
-        "sources": {name: source.model_dump() for name, source in answer.chip.sources.items()},
+        "conflicts": list(chip.conflicts),
+        "limits": _limits(chip),
+        "sources": {name: source.model_dump() for name, source in chip.sources.items()},
     }
 
 

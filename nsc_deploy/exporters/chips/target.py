@@ -3,11 +3,16 @@
 from functools import cached_property
 from pathlib import Path
 
-from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.base import ExportRequest, Verdict
+from nsc_deploy.errors import DataError, ExportError
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest
 from nsc_deploy.exporters.chips.chip import Chip, bundled_chip, read_chip
-from nsc_deploy.exporters.chips.fit import Fit, fit
+from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.graphs.network import Network
+
+WAY_OUT = (
+    "Check only: no vendor's tool chain is driven from here. Export to lava, which computes with Loihi's "
+    "arithmetic, or hand the NIR file to the chip's own tools."
+)
 
 
 class ChipTarget:
@@ -17,11 +22,6 @@ class ChipTarget:
         name: as given to `--target`.
         file: the TOML file of a chip of the user's; None for one that ships with the package.
     """
-
-    way_out = (
-        "Check only: no vendor's tool chain is driven from here. Export to lava, which computes with Loihi's "
-        "arithmetic, or hand the NIR file to the chip's own tools."
-    )
 
     def __init__(self, name: str, file: Path | None = None) -> None:
         self.name = name
@@ -41,13 +41,9 @@ class ChipTarget:
         """One line for the list of targets."""
         return f"{self.chip.title}: published limits, check only"
 
-    def fit(self, network: Network, weight_bits: int | None = None) -> Fit:
+    def check(self, network: Network, weight_bits: int | None = None) -> CheckResult:
         """Map a graph onto the chip: `nsc_deploy.exporters.chips.fit.fit`."""
         return fit(network, self.chip, weight_bits)
-
-    def check(self, network: Network) -> tuple[Verdict, ...]:
-        """A verdict on each node."""
-        return self.fit(network).verdicts
 
     def export(self, request: ExportRequest) -> Path:
         """Nothing is written.
@@ -56,7 +52,17 @@ class ChipTarget:
             ExportError: always.
         """
         raise ExportError(
-            f"'{self.name}' can be checked for, not exported to", where="--target", hint=self.way_out
+            f"'{self.name}' can be checked for, not exported to", where="--target", hint=WAY_OUT
+        )
+
+    def open(self, folder: Path) -> Deployment:
+        """Nothing can be opened.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            f"names the target '{self.name}', to which nothing is exported", where=folder, hint=WAY_OUT
         )
 
 

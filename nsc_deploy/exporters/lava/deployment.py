@@ -6,9 +6,8 @@ network.npz     the integers
 network.net     the same for lava-dl's netx (HDF5), where netx can hold it
 inputs.npz      recorded inputs, where there are any
 
-The check an export to Lava ends with: the integers that were written, in the emulator, beside the graph.
-
-The error each pass of a lowering brought: the share of spikes that differ before and after it.
+An export ends with a check: the integers that were written run in the emulator beside the graph, and the
+share of spikes that differ before and after each pass that is not exact is recorded.
 """
 
 import shutil
@@ -16,9 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nsc_deploy
-from nsc_deploy.exporters.base import ExportRequest
-from nsc_deploy.exporters.inputs import SEED, CheckInputs, calibration_inputs, check_inputs, fits
+from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
+from nsc_deploy.exporters.inputs import Samples, calibration_inputs, check_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, read_integers, write_integers
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower_accepted
@@ -31,13 +29,14 @@ from nsc_deploy.exporters.lava.manifest import (
     Manifest,
     PassRecord,
     Source,
+    explanation,
     read_manifest,
-    write_manifest,
+    summary,
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
-from nsc_deploy.exporters.lava.runners import EmulatorRunner
-from nsc_deploy.exporters.manifest import class_names, readout_of, warned
-from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.exporters.lava.runners import EmulatorRunner, LavaRunner
+from nsc_deploy.exporters.manifest import exported_graph, source_of, write_manifest
+from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import sha256
@@ -75,12 +74,26 @@ class LavaDeployment:
         """
         path = self.folder / self.manifest.source.file
         require_unchanged(path, self.manifest.source.sha256)
-        return warned(read_network(path), self.manifest.warnings)
+        return exported_graph(path, self.manifest)
 
-    def recording(self) -> Recording | None:
-        """The recorded inputs in the folder, or None."""
-        name = self.manifest.source.recording
-        return None if name is None else read_recording(self.folder / name)
+    def opened(self) -> Deployment:
+        """The folder as every target's: the emulator and Lava run it."""
+        network, name = self.graph(), self.manifest.source.recording
+
+        def emulator(settings: RunSettings) -> Runner:
+            return EmulatorRunner(self.integers, network, settings)
+
+        def lava(settings: RunSettings) -> Runner:
+            return LavaRunner(self.integers, network, settings)
+
+        return Deployment(
+            path=self.folder,
+            target=self.manifest.target,
+            network=network,
+            runners={EmulatorRunner.name: emulator, LavaRunner.name: lava},
+            recording_file=None if name is None else self.folder / name,
+            class_names=self.manifest.source.class_names,
+        )
 
 
 def write_lava_deployment(request: ExportRequest) -> Path:
@@ -112,8 +125,13 @@ def write_lava_deployment(request: ExportRequest) -> Path:
             shutil.copyfile(request.recording_file, folder / RECORDING)
         request.notify("checking")
         checked = check_emulator(request, lowering, folder / INTEGERS)
-        write_manifest(folder, _manifest(request, lowering, chosen_on, folder, checked))
+        manifest = _manifest(request, lowering, chosen_on, folder, checked)
+        write_manifest(folder, manifest)
     request.notify(f"verified: {checked.record.sentence}")
+    for line in summary(manifest):
+        request.describe(line, False)
+    for line in explanation(manifest):
+        request.describe(line, True)
     return request.out
 
 
@@ -124,12 +142,7 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
         DataError: no deployment, damaged, or changed since it was written.
     """
     manifest = read_manifest(folder)
-    path = folder / manifest.integers
-    require_unchanged(path, manifest.integers_sha256)
-    if manifest.netx is not None and manifest.netx_sha256 is not None:
-        # Nothing here reads it, but what is checked here goes to the chip through it.
-        require_unchanged(folder / manifest.netx, manifest.netx_sha256)
-    integers = read_integers(path, manifest.layer_groups())
+    integers = read_integers(folder / manifest.integers, manifest.layer_groups())
     return LavaDeployment(folder, manifest, integers)
 
 
@@ -164,18 +177,11 @@ def _manifest(
 ) -> Manifest:
     network = lowering.network
     problem = obstacle(network)
-    classes, group = readout_of(request.network)
-    return Manifest(
-        tool=nsc_deploy.__version__,
+    source = dict(source_of(request)) | {"sha256": sha256(folder / SOURCE)}
+    return Manifest.of(
+        request,
         lava=LAVA_VERSION,
-        source=Source(
-            file=SOURCE,
-            sha256=sha256(folder / SOURCE),
-            path=str(request.graph_file),
-            part=request.part,
-            recording=None if request.recording_file is None else RECORDING,
-            class_names=class_names(request),
-        ),
+        source=Source(**source, file=SOURCE, recording=None if request.recording_file is None else RECORDING),
         dt=network.dt,
         weight_bits=request.bits,
         integers=INTEGERS,
@@ -185,14 +191,11 @@ def _manifest(
         netx_obstacle=problem,
         netx_difference=difference(network) if problem is None else None,
         latency=network.latency,
-        classes=classes,
-        group=group,
         calibration=_calibrated(request, chosen_on),
         layers=_layer_records(network),
-        approximations=_approximations(lowering),
+        approximations=tuple(Approximation(step=step, **vars(note)) for step, note in lowering.notes),
         passes=checked.passes,
         verification=checked.record,
-        warnings=request.network.diagnostics,
     )
 
 
@@ -213,28 +216,9 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
             max_delay=layer.max_delay,
             weight_exp=layer.weight_exp,
             latency=index + 1,
-            groups=tuple(
-                GroupRecord(
-                    node=one.node,
-                    role=one.role,
-                    start=one.start,
-                    size=one.size,
-                    scale=one.scale,
-                    late=one.late,
-                )
-                for one in layer.groups
-            ),
+            groups=tuple(GroupRecord(**vars(one)) for one in layer.groups),
         )
         for index, layer in enumerate(network.layers)
-    )
-
-
-def _approximations(lowering: Lowering) -> tuple[Approximation, ...]:
-    return tuple(
-        Approximation(
-            step=step, kind=note.kind, node=note.node, text=note.text, exact=note.exact, error=note.error
-        )
-        for step, note in lowering.notes
     )
 
 
@@ -253,33 +237,15 @@ def check_emulator(request: ExportRequest, lowering: Lowering, integers: Path) -
     found = compare_runs(
         network, ReferenceRunner(network), EmulatorRunner(read, network), inputs.values, labels=inputs.labels
     )
-    return Checked(_verification_record(inputs, found), pass_records(network, lowering, read, inputs, found))
-
-
-def _verification_record(inputs: CheckInputs, found: Comparison) -> VerificationRecord:
-    decisions = found.decisions
-    return VerificationRecord(
-        backend=f"the twin of lava-nc {LAVA_VERSION}",
-        inputs=inputs.kind,
-        seed=SEED if inputs.kind == "random" else None,
-        samples=found.samples,
-        steps=found.steps,
-        spikes=sum(layer.reference_spikes or 0 for layer in found.layers),
-        equal=found.equal,
-        diverging_samples=found.diverging_samples,
-        coincidence=found.output.coincidence,
-        rate_cosine=found.output.rate_cosine,
-        agreement=None if decisions is None else decisions.agreement,
-        reference_accuracy=None if decisions is None else decisions.reference_accuracy,
-        accuracy=None if decisions is None else decisions.other_accuracy,
-    )
+    record = VerificationRecord.of(found, backend=f"the twin of lava-nc {LAVA_VERSION}", seed=inputs.seed)
+    return Checked(record, pass_records(network, lowering, read, inputs, found))
 
 
 def pass_records(
     network: Network,
     lowering: Lowering,
     integers: IntegerNetwork,
-    inputs: CheckInputs,
+    inputs: Samples,
     whole: Comparison,
 ) -> tuple[PassRecord, ...]:
     """What each pass did, and its error on the inputs that the export is checked on.
@@ -307,7 +273,7 @@ def _error(
     before: Network,
     network: Network,
     integers: IntegerNetwork,
-    inputs: CheckInputs,
+    inputs: Samples,
     whole: Comparison,
 ) -> Comparison | None:
     """The runs before and after an inexact pass side by side."""
@@ -318,7 +284,7 @@ def _error(
     return whole if before is network else _compared(before, EmulatorRunner(integers, before), inputs)
 
 
-def _compared(before: Network, after: Runner, inputs: CheckInputs) -> Comparison:
+def _compared(before: Network, after: Runner, inputs: Samples) -> Comparison:
     return compare_runs(before, ReferenceRunner(before), after, inputs.values)
 
 

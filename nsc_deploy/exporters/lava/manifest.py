@@ -4,34 +4,24 @@ A deployment's account of itself for the terminal: what was done to the graph, a
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nsc_deploy.deployment import FileName
-from nsc_deploy.errors import DataError
+from nsc_deploy.exporters import manifest as common
 from nsc_deploy.exporters.lava.integers import MAX_LATE, Group, Role
-from nsc_deploy.exporters.manifest import Warned
-from nsc_deploy.io.files import write_json
-from nsc_deploy.io.records import Record, read_json_record
+from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
-from nsc_deploy.verification.record import VerificationRecord
 
-FILE_NAME = "manifest.json"
-FORMAT = 1
-_EXPORT = "nsc-deploy export RUN --target lava --out DIR"
 Scale = Annotated[float, Field(gt=0)]
 
 
-class Source(Record):
-    """The graph the deployment was made from."""
+class Source(common.Source):
+    """The graph the deployment was made from; its hash is that of the copy."""
 
     file: FileName = Field(description="name of the copy in the folder")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    path: str = Field(description="where it was read from")
-    part: str | None = Field(default=None, description="part of the training run, if it came from one")
     recording: FileName | None = Field(default=None, description="name of the recorded inputs in the folder")
-    class_names: tuple[str, ...] = ()
 
 
 class GroupRecord(Record):
@@ -122,12 +112,10 @@ class Calibrated(Record):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
-class Manifest(Warned):
+class Manifest(common.Manifest):
     """Everything about a deployment but its numbers."""
 
-    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
-    target: str = Field(default="lava", pattern="^lava$")
-    tool: str = Field(description="version of nsc-deploy")
+    target: Literal["lava"] = "lava"
     lava: str = Field(description="version of lava-nc whose arithmetic is meant")
     source: Source
     dt: float = Field(gt=0)
@@ -143,45 +131,30 @@ class Manifest(Warned):
         default=None, description="what the network file holds less exactly than the integers"
     )
     latency: int = Field(ge=1, description="steps from an input to the output it causes")
-    classes: int | None = None
-    group: int | None = None
     calibration: Calibrated = Calibrated(samples=0)
     layers: tuple[LayerRecord, ...] = Field(min_length=1)
     approximations: tuple[Approximation, ...]
     passes: tuple[PassRecord, ...] = ()
-    verification: VerificationRecord | None = Field(
-        default=None, description="the integers in the twin beside the graph, at the end of the export"
-    )
 
     def layer_groups(self) -> tuple[tuple[Group, ...], ...]:
         """What the rows of each layer stand for."""
-        return tuple(
-            tuple(Group(one.node, one.role, one.start, one.size, one.scale, one.late) for one in layer.groups)
-            for layer in self.layers
-        )
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `folder`/manifest.json."""
-    write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
+        return tuple(tuple(Group(**dict(one)) for one in layer.groups) for layer in self.layers)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read `folder`/manifest.json.
+    """Read `folder`/manifest.json and check the files of numbers it names.
 
     Raises:
-        DataError: the folder is no deployment, or the file is damaged.
+        DataError: the folder is no deployment, is damaged, or was changed since it was written.
     """
-    path = folder / FILE_NAME
-    if not path.is_file():
-        raise DataError(
-            "is no deployment folder (no manifest.json)",
-            where=folder,
-            hint=f"Make one with: {_EXPORT}",
-        )
-    return read_json_record(
-        Manifest, path, "a manifest", hint=f"Restore it from a copy or make it anew: {_EXPORT}"
-    )
+    return common.read_manifest(Manifest, folder, _hashes)
+
+
+def _hashes(read: Manifest) -> common.Files:
+    yield read.integers, read.integers_sha256
+    if read.netx is not None and read.netx_sha256 is not None:
+        # Nothing here reads it, but what is checked here goes to the chip through it.
+        yield read.netx, read.netx_sha256
 
 
 _LOST = {"saturation": "cut at the limit", "underflow": "became 0"}

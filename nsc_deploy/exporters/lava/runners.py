@@ -1,12 +1,12 @@
 """Integers for Lava as one backend among others: each layer of the graph shown in the units of the graph."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.lava.arithmetic import run_network
+from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integers import (
     DECAY_UNITY,
     FIXED_POINT_BITS,
@@ -17,12 +17,12 @@ from nsc_deploy.exporters.lava.integers import (
     Role,
 )
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
-from nsc_deploy.exporters.lava.worker import SILENCE_S, run_in_lava
+from nsc_deploy.exporters.lava.worker import run_in_lava
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.verification.runner import Float32, LayerTrace, RunTrace
 
-Advance = Callable[[int], None]
+_SETTINGS = RunSettings()
 
 
 class EmulatorRunner:
@@ -31,52 +31,46 @@ class EmulatorRunner:
     Args:
         integers: what is run.
         network: the graph they were made from.
-        advance: called with the number of samples finished since the last call.
+        settings: how.
     """
 
     name = "twin"
 
-    def __init__(
-        self, integers: IntegerNetwork, network: Network, advance: Advance = lambda _samples: None
-    ) -> None:
+    def __init__(self, integers: IntegerNetwork, network: Network, settings: RunSettings = _SETTINGS) -> None:
         self._integers = integers
         self._network = network
-        self._advance = advance
+        self._settings = settings
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
-        traces = run_network(self._integers, flat_events(values))
+        events = flat_events(values)
         layers: dict[str, LayerTrace] = {}
-        for layer, trace in zip(self._integers.layers, traces, strict=True):
-            layers |= _shown(layer, trace.spikes, trace.current, trace.potential, self._network)
-        self._advance(values.shape[1])
-        return RunTrace(_output(traces[-1].spikes, self._network), layers)
+        if self._settings.layers:
+            traces = run_network(self._integers, events)
+            for layer, trace in zip(self._integers.layers, traces, strict=True):
+                layers |= _shown(layer, trace.spikes, trace.current, trace.potential, self._network)
+            spikes = traces[-1].spikes
+        else:
+            spikes = output_spikes(self._integers, events)
+        self._settings.advance(values.shape[1])
+        return RunTrace(_output(spikes, self._network), layers)
 
 
 class LavaRunner:
-    """Runs integers in the real Lava, which is slow, and reads every layer back.
+    """Runs integers in the real Lava, which is slow, and reads every layer back where they are shown.
 
     Args:
         integers: what is run.
         network: the graph they were made from.
-        silence_s: seconds without a sign of life after which Lava is given up.
-        advance: called with the number of samples finished since the last call.
+        settings: how.
     """
 
     name = "lava"
 
-    def __init__(
-        self,
-        integers: IntegerNetwork,
-        network: Network,
-        *,
-        silence_s: float = SILENCE_S,
-        advance: Advance = lambda _samples: None,
-    ) -> None:
+    def __init__(self, integers: IntegerNetwork, network: Network, settings: RunSettings = _SETTINGS) -> None:
         self._integers = integers
         self._network = network
-        self._silence_s = silence_s
-        self._advance = advance
+        self._settings = settings
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest.
@@ -87,13 +81,14 @@ class LavaRunner:
         answer = run_in_lava(
             self._integers,
             flat_events(values),
-            probe=True,
-            silence_s=self._silence_s,
-            advance=self._advance,
+            probe=self._settings.layers,
+            silence_s=self._settings.silence_s,
+            advance=self._settings.advance,
         )
         layers: dict[str, LayerTrace] = {}
-        for layer, (spikes, current, potential) in zip(self._integers.layers, answer.layers, strict=True):
-            layers |= _shown(layer, spikes, current, potential, self._network)
+        if self._settings.layers:
+            for layer, (spikes, current, potential) in zip(self._integers.layers, answer.layers, strict=True):
+                layers |= _shown(layer, spikes, current, potential, self._network)
         return RunTrace(_output(answer.spikes, self._network), layers)
 
 

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
-from nsc_deploy.exporters.float32 import Written, exact_verdicts, write_exact_deployment
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status
+from nsc_deploy.exporters.float32 import (
+    Written,
+    check_exact,
+    open_exact_deployment,
+    write_exact_deployment,
+)
 from nsc_deploy.exporters.manifest import StateRecord
 from nsc_deploy.exporters.onnx.models import sequence_model, step_model
 from nsc_deploy.exporters.onnx.runner import SequenceRunner, StepRunner
@@ -43,32 +48,39 @@ class OnnxTarget:
     name = "onnx"
     summary = "ONNX in float32: one Scan over time, and a single step with its states for streaming"
 
-    def check(self, network: Network) -> tuple[Verdict, ...]:
+    def check(self, network: Network, _weight_bits: int | None = None) -> CheckResult:
         """A verdict on each node."""
-        return exact_verdicts(network, _BECOMES)
+        return check_exact(network, _BECOMES)
 
     def export(self, request: ExportRequest) -> Path:
         """Write both models, run both in onnxruntime, and let the folder appear where both are right."""
         return write_exact_deployment(
-            request, self.name, ("onnxruntime", "onnx"), lambda folder: self.write(folder, request.network)
+            request, self.name, ("onnxruntime", "onnx"), lambda folder: _write(folder, request.network)
         )
 
-    def write(self, folder: Path, network: Network) -> Written:
-        """Fill a folder with both models, and open them."""
-        one = step_model(network)
-        states = tuple(
-            StateRecord(input=s.name, output=s.after, shape=s.shape, holds=s.holds) for s in one.states
+    def open(self, folder: Path) -> Deployment:
+        """Read the folder; the model of the whole sequence runs in onnxruntime."""
+        return open_exact_deployment(
+            folder, self.name, lambda network: SequenceRunner(folder / SEQUENCE, network)
         )
-        write_onnx(folder / SEQUENCE, sequence_model(network))
-        write_onnx(folder / STEP, one.model)
-        save_npz(folder / STATES, {s.name: np.zeros((1, *s.shape), np.float32) for s in one.states})
-        files = (
-            (SEQUENCE, "the whole sequence [T, N, ...] in one Scan, from rest"),
-            (STEP, "one step [N, ...] with its states as inputs and outputs"),
-            (STATES, "the states of one sample at rest, by the name of the input"),
-        )
-        runners = SequenceRunner(folder / SEQUENCE, network), StepRunner(folder / STEP, states, network)
-        return Written(files, runners, states=states)
+
+
+def _write(folder: Path, network: Network) -> Written:
+    """Fill a folder with both models, and open them."""
+    one = step_model(network)
+    states = tuple(
+        StateRecord(input=s.name, output=s.after, shape=s.shape, holds=s.holds) for s in one.states
+    )
+    write_onnx(folder / SEQUENCE, sequence_model(network))
+    write_onnx(folder / STEP, one.model)
+    save_npz(folder / STATES, {s.name: np.zeros((1, *s.shape), np.float32) for s in one.states})
+    files = (
+        (SEQUENCE, "the whole sequence [T, N, ...] in one Scan, from rest"),
+        (STEP, "one step [N, ...] with its states as inputs and outputs"),
+        (STATES, "the states of one sample at rest, by the name of the input"),
+    )
+    runners = SequenceRunner(folder / SEQUENCE, network), StepRunner(folder / STEP, states, network)
+    return Written(files, runners, states=states)
 
 
 TARGET = OnnxTarget()

@@ -6,78 +6,55 @@ inputs.npz      recorded inputs of the whole, where there are any
 front-end.nir   what runs on the host before the chip
 chip/           a deployment folder of the target
 read-out.nir    what runs on the host behind the chip, with read-out.npz where inputs were recorded
-
-What --split would do, said beside the refusal of a whole graph.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import nsc_deploy
 from nsc_deploy.deployment import Place
-from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import ExportRequest, Target
 from nsc_deploy.exporters.float32 import check_artefact
 from nsc_deploy.exporters.inputs import check_inputs, fits
-from nsc_deploy.exporters.manifest import GRAPH, RECORDING, readout_of, recorded_files, source_of
-from nsc_deploy.exporters.partitioned.read import NoteRecord, PartRecord, SplitManifest, write_split_manifest
-from nsc_deploy.exporters.partitioned.run import PartsRunner
+from nsc_deploy.exporters.manifest import (
+    GRAPH,
+    RECORDING,
+    recorded_files,
+    write_manifest,
+)
+from nsc_deploy.exporters.partitioned.deployment import NoteRecord, PartRecord, PartsRunner, SplitManifest
+from nsc_deploy.exporters.partitioned.target import PartitionedTarget
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
-from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate_batches
 from nsc_deploy.io.folders import replacing_folder, require_folder
-from nsc_deploy.io.text import counted
-from nsc_deploy.passes.base import Note, run_passes
-from nsc_deploy.passes.dead_code import DropDeadNodes
-from nsc_deploy.passes.partition import READ_OUT, Check, GraphPart, Parts, Split
+from nsc_deploy.io.scratch import scratch_folder
+from nsc_deploy.passes.base import Outcome
+from nsc_deploy.passes.partition import READ_OUT, GraphPart, Parts
 from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.runner import ReferenceRunner
 
 BACKEND = "the reference simulator, part by part"
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A graph in parts, and what was done to it on the way: (pass, note)."""
-
-    parts: Parts
-    notes: tuple[tuple[str, Note], ...]
-
-
-def cut(network: Network, check: Check) -> Cut:
-    """Drop dead nodes and cut.
-
-    Args:
-        network: the graph.
-        check: what the target says about each node of a graph.
-
-    Raises:
-        ExportError: there is no middle that the target takes.
-    """
-    outcome = run_passes(network, (DropDeadNodes(), Split(check)))
-    return Cut(outcome.graph, outcome.notes)
-
-
-def export_in_parts(target: Target, request: ExportRequest) -> Path:
-    """Write the folder; a graph that the target takes whole is exported as ever.
+def export_in_parts(target: PartitionedTarget, request: ExportRequest) -> Path:
+    """Write the folder; a graph that the chip's target takes whole is exported as ever.
 
     Raises:
         ExportError: there is no middle that the target takes.
         ConfigError: options or a recording that do not fit, or a folder that is no deployment.
         UserError: the folder cannot be written.
     """
-    made = cut(request.network, target.check)
-    if not made.parts.host:
-        request.notify(f"nothing to split: {target.name} takes the whole graph")
-        return target.export(request)
+    made = target.cut(request.network)
+    if not made.graph.host:
+        request.notify(f"nothing to split: {target.chip.name} takes the whole graph")
+        return target.chip.export(request)
     require_folder(request.out)
     named = (request.recording_file, None if request.calibration is None else request.calibration.file)
     for file in named:
@@ -87,22 +64,31 @@ def export_in_parts(target: Target, request: ExportRequest) -> Path:
         write_network(folder / GRAPH, request.network)
         if request.recording_file is not None:
             shutil.copyfile(request.recording_file, folder / RECORDING)
-        for part in made.parts.parts:
+        for part in made.graph.parts:
             request.notify(f"writing the {part.name}: {', '.join(part.nodes)}")
             if part.place is Place.HOST:
                 write_network(folder / f"{part.name}.nir", part.network)
-        _export_chip(target, request, made.parts, folder)
-        record = _verified(request, made.parts, folder)
-        write_split_manifest(folder, _manifest(target, request, made, folder, record))
+        _describe(request, made)
+        _export_chip(target.chip, request, made.graph, folder)
+        record = _verified(request, made.graph, folder)
+        write_manifest(folder, _manifest(target.chip, request, made, folder, record))
     request.notify(f"verified: {record.sentence}")
     return request.out
+
+
+def _describe(request: ExportRequest, made: Outcome[Parts]) -> None:
+    """Which part runs where, and why; what is said of the chip's part follows."""
+    for part in made.graph.parts:
+        request.describe(f"{part.name}, on the {part.place.value}: {', '.join(part.nodes)}", False)
+    for step, note in made.notes:
+        request.describe(f"= {step}: {note.node or 'graph'}: {note.text}", True)
 
 
 def _export_chip(target: Target, request: ExportRequest, parts: Parts, folder: Path) -> None:
     """The chip's folder, with the events that the front-end makes of whatever was recorded."""
     before = parts.parts[: parts.parts.index(parts.chip)]
-    with tempfile.TemporaryDirectory() as scratch:
-        carried = _carrier(before, Path(scratch))
+    with scratch_folder("parts") as scratch:
+        carried = _carrier(before, scratch)
         recording = None if request.recording_file is None else carried(request.recording_file, RECORDING)
         calibration = request.calibration
         if calibration is not None:
@@ -152,30 +138,24 @@ def _verified(request: ExportRequest, parts: Parts, folder: Path) -> Verificatio
 
 
 def _manifest(
-    target: Target, request: ExportRequest, made: Cut, folder: Path, record: VerificationRecord
+    target: Target, request: ExportRequest, made: Outcome[Parts], folder: Path, record: VerificationRecord
 ) -> SplitManifest:
-    classes, group = readout_of(request.network)
     held = [(GRAPH, "the graph as it was")]
     held += [
         (f"{part.name}.nir", f"the {part.name}, for the host")
-        for part in made.parts.parts
+        for part in made.graph.parts
         if part.place is Place.HOST
     ]
     held += [
         (name, "recorded inputs") for name in (RECORDING, f"{READ_OUT}.npz") if (folder / name).is_file()
     ]
-    return SplitManifest(
+    return SplitManifest.of(
+        request,
         chip=target.name,
-        tool=nsc_deploy.__version__,
-        source=source_of(request),
         files=recorded_files(folder, held),
-        parts=tuple(_part_record(part, folder) for part in made.parts.parts),
-        dt=request.network.dt,
-        classes=classes,
-        group=group,
+        parts=tuple(_part_record(part, folder) for part in made.graph.parts),
         notes=tuple(NoteRecord(step=step, node=note.node, text=note.text) for step, note in made.notes),
         verification=record,
-        warnings=request.network.diagnostics,
     )
 
 
@@ -190,25 +170,3 @@ def _part_record(part: GraphPart, folder: Path) -> PartRecord:
         recording=recording if (folder / recording).is_file() else None,
         nodes=part.nodes,
     )
-
-
-MOST_NAMES = 6
-
-
-def split_hint(network: Network, check: Check) -> str | None:
-    """A sentence, or None where splitting would not help.
-
-    Args:
-        network: the graph that was refused.
-        check: what the target says about each node of a graph.
-    """
-    try:
-        parts = cut(network, check).parts
-    except ExportError:
-        return None
-    host = [name for name in parts.host if network.node(name).primitive not in {"Input", "Output"}]
-    shown = ", ".join(f"'{name}'" for name in host[:MOST_NAMES])
-    more = f" and {counted(len(host) - MOST_NAMES, 'more node')}" if len(host) > MOST_NAMES else ""
-    if not host:
-        return None
-    return f"With {shown}{more} on the host the chip takes the rest: nsc-deploy export --split"

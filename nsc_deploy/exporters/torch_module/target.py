@@ -4,14 +4,20 @@ from pathlib import Path
 
 from safetensors.numpy import save
 
-from nsc_deploy.exporters.base import ExportRequest, Status, Verdict
-from nsc_deploy.exporters.float32 import Written, exact_verdicts, write_exact_deployment
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status
+from nsc_deploy.exporters.float32 import (
+    Written,
+    check_exact,
+    open_exact_deployment,
+    write_exact_deployment,
+)
 from nsc_deploy.exporters.torch_module.frameworks import NORSE as NORSE_FRAMEWORK
 from nsc_deploy.exporters.torch_module.frameworks import SNNTORCH as SNNTORCH_FRAMEWORK
 from nsc_deploy.exporters.torch_module.frameworks import Framework
 from nsc_deploy.exporters.torch_module.write import write_module
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import write_bytes, write_text
+from nsc_deploy.verification.runner import Runner
 
 MODULE = "network.py"
 WEIGHTS = "weights.safetensors"
@@ -65,21 +71,22 @@ class ModuleTarget:
         self.summary = summary
         self._becomes = _SHARED | neurons
 
-    def check(self, network: Network) -> tuple[Verdict, ...]:
+    def check(self, network: Network, _weight_bits: int | None = None) -> CheckResult:
         """A verdict on each node."""
-        return exact_verdicts(network, self._becomes)
+        return check_exact(network, self._becomes)
 
     def export(self, request: ExportRequest) -> Path:
         """Write the module, load and run it, and let the folder appear where it is right."""
         return write_exact_deployment(
-            request, self.name, (self.name, "torch"), lambda folder: self.write(folder, request.network)
+            request, self.name, (self.name, "torch"), lambda folder: self._write(folder, request.network)
         )
 
-    def write(self, folder: Path, network: Network) -> Written:
-        """Fill a folder with the module, and open it."""
-        # Here and not above: only whoever exports to a framework needs it.
-        from nsc_deploy.verification.torch_runner import ModuleRunner
+    def open(self, folder: Path) -> Deployment:
+        """Read the folder; its module is Python code, and it is executed when a runner is opened."""
+        return open_exact_deployment(folder, self.name, lambda network: self._runner(folder, network))
 
+    def _write(self, folder: Path, network: Network) -> Written:
+        """Fill a folder with the module, and open it."""
         module = write_module(network, self._framework)
         write_text(folder / MODULE, module.text)
         write_bytes(folder / WEIGHTS, save(module.weights))
@@ -87,7 +94,13 @@ class ModuleTarget:
             (MODULE, f"the network as a {self._framework.title} module, with its use at the top"),
             (WEIGHTS, "its state dictionary"),
         )
-        return Written(files, (ModuleRunner(folder / MODULE, network, self.name),))
+        return Written(files, (self._runner(folder, network),))
+
+    def _runner(self, folder: Path, network: Network) -> Runner:
+        # Here and not above: only whoever runs a framework needs it.
+        from nsc_deploy.verification.torch_runner import ModuleRunner
+
+        return ModuleRunner(folder / MODULE, network, self.name)
 
 
 SNNTORCH = ModuleTarget(

@@ -6,8 +6,9 @@ import nir
 import numpy as np
 import pytest
 
+from nsc_deploy.exporters.base import CheckResult
 from nsc_deploy.exporters.chips.chip import Chip, bundled_chip
-from nsc_deploy.exporters.chips.fit import Fit, fit
+from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.widths import largest_ratio
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -238,7 +239,7 @@ def test_weights_have_no_more_bits_than_a_synapse() -> None:
     assert breach.hint == "Use --bits 9."
 
 
-def refusals(answer: Fit) -> dict[str, str]:
+def refusals(answer: CheckResult) -> dict[str, str]:
     return {one.node: one.reason for one in answer.refused}
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import CheckOnly, Target
+from nsc_deploy.errors import ConfigError, DataError, ExportError
+from nsc_deploy.exporters.base import ExportRequest, Target
 from nsc_deploy.exporters.chips.chip import Figure, bundled_chip, parts, read_chip
-from nsc_deploy.exporters.chips.target import ChipTarget
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
@@ -50,7 +49,11 @@ def test_every_figure_of_a_chip_has_a_source_and_a_place(name: str) -> None:
 def test_chips_are_targets_that_write_nothing(name: str) -> None:
     target = load_target(name)
     assert isinstance(target, Target)
-    assert isinstance(target, CheckOnly)
+    request = ExportRequest(chain(1, 1), Path("graph.nir"), Path("out"))
+    with pytest.raises(ExportError, match="can be checked for, not exported to"):
+        target.export(request)
+    with pytest.raises(DataError, match="to which nothing is exported"):
+        target.open(Path("out"))
     assert "published limits" in target.summary
 
 
@@ -104,8 +107,7 @@ def test_a_description_with_a_fault_is_refused_by_name(fault: str, tmp_path: Pat
 def test_a_chip_of_the_user_s_own(tmp_path: Path) -> None:
     path = edited(tmp_path, ('name = "loihi1"', 'name = "my-chip"'), ("value = 1024", "value = 2"))
     target = load_target(str(path))
-    assert isinstance(target, ChipTarget)
-    answer = target.fit(chain(1, 3))
+    answer = target.check(chain(1, 3))
     assert answer.placement is not None
     assert len(answer.placement.cores) == 2
     graph = tmp_path / "g.nir"

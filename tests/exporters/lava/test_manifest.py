@@ -17,7 +17,7 @@ from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord, explanation, summary
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
-from nsc_deploy.graphs.formats.recording import Recording, write_recording
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.simulate import simulate
 from tests.support.lava import random_events, receiver
@@ -46,8 +46,7 @@ def by_name(manifest: Manifest) -> dict[str, PassRecord]:
 def test_the_error_of_the_rounding_is_the_share_of_spikes_only_one_side_has(graph_file: Path) -> None:
     manifest = exported(graph_file, bits=3)
     deployment = read_lava_deployment(graph_file.parent / "out")
-    recording = deployment.recording()
-    assert recording is not None
+    recording = read_recording(deployment.folder / "inputs.npz")
     reference = simulate(deployment.graph(), recording.values, record="all").outputs
     wanted, total = {}, np.zeros(2, np.int64)
     traces = run_network(deployment.integers, recording.values)

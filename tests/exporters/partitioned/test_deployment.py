@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from nsc_deploy.cli.app import app
 from nsc_deploy.errors import ConfigError, DataError, ExportError
 from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.lava.run import Backend
-from nsc_deploy.exporters.partitioned.read import read_split_deployment
-from nsc_deploy.exporters.partitioned.run import run_split_deployment
+from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.exporters.partitioned.deployment import read_split_manifest
+from nsc_deploy.exporters.verify import open_deployment, run
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
@@ -76,59 +76,58 @@ def test_a_graph_that_is_refused_whole_runs_in_parts(source: Path) -> None:
     assert "'levels', 'cross', 'scores', 'integrate' on the host" in str(refused.value.hint)
     assert "--split" in str(refused.value.hint)
 
-    deployment = read_split_deployment(in_parts(source))
-    nodes = {part.name: part.nodes for part in deployment.manifest.parts}
+    folder = in_parts(source)
+    manifest = read_split_manifest(folder)
+    nodes = {part.name: part.nodes for part in manifest.parts}
     assert nodes == {
         "front-end": ("input", "levels", "cross"),
         "chip": ("w1", "n1", "w2", "n2"),
         "read-out": ("scores", "integrate", "output"),
     }
-    assert deployment.manifest.verification.equal
-    assert deployment.manifest.verification.inputs == "recorded"
+    assert manifest.verification.equal
+    assert manifest.verification.inputs == "recorded"
 
     network = read_network(source / "receiver.nir")
     values = read_recording(source / "receiver.npz").values
     whole = simulate(network, values, record=["cross", "n2"])
-    chip = read_recording(deployment.folder / "chip" / "inputs.npz")
+    chip = read_recording(folder / "chip" / "inputs.npz")
     np.testing.assert_array_equal(chip.values, whole.outputs["cross"])
-    behind = read_recording(deployment.folder / "read-out.npz")
+    behind = read_recording(folder / "read-out.npz")
     np.testing.assert_array_equal(behind.values, whole.outputs["n2"])
 
-    reference = run_split_deployment(deployment, Backend.REFERENCE)
+    reference = run(open_deployment(folder), "reference")
     assert reference.output_error == 0
-    assert reference.parity.agreement == 1
+    assert reference.parity()["agreement"] == 1
     np.testing.assert_array_equal(reference.spikes, whole.outputs["n2"])
-    emulator = run_split_deployment(deployment, Backend.EMULATOR, samples=10)
-    assert emulator.parity.coincidence > 0.95
-    assert emulator.parity.reference_accuracy is not None
+    emulator = run(open_deployment(folder), "twin", samples=10)
+    assert emulator.parity()["coincidence"] > 0.95  # type: ignore[operator]
+    assert emulator.parity()["reference_accuracy"] is not None
     assert 0.02 < reference.spikes.mean() < 0.9
 
 
 @pytest.mark.lava
 def test_the_chip_s_part_runs_in_lava_as_in_the_twin(source: Path, lava_environment: object) -> None:
-    deployment = read_split_deployment(in_parts(source))
-    lava, emulator = (
-        run_split_deployment(deployment, backend, samples=3) for backend in (Backend.LAVA, Backend.EMULATOR)
-    )
+    deployment = open_deployment(in_parts(source))
+    lava, emulator = (run(deployment, backend, samples=3) for backend in ("lava", "twin"))
     np.testing.assert_array_equal(lava.spikes, emulator.spikes)
     assert lava.output_error == emulator.output_error
 
 
 def test_the_command_line_takes_the_whole_way(source: Path) -> None:
-    run = CliRunner()
+    runner = CliRunner()
     out, graph = source / "deployed", source / "receiver.nir"
     export = ["export", str(graph), "--inputs", str(source / "receiver.npz"), "--target", "lava"]
-    written = run.invoke(app, [*export, "--out", str(out), "--split", "--explain"])
+    written = runner.invoke(app, [*export, "--out", str(out), "--split", "--explain"])
     assert written.exit_code == 0, written.output
     assert "chip, on the chip: w1, n1, w2, n2" in written.stdout
     assert "integrate: runs on the host, in the read-out: an integrator without spikes" in written.stdout
     assert "drop-dead-nodes: dead: removed" in written.stdout
-    done = run.invoke(app, ["run", str(out), "--backend", "twin", "--json"])
+    done = runner.invoke(app, ["run", str(out), "--backend", "twin", "--json"])
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
     assert answer["parity"]["samples"] == 20
     assert len(answer["decisions"]) == 20
-    verified = run.invoke(app, ["verify", str(out), "--against", "reference", "--json"])
+    verified = runner.invoke(app, ["verify", str(out), "--against", "reference", "--json"])
     assert verified.exit_code == 0, verified.output
     layers = {layer["node"]: layer for layer in json.loads(verified.stdout)["comparison"]["layers"]}
     assert {"cross", "n1", "n2", "integrate"} <= set(layers)
@@ -139,8 +138,8 @@ def test_scales_are_chosen_on_the_events_of_the_front_end(source: Path) -> None:
     chance = np.random.default_rng(2)
     values = (np.round(chance.normal(0.2, 1, (25, 6, 4)) * 64) / 64).astype(np.float32)
     write_recording(source / "training.npz", Recording(values, Signal.REAL, DT))
-    chip = read_split_deployment(in_parts(source, calibration=source / "training.npz")).chip
-    calibration = chip.manifest.calibration
+    folder = in_parts(source, calibration=source / "training.npz")
+    calibration = read_lava_deployment(folder / "chip").manifest.calibration
     assert calibration.samples == 6
     assert (calibration.path, calibration.sha256) == (
         str(source / "training.npz"),
@@ -204,4 +203,4 @@ def test_a_changed_part_is_noticed(source: Path, name: str) -> None:
     with (folder / name).open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(DataError, match="not the file that was exported"):
-        read_split_deployment(folder)
+        open_deployment(folder)
