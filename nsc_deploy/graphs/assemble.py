@@ -18,6 +18,7 @@ import numpy as np
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.flow import (
     Edge,
+    FlatGraph,
     Order,
     at_node,
     drop_batch,
@@ -26,7 +27,7 @@ from nsc_deploy.graphs.flow import (
     signals_of,
 )
 from nsc_deploy.graphs.formats.writers.diagnose import diagnose, refuse_cut
-from nsc_deploy.graphs.formats.writers.recognise import FlatGraph, Sign, sign_of
+from nsc_deploy.graphs.formats.writers.recognise import Sign, sign_of
 from nsc_deploy.graphs.network import RESETTING, STATEFUL, Network, Node, Reset, Signal
 from nsc_deploy.graphs.primitives import normalise, widen
 from nsc_deploy.io.text import shown
@@ -79,7 +80,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
     metadata = dict(graph.metadata) if isinstance(graph.metadata, Mapping) else {}
     flat = FlatGraph(nodes, inputs, metadata)
     refuse_cut(flat)
-    sign = sign_of(flat)
+    sign = None if flat.own else sign_of(flat)
     step = time_step(metadata, dt, needed=not STATEFUL.isdisjoint(kinds.values()), sign=sign)
     how = reset_of(metadata, reset, flat.of(*RESETTING).values(), sign=sign)
     late = late_edges(metadata)

@@ -1,8 +1,9 @@
-"""What flows through a graph: the order of its nodes, and the shapes and signals on its edges."""
+"""A graph laid flat, the order of its nodes, and the shapes and signals on its edges."""
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,56 @@ Edge = tuple[str, str]
 Inputs = Mapping[str, tuple[str, ...]]
 _Result = TypeVar("_Result")
 _WORDS = {Signal.EVENTS: "events", Signal.GRADED: "graded values", Signal.REAL: "real values"}
+_OWN = "nsc-deploy"
+_NEURONS = ("LIF", "IF", "CubaLIF", "LI", "CubaLI", "I")
+
+
+@dataclass(frozen=True)
+class FlatGraph:
+    """A graph with nothing nested and normalised parameters, and what the reader was told to take it for.
+
+    Attributes:
+        parameters: the normalised `nir` nodes by name.
+        inputs: the sources of each node.
+        metadata: of the graph.
+        dt: seconds a step, as stated or asked for; None where neither.
+        back_edges: edges that carry the value of the step before.
+        undecided: edges of cycles that are late or not by nothing but the order of the edges in the file.
+        widened: nodes whose one number was taken for a whole layer.
+        batch: size of a batch that was taken off the shapes of the inputs; None where there was none.
+    """
+
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, tuple[str, ...]]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    dt: float | None = None
+    back_edges: frozenset[tuple[str, str]] = frozenset()
+    undecided: frozenset[tuple[str, str]] = frozenset()
+    widened: tuple[str, ...] = ()
+    batch: int | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether this tool wrote the graph."""
+        return str(self.metadata.get("generator", "")).startswith(_OWN)
+
+    def of(self, *primitives: str) -> dict[str, Any]:
+        """The nodes of some primitives, by name."""
+        return {name: node for name, node in self.parameters.items() if type(node).__name__ in primitives}
+
+    @cached_property
+    def neurons(self) -> dict[str, Any]:
+        """Nodes with a membrane."""
+        return self.of(*_NEURONS)
+
+    @cached_property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """By node, those that take in its output."""
+        found: dict[str, list[str]] = {name: [] for name in self.parameters}
+        for name, sources in self.inputs.items():
+            for source in sources:
+                found[source].append(name)
+        return {name: tuple(names) for name, names in found.items()}
 
 
 @dataclass(frozen=True)

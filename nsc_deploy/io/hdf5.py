@@ -1,105 +1,144 @@
-"""NIR files read with distrust, in another process, and written with a seal.
+"""A tree of groups and arrays, read from an HDF5 file with distrust.
 
-Files of this tool end in a seal, the SHA-256 of what lies before, so that a flipped bit does not pass for a
-weight. HDF5 readers stop at the end that the file's own header states and never see it. A tool that writes
-the file anew leaves it out, and the file is then one of another tool. Anybody can make a seal, so it spares
-no file the other process; but content that has been read there, or written here, is known by its digest.
+Sizes, types and links are looked at before anything is allocated. A damaged file can still make the HDF5
+library run without end, take all memory or end the process: see `nsc_deploy.io.sandbox`.
 """
 
-import hashlib
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5g, h5l, h5o, h5p, h5s
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.io.files import open_regular, unreadable, write_bytes
-from nsc_deploy.io.sandbox import Tree, read_apart
-from nsc_deploy.io.tree import read_tree
+from nsc_deploy.io.sandbox import Tree
+from nsc_deploy.io.text import CONTROL, printable
 
-MAX_FILE_BYTES = 4 * 1024**3
-_SEAL = b"\nnsc-deploy sha256 "
-_SEAL_BYTES = len(_SEAL) + 64
-_PIECE = 2**20
-# Digests of sealed contents that the library is known to read to their end.
-_harmless: set[bytes] = set()
+MAX_UNPACKED_BYTES = 4 * 1024**3
+MAX_OBJECTS = 400_000
+MAX_DEPTH = 40
+# Deflate packs 1032 bytes into one at best; the rest is for the frame of a small chunk.
+_BEST_COMPRESSION = 1100
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, UnicodeError, MemoryError)
 
 
-def read_graph_group(path: Path) -> Tree:
-    """The "node" group of a NIR file, after a look at its size and its seal, read in another process.
-
-    Returns:
-        Nested dictionaries of numpy arrays, numpy scalars and text.
+def read_tree(path: Path) -> Tree:
+    """The "node" group of a NIR file as nested dictionaries of numpy arrays, numpy scalars and text.
 
     Raises:
-        GraphError: missing, larger than 4 GiB, damaged, without such a group, or holding links out of the
-            tree or back into it, too many or too large objects, or types that are neither numbers nor text.
+        GraphError: damaged, without such a group, or holding links out of the tree or back into it, too many
+            or too large objects, or types that are neither numbers nor text.
     """
-    _check_size(path)
-    digest = sealed_digest(path)
-    if digest in _harmless:
-        return read_tree(path)
-    tree = read_apart(path, read_tree)
-    if digest is not None:
-        _harmless.add(digest)
+    with _open(path) as stream:
+        if not isinstance(stream.get("node"), h5py.Group):
+            raise GraphError("is an HDF5 file but holds no NIR graph", where=path)
+        try:
+            return _read(stream["node"].id, _Budget(MAX_OBJECTS, MAX_UNPACKED_BYTES), set(), "/node", 0)
+        except GraphError as error:
+            raise GraphError(error.problem, where=path, hint=error.hint) from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; damage anywhere the caller looks is a `GraphError`."""
+    try:
+        # Every chunk is read once, so a cache of chunks, made anew for each data set, is only in the way.
+        with h5py.File(path, "r", rdcc_nslots=1, rdcc_nbytes=0) as stream:
+            yield stream
+    except _DAMAGE as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise GraphError(
+            f"is not a readable HDF5 file ({reason})",
+            where=path,
+            hint="It is damaged or of another format: name a NIR file, or write this one again.",
+        ) from error
+
+
+@dataclass
+class _Budget:
+    """What may still be read of one file."""
+
+    objects: int
+    bytes: int
+
+
+def _read(group: h5g.GroupID, budget: _Budget, seen: set[Any], place: str, depth: int) -> Tree:
+    # Through h5py's lower interface: a deep network is many small objects, and its upper one takes twice
+    # as long for each.
+    address = h5o.get_info(group).addr
+    if depth > MAX_DEPTH or address in seen:
+        raise GraphError(f"holds the group {place} inside itself or nested too deep")
+    seen.add(address)
+    tree: Tree = {}
+    for key in group:
+        name = _name(key)
+        budget.objects -= 1
+        if budget.objects < 0:
+            raise GraphError(f"holds more than {MAX_OBJECTS} objects")
+        here = f"{place}/{name}"
+        if group.links.get_info(key).type != h5l.TYPE_HARD:
+            raise GraphError(f"holds the link {here} to another place, which is never followed")
+        item = h5o.open(group, key)
+        if isinstance(item, h5g.GroupID):
+            tree[name] = _read(item, budget, seen, here, depth + 1)
+        elif isinstance(item, h5d.DatasetID):
+            tree[name] = _value(item, budget, here)
+        else:
+            raise GraphError(f"holds {here}, neither a group nor a data set")
     return tree
 
 
-def write_sealed(path: Path, content: bytes) -> None:
-    """Write an HDF5 file that this process made, sealed, whole or not at all; it is read as it is.
-
-    Raises:
-        UserError: the place cannot be written.
-    """
-    write_bytes(path, sealed(content))
-    _harmless.add(_hexdigest(content))
-
-
-def sealed(content: bytes) -> bytes:
-    """The content of a file with its checksum behind it."""
-    return content + _SEAL + _hexdigest(content)
-
-
-def _hexdigest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
-
-
-def sealed_digest(path: Path) -> bytes | None:
-    """The checksum that a file ends in, after a comparison with its content; None for a file without one.
-
-    Raises:
-        GraphError: missing, or its content is not what the checksum was made of.
-    """
-    digest = hashlib.sha256()
+def _name(key: bytes) -> str:
     try:
-        with open_regular(path) as stream:
-            left = max(stream.seek(0, os.SEEK_END) - _SEAL_BYTES, 0)
-            stream.seek(left)
-            end = stream.read(_SEAL_BYTES)
-            if not end.startswith(_SEAL):
-                return None
-            stream.seek(0)
-            while left > 0 and (piece := stream.read(min(_PIECE, left))):
-                digest.update(piece)
-                left -= len(piece)
-    except OSError as error:
-        raise unreadable(path, error, GraphError) from error
-    found = digest.hexdigest().encode()
-    if end[len(_SEAL) :] != found:
-        raise GraphError(
-            "is damaged: its content and its checksum differ",
-            where=path,
-            hint="Take it from its source again; to keep a deliberate edit, write it anew with nir.write.",
-        )
-    return found
+        name: str | bytes = key.decode("utf-8")
+    except UnicodeDecodeError:
+        name = key
+    if isinstance(name, bytes) or CONTROL.search(name):
+        raise GraphError(f"holds the name {printable(repr(name), 60)}, which is no text that can be shown")
+    return name
 
 
-def _check_size(path: Path) -> None:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise unreadable(path, error, GraphError) from error
-    if not path.is_file():
-        raise GraphError("is not a file", where=path, hint="Name a NIR file, RUN/receiver.nir for example.")
-    if status.st_size > MAX_FILE_BYTES:
-        raise GraphError(
-            f"has {status.st_size} bytes, more than the {MAX_FILE_BYTES} this tool reads", where=path
-        )
+def _value(dataset: h5d.DatasetID, budget: _Budget, place: str) -> Any:
+    dtype, created = dataset.dtype, dataset.get_create_plist()
+    if h5py.check_string_dtype(dtype) is None and dtype.kind not in "fiubS":
+        raise GraphError(f"holds {dtype} in {place}, neither numbers nor text")
+    if created.get_external_count() or created.get_layout() == h5d.VIRTUAL:
+        raise GraphError(f"keeps {place} in another file, which is never opened")
+    space = dataset.get_space()
+    if space.get_simple_extent_type() == h5s.NULL:
+        raise GraphError(f"holds nothing in {place}")
+    shape = space.get_simple_extent_dims()
+    claimed = prod((*shape, dtype.itemsize))
+    budget.bytes -= claimed
+    if budget.bytes < 0:
+        raise GraphError(f"claims the shape {shape} for {place}, more than this tool reads")
+    if _lacks_data(dataset, created, shape, dtype.itemsize):
+        raise GraphError(f"claims the shape {shape} for {place} but does not hold that much")
+    array = np.empty(shape, dtype)
+    if array.size:
+        dataset.read(h5s.ALL, h5s.ALL, array)
+    value: Any = array if shape else array[()]
+    if not isinstance(value, bytes):
+        return value
+    read = value.decode("utf-8")
+    if CONTROL.search(read):
+        raise GraphError(f"holds control characters in {place}")
+    return read
+
+
+def _lacks_data(dataset: h5d.DatasetID, created: h5p.PropDCID, shape: tuple[int, ...], item: int) -> bool:
+    """Whether stored bytes cannot fill the shape: HDF5 would allocate it and put zeros in."""
+    claimed = prod((*shape, item))
+    packing = _BEST_COMPRESSION if created.get_nfilters() else 1
+    if claimed > dataset.get_storage_size() * packing:
+        return True
+    if created.get_layout() != h5d.CHUNKED:
+        return False
+    chunk = created.get_chunk()
+    wanted = prod(-(-size // width) for size, width in zip(shape, chunk, strict=True))
+    return prod((*chunk, item)) > max(claimed, 1) * 4 or dataset.get_num_chunks() != wanted

@@ -11,8 +11,8 @@ import pytest
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.io.hdf5 import read_tree
 from nsc_deploy.io.sandbox import read_apart
-from nsc_deploy.io.tree import read_tree
 from tests.robustness.fuzz.judges import sealed_anew
 from tests.robustness.fuzz.worker import run_command
 from tests.support.lava import receiver

@@ -15,11 +15,12 @@ import pytest
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats import nir as nir_files
 from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.formats.nir import sealed as with_its_checksum
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
-from nsc_deploy.io import hdf5, sandbox
-from nsc_deploy.io.hdf5 import sealed as with_its_checksum
+from nsc_deploy.io import sandbox
 
 TEXT = h5py.string_dtype()
 SOON = 2.0
@@ -274,7 +275,7 @@ def test_the_command_line_says_it_in_one_message(foreign, tmp_path):
 def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkeypatch):
     path = tmp_path / "good.nir"
     write_network(path, a_graph())
-    monkeypatch.setattr(hdf5, "_harmless", set())
+    monkeypatch.setattr(nir_files, "_harmless", set())
     monkeypatch.setattr(sandbox, "_be_the_fork", lambda _path, _read, _writing: os._exit(0))
     assert read_network(path).node("weights").output_shape == (30,)
 
@@ -282,8 +283,10 @@ def test_a_fork_that_dies_of_what_it_inherited_condemns_no_file(tmp_path, monkey
 @pytest.fixture
 def read_elsewhere(monkeypatch):
     """The files that were read in another process."""
-    paths, read_apart = [], hdf5.read_apart
-    monkeypatch.setattr(hdf5, "read_apart", lambda path, read: paths.append(path) or read_apart(path, read))
+    paths, read_apart = [], nir_files.read_apart
+    monkeypatch.setattr(
+        nir_files, "read_apart", lambda path, read: paths.append(path) or read_apart(path, read)
+    )
     return paths
 
 
@@ -297,7 +300,7 @@ def test_what_this_process_wrote_is_read_here(tmp_path, read_elsewhere):
 def test_a_sealed_file_is_read_elsewhere_once(tmp_path, monkeypatch, read_elsewhere):
     path = tmp_path / "own.nir"
     write_network(path, a_graph())
-    monkeypatch.setattr(hdf5, "_harmless", set())
+    monkeypatch.setattr(nir_files, "_harmless", set())
     assert [read_network(path).dt for _ in range(3)] == [0.03] * 3
     assert read_elsewhere == [path]
 

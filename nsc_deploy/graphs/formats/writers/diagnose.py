@@ -7,8 +7,9 @@ import numpy as np
 
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.flow import FlatGraph
 from nsc_deploy.graphs.formats.writers import norse, snntorch, spikingjelly
-from nsc_deploy.graphs.formats.writers.recognise import FlatGraph, Sign, Writer, some_names
+from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer, some_names
 
 DETECTORS: Mapping[Writer, tuple[Callable[[FlatGraph, Sign], Diagnostic | None], ...]] = {
     Writer.SNNTORCH: (snntorch.time_step, snntorch.reset, snntorch.recurrent_bias),

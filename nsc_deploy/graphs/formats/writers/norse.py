@@ -1,7 +1,8 @@
 """Faults of Norse 1.1's to_nir, and how they show."""
 
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.graphs.formats.writers.recognise import FlatGraph, Sign, all_close, some_names
+from nsc_deploy.graphs.flow import FlatGraph
+from nsc_deploy.graphs.formats.writers.recognise import Sign, all_close, some_names
 
 _SHORTEST_S = 1e-3
 

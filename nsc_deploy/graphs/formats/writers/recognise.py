@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nsc_deploy.graphs.flow import FlatGraph
 
 SNNTORCH_DT = 1e-4
 _ROUNDED = 1e-5
@@ -48,58 +49,8 @@ class Sign:
         return f"it looks like a file of {self.writer}: {self.traces}."
 
 
-@dataclass(frozen=True)
-class FlatGraph:
-    """A graph with nothing nested and normalised parameters, and what the reader was told to take it for.
-
-    Attributes:
-        parameters: the normalised `nir` nodes by name.
-        inputs: the sources of each node.
-        metadata: of the graph.
-        dt: seconds a step, as stated or asked for; None where neither.
-        back_edges: edges that carry the value of the step before.
-        undecided: edges of cycles that are late or not by nothing but the order of the edges in the file.
-        widened: nodes whose one number was taken for a whole layer.
-        batch: size of a batch that was taken off the shapes of the inputs; None where there was none.
-    """
-
-    parameters: Mapping[str, Any]
-    inputs: Mapping[str, tuple[str, ...]]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    dt: float | None = None
-    back_edges: frozenset[tuple[str, str]] = frozenset()
-    undecided: frozenset[tuple[str, str]] = frozenset()
-    widened: tuple[str, ...] = ()
-    batch: int | None = None
-
-    @property
-    def own(self) -> bool:
-        """Whether this tool wrote the graph."""
-        return str(self.metadata.get("generator", "")).startswith(_OWN)
-
-    def of(self, *primitives: str) -> dict[str, Any]:
-        """The nodes of some primitives, by name."""
-        return {name: node for name, node in self.parameters.items() if type(node).__name__ in primitives}
-
-    @cached_property
-    def neurons(self) -> dict[str, Any]:
-        """Nodes with a membrane."""
-        return self.of(*_NEURONS)
-
-    @cached_property
-    def targets(self) -> dict[str, tuple[str, ...]]:
-        """By node, those that take in its output."""
-        found: dict[str, list[str]] = {name: [] for name in self.parameters}
-        for name, sources in self.inputs.items():
-            for source in sources:
-                found[source].append(name)
-        return {name: tuple(names) for name, names in found.items()}
-
-
 def sign_of(graph: FlatGraph) -> Sign | None:
-    """The writer whose traces a graph bears, or None."""
-    if graph.own:
-        return None
+    """The writer whose traces a graph bears, or None; our own graphs name theirs and are not asked."""
     return next((sign for sign in (recognise(graph) for recognise in _RECOGNISERS) if sign is not None), None)
 
 
@@ -184,8 +135,6 @@ def is_sequential(graph: FlatGraph) -> bool:
 
 
 _RECOGNISERS: tuple[Callable[[FlatGraph], Sign | None], ...] = (_spikingjelly, _snntorch, _norse, _nirtorch)
-_OWN = "nsc-deploy"
-_NEURONS = ("LIF", "IF", "CubaLIF", "LI", "CubaLI", "I")
 
 
 def some_names(names: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Faults of snnTorch 1.0's export_to_nir, and how they show."""
 
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.graphs.formats.writers.recognise import SNNTORCH_DT, FlatGraph, Sign
+from nsc_deploy.graphs.flow import FlatGraph
+from nsc_deploy.graphs.formats.writers.recognise import SNNTORCH_DT, Sign
 
 
 def time_step(graph: FlatGraph, sign: Sign) -> Diagnostic | None:

@@ -1,7 +1,8 @@
 """Where SpikingJelly 2.0, and nirtorch 2.6 under it, compute something else than the NIR file they write."""
 
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.graphs.formats.writers.recognise import FlatGraph, Sign, is_sequential, some_names
+from nsc_deploy.graphs.flow import FlatGraph
+from nsc_deploy.graphs.formats.writers.recognise import Sign, is_sequential, some_names
 
 
 def threshold(graph: FlatGraph, sign: Sign) -> Diagnostic:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.io.hdf5 import read_tree
 from nsc_deploy.io.sandbox import read_apart, receive_answer, send_answer
-from nsc_deploy.io.tree import read_tree
 
 VALUES: dict[str, Any] = {
     "matrix": np.arange(6, dtype=">f4").reshape(2, 3),
