@@ -15,7 +15,8 @@ from nsc_deploy.data import load_events
 from nsc_deploy.deployment import Side
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.io.files import replacing, require_writable
+from nsc_deploy.io.files import require_writable
+from nsc_deploy.io.pictures import require_format, save_figure
 from nsc_deploy.models.export import record_stages
 from nsc_deploy.training.batches import stream
 from nsc_deploy.training.evaluate import load_system
@@ -142,8 +143,7 @@ def check_picture(path: Path) -> None:
         ConfigError: a suffix that matplotlib does not know.
         UserError: the place cannot be written.
     """
-    if path.suffix.removeprefix(".") not in Figure().canvas.get_supported_filetypes():
-        raise ConfigError(f"no picture format {path.suffix!r}", where=path, hint="Use .png, .svg or .pdf.")
+    require_format(path)
     require_writable(path)
 
 
@@ -160,8 +160,7 @@ def write_attention(attention: Attention, path: Path) -> None:
     rows = figure.subplots(len(attention.maps), 3, squeeze=False, width_ratios=(4, 4, 2))
     for axes, gate in zip(rows, attention.maps, strict=True):
         _draw(axes, gate, attention.dt)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=150)
+    save_figure(figure, path)
 
 
 def _draw(axes: NDArray[Any], shown: AttentionMap, dt: float) -> None:

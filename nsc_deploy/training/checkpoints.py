@@ -18,6 +18,7 @@ from nsc_deploy.io.files import write_bytes
 DIRECTORY = "checkpoints"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+SECONDS = "seconds.json"
 _FORMAT = "nsc-deploy checkpoint 1"
 HINT = "Restore the file from a copy, or train anew with --overwrite."
 

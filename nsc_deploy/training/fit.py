@@ -144,7 +144,7 @@ def _trainer(
     experiment: Experiment, run: Path, strategy: Strategy, record: TrainingRecord, *, progress: bool
 ) -> lightning.Trainer:
     config = experiment.training
-    callbacks: list[Callback] = [record, SaveState(run), EndOnSigterm()]
+    callbacks: list[Callback] = [record, SaveState(record), EndOnSigterm()]
     if progress:
         callbacks.append(EpochProgress(record))
     return lightning.Trainer(

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nsc_deploy.io.files import replacing, require_writable, write_json
+from nsc_deploy.io.files import require_writable, write_json
+from nsc_deploy.io.pictures import save_figure
 from nsc_deploy.training.sweep import Sweep
 
 _FORMATS = ("png", "svg")
@@ -38,8 +39,7 @@ def write_plots(sweeps: Sequence[Sweep], directory: Path) -> list[Path]:
     files = []
     for form in _FORMATS:
         path = directory / f"accuracy.{form}"
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=form, dpi=150)
+        save_figure(figure, path)
         files.append(path)
     values = directory / _VALUES
     write_json(values, [sweep.as_json() for sweep in sweeps])

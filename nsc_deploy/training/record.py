@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from nsc_deploy.errors import DataError, UserError
+from nsc_deploy.io.files import write_json
 from nsc_deploy.io.progress import progress_bar
-from nsc_deploy.io.records import to_record
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, write_tensors
+from nsc_deploy.io.records import Record, read_json_record, to_record
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, SECONDS, write_tensors
 from nsc_deploy.training.module import ReceiverTraining
 
 
@@ -23,7 +26,7 @@ class EpochRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epoch: int
-    seconds: float
+    seconds: float = 0.0
     train_loss: float
     train_accuracy: float
     train_spike_rate: float | None = None
@@ -48,6 +51,10 @@ class _State(BaseModel):
     best: Annotated[int, Field(ge=0)] | None
 
 
+class _Seconds(Record):
+    seconds: tuple[Annotated[float, Field(ge=0)], ...]
+
+
 class TrainingRecord(Callback):
     """Keeps the best weights as RUN/checkpoints/best.safetensors and stops when they stop improving.
 
@@ -55,6 +62,7 @@ class TrainingRecord(Callback):
 
     Attributes:
         state_file: RUN/checkpoints/last.safetensors, where a resumed run goes on from.
+        seconds_file: RUN/checkpoints/seconds.json, how long each epoch took.
         began: whether training has begun in this process, after all state was taken in.
         epochs: the epochs so far.
         best: the best of them.
@@ -66,6 +74,7 @@ class TrainingRecord(Callback):
 
     def __init__(self, run: Path, patience: int) -> None:
         self.state_file = run / DIRECTORY / LAST
+        self.seconds_file = run / DIRECTORY / SECONDS
         self._best_file = run / DIRECTORY / BEST
         self._patience = patience
         self._started = 0.0
@@ -110,12 +119,16 @@ class TrainingRecord(Callback):
 
     def _keep(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.is_global_zero and isinstance(module, ReceiverTraining) and self.best is not None:
-            write_tensors(self._best_file, module.system.state_dict(), self.best.model_dump())
+            note = self.best.model_dump(exclude={"seconds"})
+            write_tensors(self._best_file, module.system.state_dict(), note)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs so far, as JSON."""
+        """The epochs so far, as JSON; how long they took stands in a file of its own.
+
+        So two runs of one experiment leave the same weights and the same state, byte for byte.
+        """
         best = None if self.best is None else self.best.epoch
-        return {"epochs": [epoch.model_dump() for epoch in self.epochs], "best": best}
+        return {"epochs": [epoch.model_dump(exclude={"seconds"}) for epoch in self.epochs], "best": best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned.
@@ -128,19 +141,34 @@ class TrainingRecord(Callback):
         )
         if state.best is not None and state.best >= len(state.epochs):
             raise DataError("names a best epoch it does not hold", where=self.state_file, hint=HINT)
-        self.epochs = list(state.epochs)
+        self.epochs = list(self._timed(state.epochs))
         self.best = None if state.best is None else self.epochs[state.best]
+
+    def write_seconds(self) -> None:
+        """Write how long the epochs took, over all resumptions."""
+        write_json(self.seconds_file, {"seconds": [epoch.seconds for epoch in self.epochs]})
+
+    def _timed(self, epochs: Sequence[EpochRecord]) -> Iterator[EpochRecord]:
+        """The epochs with the time that each took; 0 for one that a kill left without."""
+        known: tuple[float, ...] = ()
+        if self.seconds_file.is_file():
+            known = read_json_record(_Seconds, self.seconds_file, "the times of epochs", hint=HINT).seconds
+        for epoch, seconds in zip_longest(epochs, known[: len(epochs)], fillvalue=0.0):
+            if isinstance(epoch, EpochRecord):
+                yield epoch.model_copy(update={"seconds": seconds})
 
 
 class SaveState(Checkpoint):
     """Writes RUN/checkpoints/last.safetensors after every epoch, when all other callbacks have finished."""
 
-    def __init__(self, run: Path) -> None:
-        self._file = run / DIRECTORY / LAST
+    def __init__(self, record: TrainingRecord) -> None:
+        self._record = record
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write everything that going on from here needs."""
-        trainer.save_checkpoint(self._file)
+        if trainer.is_global_zero:
+            self._record.write_seconds()
+        trainer.save_checkpoint(self._record.state_file)
 
 
 class EpochProgress(Callback):

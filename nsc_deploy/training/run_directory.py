@@ -215,6 +215,7 @@ def _written(run: Path) -> list[Path]:
     files = [run / METRICS, run / deployment.FILE_NAME]
     files += [run / name for name in sorted(graph_files())]
     files += [checkpoint_folder / checkpoints.BEST, checkpoint_folder / checkpoints.LAST]
+    files += [checkpoint_folder / checkpoints.SECONDS]
     files += sorted(event_folder.glob(_EVENT_FILES))
     files += [checkpoint_folder, event_folder, run / experiment_file.FILE_NAME, run / PROVENANCE]
     return [path for path in files if os.path.lexists(path)]

@@ -85,7 +85,7 @@ def test_the_picture_is_written(analog: RunResult, tmp_path: Path, suffix: str) 
 def test_what_cannot_be_shown_is_refused(event: RunResult, small_experiment: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="samples 0 to 99"):
         attention_of(event.run, 100)
-    with pytest.raises(ConfigError, match="no picture format"):
+    with pytest.raises(ConfigError, match="a picture cannot have the ending"):
         write_attention(attention_of(event.run, 0), tmp_path / "attention.docx")
     without = trained(small_experiment, tmp_path / "fc")
     with pytest.raises(ConfigError, match="fc has no attention"):

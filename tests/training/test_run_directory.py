@@ -104,3 +104,18 @@ def test_a_path_that_looks_like_a_protocol_is_refused(small_experiment: Make, tm
     with pytest.raises(ConfigError, match="'::'"):
         train(load_experiment(None, small_experiment()), tmp_path / "a::error::b", progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_two_runs_leave_the_same_bytes_but_for_their_times(small_experiment: Make, tmp_path: Path) -> None:
+    experiment = load_experiment(None, small_experiment(training__epochs=2))
+    contents = []
+    for name in ("one", "two"):
+        train(experiment, tmp_path / name, progress=False)
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        contents.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
+    timed = {"metrics.json", "provenance.json", "checkpoints/seconds.json"}
+    one, two = ({name: content for name, content in files.items() if name not in timed} for files in contents)
+    assert {name for name in one if "tfevents" not in name} == {
+        name for name in two if "tfevents" not in name
+    }
+    assert [name for name in one if "tfevents" not in name and one[name] != two[name]] == []

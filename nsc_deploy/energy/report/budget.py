@@ -24,6 +24,7 @@ from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.energy.sources import CountedSystem
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record, read_toml_record
+from nsc_deploy.io.text import printable
 
 Values = NDArray[np.float64]
 CULPRITS = 3
@@ -180,13 +181,18 @@ class CheckResult(Tabular, Record):
         suite = ET.SubElement(root, "testsuite", {"name": "nsc-deploy energy check", **numbers})
         for finding in self.findings:
             case = ET.SubElement(
-                suite, "testcase", {"classname": f"energy.{finding.system}", "name": finding.quantity}
+                suite, "testcase", {"classname": _xml(f"energy.{finding.system}"), "name": finding.quantity}
             )
             if not finding.passed:
-                failure = ET.SubElement(case, "failure", {"message": finding.describe()})
-                failure.text = "\n".join(finding.culprit_lines())
+                failure = ET.SubElement(case, "failure", {"message": _xml(finding.describe())})
+                failure.text = _xml("\n".join(finding.culprit_lines()))
         ET.indent(root)
         return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml(text: str) -> str:
+    """A text with what XML cannot hold spelt out, names of nodes among it."""
+    return printable(text, len(text) * 10)
 
 
 def _number(value: float) -> str:

@@ -17,13 +17,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
-from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.inspect.description import Description, NodeView
 from nsc_deploy.graphs.inspect.text import shape_text
 from nsc_deploy.graphs.network import SPIKING, STATEFUL, SYNAPTIC
-from nsc_deploy.io.files import replacing
+from nsc_deploy.io.pictures import require_format, save_figure
 
-FORMATS = frozenset({".svg", ".png", ".pdf"})
 _BOX = (1.5, 0.72)
 _CELL = (2.15, 1.12)
 _INK = "#1f2933"
@@ -41,15 +39,8 @@ def draw(description: Description, path: Path) -> None:
         ConfigError: another ending.
         UserError: the place cannot be written.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(
-            f"a picture cannot have the ending '{path.suffix}'",
-            where=path,
-            hint="Choose .svg, .png or .pdf.",
-        )
-    figure = _figure(description)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.lower()[1:], dpi=160, facecolor="white")
+    require_format(path)
+    save_figure(_figure(description), path, dpi=160)
 
 
 def _figure(description: Description) -> Figure:
