@@ -28,6 +28,8 @@ CHANGING = [
     (rf"{re.escape(tempfile.gettempdir())}/[\w./-]+", "<temporary>"),
     (r'("(?:\w*seconds|created|started|git_revision)": )[^,\n]+', r"\1<changing>"),
     (r"(samples?|training time +│?) *,? +[\d.]+ s\b", r"\1, <seconds> s"),
+    (r"(?m)^seconds +[\d.]+ +[\d.]+$", "seconds <seconds>"),
+    (r"(>seconds</t[dh]>)(\s*<td>[\d.]+</td>)+", r"\1<seconds>"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z)?", "<time>"),
     (r"events\.out\.tfevents[\w.-]*", "events.out.tfevents"),
     (r"0x[0-9a-f]{6,}", "<address>"),

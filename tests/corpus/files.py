@@ -254,7 +254,7 @@ GRAPHS: dict[str, Callable[[], nir.NIRGraph]] = {
     "part-delay": lambda: dense_with(late=nir.Delay(full(6, 1.5 * DT)), chain=ROW.format("late")),
     "nested": nested,
     "skip": lambda: dense_with(w2=linear(4, 6, 9), extra=(("input", "w2"), ("w2", "n1"))),
-    "joined": lambda: dense_with(w2=linear(8, 6, 9), extra=(("input", "w2"), ("w2", "output")), n1=lif(4)),
+    "joined": lambda: dense_with(w2=linear(4, 6, 9), extra=(("input", "w2"), ("w2", "output"))),
     "dead": lambda: dense_with(w2=linear(2, 8), n2=lif(2), extra=(("n0", "w2"), ("w2", "n2"))),
     "two-inputs": lambda: dense_with(other=entry(8), extra=(("other", "n0"),)),
     "two-outputs": lambda: dense_with(other=leave(8), extra=(("n0", "other"),)),
