@@ -79,32 +79,30 @@ def answers(folder: Path, words: list[dict[str, str]], used: Counter[str]) -> di
         parts = {"exit code": str(answer["exit_code"]), "removed": "\n".join(answer["removed"])}
         parts |= {"stdout": answer["stdout"], "stderr": answer["stderr"]} | answer["files"]
         found[answer["name"]] = {
-            clean(where, answer["places"], [], used): clean(
-                text_of(part), answer["places"], words, used
-            ).splitlines()
+            clean(where, answer["places"]): clean(text_of(part, words, used), answer["places"]).splitlines()
             for where, part in parts.items()
         }
     return found
 
 
-def text_of(part: Any) -> str:
-    """As lines that can be compared one by one."""
-    if not isinstance(part, str):
-        return json.dumps(part, indent=1).replace("\\n", "\n")
+def text_of(part: Any, words: list[dict[str, str]], used: Counter[str]) -> str:
+    """In the words of NEW, as lines that can be compared one by one."""
+    text = part if isinstance(part, str) else json.dumps(part)
+    for word in words:
+        text, count = re.subn(word["old"], word["new"], text)
+        used[word["reason"]] += count
     try:
-        return json.dumps(json.loads(part), indent=1, ensure_ascii=False)
+        return json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False).replace("\\n", "\n")
     except ValueError:
-        return part.replace("><", ">\n<") if part.lstrip().startswith("<") else part
+        return text.replace("><", ">\n<") if text.lstrip().startswith("<") else text
 
 
-def clean(text: str, places: dict[str, str], words: list[dict[str, str]], used: Counter[str]) -> str:
+def clean(text: str, places: dict[str, str]) -> str:
+    """Without what always changes."""
     for name, place in sorted(places.items(), key=lambda item: -len(item[1])):
         text = text.replace(place, name)
     for pattern, standing in CHANGING:
         text = re.sub(pattern, standing, text)
-    for word in words:
-        text, count = re.subn(word["old"], word["new"], text)
-        used[word["reason"]] += count
     return text
 
 

@@ -35,7 +35,7 @@ from safetensors.numpy import load_file
 TIMEOUT_S = 300
 LIBRARIES = "typer rich.console pydantic tomlkit scipy.signal onnxruntime matplotlib.pyplot numba torch"
 SETTINGS = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", "SOURCE_DATE_EPOCH": "0"}
-SETTINGS |= {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+SETTINGS |= {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 
 
 def main() -> None:
