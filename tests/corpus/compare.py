@@ -26,14 +26,14 @@ MOST_LINES, MOST_CASES = 30, 4
 # What differs from one run to the next: (pattern, what stands for it).
 CHANGING = [
     (rf"{re.escape(tempfile.gettempdir())}/[\w./-]+", "<temporary>"),
-    (r'("(?:\w*seconds|created|started|git_revision)": )[^,\n]+', r"\1<changing>"),
+    (r'("(?:\w*seconds|created|started|git_revision|start_sha256)": )[^,\n]+', r"\1<changing>"),
     (r"(samples?|training time +│?) *,? +[\d.]+ s\b", r"\1, <seconds> s"),
     (r"(?m)^seconds +[\d.]+ +[\d.]+$", "seconds <seconds>"),
     (r"(>seconds</t[dh]>)(\s*<td>[\d.]+</td>)+", r"\1<seconds>"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z)?", "<time>"),
     (r"events\.out\.tfevents[\w.-]*", "events.out.tfevents"),
     (r"0x[0-9a-f]{6,}", "<address>"),
-    (r"\b[pm][0-9a-f]{10}\b", "<mark>"),
+    (r"\b(image|[pm])[0-9a-f]{10}\b", "<mark>"),
 ]
 
 
