@@ -222,6 +222,13 @@ def _decisions(
     readout = readout_of(network)
     if readout is None:
         return None
+    if labels is not None and (labels.min() < 0 or labels.max() >= readout[0]):
+        raise DataError(
+            f"has labels from {labels.min()} to {labels.max()}, and the graph decides between {readout[0]} "
+            "classes, from 0 on",
+            where="recorded inputs",
+            hint="Number the classes from 0, or name how many there are (--classes).",
+        )
     first, second = decide(_flat(one), *readout), decide(_flat(two), *readout)
     confusion = np.zeros((readout[0], readout[0]), np.int64)
     np.add.at(confusion, (first, second), 1)

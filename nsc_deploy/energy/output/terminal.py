@@ -173,7 +173,10 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 def _comparison_table(system: SystemChange) -> Table:
     """The layers that changed; of the figures those that changed anywhere, after and by how much."""
     shown = [field for field in _SHOWN if any(_moved(layer.changes[field]) for layer in system.layers)]
-    heads = [head for field in shown for head in (_SHOWN[field], "was", "%")]
+    heads: list[TableColumn] = []
+    for field in shown:
+        # Where a terminal is too narrow for all of them, the growth tells what it was before.
+        heads += [TableColumn(_SHOWN[field]), TableColumn("was", rank=1), TableColumn("%")]
     rows = [
         Row((f"{layer.part}/{layer.layer}", _STATUS[layer.status], *_figures(layer.changes, shown)))
         for layer in system.layers
@@ -181,7 +184,7 @@ def _comparison_table(system: SystemChange) -> Table:
     ]
     total = Row(("Total", "", *_figures(system.total, shown)), "total")
     names = columns("Layer", "", holds=Holds.NAMES)
-    return Table(f"{system.before} -> {system.after}", (*names, *columns(*heads)), (*rows, total))
+    return Table(f"{system.before} -> {system.after}", (*names, *heads), (*rows, total))
 
 
 def _moved(change: Change) -> bool:
@@ -252,7 +255,10 @@ def _draw(table: Table, console: Console) -> None:
         if column.holds is Holds.NUMBERS:
             drawn.add_column(column.head, justify="right", no_wrap=True)
         else:
-            drawn.add_column(column.head, overflow="fold", min_width=_FOLDED if column.head else None)
+            short = not column.head  # a word beside a name
+            drawn.add_column(
+                column.head, overflow="fold", min_width=None if short else _FOLDED, no_wrap=short
+            )
     for row in rows:
         written = [escape(row.cells[index]) for index in shown if index < len(row.cells)]
         drawn.add_row(*written, style=_STYLES.get(row.style))
