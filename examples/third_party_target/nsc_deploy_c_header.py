@@ -45,7 +45,9 @@ class CHeaderTarget:
 
     def open(self, folder: Path) -> Deployment:
         """Read a folder back, for `run` and `verify`."""
-        return open_exact_deployment(folder, self.name, lambda graph: HeaderRunner(folder / HEADER, graph))
+        return open_exact_deployment(
+            folder, self.name, lambda graph, _settings: HeaderRunner(folder / HEADER, graph)
+        )
 
     def _verdict(self, node: Node, network: Network) -> Verdict:
         if node.primitive not in TAKEN:

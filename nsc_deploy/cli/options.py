@@ -48,6 +48,14 @@ class SignalOption(StrEnum):
     REAL = "real"
 
 
+RunCode = Annotated[
+    bool,
+    typer.Option(
+        "--run-code",
+        help="Allow that Python code in the folder runs (network.py of snntorch and norse), in a process of "
+        "its own. The folder may be somebody else's: read that file first.",
+    ),
+]
 Dt = Annotated[
     float | None,
     typer.Option("--dt", help="Length of a time step in seconds, if the file does not say."),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsc_deploy.cli.options import words
+from nsc_deploy.cli.options import RunCode, words
 from nsc_deploy.diagnostics import Diagnostic, collected
 
 if TYPE_CHECKING:
@@ -35,8 +35,12 @@ def run(
         Path | None, typer.Option("--inputs", help="Recorded inputs (.npz) other than those in the folder.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1.0, help="Seconds without a sign of life before Lava is ended.")
+        float,
+        typer.Option(
+            "--timeout", min=1.0, help="Seconds without a sign of life before Lava, or code, is ended."
+        ),
     ] = 120.0,
+    run_code: RunCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write spikes, decisions and labels into this .npz.")
@@ -61,13 +65,16 @@ def run(
             samples=samples,
             inputs=inputs,
             silence_s=timeout,
+            run_code=run_code,
             advance=lambda count: progress.advance(task, count),
         )
         count = done.comparison.samples
         progress.update(task, total=count, completed=count)
     if out is not None:
         _write(out, done)
-    typer.echo(json.dumps(_as_json(folder, done, warnings), indent=2) if as_json else _as_text(done))
+    typer.echo(
+        json.dumps(_as_json(folder, done, warnings), indent=2, allow_nan=False) if as_json else _as_text(done)
+    )
 
 
 def _as_json(folder: Path, done: "Run", warnings: list[Diagnostic]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice, words
+from nsc_deploy.cli.options import Classes, Dt, ResetChoice, RunCode, SignalChoice, words
 
 BACKENDS = words("reference", "snntorch", "norse", "lava", "twin", "onnx")
 
@@ -59,8 +59,12 @@ def verify(
         typer.Option("--bits", min=2, max=8, help="Bits of a weight where a NIR file is lowered to Lava."),
     ] = 8,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1.0, help="Seconds without a sign of life before Lava is ended.")
+        float,
+        typer.Option(
+            "--timeout", min=1.0, help="Seconds without a sign of life before Lava, or code, is ended."
+        ),
     ] = 120.0,
+    run_code: RunCode = False,
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
@@ -72,7 +76,8 @@ def verify(
 ) -> None:
     """Compare two runs of one graph: accuracy, spikes and potentials of each layer, where they first part.
 
-    Exit code 1 where a limit is missed. A folder exported to snntorch or norse holds Python code: it is run.
+    Exit code 1 where a limit is missed. A folder exported to snntorch or norse holds Python code, which runs
+    with --run-code alone.
     """
     import json
 
@@ -101,11 +106,12 @@ def verify(
             on=on,
             bits=bits,
             silence_s=timeout,
+            run_code=run_code,
             advance=lambda count: progress.advance(task, count),
         )
     if out is not None:
         for path in write_report(out, result):
             typer.echo(f"wrote {path}", err=True)
-    typer.echo(json.dumps(machine(result), indent=2) if as_json else as_text(result))
+    typer.echo(json.dumps(machine(result), indent=2, allow_nan=False) if as_json else as_text(result))
     if not result.passed:
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ Nothing outside a target's folder asks which target it has before it.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -187,11 +188,15 @@ class RunSettings:
         layers: whether each layer is shown, which takes time and memory, or the outputs alone.
         silence_s: seconds without a sign of life after which a process of its own is given up.
         advance: called with the number of samples finished since the last call, by runners that are slow.
+        run_code: whether code in the folder may be executed: it may be somebody else's.
+        closing: what runners have started and written ends when this is closed.
     """
 
     layers: bool = True
     silence_s: float = 120.0
     advance: Callable[[int], None] = lambda _samples: None
+    run_code: bool = False
+    closing: ExitStack = field(default_factory=ExitStack)
 
 
 @dataclass(frozen=True)

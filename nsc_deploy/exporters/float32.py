@@ -105,13 +105,15 @@ def write_exact_deployment(
     return request.out
 
 
-def open_exact_deployment(folder: Path, backend: str, open_runner: Callable[[Network], Runner]) -> Deployment:
+def open_exact_deployment(
+    folder: Path, backend: str, open_runner: Callable[[Network, RunSettings], Runner]
+) -> Deployment:
     """Read a folder that `write_exact_deployment` wrote.
 
     Args:
         folder: the deployment.
         backend: name of what runs it.
-        open_runner: opens the artefact, given the graph it was made from.
+        open_runner: opens the artefact, given the graph it was made from and how it is run.
 
     Raises:
         DataError: no deployment, damaged, or changed since it was written.
@@ -120,8 +122,8 @@ def open_exact_deployment(folder: Path, backend: str, open_runner: Callable[[Net
     network = exported_graph(folder / GRAPH, manifest)
     recording = folder / RECORDING
 
-    def runner(_settings: RunSettings) -> Runner:
-        return open_runner(network)
+    def runner(settings: RunSettings) -> Runner:
+        return open_runner(network, settings)
 
     return Deployment(
         path=folder,

@@ -46,7 +46,7 @@ class NirTarget:
 
     def open(self, folder: Path) -> Deployment:
         """Read the folder; the graph in it runs in the reference simulator."""
-        return open_exact_deployment(folder, self.name, lambda _graph: _runner(folder))
+        return open_exact_deployment(folder, self.name, lambda _graph, _settings: _runner(folder))
 
 
 def _write(folder: Path, network: Network) -> Written:

@@ -5,6 +5,7 @@ holds the comparison against limits. Both are `verification.compare` with runner
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def run(
     samples: int | None = None,
     inputs: Path | None = None,
     silence_s: float = RunSettings.silence_s,
+    run_code: bool = False,
     advance: Callable[[int], None] = lambda _samples: None,
 ) -> Run:
     """Run recorded samples on a backend, and the graph in the reference simulator.
@@ -110,10 +112,11 @@ def run(
         samples: how many, evenly spread over the recording; all when None.
         inputs: a recording other than the one in the folder.
         silence_s: seconds without a sign of life after which a process of its own is given up.
+        run_code: whether code in the folder may be executed, in a process of its own.
         advance: called by slow runners with the number of samples finished since the last call.
 
     Raises:
-        ConfigError: another backend, no inputs, or inputs that do not fit.
+        ConfigError: another backend, no inputs, inputs that do not fit, or code that may not run.
         BackendError: the backend is missing or failed.
     """
     network, leaving = deployment.network, deployment.leaving
@@ -121,12 +124,15 @@ def run(
     name = list(deployment.runners)[-1] if backend is None else backend
     nodes = () if leaving is None else (leaving,)
     reference = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
-    if name == REFERENCE:
-        other = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
-    else:
-        settings = RunSettings(layers=False, silence_s=silence_s, advance=advance)
-        other = _Kept(_own_runner(deployment, name, settings), leaving)
-    comparison = compare_runs(network, reference, other, chosen.values, labels=chosen.labels, at=leaving)
+    with ExitStack() as closing:
+        settings = RunSettings(
+            layers=False, silence_s=silence_s, advance=advance, run_code=run_code, closing=closing
+        )
+        if name == REFERENCE:
+            other = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
+        else:
+            other = _Kept(_own_runner(deployment, name, settings), leaving)
+        comparison = compare_runs(network, reference, other, chosen.values, labels=chosen.labels, at=leaving)
     wanted, given, spikes = reference.outputs, other.outputs, other.spikes
     readout = readout_of(network)
     events = network.output_node.emits is Signal.EVENTS
@@ -182,6 +188,7 @@ def verify(
     on: str | None = None,
     bits: int = ExportRequest.bits,
     silence_s: float = RunSettings.silence_s,
+    run_code: bool = False,
     advance: Callable[[int], None] = lambda _samples: None,
 ) -> Verification:
     """Run a subject on its own backend and the same graph on another, and compare.
@@ -196,10 +203,12 @@ def verify(
         on: the backend of the subject, where it is not its own.
         bits: bits of a weight where a graph is exported on the way to a target that quantises.
         silence_s: seconds without a sign of life after which a process of its own is given up.
+        run_code: whether code in the folder may be executed, in a process of its own.
         advance: called with the number of samples finished since the last call.
 
     Raises:
-        ConfigError: both sides are the same, or a limit asks for a figure that there is none of.
+        ConfigError: both sides are the same, a limit asks for a figure that there is none of, or code of the
+            folder would run that may not.
         ExportError: the graph cannot be represented on a backend.
         BackendError: a backend is missing or failed.
     """
@@ -211,8 +220,8 @@ def verify(
             hint="Name another backend, or another one for the left side with --on.",
         )
     first, second = (against, own) if against == REFERENCE else (own, against)
-    settings = RunSettings(silence_s=silence_s)
-    with scratch_folder("verify") as folder:
+    with scratch_folder("verify") as folder, ExitStack() as closing:
+        settings = RunSettings(silence_s=silence_s, run_code=run_code, closing=closing)
         comparison = compare_runs(
             subject.network,
             _runner(subject, first, folder, bits, settings),
@@ -241,7 +250,9 @@ def _runner(subject: Deployment, backend: str, folder: Path, bits: int, settings
         return ReferenceRunner(subject.network)
     if backend in subject.runners:
         return subject.runners[backend](settings)
-    return _own_runner(_exported(subject, backend, folder, bits), backend, settings)
+    # Written by this tool in this moment: nobody else's code.
+    ours = replace(settings, run_code=True)
+    return _own_runner(_exported(subject, backend, folder, bits), backend, ours)
 
 
 def _own_runner(deployment: Deployment, backend: str, settings: RunSettings) -> Runner:

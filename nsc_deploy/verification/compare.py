@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import samples_at_once
@@ -125,7 +125,7 @@ def compare_runs(
 
     Raises:
         DataError: outputs or labels of shapes that do not fit.
-        BackendError: a backend is missing or failed.
+        BackendError: a backend is missing, failed, or gave NaN or infinity.
     """
     if labels is not None and labels.shape != (values.shape[1],):
         raise DataError(f"{labels.shape} labels for {values.shape[1]} samples")
@@ -170,7 +170,22 @@ def _timed(runner: Runner, part: NDArray[Any], seconds: list[float], side: int) 
     started = perf_counter()
     trace = runner.run(part)
     seconds[side] += perf_counter() - started
+    _require_finite(runner.name, trace)
     return trace
+
+
+def _require_finite(backend: str, trace: RunTrace) -> None:
+    """Refuse values that no figure can be made of, and that are neither equal nor unequal to any other."""
+    shown = [("outputs", trace.output)]
+    for name, layer in trace.layers.items():
+        of_layer = (("spikes", layer.spikes), ("potentials", layer.potentials))
+        shown += [(f"{what} of layer '{name}'", values) for what, values in of_layer if values is not None]
+    for what, values in shown:
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise BackendError(
+                f"{backend} gave NaN or infinity among its {what}",
+                hint="That is equal to nothing: its numbers are damaged, or too large for float32.",
+            )
 
 
 def _flat(values: NDArray[Any]) -> NDArray[Any]:

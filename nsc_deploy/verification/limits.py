@@ -1,5 +1,6 @@
 """What a comparison has to reach."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -19,6 +20,9 @@ class Limits:
         min_coincidence: share of coinciding output spikes.
         max_rmse: largest error of any layer's potentials, in units of the layer's mean threshold.
         exact: whether every spike and output has to be equal.
+
+    Raises:
+        ConfigError: a limit that is NaN or infinite.
     """
 
     max_accuracy_drop: float | None = None
@@ -27,6 +31,12 @@ class Limits:
     min_coincidence: float | None = None
     max_rmse: float | None = None
     exact: bool | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not math.isfinite(value):
+                raise ConfigError(f"{value} is no limit", where=_option(field.name), hint="Name a number.")
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,13 @@ def _finding(name: str, wanted: float, comparison: Comparison) -> Finding:
     if found is None:
         silent = comparison.decisions is None and name in {"max_accuracy_drop", "min_agreement"}
         hint = "Say how many classes there are, with --classes N." if silent else "Leave this limit out."
-        raise ConfigError(missing, where=f"--{name.replace('_', '-')}", hint=hint)
+        raise ConfigError(missing, where=_option(name), hint=hint)
     met = found <= wanted if name.startswith("max_") else found >= wanted
     return Finding(name, wanted, found, met)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _accuracy_drop(comparison: Comparison) -> float | None:

@@ -18,7 +18,8 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.inputs import choose_samples
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.verify import open_subject, verify
+from nsc_deploy.exporters.verify import open_deployment, open_subject, verify
+from nsc_deploy.exporters.verify import run as run_deployment
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
@@ -26,6 +27,7 @@ from nsc_deploy.graphs.formats.recording import Recording, read_recording, write
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.io.files import sha256
 from nsc_deploy.verification.compare import compare_runs
 from nsc_deploy.verification.limits import Limits, Verification, findings
 from nsc_deploy.verification.output import COLOURS as CHART_COLOURS
@@ -252,6 +254,35 @@ def test_what_cannot_be_verified_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("[1]")
     with pytest.raises(DataError, match="does not name its target"):
         open_subject(tmp_path, GraphOptions())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_limit_is_a_number(bad: float) -> None:
+    with pytest.raises(ConfigError, match=r"--max-rmse: (nan|inf) is no limit"):
+        Limits(max_rmse=bad)
+
+
+def test_code_of_a_folder_runs_only_where_that_is_allowed(folder: Path, tmp_path: Path) -> None:
+    export_all(folder / "receiver.nir", "snntorch", tmp_path / "snn", inputs=folder / "inputs.npz")
+    code, manifest = tmp_path / "snn" / "network.py", tmp_path / "snn" / "manifest.json"
+    refusal = r"snn/network.py: is Python code(.|\n)*somebody else's(.|\n)*--run-code"
+    with pytest.raises(ConfigError, match=refusal):
+        run(tmp_path / "snn", "reference")
+    with pytest.raises(ConfigError, match=refusal):
+        run(tmp_path / "snn", "snntorch", on="reference")
+    with pytest.raises(ConfigError, match=refusal):
+        run_deployment(open_deployment(tmp_path / "snn"), samples=5)
+    assert run(tmp_path / "snn", "onnx", on="reference", samples=5).comparison.equal
+    assert run(tmp_path / "snn", "reference", run_code=True).comparison.equal
+    ran = run_deployment(open_deployment(tmp_path / "snn"), samples=5, run_code=True)
+    assert ran.comparison.equal
+    was = sha256(code)
+    code.write_text("open('ran', 'w')\nraise SystemExit(0)\n")
+    manifest.write_text(manifest.read_text().replace(was, sha256(code)))
+    failed = nsc(tmp_path / "snn", "--against", "reference", "--exact", "--run-code")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert "ended with exit code 0 before it had loaded" in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 def test_an_export_to_lava_says_how_its_integers_compare(folder: Path) -> None:

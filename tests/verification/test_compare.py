@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.verification.compare import Comparison, compare_runs
-from nsc_deploy.verification.runner import RunTrace
+from nsc_deploy.verification.compare import Comparison, _require_finite, compare_runs
+from nsc_deploy.verification.runner import LayerTrace, RunTrace
 
 SHAPE = (3, 2, 4)
 runs = arrays(np.uint8, SHAPE, elements=st.integers(0, 1))
@@ -95,6 +95,17 @@ def test_shapes_that_do_not_fit() -> None:
         compare(np.zeros(SHAPE), np.zeros((3, 2, 5)))
     with pytest.raises(DataError, match="labels for 2 samples"):
         compare(np.zeros(SHAPE), np.zeros(SHAPE), labels=np.zeros(3, np.int64))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_no_figure_can_be_made_of(bad: float) -> None:
+    outputs = np.zeros(SHAPE, np.float32)
+    outputs[1, 1, 2] = bad
+    with pytest.raises(BackendError, match="given gave NaN or infinity among its outputs"):
+        compare(np.zeros(SHAPE, np.float32), outputs)
+    layer = LayerTrace(None, outputs)
+    with pytest.raises(BackendError, match="among its potentials of layer 'neurons'"):
+        _require_finite("given", RunTrace(np.zeros(SHAPE), {"neurons": layer}))
 
 
 @settings(max_examples=50, deadline=None)

@@ -61,7 +61,7 @@ class OnnxTarget:
     def open(self, folder: Path) -> Deployment:
         """Read the folder; the model of the whole sequence runs in onnxruntime."""
         return open_exact_deployment(
-            folder, self.name, lambda network: SequenceRunner(folder / SEQUENCE, network)
+            folder, self.name, lambda network, _settings: SequenceRunner(folder / SEQUENCE, network)
         )
 
 

@@ -1,10 +1,12 @@
 """The targets "snntorch" and "norse"."""
 
+from functools import partial
 from pathlib import Path
 
 from safetensors.numpy import save
 
-from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, RunSettings, Status
 from nsc_deploy.exporters.float32 import (
     Written,
     check_exact,
@@ -17,6 +19,7 @@ from nsc_deploy.exporters.torch_module.frameworks import Framework
 from nsc_deploy.exporters.torch_module.write import write_module
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import write_bytes, write_text
+from nsc_deploy.verification.module_runner import ModuleProcess, ModuleRunner
 from nsc_deploy.verification.runner import Runner
 
 MODULE = "network.py"
@@ -82,8 +85,8 @@ class ModuleTarget:
         )
 
     def open(self, folder: Path) -> Deployment:
-        """Read the folder; its module is Python code, and it is executed when a runner is opened."""
-        return open_exact_deployment(folder, self.name, lambda network: self._runner(folder, network))
+        """Read the folder; its module is Python code, and it is executed only where that is allowed."""
+        return open_exact_deployment(folder, self.name, partial(self._process, folder / MODULE))
 
     def _write(self, folder: Path, network: Network) -> Written:
         """Fill a folder with the module, and open it."""
@@ -94,13 +97,24 @@ class ModuleTarget:
             (MODULE, f"the network as a {self._framework.title} module, with its use at the top"),
             (WEIGHTS, "its state dictionary"),
         )
-        return Written(files, (self._runner(folder, network),))
+        return Written(files, (ModuleRunner(folder / MODULE, network, self.name),))
 
-    def _runner(self, folder: Path, network: Network) -> Runner:
-        # Here and not above: only whoever runs a framework needs it.
-        from nsc_deploy.verification.torch_runner import ModuleRunner
-
-        return ModuleRunner(folder / MODULE, network, self.name)
+    def _process(self, module: Path, network: Network, settings: RunSettings) -> Runner:
+        if not settings.run_code:
+            raise ConfigError(
+                "is Python code, which running this deployment would execute, and that is not allowed",
+                where=module,
+                hint="A deployment may be somebody else's, and code can do whatever you can: "
+                "read the file, then allow it with --run-code.",
+            )
+        return ModuleProcess(
+            module,
+            network,
+            self.name,
+            layers=settings.layers,
+            silence_s=settings.silence_s,
+            closing=settings.closing,
+        )
 
 
 SNNTORCH = ModuleTarget(
