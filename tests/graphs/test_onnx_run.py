@@ -32,7 +32,7 @@ def files_of_a_run(tmp_path: Path) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     environment |= {name: str(place) for name, place in places.items()} | {"PYTHONPATH": str(PACKAGE.parent)}
     command = [sys.executable, "-c", RUN, str(model)]
-    subprocess.run(command, env=environment, check=True, timeout=120)
+    subprocess.run(command, env=environment, check=True, timeout=600)
     return sorted(path.name for path in home.rglob("*") if path.is_file())
 
 

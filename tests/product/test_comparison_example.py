@@ -43,7 +43,7 @@ def printed(runs: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactor
     named = [f"{name}={','.join(map(str, paths))}" for name, paths in runs.items()]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *named, "--out", str(out)],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout, out
@@ -145,7 +145,7 @@ def test_a_run_that_is_missing_is_named_with_code_2() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 2
     assert "nowhere" in done.stderr

@@ -1,12 +1,11 @@
 """Whatever happens to the worker: an error in time, no process and no shared memory left behind.
 
-A machine with much else to do may leave Lava silent before it has begun. Where a test is about what happens
-after that, it begins again with more patience, and never takes the one silence for the other.
+Nothing here depends on how fast the machine is. The worker is held at a stated moment of its life until the
+deed is done, and the clock that measures Lava's silence stands still until then.
 """
 
-import contextlib
+import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -14,15 +13,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nsc_deploy.errors import BackendError, DataError
+from nsc_deploy.exporters.lava import worker
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
-from nsc_deploy.exporters.lava.worker import run_in_lava, watch_worker, write_job
+from nsc_deploy.exporters.lava.worker import WORKER, run_in_lava, watch_worker, write_job
 from nsc_deploy.io.scratch import MARK, scratch_folder
 from tests.support.lava import random_layer
 
@@ -30,8 +32,25 @@ pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 
 
 SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - only looked at
-PATIENCE = (4.0, 16.0, 64.0)  # seconds of silence
-END_S = 60.0  # for everything to be gone, on a busy machine
+SILENCE_S = 4.0  # after the deed
+HUNG_S = 600.0  # no machine is so slow
+HELD_WORKER = Path(__file__).parents[1] / "support" / "worker" / "held_chain.py"
+Moment = tuple[str, int]
+BEGUN = ("report", 1)
+
+
+@dataclass
+class Clock:
+    """Takes the place of `time` in the worker's module: stands still until it is started."""
+
+    started: float | None = None
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        return 0.0 if self.started is None else time.monotonic() - self.started
+
+    def start(self) -> None:
+        self.started = time.monotonic()
 
 
 @dataclass
@@ -52,12 +71,12 @@ class Witness:
                 maps = (entry / "maps").read_text()
             except (OSError, ValueError):
                 continue
-            if b"run_chain.py" in command and str(self.directory).encode() in command and state != "Z":
+            if b"_chain.py" in command and str(self.directory).encode() in command and state != "Z":
                 found.append(process)
                 self.segments |= {line.split()[-1] for line in maps.splitlines() if SHARED_MEMORY in line}
         return sorted(found)
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = END_S) -> bool:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = HUNG_S) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if condition():
@@ -69,15 +88,33 @@ class Witness:
         """Whether Lava's own processes run, with shared memory."""
         return len(self.processes()) > 4 and len(self.segments) > 2
 
-    def started(self) -> list[int]:
-        """Wait until they do."""
-        assert self.wait_for(self.running)
-        return self.processes()
-
     def assert_clean(self, seconds: float = 0.0) -> None:
         self.wait_for(lambda: not self.processes() and not self.left(), seconds)
         assert not self.processes()
         assert not self.left()
+
+    @contextmanager
+    def held(self, ending: Callable[[], bool]) -> Iterator[list[int]]:
+        """Wait until the worker comes to its moment, and hold it there; yield its processes."""
+        pipes: list[int] = []
+
+        def opened() -> bool:
+            try:
+                pipes.append(os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:  # nobody reads
+                return ending()
+            return True
+
+        assert self.wait_for(opened)
+        assert pipes, "the worker ended before its moment"
+        try:
+            yield self.processes()
+        finally:
+            os.close(pipes[0])
+
+    @property
+    def pipe(self) -> Path:
+        return self.directory / "pipe"
 
     def left(self) -> list[str]:
         return [name for name in self.segments if Path(name).exists()]
@@ -93,14 +130,36 @@ def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witness
         os.kill(process, signal.SIGKILL)
 
 
+Hold = Callable[[str, int], None]
+
+
+@pytest.fixture
+def hold(witness: Witness, monkeypatch: pytest.MonkeyPatch) -> Hold:
+    """Has the worker held at an event (see `held_chain.py`), counted from 1."""
+    os.mkfifo(witness.pipe)
+    monkeypatch.setattr(worker, "watch_worker", partial(watch_worker, worker=HELD_WORKER))
+
+    def hold(event: str, number: int) -> None:
+        moment = {"worker": str(WORKER), "event": event, "number": number, "pipe": str(witness.pipe)}
+        monkeypatch.setenv("HELD_WORKER", json.dumps(moment))
+
+    return hold
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(worker, "time", clock)
+    return clock
+
+
 def network() -> IntegerNetwork:
     chance = np.random.default_rng(0)
     return IntegerNetwork((random_layer(chance, 6, 5), random_layer(chance, 4, 6)), 1e-3)
 
 
-LONG = np.ones((200, 100, 5), np.uint8)
-SOME_SECONDS = LONG[:, :30]
 SHORT = np.ones((5, 1, 5), np.uint8)
+THREE = np.ones((5, 3, 5), np.uint8)  # samples, and a report after each
 
 
 def in_background(errors: list[BaseException], run: Callable[[], object]) -> threading.Thread:
@@ -115,30 +174,21 @@ def in_background(errors: list[BaseException], run: Callable[[], object]) -> thr
     return thread
 
 
-def error_once_begun(
-    witness: Witness, run: Callable[[float], object], deed: Callable[[], object] = lambda: None
-) -> str:
-    """Do `deed` as soon as Lava's processes run; how `run`, given seconds of silence, ends then."""
-    for silence_s in PATIENCE:
-        witness.segments.clear()
-        errors: list[BaseException] = []
-        thread = in_background(errors, lambda patience=silence_s: run(patience))
-        witness.wait_for(lambda running=thread: witness.running() or not running.is_alive())
-        begun = thread.is_alive()
-        if begun:
-            with contextlib.suppress(ProcessLookupError, IndexError):
-                deed()
-        thread.join(END_S + silence_s)
-        assert not thread.is_alive()
-        witness.assert_clean()
-        if begun:
-            return str(errors[0])
-    raise AssertionError("the machine is too busy for Lava to begin")
+def errors_after(witness: Witness, clock: Clock, deed: Callable[[list[int]], object]) -> list[BaseException]:
+    """Do `deed` to the processes of a run that is held, let it go on, and wait for its end."""
+    errors: list[BaseException] = []
+    thread = in_background(errors, lambda: run_in_lava(network(), THREE, silence_s=SILENCE_S))
+    with witness.held(lambda: not thread.is_alive()) as processes:
+        deed(processes)
+    clock.start()
+    thread.join(HUNG_S)
+    assert not thread.is_alive()
+    return errors
 
 
 def test_a_run_that_goes_well_leaves_nothing(witness: Witness) -> None:
     finished: list[int] = []
-    run_in_lava(network(), np.repeat(SHORT, 3, axis=1), advance=finished.append)
+    run_in_lava(network(), THREE, advance=finished.append)
     witness.assert_clean()
     assert sum(finished) == 3  # what the worker printed last was read too
 
@@ -149,21 +199,28 @@ def test_a_worker_that_raises(witness: Witness) -> None:
     write_job(job, network(), SHORT, 5, probe=False)
     (job / "events.npy").write_bytes(b"no array")
     with pytest.raises(BackendError, match="exit code 1"):
-        watch_worker(job, 60.0)
+        watch_worker(job, HUNG_S)
     witness.assert_clean()
 
 
-def test_an_exception_inside_a_lava_process(witness: Witness) -> None:
+def test_an_exception_inside_a_lava_process(witness: Witness, clock: Clock) -> None:
     """It hangs Lava for ever; the silence ends it."""
     broken = network()
     layer = replace(broken.layers[1], delay=np.full(4, 70, np.int32))
+    errors: list[BaseException] = []
 
-    def run(silence_s: float) -> None:
+    def run() -> None:
         with scratch_folder("job") as job:
             write_job(job, IntegerNetwork((broken.layers[0], layer), 1e-3), SHORT, 5, probe=False)
-            watch_worker(job, silence_s)
+            watch_worker(job, SILENCE_S)
 
-    assert "no sign of life" in error_once_begun(witness, run)
+    thread = in_background(errors, run)
+    assert witness.wait_for(lambda: witness.running() or not thread.is_alive())
+    assert thread.is_alive()
+    clock.start()
+    thread.join(HUNG_S)
+    assert "no sign of life" in str(errors[0])
+    witness.assert_clean()
 
 
 def test_a_record_that_cannot_be_written(witness: Witness) -> None:
@@ -172,81 +229,97 @@ def test_a_record_that_cannot_be_written(witness: Witness) -> None:
     (job / "layer1" / "s").mkdir(parents=True)
     write_job(job, network(), SHORT, 5, probe=False)
     with pytest.raises(BackendError, match="layer1/s was not recorded whole"):
-        watch_worker(job, 60.0)
+        watch_worker(job, HUNG_S)
     witness.assert_clean()
 
 
-def test_a_worker_killed_by_the_system(witness: Witness) -> None:
-    error = error_once_begun(
-        witness,
-        lambda _: run_in_lava(network(), LONG),
-        lambda: os.kill(witness.processes()[0], signal.SIGKILL),
-    )
-    assert "killed by signal 9" in error
+def test_a_worker_killed_by_the_system(witness: Witness, clock: Clock, hold: Hold) -> None:
+    hold(*BEGUN)
+    (error,) = errors_after(witness, clock, lambda processes: os.kill(processes[0], signal.SIGKILL))
+    assert "killed by signal 9" in str(error)
+    witness.assert_clean()
 
 
-def test_one_of_lavas_processes_killed(witness: Witness) -> None:
-    error = error_once_begun(
-        witness,
-        lambda silence_s: run_in_lava(network(), LONG, silence_s=silence_s),
-        lambda: os.kill(witness.processes()[-1], signal.SIGKILL),
-    )
-    assert "no sign of life" in error or "failed" in error
+def test_one_of_lavas_processes_killed(witness: Witness, clock: Clock, hold: Hold) -> None:
+    hold(*BEGUN)
+    (error,) = errors_after(witness, clock, lambda processes: os.kill(processes[-1], signal.SIGKILL))
+    assert "no sign of life" in str(error) or "failed" in str(error)
+    witness.assert_clean()
 
 
-def kill_at_a_random_moment(witness: Witness, seed: int) -> None:
-    """The worker or one of Lava's processes: an error or the answer, and nothing left."""
-    chance = random.Random(seed)
-    errors: list[BaseException] = []
-    thread = in_background(errors, lambda: run_in_lava(network(), SOME_SECONDS, silence_s=6.0))
-    witness.wait_for(lambda: bool(witness.processes()))
-    time.sleep(chance.uniform(0, 4))
-    there = witness.processes()
-    if there:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(chance.choice(there), chance.choice([signal.SIGKILL, signal.SIGTERM]))
-    thread.join(5 * END_S)
-    assert not thread.is_alive()
+# While Python starts and while Lava is loaded, before each kind of its processes, at work, at the end.
+MOMENTS = [
+    ("open", 1), ("import", 100), ("import", 400), *(("os.fork", number) for number in range(1, 7)),
+    *(("report", number) for number in range(1, 5)), ("os.rename", 1),
+]  # fmt: skip
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+KILLS = [(moment, how, victim) for moment in MOMENTS for how in SIGNALS for victim in (0, 1, -1)]
+USUAL = [(("os.fork", 4), signal.SIGKILL, 1), (("report", 2), signal.SIGTERM, -1)]
+
+
+def kill(
+    moment: Moment, how: signal.Signals, victim: int, witness: Witness, clock: Clock, hold: Hold
+) -> None:
+    """The worker (victim 0) or one of Lava's processes: an error or the answer, and nothing left."""
+    hold(*moment)
+
+    def deed(processes: list[int]) -> None:
+        os.kill(processes[victim % len(processes)], how)
+
+    errors = errors_after(witness, clock, deed)
     assert all(isinstance(error, BackendError) for error in errors)
-    witness.assert_clean(seconds=END_S / 3)
+    witness.assert_clean(seconds=HUNG_S)
     assert not list(witness.directory.glob(f"{MARK}*-lava"))
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_kills_at_random_moments(witness: Witness, seed: int) -> None:
-    kill_at_a_random_moment(witness, seed)
+@pytest.mark.parametrize(("moment", "how", "victim"), USUAL)
+def test_kills(
+    moment: Moment, how: signal.Signals, victim: int, witness: Witness, clock: Clock, hold: Hold
+) -> None:
+    kill(moment, how, victim, witness, clock, hold)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 32))
-def test_many_kills_at_random_moments(witness: Witness, seed: int) -> None:
-    kill_at_a_random_moment(witness, seed)
+@pytest.mark.parametrize(("moment", "how", "victim"), KILLS)
+def test_kills_at_any_moment(
+    moment: Moment, how: signal.Signals, victim: int, witness: Witness, clock: Clock, hold: Hold
+) -> None:
+    kill(moment, how, victim, witness, clock, hold)
 
 
-def test_silence_from_the_start(witness: Witness) -> None:
+def test_silence_from_the_start(witness: Witness, hold: Hold) -> None:
+    hold("open", 1)  # and never let go
     with pytest.raises(BackendError, match=r"no sign of life for 0\.3 s"):
-        run_in_lava(network(), LONG, silence_s=0.3)
+        run_in_lava(network(), SHORT, silence_s=0.3)
     witness.assert_clean()
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_the_command_interrupted_or_killed(witness: Witness, how: signal.Signals, code: int) -> None:
+def test_the_command_interrupted_or_killed(
+    witness: Witness, hold: Hold, how: signal.Signals, code: int
+) -> None:
     script = (
         "import sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
         f"sys.path[:0] = [{str(Path(__file__).parents[2])!r}]\n"
-        "from tests.robustness.test_lava_worker import network, LONG\n"
-        "from nsc_deploy.exporters.lava.worker import run_in_lava\n"
+        "from functools import partial\n"
+        "from tests.robustness.test_lava_worker import HELD_WORKER, THREE, network\n"
+        "from nsc_deploy.exporters.lava import worker\n"
         "from nsc_deploy.cli.exit_codes import run_to_exit_code\n"
-        "sys.exit(run_to_exit_code(lambda: run_in_lava(network(), LONG)))\n"
+        "worker.watch_worker = partial(worker.watch_worker, worker=HELD_WORKER)\n"
+        "sys.exit(run_to_exit_code(lambda: worker.run_in_lava(network(), THREE, silence_s=1e6)))\n"
     )
     command = [sys.executable, "-c", script, str(witness.directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        witness.started()
+    hold(*BEGUN)
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+        witness.held(lambda: process.poll() is not None) as processes,  # it cannot end by itself
+    ):
+        assert len(processes) > 4
         process.send_signal(how)
-        output, _ = process.communicate(timeout=END_S)
+        output, _ = process.communicate(timeout=HUNG_S)
+        witness.assert_clean(seconds=0.0 if how is signal.SIGINT else HUNG_S)
     assert process.returncode == code, output
     assert "Traceback" not in output
-    witness.assert_clean(seconds=0.0 if how is signal.SIGINT else END_S)
     assert bool(list(witness.directory.glob(f"{MARK}*-lava"))) is (how is signal.SIGKILL)
     with scratch_folder("lava"):  # as the next command begins
         assert len(list(witness.directory.glob(f"{MARK}*-lava"))) == 1
@@ -270,5 +343,5 @@ def test_lavas_own_temporaries_go_with_the_job(
     place.mkdir(exist_ok=True)
     monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setattr(tempfile, "tempdir", str(place))
-    run_in_lava(network(), SHORT, silence_s=PATIENCE[-1])
+    run_in_lava(network(), SHORT, silence_s=HUNG_S)
     assert not list(place.iterdir())

@@ -1,10 +1,9 @@
 """A run that is killed and resumed ends with the weights of a run that never was."""
 
 import multiprocessing
-import random
+import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,39 @@ import torch
 from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.training import fit
 from nsc_deploy.training.checkpoints import StateIO, read_tensors
 from nsc_deploy.training.record import SaveState
 from nsc_deploy.training.run import train
 from nsc_deploy.training.run_directory import read_metrics, state_of
+from tests.support.kill_points import die_before_change
 
 Make = Callable[..., dict[str, object]]
+NEVER = 0
 
 
-def train_in_a_process(experiment: Experiment, run: Path) -> None:
+def train_and_die(experiment: Experiment, run: Path, change: int) -> None:
+    """Killed before a change of the run directory."""
+    die_before_change(change, run)
     train(experiment, run, resume=True, progress=False)
+
+
+def epochs_finished(run: Path) -> int:
+    """Epochs after which a resumed run goes on."""
+    last = run / "checkpoints" / "last.safetensors"
+    return StateIO().load_checkpoint(last)["epoch"] + 1 if last.exists() else 0
+
+
+def train_and_terminate(experiment: Experiment, run: Path) -> None:
+    """Sent SIGTERM when the state of the first epoch is on the disk."""
+
+    class Terminate(SaveState):
+        def on_train_epoch_end(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
+            super().on_train_epoch_end(trainer, pl_module)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    fit.SaveState = Terminate  # type: ignore[misc]
+    train(experiment, run, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +83,24 @@ def assert_same_outcome(run: Path, other: Path) -> None:
     ]
 
 
-def test_kill_9_at_random_moments(experiment: Experiment, uninterrupted: Path, tmp_path: Path) -> None:
+# Changes to the run directory before which one life after the other is killed: at first of the files of the
+# experiment, then of the best weights and the state, last of the graphs. A life without an epoch makes more.
+KILLS = (2, 19, 23, 24, 27, 31, 29)
+
+
+def test_kill_9_at_any_moment(experiment: Experiment, uninterrupted: Path, tmp_path: Path) -> None:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["nsc_deploy.training.run"])
-    chance, run, kills = random.Random(5), tmp_path / "run", 0
-    while True:
-        process = processes.Process(target=train_in_a_process, args=(experiment, run))
+    run, ends, epochs = tmp_path / "run", [], []
+    for change in (*KILLS, NEVER):
+        process = processes.Process(target=train_and_die, args=(experiment, run, change))
         process.start()
-        process.join(None if kills >= 6 else chance.uniform(0.05, 0.9))
-        if not process.is_alive():
-            assert process.exitcode == 0
-            break
-        process.kill()
         process.join()
-        kills += 1
-    assert kills > 0
+        ends.append(process.exitcode)
+        epochs.append(epochs_finished(run))
+    assert ends == [-signal.SIGKILL] * len(KILLS) + [0]
+    assert epochs == sorted(epochs)
+    assert {*epochs} > {0, 6}  # some lives went on from the middle
     assert_same_outcome(run, uninterrupted)
 
 
@@ -186,11 +211,15 @@ def test_a_whole_state_of_another_training_is_refused(
     assert "--overwrite" in (caught.value.hint or "")
 
 
-def test_resume_and_overwrite_exclude_each_other(experiment: Experiment, tmp_path: Path) -> None:
-    started = time.monotonic()
+def test_resume_and_overwrite_exclude_each_other(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the data are read, which may take minutes."""
+    loads: list[object] = []
+    monkeypatch.setattr("nsc_deploy.training.run.load_events", lambda *_, **__: loads.append(1))
     with pytest.raises(ConfigError, match="cannot be combined"):
         train(experiment, tmp_path / "run", resume=True, overwrite=True)
-    assert time.monotonic() - started < 1
+    assert not loads
 
 
 def test_a_terminated_run_says_so_and_goes_on(
@@ -199,14 +228,11 @@ def test_a_terminated_run_says_so_and_goes_on(
     """Batch systems end jobs with SIGTERM, and must not be told that all went well."""
     run = tmp_path / "run"
     process = multiprocessing.get_context("forkserver").Process(
-        target=train_in_a_process, args=(experiment, run)
+        target=train_and_terminate, args=(experiment, run)
     )
     process.start()
-    while not (run / "checkpoints" / "last.safetensors").exists():
-        assert process.is_alive()
-        time.sleep(0.002)
-    process.terminate()
     process.join()
     assert process.exitcode == 128 + signal.SIGTERM
+    assert epochs_finished(run) == 1
     train(experiment, run, resume=True, progress=False)
     assert_same_outcome(run, uninterrupted)

@@ -7,12 +7,13 @@ import contextlib
 import io
 import json
 import os
-import random
 import resource
-import signal
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.support.kill_points import before_each_change, die_before_change, die_in_a_write
 
 Job = tuple[int, str]
 
@@ -64,23 +65,52 @@ def limited(jobs: list[tuple[list[str], int | None]]) -> list[Job]:
     return [run(arguments, limit) for arguments, limit in jobs]
 
 
-def killed(arguments: list[str], check: list[str], seed: int, times: int, longest: float) -> int:
-    """A command killed at random moments, so many times, and looked at by another; how often it was at work.
+def changes(arguments: list[str], folder: str) -> int:
+    """How often a command changes something in a folder."""
+    reading, writing = os.pipe()
+
+    def count() -> None:
+        before_each_change(Path(folder), lambda: os.write(writing, b"."))
+        _ended(arguments, None)
+
+    child = _fork(count)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        counted = len(stream.read())
+    os.waitpid(child, 0)
+    return counted
+
+
+def killed(
+    arguments: list[str], check: list[str], folder: str, before: list[int], beyond: list[int]
+) -> list[int]:
+    """The signals that ended a command, killed at one moment after the other; another looks at what it left.
+
+    Args:
+        arguments: the command to kill.
+        check: the command to look with.
+        folder: where changes are counted.
+        before: the changes before which to kill, counted from 1.
+        beyond: the sizes in bytes of a file inside whose write to kill.
 
     Raises:
         RuntimeError: what it left is refused.
     """
-    chance, alive = random.Random(seed), 0
-    for _ in range(times):
-        child = start(arguments)
-        time.sleep(chance.uniform(0, longest))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        alive += os.WIFSIGNALED(status)
+    moments = [partial(die_before_change, number, Path(folder)) for number in before]
+    moments += [partial(die_in_a_write, size) for size in beyond]
+    signals = []
+    for choose in moments:
+
+        def until_killed(choose: Callable[[], None] = choose) -> None:
+            choose()
+            _ended(arguments, None)
+
+        _, status = os.waitpid(_fork(until_killed), 0)
+        signals.append(os.WTERMSIG(status))
         code, text = run(check)
         if code:
             raise RuntimeError(text)
-    return alive
+    return signals
 
 
 def together(several: list[list[str]]) -> list[int]:
@@ -88,7 +118,12 @@ def together(several: list[list[str]]) -> list[int]:
     return [os.waitpid(child, 0)[1] for child in [start(arguments) for arguments in several]]
 
 
-TASKS: dict[str, Callable[..., object]] = {"limited": limited, "killed": killed, "together": together}
+TASKS: dict[str, Callable[..., object]] = {
+    "limited": limited,
+    "changes": changes,
+    "killed": killed,
+    "together": together,
+}
 
 if __name__ == "__main__":
     told = json.loads(sys.argv[2])

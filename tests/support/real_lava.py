@@ -37,7 +37,7 @@ def run_in_real_lava(cases: Sequence[Case], *, group: int = 4) -> list[tuple[Lay
     with tempfile.TemporaryDirectory(prefix="nsc-deploy-conformance-") as name:
         directory = Path(name)
         write_cases(directory, cases, group)
-        watch_worker(directory, silence_s=300.0, worker=NETWORK_WORKER)
+        watch_worker(directory, silence_s=1200.0, worker=NETWORK_WORKER)
         answer = load_npz(directory / "answer.npz")
     return [
         tuple(

@@ -274,12 +274,12 @@ def test_the_command_prints_a_table_and_json(run: Path, tmp_path: Path) -> None:
         "advise",
         str(run),
     ]
-    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     for words in ("receiver/hidden", "take out", "decide after", "Not tried"):
         assert words in text.stdout
     target = tmp_path / "pruned.nir"
     more = [*command, "--json", "--write", str(target)]
-    done = subprocess.run(more, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(more, capture_output=True, text=True, check=True, timeout=600)
     assert AdviceReport.model_validate(json.loads(done.stdout)).advice
     assert "wrote" in done.stderr
     assert target.is_file()

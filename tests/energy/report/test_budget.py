@@ -36,7 +36,7 @@ def budget(folder: Path, text: str) -> Path:
 
 def shell(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from nsc_deploy.cli.app import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=cwd)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=cwd)
 
 
 def test_values_are_those_of_the_counts(run: Path) -> None:
@@ -250,7 +250,7 @@ def as_in_ci(line: str, checkout: Path) -> subprocess.CompletedProcess[str]:
     path = f"{checkout / 'bin'}:{os.environ['PATH']}"
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", line]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=120, cwd=checkout,
+        command, capture_output=True, text=True, check=False, timeout=600, cwd=checkout,
         env=os.environ | {"PATH": path},
     )  # fmt: skip
 

@@ -213,7 +213,7 @@ def test_damaged_recordings(tmp_path: Path) -> None:
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from nsc_deploy.cli.app import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
 def test_the_command_prints_json_and_writes_both_files(runs: list[Path], tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_no_training_framework_is_imported(runs: list[Path]) -> None:
         "print([name for name in ('torch', 'snntorch', 'norse', 'lightning') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.strip() == "[]"
 

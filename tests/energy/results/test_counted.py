@@ -127,7 +127,7 @@ def test_the_notebook_runs_as_a_script(runs: list[Path], tmp_path: Path) -> None
     pytest.importorskip("pandas")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, runs[:2])],
-        capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=600, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for words in ("transmitter", "uJ a sample, with memory", "network_uj", "synops_per_inference"):

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.speed import scaled
+
 SECONDS = 2.0
 SECONDS_PER_MEGABYTE = 1.5
 """What is valid is read twice, and a file of nothing but small objects at 3 MB/s."""
@@ -54,8 +56,10 @@ class Ended:
 
 
 def main(seed: str, folder: Path, tasks: list[tuple[str, int]]) -> None:
+    from nsc_deploy.io import sandbox
     from tests.robustness.fuzz.kinds import KINDS
 
+    sandbox._SECONDS *= scaled()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     corpora = {
@@ -163,9 +167,9 @@ def _try(kind: str, index: int, case: Any, work: Path, native: Any) -> Ended:
 
 
 def _allowed(work: Path) -> float:
-    """Seconds of processor time for what lies in a folder."""
+    """Seconds of processor time for what lies in a folder, on this machine."""
     megabytes = sum(file.stat().st_size for file in work.rglob("*") if file.is_file()) / 1e6
-    return SECONDS + SECONDS_PER_MEGABYTE * megabytes
+    return scaled() * (SECONDS + SECONDS_PER_MEGABYTE * megabytes)
 
 
 def _told() -> str:
