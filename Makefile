@@ -2,7 +2,7 @@
 # make test   every test that takes seconds; `make test-slow` adds those that take minutes
 # make fuzz   a thousand damaged files of each kind; `make mutants` puts every fault into the emulator
 # make test-peers  counts and graphs against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
-# make check  formatting, lint, layers, types, documentation
+# make check  formatting, lint, layers, types, documentation, known vulnerabilities of what is pinned
 #
 # The environment is made once, in .venv, from pyproject.toml and constraints.txt.
 
@@ -77,6 +77,7 @@ check: $(ready)
 	$(bin)/lint-imports --no-logo
 	$(bin)/mypy
 	$(bin)/mkdocs build --strict --quiet
+	@$(bin)/python .ci/audit
 
 format: $(ready)
 	$(bin)/ruff format .
