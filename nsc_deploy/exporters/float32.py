@@ -24,6 +24,7 @@ from nsc_deploy.exporters.manifest import (
     RECORDING,
     ExactManifest,
     StateRecord,
+    VerificationRecord,
     exported_graph,
     read_exact_manifest,
     recorded_files,
@@ -36,7 +37,6 @@ from nsc_deploy.graphs.operators.registry import build_operator
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.verification.compare import compare_runs
 from nsc_deploy.verification.divergence import LayerDivergence
-from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
 
 

@@ -35,7 +35,7 @@ from nsc_deploy.exporters.lava.manifest import (
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
 from nsc_deploy.exporters.lava.runners import EmulatorRunner, LavaRunner
-from nsc_deploy.exporters.manifest import exported_graph, source_of, write_manifest
+from nsc_deploy.exporters.manifest import VerificationRecord, exported_graph, source_of, write_manifest
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
@@ -43,7 +43,6 @@ from nsc_deploy.io.files import sha256
 from nsc_deploy.io.folders import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.divergence import LayerParity
-from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.runner import ReferenceRunner, Runner
 
 SOURCE = "source.nir"

@@ -28,7 +28,7 @@ from nsc_deploy.io.files import MENDABLE, write_json
 from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.scratch import scratch_folder
 
-WORKER = Path(__file__).parent / "worker_process" / "run_chain.py"
+WORKER = Path(__file__).parent / "run_chain.py"
 SILENCE_S = 120.0
 TERM_GRACE_S = 2.0
 KILL_GRACE_S = 3.0

@@ -1,4 +1,4 @@
-"""The way from a graph to integers: which passes run, in which order."""
+"""The way from a graph to integers: which passes run, in which order, and what the graph takes on Lava."""
 
 from functools import partial
 from typing import Any
@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import ScaleGranularity, raise_first_refusal
+from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.exporters.lava.integers import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
 from nsc_deploy.exporters.lava.lowering.populations import RemoveDead
 from nsc_deploy.exporters.lava.lowering.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
+from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
 from nsc_deploy.exporters.lava.rules import verdicts
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
@@ -95,3 +97,38 @@ def _calibration(network: Network, inputs: NDArray[np.uint8], levels: Levels) ->
     recorded = simulate(network, inputs, record=late).outputs
     reference = {name: delayed(flat_events(recorded[name]), steps) for name, steps in late.items()}
     return Calibration(flat_events(inputs), reference)
+
+
+def lava_resources(network: Network) -> tuple[Usage, ...]:
+    """Neurons, relays, synapses, layers and delays; only delays and the synapses of a node have a limit.
+
+    Args:
+        network: a graph that Lava takes.
+
+    Raises:
+        ExportError: Lava does not take it.
+    """
+    levels = run_passes(network, PIPELINE).graph
+    slots = [slot for layer in levels.layers for slot in layer]
+    relays = [slot for slot in slots if slot.population is None]
+    return (
+        Usage("neurons", sum(slot.size for slot in slots), None),
+        Usage("of them relays", sum(slot.size for slot in relays), None),
+        Usage("synapses", _synapses(levels), None),
+        Usage("of one node, at most", max(map(most_synapses, network.nodes), default=0), LARGEST_MATRIX),
+        Usage("layers", len(levels.layers), None),
+        Usage("delay steps", max((slot.delay for slot in slots), default=0), MAX_DELAY),
+    )
+
+
+def _synapses(levels: Levels) -> int:
+    return sum(
+        slot.size
+        if slot.population is None
+        else sum(
+            weight.synapses
+            for weight in (*slot.population.drive.values(), *slot.population.recurrent.values())
+        )
+        for layer in levels.layers
+        for slot in layer
+    )
