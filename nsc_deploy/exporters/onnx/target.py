@@ -76,13 +76,10 @@ class OnnxTarget:
 
 def _write(folder: Path, network: Network) -> Written:
     """Fill a folder with both models, and open them."""
-    one = step_model(network)
-    states = tuple(
-        StateRecord(input=s.name, output=s.after, shape=s.shape, holds=s.holds) for s in one.states
-    )
+    step, states = step_model(network)
     write_onnx(folder / SEQUENCE, sequence_model(network))
-    write_onnx(folder / STEP, one.model)
-    save_npz(folder / STATES, {s.name: np.zeros((1, *s.shape), np.float32) for s in one.states})
+    write_onnx(folder / STEP, step)
+    save_npz(folder / STATES, {one.input: np.zeros((1, *one.shape), np.float32) for one in states})
     files = (
         (SEQUENCE, "the whole sequence [T, N, ...] in one Scan, from rest"),
         (STEP, "one step [N, ...] with its states as inputs and outputs"),
