@@ -4,7 +4,7 @@ Every target's manifest is a `Manifest` with fields of its own. Warnings about t
 copy of the graph in the folder states its step and reset and is believed, so it shows no such thing itself.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -27,7 +27,6 @@ FILE_NAME = "manifest.json"
 GRAPH = "source.nir"
 RECORDING = "inputs.npz"
 FORMAT = 1
-Files = Iterable[tuple[str, str]]
 _EXPORT = "nsc-deploy export RUN --target TARGET --out DIR"
 
 
@@ -155,6 +154,10 @@ class Manifest(Record):
             written.pop("warnings", None)
         return written
 
+    def hashes(self) -> Iterable[tuple[str, str]]:
+        """Names and hashes of the files that must be as they were written."""
+        return ()
+
     @classmethod
     def of(cls, request: ExportRequest, **fields: Any) -> Self:
         """A manifest of what was asked for; `fields` are those that only the target knows."""
@@ -182,6 +185,10 @@ class ExactManifest(Manifest):
     notes: tuple[str, ...] = Field(default=(), description="what was done to the graph on its way")
     verification: VerificationRecord
 
+    def hashes(self) -> Iterable[tuple[str, str]]:
+        """Names and hashes of the files that must be as they were written."""
+        return ((one.name, one.sha256) for one in self.files)
+
 
 _Manifest = TypeVar("_Manifest", bound=Manifest)
 
@@ -191,31 +198,21 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
 
 
-def read_manifest(kind: type[_Manifest], folder: Path, files: Callable[[_Manifest], Files]) -> _Manifest:
+def read_manifest(kind: type[_Manifest], folder: Path) -> _Manifest:
     """Read `folder`/manifest.json and check every file it names.
 
     Args:
         kind: the manifest of the target.
         folder: the deployment.
-        files: those that the manifest names, with their hashes.
 
     Raises:
         DataError: no deployment, damaged, or changed since it was written.
     """
     path = _manifest_file(folder)
     manifest = read_json_record(kind, path, "a deployment", hint=f"Export it again: {_EXPORT}")
-    for name, hash_ in files(manifest):
+    for name, hash_ in manifest.hashes():
         require_unchanged(folder / name, hash_)
     return manifest
-
-
-def read_exact_manifest(folder: Path) -> ExactManifest:
-    """Read the manifest of a deployment in float32 and check every file it names.
-
-    Raises:
-        DataError: no deployment, damaged, or changed since it was written.
-    """
-    return read_manifest(ExactManifest, folder, lambda manifest: hashes(manifest.files))
 
 
 def target_of(folder: Path) -> str:
@@ -245,11 +242,6 @@ def _manifest_file(folder: Path) -> Path:
 def recorded_files(folder: Path, held: Iterable[tuple[str, str]]) -> tuple[FileRecord, ...]:
     """Records of files of a folder, each a name and what it holds."""
     return tuple(FileRecord(name=name, sha256=sha256(folder / name), holds=holds) for name, holds in held)
-
-
-def hashes(records: Iterable[FileRecord]) -> Files:
-    """Names and hashes of files that a manifest records."""
-    return ((record.name, record.sha256) for record in records)
 
 
 def exported_graph(file: Path, manifest: Manifest) -> Network:

@@ -9,7 +9,7 @@ read-out.nir    what runs on the host behind the chip, with read-out.npz where i
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,6 @@ from nsc_deploy.exporters.manifest import (
     Manifest,
     VerificationRecord,
     exported_graph,
-    hashes,
     read_manifest,
     recorded_files,
     write_manifest,
@@ -85,14 +84,9 @@ class SplitManifest(Manifest):
         "compares with its part, its own folder says"
     )
 
-
-def read_split_manifest(folder: Path) -> SplitManifest:
-    """Read `folder`/manifest.json and check every file it names.
-
-    Raises:
-        DataError: damaged, or changed since it was written.
-    """
-    return read_manifest(SplitManifest, folder, lambda manifest: hashes(manifest.files))
+    def hashes(self) -> Iterable[tuple[str, str]]:
+        """Names and hashes of the files that must be as they were written."""
+        return ((one.name, one.sha256) for one in self.files)
 
 
 def open_in_parts(folder: Path) -> Deployment:
@@ -101,7 +95,7 @@ def open_in_parts(folder: Path) -> Deployment:
     Raises:
         DataError: damaged, changed since it was written, or of a target that is not there.
     """
-    manifest = read_split_manifest(folder)
+    manifest = read_manifest(SplitManifest, folder)
     parts = {part.name: part for part in manifest.parts}
     held = parts.get(CHIP)
     if held is None or held.folder is None:

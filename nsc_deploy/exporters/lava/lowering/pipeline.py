@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.base import ScaleGranularity, raise_first_refusal
+from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.exporters.lava.integers import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
@@ -15,7 +15,6 @@ from nsc_deploy.exporters.lava.lowering.populations import RemoveDead
 from nsc_deploy.exporters.lava.lowering.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
-from nsc_deploy.exporters.lava.rules import verdicts
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.passes.base import Outcome, Pass, Step, run_passes
@@ -23,7 +22,7 @@ from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.fold_pooling import FoldPooling, PoolingToConvolution
 from nsc_deploy.passes.fold_scales import FoldScales
 
-__all__ = ["PIPELINE", "Lowering", "Step", "flat_events", "lower", "lower_accepted"]
+__all__ = ["PIPELINE", "Lowering", "Step", "flat_events", "lava_resources", "lower"]
 
 PIPELINE: tuple[Pass[Any, Any], ...] = (
     # Folds need not be exact: weights will be rounded anyway.
@@ -55,29 +54,13 @@ def lower(
     inputs: NDArray[np.uint8] | None = None,
     granularity: ScaleGranularity = ScaleGranularity.NEURON,
 ) -> Lowering:
-    """Lower a graph to the integers Lava computes with.
+    """Lower a graph that the rules of Lava accepted (`raise_first_refusal(verdicts(network))`) to integers.
 
     Args:
         network: the graph.
         bits: bits of a weight, 2..8.
         inputs: recorded inputs [steps, samples, *shape] to choose scales on, or None.
         granularity: whether each neuron has a scale of its own, or all of a population one.
-
-    Raises:
-        ExportError: a node cannot be represented; it names the node, the reason and a way out.
-    """
-    raise_first_refusal(verdicts(network))
-    return lower_accepted(network, bits=bits, inputs=inputs, granularity=granularity)
-
-
-def lower_accepted(
-    network: Network,
-    *,
-    bits: int = 8,
-    inputs: NDArray[np.uint8] | None = None,
-    granularity: ScaleGranularity = ScaleGranularity.NEURON,
-) -> Lowering:
-    """Lower a graph which the rules of Lava accepted already; arguments as for `lower`.
 
     Raises:
         ExportError: a limit that shows on the populations alone; it names the node and a way out.
