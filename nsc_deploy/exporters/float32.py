@@ -6,7 +6,7 @@ only where it computes the same.
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 
 import nsc_deploy
 from nsc_deploy.errors import ConfigError, DataError, ExportError, GraphError
-from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, RunSettings, Status, Verdict
+from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, RunSettings, Status
 from nsc_deploy.exporters.inputs import Samples, check_inputs
 from nsc_deploy.exporters.manifest import (
     GRAPH,
     RECORDING,
     ExactManifest,
     StateRecord,
+    VerificationRecord,
     exported_graph,
-    read_exact_manifest,
+    read_manifest,
     recorded_files,
     write_manifest,
 )
@@ -34,9 +35,9 @@ from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.operators.base import Setting
 from nsc_deploy.graphs.operators.registry import build_operator
 from nsc_deploy.io.folders import replacing_folder, require_folder
+from nsc_deploy.passes.verdict import Refusal, judge
 from nsc_deploy.verification.compare import compare_runs
 from nsc_deploy.verification.divergence import LayerDivergence
-from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
 
 
@@ -118,7 +119,7 @@ def open_exact_deployment(
     Raises:
         DataError: no deployment, damaged, or changed since it was written.
     """
-    manifest = read_exact_manifest(folder)
+    manifest = read_manifest(ExactManifest, folder)
     network = exported_graph(folder / GRAPH, manifest)
     recording = folder / RECORDING
 
@@ -155,37 +156,34 @@ def _refuse_quantisation(request: ExportRequest, target: str) -> None:
 _ONE = {"Input": "inputs", "Output": "outputs"}
 
 
-def check_exact(network: Network, becomes: dict[str, tuple[Status, str]]) -> CheckResult:
+def check_exact(network: Network, becomes: Mapping[str, tuple[Status, str]]) -> CheckResult:
     """A verdict on each node: what it becomes, or why it cannot be taken.
 
     Args:
         network: the graph.
         becomes: for each primitive how the target takes it and what it becomes.
     """
-    verdicts = tuple(_verdict(node, network, becomes) for node in network.nodes)
-    return CheckResult(verdicts, keeps_weights=True)
 
-
-def _verdict(node: Node, network: Network, becomes: dict[str, tuple[Status, str]]) -> Verdict:
-    refusal = _refusal(node, network, becomes)
-    if refusal is not None:
-        return Verdict(node.name, node.primitive, Status.REFUSED, *refusal)
-    return Verdict(node.name, node.primitive, *becomes[node.primitive])
-
-
-def _refusal(node: Node, network: Network, becomes: dict[str, tuple[Status, str]]) -> tuple[str, str] | None:
-    if node.primitive not in becomes:
+    def known(node: Node, _network: Network) -> Refusal | None:
+        if node.primitive in becomes:
+            return None
         return f"{node.primitive} has no counterpart", "Run this node on the host, or train without it."
+
+    return CheckResult(judge(network, (known, one_of_many, untimely), becomes), keeps_weights=True)
+
+
+def one_of_many(node: Node, network: Network) -> Refusal | None:
+    """Why a node is one Input or Output too many, or None."""
     ends = {"Input": network.input_nodes, "Output": network.output_nodes}.get(node.primitive, ())
-    if len(ends) > 1:
-        return (
-            f"is one of {len(ends)} {_ONE[node.primitive]}, and a module with one of each is written",
-            "Join them into one before the graph is written, or export each path as a graph of its own.",
-        )
-    return untimely(node, network)
+    if len(ends) <= 1:
+        return None
+    return (
+        f"is one of {len(ends)} {_ONE[node.primitive]}, and a module with one of each is written",
+        "Join them into one before the graph is written, or export each path as a graph of its own.",
+    )
 
 
-def untimely(node: Node, network: Network) -> tuple[str, str] | None:
+def untimely(node: Node, network: Network) -> Refusal | None:
     """Why a node cannot be computed with the time step and the reset of its graph, or None."""
     try:
         build_operator(node, Setting(network.dt, network.reset, np.dtype(np.float32), 1))

@@ -142,10 +142,10 @@ def spread(recording: Recording, count: int) -> Samples:
     return Samples(recording.values[:, chosen], labels, chosen)
 
 
-def random_inputs(network: Network, seed: int = SEED) -> NDArray[Any]:
+def random_inputs(network: Network) -> NDArray[Any]:
     """Seeded inputs of the kind the graph takes; real ones lie on a grid of 1/64, so that sums stay exact."""
     node = network.input_node
-    chance = np.random.default_rng(seed)
+    chance = np.random.default_rng(SEED)
     shape = (_RANDOM_STEPS, _RANDOM_SAMPLES, *node.output_shape)
     if node.emits is Signal.EVENTS:
         return (chance.random(shape) < _RATE).astype(np.uint8)

@@ -4,10 +4,10 @@ Every target's manifest is a `Manifest` with fields of its own. Warnings about t
 copy of the graph in the folder states its step and reset and is believed, so it shows no such thing itself.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -21,13 +21,12 @@ from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import read_json, sha256, write_json
 from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
-from nsc_deploy.verification.record import VerificationRecord
+from nsc_deploy.verification.compare import Comparison
 
 FILE_NAME = "manifest.json"
 GRAPH = "source.nir"
 RECORDING = "inputs.npz"
 FORMAT = 1
-Files = Iterable[tuple[str, str]]
 _EXPORT = "nsc-deploy export RUN --target TARGET --out DIR"
 
 
@@ -59,6 +58,74 @@ class StateRecord(Record):
     holds: str
 
 
+class VerificationRecord(Record):
+    """What the check at the end of an export found: the artefact run beside the reference simulator."""
+
+    against: Literal["reference"] = "reference"
+    backend: str = Field(description="what ran the artefact, with its version")
+    inputs: Literal["recorded", "random"] = Field(description="random where nothing was recorded")
+    seed: int | None = Field(default=None, description="of the random inputs")
+    samples: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    spikes: int = Field(ge=0, description="of every layer compared, in the reference")
+    equal: bool = Field(description="whether every spike and every output value compared is equal")
+    diverging_samples: int = Field(ge=0, description="samples in which a spike differs")
+    tolerance: float | None = Field(
+        default=None,
+        description="where not equal: potentials at each first divergence lie this close, in units of the "
+        "largest potential of the layer, so rounding explains the difference; None where nothing was asked",
+    )
+    coincidence: float | None = Field(default=None, ge=0, le=1, description="of output spikes")
+    rate_cosine: float | None = Field(default=None, ge=-1, le=1)
+    agreement: float | None = Field(default=None, ge=0, le=1, description="share of equal decisions")
+    reference_accuracy: float | None = Field(default=None, ge=0, le=1)
+    accuracy: float | None = Field(default=None, ge=0, le=1, description="of the artefact")
+
+    @classmethod
+    def of(
+        cls, found: Comparison, *, backend: str, seed: int | None = None, tolerance: float | None = None
+    ) -> Self:
+        """What a comparison with the reference simulator found.
+
+        Args:
+            found: the reference is its first run.
+            backend: what ran the artefact, with its version.
+            seed: of random inputs; None where they were recorded.
+            tolerance: that explains every difference; None where none was asked.
+        """
+        decisions = found.decisions
+        return cls(
+            backend=backend,
+            inputs="recorded" if seed is None else "random",
+            seed=seed,
+            samples=found.samples,
+            steps=found.steps,
+            spikes=sum(layer.reference_spikes or 0 for layer in found.layers),
+            equal=found.equal,
+            diverging_samples=found.diverging_samples,
+            tolerance=None if found.equal else tolerance,
+            coincidence=found.output.coincidence,
+            rate_cosine=found.output.rate_cosine,
+            agreement=None if decisions is None else decisions.agreement,
+            reference_accuracy=None if decisions is None else decisions.reference_accuracy,
+            accuracy=None if decisions is None else decisions.other_accuracy,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """For the terminal, one line."""
+        what = f"{self.samples} {self.inputs} samples of {self.steps} steps in {self.backend}"
+        if self.equal:
+            return f"{what}: all {self.spikes} spikes are those of the reference simulator"
+        if self.tolerance is not None:
+            return (
+                f"{what}: {self.diverging_samples} samples differ from the reference simulator, each first "
+                f"where a potential lies within {self.tolerance:g} of its threshold (float32 rounding)"
+            )
+        share = "" if self.coincidence is None else f", {self.coincidence:.2%} of the output spikes coincide"
+        return f"{what}: {self.diverging_samples} samples differ from the reference simulator{share}"
+
+
 class Manifest(Record):
     """What the manifest of every target says."""
 
@@ -87,6 +154,10 @@ class Manifest(Record):
             written.pop("warnings", None)
         return written
 
+    def hashes(self) -> Iterable[tuple[str, str]]:
+        """Names and hashes of the files that must be as they were written."""
+        return ()
+
     @classmethod
     def of(cls, request: ExportRequest, **fields: Any) -> Self:
         """A manifest of what was asked for; `fields` are those that only the target knows."""
@@ -114,6 +185,10 @@ class ExactManifest(Manifest):
     notes: tuple[str, ...] = Field(default=(), description="what was done to the graph on its way")
     verification: VerificationRecord
 
+    def hashes(self) -> Iterable[tuple[str, str]]:
+        """Names and hashes of the files that must be as they were written."""
+        return ((one.name, one.sha256) for one in self.files)
+
 
 _Manifest = TypeVar("_Manifest", bound=Manifest)
 
@@ -123,31 +198,21 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
 
 
-def read_manifest(kind: type[_Manifest], folder: Path, files: Callable[[_Manifest], Files]) -> _Manifest:
+def read_manifest(kind: type[_Manifest], folder: Path) -> _Manifest:
     """Read `folder`/manifest.json and check every file it names.
 
     Args:
         kind: the manifest of the target.
         folder: the deployment.
-        files: those that the manifest names, with their hashes.
 
     Raises:
         DataError: no deployment, damaged, or changed since it was written.
     """
     path = _manifest_file(folder)
     manifest = read_json_record(kind, path, "a deployment", hint=f"Export it again: {_EXPORT}")
-    for name, hash_ in files(manifest):
+    for name, hash_ in manifest.hashes():
         require_unchanged(folder / name, hash_)
     return manifest
-
-
-def read_exact_manifest(folder: Path) -> ExactManifest:
-    """Read the manifest of a deployment in float32 and check every file it names.
-
-    Raises:
-        DataError: no deployment, damaged, or changed since it was written.
-    """
-    return read_manifest(ExactManifest, folder, lambda manifest: hashes(manifest.files))
 
 
 def target_of(folder: Path) -> str:
@@ -177,11 +242,6 @@ def _manifest_file(folder: Path) -> Path:
 def recorded_files(folder: Path, held: Iterable[tuple[str, str]]) -> tuple[FileRecord, ...]:
     """Records of files of a folder, each a name and what it holds."""
     return tuple(FileRecord(name=name, sha256=sha256(folder / name), holds=holds) for name, holds in held)
-
-
-def hashes(records: Iterable[FileRecord]) -> Files:
-    """Names and hashes of files that a manifest records."""
-    return ((record.name, record.sha256) for record in records)
 
 
 def exported_graph(file: Path, manifest: Manifest) -> Network:

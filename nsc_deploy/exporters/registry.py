@@ -22,10 +22,10 @@ BUILT_IN = {
     "norse": "nsc_deploy.exporters.torch_module.target:NORSE",
 }
 CHIPS = {
-    "loihi1": "nsc_deploy.exporters.chips.target:LOIHI1",
-    "loihi2": "nsc_deploy.exporters.chips.target:LOIHI2",
-    "xylo-audio2": "nsc_deploy.exporters.chips.target:XYLO_AUDIO2",
-    "speck": "nsc_deploy.exporters.chips.target:SPECK",
+    "loihi1": "nsc_deploy.exporters.chips.fit:LOIHI1",
+    "loihi2": "nsc_deploy.exporters.chips.fit:LOIHI2",
+    "xylo-audio2": "nsc_deploy.exporters.chips.fit:XYLO_AUDIO2",
+    "speck": "nsc_deploy.exporters.chips.fit:SPECK",
 }
 """Known by their published limits: checked for, not exported to."""
 BACKENDS = {"twin": "lava"}
@@ -46,7 +46,7 @@ def load_target(name: str) -> Target:
         ConfigError: there is none, or the package that offers it is broken.
     """
     if name.endswith(".toml"):
-        from nsc_deploy.exporters.chips.target import ChipTarget
+        from nsc_deploy.exporters.chips.fit import ChipTarget
 
         return ChipTarget(name, Path(name))
     if name in BUILT_IN or name in CHIPS:

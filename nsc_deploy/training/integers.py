@@ -14,7 +14,7 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Status
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
-from nsc_deploy.exporters.lava.lowering.pipeline import lower_accepted
+from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.rules import verdicts
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import read_recording
@@ -97,7 +97,7 @@ def taken_by_lava(run: Path) -> dict[str, tuple[Part, Network]]:
 
 def _integers(run: Path, part: Part, graph: Network, bits: int) -> IntegerNetwork:
     recorded = None if part.calibration is None else read_recording(run / part.calibration).values
-    return lower_accepted(graph, bits=bits, inputs=recorded).network
+    return lower(graph, bits=bits, inputs=recorded).network
 
 
 def _stages(end: End, stages: Iterable[Stage], integers: dict[str, IntegerNetwork]) -> list[Stage]:

@@ -1,7 +1,4 @@
-"""What two runs of one graph can differ in, layer by layer, and where they first part.
-
-The neuron at which two runs first part, over all steps of its sample.
-"""
+"""What two runs of one graph can differ in, layer by layer, and where they first part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,9 +1,4 @@
-"""A verification in words, for the terminal and for the page.
-
-A verification for machines, and as one HTML page that needs nothing from outside.
-
-The potentials of a neuron in two runs as a small SVG text that needs nothing from outside.
-"""
+"""A verification in words, for machines, and as one HTML page that needs nothing from outside."""
 
 import dataclasses
 from collections.abc import Sequence

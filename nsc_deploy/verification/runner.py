@@ -1,7 +1,4 @@
-"""What every backend gives that can run a graph: the outputs, and where it can, each layer from inside.
-
-The reference simulator as a backend among others.
-"""
+"""What every backend gives that can run a graph: the outputs, and where it can, each layer from inside."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

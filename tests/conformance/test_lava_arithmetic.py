@@ -17,12 +17,10 @@ pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_environment")]
 
 def assert_equal_everywhere(network: IntegerNetwork, events: np.ndarray) -> None:
     lava = run_in_lava(network, events, probe=True)
-    for index, (ours, (spikes, current, potential)) in enumerate(
-        zip(run_network(network, events), lava.layers, strict=True)
-    ):
-        np.testing.assert_array_equal(ours.spikes, spikes, err_msg=f"spikes of layer {index}")
-        np.testing.assert_array_equal(ours.current, current, err_msg=f"u of layer {index}")
-        np.testing.assert_array_equal(ours.potential, potential, err_msg=f"v of layer {index}")
+    for index, (ours, theirs) in enumerate(zip(run_network(network, events), lava.layers, strict=True)):
+        np.testing.assert_array_equal(ours.spikes, theirs.spikes, err_msg=f"spikes of layer {index}")
+        np.testing.assert_array_equal(ours.current, theirs.current, err_msg=f"u of layer {index}")
+        np.testing.assert_array_equal(ours.potential, theirs.potential, err_msg=f"v of layer {index}")
 
 
 @pytest.mark.parametrize("seed", range(3))

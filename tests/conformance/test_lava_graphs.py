@@ -25,10 +25,10 @@ LARGE = 40
 
 def assert_equal_everywhere(network: IntegerNetwork, events: np.ndarray) -> None:
     lava = run_in_lava(network, events, probe=True)
-    for trace, (spikes, current, potential) in zip(run_network(network, events), lava.layers, strict=True):
-        np.testing.assert_array_equal(trace.spikes, spikes)
-        np.testing.assert_array_equal(trace.current, current)
-        np.testing.assert_array_equal(trace.potential, potential)
+    for ours, theirs in zip(run_network(network, events), lava.layers, strict=True):
+        np.testing.assert_array_equal(ours.spikes, theirs.spikes)
+        np.testing.assert_array_equal(ours.current, theirs.current)
+        np.testing.assert_array_equal(ours.potential, theirs.potential)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nsc_deploy.errors import ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import ScaleGranularity, Status
 from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.manifest import ExactManifest, read_exact_manifest
+from nsc_deploy.exporters.manifest import ExactManifest, read_manifest
 from nsc_deploy.exporters.onnx import target as onnx_target
 from nsc_deploy.exporters.registry import load_target, target_names
 from nsc_deploy.graphs.assemble import assemble
@@ -63,7 +63,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def export(graph: Path, target: str, out: Path, **options: object) -> ExactManifest:
     (folder,) = export_all(graph, target, out, **options)  # type: ignore[arg-type]
-    return read_exact_manifest(folder)
+    return read_manifest(ExactManifest, folder)
 
 
 def test_the_receiver_keeps_every_spike_on_its_recorded_inputs(
@@ -232,9 +232,9 @@ def test_damage_is_told(receiver_file: Path, target: str, tmp_path: Path) -> Non
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         with pytest.raises(DataError, match="hash differs"):
-            read_exact_manifest(tmp_path / "out")
+            read_manifest(ExactManifest, tmp_path / "out")
         path.write_bytes(whole)
-    read_exact_manifest(tmp_path / "out")
+    read_manifest(ExactManifest, tmp_path / "out")
 
 
 def test_onnx_leaves_steps_and_samples_open_and_streams_from_its_initial_states(
@@ -286,7 +286,7 @@ def test_nir_is_flat_without_dead_nodes_and_says_what_it_means(tmp_path: Path) -
     lines: list[str] = []
     options = GraphOptions.of(0.1, "subtract", "events")
     (out,) = export_all(tmp_path / "foreign.nir", "nir", tmp_path / "out", graph=options, notify=lines.append)
-    manifest = read_exact_manifest(out)
+    manifest = read_manifest(ExactManifest, out)
     written = nir.read(tmp_path / "out" / "network.nir")
     assert set(written.nodes) == {"input", "block.lif", "output"}
     assert (written.metadata["dt"], written.metadata["reset"]) == (0.1, "subtract")

@@ -15,7 +15,8 @@ from nsc_deploy.energy.report.compare import read_report
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment
-from nsc_deploy.exporters.lava.manifest import read_manifest
+from nsc_deploy.exporters.lava.manifest import Manifest
+from nsc_deploy.exporters.manifest import read_manifest
 from nsc_deploy.io.files import read_json
 from nsc_deploy.io.records import (
     Record,
@@ -195,7 +196,7 @@ READERS: list[tuple[str, Callable[[Path], BaseModel], str]] = [
     ("profile.toml", read_profile, ""),
     ("experiment.toml", load_experiment, ""),
     (FILE_NAME, lambda path: read_deployment(path.parent), ""),
-    ("manifest.json", lambda path: read_manifest(path.parent), ""),
+    ("manifest.json", lambda path: read_manifest(Manifest, path.parent), ""),
     ("report.json", read_report, f'"schema_version": {SCHEMA_VERSION}, '),
 ]
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from nsc_deploy.errors import GraphError, UserError
 from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.onnx.runner import SequenceRunner
+from nsc_deploy.exporters.onnx.target import SequenceRunner
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.network import Signal

@@ -1,9 +1,4 @@
-"""What is published about a chip: a TOML file, checked, with a source for every figure.
-
-Figures with their sources: what every limit of a chip is made of.
-
-What a step takes on a chip of many cores: published durations, every one with its source.
-"""
+"""What is published about a chip: a TOML file, checked, with a source for every figure."""
 
 from collections.abc import Iterator
 from importlib import resources
@@ -298,11 +293,15 @@ class ManyCores(Record):
 
 
 class CoreSize(Record):
-    """Entries in the memories of one core."""
+    """Entries in the memories of one core, or those that a layer needs there."""
 
     kernel: Annotated[int, Field(ge=1)]
     neurons: Annotated[int, Field(ge=1)]
     biases: Annotated[int, Field(ge=0)]
+
+    def holds(self, need: Self) -> bool:
+        """Whether the core has what a layer needs."""
+        return self.kernel >= need.kernel and self.neurons >= need.neurons and self.biases >= need.biases
 
 
 class CoreSizes(Sourced):

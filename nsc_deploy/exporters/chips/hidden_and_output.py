@@ -14,14 +14,7 @@ from nsc_deploy.graphs.connectivity import Integers
 def fit_hidden_and_output(
     graph: ProjectionGraph, timing: Timing, chip: Chip, layout: HiddenAndOutput
 ) -> Layout:
-    """The populations whose spikes leave become output neurons, all others hidden ones.
-
-    Args:
-        graph: the graph.
-        timing: of the graph.
-        chip: the chip.
-        layout: its limits.
-    """
+    """The populations whose spikes leave become output neurons, all others hidden ones."""
     hidden = [one for one in graph.populations if one.name not in graph.outputs]
     outputs = [one for one in graph.populations if one.name in graph.outputs]
     fan_out = _hidden_fan_out(graph)

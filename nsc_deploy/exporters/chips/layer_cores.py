@@ -18,19 +18,6 @@ from nsc_deploy.graphs.network import Network, Node, Shape
 
 
 @dataclass(frozen=True)
-class Need:
-    """Entries a layer needs in the memories of a core."""
-
-    kernel: int
-    neurons: int
-    biases: int
-
-    def fits(self, core: CoreSize) -> bool:
-        """Whether a core has them."""
-        return self.kernel <= core.kernel and self.neurons <= core.neurons and self.biases <= core.biases
-
-
-@dataclass(frozen=True)
 class Layer:
     """Neurons with the kernel before them.
 
@@ -55,7 +42,7 @@ class Layer:
     biased: bool
 
 
-def need_of(layer: Layer) -> Need:
+def need_of(layer: Layer) -> CoreSize:
     """Entries by the chip's address scheme: sizes are rounded up to powers of two.
 
     kernel: inputs * 2^(ceil log2(height * width) + ceil log2(outputs)) of the kernel;
@@ -65,7 +52,7 @@ def need_of(layer: Layer) -> Need:
     taps = prod(axis.kernel for axis in layer.axes)
     kernel = layer.channels * 2 ** (_log(taps) + _log(layer.outputs))
     neurons = layer.outputs * 2 ** sum(_log(axis.outputs) for axis in layer.axes)
-    return Need(kernel, neurons, layer.outputs if layer.biased else 0)
+    return CoreSize(kernel=kernel, neurons=neurons, biases=layer.outputs if layer.biased else 0)
 
 
 def _log(size: int) -> int:
@@ -75,15 +62,7 @@ def _log(size: int) -> int:
 def fit_layer_cores(
     network: Network, graph: ProjectionGraph, timing: Timing, chip: Chip, layout: LayerCores
 ) -> Layout:
-    """Give every layer a core that is large enough, as many as possible at once.
-
-    Args:
-        network: the graph.
-        graph: the same as populations.
-        timing: of the graph.
-        chip: the chip.
-        layout: its cores.
-    """
+    """Give every layer a core that is large enough, as many as possible at once."""
     layers = layers_of(network, graph)
     needs = {layer.name: need_of(layer) for layer in layers}
     home = assign(needs, layout.cores.each)
@@ -108,13 +87,13 @@ def fit_layer_cores(
     return Layout(Placement(chip.name, cores, (), dict(timing.latency)), pools, breaches)
 
 
-def assign(needs: Mapping[str, Need], cores: Sequence[CoreSize]) -> dict[str, int]:
+def assign(needs: Mapping[str, CoreSize], cores: Sequence[CoreSize]) -> dict[str, int]:
     """A core for as many layers as possible, each large enough (augmenting paths, in the order given)."""
     owner: dict[int, str] = {}
 
     def place(name: str, tried: set[int]) -> bool:
         for index, core in enumerate(cores):
-            if index in tried or not needs[name].fits(core):
+            if index in tried or not core.holds(needs[name]):
                 continue
             tried.add(index)
             if index not in owner or place(owner[index], tried):
@@ -128,7 +107,7 @@ def assign(needs: Mapping[str, Need], cores: Sequence[CoreSize]) -> dict[str, in
 
 
 def _cores(
-    graph: ProjectionGraph, needs: Mapping[str, Need], home: Mapping[str, int], cores: Sequence[CoreSize]
+    graph: ProjectionGraph, needs: Mapping[str, CoreSize], home: Mapping[str, int], cores: Sequence[CoreSize]
 ) -> Iterator[Core]:
     """The cores in use; a layer without one gets a number past the last, and the largest core's sizes."""
     largest = max(cores, key=lambda core: (core.kernel, core.neurons))
@@ -149,7 +128,7 @@ def _cores(
 
 
 def _homeless(
-    layers: Sequence[Layer], needs: Mapping[str, Need], home: Mapping[str, int], cores: Sequence[CoreSize]
+    layers: Sequence[Layer], needs: Mapping[str, CoreSize], home: Mapping[str, int], cores: Sequence[CoreSize]
 ) -> Iterator[Breach]:
     if len(layers) > len(cores):
         over = len(layers) - len(cores)
@@ -167,7 +146,7 @@ def _homeless(
             yield _too_large(layer, needs, len(home), cores)
 
 
-def _too_large(layer: Layer, needs: Mapping[str, Need], placed: int, cores: Sequence[CoreSize]) -> Breach:
+def _too_large(layer: Layer, needs: Mapping[str, CoreSize], placed: int, cores: Sequence[CoreSize]) -> Breach:
     need = needs[layer.name]
     best = max(cores, key=lambda core: core.kernel if need.kernel > core.neurons else core.neurons)
     fits = _most_outputs(layer, needs, placed, cores)
@@ -188,7 +167,7 @@ def _too_large(layer: Layer, needs: Mapping[str, Need], placed: int, cores: Sequ
     )
 
 
-def _most_outputs(layer: Layer, needs: Mapping[str, Need], placed: int, cores: Sequence[CoreSize]) -> int:
+def _most_outputs(layer: Layer, needs: Mapping[str, CoreSize], placed: int, cores: Sequence[CoreSize]) -> int:
     """The most output channels with which the layer finds a core beside all that have one; 0 if none."""
 
     def fits(outputs: int) -> bool:

@@ -11,6 +11,7 @@ from nsc_deploy.exporters.chips.many_cores import Case, Demand, Misfit, Packing,
 from nsc_deploy.exporters.chips.placement import Breach, Layout, Usage
 from nsc_deploy.exporters.chips.projections import Population, ProjectionGraph
 from nsc_deploy.exporters.chips.timing import Timing
+from nsc_deploy.io.text import counted
 
 _SMALL = 20_000
 """Neurons up to which the search for a smaller layer goes on until it is exact."""
@@ -20,15 +21,7 @@ _TRIES, _FEW_TRIES = 64, 5
 def fit_many_cores(
     graph: ProjectionGraph, timing: Timing, chip: Chip, layout: ManyCores, weight_bits: int
 ) -> Layout:
-    """Place a graph and hold it against the limits.
-
-    Args:
-        graph: the graph.
-        timing: the delays its synapses need.
-        chip: the chip.
-        layout: its cores.
-        weight_bits: bits of a weight, its sign included.
-    """
+    """Place a graph and hold it against the limits; arguments as those of `Case`."""
     case = Case(graph, timing, chip, layout, weight_bits)
     packing = pack(case)
     pools, broken = _pools(case, packing), _breaches(case, packing)
@@ -71,7 +64,7 @@ def _misfit(case: Case, misfit: Misfit) -> list[Breach]:
             Breach(
                 "fan-in of a neuron",
                 f"node '{population.name}'",
-                f"{_count(len(over), 'neuron')} with more than {limit:,} inputs, up to {max(over):,}; "
+                f"{counted(len(over), 'neuron')} with more than {limit:,} inputs, up to {max(over):,}; "
                 f"a core has {limit:,} input axons",
                 f"Leave at most {limit:,} inputs to each: prune {max(over) - limit:,} of the {max(over):,}.",
                 max(over),
@@ -97,7 +90,7 @@ def _memory_breach(case: Case, population: Population, neurons: list[int]) -> Br
     return Breach(
         "memory of a neuron",
         f"node '{population.name}'",
-        f"the synapses of {_count(len(neurons), 'neuron')} take {max(needs):,} B; a core has {capacity:,}",
+        f"the synapses of {counted(len(neurons), 'neuron')} take {max(needs):,} B; a core has {capacity:,}",
         f"Prune {spare:,} of the {demand.synapses:,} synapses of each, or use fewer bits a weight (--bits).",
         max(needs),
         capacity,
@@ -203,7 +196,3 @@ def _demand(case: Case, population: Population, neuron: int) -> Demand:
 
 def _axons_of(case: Case, population: Population, neuron: int) -> int:
     return sum(int(lines.sum()) for lines in _demand(case, population, neuron).lines.values())
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -1,7 +1,4 @@
-"""The answer in a terminal, at most 80 columns wide.
-
-The answer as plain data for JSON.
-"""
+"""What a chip says of a graph: for a terminal, at most 80 columns wide, and as plain data for JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,6 +13,7 @@ from rich.text import Text
 from nsc_deploy.exporters.base import CheckResult, Status, Verdict
 from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, parts
 from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Usage
+from nsc_deploy.io.text import counted
 
 _STYLES = {Status.NATIVE: "green", Status.SUBSTITUTED: "yellow", Status.REFUSED: "bold red"}
 
@@ -44,15 +42,12 @@ def to_text(answer: CheckResult, chip: Chip, graph: str) -> RenderableType:
 def _verdict(answer: CheckResult, chip: Chip) -> Text:
     if answer.fits:
         return Text(f"fits {chip.name}", "bold green")
-    counts = [
-        _count(len(answer.refused), "node refused", "nodes refused"),
-        _count(len(answer.breaches), "rule broken", "rules broken"),
-    ]
-    return Text(f"does not fit {chip.name}: {', '.join(one for one in counts if one)}", "bold red")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return "" if not number else f"{number} {one if number == 1 else many}"
+    counts = (
+        (len(answer.refused), "node refused", "nodes refused"),
+        (len(answer.breaches), "rule broken", "rules broken"),
+    )
+    told = ", ".join(counted(*one) for one in counts if one[0])
+    return Text(f"does not fit {chip.name}: {told}", "bold red")
 
 
 def _table(*columns: str, right: Sequence[str] = (), folds: Sequence[str] = ()) -> Table:

@@ -27,17 +27,14 @@ from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 __all__ = ["LayerTrace", "at_graph_steps", "output_spikes", "processes", "run_layer", "run_network"]
 
 
-def run_network(
-    network: IntegerNetwork, events: NDArray[np.uint8], *, threads: int | None = None
-) -> tuple[LayerTrace, ...]:
+def run_network(network: IntegerNetwork, events: NDArray[np.uint8]) -> tuple[LayerTrace, ...]:
     """Run a batch from rest and return what every layer did, every row at the steps of the graph.
 
     Args:
         network: valid (see `integer.validate`).
         events: [steps, samples, inputs] of 0 and 1.
-        threads: see `emulator.simulate.thread_count`.
     """
-    traces = emulator.simulate(processes(network), _prolonged(events, network.late), lag=0, threads=threads)
+    traces = emulator.simulate(processes(network), _prolonged(events, network.late), lag=0)
     return tuple(
         LayerTrace(
             *(
@@ -49,12 +46,10 @@ def run_network(
     )
 
 
-def output_spikes(
-    network: IntegerNetwork, events: NDArray[np.uint8], *, threads: int | None = None
-) -> NDArray[np.uint8]:
+def output_spikes(network: IntegerNetwork, events: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The spikes of the last layer, [steps, samples, outputs], without keeping the rest."""
     late = network.layers[-1].late
-    spikes = emulator.output_spikes(processes(network), _prolonged(events, late), lag=0, threads=threads)
+    spikes = emulator.output_spikes(processes(network), _prolonged(events, late), lag=0)
     return spikes[late:]
 
 

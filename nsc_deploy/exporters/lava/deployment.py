@@ -19,7 +19,7 @@ from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
 from nsc_deploy.exporters.inputs import Samples, calibration_inputs, check_inputs, fits
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, read_integers, write_integers
-from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower_accepted
+from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower
 from nsc_deploy.exporters.lava.manifest import (
     Approximation,
     Calibrated,
@@ -30,12 +30,17 @@ from nsc_deploy.exporters.lava.manifest import (
     PassRecord,
     Source,
     explanation,
-    read_manifest,
     summary,
 )
 from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
 from nsc_deploy.exporters.lava.runners import EmulatorRunner, LavaRunner
-from nsc_deploy.exporters.manifest import exported_graph, source_of, write_manifest
+from nsc_deploy.exporters.manifest import (
+    VerificationRecord,
+    exported_graph,
+    read_manifest,
+    source_of,
+    write_manifest,
+)
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
@@ -43,7 +48,6 @@ from nsc_deploy.io.files import sha256
 from nsc_deploy.io.folders import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.divergence import LayerParity
-from nsc_deploy.verification.record import VerificationRecord
 from nsc_deploy.verification.runner import ReferenceRunner, Runner
 
 SOURCE = "source.nir"
@@ -108,7 +112,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
     _check_recording(request)
     chosen_on = calibration_inputs(request)
     request.notify(f"lowering and quantising, scales chosen on {_what(chosen_on)}")
-    lowering = lower_accepted(
+    lowering = lower(
         request.network,
         bits=request.bits,
         inputs=None if chosen_on is None else chosen_on.values,
@@ -124,10 +128,10 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         if request.recording_file is not None:
             shutil.copyfile(request.recording_file, folder / RECORDING)
         request.notify("checking")
-        checked = check_emulator(request, lowering, folder / INTEGERS)
-        manifest = _manifest(request, lowering, chosen_on, folder, checked)
+        record, passes = check_emulator(request, lowering, folder / INTEGERS)
+        manifest = _manifest(request, lowering, chosen_on, folder, record, passes)
         write_manifest(folder, manifest)
-    request.notify(f"verified: {checked.record.sentence}")
+    request.notify(f"verified: {record.sentence}")
     for line in summary(manifest):
         request.describe(line, False)
     for line in explanation(manifest):
@@ -141,7 +145,7 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
     Raises:
         DataError: no deployment, damaged, or changed since it was written.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(Manifest, folder)
     integers = read_integers(folder / manifest.integers, manifest.layer_groups())
     return LavaDeployment(folder, manifest, integers)
 
@@ -155,25 +159,13 @@ def _what(recording: Recording | None) -> str:
     return "the weights alone" if recording is None else f"{recording.samples} recorded samples"
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What the check found.
-
-    Attributes:
-        record: the integers beside the graph.
-        passes: the passes, each with the error it brought.
-    """
-
-    record: VerificationRecord
-    passes: tuple[PassRecord, ...]
-
-
 def _manifest(
     request: ExportRequest,
     lowering: Lowering,
     chosen_on: Recording | None,
     folder: Path,
-    checked: Checked,
+    record: VerificationRecord,
+    passes: tuple[PassRecord, ...],
 ) -> Manifest:
     network = lowering.network
     problem = obstacle(network)
@@ -194,8 +186,8 @@ def _manifest(
         calibration=_calibrated(request, chosen_on),
         layers=_layer_records(network),
         approximations=tuple(Approximation(step=step, **vars(note)) for step, note in lowering.notes),
-        passes=checked.passes,
-        verification=checked.record,
+        passes=passes,
+        verification=record,
     )
 
 
@@ -222,10 +214,13 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
     )
 
 
-def check_emulator(request: ExportRequest, lowering: Lowering, integers: Path) -> Checked:
+def check_emulator(
+    request: ExportRequest, lowering: Lowering, integers: Path
+) -> tuple[VerificationRecord, tuple[PassRecord, ...]]:
     """Compare the integers with the graph, on recorded inputs or, where there are none, on random ones.
 
-    Rounded weights and decays change spikes, so nothing is refused here: the record says how many.
+    Rounded weights and decays change spikes, so nothing is refused here: the record says how many, and
+    what each pass did and cost is told beside it.
 
     Args:
         request: what was exported.
@@ -238,7 +233,7 @@ def check_emulator(request: ExportRequest, lowering: Lowering, integers: Path) -
         network, ReferenceRunner(network), EmulatorRunner(read, network), inputs.values, labels=inputs.labels
     )
     record = VerificationRecord.of(found, backend=f"the twin of lava-nc {LAVA_VERSION}", seed=inputs.seed)
-    return Checked(record, pass_records(network, lowering, read, inputs, found))
+    return record, pass_records(network, lowering, read, inputs, found)
 
 
 def pass_records(

@@ -3,7 +3,7 @@
 A deployment's account of itself for the terminal: what was done to the graph, and what it cost.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -136,25 +136,16 @@ class Manifest(common.Manifest):
     approximations: tuple[Approximation, ...]
     passes: tuple[PassRecord, ...] = ()
 
+    def hashes(self) -> Iterator[tuple[str, str]]:
+        """Names and hashes of the files of numbers."""
+        yield self.integers, self.integers_sha256
+        if self.netx is not None and self.netx_sha256 is not None:
+            # Nothing here reads it, but what is checked here goes to the chip through it.
+            yield self.netx, self.netx_sha256
+
     def layer_groups(self) -> tuple[tuple[Group, ...], ...]:
         """What the rows of each layer stand for."""
         return tuple(tuple(Group(**dict(one)) for one in layer.groups) for layer in self.layers)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read `folder`/manifest.json and check the files of numbers it names.
-
-    Raises:
-        DataError: the folder is no deployment, is damaged, or was changed since it was written.
-    """
-    return common.read_manifest(Manifest, folder, _hashes)
-
-
-def _hashes(read: Manifest) -> common.Files:
-    yield read.integers, read.integers_sha256
-    if read.netx is not None and read.netx_sha256 is not None:
-        # Nothing here reads it, but what is checked here goes to the chip through it.
-        yield read.netx, read.netx_sha256
 
 
 _LOST = {"saturation": "cut at the limit", "underflow": "became 0"}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.exporters.lava.emulator.connections import scaled_weights
 from nsc_deploy.exporters.lava.integers import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.io.files import write_bytes
@@ -140,18 +141,5 @@ def as_netx_reads(*weights: NDArray[np.int32]) -> list[NDArray[np.int32]]:
         scale = -256 / low if high < 0 else 255 / high
     shift = int(np.floor(np.log2(scale))) + signed
     zeros = next(bits for bits in range(8, -1, -1) if not (whole % 2**bits).any())
-    return [_as_dense_reads(weight, shift, 8 - shift - (zeros - signed)) for weight in weights]
-
-
-def _as_dense_reads(weight: NDArray[np.int32], shift: int, bits: int) -> NDArray[np.int32]:
-    """Weights that Lava's Dense gets shifted, and whose sign mode it finds by itself."""
-    low, high = int(weight.min()), int(weight.max())
-    stored = weight.astype(np.int64) << shift
-    mixed = int(low < 0 < high)
-    truncated = 8 - bits + mixed
-    magnitude = -stored if high <= 0 else stored
-    clipped = np.clip(magnitude, -256 if mixed else 0, 255)
-    kept = (clipped >> truncated) << truncated if truncated > 0 else clipped
-    effective = (-kept if high <= 0 else kept) >> shift
-    read: NDArray[np.int32] = effective.astype(np.int32)
-    return read
+    bits = 8 - shift - (zeros - signed)
+    return [scaled_weights(weight << shift, None, bits) >> shift for weight in weights]

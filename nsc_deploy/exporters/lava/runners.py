@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.lava.arithmetic import LayerTrace as IntegerTrace
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integers import (
     DECAY_UNITY,
@@ -25,8 +26,8 @@ from nsc_deploy.verification.runner import Float32, LayerTrace, RunTrace
 _SETTINGS = RunSettings()
 
 
-class EmulatorRunner:
-    """Runs integers in Lava's arithmetic, without Lava.
+class _IntegerRunner:
+    """What runs integers.
 
     Args:
         integers: what is run.
@@ -34,43 +35,38 @@ class EmulatorRunner:
         settings: how.
     """
 
-    name = "twin"
-
     def __init__(self, integers: IntegerNetwork, network: Network, settings: RunSettings = _SETTINGS) -> None:
         self._integers = integers
         self._network = network
         self._settings = settings
+
+    def _trace(self, spikes: NDArray[Any], traces: tuple[IntegerTrace, ...]) -> RunTrace:
+        """The output, and the layers where they were kept, as the graph has them."""
+        layers: dict[str, LayerTrace] = {}
+        for layer, trace in zip(self._integers.layers, traces, strict=False):  # none where none are shown
+            layers |= _shown(layer, trace, self._network)
+        shape = (*spikes.shape[:2], *self._network.output_node.output_shape)
+        return RunTrace(spikes.reshape(shape), layers)
+
+
+class EmulatorRunner(_IntegerRunner):
+    """Runs integers in Lava's arithmetic, without Lava."""
+
+    name = "twin"
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
         events = flat_events(values)
-        layers: dict[str, LayerTrace] = {}
-        if self._settings.layers:
-            traces = run_network(self._integers, events)
-            for layer, trace in zip(self._integers.layers, traces, strict=True):
-                layers |= _shown(layer, trace.spikes, trace.current, trace.potential, self._network)
-            spikes = traces[-1].spikes
-        else:
-            spikes = output_spikes(self._integers, events)
+        traces = run_network(self._integers, events) if self._settings.layers else ()
+        spikes = traces[-1].spikes if traces else output_spikes(self._integers, events)
         self._settings.advance(values.shape[1])
-        return RunTrace(_output(spikes, self._network), layers)
+        return self._trace(spikes, traces)
 
 
-class LavaRunner:
-    """Runs integers in the real Lava, which is slow, and reads every layer back where they are shown.
-
-    Args:
-        integers: what is run.
-        network: the graph they were made from.
-        settings: how.
-    """
+class LavaRunner(_IntegerRunner):
+    """Runs integers in the real Lava, which is slow, and reads every layer back where they are shown."""
 
     name = "lava"
-
-    def __init__(self, integers: IntegerNetwork, network: Network, settings: RunSettings = _SETTINGS) -> None:
-        self._integers = integers
-        self._network = network
-        self._settings = settings
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest.
@@ -85,28 +81,14 @@ class LavaRunner:
             silence_s=self._settings.silence_s,
             advance=self._settings.advance,
         )
-        layers: dict[str, LayerTrace] = {}
-        if self._settings.layers:
-            for layer, (spikes, current, potential) in zip(self._integers.layers, answer.layers, strict=True):
-                layers |= _shown(layer, spikes, current, potential, self._network)
-        return RunTrace(_output(answer.spikes, self._network), layers)
+        return self._trace(answer.spikes, answer.layers)
 
 
-def _output(spikes: NDArray[Any], network: Network) -> NDArray[Any]:
-    return spikes.reshape(*spikes.shape[:2], *network.output_node.output_shape)
-
-
-def _shown(
-    layer: IntegerLayer,
-    spikes: NDArray[Any],
-    current: NDArray[Any],
-    potential: NDArray[Any],
-    network: Network,
-) -> dict[str, LayerTrace]:
+def _shown(layer: IntegerLayer, trace: IntegerTrace, network: Network) -> dict[str, LayerTrace]:
     """The nodes of the graph that have neurons of their own in an integer layer."""
-    charged = _before_reset(layer, current.astype(np.int64), potential.astype(np.int64))
+    charged = _before_reset(layer, trace.current.astype(np.int64), trace.potential.astype(np.int64))
     return {
-        group.node: _node(group, layer, spikes, charged, network)
+        group.node: _node(group, layer, trace.spikes, charged, network)
         for group in layer.groups
         if group.role is Role.NEURON
     }

@@ -23,7 +23,7 @@ class LavaTarget:
         """A verdict on each node; pools are counted on the layers that an export would write."""
 
         def pools() -> "tuple[Usage, ...]":
-            from nsc_deploy.exporters.lava.resources import lava_resources
+            from nsc_deploy.exporters.lava.lowering.pipeline import lava_resources
 
             return lava_resources(network)
 

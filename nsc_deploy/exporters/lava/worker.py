@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError
-from nsc_deploy.exporters.lava.arithmetic import at_graph_steps
-from nsc_deploy.exporters.lava.environment import LavaEnvironment, require_environment
+from nsc_deploy.exporters.lava.arithmetic import LayerTrace, at_graph_steps
+from nsc_deploy.exporters.lava.environment import require_environment
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, validate, write_integers
 from nsc_deploy.io.files import MENDABLE, write_json
 from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.scratch import scratch_folder
 
-WORKER = Path(__file__).parent / "worker_process" / "run_chain.py"
+WORKER = Path(__file__).parent / "run_chain.py"
 SILENCE_S = 120.0
 TERM_GRACE_S = 2.0
 KILL_GRACE_S = 3.0
@@ -46,13 +46,11 @@ class LavaRun:
 
     Attributes:
         spikes: [steps, samples, outputs] uint8 of the last layer.
-        layers: with `probe`, per layer (spikes, u, v), each [steps, samples, neurons]; else empty.
-        seconds: time inside the worker, import of Lava and start of the runtime included.
+        layers: with `probe`, what every layer did; else empty.
     """
 
     spikes: NDArray[np.uint8]
-    layers: tuple[tuple[NDArray[Any], NDArray[Any], NDArray[Any]], ...]
-    seconds: float
+    layers: tuple[LayerTrace, ...]
 
 
 def run_in_lava(
@@ -118,7 +116,6 @@ def watch_worker(
     directory: Path,
     silence_s: float,
     on_report: Report = lambda _steps: None,
-    environment: LavaEnvironment | None = None,
     worker: Path = WORKER,
 ) -> None:
     """Run a worker on a job directory until it has written its answer; leave no process behind.
@@ -126,7 +123,7 @@ def watch_worker(
     Raises:
         BackendError: the worker failed, died, or printed nothing for `silence_s` seconds.
     """
-    environment = require_environment() if environment is None else environment
+    environment = require_environment()
     with _place_for_sockets(directory) as place:
         _watch_in(place, directory, silence_s, on_report, [str(environment.python), "-I", str(worker)])
 
@@ -306,7 +303,7 @@ def _align(
     last = len(network.layers) - 1
     spikes = cut(answer[f"s{last}"], last).astype(np.uint8)
     probed = tuple(
-        (cut(answer[f"s{index}"], index), cut(answer[f"u{index}"], index), cut(answer[f"v{index}"], index))
+        LayerTrace(*(cut(answer[f"{name}{index}"], index) for name in "suv"))
         for index in range(last + 1 if probe else 0)
     )
-    return LavaRun(spikes, probed, float(answer["seconds"]))
+    return LavaRun(spikes, probed)

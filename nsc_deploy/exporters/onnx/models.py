@@ -1,13 +1,13 @@
 """A graph as two ONNX models: a whole sequence in one Scan, and a single step for streaming."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto, helper
 
 import nsc_deploy
-from nsc_deploy.exporters.onnx.operators import STATELESS, Draft, State, StepWriter
+from nsc_deploy.exporters.manifest import StateRecord
+from nsc_deploy.exporters.onnx.operators import STATELESS, Draft, StepWriter
 from nsc_deploy.exporters.stepwise import Stage, late_names, stages
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.onnx_build import IR_VERSION, OPSET
@@ -15,24 +15,15 @@ from nsc_deploy.graphs.onnx_build import IR_VERSION, OPSET
 INPUT, OUTPUT = "input", "output"
 
 
-@dataclass(frozen=True)
-class StepModel:
-    """A model of one step.
-
-    Attributes:
-        model: takes "input" [N, *shape] and the states, gives "output" and the states of the next step.
-        states: in the order of the inputs.
-    """
-
-    model: onnx.ModelProto
-    states: tuple[State, ...]
-
-
-def step_model(network: Network) -> StepModel:
+def step_model(network: Network) -> tuple[onnx.ModelProto, tuple[StateRecord, ...]]:
     """One step, every state an input and an output.
 
     Args:
         network: with one Input and one Output.
+
+    Returns:
+        The model, which takes "input" [N, *shape] and the states and gives "output" and the states of the
+        next step; and the states, in the order of the inputs.
     """
     draft = Draft(["N"])
     source, target = network.input_node, network.output_node
@@ -43,9 +34,9 @@ def step_model(network: Network) -> StepModel:
     draft.node("Identity", [writer.values[target.name]], OUTPUT)
     draft.give(OUTPUT, target.output_shape)
     for state in writer.states:
-        draft.take(state.name, state.shape)
-        draft.give(state.after, state.shape)
-    return StepModel(_model(draft, network), tuple(writer.states))
+        draft.take(state.input, state.shape)
+        draft.give(state.output, state.shape)
+    return _model(draft, network), tuple(writer.states)
 
 
 def sequence_model(network: Network) -> onnx.ModelProto:
@@ -69,7 +60,7 @@ def sequence_model(network: Network) -> onnx.ModelProto:
     scan = StepWriter(body, network, rows)
     scan.write(inside, late_names(inside))
     for state in scan.states:
-        body.take(state.name, state.shape)
+        body.take(state.input, state.shape)
     for name, row in rows.items():
         body.take(row, network.node(name).output_shape)
     _write_scan(draft, body, network, scan, [values[name] for name in crossing])
@@ -114,18 +105,18 @@ def _write_scan(draft: Draft, body: Draft, network: Network, scan: StepWriter, s
     samples = draft.node("Shape", [INPUT], "input#samples", start=1, end=2)
     initial = [_rest(draft, state, samples) for state in scan.states]
     for state in scan.states:
-        body.give(state.after, state.shape)
+        body.give(state.output, state.shape)
     body.node("Identity", [scan.values[target.name]], "output#row")
     body.give("output#row", target.output_shape)
-    outputs = [f"{state.name}#end" for state in scan.states] + [OUTPUT]
+    outputs = [f"{state.input}#end" for state in scan.states] + [OUTPUT]
     draft.nodes("Scan", [*initial, *scanned], outputs, num_scan_inputs=len(scanned), body=body.graph("step"))
 
 
-def _rest(draft: Draft, state: State, samples: str) -> str:
-    shape = draft.integers(f"{state.name}#shape", state.shape)
-    whole = draft.node("Concat", [samples, shape], f"{state.name}#full_shape", axis=0)
+def _rest(draft: Draft, state: StateRecord, samples: str) -> str:
+    shape = draft.integers(f"{state.input}#shape", state.shape)
+    whole = draft.node("Concat", [samples, shape], f"{state.input}#full_shape", axis=0)
     zero = helper.make_tensor("rest", TensorProto.FLOAT, [1], [0.0])
-    return draft.node("ConstantOfShape", [whole], f"{state.name}#rest", value=zero)
+    return draft.node("ConstantOfShape", [whole], f"{state.input}#rest", value=zero)
 
 
 def _model(draft: Draft, network: Network) -> onnx.ModelProto:

@@ -1,15 +1,11 @@
-"""One step of a graph as ONNX operators, its states as values that come in and go out.
+"""A graph as ONNX operators: nodes without a state on [M, *shape], M rows of any meaning, and a whole step.
 
-The order of operations is that of the reference simulator (`nsc_deploy.graphs.operators.coefficients`). A
-layer shows its potential before the reset as "<node>/charged" and its spikes as "<node>/spikes".
-
-Nodes without a state as ONNX operators on [M, *shape], M rows of any meaning.
-
-Nodes and constants of an ONNX graph under construction.
+The states of a step are values that come in and go out. The order of operations is that of the reference
+simulator (`nsc_deploy.graphs.operators.coefficients`). A layer shows its potential before the reset as
+"<node>/charged" and its spikes as "<node>/spikes".
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,28 +13,12 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
+from nsc_deploy.exporters.manifest import StateRecord
 from nsc_deploy.exporters.stepwise import Stage
 from nsc_deploy.graphs.connectivity import padding_pairs
 from nsc_deploy.graphs.network import Network, Node, Shape
 from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
 from nsc_deploy.graphs.operators.linear import delay_steps
-
-
-@dataclass(frozen=True)
-class State:
-    """A value that lives from one step to the next, 0 at the start.
-
-    Attributes:
-        name: of the value that comes in.
-        after: of the value that goes out.
-        shape: without the batch.
-        holds: in a few words.
-    """
-
-    name: str
-    after: str
-    shape: Shape
-    holds: str
 
 
 def charged_name(node: str) -> str:
@@ -123,7 +103,7 @@ class StepWriter:
         self._draft = draft
         self._network = network
         self.values = dict(known)
-        self.states: list[State] = []
+        self.states: list[StateRecord] = []
 
     def write(self, stages: tuple[Stage, ...], late: tuple[str, ...]) -> None:
         """Write all stages; `late` names the nodes whose output is read one step later."""
@@ -139,7 +119,7 @@ class StepWriter:
 
     def _state(self, node: str, part: str, shape: Shape, holds: str) -> str:
         name = f"{node}.{part}"
-        self.states.append(State(name, f"{name}.next", shape, holds))
+        self.states.append(StateRecord(input=name, output=f"{name}.next", shape=shape, holds=holds))
         return name
 
     def _stage(self, stage: Stage) -> None:

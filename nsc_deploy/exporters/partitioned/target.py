@@ -43,7 +43,7 @@ class PartitionedTarget:
 
     def export(self, request: ExportRequest) -> Path:
         """Write a folder of parts; a graph that the target takes whole is exported as ever."""
-        from nsc_deploy.exporters.partitioned.write import export_in_parts
+        from nsc_deploy.exporters.partitioned.deployment import export_in_parts
 
         return export_in_parts(self, request)
 

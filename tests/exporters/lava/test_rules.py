@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import ConfigError, ExportError
-from nsc_deploy.exporters.base import Status, Target
+from nsc_deploy.exporters.base import Status, Target, raise_first_refusal
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.rules import verdicts
 from nsc_deploy.exporters.registry import load_target, target_names
@@ -194,7 +194,7 @@ def test_refusals_name_node_reason_and_way_out(case: str) -> None:
     assert reason in refused[node].reason
     assert refused[node].hint
     with pytest.raises(ExportError) as caught:
-        lower(network)
+        raise_first_refusal(verdicts(network))
     assert caught.value.hint
 
 

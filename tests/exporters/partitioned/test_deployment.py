@@ -12,7 +12,8 @@ from nsc_deploy.cli.app import app
 from nsc_deploy.errors import ConfigError, DataError, ExportError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
-from nsc_deploy.exporters.partitioned.deployment import read_split_manifest
+from nsc_deploy.exporters.manifest import read_manifest
+from nsc_deploy.exporters.partitioned.deployment import SplitManifest
 from nsc_deploy.exporters.verify import open_deployment, run
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network
@@ -77,7 +78,7 @@ def test_a_graph_that_is_refused_whole_runs_in_parts(source: Path) -> None:
     assert "--split" in str(refused.value.hint)
 
     folder = in_parts(source)
-    manifest = read_split_manifest(folder)
+    manifest = read_manifest(SplitManifest, folder)
     nodes = {part.name: part.nodes for part in manifest.parts}
     assert nodes == {
         "front-end": ("input", "levels", "cross"),

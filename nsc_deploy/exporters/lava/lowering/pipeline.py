@@ -1,4 +1,4 @@
-"""The way from a graph to integers: which passes run, in which order."""
+"""The way from a graph to integers: which passes run, in which order, and what the graph takes on Lava."""
 
 from functools import partial
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.exporters.base import ScaleGranularity, raise_first_refusal
+from nsc_deploy.exporters.base import ScaleGranularity
+from nsc_deploy.exporters.chips.placement import Usage
 from nsc_deploy.exporters.lava.integers import MAX_DELAY, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise, Levels
 from nsc_deploy.exporters.lava.lowering.populations import RemoveDead
 from nsc_deploy.exporters.lava.lowering.quantise import Calibration, Quantise, delayed
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
-from nsc_deploy.exporters.lava.rules import verdicts
+from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.passes.base import Outcome, Pass, Step, run_passes
@@ -21,7 +22,7 @@ from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.fold_pooling import FoldPooling, PoolingToConvolution
 from nsc_deploy.passes.fold_scales import FoldScales
 
-__all__ = ["PIPELINE", "Lowering", "Step", "flat_events", "lower", "lower_accepted"]
+__all__ = ["PIPELINE", "Lowering", "Step", "flat_events", "lava_resources", "lower"]
 
 PIPELINE: tuple[Pass[Any, Any], ...] = (
     # Folds need not be exact: weights will be rounded anyway.
@@ -53,29 +54,13 @@ def lower(
     inputs: NDArray[np.uint8] | None = None,
     granularity: ScaleGranularity = ScaleGranularity.NEURON,
 ) -> Lowering:
-    """Lower a graph to the integers Lava computes with.
+    """Lower a graph that the rules of Lava accepted (`raise_first_refusal(verdicts(network))`) to integers.
 
     Args:
         network: the graph.
         bits: bits of a weight, 2..8.
         inputs: recorded inputs [steps, samples, *shape] to choose scales on, or None.
         granularity: whether each neuron has a scale of its own, or all of a population one.
-
-    Raises:
-        ExportError: a node cannot be represented; it names the node, the reason and a way out.
-    """
-    raise_first_refusal(verdicts(network))
-    return lower_accepted(network, bits=bits, inputs=inputs, granularity=granularity)
-
-
-def lower_accepted(
-    network: Network,
-    *,
-    bits: int = 8,
-    inputs: NDArray[np.uint8] | None = None,
-    granularity: ScaleGranularity = ScaleGranularity.NEURON,
-) -> Lowering:
-    """Lower a graph which the rules of Lava accepted already; arguments as for `lower`.
 
     Raises:
         ExportError: a limit that shows on the populations alone; it names the node and a way out.
@@ -95,3 +80,38 @@ def _calibration(network: Network, inputs: NDArray[np.uint8], levels: Levels) ->
     recorded = simulate(network, inputs, record=late).outputs
     reference = {name: delayed(flat_events(recorded[name]), steps) for name, steps in late.items()}
     return Calibration(flat_events(inputs), reference)
+
+
+def lava_resources(network: Network) -> tuple[Usage, ...]:
+    """Neurons, relays, synapses, layers and delays; only delays and the synapses of a node have a limit.
+
+    Args:
+        network: a graph that Lava takes.
+
+    Raises:
+        ExportError: Lava does not take it.
+    """
+    levels = run_passes(network, PIPELINE).graph
+    slots = [slot for layer in levels.layers for slot in layer]
+    relays = [slot for slot in slots if slot.population is None]
+    return (
+        Usage("neurons", sum(slot.size for slot in slots), None),
+        Usage("of them relays", sum(slot.size for slot in relays), None),
+        Usage("synapses", _synapses(levels), None),
+        Usage("of one node, at most", max(map(most_synapses, network.nodes), default=0), LARGEST_MATRIX),
+        Usage("layers", len(levels.layers), None),
+        Usage("delay steps", max((slot.delay for slot in slots), default=0), MAX_DELAY),
+    )
+
+
+def _synapses(levels: Levels) -> int:
+    return sum(
+        slot.size
+        if slot.population is None
+        else sum(
+            weight.synapses
+            for weight in (*slot.population.drive.values(), *slot.population.recurrent.values())
+        )
+        for layer in levels.layers
+        for slot in layer
+    )

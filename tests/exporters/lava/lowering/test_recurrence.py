@@ -13,10 +13,9 @@ from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.integers import Role, read_integers, write_integers
 from nsc_deploy.exporters.lava.lowering import extract
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
-from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
+from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lava_resources, lower
 from nsc_deploy.exporters.lava.lowering.populations import Tap
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
-from nsc_deploy.exporters.lava.resources import lava_resources
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal

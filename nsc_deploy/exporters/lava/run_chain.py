@@ -37,9 +37,7 @@ def main(directory: Path) -> None:
     with np.load(directory / "network.npz", allow_pickle=False) as loaded:
         arrays = {name: loaded[name] for name in loaded.files}
     arrays["events"] = np.load(directory / "events.npy", allow_pickle=False)
-    started = time.perf_counter()
     answer = _run(job, arrays, directory)
-    answer["seconds"] = np.asarray(time.perf_counter() - started)
     temporary = directory / "answer.part.npz"
     np.savez(temporary, **answer)
     temporary.replace(directory / "answer.npz")

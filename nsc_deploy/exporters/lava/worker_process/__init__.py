@@ -1,1 +1,0 @@
-"""The script that runs inside the managed Python 3.10 environment of Lava."""
