@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from nsc_deploy.exporters.lava.emulator.connections import (
+    Conv,
+    DelayDense,
     DelaySparse,
     Dense,
     SignMode,
@@ -32,6 +34,7 @@ def directed_cases(*, core: bool = False) -> list[Case]:
         *connection_cases((-3, 7, 1) if core else (-8, -3, -1, 0, 1, 7)),
         *wide_cases(),
         *graded_cases((-8,) if core else (-8, -3, 0, 5)),
+        *conv_cases(2 if core else 6),
         *time_cases(),
     ]
 
@@ -128,16 +131,17 @@ def connection_cases(exponents: Sequence[int]) -> Iterator[Case]:
         for process in (Dense, Sparse):
             name = f"{process.__name__} with exponent {exponent}"
             yield single(name, process(weights, weight_exp=exponent), neurons, spikes)
-        delayed = DelaySparse(weights, weight_exp=exponent, delays=delays)
-        yield single(f"DelaySparse with exponent {exponent}", delayed, neurons, spikes)
-    for process in (Dense, Sparse, DelaySparse):
+        for process in (DelayDense, DelaySparse):
+            name = f"{process.__name__} with exponent {exponent}"
+            yield single(name, process(weights, weight_exp=exponent, delays=delays), neurons, spikes)
+    for process in (Dense, Sparse, DelayDense, DelaySparse):
         ungraded = chance.integers(-3, 4, (STEPS, 5))
         yield single(f"{process.__name__}, spikes of any size", process(weights), neurons, ungraded)
     for exponent in exponents[:2]:
         yield from list_cases(weights, exponent, neurons, spikes)
     long = np.zeros((68, 2), int)
     long[[0, 2], [0, 1]] = 1
-    far = DelaySparse(np.array([[10, 20], [30, -40]]), delays=np.array([[63, 0], [1, 62]]))
+    far = DelayDense(np.array([[10, 20], [30, -40]]), delays=np.array([[63, 0], [1, 62]]))
     yield single("delays up to 63", far, LIF(2, du=4095, dv=4096, vth=131071), long)
 
 
@@ -152,7 +156,7 @@ def wide_cases() -> Iterator[Case]:
         yield single(
             f"few synapses, {process.__name__}", process(scattered, **more), neurons, spikes, process(back)
         )
-    two = DelaySparse(scattered, delays=column(np.arange(12) % 2))
+    two = DelayDense(scattered, delays=column(np.arange(12) % 2))
     yield single("two delays", two, neurons, spikes)
     yield single(
         "messages of one bit",
@@ -162,7 +166,7 @@ def wide_cases() -> Iterator[Case]:
     )
     many = np.full((2, 300), 255) * column([1, -1])
     large = Dense(many, weight_exp=7, sign_mode=SignMode.EXCITATORY)
-    # 300 * 255 * 2^7 is beyond 24 bits, where no sum wraps.
+    # 300 * 255 * 2^7 is beyond 24 bits, and only a convolution wraps there.
     yield single("sums beyond 24 bits", large, LIF(2, du=4095, dv=4096, vth=131071), np.ones((3, 300), int))
 
 
@@ -185,14 +189,41 @@ def graded_cases(exponents: Sequence[int]) -> Iterator[Case]:
     messages = np.array([[value, large[-index - 1], 5 - index] for index, value in enumerate(large)])
     messages[3] = [2**24 + 1, 2**24 + 1, 2**24 + 1]  # sums of 255 * 2^24 leave 32 bits in part
     neurons = LIF(4, du=[4095, 0, 2048, 5], dv=[4096, 0, 9, 4000], vth=[131071, 5, 1000, 131071])
-    for process in (Dense, Sparse, DelaySparse):
+    for process in (Dense, Sparse, DelayDense, DelaySparse):
         # One delay for all that goes to a neuron, so that large products meet in one sum.
-        delays = {"delays": np.tile(column(range(4)), 3)} if issubclass(process, DelaySparse) else {}
+        delays = {"delays": np.tile(column(range(4)), 3)} if issubclass(process, DelayDense) else {}
         for exponent in exponents:
             name = f"{process.__name__}, graded, exponent {exponent}"
             connection = process(weights, weight_exp=exponent, num_message_bits=24, **delays)
             yield single(name, connection, neurons, messages)
             yield single(f"{name}, small", connection, neurons, messages // 2**13)
+
+
+def conv_cases(kinds: int) -> Iterator[Case]:
+    chance = np.random.default_rng(1)
+    neurons = {"du": 4095, "dv": 4096, "vth": 131071}
+    options: list[dict[str, Any]] = [
+        {},
+        {"padding": (1, 2)},
+        {"stride": (2, 1)},
+        {"dilation": (1, 2), "padding": (0, 1)},
+        {"stride": (1, 2), "padding": (2, 1), "dilation": (2, 1)},
+        {"groups": 2},
+    ]
+    for option in options[-kinds:]:
+        weight = chance.integers(-500, 501, (4, 3, 2, 2 // option.get("groups", 1)))
+        conv = Conv(weight, (5, 4, 2), **option)
+        spikes = (chance.random((4, 40)) < 0.3) * chance.integers(-2, 3, (4, 40))
+        yield single(f"Conv {option}", conv, LIF(int(np.prod(conv.output_shape)), **neurons), spikes)
+    wrapping = Conv(np.array([[[[1]]], [[[3]]], [[[-1]]]]), (2, 2, 1), num_message_bits=24)
+    sums = [END - 1, END, END + 1, -END, -END - 1, 3 * END, 5 * END + 7, -3 * END]
+    messages = np.array(sums).repeat(4).reshape(len(sums), 4)
+    yield single("Conv wraps", wrapping, LIF(12, **neurons), messages)
+    heavy = Conv(np.array([[[[END]]], [[[-END - 1]]], [[[3 * END + 5]]]]), (2, 2, 1))
+    yield single("Conv, weights beyond 24 bits", heavy, LIF(12, **neurons), np.eye(4, dtype=int))
+    yield single(
+        "Conv, small and graded", wrapping, LIF(12, **neurons), np.array([[1, -2, 3, 0], [7, 0, 0, -100]])
+    )
 
 
 def time_cases() -> Iterator[Case]:
@@ -201,7 +232,7 @@ def time_cases() -> Iterator[Case]:
     excite = np.array([[100, 60], [30, 120], [200, -60]])
     back = np.array([[0, 120, -90], [80, 0, 40], [-60, 100, 90]])
     plain = {"du": 300, "dv": 100, "vth": 90}
-    for process, more in ((Dense, {}), (Sparse, {}), (DelaySparse, {"delays": np.abs(back) % 3})):
+    for process, more in ((Dense, {}), (Sparse, {}), (DelayDense, {"delays": np.abs(back) % 3})):
         recurrent = process(back, **more)
         yield single(f"recurrent {process.__name__}", Dense(excite), LIF(3, **plain), spikes, recurrent)
     for interval, offset in ((1, 0), (2, 1), (4, 0), (5, 3), (5, 13), (20, 3)):

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 
 from nsc_deploy.exporters.lava.emulator.connections import (
+    Conv,
+    DelayDense,
     DelaySparse,
     Dense,
     SignMode,
@@ -14,15 +16,17 @@ from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, LIFReset, Net
 from tests.support.real_lava import Case
 
 STEPS = 12
-MATRICES = (Dense, Sparse, DelaySparse)
+MATRICES = (Dense, Sparse, DelayDense, DelaySparse)
 
 
 def random_case(seed: int) -> Case:
-    """A chain of one to three layers; some recurrent, some graded at the input."""
+    """A chain of one to three layers; some recurrent, some graded at the input, some convolutions."""
     chance = np.random.default_rng(seed)
     graded = bool(chance.random() < 0.25)
     connection = random_first(chance, graded)
-    sources = connection.weights.shape[1]
+    sources = (
+        int(np.prod(connection.input_shape)) if isinstance(connection, Conv) else connection.weights.shape[1]
+    )
     layers = [random_layer(chance, connection)]
     for _ in range(int(chance.integers(0, 3))):
         size = layers[-1].neurons.size
@@ -43,6 +47,8 @@ def random_layer(chance: np.random.Generator, connection: Any) -> Layer:
 
 def random_first(chance: np.random.Generator, graded: bool) -> Any:
     bits = int(chance.integers(1, 25)) if graded else 0
+    if chance.random() < 0.15:
+        return random_conv(chance, bits)
     return random_matrix(chance, int(chance.integers(1, 8)), int(chance.integers(1, 8)), bits)
 
 
@@ -52,7 +58,7 @@ def random_matrix(chance: np.random.Generator, sources: int, targets: int, messa
     weights = chance.integers(-largest, largest + 1, (targets, sources))
     weights[chance.random(weights.shape) < chance.uniform(0, 0.7)] = 0
     weights = weights if chance.random() < 0.6 else np.abs(weights) * chance.choice([-1, 1])
-    delays = {"delays": chance.integers(0, 5, weights.shape)} if process is DelaySparse else {}
+    delays = {"delays": chance.integers(0, 5, weights.shape)} if issubclass(process, DelayDense) else {}
     return process(
         weights,
         weight_exp=int(chance.integers(-6, 8)),
@@ -60,6 +66,24 @@ def random_matrix(chance: np.random.Generator, sources: int, targets: int, messa
         sign_mode=None if chance.random() < 0.5 else list(SignMode)[chance.integers(4)],
         num_message_bits=message_bits,
         **delays,
+    )
+
+
+def random_conv(chance: np.random.Generator, message_bits: int) -> Conv:
+    groups = int(chance.integers(1, 3))
+    shape = (int(chance.integers(3, 6)), int(chance.integers(3, 6)), groups)
+    kernel = (groups * int(chance.integers(1, 3)), int(chance.integers(1, 3)), int(chance.integers(1, 4)), 1)
+    largest = int(2 ** chance.uniform(1, 9)) if message_bits == 0 else 2
+    return Conv(
+        chance.integers(-largest, largest + 1, kernel)
+        if message_bits == 0
+        else np.eye(1, int(np.prod(kernel)), dtype=int).reshape(kernel),
+        shape,
+        padding=tuple(int(value) for value in chance.integers(0, 3, 2)),
+        stride=tuple(int(value) for value in chance.integers(1, 3, 2)),
+        dilation=(1, 1) if chance.random() < 0.6 else (2, 1),
+        groups=groups,
+        num_message_bits=message_bits,
     )
 
 

@@ -49,7 +49,7 @@ def run_in_real_lava(cases: Sequence[Case], *, group: int = 4) -> list[tuple[Lay
 
 
 def write_cases(directory: Path, cases: Sequence[Case], group: int) -> None:
-    """job.json and arrays.npz; networks of as many steps share a runtime."""
+    """job.json and arrays.npz; networks of as many steps share a runtime, but those that take an image."""
     arrays: dict[str, NDArray[Any]] = {}
     networks: dict[str, Any] = {}
     for key, case in enumerate(cases):
@@ -61,11 +61,15 @@ def write_cases(directory: Path, cases: Sequence[Case], group: int) -> None:
             for index, layer in enumerate(case.network.layers)
         ]
         networks[str(key)] = layers
-        arrays[f"{key}.messages"] = case.messages.T
+        shape = getattr(case.network.layers[0].connection, "input_shape", (case.messages.shape[1],))
+        arrays[f"{key}.messages"] = case.messages.T.reshape(*shape, -1)
     groups = []
     for steps in sorted({len(case.messages) for case in cases}):
         alike = [str(key) for key, case in enumerate(cases) if len(case.messages) == steps]
-        groups += [alike[first : first + group] for first in range(0, len(alike), group)]
+        images = [key for key in alike if networks[key][0]["connection"]["process"] == "Conv"]
+        lines = [key for key in alike if key not in images]
+        groups += [[key] for key in images]
+        groups += [lines[first : first + group] for first in range(0, len(lines), group)]
     np.savez(directory / "arrays.npz", **arrays)
     write_json(
         directory / "job.json",
@@ -80,7 +84,7 @@ def _process(process: Any, name: str, arrays: dict[str, NDArray[Any]]) -> dict[s
     options = {}
     for field in fields(process):
         value = getattr(process, field.name)
-        if field.name in {"weights", "delays", *NEURON_VALUES}:
+        if field.name in {"weights", "weight", "delays", *NEURON_VALUES}:
             value = value.dense() if isinstance(value, Matrix) else np.asarray(value)
             arrays[f"{name}.{field.name}"] = _full(process, value) if field.name == "delays" else value
         elif field.name != "size":

@@ -39,7 +39,7 @@ class Mutation:
 
     Attributes:
         rule: that it breaks.
-        place: the file, and in it a function or class: "kernels.decayed", "connections.Dense.entries"; the
+        place: the file, and in it a function or class: "kernels.decayed", "connections.Conv.entries"; the
             file alone for what stands outside of all functions.
         pattern: an expression or a statement there; the name ANY, once, stands for any expression.
         becomes: what it is replaced with, where ANY is what it stood for.

@@ -97,13 +97,18 @@ def join(port, end):
 
 
 def connection(spec, name, arrays):
-    from lava.proc.dense.process import Dense
+    from lava.proc.conv.process import Conv
+    from lava.proc.dense.process import DelayDense, Dense
     from lava.proc.sparse.process import DelaySparse, Sparse
     from lava.utils.weightutils import SignMode
     from scipy.sparse import csr_matrix
 
     options = dict(spec["options"])
     kind = spec["process"]
+    if kind == "Conv":
+        shape = tuple(options.pop("input_shape"))
+        pairs = {axis: tuple(options.pop(axis)) for axis in ("padding", "stride", "dilation")}
+        return Conv(weight=arrays[f"{name}.weight"], input_shape=shape, **pairs, **options)
     if options["sign_mode"] is None:
         del options["sign_mode"]
     else:
@@ -112,6 +117,8 @@ def connection(spec, name, arrays):
     if kind in {"Dense", "Sparse"}:
         return {"Dense": Dense, "Sparse": Sparse}[kind](weights=weights, **options)
     delays = arrays[f"{name}.delays"].astype(int)
+    if kind == "DelayDense":
+        return DelayDense(weights=weights, delays=delays, **options)
     # A synapse without a weight has no delay either: Lava looks up weights where delays are.
     delays = csr_matrix(np.where(weights != 0, delays, 0))
     return DelaySparse(weights=csr_matrix(weights), delays=delays, max_delay=int(delays.max()), **options)

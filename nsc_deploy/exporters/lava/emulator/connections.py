@@ -6,15 +6,17 @@ their value; otherwise whatever is not zero is a spike.
 What Lava does to the weights of a connection before the first step: sign mode, clipping, truncation.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
+from nsc_deploy.graphs.connectivity import KernelAxis, pairs
 
 MIN_WEIGHT_EXP = -8
 MAX_WEIGHT_EXP = 7
@@ -41,6 +43,30 @@ class Entries:
     target: NDArray[np.int64]
     weight: NDArray[np.int32]
     delay: NDArray[np.int64]
+
+
+class Connection(Protocol):
+    """What the emulator asks of a connection.
+
+    `wide` says that Lava forms sums of graded messages in 64 bits, `wraps` that sums wrap into 24 bits.
+    """
+
+    @property
+    def weight_exp(self) -> int: ...  # noqa: D102
+    @property
+    def num_message_bits(self) -> int: ...  # noqa: D102
+    @property
+    def wide(self) -> bool: ...  # noqa: D102
+    @property
+    def wraps(self) -> bool: ...  # noqa: D102
+
+    def entries(self) -> Entries:
+        """The synapses, after a check of every range.
+
+        Raises:
+            DataError: something Lava would not take, or would silently change.
+        """
+        ...
 
 
 class SignMode(StrEnum):
@@ -70,12 +96,11 @@ class Dense:
     sign_mode: SignMode | None = None
     num_message_bits: int = 0
 
-    def entries(self) -> Entries:
-        """The synapses, after a check of every range.
+    wide = False
+    wraps = False
 
-        Raises:
-            DataError: something Lava would not take, or would silently change.
-        """
+    def entries(self) -> Entries:
+        """The synapses; see `Connection`."""
         return _matrix_entries(self, 0)
 
 
@@ -85,8 +110,8 @@ class Sparse(Dense):
 
 
 @dataclass(frozen=True)
-class DelaySparse(Dense):
-    """Lava's DelaySparse: a Sparse whose synapses have delays of 0 to 63 further steps.
+class DelayDense(Dense):
+    """Lava's DelayDense: a Dense whose synapses have delays of 0 to 63 further steps.
 
     The weight exponent is applied to the sum of each delay apart, before sums of several steps meet.
 
@@ -96,9 +121,105 @@ class DelaySparse(Dense):
 
     delays: NDArray[Any] | int = 0
 
+    wide = True
+
     def entries(self) -> Entries:
-        """The synapses; see `Dense`."""
+        """The synapses; see `Connection`."""
         return _matrix_entries(self, self.delays)
+
+
+@dataclass(frozen=True)
+class DelaySparse(DelayDense):
+    """Lava's DelaySparse, which sums graded messages in 32 bits, unlike DelayDense."""
+
+    wide = False
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Lava's Conv: a true (flipped) convolution whose sums wrap into 24 bits.
+
+    It neither clips nor truncates its weights and ignores `weight_exp` and `num_weight_bits`. Sources and
+    targets are numbered in C order of (width, height, channel).
+
+    Attributes:
+        weight: [out channels, width, height, in channels / groups], whole numbers.
+        input_shape: (width, height, channels).
+        padding: in width and height.
+        stride: likewise.
+        dilation: likewise.
+        groups: groups of channels.
+        num_message_bits: above 0 for graded messages.
+    """
+
+    weight: NDArray[Any]
+    input_shape: tuple[int, int, int]
+    padding: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    num_message_bits: int = 0
+
+    weight_exp = 0
+    wide = True
+    wraps = True
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """(width, height, channels)."""
+        width, height = self._axes
+        return width.outputs, height.outputs, int(self.weight.shape[0])
+
+    def entries(self) -> Entries:
+        """The synapses; see `Connection`."""
+        self._check()
+        weight = whole_numbers(self.weight, "weight")
+        # Flipped: a tap of the convolution is the opposite one of the cross-correlation.
+        taps = weight[:, ::-1, ::-1].reshape(len(weight), -1, weight.shape[3])
+        place, tap, position = (one[:, None, None].astype(np.int64) for one in pairs(self._axes))
+        channel = np.arange(len(weight))[:, None]
+        group = channel // (len(weight) // self.groups)
+        each = taps[channel, tap, np.arange(weight.shape[3])]
+        source = position * self.input_shape[2] + group * weight.shape[3] + np.arange(weight.shape[3])
+        target = place * len(weight) + channel
+        used = each != 0
+        return Entries(
+            sources=math.prod(self.input_shape),
+            targets=math.prod(self.output_shape),
+            source=np.broadcast_to(source, used.shape)[used],
+            target=np.broadcast_to(target, used.shape)[used],
+            weight=each[used],
+            delay=np.zeros(np.count_nonzero(used), np.int64),
+        )
+
+    @property
+    def _axes(self) -> tuple[KernelAxis, KernelAxis]:
+        width, height = (
+            KernelAxis(size, kernel, stride, (zeros, zeros), dilation)
+            for size, kernel, stride, zeros, dilation in zip(
+                self.input_shape[:2],
+                self.weight.shape[1:3],
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        )
+        return width, height
+
+    def _check(self) -> None:
+        if self.weight.ndim != 4 or self.weight.size == 0:
+            raise DataError(f"has the shape {self.weight.shape}, four axes are wanted", where="Conv weight")
+        in_range(self, "num_message_bits", 0, MAX_MESSAGE_BITS)
+        in_range(self, "groups", 1, 127)
+        for name, low in (("padding", 0), ("stride", 1), ("dilation", 1)):
+            if not all(low <= value <= 127 for value in getattr(self, name)):
+                raise DataError(f"leaves the range {low}..127", where=f"Conv {name}")
+        out_channels, _, _, per_group = self.weight.shape
+        if per_group * self.groups != self.input_shape[2] or out_channels % self.groups:
+            raise DataError("does not fit its channels and groups", where="Conv weight")
+        if min(self.output_shape) < 1:
+            raise DataError("has a kernel larger than its input", where="Conv weight")
 
 
 def whole_numbers(values: NDArray[Any], name: str) -> NDArray[np.int32]:

@@ -38,6 +38,8 @@ class Synapses(NamedTuple):
         weight: the weight of each synapse.
         delays: the different delays in steps, beside the step that every connection takes.
         exponent: weight exponent; below zero it shifts right.
+        wide: whether sums of graded messages are formed in 64 bits.
+        wraps: whether sums wrap into 24 bits, as those of a convolution do.
     """
 
     matrix: Integers
@@ -46,6 +48,8 @@ class Synapses(NamedTuple):
     weight: Integers
     delays: Integers
     exponent: int
+    wide: bool
+    wraps: bool
 
 
 class Neurons(NamedTuple):
@@ -107,6 +111,12 @@ def saturated(potential: Int) -> Int:
 def shifted(total: Int, exponent: Int) -> Int:
     """A sum of weights under the weight exponent; a shift to the right rounds down."""
     return total << exponent if exponent > 0 else total >> -exponent
+
+
+@inlined
+def wrapped_24_bits(total: Int) -> Int:
+    """The lowest 24 bits of a sum, read as a signed number."""
+    return ((total + 8388608) & 16777215) - 8388608
 
 
 @inlined
@@ -192,6 +202,8 @@ def deliver_spikes(
             first = part * neurons
             for neuron in range(neurons):
                 total = int32(shifted(sums[first + neuron], synapses.exponent))
+                if synapses.wraps:
+                    total = wrapped_24_bits(total)
                 arriving[slot, neuron] = int32(arriving[slot, neuron] + total)
 
 
@@ -211,13 +223,18 @@ def deliver_messages(
         message = messages[step, sample, source]
         if message != 0:
             for synapse in range(synapses.start[source], synapses.start[source + 1]):
-                sums[synapses.row[synapse]] += synapses.weight[synapse] * message
+                sums[synapses.row[synapse]] += int32(synapses.weight[synapse] * message)
     slots, neurons = arriving.shape
     for part in range(synapses.delays.shape[0]):
         slot = (now + synapses.delays[part]) % slots
         for neuron in range(neurons):
             total = sums[part * neurons + neuron]
-            total = int32(shifted(int32(total), synapses.exponent))
+            if synapses.wraps:
+                total = wrapped_24_bits(total)
+            elif synapses.wide:
+                total = int32(shifted(total, synapses.exponent))
+            else:
+                total = int32(shifted(int32(total), synapses.exponent))
             arriving[slot, neuron] = int32(arriving[slot, neuron] + total)
 
 

@@ -1,4 +1,7 @@
-"""A chain of Lava processes, and what Lava does to the parameters of LIF before the first step."""
+"""A chain of Lava processes.
+
+Lava's LIF and LIFReset as values, and what Lava does to their parameters before the first step.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.lava.emulator.connections import Dense, Entries, in_range, whole_numbers
+from nsc_deploy.exporters.lava.emulator.connections import Connection, Entries, in_range, whole_numbers
 from nsc_deploy.exporters.lava.emulator.kernels import Neurons, Synapses
 
 # A row of weights is added some ten times as fast as as many single synapses.
@@ -109,9 +112,9 @@ class Layer:
         recurrent: from the neurons' spikes back to them (a spike arrives one step later), or None.
     """
 
-    connection: Dense
+    connection: Connection
     neurons: LIF
-    recurrent: Dense | None = None
+    recurrent: Connection | None = None
 
     def compiled(self) -> CompiledLayer:
         """The layer as the kernel takes it.
@@ -157,7 +160,7 @@ class Network:
         return tuple(compiled)
 
 
-def synapses_of(entries: Entries, connection: Dense) -> Synapses:
+def synapses_of(entries: Entries, connection: Connection) -> Synapses:
     """Synapses as a matrix where most places are filled and all messages are spikes, else by source."""
     delays = (
         np.flatnonzero(np.bincount(entries.delay, minlength=1)) if entries.delay.size else np.zeros(1, int)
@@ -183,7 +186,15 @@ def synapses_of(entries: Entries, connection: Dense) -> Synapses:
         weight=weight.astype(np.int32),
         delays=delays.astype(np.int32),
         exponent=connection.weight_exp,
+        wide=connection.wide,
+        wraps=connection.wraps,
     )
+
+
+def largest_sum(entries: Entries, largest_message: int) -> int:
+    """The largest sum that can arrive at a target."""
+    weights = np.bincount(entries.target, np.abs(entries.weight).astype(np.float64), entries.targets)
+    return int(weights.max(initial=0.0)) * largest_message
 
 
 def _none(size: int) -> Entries:
@@ -198,6 +209,8 @@ _NO_SYNAPSES = Synapses(
     weight=np.zeros(0, np.int32),
     delays=np.zeros(1, np.int32),
     exponent=0,
+    wide=False,
+    wraps=False,
 )
 _RANGES = {
     "du": (0, 4095),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.lava.emulator.kernels import run_samples
-from nsc_deploy.exporters.lava.emulator.network import INT32_END, CompiledLayer, Network
+from nsc_deploy.exporters.lava.emulator.network import INT32_END, CompiledLayer, Layer, Network, largest_sum
 
 BLOCK = 16
 
@@ -182,9 +182,20 @@ def _checked(network: Network, compiled: Sequence[CompiledLayer], messages: NDAr
     first = network.layers[0].connection
     spikes = np.ascontiguousarray(messages != 0).view(np.uint8)
     if first.num_message_bits == 0:
+        _refuse_undefined_sums(network.layers)
         return Inputs(spikes, _NO_MESSAGES)
     if messages.dtype.kind not in "biu":
         raise DataError(f"are {messages.dtype}, whole numbers are wanted", where="messages")
     if not -INT32_END <= int(messages.min()) <= int(messages.max()) < INT32_END:
         raise DataError("leave 32 bits", where="messages")
+    _refuse_undefined_sums(network.layers, int(np.abs(messages.astype(np.int64)).max()))
     return Inputs(spikes, np.ascontiguousarray(messages, np.int32))
+
+
+def _refuse_undefined_sums(layers: Sequence[Layer], largest: int = 1) -> None:
+    """Lava's convolution goes through float64: what it makes of sums beyond 32 bits is not defined."""
+    for index, layer in enumerate(layers):
+        message = largest if index == 0 else 1
+        for one in (layer.connection, layer.recurrent):
+            if one is not None and one.wraps and largest_sum(one.entries(), message) >= INT32_END:
+                raise DataError("can add up to more than 32 bits in a convolution", where="messages")
