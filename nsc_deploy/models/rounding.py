@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from nsc_deploy.channels.straight_through import straight_through
+from nsc_deploy.channels.modulation import straight_through
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.dyadic import on_row_grids
 from nsc_deploy.models.neurons import Leaky

@@ -99,11 +99,19 @@ def starting_system(experiment: Experiment, data: EventData) -> System:
     """
     system, start = new_system(experiment, data), experiment.training.start_from
     if start is not None:
-        origin = finished_system(read_experiment(Path(start)), data, Path(start))
-        system.load_state_dict(origin.state_dict())
+        system.load_state_dict(load_system(Path(start), data).state_dict())
     if experiment.weight_bits is not None:
         round_decays(system)
     return system
+
+
+def load_system(run: Path, data: EventData) -> System:
+    """The trained system of a run directory, on the data set of that run.
+
+    Raises:
+        DataError: no run, or its weights are missing, damaged or of another shape.
+    """
+    return finished_system(read_experiment(run), data, run)
 
 
 def finished_system(experiment: Experiment, data: EventData, run: Path) -> System:

@@ -17,8 +17,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
-from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
-from nsc_deploy.energy.pricing.price import MICROJOULE, price_layer
+from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.energy.sources import CountedSystem

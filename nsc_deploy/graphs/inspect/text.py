@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nsc_deploy.graphs.inspect.description import Description, NodeView, Range, Size
+from nsc_deploy.graphs.inspect.describe import Description, NodeView, Range, Size
 from nsc_deploy.io.text import counted
 
 _PARAMETERS_WIDTH = 36
