@@ -24,8 +24,6 @@ class Modulation(StrEnum):
     - BITS: the 16 bits of each value in half precision as BPSK symbols +-1, one channel use each, detected
       coherently with perfect channel knowledge; the receiver gets the decoded values, NaN and infinities
       as 0. No code protects the bits.
-
-    Gradients pass rounding, and bits with their errors, as if these were the identity (straight through).
     """
 
     SPIKES = "spikes"

@@ -71,11 +71,6 @@ def provenance(data: EventData, start_from: str | None = None) -> Provenance:
     )
 
 
-def write_provenance(path: Path, record: Provenance) -> None:
-    """Write a provenance as JSON."""
-    write_json(path, record.model_dump(mode="json"))
-
-
 def git_revision() -> str | None:
     """The revision of the source tree this package runs from, or None if it is not in one."""
     root = Path(nsc_deploy.__file__).parents[1]
@@ -216,7 +211,7 @@ def claim(
             hint=f"Add {go_on}--overwrite to begin anew, or name another --out.",
         )
     if state is RunState.EMPTY:
-        write_provenance(run / PROVENANCE, origin)
+        write_json(run / PROVENANCE, origin.model_dump(mode="json"))
         experiment_file.write_experiment(run / experiment_file.FILE_NAME, experiment)
     else:
         _refuse_another(run, experiment)

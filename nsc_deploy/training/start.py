@@ -8,8 +8,7 @@ from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import differing_fields
-from nsc_deploy.models.rounding import round_decays, round_weights
-from nsc_deploy.models.system import System, build_system
+from nsc_deploy.models.system import System, build_system, round_decays, round_weights
 from nsc_deploy.training.batches import stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
 from nsc_deploy.training.run_directory import RunState, read_experiment, state_of

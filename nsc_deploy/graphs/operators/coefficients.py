@@ -42,8 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.operators import linear, neurons
-from nsc_deploy.graphs.operators.base import Builder, Operator, Real, Setting
+from nsc_deploy.graphs.operators import Builder, Operator, Real, Setting, linear, neurons
 from nsc_deploy.graphs.operators.neurons import Membrane, Neuron, Synapse, Threshold
 
 Float32 = NDArray[np.float32]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.connectivity import Axes, kernel_axes
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.operators.base import Real, Setting
+from nsc_deploy.graphs.operators import Real, Setting
 
 
 class Dense:

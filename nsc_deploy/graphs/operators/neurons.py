@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import Node, Reset
-from nsc_deploy.graphs.operators.base import Operator, Real, Setting
+from nsc_deploy.graphs.operators import Operator, Real, Setting
 from nsc_deploy.kernels import leaky_forward
 
 
