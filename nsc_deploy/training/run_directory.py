@@ -24,8 +24,7 @@ from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.io.files import sha256, unwritable, write_json
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.models.export import graph_files
-from nsc_deploy.training import checkpoints
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS
 from nsc_deploy.training.record import EpochRecord
 
 _PACKAGES = (
@@ -299,11 +298,11 @@ def _refuse_another(run: Path, experiment: Experiment) -> None:
 
 def _written(run: Path) -> list[Path]:
     """The files of a run that are there, those that make it a run last, and the folders they lie in."""
-    checkpoint_folder, event_folder = run / checkpoints.DIRECTORY, run / TENSORBOARD
+    checkpoint_folder, event_folder = run / DIRECTORY, run / TENSORBOARD
     files = [run / METRICS, run / deployment.FILE_NAME]
     files += [run / name for name in sorted(graph_files())]
-    files += [checkpoint_folder / checkpoints.BEST, checkpoint_folder / checkpoints.LAST]
-    files += [checkpoint_folder / checkpoints.SECONDS]
+    files += [checkpoint_folder / BEST, checkpoint_folder / LAST]
+    files += [checkpoint_folder / SECONDS]
     files += sorted(event_folder.glob(_EVENT_FILES))
     files += [checkpoint_folder, event_folder, run / experiment_file.FILE_NAME, run / PROVENANCE]
     return [path for path in files if os.path.lexists(path)]
