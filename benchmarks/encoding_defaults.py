@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from nsc_deploy.data.catalogue import find_source
 from nsc_deploy.data.config import DataConfig, EncodingConfig
 from nsc_deploy.data.encoding import cochleagram, encode
 from nsc_deploy.data.fsdd import read_fsdd
 from nsc_deploy.data.recordings import Recordings
-from nsc_deploy.data.sources import find_source
 
 RIDGE = 0.03
 FOLDS = 5

@@ -13,8 +13,8 @@ import torch
 
 from nsc_deploy.data import load_events
 from nsc_deploy.training.batches import Samples, to_signal
-from nsc_deploy.training.evaluate import load_system
 from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.start import load_system
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from nsc_deploy.channels.randomness import uniform
-from nsc_deploy.channels.straight_through import straight_through
+from nsc_deploy.channels.channel import uniform
+from nsc_deploy.channels.modulation import straight_through
 from nsc_deploy.errors import ConfigError
 
 

@@ -48,7 +48,7 @@ def inspect(
 
         from rich.console import Console
 
-        from nsc_deploy.graphs.inspect.text import to_text
+        from nsc_deploy.graphs.inspect.describe import to_text
 
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
         console = Console(width=width, highlight=False, markup=False)

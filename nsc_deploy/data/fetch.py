@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from nsc_deploy.data.catalogue import data_folder
 from nsc_deploy.data.fsdd import content_digest, read_folder, write_npz
-from nsc_deploy.data.sources import data_folder
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.files import replacing, require_writable
 

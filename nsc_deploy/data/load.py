@@ -16,11 +16,11 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from nsc_deploy.data.catalogue import digest, find_source
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.encoding import cochleagram, encode
 from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.data.recordings import Recordings
-from nsc_deploy.data.sources import digest, find_source
 from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.io.npz import load_npz, save_npz
 

@@ -5,7 +5,6 @@ product, and FSDD to judge a receiver.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +23,6 @@ VARIANTS = (
 # With `unseen_voices`, every fourth variant is kept for the test part.
 KEPT_BACK = 4
 PARTS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class Variation:
-    """What happens to an utterance after it is spoken: its level, noise and start."""
-
-    peak_db: float
-    snr_db: float
-    start_s: float
 
 
 def synthesise(config: SynthesisConfig, *, on_each: Callable[[], None] = lambda: None) -> Recordings:
@@ -103,13 +93,10 @@ def _trim(sound: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _vary(sound: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int16]:
-    variation = Variation(
-        peak_db=generator.uniform(-20, -1),
-        snr_db=generator.uniform(30, 50),
-        start_s=generator.uniform(0, 0.08),
-    )
-    padded = np.pad(sound, (round(variation.start_s * SAMPLE_RATE), 0))
-    noise = np.sqrt(np.mean(sound**2)) * 10 ** (-variation.snr_db / 20)
+    """What happens to an utterance after it is spoken: its level, noise and start."""
+    peak_db, snr_db, start_s = (generator.uniform(*ends) for ends in ((-20, -1), (30, 50), (0, 0.08)))
+    padded = np.pad(sound, (round(start_s * SAMPLE_RATE), 0))
+    noise = np.sqrt(np.mean(sound**2)) * 10 ** (-snr_db / 20)
     noisy = padded + noise * generator.standard_normal(len(padded))
-    scaled = noisy / np.abs(noisy).max() * 10 ** (variation.peak_db / 20)
+    scaled = noisy / np.abs(noisy).max() * 10 ** (peak_db / 20)
     return np.asarray(np.round(32767 * scaled), dtype=np.int16)

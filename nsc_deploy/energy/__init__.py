@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from nsc_deploy.energy.report.budget import Budget, CheckResult
     from nsc_deploy.energy.report.compare import Comparison
     from nsc_deploy.energy.report.schema import Report
-    from nsc_deploy.energy.results.counted import Counted, CountedGraph
-    from nsc_deploy.energy.results.estimate import Estimate
+    from nsc_deploy.energy.results import Counted, CountedGraph, Estimate
 
 __all__ = [
     "AdviceReport",
@@ -46,9 +45,9 @@ _HOMES = {
     "Budget": "report.budget",
     "CheckResult": "report.budget",
     "Comparison": "report.compare",
-    "Counted": "results.counted",
-    "CountedGraph": "results.counted",
-    "Estimate": "results.estimate",
+    "Counted": "results",
+    "CountedGraph": "results",
+    "Estimate": "results",
     "Profile": "pricing.profile",
     "Report": "report.schema",
     "load_profile": "pricing.profile",

@@ -25,8 +25,7 @@ from nsc_deploy.energy.counting.nir import Run, count_network
 from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
 from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.compare import Comparison, read_report
-from nsc_deploy.energy.results.counted import Counted, CountedGraph
-from nsc_deploy.energy.results.estimate import Estimate
+from nsc_deploy.energy.results import Counted, CountedGraph, Estimate
 from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.registry import load_target

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.counting.on_chip import PartPlacement, PlacedPart
+from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Target
@@ -222,8 +222,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
 def _count(
     work: Work, recording: Recording, options: Options, progress: Progress
 ) -> tuple[PartCount, PlacedPart | None]:
-    part = work.part
-    placement = None
+    part, placed = work.part, None
     if work.graph.suffix == ".onnx":
         # Reports of NIR graphs load nothing of it.
         from nsc_deploy.energy.counting.onnx.count import count_onnx
@@ -232,18 +231,21 @@ def _count(
     else:
         network = read_graph(work, recording, options)
         if options.target is not None and (part is None or part.place is not Place.HOST):
-            placement = PartPlacement(options.target, network, recording)
+            placed = PlacedPart(options.target, options.target.check(network))
+        counter = None if placed is None else activity_counter(placed.found, network, recording)
         count = count_network(
             network,
             recording,
             name=work.graph.stem,
             batch=options.batch,
             progress=progress,
-            observe=None if placement is None else placement.activity,
+            observe=counter,
         )
+        if placed is not None and counter is not None:
+            placed = replace(placed, activity=counter.activity())
     if part is not None:
         count = replace(count, name=part.name, side=part.side, place=part.place)
-    return count, None if placement is None else placement.result()
+    return count, placed
 
 
 def read_inputs(work: Work, options: Options) -> Recording:

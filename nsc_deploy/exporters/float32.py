@@ -32,8 +32,8 @@ from nsc_deploy.exporters.manifest import (
 )
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.operators.base import Setting
-from nsc_deploy.graphs.operators.registry import build_operator
+from nsc_deploy.graphs.operators import Setting
+from nsc_deploy.graphs.operators.coefficients import build_operator
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.passes.verdict import Refusal, judge
 from nsc_deploy.verification.compare import compare_runs

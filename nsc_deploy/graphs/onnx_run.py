@@ -6,7 +6,7 @@ before that.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ def run_onnx(
     values: NDArray[Any],
     *,
     batch: int = 256,
-    progress: Callable[[int], None] | None = None,
 ) -> Float32:
     """Run a model with one input and one output.
 
@@ -40,7 +39,6 @@ def run_onnx(
         model: a file or a model that was read already.
         values: [T, N, C].
         batch: samples run together.
-        progress: called after each batch with its number of samples.
 
     Returns:
         The output [T, N, K].
@@ -59,8 +57,6 @@ def run_onnx(
     for start in range(0, values.shape[1], batch):
         part = np.ascontiguousarray(values[:, start : start + batch], dtype=np.float32)
         parts.append(_run(session, outputs[0].name, {inputs[0].name: part}))
-        if progress is not None:
-            progress(part.shape[1])
     return np.concatenate(parts, axis=1)
 
 

@@ -14,10 +14,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.operators.base import Operator, Real, Setting
+from nsc_deploy.graphs.operators import Operator, Real, Setting
+from nsc_deploy.graphs.operators.coefficients import build_operator
 from nsc_deploy.graphs.operators.linear import Delay
 from nsc_deploy.graphs.operators.neurons import Membrane, Synapse
-from nsc_deploy.graphs.operators.registry import build_operator
 
 Values = NDArray[Any] | Mapping[str, NDArray[Any]]
 Names = Iterable[str] | Literal["all"] | None

@@ -22,6 +22,7 @@ from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.models.neurons import arctan_spike, threshold_events
 from nsc_deploy.models.spiking import (
     DenseLayers,
     NeuronForm,
@@ -33,7 +34,6 @@ from nsc_deploy.models.spiking import (
     weight_of,
 )
 from nsc_deploy.models.stage import Rows, Stage, StageLabel
-from nsc_deploy.models.surrogate import arctan_spike, threshold_events
 
 _LEVEL_SCALE = 5.0
 """The level is this times its parameter: at a common learning rate it moves as fast as it must."""

@@ -19,8 +19,8 @@ from nsc_deploy.io.files import require_writable
 from nsc_deploy.io.pictures import require_format, save_figure
 from nsc_deploy.models.export import record_stages
 from nsc_deploy.training.batches import stream
-from nsc_deploy.training.evaluate import load_system
 from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.start import load_system
 
 
 @runtime_checkable

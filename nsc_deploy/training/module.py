@@ -12,8 +12,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from nsc_deploy.config import TrainingConfig
-from nsc_deploy.models.rounding import rounded_parameters
-from nsc_deploy.models.system import System, SystemOutput
+from nsc_deploy.models.system import System, SystemOutput, rounded_parameters
 from nsc_deploy.training.batches import Batch, augment, stream, stream_seed, to_signal
 
 _FINAL_RATE = 0.01

@@ -7,27 +7,27 @@ import torch
 
 from nsc_deploy.config import Experiment, TrainingConfig
 from nsc_deploy.data import EventData, load_events
+from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.models.export import write_run_graphs
-from nsc_deploy.training.batches import stream
-from nsc_deploy.training.calibration import record_calibration
-from nsc_deploy.training.evaluate import Measurement, measure
+from nsc_deploy.models.export import balanced, write_calibration, write_run_graphs
+from nsc_deploy.models.system import System
+from nsc_deploy.training.batches import stream, stream_seed
 from nsc_deploy.training.fit import fit, reproducible, training_and_validation
 from nsc_deploy.training.processes import node_rank, workers_beside
-from nsc_deploy.training.provenance import provenance
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run_directory import (
     RunMetrics,
     RunState,
     claim,
     locked,
+    provenance,
     read_experiment,
     read_metrics,
     state_of,
     write_metrics,
 )
 from nsc_deploy.training.start import finished_system, require_start
-from nsc_deploy.training.sweep import channel_uses
+from nsc_deploy.training.sweep import Measurement, channel_uses, measure
 from nsc_deploy.training.worker import Job
 
 
@@ -188,3 +188,21 @@ def _metrics(
         training_seconds=sum(epoch.seconds for epoch in record.epochs),
         history=tuple(record.epochs),
     )
+
+
+SAMPLES = 200
+"""Samples recorded: a few of every class settle a scale, which is one of ten candidates."""
+_PURPOSE = "calibration"
+
+
+def record_calibration(experiment: Experiment, data: EventData, run: Path, system: System) -> None:
+    """Record samples of the training part (never of validation or test) for every chip part.
+
+    Raises:
+        GraphError: the graphs of the run do not belong to the weights.
+        UserError: the run directory cannot be written.
+    """
+    seed = experiment.training.seed
+    training, _ = training_and_validation(data, experiment)
+    chosen = balanced(training, SAMPLES, stream_seed(seed, _PURPOSE, 0))
+    write_calibration(system, run, read_deployment(run), chosen, stream(seed, _PURPOSE, 1))

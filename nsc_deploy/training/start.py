@@ -8,8 +8,7 @@ from nsc_deploy.config import Experiment
 from nsc_deploy.data import EventData
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import differing_fields
-from nsc_deploy.models.rounding import round_decays, round_weights
-from nsc_deploy.models.system import System, build_system
+from nsc_deploy.models.system import System, build_system, round_decays, round_weights
 from nsc_deploy.training.batches import stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
 from nsc_deploy.training.run_directory import RunState, read_experiment, state_of
@@ -99,11 +98,19 @@ def starting_system(experiment: Experiment, data: EventData) -> System:
     """
     system, start = new_system(experiment, data), experiment.training.start_from
     if start is not None:
-        origin = finished_system(read_experiment(Path(start)), data, Path(start))
-        system.load_state_dict(origin.state_dict())
+        system.load_state_dict(load_system(Path(start), data).state_dict())
     if experiment.weight_bits is not None:
         round_decays(system)
     return system
+
+
+def load_system(run: Path, data: EventData) -> System:
+    """The trained system of a run directory, on the data set of that run.
+
+    Raises:
+        DataError: no run, or its weights are missing, damaged or of another shape.
+    """
+    return finished_system(read_experiment(run), data, run)
 
 
 def finished_system(experiment: Experiment, data: EventData, run: Path) -> System:

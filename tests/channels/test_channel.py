@@ -5,9 +5,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nsc_deploy.channels.channel import Channel, noise_power
+from nsc_deploy.channels.channel import Channel, coefficients, convolve, noise_power
 from nsc_deploy.channels.config import ChannelConfig, ChannelKind
-from nsc_deploy.channels.fading import coefficients, convolve
 
 DRAWS = 200_000
 

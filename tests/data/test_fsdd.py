@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from nsc_deploy.data import DataConfig, load, load_events
+from nsc_deploy.data.catalogue import find_source
 from nsc_deploy.data.fetch import FSDD
 from nsc_deploy.data.fsdd import NPZ_NAME, content_digest, read_folder, read_fsdd, read_npz, write_npz
 from nsc_deploy.data.load import encode_recordings
-from nsc_deploy.data.sources import find_source
 from nsc_deploy.errors import DataError
 from tests.support.speed import scaled
 

@@ -10,7 +10,7 @@ from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Reset, Signal
-from nsc_deploy.graphs.operators.base import Setting
+from nsc_deploy.graphs.operators import Setting
 from nsc_deploy.graphs.operators.neurons import Neuron
 from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.graphs.simulate import simulate, simulate_batches

@@ -12,8 +12,7 @@ from torch import nn
 
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount
-from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
-from nsc_deploy.energy.pricing.price import price_layer
+from nsc_deploy.energy.pricing.price import ACCOUNTINGS, price_layer
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.assemble import assemble

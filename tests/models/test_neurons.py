@@ -11,8 +11,7 @@ from norse.torch.functional.lif_box import LIFBoxFeedForwardState, LIFBoxParamet
 from norse.torch.module.snn import SNN
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.models.neurons import Leaky
-from nsc_deploy.models.surrogate import threshold_events
+from nsc_deploy.models.neurons import Leaky, threshold_events
 
 HARD_BETAS = [0.0, 2.0**-29, 0.5, 0.9, 1 - 2.0**-24, 1.0]
 HARD_THRESHOLDS = [0.0, 1e-30, 0.3, 0.5, 1.0, 1e30]

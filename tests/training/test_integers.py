@@ -18,10 +18,10 @@ from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.exporters.verify import run as run_deployed
 from nsc_deploy.graphs.formats.recording import read_recording
-from nsc_deploy.training.evaluate import load_system, measure
 from nsc_deploy.training.integers import IntegerStage, in_integers
 from nsc_deploy.training.run import RunResult, train
-from nsc_deploy.training.sweep import sweep, sweep_runs
+from nsc_deploy.training.start import load_system
+from nsc_deploy.training.sweep import measure, sweep, sweep_runs
 
 Make = Callable[..., dict[str, object]]
 BITS = 3

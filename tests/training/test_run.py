@@ -13,9 +13,10 @@ from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.checkpoints import read_tensors
-from nsc_deploy.training.evaluate import load_system, measure
 from nsc_deploy.training.run import RunResult, train
 from nsc_deploy.training.run_directory import locked, read_metrics
+from nsc_deploy.training.start import load_system
+from nsc_deploy.training.sweep import measure
 
 Make = Callable[..., dict[str, object]]
 

@@ -23,7 +23,7 @@ from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.graphs.dyadic import most_steps, on_row_grids, snap
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.io.files import sha256
-from nsc_deploy.models.rounding import round_decays, round_weights, rounded_parameters
+from nsc_deploy.models.system import round_decays, round_weights, rounded_parameters
 from nsc_deploy.passes.base import run_passes
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.record import TrainingRecord

@@ -22,8 +22,7 @@ from nsc_deploy.energy.advice.prune import (
 from nsc_deploy.energy.advice.records import Advice, AdviceReport, Change
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount, Store
-from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
-from nsc_deploy.energy.pricing.price import MICROJOULE, access_price, price_layer
+from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.sources import CountedSystem, Options, read_graph, read_inputs
 from nsc_deploy.errors import ConfigError

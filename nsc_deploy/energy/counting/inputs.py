@@ -15,7 +15,7 @@ from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.kernels.nonzero import count_nonzero, weigh_nonzero
+from nsc_deploy.kernels import count_nonzero, weigh_nonzero
 
 _LARGEST = 2**63 - 1
 _NARROW = 2**31 - 1

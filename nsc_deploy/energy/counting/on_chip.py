@@ -1,4 +1,4 @@
-"""A part placed on a target: verdicts, pools, cores, and what recorded spikes cause there step by step.
+"""A part placed on a target, and what recorded spikes cause there step by step.
 
 The placement says which cores the spikes of a line go to, and how many synapses it has there; a run says
 which lines fire in which step. Spikes of a population that is late by some steps on the chip are taken in
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from nsc_deploy.energy.counting.operations import Integers
-from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.base import CheckResult, Target, Verdict
+from nsc_deploy.exporters.base import CheckResult, Target
 from nsc_deploy.exporters.chips.chip import ManyCores, StepTime
-from nsc_deploy.exporters.chips.placement import Core, Placement, Usage
+from nsc_deploy.exporters.chips.placement import Placement
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 
@@ -245,83 +244,24 @@ class PlacedPart:
     """A part on a target.
 
     Attributes:
-        target: its name.
-        title: for people.
-        nodes: a verdict on each.
-        pools: of the whole target.
-        cores: with the neurons and pools of each; empty where the target has none, or nothing was placed.
-        problems: why the part does not fit; empty where it does.
-        notes: what was not checked.
-        sources: publications of limits and durations.
-        activity: what happens on it; None where it does not fit or its network is not published.
-        step_time: durations, where they are published.
-    """
-
-    target: str
-    title: str
-    nodes: tuple[Verdict, ...]
-    pools: tuple[Usage, ...]
-    cores: tuple[Core, ...]
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
-    sources: tuple[str, ...]
-    activity: ChipActivity | None = None
-    step_time: StepTime | None = None
-
-
-class PartPlacement:
-    """A part on a target, and the counter of what its spikes cause there.
-
-    Args:
         target: where to.
-        network: the part.
-        recording: what it is counted over.
+        found: what the target says of the part.
+        activity: what happens on it; None where it does not fit or its network is not published.
     """
 
-    def __init__(self, target: Target, network: Network, recording: Recording) -> None:
-        self._target = target
-        self.activity: ActivityCounter | None = None
-        self._found = target.check(network)
-        self._pools = _pools(self._found)
-        placement = self._found.placement if self._found.fits else None
-        if placement is not None and placement.routes:
-            self.activity = ActivityCounter(network, placement, recording, self._step_time)
-
-    @property
-    def _step_time(self) -> StepTime | None:
-        layout = None if self._found.chip is None else self._found.chip.layout
-        return layout.step_time if isinstance(layout, ManyCores) else None
-
-    def result(self) -> PlacedPart:
-        """What is known, once the part has run."""
-        found = self._found
-        sources = () if found.chip is None else found.chip.sources.values()
-        return PlacedPart(
-            target=self._target.name,
-            title=self._target.summary.split(":")[0] if found.chip is None else found.chip.title,
-            nodes=found.verdicts,
-            pools=self._pools,
-            cores=() if found.placement is None else found.placement.cores,
-            problems=_problems(found),
-            notes=found.notes,
-            sources=tuple(f"{one.title} ({one.year})" for one in sources),
-            activity=None if self.activity is None else self.activity.activity(),
-            step_time=self._step_time,
-        )
+    target: Target
+    found: CheckResult
+    activity: ChipActivity | None = None
 
 
-def _pools(found: CheckResult) -> tuple[Usage, ...]:
-    """What the part takes; nothing where an obstacle is found that no verdict told of."""
-    try:
-        return found.pools
-    except ExportError:
-        return ()
+def activity_counter(found: CheckResult, network: Network, recording: Recording) -> ActivityCounter | None:
+    """The counter of what a part causes on its target; None where it does not fit or no route is known."""
+    if not found.fits or found.placement is None or not found.placement.routes:
+        return None
+    return ActivityCounter(network, found.placement, recording, step_time(found))
 
 
-def _problems(found: CheckResult) -> tuple[str, ...]:
-    refused = [f"{one.node} ({one.primitive}) {one.reason}. {one.hint}".strip() for one in found.refused]
-    broken = [
-        f"{one.rule}: {'' if one.where == 'chip' else f'{one.where}: '}{one.problem}. {one.hint}"
-        for one in found.breaches
-    ]
-    return (*refused, *broken)
+def step_time(found: CheckResult) -> StepTime | None:
+    """The durations on the chip of a target, where they are published."""
+    layout = None if found.chip is None else found.chip.layout
+    return layout.step_time if isinstance(layout, ManyCores) else None

@@ -13,6 +13,7 @@ from nsc_deploy.energy.advice.records import AdviceReport
 from nsc_deploy.energy.output import tables
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import numbers
+from nsc_deploy.energy.report.budget import figure
 from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemChange
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
@@ -162,7 +163,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         for field, word in _SIZES.items():
             change = system.total[field]
             if _moved(change):
-                console.print(f"{word}: {_number(change.before)} -> {_number(change.after)}")
+                console.print(f"{word}: {figure(change.before)} -> {figure(change.after)}")
         same = sum(layer.status is Status.SAME for layer in system.layers)
         console.print(f"{same} of {len(system.layers)} layers unchanged. ", style="dim", end="")
         console.print(
@@ -195,12 +196,8 @@ def _figures(changes: Mapping[str, Change], fields: Iterable[str]) -> list[str]:
     shown = []
     for change in (changes[field] for field in fields):
         growth = "" if change.growth is None or not _moved(change) else f"{100 * change.growth:+.1f}"
-        shown += [_number(change.after), _number(change.before) if _moved(change) else "", growth]
+        shown += [figure(change.after), figure(change.before) if _moved(change) else "", growth]
     return shown
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:.4g}"
 
 
 def print_advice(report: AdviceReport, console: Console) -> None:

@@ -16,8 +16,7 @@ from pydantic import Field
 
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount
-from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT
-from nsc_deploy.energy.pricing.price import MICROJOULE, LayerEnergy
+from nsc_deploy.energy.pricing.price import MEMORY, MICROJOULE, OPPONENT, LayerEnergy
 from nsc_deploy.energy.report.numbers import KIND_NAMES, microjoules, rate
 from nsc_deploy.energy.report.statistics import Energy
 from nsc_deploy.graphs.network import Signal

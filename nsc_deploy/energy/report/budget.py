@@ -17,8 +17,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
-from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS
-from nsc_deploy.energy.pricing.price import MICROJOULE, price_layer
+from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.energy.sources import CountedSystem
@@ -122,12 +121,12 @@ class Finding(Record):
     def describe(self) -> str:
         """The limit in one line."""
         share = f" ({100 * self.value / self.limit:.0f} %)" if self.limit else ""
-        return f"{self.quantity} ({self.over}) {_number(self.value)} of {_number(self.limit)}{share}"
+        return f"{self.quantity} ({self.over}) {figure(self.value)} of {figure(self.limit)}{share}"
 
     def culprit_lines(self) -> list[str]:
         """The layers that use most, one a line."""
         return [
-            f"{one.part}/{one.layer}: {_number(one.value)} ({100 * one.share:.0f} %)" for one in self.culprits
+            f"{one.part}/{one.layer}: {figure(one.value)} ({100 * one.share:.0f} %)" for one in self.culprits
         ]
 
 
@@ -195,7 +194,8 @@ def _xml(text: str) -> str:
     return printable(text, len(text) * 10)
 
 
-def _number(value: float) -> str:
+def figure(value: float) -> str:
+    """A figure in plain characters, for logs and files: thousands apart by spaces, else four digits."""
     return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:.4g}"
 
 

@@ -9,8 +9,14 @@ from typing import Any
 import nsc_deploy
 from nsc_deploy.deployment import Deployment, Side
 from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount, Store
-from nsc_deploy.energy.pricing.accountings import ACCOUNTINGS, MEMORY, OPPONENT
-from nsc_deploy.energy.pricing.price import Accounting, LayerEnergy, price_layer
+from nsc_deploy.energy.pricing.price import (
+    ACCOUNTINGS,
+    MEMORY,
+    OPPONENT,
+    Accounting,
+    LayerEnergy,
+    price_layer,
+)
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated

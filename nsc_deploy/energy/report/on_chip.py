@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from nsc_deploy.energy.counting.on_chip import ChipActivity, PlacedPart, StepTimes
+from nsc_deploy.energy.counting.on_chip import ChipActivity, PlacedPart, StepTimes, step_time
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.pricing.price import MICROJOULE
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.statistics import EnergySpread, Spread, spread, spread_uj
+from nsc_deploy.errors import ExportError
+from nsc_deploy.exporters.base import CheckResult
 from nsc_deploy.exporters.chips.chip import StepTime
 from nsc_deploy.exporters.chips.placement import Core, Usage
 from nsc_deploy.io.records import Record
@@ -148,15 +150,17 @@ def on_target(part: PartCount, placed: PlacedPart | None, target: str, profile: 
     """
     if placed is None:
         return _on_host(part, target)
-    activity = placed.activity
+    found, activity, durations = placed.found, placed.activity, step_time(placed.found)
     times = None if activity is None else activity.times
-    unpublished = (_NO_DURATIONS,) if placed.sources and placed.step_time is None else ()
+    cores = () if found.placement is None else found.placement.cores
+    sources = () if found.chip is None else tuple(found.chip.sources.values())
+    unpublished = (_NO_DURATIONS,) if sources and durations is None else ()
     return OnTarget(
-        target=placed.target,
-        title=placed.title,
+        target=target,
+        title=placed.target.summary.split(":")[0] if found.chip is None else found.chip.title,
         on_host=False,
-        fits=not placed.problems,
-        problems=placed.problems,
+        fits=found.fits,
+        problems=_problems(found),
         nodes=tuple(
             NodeRun(
                 node=one.node,
@@ -164,9 +168,9 @@ def on_target(part: PartCount, placed: PlacedPart | None, target: str, profile: 
                 run=Run(one.status.value),
                 because=" ".join(filter(None, (one.reason, one.hint))),
             )
-            for one in placed.nodes
+            for one in found.verdicts
         ),
-        pools=(*(_pool(one, None) for one in placed.pools), *_fullest(placed.cores)),
+        pools=(*(_pool(one, None) for one in _pools(found)), *_fullest(cores)),
         cores=tuple(
             CoreUse(
                 index=core.index,
@@ -174,14 +178,14 @@ def on_target(part: PartCount, placed: PlacedPart | None, target: str, profile: 
                 holds=tuple(f"{one.population} {one.start}-{one.stop - 1}" for one in core.shares),
                 pools=tuple(_pool(pool, core.index) for pool in core.pools),
             )
-            for core in placed.cores
+            for core in cores
         ),
         traffic=None if activity is None else _traffic(activity),
         energy=None if activity is None else network_energy(activity, profile),
-        load=None if activity is None else _load(part, activity, placed.step_time),
+        load=None if activity is None else _load(part, activity, durations),
         time=None if activity is None or times is None else _time(part, activity, times),
-        notes=(*placed.notes, *unpublished),
-        sources=placed.sources,
+        notes=(*found.notes, *unpublished),
+        sources=tuple(f"{one.title} ({one.year})" for one in sources),
     )
 
 
@@ -213,6 +217,23 @@ def _on_host(part: PartCount, target: str) -> OnTarget:
     nothing: dict[str, Any] = dict.fromkeys(OnTarget.model_fields) | dict.fromkeys(_LISTS, ())
     known = {"target": target, "title": target, "on_host": True, "fits": False, "nodes": tuple(runs)}
     return OnTarget(**nothing | known)
+
+
+def _pools(found: CheckResult) -> tuple[Usage, ...]:
+    """What the part takes; nothing where an obstacle is found that no verdict told of."""
+    try:
+        return found.pools
+    except ExportError:
+        return ()
+
+
+def _problems(found: CheckResult) -> tuple[str, ...]:
+    refused = [f"{one.node} ({one.primitive}) {one.reason}. {one.hint}".strip() for one in found.refused]
+    broken = [
+        f"{one.rule}: {'' if one.where == 'chip' else f'{one.where}: '}{one.problem}. {one.hint}"
+        for one in found.breaches
+    ]
+    return (*refused, *broken)
 
 
 def _pool(one: Usage, core: int | None) -> Pool:

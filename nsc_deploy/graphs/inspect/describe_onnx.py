@@ -8,7 +8,7 @@ import onnx
 from onnx import numpy_helper
 
 from nsc_deploy.graphs.formats.onnx import DIGEST, read_onnx
-from nsc_deploy.graphs.inspect.description import Description, NodeView, Range, Size, plain, range_of
+from nsc_deploy.graphs.inspect.describe import Description, NodeView, Range, Size, plain, range_of
 
 
 def describe_onnx(path: Path) -> Description:

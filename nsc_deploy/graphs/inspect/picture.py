@@ -17,8 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
-from nsc_deploy.graphs.inspect.description import Description, NodeView
-from nsc_deploy.graphs.inspect.text import shape_text
+from nsc_deploy.graphs.inspect.describe import Description, NodeView, shape_text
 from nsc_deploy.graphs.network import SPIKING, STATEFUL, SYNAPTIC
 from nsc_deploy.io.pictures import require_format, save_figure
 

@@ -34,6 +34,7 @@ A spike needs a potential strictly above the threshold. An edge in `Network.back
 value of the step before, and 0 in the first step.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +42,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.operators.base import Setting
+from nsc_deploy.graphs.operators import Builder, Operator, Real, Setting, linear, neurons
 from nsc_deploy.graphs.operators.neurons import Membrane, Neuron, Synapse, Threshold
-from nsc_deploy.graphs.operators.registry import build_operator
 
 Float32 = NDArray[np.float32]
 
@@ -94,3 +94,41 @@ def coefficients(node: Node, network: Network) -> Coefficients:
         subtract=spikes and membrane.subtract if isinstance(membrane, Neuron) else False,
         synapse=synapse,
     )
+
+
+class Pass:
+    """Output: what comes in."""
+
+    def __init__(self, node: Node, setting: Setting) -> None:
+        pass
+
+    def run(self, values: Real) -> Real:
+        """[T, N, *shape], unchanged."""
+        return values
+
+
+BUILDERS: Mapping[str, Builder] = {
+    "Input": Pass,
+    "Output": Pass,
+    "Linear": linear.Dense,
+    "Affine": linear.Dense,
+    "Scale": linear.Scale,
+    "Conv1d": linear.Convolution,
+    "Conv2d": linear.Convolution,
+    "SumPool2d": linear.Pool,
+    "AvgPool2d": linear.Pool,
+    "Flatten": linear.Reshape,
+    "Delay": linear.Delay,
+    "Threshold": neurons.Threshold,
+    "LIF": neurons.lif,
+    "IF": neurons.integrate_and_fire,
+    "CubaLIF": neurons.cuba_lif,
+    "LI": neurons.li,
+    "CubaLI": neurons.cuba_li,
+    "I": neurons.integrator,
+}
+
+
+def build_operator(node: Node, setting: Setting) -> Operator:
+    """The operator of a node."""
+    return BUILDERS[node.primitive](node, setting)

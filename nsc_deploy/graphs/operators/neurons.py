@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import Node, Reset
-from nsc_deploy.graphs.operators.base import Operator, Real, Setting
-from nsc_deploy.kernels.leaky import leaky_forward
+from nsc_deploy.graphs.operators import Operator, Real, Setting
+from nsc_deploy.kernels import leaky_forward
 
 
 class Threshold:

@@ -12,7 +12,7 @@ from norse.torch.functional.lif_box import LIFBoxFeedForwardState, LIFBoxParamet
 from norse.torch.module.snn import SNN
 from torch import Tensor
 
-from nsc_deploy.models.surrogate import arctan_spike
+from nsc_deploy.models.neurons import arctan_spike
 
 STEP = 1.0
 """Norse's dt, counted in steps: the decay of one step is 1 - dt * tau_mem_inv."""

@@ -130,7 +130,7 @@ class _Standing(ast.NodeTransformer):
         if module == "numba":
             return ast.parse(PLAIN_PYTHON).body
         node.module = module.replace(EMULATOR, "mutant")
-        return None if module == "nsc_deploy.kernels.jit" else node
+        return None if module == "nsc_deploy.kernels" else node
 
 
 def _at(tree: Tree, place: str) -> ast.AST:

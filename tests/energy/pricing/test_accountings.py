@@ -6,8 +6,15 @@ from hypothesis import strategies as st
 from nsc_deploy.energy import estimate
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount, Store
-from nsc_deploy.energy.pricing.accountings import MEMORY, OPPONENT, activation_bits, mac_price
-from nsc_deploy.energy.pricing.price import access_price, choose_memory, price_layer
+from nsc_deploy.energy.pricing.price import (
+    MEMORY,
+    OPPONENT,
+    access_price,
+    activation_bits,
+    choose_memory,
+    mac_price,
+    price_layer,
+)
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

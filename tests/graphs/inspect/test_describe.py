@@ -17,8 +17,7 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.connectivity import synapse_count
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.onnx import write_onnx
-from nsc_deploy.graphs.inspect.describe import describe, describe_network
-from nsc_deploy.graphs.inspect.description import NodeView
+from nsc_deploy.graphs.inspect.describe import NodeView, describe, describe_network
 from nsc_deploy.graphs.inspect.picture import draw, lay_out
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention

@@ -11,7 +11,7 @@ import numpy as np
 from numba import int32
 from numpy.typing import NDArray
 
-from nsc_deploy.kernels.jit import called_often, inlined, kernel
+from nsc_deploy.kernels import called_often, inlined, kernel
 
 STATE_END = np.int32(2**23)
 STATE_SPAN = np.int32(2**24)

@@ -8,25 +8,38 @@ import numpy as np
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.flow import FlatGraph
-from nsc_deploy.graphs.formats.writers import norse, snntorch, spikingjelly
+from nsc_deploy.graphs.formats.writers.faults import (
+    nirtorch_sums,
+    norse_perfect_integrator,
+    norse_reset,
+    norse_start,
+    norse_synaptic_current,
+    norse_time_constants,
+    snntorch_recurrent_bias,
+    snntorch_reset,
+    snntorch_time_step,
+    spikingjelly_start,
+    spikingjelly_threshold,
+    spikingjelly_time_step,
+)
 from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer, some_names
 
 DETECTORS: Mapping[Writer, tuple[Callable[[FlatGraph, Sign], Diagnostic | None], ...]] = {
-    Writer.SNNTORCH: (snntorch.time_step, snntorch.reset, snntorch.recurrent_bias),
+    Writer.SNNTORCH: (snntorch_time_step, snntorch_reset, snntorch_recurrent_bias),
     Writer.NORSE: (
-        norse.time_constants,
-        norse.reset,
-        norse.synaptic_current,
-        norse.perfect_integrator,
-        norse.start,
+        norse_time_constants,
+        norse_reset,
+        norse_synaptic_current,
+        norse_perfect_integrator,
+        norse_start,
     ),
     Writer.SPIKINGJELLY: (
-        spikingjelly.time_step,
-        spikingjelly.threshold,
-        spikingjelly.start,
-        spikingjelly.sums,
+        spikingjelly_time_step,
+        spikingjelly_threshold,
+        spikingjelly_start,
+        nirtorch_sums,
     ),
-    Writer.NIRTORCH: (spikingjelly.sums,),
+    Writer.NIRTORCH: (nirtorch_sums,),
 }
 """Faults of each writer, in the order in which they are told."""
 

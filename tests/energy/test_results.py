@@ -18,7 +18,7 @@ from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
 from tests.support.small_runs import DT, dense_run, event_run, events
 
-SCRIPT = Path(__file__).parents[3] / "examples" / "energy_notebook.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "energy_notebook.py"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nsc_deploy.kernels.leaky import leaky_backward, leaky_forward
+from nsc_deploy.kernels import leaky_backward, leaky_forward
 
 SHAPES = st.tuples(st.integers(0, 7), st.integers(1, 3), st.integers(1, 19))
 
@@ -105,7 +105,7 @@ def _surrogate_values(current, beta, threshold):
 def test_kernels_run_where_no_cache_can_be_written():
     # ZipCacheLocator finds no place for a plain file: what numba meets on a read-only system.
     code = (
-        "import numpy as np; from nsc_deploy.kernels.leaky import leaky_forward as f;"
+        "import numpy as np; from nsc_deploy.kernels import leaky_forward as f;"
         "s = np.empty((1, 1, 1), np.float32); o = np.ones(1, np.float32);"
         "f(np.full((1, 1, 1), 2, np.float32), o, o, np.zeros((1, 1), np.float32), s); print(s.item())"
     )

@@ -1,1 +1,0 @@
-"""What counting gives and what can be done with it: counts of systems and graphs, and estimates."""

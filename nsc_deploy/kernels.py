@@ -1,0 +1,170 @@
+"""Compiled loops over time that training and the reference simulator share; no torch in here."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile a loop at its first call.
+
+    The machine code is kept beside the module or, where that is read-only, in the user's cache directory
+    (`NUMBA_CACHE_DIR` names another). Where neither can be written it is compiled anew in each process:
+    a slower start, never an error. Fast-math stays off, so no product and sum are fused and every
+    machine computes the same bits. The interpreter lock is released while a kernel runs.
+    """
+    return _cached_where_possible(function)
+
+
+def called_often(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile a loop that a kernel calls in each of its steps, and that allocates nothing.
+
+    Numba counts references to each array that comes in, one locked instruction to add one and one to take
+    it away again: more work than a small loop, and threads that share arrays wait for each other there. The
+    caller holds the arrays, so nothing needs to be counted. Numba knows the option for that, but does not
+    document it.
+    """
+    return _cached_where_possible(function, _nrt=False)
+
+
+def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Part of a kernel in a function of its own, copied into its callers.
+
+    A loop that the compiler meets in its caller gets vector instructions where one behind a call does not.
+    """
+    part: Callable[Parameters, Result] = numba.njit(inline="always", fastmath=False, error_model="numpy")(
+        function
+    )
+    return part
+
+
+def _cached_where_possible(
+    function: Callable[Parameters, Result], **options: bool
+) -> Callable[Parameters, Result]:
+    try:
+        return _compiled(function, cache=True, **options)
+    except RuntimeError:  # numba: "no locator available"
+        return _compiled(function, cache=False, **options)
+
+
+def _compiled(
+    function: Callable[Parameters, Result], *, cache: bool, **options: bool
+) -> Callable[Parameters, Result]:
+    compiled: Callable[Parameters, Result] = numba.njit(
+        cache=cache, nogil=True, fastmath=False, error_model="numpy", **options
+    )(function)
+    return compiled
+
+
+Real = NDArray[np.floating[Any]]
+
+
+@kernel
+def leaky_forward(
+    current: Real,
+    beta: Real,
+    threshold: Real,
+    state: Real,
+    spikes: NDArray[Any],
+    potentials: Real | None = None,
+) -> None:
+    """Run a layer of neurons over T steps.
+
+    Args:
+        current: input current I [T, B, N].
+        beta: decay of the potential in one step [N].
+        threshold: a spike needs a potential above it [N].
+        state: potentials v after the last step [B, N]; read as the start, overwritten with the end.
+        spikes: filled with 0 and 1 [T, B, N], of any dtype.
+        potentials: filled with v before the reset [T, B, N], or None to keep none.
+    """
+    silent = state.dtype.type(0)
+    for t in range(current.shape[0]):
+        for b in range(current.shape[1]):
+            for n in range(current.shape[2]):
+                v = beta[n] * state[b, n] + current[t, b, n]
+                fired = v > threshold[n]
+                if potentials is not None:
+                    potentials[t, b, n] = v
+                spikes[t, b, n] = fired
+                state[b, n] = silent if fired else v
+
+
+@kernel
+def leaky_backward(
+    grad_spikes: Real, potentials: Real, beta: Real, threshold: Real, carried: Real, grad_current: Real
+) -> None:
+    """The gradient of `leaky_forward` with the arctangent surrogate (alpha = 2), through the reset as well.
+
+    With x = v - threshold before the reset, ds/dv is taken as 1 / (1 + (pi x)^2); the potential after the
+    reset is v - s v, so its derivative is (1 - s) - v ds/dv.
+
+    Args:
+        grad_spikes: dL/ds [T, B, N].
+        potentials: v before the reset, as `leaky_forward` records it [T, B, N].
+        beta: [N].
+        threshold: [N].
+        carried: dL/dv of the potentials after the last step [B, N]; overwritten with dL/dv of the start.
+        grad_current: filled with dL/dI [T, B, N].
+    """
+    zero = carried.dtype.type(0)
+    one = carried.dtype.type(1)
+    pi = carried.dtype.type(np.pi)
+    for t in range(grad_spikes.shape[0] - 1, -1, -1):
+        for b in range(grad_spikes.shape[1]):
+            for n in range(grad_spikes.shape[2]):
+                v = potentials[t, b, n]
+                x = v - threshold[n]
+                slope = one / (one + (pi * x) * (pi * x))
+                kept = zero if x > zero else carried[b, n]
+                total = kept + (grad_spikes[t, b, n] - carried[b, n] * v) * slope
+                grad_current[t, b, n] = total
+                carried[b, n] = beta[n] * total
+
+
+Integers = NDArray[np.int64]
+
+
+@kernel
+def count_nonzero(values: NDArray[Any], numbers: Integers) -> None:
+    """Count the values of each row that are not zero.
+
+    Args:
+        values: [rows, columns], C-contiguous.
+        numbers: filled, [rows].
+    """
+    for row in range(values.shape[0]):
+        total = np.int32(0)
+        for column in range(values.shape[1]):
+            # A row is shorter than 2^31; a number half as wide makes vectors that hold twice as many.
+            total = np.int32(total + np.int32(values[row, column] != 0))
+        numbers[row] = total
+
+
+@kernel
+def weigh_nonzero(values: NDArray[Any], weights: NDArray[Any], numbers: Integers, sums: Integers) -> None:
+    """Count them, and add up the weights of the columns they stand in, in one pass.
+
+    Args:
+        values: [rows, columns], C-contiguous.
+        weights: of each column, [columns]; integers of a type that their sum fits.
+        numbers: filled, [rows].
+        sums: filled, [rows].
+    """
+    integer = weights.dtype.type
+    for row in range(values.shape[0]):
+        number = integer(0)
+        weight = integer(0)
+        for column in range(values.shape[1]):
+            # A product and no branch: the loop becomes vector instructions.
+            there = integer(values[row, column] != 0)
+            number = integer(number + there)
+            weight = integer(weight + weights[column] * there)
+        numbers[row] = number
+        sums[row] = weight
