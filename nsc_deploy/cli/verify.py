@@ -76,8 +76,7 @@ def verify(
 ) -> None:
     """Compare two runs of one graph: accuracy, spikes and potentials of each layer, where they first part.
 
-    Exit code 1 where a limit is missed. A folder exported to snntorch or norse holds Python code, which runs
-    with --run-code alone.
+    Exit code 1 where a limit is missed. Code in a folder of snntorch or norse runs with --run-code alone.
     """
     import json
 

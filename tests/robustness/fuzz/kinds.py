@@ -75,7 +75,7 @@ def _fill_graphs(folder: Path) -> None:
     nir.write(folder / "convolution.nir", hdf5_edits.convolutional())
     write_network(folder / "own.nir", small)
     chance = np.random.default_rng(0)
-    labels = np.arange(3)
+    labels = np.arange(3) % 2
     write_recording(
         folder / "inputs.npz", Recording(random_events(chance, 5, 3, 6), Signal.EVENTS, DT, labels)
     )
