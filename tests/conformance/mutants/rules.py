@@ -104,7 +104,9 @@ def exchanged(tree: Tree, node: ast.AST, new: list[ast.AST]) -> Tree:
 
     class Exchange(ast.NodeTransformer):
         def visit(self, one: ast.AST) -> Any:
-            if getattr(one, "number", None) != node.number:  # type: ignore[attr-defined]
+            # Operators are no nodes of their own: the parser puts one object into all trees.
+            here = isinstance(one, ast.expr | ast.stmt) and one.number == node.number  # type: ignore[union-attr,attr-defined]
+            if not here:
                 return self.generic_visit(one)
             return new if isinstance(one, ast.stmt) else new[0]
 
