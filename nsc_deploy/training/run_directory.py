@@ -275,7 +275,9 @@ def locked(run: Path) -> Iterator[None]:
         # Neither emptied nor written: whatever lies there under this name stays as it is.
         lock = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
-        raise unwritable(run / _LOCK if error.errno == errno.ELOOP else run, error) from error
+        if error.errno == errno.ELOOP:
+            raise _linked(run / _LOCK) from error
+        raise unwritable(run, error) from error
     with os.fdopen(lock):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -311,11 +313,15 @@ def _written(run: Path) -> list[Path]:
 def _refuse_links(run: Path) -> None:
     linked = next((path for path in _written(run) if path.is_symlink()), None)
     if linked is not None:
-        raise UserError(
-            "is a link, and a run is written into its own directory alone",
-            where=linked,
-            hint="Replace it by what it leads to, or name another --out.",
-        )
+        raise _linked(linked)
+
+
+def _linked(path: Path) -> UserError:
+    return UserError(
+        "is a link, and a run is written into its own directory alone",
+        where=path,
+        hint="Replace it by what it leads to, or name another --out.",
+    )
 
 
 def _clear(run: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_lock_that_leads_elsewhere_is_not_followed(
     (finished / ".lock").unlink()
     (finished / ".lock").symlink_to(thesis)
     experiment = load_experiment(None, small_experiment(training__epochs=1))
-    with pytest.raises(UserError, match=r"\.lock"):
+    with pytest.raises(UserError, match=r"\.lock: is a link"):
         train(experiment, finished, resume=resume, overwrite=not resume, progress=False)
     assert thesis.read_text() == "my thesis"
 
