@@ -39,6 +39,8 @@ NEURONS = {
     ("spikingjelly", "ParametricLIFNode"): "LIF",
     ("spikingjelly", "IFNode"): "IF",
 }
+# Of them, those that take all steps at once, [T, N, *shape]; of SpikingJelly its `step_mode` says it.
+_ALL_STEPS = {("norse", "LIF"): "LIF"}
 SYNAPSES = {("torch", name): name for name in ("Linear", "Conv1d", "Conv2d")}
 _PASSING = {("torch", name): name for name in ("Flatten", "Identity", "Dropout", "Dropout1d", "Dropout2d")}
 
@@ -128,15 +130,20 @@ def watching(module: torch.nn.Module, watch: Watch) -> Iterator[None]:
 def outputs_over_time(name: str, seen: Seen, steps: int, samples: int) -> NDArray[Any]:
     """What a layer gave out in one run, [T, N, *shape].
 
-    A layer runs once a step on [N, *shape], or once for all steps on [T, N, *shape] or [T * N, *shape].
+    A layer runs once a step on [N, *shape], or once for all steps on [T, N, *shape] or, without a state, on
+    [T * N, *shape].
 
     Raises:
-        GraphError: it ran neither way.
+        GraphError: it ran neither way, or a neuron ran otherwise than it takes time, so that it took steps
+            for samples or samples for steps.
     """
     arrays = [output.detach().cpu().numpy() for output in seen.outputs]
+    neuron = _kind(seen.module, NEURONS) is not None
+    if neuron and steps > 1:
+        _require_its_time(name, seen.module, len(arrays), steps)
     if len(arrays) == 1 and arrays[0].shape[:2] == (steps, samples):
         return arrays[0]
-    if len(arrays) == 1 and steps > 1 and arrays[0].shape[0] == steps * samples:
+    if len(arrays) == 1 and steps > 1 and not neuron and arrays[0].shape[0] == steps * samples:
         return arrays[0].reshape(steps, samples, *arrays[0].shape[1:])
     if len(arrays) == steps and all(array.shape[0] == samples for array in arrays):
         return np.stack(arrays)
@@ -147,6 +154,30 @@ def outputs_over_time(name: str, seen: Seen, steps: int, samples: int) -> NDArra
         where=f"module '{name}'",
         hint="Run the module from rest over all steps: count_module(..., run=...).",
     )
+
+
+def _require_its_time(name: str, module: torch.nn.Module, calls: int, steps: int) -> None:
+    """Refuse a neuron that took steps for samples, or samples for steps: its count would look right.
+
+    Raises:
+        GraphError: it takes one step at a time and ran once for all, or the other way round.
+    """
+    at_once = _kind(module, _ALL_STEPS) is not None or getattr(module, "step_mode", "s") == "m"
+    kind = type(module).__name__
+    if not at_once and calls == 1:
+        raise GraphError(
+            f"is a {kind}, which takes one step at a time, and ran once for {steps} steps: it took them for "
+            "samples",
+            where=f"module '{name}'",
+            hint="Say how a step runs: count_module(..., run=lambda net, x: [net(step) for step in x]), "
+            "after whatever puts its neurons to rest.",
+        )
+    if at_once and calls > 1:
+        raise GraphError(
+            f"is a {kind} that takes all steps at once, and ran {calls} times: it took samples for steps",
+            where=f"module '{name}'",
+            hint="Run the module once over [steps, samples, ...]: leave run= out, or call net(x) in it.",
+        )
 
 
 def _leaves(module: torch.nn.Module, name: str) -> Iterator[tuple[str, torch.nn.Module]]:

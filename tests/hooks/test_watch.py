@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nsc_deploy.errors import GraphError
 from nsc_deploy.hooks import count_module
 
 STEPS, SAMPLES, INTO, HIDDEN, OUT = 8, 4, 6, 5, 3
@@ -101,3 +102,36 @@ def test_counts_follow_from_what_the_neurons_give_out(kind: str) -> None:
     assert last.per_sample.acs.tolist() == (OUT * given.sum(axis=(0, 2))).tolist()
     assert last.per_step is not None
     assert last.per_step.acs.tolist() == (OUT * given.sum(axis=(1, 2))).tolist()
+
+
+def test_a_neuron_that_takes_one_step_is_refused_where_it_ran_once_for_all() -> None:
+    inputs = (np.random.default_rng(1).random((STEPS, SAMPLES, INTO)) < 0.4).astype(np.uint8)
+    neuron = snn.Leaky(beta=0.75, threshold=0.25, init_hidden=True)
+    net = nn.Sequential(nn.Linear(INTO, HIDDEN), neuron).eval()
+
+    def stepwise(module: nn.Module, x: torch.Tensor) -> None:
+        neuron.reset_mem()
+        for step in x:
+            module(step)
+
+    with pytest.raises(GraphError, match=r"took them for samples(.|\n)*run=lambda net, x"):
+        count_module(net, inputs, dt=0.01, signal="events")
+    assert count_module(net, inputs, dt=0.01, signal="events", run=stepwise).part.steps == STEPS
+    # A single step has no other axis to be taken for.
+    assert count_module(net, inputs[:1], dt=0.01, signal="events", run=stepwise).part.steps == 1
+
+
+def test_a_neuron_that_takes_all_steps_is_refused_where_it_ran_once_a_step() -> None:
+    inputs = (np.random.default_rng(1).random((STEPS, SAMPLES, INTO)) < 0.4).astype(np.uint8)
+
+    class Each(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.neuron = nn.Linear(INTO, HIDDEN), norse.LIF(dt=0.01)
+
+        def forward(self, x: torch.Tensor) -> None:
+            for step in x:
+                self.neuron(self.fc(step))
+
+    with pytest.raises(GraphError, match="took samples for steps"):
+        count_module(Each().eval(), inputs, dt=0.01, signal="events")
