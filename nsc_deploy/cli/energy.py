@@ -27,6 +27,15 @@ _SAMPLES = Annotated[
 _DT = Annotated[
     float | None, typer.Option(help="Length of a time step in seconds, if a NIR file does not say.")
 ]
+_STEP = Annotated[
+    float | None,
+    typer.Option(
+        "--step-seconds",
+        metavar="SECONDS",
+        help="How long a step really takes, where the file has a nominal one (0.0001 s in each of snnTorch): "
+        "figures a second and milliseconds are for it.",
+    ),
+]
 _RESET = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +85,7 @@ def report(
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,
+    step_seconds: _STEP = None,
     reset: _RESET = None,
     target: _TARGET = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -88,7 +98,14 @@ def report(
     if out is not None:
         require_writable(out / "report.json")
     priced = estimate(
-        sources, profile, inputs=inputs or [], samples=samples, dt=dt, reset=reset, target=target
+        sources,
+        profile,
+        inputs=inputs or [],
+        samples=samples,
+        dt=dt,
+        step_seconds=step_seconds,
+        reset=reset,
+        target=target,
     )
     if out is not None:
         for path in priced.write(out):
@@ -123,6 +140,7 @@ def check(
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,
+    step_seconds: _STEP = None,
     reset: _RESET = None,
     junit: Annotated[
         Path | None, typer.Option(help="Write the findings as JUnit XML, for a CI server.", metavar="FILE")
@@ -148,6 +166,7 @@ def check(
         inputs=inputs or [],
         samples=samples,
         dt=dt,
+        step_seconds=step_seconds,
         reset=reset,
     )
     if junit is not None:
@@ -179,6 +198,7 @@ def compare(
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,
+    step_seconds: _STEP = None,
     reset: _RESET = None,
     as_json: _JSON = False,
 ) -> None:
@@ -186,7 +206,14 @@ def compare(
     from nsc_deploy import energy
 
     comparison = energy.compare(
-        before, after, profile=profile, inputs=inputs or [], samples=samples, dt=dt, reset=reset
+        before,
+        after,
+        profile=profile,
+        inputs=inputs or [],
+        samples=samples,
+        dt=dt,
+        step_seconds=step_seconds,
+        reset=reset,
     )
     if as_json:
         typer.echo(comparison.model_dump_json(indent=2))
@@ -207,6 +234,7 @@ def advise(
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,
+    step_seconds: _STEP = None,
     reset: _RESET = None,
     rate_run: Annotated[
         Path | None,
@@ -240,6 +268,7 @@ def advise(
         inputs=inputs or [],
         samples=samples,
         dt=dt,
+        step_seconds=step_seconds,
         reset=reset,
     )
     if as_json:

@@ -47,6 +47,7 @@ class CountOptions(TypedDict, total=False):
     inputs: Paths
     samples: int | None
     dt: float | None
+    step_seconds: float | None
     reset: str | None
     target: str | Path | None
 
@@ -57,6 +58,7 @@ def count(
     inputs: Paths = (),
     samples: int | None = None,
     dt: float | None = None,
+    step_seconds: float | None = None,
     reset: str | None = None,
     target: str | Path | None = None,
 ) -> Counted:
@@ -67,6 +69,8 @@ def count(
         inputs: recordings (.npz) of the graph files.
         samples: count only the first so many.
         dt: seconds, for a NIR file that does not state its step.
+        step_seconds: what a step really takes, where that of a graph is nominal (every file of snnTorch says
+            0.0001 s); figures a second are for it.
         reset: "zero" or "subtract", for a NIR file that does not state it.
         target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched;
             None or "none" for nowhere.
@@ -75,7 +79,9 @@ def count(
         UserError: anything missing, damaged or inconsistent among them.
     """
     placed_on = None if target is None or str(target) == NOWHERE else load_target(str(target))
-    options = Options(samples=samples, dt=dt, reset=_reset(reset), target=placed_on)
+    options = Options(
+        samples=samples, dt=dt, step_seconds=step_seconds, reset=_reset(reset), target=placed_on
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with collected() as diagnostics, progress_bar(*columns) as bar:
         systems = [_count(source, options, bar) for source in find_sources(_paths(sources), _paths(inputs))]

@@ -173,6 +173,7 @@ class Counted:
             "profile": prices.name if isinstance(profile, Profile) else profile,
             "samples": "all" if options.samples is None else options.samples,
             "dt": options.dt,
+            "step": None if options.step_seconds is None else f"{options.step_seconds:g} s",
             "reset": options.reset,
             "target": None if options.target is None else options.target.name,
         }

@@ -1,5 +1,6 @@
 """Run folders and graph files: which graphs and recordings they hold, and the counts of all of them."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.recording import Recording, read_recording
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, require_step
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.io.files import sha256
 
@@ -28,6 +29,8 @@ class Options:
         samples: at most so many of each recording, the first ones; None for all.
         batch: samples that are simulated together.
         dt: seconds, for a NIR file that does not state its time step.
+        step_seconds: how long a step really takes, where the one of a graph is nominal; figures a second
+            are for it. None: as the graph says.
         reset: for a NIR file that does not state how its neurons reset.
         target: where NIR parts that are not for a host are placed; None for nowhere.
     """
@@ -35,6 +38,7 @@ class Options:
     samples: int | None = None
     batch: int = 64
     dt: float | None = None
+    step_seconds: float | None = None
     reset: Reset | None = None
     target: Target | None = None
 
@@ -192,18 +196,18 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
     parts: list[PartCount] = []
     placed: list[PlacedPart | None] = []
     for index, work in enumerate(source.work):
-        recording = read_inputs(work, options)
+        recording, network = read_part(work, options)
 
         def report(done: int, index: int = index, samples: int = recording.samples) -> None:
             if progress is not None:
                 progress(index * samples + done, len(source.work) * samples)
 
         try:
-            part, place = _count(work, recording, options, report)
+            part, place = _count(work, recording, network, options, report)
         except DataError as error:
             where = work.recording if error.where is None else f"{work.recording}: {error.where}"
             raise DataError(error.problem, where=where, hint=error.hint) from error
-        parts.append(part)
+        parts.append(replace(part, dt=options.step_seconds or part.dt))
         placed.append(place)
         report(recording.samples)
     if len({part.samples for part in parts}) > 1:
@@ -220,16 +224,16 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
 
 
 def _count(
-    work: Work, recording: Recording, options: Options, progress: Progress
+    work: Work, recording: Recording, network: Network | None, options: Options, progress: Progress
 ) -> tuple[PartCount, PlacedPart | None]:
     part, placed = work.part, None
-    if work.graph.suffix == ".onnx":
+    if network is None:
         # Reports of NIR graphs load nothing of it.
         from nsc_deploy.energy.counting.onnx.count import count_onnx
 
-        count = count_onnx(work.graph, recording, progress)
+        nominal = _is_real_step(recording, options)
+        count = count_onnx(work.graph, recording, progress, dt=options.dt, nominal=nominal)
     else:
-        network = read_graph(work, recording, options)
         if options.target is not None and (part is None or part.place is not Place.HOST):
             placed = PlacedPart(options.target, options.target.check(network))
         counter = None if placed is None else activity_counter(placed.found, network, recording)
@@ -248,31 +252,44 @@ def _count(
     return count, placed
 
 
-def read_inputs(work: Work, options: Options) -> Recording:
-    """The recorded inputs of a graph, as many samples as are to be counted.
+def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:
+    """The graph and as many of its recorded samples as are to be counted, with one and the same step.
+
+    Returns:
+        The recording, and the graph: None where it is an ONNX file, which is read as it is counted.
 
     Raises:
-        DataError: missing or damaged.
-        ConfigError: no sample is asked for.
+        DataError: the recording is missing or damaged.
+        GraphError: the graph is missing or damaged, or cannot be represented exactly.
+        ConfigError: no sample is asked for, or the steps of recording and graph differ.
     """
     recording = read_recording(work.recording)
-    if options.samples is None:
-        return recording
-    if options.samples < 1:
-        raise ConfigError("needs at least one sample", where="--samples")
-    return recording.first(options.samples)
-
-
-def read_graph(work: Work, recording: Recording, options: Options) -> Network:
-    """A NIR graph, with what its file does not say taken from the recording and the options.
-
-    Raises:
-        DataError: missing or damaged.
-        GraphError: it cannot be represented exactly.
-    """
-    return read_network(
-        work.graph, dt=options.dt or recording.dt, reset=options.reset, signal=recording.signal
+    if options.samples is not None:
+        if options.samples < 1:
+            raise ConfigError("needs at least one sample", where="--samples")
+        recording = recording.first(options.samples)
+    if options.step_seconds is not None and not 0 < options.step_seconds < math.inf:
+        raise ConfigError(
+            f"is {options.step_seconds:g} where a positive number is wanted", where="--step-seconds"
+        )
+    if work.graph.suffix == ".onnx":
+        return recording, None
+    network = read_network(
+        work.graph,
+        dt=options.dt,
+        reset=options.reset,
+        signal=recording.signal,
+        recorded_dt=recording.dt,
     )
+    if not _is_real_step(recording, options):
+        require_step(recording, network.dt, work.recording)
+    return replace(recording, dt=network.dt or recording.dt), network
+
+
+def _is_real_step(recording: Recording, options: Options) -> bool:
+    """Whether a recording has the step that is said to be the real one, and so need not have the graph's."""
+    real = options.step_seconds
+    return real is not None and math.isclose(recording.dt, real, rel_tol=1e-6)
 
 
 def hashes(work: Work) -> tuple[str, str]:

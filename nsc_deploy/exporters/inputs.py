@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Deployment, ExportRequest
-from nsc_deploy.graphs.formats.recording import Recording, read_recording
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, require_step
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.io.files import sha256
 from nsc_deploy.io.text import counted
@@ -115,12 +115,7 @@ def fits(recording: Recording, network: Network, where: object) -> None:
             where=where,
             hint=_hint(recording, network),
         )
-    if network.dt is not None and not np.isclose(recording.dt, network.dt, rtol=1e-6):
-        raise ConfigError(
-            f"was recorded with steps of {recording.dt:g} s, the graph has {network.dt:g} s",
-            where=where,
-            hint="Record with the time step of the graph.",
-        )
+    require_step(recording, network.dt, where)
 
 
 def spread(recording: Recording, count: int) -> Samples:

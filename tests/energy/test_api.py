@@ -1,15 +1,30 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import nir
 import pytest
 
-from nsc_deploy.energy import Budget, CountedGraph, count, estimate
-from nsc_deploy.errors import BackendError, ConfigError
-from nsc_deploy.graphs.formats.recording import write_recording
+from nsc_deploy.energy import (
+    Budget,
+    CountedGraph,
+    advise,
+    check,
+    compare,
+    count,
+    count_graph,
+    estimate,
+)
+from nsc_deploy.errors import BackendError, ConfigError, GraphError
+from nsc_deploy.exporters.onnx.models import sequence_model
+from nsc_deploy.graphs.formats.nir import read_graph, read_network
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.support.small_runs import dense_run, event_run, events, spiking_graph
+from tests.support.small_runs import dense_graph, dense_run, event_run, events, spiking_graph
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +119,68 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="weigh"):
         _ = energy.weigh
+
+
+def nominal(folder: Path, dt: float = 0.03) -> tuple[Path, Path]:
+    """A graph and a recording of it, with the step that is named; the graph is for 0.03 s."""
+    spiking_graph(folder / "graph.nir", [6, 4], Signal.EVENTS)
+    write_recording(folder / "inputs.npz", replace(events(6), dt=dt))
+    return folder / "graph.nir", folder / "inputs.npz"
+
+
+def test_steps_of_graph_recording_and_option_agree_or_nothing_is_counted(tmp_path: Path) -> None:
+    graph, inputs = nominal(tmp_path, dt=0.003)
+    tight = Budget.model_validate({"limits": {"neurons": 1000}})
+    refused: list[Callable[[], object]] = [
+        lambda: count(graph, inputs=inputs),
+        lambda: estimate(graph, inputs=inputs),
+        lambda: check(graph, tight, inputs=inputs),
+        lambda: compare(graph, graph, inputs=inputs),
+        lambda: advise(graph, inputs=inputs),
+        lambda: count_graph(read_network(graph), read_recording(inputs)),
+    ]
+    for attempt in refused:
+        with pytest.raises(ConfigError, match=r"steps of 0\.003 s, the graph has 0\.03 s"):
+            attempt()
+    with pytest.raises(GraphError, match="states a time step"):
+        count(graph, inputs=inputs, dt=0.003)
+    nir.write(tmp_path / "bare.nir", without_step(graph))
+    with pytest.raises(ConfigError, match=r"the graph has 0\.01 s"):
+        count(tmp_path / "bare.nir", inputs=inputs, dt=0.01, reset="zero")
+    assert count(tmp_path / "bare.nir", inputs=inputs, reset="zero").systems[0].parts[0].dt == 0.003
+
+
+def without_step(graph: Path) -> nir.NIRGraph:
+    bare = read_graph(graph)
+    del bare.metadata["dt"]
+    return bare
+
+
+def test_an_onnx_graph_has_the_step_of_its_file_or_of_the_option(tmp_path: Path) -> None:
+    graph, inputs = nominal(tmp_path)
+    write_onnx(tmp_path / "graph.onnx", sequence_model(read_network(graph)))
+    assert count(tmp_path / "graph.onnx", inputs=inputs).systems[0].parts[0].dt == 0.03
+    write_recording(tmp_path / "other.npz", replace(events(6), dt=0.001))
+    with pytest.raises(ConfigError, match=r"the graph has 0\.03 s"):
+        count(tmp_path / "graph.onnx", inputs=tmp_path / "other.npz")
+    dense_graph(tmp_path / "dense.onnx", [6, 4])
+    with pytest.raises(ConfigError, match=r"the graph has 0\.01 s"):
+        count(tmp_path / "dense.onnx", inputs=inputs, dt=0.01)
+
+
+@pytest.mark.parametrize("recorded", [0.03, 0.003])
+def test_a_nominal_step_is_given_the_real_one(tmp_path: Path, recorded: float) -> None:
+    graph, inputs = nominal(tmp_path, recorded)
+    (tmp_path / "same").mkdir()
+    as_written = count(graph, inputs=nominal(tmp_path / "same")[1])
+    real = count(graph, inputs=inputs, step_seconds=0.003)
+    now, before = (one.systems[0].parts[0] for one in (real, as_written))
+    assert (now.dt, before.dt) == (0.003, 0.03)
+    assert now.per_sample.acs.tolist() == before.per_sample.acs.tolist()
+    fast, slow = (one.estimate().report.systems[0].parts[0].load for one in (real, as_written))
+    assert fast.worst == pytest.approx(10 * slow.worst)
+    limit = Budget.model_validate({"limits": {"synops_per_second": slow.worst * 1.01}})
+    assert as_written.check(limit).passed
+    assert not real.check(limit).passed
+    with pytest.raises(ConfigError, match="--step-seconds"):
+        count(graph, inputs=inputs, step_seconds=0.0)

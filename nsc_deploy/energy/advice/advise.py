@@ -24,7 +24,7 @@ from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount, Store
 from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.sources import CountedSystem, Options, read_graph, read_inputs
+from nsc_deploy.energy.sources import CountedSystem, Options, read_part
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
@@ -296,10 +296,9 @@ def _nir_parts(system: CountedSystem, options: Options) -> list[_Part]:
     """Read and run every NIR part of a system; the outputs of its last part decide, if labels are known."""
     parts = []
     for work, count in zip(system.work, system.parts, strict=True):
-        if work.graph.suffix != ".nir":
+        recording, network = read_part(work, options)
+        if network is None:
             continue
-        recording = read_inputs(work, options)
-        network = read_graph(work, recording, options)
         decides = work is system.work[-1] and recording.labels is not None
         readout = _readout(system, network) if decides else None
         parts.append(_Part(count, network, recording, observe(network, recording), readout))

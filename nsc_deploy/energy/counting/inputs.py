@@ -6,6 +6,7 @@ counts too large to be added up exactly.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -109,28 +110,31 @@ def _rows(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of operations or accesses along both axes of a batch.
+    """A number of operations or accesses in a batch.
 
     Attributes:
-        samples: over all steps, [N].
-        steps: over all samples, [T].
+        each: of each step and sample, [T, N].
     """
 
-    samples: Integers
-    steps: Integers
+    each: Integers
 
-    @classmethod
-    def of(cls, numbers: Integers) -> "Amount":
-        """From the numbers of each step and sample, [T, N]."""
-        return cls(numbers.sum(axis=0), numbers.sum(axis=1))
+    @cached_property
+    def samples(self) -> Integers:
+        """Over all steps, [N]."""
+        samples: Integers = self.each.sum(axis=0)
+        return samples
+
+    @cached_property
+    def steps(self) -> Integers:
+        """Over all samples, [T]."""
+        steps: Integers = self.each.sum(axis=1)
+        return steps
 
     @classmethod
     def everywhere(cls, number: int, steps: int, samples: int) -> "Amount":
         """The same number in each step of each sample."""
-        return cls(
-            np.full(samples, number * steps, dtype=np.int64), np.full(steps, number * samples, dtype=np.int64)
-        )
+        return cls(np.broadcast_to(np.int64(number), (steps, samples)))
 
     def times(self, factor: int) -> "Amount":
         """So many operations for each."""
-        return Amount(self.samples * factor, self.steps * factor)
+        return Amount(self.each * factor)

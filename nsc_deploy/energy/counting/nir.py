@@ -28,7 +28,7 @@ from nsc_deploy.energy.counting.nir_rules import (
     writes_result,
 )
 from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations, PartCount, Traffic
-from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.formats.recording import Recording, require_step
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.simulate import simulate
 
@@ -67,10 +67,12 @@ def count_network(
         observe: called with the samples of the batch, the name and the output [T, N, *shape] of each node.
 
     Raises:
+        ConfigError: the steps of the recording are not those of the graph.
         DataError: the recording is empty, does not fit the input or holds other values than the input
             can carry, or the counts might not fit 64 bits.
     """
     refuse_empty(recording)
+    require_step(recording, network.dt, f"the recording of {name}")
     counters = {node.name: _NodeCounter(network, node, recording) for node in network.nodes}
     refuse_too_many({name: one.at_most for name, one in counters.items()}, recording.samples)
     entry = network.input_node
@@ -117,6 +119,14 @@ def _batches(network: Network, recording: Recording, at_most: int) -> Iterator[_
         yield _Batch(recording.steps, slice(start, min(start + size, recording.samples)))
 
 
+@dataclass(frozen=True)
+class _Total:
+    """What was added so far, over all steps [N] and over all samples [T]."""
+
+    samples: Integers
+    steps: Integers
+
+
 class _NodeCounter:
     """Adds up the operations and memory accesses of one node, batch after batch.
 
@@ -132,7 +142,8 @@ class _NodeCounter:
         self._node = node
         self._steps, self._samples = recording.steps, recording.samples
         self._constant = constant_costs(node)
-        self._totals: dict[str, Amount] = {}
+        self._totals: dict[str, _Total] = {}
+        self._synops: Integers | None = None
 
     @property
     def at_most(self) -> int:
@@ -149,15 +160,20 @@ class _NodeCounter:
     def add(self, what: str, amount: Amount, batch: _Batch) -> None:
         """Add operations (a `Kind`) or memory accesses (a field of `Traffic`)."""
         if what not in self._totals:
-            self._totals[what] = Amount.everywhere(0, self._steps, self._samples)
+            self._totals[what] = _Total(np.zeros(self._samples, np.int64), np.zeros(self._steps, np.int64))
         total = self._totals[what]
         total.samples[batch.samples] += amount.samples
         total.steps[:] += amount.steps
 
     def add_inputs(self, amount: Amount, batch: _Batch) -> None:
         """Add operations on what arrives."""
-        if self.inputs is not None:
-            self.add(self.inputs.kind, amount, batch)
+        if self.inputs is None:
+            return
+        self.add(self.inputs.kind, amount, batch)
+        if self._node.synaptic and not self.inputs.dense:
+            if self._synops is None:
+                self._synops = np.zeros((self._steps, self._samples), np.int64)
+            self._synops[:, batch.samples] += amount.each
 
     def layer(self) -> LayerCount:
         """The sums over all batches."""
@@ -181,7 +197,16 @@ class _NodeCounter:
             drives=drives(self._network, node) if node.synaptic else (),
             per_step=per_step,
             traffic_per_step=traffic_per_step,
+            synops=self._of_each_step(),
         )
+
+    def _of_each_step(self) -> Integers:
+        """Synaptic operations of each step and sample, [T, N]; those of real values are always the same."""
+        if self._synops is not None:
+            return self._synops
+        inputs = self.inputs
+        number = inputs.synapses if inputs is not None and self._node.synaptic and inputs.dense else 0
+        return np.broadcast_to(np.int64(number), (self._steps, self._samples))
 
     def _along(self, totals: dict[str, Integers], length: int, times: int) -> tuple[Operations, Traffic]:
         """Operations and accesses along the samples or the steps.
@@ -242,7 +267,7 @@ class _Observer:
             carried = self._batch.everywhere(prod(node.output_shape))
         else:
             numbers, operations = self._count(node, output)
-            carried = Amount.of(numbers)
+            carried = Amount(numbers)
         if node.spiking:
             counter.add(Kind.SPIKE, carried, self._batch)
         if writes_result(self._network, node):
@@ -252,7 +277,7 @@ class _Observer:
         for target in self._network.successors(name):
             late = (name, target.name) in self._network.back_edges
             # A step of delay leaves out what the last step would hand on after the end.
-            amount = Amount.of(_one_step_later(numbers)) if late and numbers is not None else carried
+            amount = Amount(_one_step_later(numbers)) if late and numbers is not None else carried
             for _ in range(target.inputs.count(name)):
                 self._charge_reads(node, target, amount)
                 if operations is not None and self._is_sole_input(target, name):
@@ -268,9 +293,9 @@ class _Observer:
             return nonzero(output), None
         if cost.uniform is not None:
             numbers = nonzero(output)
-            return numbers, Amount.of(numbers).times(cost.uniform)
+            return numbers, Amount(numbers).times(cost.uniform)
         numbers, operations = nonzero_and_fan_out(output, cost.fan_out)
-        return numbers, Amount.of(operations)
+        return numbers, Amount(operations)
 
     def _is_sole_input(self, target: Node, source: str) -> bool:
         """Whether a node that charges for its inputs has one alone, which arrives in the same step."""
@@ -307,7 +332,7 @@ class _Observer:
         if self._missing[target.name]:
             self._sums[target.name] = values
         else:
-            counter.add_inputs(Amount.of(nonzero_and_fan_out(values, cost.fan_out)[1]), self._batch)
+            counter.add_inputs(Amount(nonzero_and_fan_out(values, cost.fan_out)[1]), self._batch)
 
 
 def _one_step_later(values: _Array) -> _Array:

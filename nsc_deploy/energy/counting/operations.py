@@ -17,7 +17,7 @@ fetched and not used are free.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Self
 
@@ -193,6 +193,7 @@ class LayerCount:
         drives: neurons that its weights feed.
         per_step: over all samples, [steps]; None for an ONNX operator that takes several steps at once.
         traffic_per_step: likewise.
+        synops: ACs and MACs of each step and sample, [steps, samples]; None as `per_step`.
     """
 
     name: str
@@ -209,6 +210,7 @@ class LayerCount:
     drives: tuple[str, ...] = ()
     per_step: Operations | None = None
     traffic_per_step: Traffic | None = None
+    synops: Integers | None = field(default=None, repr=False)
 
     @property
     def worth_a_line(self) -> bool:
@@ -240,3 +242,13 @@ class PartCount:
     def per_sample(self) -> Operations:
         """All layers together, [samples]."""
         return Operations.sum((layer.per_sample for layer in self.layers), self.samples)
+
+    @property
+    def synops(self) -> Integers | None:
+        """ACs and MACs in each step and sample, [steps, samples]; None where a layer knows no steps."""
+        courses = [layer.synops for layer in self.layers]
+        known = [course for course in courses if course is not None]
+        if len(known) < len(courses):
+            return None
+        total: Integers = np.sum([np.zeros((self.steps, self.samples), np.int64), *known], axis=0)
+        return total

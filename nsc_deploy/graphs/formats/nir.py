@@ -44,7 +44,12 @@ _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, Inde
 
 
 def read_network(
-    path: Path, *, dt: float | None = None, reset: Reset | None = None, signal: Signal | None = None
+    path: Path,
+    *,
+    dt: float | None = None,
+    reset: Reset | None = None,
+    signal: Signal | None = None,
+    recorded_dt: float | None = None,
 ) -> Network:
     """Read a NIR file of this tool or of any other, and announce what looks like a fault of its writer.
 
@@ -53,11 +58,15 @@ def read_network(
         dt: length of a step in seconds, for a file that does not state it.
         reset: how neurons reset, for a file that does not state it.
         signal: what enters, for a file that does not state it (else real values).
+        recorded_dt: step of the inputs that it is read for, taken where neither the file nor `dt` has one.
 
     Raises:
         GraphError: damaged, larger than it should be, or holding what cannot be represented exactly.
     """
-    network = assemble(read_graph(path), dt=dt, reset=reset, signal=signal, where=path)
+    graph = read_graph(path)
+    if dt is None and "dt" not in (graph.metadata or {}):
+        dt = recorded_dt
+    network = assemble(graph, dt=dt, reset=reset, signal=signal, where=path)
     for diagnostic in network.diagnostics:
         announce(diagnostic)
     return network

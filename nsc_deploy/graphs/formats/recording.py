@@ -4,6 +4,7 @@ An .npz archive: `shape` [3 or more], `signal` (text as uint8), `dt` in seconds,
 there are any, and `events` (bits, eight to a byte) or `values` (float32) in the order of `shape`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.npz import load_npz, most_unpacked, save_npz
 
@@ -59,6 +60,26 @@ class Recording:
         """The first `samples` samples."""
         labels = None if self.labels is None else self.labels[:samples]
         return Recording(self.values[:, :samples], self.signal, self.dt, labels)
+
+
+def require_step(recording: Recording, step: float | None, where: object) -> None:
+    """Refuse a recording whose steps are not as long as those of a graph: figures a second would be wrong.
+
+    Args:
+        recording: of inputs.
+        step: of the graph in seconds; None where it has none.
+        where: the recording, as the user knows it.
+
+    Raises:
+        ConfigError: another length.
+    """
+    if step is not None and not math.isclose(recording.dt, step, rel_tol=1e-6):
+        raise ConfigError(
+            f"was recorded with steps of {recording.dt:g} s, the graph has {step:g} s",
+            where=where,
+            hint="Record with the time step of the graph, or name that of the graph: --dt. Where the step of "
+            f"a file is nominal, energy commands take the real one: --step-seconds {recording.dt:g}",
+        )
 
 
 def write_recording(path: Path, recording: Recording) -> None:

@@ -1,5 +1,6 @@
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 
 import nir
 import numpy as np
@@ -203,6 +204,25 @@ def test_each_step_is_what_it_adds_to_those_before(case: tuple[Network, Recordin
             before[layer.name] = so_far
 
 
+@settings(max_examples=25, deadline=None)
+@given(networks(), st.integers(1, 3))
+def test_steps_of_each_sample_are_those_of_the_sample_alone(
+    case: tuple[Network, Recording], batch: int
+) -> None:
+    network, recording = case
+    part = count_network(network, recording, name="graph", batch=batch)
+    assert part.synops is not None
+    for sample in range(recording.samples):
+        one = replace(recording, values=recording.values[:, sample : sample + 1], labels=None)
+        alone = count_network(network, one, name="graph")
+        course = np.zeros(recording.steps, np.int64)
+        for layer in alone.layers:
+            assert layer.per_step is not None
+            course += layer.per_step.synaptic
+        assert np.array_equal(part.synops[:, sample], course)
+    assert np.array_equal(part.synops.sum(axis=0), part.per_sample.synaptic)
+
+
 @pytest.mark.slow
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(networks(), st.integers(1, 3))
@@ -279,7 +299,7 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
 
 def test_a_recording_of_another_shape_is_refused() -> None:
     with pytest.raises(DataError, match="shape"):
-        count_network(dense(Signal.EVENTS, inputs=7), events(4), name="graph")
+        count_network(dense(Signal.EVENTS, inputs=7), replace(events(4), dt=DT), name="graph")
 
 
 def test_counts_that_do_not_fit_64_bits_are_refused() -> None:

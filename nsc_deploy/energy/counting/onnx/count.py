@@ -6,6 +6,7 @@ the others all samples are run, in batches where the graph keeps them apart (`ax
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
@@ -37,8 +38,9 @@ from nsc_deploy.energy.counting.operations import (
     Traffic,
 )
 from nsc_deploy.errors import DataError, GraphError
+from nsc_deploy.graphs.assemble import time_step
 from nsc_deploy.graphs.formats.onnx import read_onnx
-from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.formats.recording import Recording, require_step
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_limits import refuse_unbounded
 from nsc_deploy.graphs.onnx_run import start_session
@@ -50,7 +52,13 @@ _BATCH_BYTES = 2**28
 
 
 def count_onnx(
-    path: Path, recording: Recording, progress: Progress = lambda samples: None, *, batch: int = 64
+    path: Path,
+    recording: Recording,
+    progress: Progress = lambda samples: None,
+    *,
+    batch: int = 64,
+    dt: float | None = None,
+    nominal: bool = False,
 ) -> PartCount:
     """Count every operation of an ONNX graph over a recording.
 
@@ -59,14 +67,19 @@ def count_onnx(
         recording: its inputs.
         progress: told the number of samples done, as they are.
         batch: samples that are run together, at most, where the graph keeps them apart.
+        dt: length of a step in seconds, for a file that does not state it.
+        nominal: whether the step of the graph is a name only, so that the recording may have another.
 
     Raises:
+        ConfigError: the steps of the recording are not those of the graph.
         DataError: the recording is empty, does not fit the input or holds other values than the input
             can carry, or the counts might not fit 64 bits.
         GraphError: damaged, or an operator without a rule.
     """
     refuse_empty(recording)
     model = read_onnx(path)
+    if not nominal:
+        require_step(recording, time_step(_stated_step(model), dt, needed=False), path)
     try:
         refuse_unbounded(model, (recording.steps, 1, *recording.shape))
     except GraphError as error:
@@ -110,6 +123,14 @@ def _arriving(model: Any, recording: Recording) -> Signal:
     return Signal(stated) if stated in set(Signal) else recording.signal
 
 
+def _stated_step(model: Any) -> dict[str, float]:
+    """The step that the metadata of the model states; nothing where it is no number."""
+    stated = {entry.key: entry.value for entry in model.metadata_props if entry.key == "dt"}
+    with suppress(ValueError):
+        return {name: float(value) for name, value in stated.items()}
+    return {}
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
@@ -149,17 +170,17 @@ def _stepwise(place: Place, steps: Mapping[str, Axis]) -> bool:
 
 
 class Met(NamedTuple):
-    """At one operator, events that arrive and accumulates they cause: of each sample, or of each step."""
+    """At one operator, events that arrive and accumulates they cause: [N], [T] or [T, N]."""
 
     events: Integers
     acs: Integers
 
 
 class Fed(NamedTuple):
-    """What events do at one operator; `steps` is None where they cannot be told apart."""
+    """What events do at one operator, [N], and in each step, [T, N]: None where they cannot be told apart."""
 
     samples: Met
-    steps: Met | None
+    each: Met | None
 
 
 def _events(
@@ -193,12 +214,12 @@ def _events(
 
 
 def _joined(parts: list[Fed]) -> Fed:
-    """Samples one after the other, steps added up."""
+    """Samples one after the other."""
     samples = Met(*(np.concatenate(column) for column in zip(*(one.samples for one in parts), strict=True)))
-    steps = [one.steps for one in parts if one.steps is not None]
-    if len(steps) < len(parts):
+    each = [one.each for one in parts if one.each is not None]
+    if len(each) < len(parts):
         return Fed(samples, None)
-    return Fed(samples, Met(*(np.sum(column, axis=0) for column in zip(*steps, strict=True))))
+    return Fed(samples, Met(*(np.concatenate(column, axis=1) for column in zip(*each, strict=True))))
 
 
 def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
@@ -258,11 +279,12 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
     site, price, samples = one.site, one.price, recording.samples
     moved = vars(OPERATORS[site.node.op_type].traffic(site, one.shapes, price))
     operations, traffic = _along(one, moved, None if fed is None else fed.samples, samples, one.runs)
-    per_step = None if fed is None else fed.steps
+    each_step = None if fed is None else fed.each
     each = Fraction(one.runs * samples, recording.steps)
     whole = all((number * each).denominator == 1 for number in (*price.operations.values(), *moved.values()))
-    known = stepwise and whole and (fed is None or per_step is not None)
-    steps = _along(one, moved, per_step, recording.steps, each) if known else (None, None)
+    known = stepwise and whole and (fed is None or each_step is not None)
+    met = None if each_step is None else Met(*(column.sum(axis=1) for column in each_step))
+    steps = _along(one, moved, met, recording.steps, each) if known else (None, None)
     return LayerCount(
         name=site.path,
         primitive=site.node.op_type,
@@ -276,7 +298,17 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
         steps=recording.steps,
         per_step=steps[0],
         traffic_per_step=steps[1],
+        synops=_of_each_step(steps[0], each_step, samples),
     )
+
+
+def _of_each_step(per_step: Operations | None, met: Met | None, samples: int) -> Integers | None:
+    """Synaptic operations of each step and sample, [T, N]; real values cause as many in every sample."""
+    if per_step is None:
+        return None
+    if met is not None:
+        return met.acs
+    return np.broadcast_to(per_step.synaptic[:, None] // samples, (len(per_step.acs), samples))
 
 
 def footprint(site: Site, shapes: Mapping[str, Shape], price: Cost, steps: int) -> Footprint:
@@ -404,18 +436,22 @@ class EventMeter:
         return self._weights
 
     def _weighed(self, rows: Values, weights: Values) -> Fed:
-        """Events and what they meet, of each sample and of each step.
+        """Events and what they meet, of each sample and, where steps are known, of each step.
 
         Args:
             rows: [samples, values] of 0 and 1.
             weights: [values, 2].
         """
-        found = np.asarray(rows.astype(weights.dtype, copy=False) @ weights, dtype=np.int64)
+        rows = rows.astype(weights.dtype, copy=False)
         if self._steps is None:
-            return Fed(Met(*found.T), None)
-        events = weights * np.count_nonzero(rows, axis=0)[:, None]
-        met = (np.bincount(self._steps, column, self._length).astype(np.int64) for column in events.T)
-        return Fed(Met(*found.T), Met(*met))
+            return Fed(Met(*np.asarray(rows @ weights, dtype=np.int64).T), None)
+        if (np.diff(self._steps) < 0).any():
+            order = np.argsort(self._steps, kind="stable")
+            rows, weights = rows[:, order], weights[order]
+        # As many values in each step: a product of matrices a step, [T, samples, values] by [T, values, 2].
+        by_step = rows.reshape(len(rows), self._length, -1).transpose(1, 0, 2)
+        found = np.asarray(by_step @ weights.reshape(self._length, -1, 2), dtype=np.int64)
+        return Fed(Met(*found.sum(axis=0).T), Met(found[..., 0], found[..., 1]))
 
     def _one_by_one(self, held: Mapping[str, Values], samples: int) -> Met:
         met = Met(np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64))

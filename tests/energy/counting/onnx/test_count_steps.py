@@ -50,6 +50,14 @@ def assert_steps(path: Path, recording: Recording, batch: int = 64) -> None:
                 grown = now.get(layer.name, {}).get(name, 0) - last.get(name, 0)
                 assert numbers[step] == grown, (layer.name, name, step)
         before = now
+    assert part.synops is not None
+    for sample in range(recording.samples):
+        values = recording.values[:, sample : sample + 1]
+        alone = count_onnx(path, Recording(values, recording.signal, recording.dt))
+        assert alone.synops is not None
+        assert np.array_equal(part.synops[:, sample : sample + 1], alone.synops)
+        of_layers = [along(one)["acs"] + along(one)["macs"] for one in alone.layers]
+        assert np.array_equal(alone.synops[:, 0], np.sum(of_layers, axis=0))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -102,6 +110,7 @@ def test_a_convolution_over_time_has_no_steps_and_nothing_behind_it(tmp_path: Pa
     part = count_onnx(path, events(4, rate=0.4))
     assert {layer.name for layer in part.layers} >= {"left", "right", "gate"}
     assert all(layer.per_step is None and layer.traffic_per_step is None for layer in part.layers)
+    assert part.synops is None
 
 
 def test_a_scan_that_sees_all_steps_at_once_has_none(tmp_path: Path) -> None:
