@@ -34,7 +34,7 @@ endef
 
 $(ready): $(sources)
 	@python=$$($(find_python)) && { $(bin)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV); }
-	$(bin)/python -m pip install -c constraints.txt -e '.[speech,test,docs,check]'
+	$(bin)/python -m pip install -c constraints.txt -e '.[train,speech,test,docs,check]'
 	@touch $@
 
 demo: $(ready)
@@ -62,7 +62,7 @@ mutants: lava
 peers := .venv-peers
 $(peers)/.ready: $(sources) $(ready)
 	$(bin)/python -m venv --clear $(peers)
-	$(peers)/bin/python -m pip install -c constraints.txt -e '.[test,peers]'
+	$(peers)/bin/python -m pip install -c constraints.txt -e '.[train,test,peers]'
 	@touch $@
 
 test-peers: $(peers)/.ready

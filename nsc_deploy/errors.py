@@ -6,6 +6,20 @@ The command line prints them without a traceback and ends with exit code 2. Anyt
 
 from collections.abc import Mapping
 from string import Formatter
+from types import MappingProxyType
+
+# What `pip install nsc-deploy` leaves out, by the name it is imported by, and the extra that brings it.
+EXTRAS = MappingProxyType(
+    {
+        "torch": "train",
+        "lightning": "train",
+        "snntorch": "train",
+        "norse": "train",
+        "tensorboard": "train",
+        "espeakng_loader": "speech",
+        "pandas": "pandas",
+    }
+)
 
 
 class UserError(Exception):
@@ -74,3 +88,14 @@ class ExportError(UserError):
 
 class BackendError(UserError):
     """A backend (Lava, onnxruntime, ...) is missing, failed or ran out of time."""
+
+
+def missing_package(error: ImportError) -> BackendError | None:
+    """What to install where an import failed for want of an extra; None where something else is wrong."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    return BackendError(
+        f"{package} is not installed, and this needs it",
+        hint=f"Install it: pip install 'nsc-deploy[{EXTRAS[package]}]'",
+    )

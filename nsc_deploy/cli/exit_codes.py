@@ -17,7 +17,7 @@ from typing import TypeGuard
 import typer
 
 from nsc_deploy.diagnostics import Diagnostic, listening
-from nsc_deploy.errors import UserError
+from nsc_deploy.errors import UserError, missing_package
 from nsc_deploy.io.files import MENDABLE
 from nsc_deploy.io.text import CONTROL, printable
 
@@ -58,6 +58,11 @@ def _run(command: Callable[[], object]) -> int:
         return _code_of(end)
     except UserError as error:
         return _fail(error.message)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        return _fail(missing.message)
     except MemoryError as error:
         return _fail(f"out of memory ({error})\n{MENDABLE[errno.ENOMEM]}")
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy import CountedGraph, count_graph
-from nsc_deploy.errors import BackendError, DataError, GraphError
+from nsc_deploy.errors import DataError, GraphError, missing_package
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Shape, Signal
 from nsc_deploy.hooks.watch import INPUT, Watch, network_of, outputs_over_time, watching
@@ -63,7 +63,7 @@ def count_module(
     try:
         import torch
     except ImportError as error:
-        raise BackendError("torch is not installed", hint="Install it: pip install torch") from error
+        raise missing_package(error) or error from error
     kind = _signal(signal)
     values = inputs.detach().cpu().numpy() if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
     recording = _recording(values, kind, dt)

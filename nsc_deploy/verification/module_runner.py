@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.errors import BackendError, DataError
+from nsc_deploy.errors import BackendError, DataError, missing_package
 from nsc_deploy.graphs.network import SPIKING, Network
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.io.files import replacing, write_json
@@ -32,7 +32,7 @@ from nsc_deploy.verification import run_module
 from nsc_deploy.verification.runner import LayerTrace, RunTrace, layer_names
 
 WORKER = Path(run_module.__file__)
-_MEND = "Install the framework it names, or export it again."
+_MEND = "Install the framework it names (pip install 'nsc-deploy[train]'), or export it again."
 # What a process of somebody else's code is told of ours; a home, for frameworks keep their caches there.
 _ENVIRONMENT = frozenset({"HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TZ"})
 _THREADS = "_NUM_THREADS"
@@ -60,13 +60,19 @@ class ModuleRunner:
         self._nodes = layer_names(network)
         try:
             self._module, self._places = run_module.load(path)
+        except ModuleNotFoundError as error:
+            raise missing_package(error) or _unloadable(path, error) from error
         except (ImportError, AttributeError, SyntaxError, RuntimeError, KeyError, OSError) as error:
-            raise BackendError(f"cannot be loaded ({error})", where=path, hint=_MEND) from error
+            raise _unloadable(path, error) from error
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
         arrays = run_module.record(self._module, self._places, self._nodes, values)
         return _Answer(arrays, values.shape[:2], self._path).trace(self._network, self._nodes)
+
+
+def _unloadable(path: Path, error: Exception) -> BackendError:
+    return BackendError(f"cannot be loaded ({error})", where=path, hint=_MEND)
 
 
 class ModuleProcess:

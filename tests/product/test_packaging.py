@@ -94,7 +94,14 @@ def test_the_changelog_tells_of_this_version() -> None:
 def test_everything_the_package_needs_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["speech"], *extras["test"], *extras["docs"], *extras["check"]]
+    wanted = [
+        *project["dependencies"],
+        *extras["train"],
+        *extras["speech"],
+        *extras["test"],
+        *extras["docs"],
+        *extras["check"],
+    ]
     pins = {
         _normal(line.partition("==")[0])
         for line in (ROOT / "constraints.txt").read_text().splitlines()

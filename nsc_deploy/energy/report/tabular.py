@@ -7,7 +7,7 @@ from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from nsc_deploy.errors import BackendError
+from nsc_deploy.errors import missing_package
 from nsc_deploy.io.text import counted
 
 if TYPE_CHECKING:
@@ -146,7 +146,5 @@ def frame(rows: Iterable[dict[str, Any]]) -> "pd.DataFrame":
     try:
         import pandas as pd
     except ImportError as error:
-        raise BackendError(
-            "pandas is not installed", hint="Install it: pip install 'nsc-deploy[pandas]'"
-        ) from error
+        raise missing_package(error) or error from error
     return pd.DataFrame(rows)
