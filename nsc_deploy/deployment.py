@@ -83,7 +83,7 @@ class ChannelUse(Record):
     kind: str = Field(description="awgn, rayleigh, rician or multipath")
     snr_db: float
     taps: int = Field(ge=1)
-    uses_per_step: int = Field(ge=1, description="channel uses charged for one time step")
+    uses_per_step: int = Field(ge=1, description="channel uses charged for one time step, guard interval included")
     steps: int = Field(ge=1)
 
 

@@ -34,9 +34,18 @@ class Modulation(StrEnum):
         """Symbols that go over the channel in a step of `values` values."""
         return values * BITS if self is Modulation.BITS else values
 
-    def uses_per_step(self, values: int) -> int:
-        """Channel uses that a step of `values` values is charged."""
-        return values if self is Modulation.SPIKES else values * BITS
+    @property
+    def uses_per_value(self) -> int:
+        """Channel uses that one value is charged."""
+        return 1 if self is Modulation.SPIKES else BITS
+
+    def uses_per_step(self, values: int, channel: ChannelConfig) -> int:
+        """Channel uses that a step of `values` values is charged: theirs and the guard interval behind them.
+
+        Over L taps the last symbol of a step is still arriving L - 1 symbol times later. Steps do not reach
+        into each other, so nothing is sent in that time, and the air is taken all the same.
+        """
+        return values * self.uses_per_value + channel.delay_spread
 
     def output_size(self, values: int, channel: ChannelConfig) -> int:
         """Real values that the receiver is given in a step of `values` sent ones."""
@@ -142,7 +151,7 @@ class Link(nn.Module):
 
     def uses_per_step(self, values: int) -> int:
         """Channel uses that a step of `values` values is charged."""
-        return self.modulation.uses_per_step(values)
+        return self.modulation.uses_per_step(values, self.channel.config)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -83,7 +83,7 @@ class ChannelUses:
     """What the air is charged for.
 
     Attributes:
-        per_step: channel uses of one time step, over all symbols.
+        per_step: channel uses of one time step: those of its symbols, and the guard interval behind them.
         per_symbol: channel uses of one symbol: 1 for a spike, 16 for a value of half precision. The
             poster's latency axis counts these, as if all symbols of a step were sent side by side.
     """
@@ -237,7 +237,8 @@ def display_name(system: SystemConfig) -> str:
 
 
 def channel_uses(experiment: Experiment) -> ChannelUses:
-    """What one time step costs on the air: a spike one use, a half-precision value sixteen."""
+    """What one time step costs on the air: a spike one use, a half-precision value sixteen, and the guard."""
     name, values = experiment.system.name, experiment.system.symbols
     modulation = Modulation.SPIKES if name.spiking else Modulation(experiment.system.transmission)
-    return ChannelUses(per_step=modulation.uses_per_step(values), per_symbol=modulation.uses_per_step(1))
+    per_step = modulation.uses_per_step(values, experiment.channel)
+    return ChannelUses(per_step=per_step, per_symbol=modulation.uses_per_value)

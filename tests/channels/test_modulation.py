@@ -96,9 +96,14 @@ def test_a_link_says_the_size_of_what_it_delivers(kind, modulation):
     assert link(values, generator(1)).shape == (3, 2, link.output_size(10))
 
 
-def test_channel_uses_are_counted_in_bits():
-    uses = {way: Link(ChannelConfig(), way).uses_per_step(128) for way in Modulation}
-    assert uses == {Modulation.SPIKES: 128, Modulation.AMPLITUDE: 2048, Modulation.BITS: 2048}
+@pytest.mark.parametrize(("kind", "taps", "guard"), [("multipath", 8, 7), ("multipath", 1, 0), ("awgn", 8, 0)])
+def test_channel_uses_are_counted_in_bits_and_the_guard_is_on_the_air(kind, taps, guard):
+    channel = ChannelConfig(kind=kind, taps=taps)
+    uses = {way: Link(channel, way).uses_per_step(128) for way in Modulation}
+    counted = {Modulation.SPIKES: 128, Modulation.AMPLITUDE: 2048, Modulation.BITS: 2048}
+    assert uses == {way: symbols + guard for way, symbols in counted.items()}
+    for way in (Modulation.SPIKES, Modulation.BITS):  # one symbol a use: as many as samples that arrive
+        assert uses[way] == channel.samples(way.symbols_per_step(128))
     assert Modulation.BITS.symbols_per_step(128) == Modulation.BITS.modulate(torch.zeros(1, 1, 128)).shape[-1]
 
 
