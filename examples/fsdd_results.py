@@ -22,8 +22,6 @@ from pathlib import Path
 from fsdd_energy import PROFILES, price, print_comparison
 
 EXPERIMENT = Path(__file__).with_name("fsdd.toml")
-SPIKE_RATE_WEIGHT = 1e-4
-"""Weight of the spike rate loss."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +30,16 @@ class Variant:
 
     name: str
     options: str
-    spiking: bool = True
-    rate_loss: bool = True
 
 
-EVENT = Variant(
-    "event",
-    "--system att-neurosc --receiver event "
-    "--epochs 100 --set training.learning_rate=2e-3 --set training.channel_dropout=0.2",
-)
+EVENT = Variant("event", "--system att-neurosc --receiver event")
 VARIANTS = (
     Variant("analog", "--system att-neurosc --receiver analog"),
     EVENT,
-    Variant("vanilla-snn", "--system vanilla-snn --set training.learning_rate=1e-2"),
-    Variant("fc", "--system fc --epochs 100", spiking=False),
-    Variant("lstm", "--system lstm --set training.learning_rate=3e-3", spiking=False),
-    Variant("event-without-rate-loss", EVENT.options, rate_loss=False),
+    Variant("vanilla-snn", "--system vanilla-snn"),
+    Variant("fc", "--system fc"),
+    Variant("lstm", "--system lstm"),
+    Variant("event-without-rate-loss", f"{EVENT.options} --spike-rate-weight 0"),
 )
 
 
@@ -63,9 +55,7 @@ class Run:
 
     def command(self) -> list[str]:
         """The command that trains it, or goes on with it."""
-        weight = SPIKE_RATE_WEIGHT if self.variant.spiking and self.variant.rate_loss else 0.0
         options = ["--split", self.split, "--snr", str(self.snr), "--seed", str(self.seed)]
-        options += ["--spike-rate-weight", str(weight)]
         tail = ["--out", str(self.directory), "--resume", "--quiet"]
         return [
             sys.executable,

@@ -84,18 +84,20 @@ class SystemConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How the weights are found."""
+    """How the weights are found. The defaults serve att-neurosc with the event receiver; `OWN_SETTINGS` has
+    what serves the others, which an `Experiment` takes where a field is not given.
+    """
 
     framework: Literal["snntorch", "norse"] = "snntorch"
     """which library's neurons train the spiking systems: snntorch or norse"""
     start_from: Annotated[str | None, Field(min_length=1)] = None
     """finished run whose best weights training starts from; not set: weights drawn from the seed"""
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 40
-    """passes over the training part (1 to 100000)"""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """passes over the training part (1 to 100000); the default is the system's own"""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
     """samples of one step over all devices together (1 to 65536), divisible by their number"""
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    """Adam's step size at its largest (above 0)"""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 2e-3
+    """Adam's step size at its largest (above 0); the default is the system's own"""
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine (from learning_rate to a hundredth of it over all steps) or constant"""
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0.0
@@ -104,22 +106,24 @@ class TrainingConfig(Section):
     """decoupled weight decay (AdamW), per step and unit of learning rate (0 to 1)"""
     gradient_clip: Annotated[float, Field(ge=0)] = 0.0
     """largest norm of the gradient of a step; 0 for no limit"""
-    spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
-    """weight of the mean over samples and transmitter neurons of (spikes a sample)^2 in the loss; 0: none"""
+    spike_rate_weight: Annotated[float, Field(ge=0)] = 1e-4
+    """weight of the mean over samples and transmitter neurons of (spikes a sample)^2 in the loss; 0: none,
+    the default of systems without spikes"""
     spike_rate_warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
     """part of the epochs over which the spike rate weight rises from 0 to its value (0 to 1)"""
-    snr_start_db: Annotated[float | None, Field(ge=-100, le=400)] = None
-    """SNR of the training channel in the first epoch in dB; falls to the channel's own; none: no warm-up"""
+    snr_start_db: Annotated[float, Field(ge=-100, le=400)] = 10.0
+    """SNR of the training channel in the first epoch in dB, falls to the channel's own; -100: no warm-up"""
     snr_warmup: Annotated[float, Field(ge=0, le=1)] = 0.5
     """part of the epochs over which the training channel goes from snr_start_db to its own SNR (0 to 1)"""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     """part of each class cut from the training set to choose the epoch and to stop early (0 to 0.9)"""
     patience: Annotated[int, Field(ge=0)] = 0
     """epochs without a better validation result after which training stops; 0 never stops early"""
-    time_shift: Annotated[int, Field(ge=0, le=10_000)] = 0
+    time_shift: Annotated[int, Field(ge=0, le=10_000)] = 2
     """augmentation: each training sample is moved by up to this many time steps, either way (0 for none)"""
-    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """augmentation: probability that an input channel is silent for a whole training sample (0 to 1)"""
+    channel_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """augmentation: probability that an input channel is silent for a whole training sample (0 to 1); the
+    default is the system's own"""
     event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """augmentation: probability that a single input event is lost (0 to 1)"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -148,6 +152,23 @@ class TrainingConfig(Section):
         return self
 
 
+OWN_SETTINGS: dict[tuple[SystemName, ReceiverKind | None], dict[str, object]] = {
+    (SystemName.ATT_NEUROSC, ReceiverKind.EVENT): {},
+    (SystemName.ATT_NEUROSC, ReceiverKind.ANALOG): {
+        "epochs": 50, "learning_rate": 1e-3, "channel_dropout": 0.1,
+    },
+    (SystemName.VANILLA_SNN, None): {"epochs": 50, "learning_rate": 1e-2, "channel_dropout": 0.1},
+    (SystemName.FC, None): {
+        "epochs": 100, "learning_rate": 1e-3, "channel_dropout": 0.1, "spike_rate_weight": 0.0,
+    },
+    (SystemName.LSTM, None): {
+        "epochs": 50, "learning_rate": 3e-3, "channel_dropout": 0.1, "spike_rate_weight": 0.0,
+    },
+}  # fmt: skip
+"""Training settings in which a system differs from the defaults, each chosen on FSDD without its test part
+(docs/results.md)."""
+
+
 class QuantisationConfig(Section):
     """Training with the weights that a chip will compute with."""
 
@@ -165,6 +186,16 @@ class Experiment(Section):
     channel: ChannelConfig = ChannelConfig()
     training: TrainingConfig = TrainingConfig()
     quantisation: QuantisationConfig = QuantisationConfig()
+
+    @model_validator(mode="after")
+    def _settled(self) -> Self:
+        """Fill in the system's own settings where none are given; only ever while the experiment is made."""
+        system = self.system
+        receiver = system.receiver if system.name is SystemName.ATT_NEUROSC else None
+        own = OWN_SETTINGS[system.name, receiver]
+        missing = {name: own[name] for name in own.keys() - self.training.model_fields_set}
+        object.__setattr__(self, "training", self.training.model_copy(update=missing))
+        return self
 
     @property
     def weight_bits(self) -> int | None:

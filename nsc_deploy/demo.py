@@ -56,7 +56,9 @@ class Plan(BaseModel):
     """sizes; name and receiver are those of each system"""
     channel: ChannelConfig = ChannelConfig(snr_db=10)
     """the channel, the same for all"""
-    training: TrainingConfig = TrainingConfig(epochs=30, learning_rate=2e-3, threads=1)
+    training: TrainingConfig = TrainingConfig(
+        epochs=30, learning_rate=2e-3, time_shift=0, channel_dropout=0.0, threads=1
+    )
     """how long and with which seed; one thread, so that every machine takes sums in the same order"""
     spike_rate_weight: Annotated[float, Field(ge=0)] = 0.0
     """of the spiking system's loss"""

@@ -82,8 +82,9 @@ class ChannelUse(Record):
 
     kind: str = Field(description="awgn, rayleigh, rician or multipath")
     snr_db: float
+    snr_to_db: float | None = Field(default=None, description="upper end, where each sample has its own")
     taps: int = Field(ge=1)
-    uses_per_step: int = Field(ge=1, description="channel uses charged for one time step, guard interval included")
+    uses_per_step: int = Field(ge=1, description="channel uses charged for one step, with the guard interval")
     steps: int = Field(ge=1)
 
 

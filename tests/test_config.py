@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from nsc_deploy.config import Experiment
+from nsc_deploy.config import OWN_SETTINGS, Experiment, ReceiverKind, SystemName, TrainingConfig
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import (
     differing_fields,
@@ -127,6 +127,28 @@ def test_a_value_out_of_range_names_file_and_field(tmp_path: Path, text: str, fi
     with pytest.raises(ConfigError) as caught:
         load_experiment(path)
     assert caught.value.where == f"{path}, field {field}"
+
+
+def test_each_system_has_settings_of_its_own_unless_told_otherwise(tmp_path: Path) -> None:
+    event, fc = Experiment().training, load_experiment(None, {"system.name": "fc"}).training
+    assert (event.learning_rate, event.spike_rate_weight) == (2e-3, 1e-4)
+    assert (fc.learning_rate, fc.spike_rate_weight) == (1e-3, 0)
+    analog = load_experiment(None, {"system.receiver": "analog"}).training
+    assert (analog.epochs, analog.learning_rate) == (50, 1e-3)
+    given = load_experiment(
+        None, {"system.name": "lstm", "training.epochs": 9, "training.learning_rate": 0.5}
+    )
+    assert (given.training.epochs, given.training.learning_rate) == (9, 0.5)
+    path = tmp_path / "experiment.toml"
+    write_experiment(path, given)
+    assert load_experiment(path) == given
+
+
+def test_there_are_settings_for_every_system() -> None:
+    for name in SystemName:
+        for receiver in ReceiverKind:
+            assert load_experiment(None, {"system.name": name, "system.receiver": receiver})
+    assert {field for own in OWN_SETTINGS.values() for field in own} <= TrainingConfig.model_fields.keys()
 
 
 def test_only_spiking_systems_have_a_spike_rate() -> None:

@@ -32,9 +32,10 @@ class Channel(nn.Module):
         y[r] = sum_l h[l] x[r - l] + w[r],  w ~ CN(0, noise power),  R = S + L - 1
 
     in complex numbers; h is drawn anew for every step and sample (`coefficients`), SNR is defined in
-    `noise_power`. The output is the real parts of y, then the imaginary parts. Steps do not reach into
-    each other. The same generator state gives the same result, and the random numbers of a sample do
-    not depend on the batch it is in (`standard_normals`).
+    `noise_power` and, on a channel with a range of SNRs, drawn for each sample (`sample_snr`). The output is
+    the real parts of y, then the imaginary parts. Steps do not reach into each other. The same generator
+    state gives the same result, and the random numbers of a sample do not depend on the batch it is in
+    (`standard_normals`).
 
     Args:
         config: kind, SNR and taps.
@@ -52,10 +53,12 @@ class Channel(nn.Module):
         """Send symbols [T, B, S] and keep the coefficients and the noise power beside what arrives."""
         steps, samples, count = symbols.shape
         length, arriving = self.config.delay_spread + 1, self.config.samples(count)
-        drawn = standard_normals(samples, steps * 2 * (length + arriving), symbols, generator)
-        by_step = drawn.view(samples, steps, 2, length + arriving).transpose(0, 1)
+        values, ranged = steps * 2 * (length + arriving), self.config.snr_to_db is not None
+        drawn = standard_normals(samples, values + ranged, symbols, generator)
+        by_step = drawn[:, :values].view(samples, steps, 2, length + arriving).transpose(0, 1)
         taps = coefficients(self.config, by_step[..., :length].contiguous())
-        power = noise_power(symbols, self.config.snr_db)
+        snr_db = sample_snr(self.config, drawn[:, -1]) if ranged else self.config.snr_db
+        power = noise_power(symbols, snr_db)
         deviation = _root(power / 2).view(1, samples, 1, 1)
         signal = convolve(symbols, taps).addcmul(by_step[..., length:], deviation)
         return Reception(signal, taps, power)
@@ -71,7 +74,18 @@ def _root(power: Tensor) -> Tensor:
     return torch.where(silent, power, torch.where(silent, 1, power).sqrt())
 
 
-def noise_power(symbols: Tensor, snr_db: float) -> Tensor:
+def sample_snr(config: ChannelConfig, normals: Tensor) -> Tensor:
+    """The SNR of each sample in dB [B], even between the ends of the channel's range, of N(0, 1) values [B].
+
+    The distribution function of a normal value is itself even from 0 to 1. So a sample takes its SNR from the
+    values that are its own, and does not depend on its batch.
+    """
+    low, high = config.snr_ends_db
+    drawn: Tensor = low + (high - low) * torch.special.ndtr(normals)
+    return drawn
+
+
+def noise_power(symbols: Tensor, snr_db: float | Tensor) -> Tensor:
     """Power of the complex noise for each sample: mean |x|^2 * 10^(-SNR / 10).
 
     The mean is over all steps and symbols of one sample, as sent (before fading), silent ones included. (The
@@ -83,7 +97,7 @@ def noise_power(symbols: Tensor, snr_db: float) -> Tensor:
 
     Args:
         symbols: real amplitudes x [T, B, S].
-        snr_db: in dB.
+        snr_db: in dB, one for all or [B].
 
     Returns:
         [B].

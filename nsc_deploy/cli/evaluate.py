@@ -68,6 +68,8 @@ def evaluate(
 
     Without it, each at the SNR it was trained at: runs of one system make one curve, one model an SNR.
 
+    A run trained over a range of SNRs is evaluated at five of them, and makes a curve of its own.
+
     With --quantise lava, also in the integers that an export would write, on the same noise.
     """
     points = None if snr is None else parse_snr(snr)
@@ -162,7 +164,7 @@ def _print(sweeps: "list[Sweep]") -> None:
     for _, group in groupby(sweeps, key=lambda sweep: sweep.run):
         forms = list(group)
         first = forms[0]
-        heading = f"{first.label}: accuracy when deciding after so many steps, {first.trained_snr_db:g} dB"
+        heading = f"{first.label}: accuracy when deciding after so many steps, {first.trained_at}"
         console.print(f"\n{heading}", style="bold", highlight=False)
         console.print(_against_latency(forms))
 

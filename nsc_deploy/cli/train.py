@@ -46,7 +46,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Set any other field of an experiment: --set training.snr_start_db=10 (may be repeated).",
+            help="Set any other field of an experiment: --set training.weight_decay=0.01 (may be repeated).",
             rich_help_panel=_RUN,
             show_default=False,
         ),
@@ -104,10 +104,14 @@ def train(
 
     For example: nsc-deploy train --system att-neurosc --snr 10 --out runs/first
 
+    For one model over a range of SNRs: nsc-deploy train --snr=-10:10 --out runs/range
+
     To fine-tune a run for the integers of a chip: --quantise lava --bits 4 --from runs/first --out runs/4bits
     """
     given = context.params
     overrides = {name: given[option] for option, name in fields.DOTTED.items() if given[option] is not None}
+    if snr is not None:
+        overrides |= _snr(snr)
     if out is None:
         raise ConfigError(
             "is missing", where="--out", hint="Name the run directory to write: --out runs/first"
@@ -120,6 +124,7 @@ def train(
 
         experiment = experiment_to_resume(out, required=not (overrides or assigned or from_run))
     options = {name: f"--{option.replace('_', '-')}" for option, name in fields.DOTTED.items()}
+    options |= dict.fromkeys(("channel.snr_db", "channel.snr_to_db"), "--snr")
     options |= {field: f"--set {field}" for field in assigned if field not in overrides}
     overrides = assigned | overrides
     if from_run is not None:
@@ -146,6 +151,21 @@ def train(
         _print(result)
 
 
+def _snr(text: str) -> dict[str, object]:
+    """The fields of a channel that `--snr` stands for: one SNR, or both ends of a range."""
+    try:
+        ends = [float(value) for value in text.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in {1, 2} or (len(ends) == 2 and not ends[0] < ends[1]):
+        raise ConfigError(
+            f"{text!r} is no SNR in dB and no range that rises",
+            where="--snr",
+            hint="Write --snr=10, or --snr=-10:10 for an SNR of its own for each sample from -10 to 10 dB.",
+        )
+    return {"channel.snr_db": ends[0], "channel.snr_to_db": ends[1] if len(ends) == 2 else None}
+
+
 def _going_on(
     run: Path, experiment: Path | None, out: Path, resume: bool, overrides: dict[str, object]
 ) -> tuple[Path, dict[str, object]]:
@@ -166,9 +186,12 @@ def _print(result: "RunResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from nsc_deploy.io.text import span
+
     metrics = result.metrics
     name = f"{metrics.system} ({metrics.receiver})" if metrics.receiver else metrics.system
-    heading = f"{name} on {metrics.dataset}, {metrics.channel} at {metrics.snr_db:g} dB"
+    snr = span(metrics.snr_db, metrics.snr_to_db)
+    heading = f"{name} on {metrics.dataset}, {metrics.channel} at {snr} dB"
     table = Table(show_header=False)
     early = ", stopped early" if metrics.stopped_early else ""
     rows = {

@@ -26,7 +26,6 @@ DOTTED = {
     "speaker": "data.speaker",
     "channel": "channel.kind",
     "taps": "channel.taps",
-    "snr": "channel.snr_db",
     "framework": "training.framework",
     "epochs": "training.epochs",
     "batch_size": "training.batch_size",
@@ -130,19 +129,32 @@ Channel = Annotated[
     ),
 ]
 Taps = Annotated[int | None, _option(_DATA, "Taps of the multipath channel, 1 to 1024; default 8.")]
-Snr = Annotated[float | None, _option(_DATA, "Signal-to-noise ratio in dB, -100 to 400; default 10.")]
+Snr = Annotated[
+    str | None,
+    _option(
+        _DATA,
+        "Signal-to-noise ratio in dB, -100 to 400; --snr=-10:10 trains one model over a range; default 10.",
+    ),
+]
 Framework = Annotated[
     str | None,
     _option(
         _TRAINING, "Whose spiking neurons train: snntorch or norse; default snntorch.", "snntorch", "norse"
     ),
 ]
-Epochs = Annotated[int | None, _option(_TRAINING, "Passes over the training part, 1 or more; default 40.")]
+Epochs = Annotated[
+    int | None,
+    _option(_TRAINING, "Passes over the training part, 1 or more; other systems: their own; default 100."),
+]
 BatchSize = Annotated[
     int | None, _option(_TRAINING, "Samples of one training step, over all devices together; default 64.")
 ]
 LearningRate = Annotated[
-    float | None, _option(_TRAINING, "Adam's step size at its largest, above 0; default 0.001.")
+    float | None,
+    _option(
+        _TRAINING,
+        "Adam's step size at its largest, above 0; other systems: their own; default 0.002.",
+    ),
 ]
 Schedule = Annotated[
     str | None,
@@ -158,7 +170,9 @@ GradientClip = Annotated[
 ]
 SpikeRateWeight = Annotated[
     float | None,
-    _option(_TRAINING, "Weight in the loss of the squared spikes a sample and neuron; 0: none; default 0."),
+    _option(
+        _TRAINING, "Weight in the loss of the squared spikes a sample and neuron; 0: none; default 0.0001."
+    ),
 ]
 ValidationFraction = Annotated[
     float | None, _option(_TRAINING, "Share of each class kept for validation, 0 to 0.9; default 0.1.")
@@ -168,10 +182,14 @@ Patience = Annotated[
     _option(_TRAINING, "Stop after so many epochs without a better validation; 0: never; default 0."),
 ]
 TimeShift = Annotated[
-    int | None, _option(_TRAINING, "Augmentation: move a sample by up to so many time steps; default 0.")
+    int | None, _option(_TRAINING, "Augmentation: move a sample by up to so many time steps; default 2.")
 ]
 ChannelDropout = Annotated[
-    float | None, _option(_TRAINING, "Augmentation: probability that a channel is silent, 0 to 1; default 0.")
+    float | None,
+    _option(
+        _TRAINING,
+        "Augmentation: probability that a channel is silent, 0 to 1; other systems: their own; default 0.2.",
+    ),
 ]
 EventDropout = Annotated[
     float | None, _option(_TRAINING, "Augmentation: probability that an event is lost, 0 to 1; default 0.")

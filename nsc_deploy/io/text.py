@@ -74,3 +74,8 @@ def counted(number: int, one: str, many: str | None = None) -> str:
         many: its plural, where that is not the singular with an s.
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def span(low: float, high: float | None) -> str:
+    """A number, or the range from one to another: "10", "-10 to 10"."""
+    return f"{low:g}" if high is None else f"{low:g} to {high:g}"

@@ -111,6 +111,7 @@ def write_run_graphs(
         channel=ChannelUse(
             kind=experiment.channel.kind.value,
             snr_db=experiment.channel.snr_db,
+            snr_to_db=experiment.channel.snr_to_db,
             taps=experiment.channel.delay_spread + 1,
             uses_per_step=system.link.uses_per_step(experiment.system.symbols),
             steps=data.test.steps,

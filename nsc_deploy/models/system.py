@@ -83,11 +83,11 @@ class System(nn.Module):
         return outputs.reshape(steps, samples, self.readout.classes, self.readout.group).mean(-1)
 
     @contextmanager
-    def at_snr(self, snr_db: float) -> Iterator[None]:
-        """Put the link at another SNR for a while."""
+    def at_snr(self, snr_db: float, snr_to_db: float | None = None) -> Iterator[None]:
+        """Put the link at another SNR, or at a range of them, for a while."""
         channel = self.link.channel
         before = channel.config
-        channel.config = before.model_copy(update={"snr_db": snr_db})
+        channel.config = before.model_copy(update={"snr_db": snr_db, "snr_to_db": snr_to_db})
         try:
             yield
         finally:

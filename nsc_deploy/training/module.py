@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
+from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config import TrainingConfig
 from nsc_deploy.models.system import System, SystemOutput, rounded_parameters
 from nsc_deploy.training.batches import Batch, augment, stream, stream_seed, to_signal
@@ -44,11 +45,11 @@ class ReceiverTraining(lightning.LightningModule):
         seed, place = self._config.seed, (self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(stream_seed(seed, "dropout", *place))  # torch's dropout layers take no generator
         events = augment(to_signal(batch[0]), self._config, stream(seed, "augmentation", *place))
-        with self.system.at_snr(self._training_snr()):
+        channel = self.system.link.channel.config
+        with self.system.at_snr(*training_snr(channel, self._config, self.current_epoch)):
             output = self._run(events, stream(seed, "channel", *place))
-        loss = self._loss(
-            output, batch[1], _risen(self.current_epoch, self._warm(self._config.spike_rate_warmup))
-        )
+        warmup = self._config.spike_rate_warmup * self._config.epochs
+        loss = self._loss(output, batch[1], _risen(self.current_epoch, warmup))
         self._note("train", output, batch[1], loss)
         return loss
 
@@ -86,18 +87,6 @@ class ReceiverTraining(lightning.LightningModule):
         progress = min(1.0, (step - warmup) / whole)
         return _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def _training_snr(self) -> float:
-        """The SNR in dB of this epoch's training channel; validation always meets the link's own."""
-        final, start = self.system.link.channel.config.snr_db, self._config.snr_start_db
-        if start is None:
-            return final
-        return start + (final - start) * _risen(
-            self.current_epoch, self._warm(self._config.snr_warmup), first=0
-        )
-
-    def _warm(self, part: float) -> float:
-        return part * self._config.epochs
-
     def _loss(self, output: SystemOutput, labels: Tensor, rate_weight: float = 1.0) -> Tensor:
         loss = classification_loss(output.votes, labels)
         if self._config.spike_rate_weight:
@@ -113,6 +102,21 @@ class ReceiverTraining(lightning.LightningModule):
             if self.system.spiking:
                 values[f"{part}/spike_rate"] = output.symbols.mean()
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=part == "train")
+
+
+def training_snr(channel: ChannelConfig, config: TrainingConfig, epoch: int) -> tuple[float, float | None]:
+    """SNR of an epoch's training channel in dB and None, or both ends of its range.
+
+    Training begins at `snr_start_db` where that is above the channel's own SNR, and falls to it; each sample
+    of a range falls to its own. Validation always meets the channel itself.
+    """
+    risen = _risen(epoch, config.snr_warmup * config.epochs, first=0)
+
+    def now(own: float) -> float:
+        start = max(config.snr_start_db, own)
+        return start + (own - start) * risen
+
+    return now(channel.snr_db), None if channel.snr_to_db is None else now(channel.snr_to_db)
 
 
 def _risen(epoch: int, over: float, *, first: int = 1) -> float:

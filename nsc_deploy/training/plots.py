@@ -1,5 +1,6 @@
 """The plots of `nsc-deploy evaluate`: accuracy against SNR and against latency."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
@@ -94,7 +95,7 @@ def _curves(sweeps: Sequence[Sweep]) -> list[tuple[str, Points]]:
             continue
         for sweep in members:
             label = name if len(members) == 1 else sweep.label
-            curves.append((f"{label}, trained at {sweep.trained_snr_db:g} dB", _points([sweep])))
+            curves.append((f"{label}, trained at {sweep.trained_at}", _points([sweep])))
     return curves
 
 
@@ -112,7 +113,9 @@ def _marker(number: int) -> str:
 
 def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
     """A colour a system and a line style an SNR of training; seeds of both are averaged."""
-    names, snrs = sorted({sweep.name for sweep in sweeps}), sorted({sweep.trained_snr_db for sweep in sweeps})
+    names = sorted({sweep.name for sweep in sweeps})
+    by_snr = sorted(sweeps, key=lambda sweep: (sweep.trained_snr_db, sweep.trained_snr_to_db or -math.inf))
+    snrs = list(dict.fromkeys(sweep.trained_at for sweep in by_snr))
     for (name, snr), members in _by_name_and_snr(sweeps).items():
         steps = range(1, min(len(sweep.accuracy_after) for sweep in members) + 1)
         axes.plot(
@@ -127,16 +130,16 @@ def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
     axes.set(xlabel="channel uses", title="Accuracy against latency")
     keys = [Line2D([], [], color=f"C{number}", label=name) for number, name in enumerate(names)]
     styles = [
-        Line2D([], [], color="0.3", linestyle=_style(number), label=f"trained at {snr:g} dB")
+        Line2D([], [], color="0.3", linestyle=_style(number), label=f"trained at {snr}")
         for number, snr in enumerate(snrs)
     ]
     axes.legend(handles=[*keys, *styles], fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
-def _by_name_and_snr(sweeps: Sequence[Sweep]) -> dict[tuple[str, float], list[Sweep]]:
-    groups: defaultdict[tuple[str, float], list[Sweep]] = defaultdict(list)
+def _by_name_and_snr(sweeps: Sequence[Sweep]) -> dict[tuple[str, str], list[Sweep]]:
+    groups: defaultdict[tuple[str, str], list[Sweep]] = defaultdict(list)
     for sweep in sweeps:
-        groups[sweep.name, sweep.trained_snr_db].append(sweep)
+        groups[sweep.name, sweep.trained_at].append(sweep)
     return groups
 
 

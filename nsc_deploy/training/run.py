@@ -171,6 +171,7 @@ def _metrics(
         dataset=experiment.data.dataset,
         channel=experiment.channel.kind,
         snr_db=experiment.channel.snr_db,
+        snr_to_db=experiment.channel.snr_to_db,
         train_accuracy=on_training.accuracy,
         validation_accuracy=on_validation.accuracy if on_validation else None,
         test_accuracy=on_test.accuracy,

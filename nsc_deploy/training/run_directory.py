@@ -129,6 +129,7 @@ class RunMetrics(Record):
     dataset: str
     channel: str
     snr_db: float
+    snr_to_db: float | None = Field(default=None, description="upper end, where each sample has its own")
     train_accuracy: float
     validation_accuracy: float | None
     test_accuracy: float

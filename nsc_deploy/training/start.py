@@ -16,6 +16,8 @@ from nsc_deploy.training.run_directory import RunState, read_experiment, state_o
 FINE_TUNING_EPOCHS = 10
 FINE_TUNING_RATE = 0.25
 """Fine-tuning begins at this part of the learning rate of the run it starts from."""
+NO_WARM_UP_DB = -100.0
+"""Below every channel, so that training never begins on a better one."""
 _SAME_TABLES = ("system.", "data.")
 
 
@@ -32,7 +34,7 @@ def fine_tuning(run: Path) -> dict[str, object]:
         "training.start_from": str(run.resolve()),
         "training.epochs": FINE_TUNING_EPOCHS,
         "training.learning_rate": FINE_TUNING_RATE * read_experiment(run).training.learning_rate,
-        "training.snr_start_db": None,
+        "training.snr_start_db": NO_WARM_UP_DB,
         "training.spike_rate_warmup": 0.0,
         "training.warmup_epochs": 0.0,
     }

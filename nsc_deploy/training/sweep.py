@@ -14,6 +14,7 @@ from nsc_deploy.config import Experiment, SystemConfig
 from nsc_deploy.data import EventData, EventSet, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
+from nsc_deploy.io.text import span
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, stream, to_signal
 from nsc_deploy.training.fit import reproducible
@@ -94,17 +95,18 @@ class ChannelUses:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Accuracy of one run over SNR, and over latency at the SNR it was trained at.
+    """Accuracy of one run over SNR, and over latency on the channel it was trained on.
 
     Attributes:
         run: the run directory.
         name: system, and receiver where it has kinds.
-        trained_snr_db: the SNR of its training.
+        trained_snr_db: the SNR of its training, the lower end where it was a range.
         snr_db: the SNRs evaluated.
         accuracy: one for each of `snr_db`.
-        accuracy_after: [T] after the first 1, 2, ... steps, at `trained_snr_db`.
+        accuracy_after: [T] after the first 1, 2, ... steps, on the channel of the training.
         uses: channel uses.
         bits: of a weight, where the parts for a chip computed in Lava's integers; None in floating point.
+        trained_snr_to_db: the upper end of the SNRs of its training; None where it was one.
     """
 
     run: Path
@@ -115,11 +117,17 @@ class Sweep:
     accuracy_after: tuple[float, ...]
     uses: ChannelUses
     bits: int | None = None
+    trained_snr_to_db: float | None = None
 
     @property
     def label(self) -> str:
         """Name of the system and of the run directory."""
         return f"{self.name}, {self.run.resolve().name}"
+
+    @property
+    def trained_at(self) -> str:
+        """The SNR of the training: "10 dB", "-10 to 10 dB"."""
+        return f"{span(self.trained_snr_db, self.trained_snr_to_db)} dB"
 
     def milestones(self, count: int = 10) -> list[tuple[int, float]]:
         """About `count` evenly spread steps, the last one among them, with the accuracy after each."""
@@ -143,7 +151,8 @@ def sweep_runs(
 
     Args:
         runs: run directories with best weights.
-        snr_db: the SNRs in dB for every run; None for the one each run was trained at.
+        snr_db: the SNRs in dB for every run; None for the one each run was trained at, and five evenly over
+            the range of a run that was trained on one.
         bits: of a weight; for each one sweep with the parts for a chip in Lava's integers.
         progress: show a progress bar on stderr.
 
@@ -157,7 +166,7 @@ def sweep_runs(
             _check_snr(experiment, snr)
     for run in runs if bits else ():
         taken_by_lava(run)
-    points = [snr_db or (experiment.channel.snr_db,) for experiment in experiments]
+    points = [snr_db or _at_home(experiment.channel) for experiment in experiments]
     forms: tuple[int | None, ...] = (None, *bits)
     total = len(forms) * sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))
     with progress_bar(shown=progress) as bar:
@@ -176,7 +185,7 @@ def sweep(
     bits: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Sweep:
-    """Evaluate one run on its test set over SNRs, and over latency at the SNR it was trained at.
+    """Evaluate one run on its test set over SNRs, and over latency on the channel it was trained on.
 
     Args:
         run: the run directory.
@@ -189,40 +198,54 @@ def sweep(
         ConfigError: Lava takes no part of a run that is wanted in integers.
     """
     experiment = read_experiment(run)
-    data, at_home = load_events(experiment.data), experiment.channel.snr_db
+    data, channel = load_events(experiment.data), experiment.channel
     system = load_system(run, data)
     if bits is not None:
         system = in_integers(system, run, bits)
     with reproducible(experiment.training.threads):
         measured = {}
-        for snr in _evaluated(snr_db, experiment):
-            measured[snr] = _at(system, data, snr, experiment)
+        for ends in _evaluated(snr_db, experiment):
+            measured[ends] = _at(system, data, ends, experiment)
             advance()
     return Sweep(
         run=run,
         name=display_name(experiment.system) + ("" if bits is None else f", {bits} bits"),
-        trained_snr_db=at_home,
+        trained_snr_db=channel.snr_db,
+        trained_snr_to_db=channel.snr_to_db,
         snr_db=tuple(snr_db),
-        accuracy=tuple(measured[snr].accuracy for snr in snr_db),
-        accuracy_after=tuple(float(value) for value in measured[at_home].accuracy_after),
+        accuracy=tuple(measured[snr, None].accuracy for snr in snr_db),
+        accuracy_after=tuple(
+            float(value) for value in measured[channel.snr_db, channel.snr_to_db].accuracy_after
+        ),
         uses=channel_uses(experiment),
         bits=bits,
     )
 
 
-def _evaluated(snr_db: Sequence[float], experiment: Experiment) -> list[float]:
-    """Each SNR once, and the one of the training, where latency is looked at."""
-    return sorted({*snr_db, experiment.channel.snr_db})
+_Ends = tuple[float, float | None]
+"""An SNR in dB and None, or both ends of a range."""
+_POINTS = 5
 
 
-def _at(system: System, data: EventData, snr_db: float, experiment: Experiment) -> Measurement:
-    with system.at_snr(snr_db):
+def _at_home(channel: ChannelConfig) -> tuple[float, ...]:
+    """The SNR that a channel has, or points over the range of them."""
+    low, high = channel.snr_ends_db
+    return (low,) if low == high else tuple(np.linspace(low, high, _POINTS).tolist())
+
+
+def _evaluated(snr_db: Sequence[float], experiment: Experiment) -> set[_Ends]:
+    """Each SNR once, and the channel of the training, where latency is looked at."""
+    return {*((snr, None) for snr in snr_db), (experiment.channel.snr_db, experiment.channel.snr_to_db)}
+
+
+def _at(system: System, data: EventData, ends: _Ends, experiment: Experiment) -> Measurement:
+    with system.at_snr(*ends):
         return measure(system, data.test, experiment.training.seed)
 
 
 def _check_snr(experiment: Experiment, snr_db: float) -> None:
     try:
-        ChannelConfig.model_validate(experiment.channel.model_dump() | {"snr_db": snr_db})
+        ChannelConfig.model_validate(experiment.channel.model_dump() | {"snr_db": snr_db, "snr_to_db": None})
     except ValueError as error:
         raise ConfigError(
             f"an SNR of {snr_db:g} dB is out of range",

@@ -96,6 +96,26 @@ def test_snr_is_over_all_steps_and_symbols_of_one_sample():
     assert noise_power(x, 10.0).tolist() == pytest.approx([0.02, 0.1, 0.0])
 
 
+def test_over_a_range_each_sample_has_an_snr_of_its_own_evenly_between_the_ends():
+    x = (torch.rand(12, 4000, 9, generator=generator()) < 0.5).float()
+    x[0, :, 0] = 1  # none is silent
+    reception = Channel(ChannelConfig(kind="rician", snr_db=-10, snr_to_db=6)).transmit(x, generator(1))
+    snr_db = 10 * torch.log10(x.square().mean(dim=(0, 2)) / reception.noise_power)
+    assert -10 <= float(snr_db.min()) < -9.9
+    assert 5.9 < float(snr_db.max()) <= 6
+    assert_mean(snr_db, -2)
+    assert_mean((snr_db + 2).square(), 16**2 / 12)  # the variance of an even distribution
+    noise = reception.signal - convolve(x, reception.taps)
+    expected = (reception.noise_power / 2).view(1, -1, 1, 1)
+    assert_mean((noise.square() / expected).flatten(), 1)
+
+
+def test_a_range_without_width_or_upside_down_is_refused():
+    for ends in ((3, 3), (10, -10)):
+        with pytest.raises(ValidationError, match="a range of SNRs rises"):
+            ChannelConfig(snr_db=ends[0], snr_to_db=ends[1])
+
+
 def test_output_is_real_parts_then_imaginary_parts():
     x = torch.randn(2, 3, 128, generator=generator())
     config = ChannelConfig(taps=8)
@@ -107,9 +127,10 @@ def test_output_is_real_parts_then_imaginary_parts():
 
 
 @pytest.mark.parametrize("kind", list(ChannelKind))
-def test_a_sample_meets_the_same_channel_whatever_its_batch(kind):
+@pytest.mark.parametrize("snr_to_db", [None, 20.0])
+def test_a_sample_meets_the_same_channel_whatever_its_batch(kind, snr_to_db):
     x = torch.rand(7, 11, 13, generator=generator())
-    channel = Channel(ChannelConfig(kind=kind, taps=3))
+    channel = Channel(ChannelConfig(kind=kind, taps=3, snr_to_db=snr_to_db))
     whole, one = channel(x, generator(9)), generator(9)
     pieces = torch.cat([channel(part, one) for part in x.split([1, 4, 6], dim=1)], dim=1)
     assert torch.equal(pieces, whole)

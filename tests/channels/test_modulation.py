@@ -96,7 +96,9 @@ def test_a_link_says_the_size_of_what_it_delivers(kind, modulation):
     assert link(values, generator(1)).shape == (3, 2, link.output_size(10))
 
 
-@pytest.mark.parametrize(("kind", "taps", "guard"), [("multipath", 8, 7), ("multipath", 1, 0), ("awgn", 8, 0)])
+@pytest.mark.parametrize(
+    ("kind", "taps", "guard"), [("multipath", 8, 7), ("multipath", 1, 0), ("awgn", 8, 0)]
+)
 def test_channel_uses_are_counted_in_bits_and_the_guard_is_on_the_air(kind, taps, guard):
     channel = ChannelConfig(kind=kind, taps=taps)
     uses = {way: Link(channel, way).uses_per_step(128) for way in Modulation}

@@ -9,6 +9,7 @@ import torch
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.training.checkpoints import write_tensors
+from nsc_deploy.training.run_directory import read_experiment
 
 Make = Callable[..., dict[str, object]]
 
@@ -75,6 +76,20 @@ def test_options_override_the_file(
     assert "\nlearning_rate = 0.004\n" in written
 
 
+@pytest.mark.parametrize(("snr", "ends"), [("3", (3, None)), ("-10:4", (-10, 4))])
+def test_an_snr_or_a_range_replaces_those_of_the_file(
+    options: list[str], tmp_path: Path, snr: str, ends: tuple[float, float | None]
+) -> None:
+    path, run = tmp_path / "experiment.toml", tmp_path / "run"
+    path.write_text("[channel]\nsnr_db = 6.0\nsnr_to_db = 12.0\n")
+    given = [option for option in options if not option.startswith("--snr")]
+    assert (
+        command("train", str(path), *given, f"--snr={snr}", "--epochs=1", "--out", str(run), "--quiet") == 0
+    )
+    channel = read_experiment(run).channel
+    assert (channel.snr_db, channel.snr_to_db) == ends
+
+
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
 def test_every_example_trains(example: Path, options: list[str], tmp_path: Path) -> None:
     """On the small data set, a small system and one epoch; the rest is the example's."""
@@ -88,6 +103,10 @@ def test_every_example_trains(example: Path, options: list[str], tmp_path: Path)
         (["--epochs=0"], "--epochs"),
         (["--system=transformer"], "'att-neurosc', 'vanilla-snn', 'fc' or 'lstm'"),
         (["--snr=nan"], "--snr"),
+        (["--snr=10:-10"], "--snr: '10:-10' is no SNR in dB and no range that rises\nWrite --snr=10, or"),
+        (["--snr=-10:10:2"], "no range that rises"),
+        (["--snr=loud"], "no SNR in dB"),
+        (["--snr=-10:1000"], "--snr: should be less than or equal to 400"),
         (["--data-path=/nowhere/fsdd.npz"], "/nowhere/fsdd.npz"),
         (["--spike-rate-weight=0.1"], "sends no spikes"),
         (["none.toml"], "none.toml"),

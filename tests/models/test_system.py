@@ -104,7 +104,7 @@ def test_graphs_and_recordings_replay_the_system(name, data, tmp_path):
         output = system(signal(data), noise())
     write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
     deployment = read_deployment(tmp_path)
-    assert deployment.channel.uses_per_step == (16 if SYSTEMS[name].name.spiking else 256)
+    assert deployment.channel.uses_per_step == (16 if SYSTEMS[name].name.spiking else 256) + 2
     assert [part.side for part in deployment.parts] == sorted(
         (part.side for part in deployment.parts), key=list(Side).index
     )
@@ -155,4 +155,6 @@ def test_another_snr_holds_only_inside_the_block():
     system = lively("fc")
     with system.at_snr(-5.0):
         assert system.link.channel.config.snr_db == -5.0
+    with system.at_snr(-5.0, 5.0):
+        assert system.link.channel.config.snr_ends_db == (-5.0, 5.0)
     assert system.link.channel.config.snr_db == 10.0

@@ -1,8 +1,16 @@
 import pytest
 import torch
 
+from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.config import TrainingConfig
 from nsc_deploy.training.batches import stream, stream_seed
-from nsc_deploy.training.module import classification_loss, decide, first_largest, spike_rate_loss
+from nsc_deploy.training.module import (
+    classification_loss,
+    decide,
+    first_largest,
+    spike_rate_loss,
+    training_snr,
+)
 
 
 def test_the_classification_loss_is_the_squared_distance_to_the_one_hot_label() -> None:
@@ -30,6 +38,15 @@ def test_the_weight_of_the_poster_is_about_the_batch_size_squared_times_ours() -
     batch = one.repeat(1, 64, 1)
     poster = batch.sum((0, 1)).square().mean()  # its code counts over the whole batch
     assert float(poster) == pytest.approx(64**2 * float(spike_rate_loss(batch)), rel=1e-5)
+
+
+def test_training_begins_on_a_better_channel_and_falls_to_its_own() -> None:
+    config = TrainingConfig(epochs=20, snr_start_db=10, snr_warmup=0.5)
+    bad, ranged = ChannelConfig(snr_db=-10), ChannelConfig(snr_db=-10, snr_to_db=14)
+    assert [training_snr(bad, config, epoch)[0] for epoch in (0, 5, 10, 19)] == [10, 0, -10, -10]
+    assert [training_snr(ranged, config, epoch) for epoch in (0, 5, 10)] == [(10, 14), (0, 14), (-10, 14)]
+    good = ChannelConfig(snr_db=20)
+    assert {training_snr(good, config, epoch) for epoch in range(20)} == {(20, None)}  # never on a worse one
 
 
 def test_the_first_of_equals_wins() -> None:

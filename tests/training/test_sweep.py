@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.cli.evaluate import parse_snr
+from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.plots import accuracy_figure, write_plots
@@ -55,6 +56,20 @@ def test_every_pass_over_the_test_set_is_reported(run: Path) -> None:
 def test_without_snr_a_run_is_evaluated_where_it_was_trained(run: Path) -> None:
     [swept] = sweep_runs([run], None)
     assert swept.snr_db == (20.0,)
+
+
+def test_a_run_over_a_range_is_evaluated_across_it(small_experiment: Make, tmp_path: Path) -> None:
+    overrides = small_experiment(channel__snr_db=-10.0, channel__snr_to_db=10.0, training__epochs=1)
+    result = train(load_experiment(None, overrides), tmp_path / "run", progress=False)
+    [swept] = sweep_runs([result.run], None)
+    assert swept.snr_db == (-10, -5, 0, 5, 10)
+    assert swept.trained_at == "-10 to 10 dB"
+    assert swept.accuracy_after[-1] == result.metrics.test_accuracy  # on the range itself
+    [curve] = accuracy_figure([swept]).axes[0].get_lines()
+    assert curve.get_label() == "fc, trained at -10 to 10 dB"
+    assert read_deployment(result.run).channel.snr_to_db == 10
+    [alone] = sweep_runs([result.run], [3.0])
+    assert (alone.snr_db, alone.accuracy_after) == ((3,), swept.accuracy_after)
 
 
 def test_an_snr_out_of_range_and_a_missing_run_are_refused(run: Path, tmp_path: Path) -> None:

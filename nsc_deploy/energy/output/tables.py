@@ -37,7 +37,7 @@ def systems_table(report: Report) -> Table:
     for system in report.systems:
         known = (
             numbers.percent(system.accuracy),
-            numbers.decibel(system.snr_db),
+            numbers.snr(system.snr_db, system.snr_to_db),
             MISSING if system.channel_uses is None else numbers.count(system.channel_uses),
         )
         rows.append(Row((system.label, *known, *_energies(report, system.energy, digits)), "system"))

@@ -131,8 +131,8 @@ def _system(system: CountedSystem, profile: Profile, accountings: Sequence[Accou
 def _facts(deployment: Deployment | None) -> dict[str, Any]:
     """What the deployment of a run says of the system; None each for a bare graph."""
     if deployment is None:
-        names = ("system", "receiver", "dataset", "accuracy", "snr_db", "channel", "channel_uses", "poster")
-        return dict.fromkeys(names)
+        names = ("system", "receiver", "dataset", "accuracy", "snr_db", "snr_to_db", "channel")
+        return dict.fromkeys((*names, "channel_uses", "poster"))
     channel, energy = deployment.channel, POSTER.get(deployment.system)
     return {
         "system": deployment.system,
@@ -140,6 +140,7 @@ def _facts(deployment: Deployment | None) -> dict[str, Any]:
         "dataset": deployment.dataset,
         "accuracy": deployment.test_accuracy,
         "snr_db": channel.snr_db,
+        "snr_to_db": channel.snr_to_db,
         "channel": channel.kind,
         "channel_uses": channel.uses_per_step * channel.steps,
         "poster": energy and Poster(energy_uj=energy, ratio=energy / POSTER["att-neurosc"]),

@@ -8,6 +8,7 @@ from itertools import pairwise
 from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report.statistics import Energy
+from nsc_deploy.io.text import span
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 MISSING = "–"  # noqa: RUF001 (an en dash where a table has nothing to say)
@@ -73,9 +74,9 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
-def decibel(value: float | None) -> str:
-    """An SNR."""
-    return MISSING if value is None else f"{value:g}"
+def snr(low: float | None, high: float | None) -> str:
+    """An SNR in dB, or the range that those of the samples lie in."""
+    return MISSING if low is None else span(low, high)
 
 
 def rate(value: float | None) -> str:

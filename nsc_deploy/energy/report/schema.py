@@ -137,6 +137,7 @@ class SystemReport(Record):
     samples: Whole
     accuracy: float | None = Field(description="of the trained model on its whole recorded test set")
     snr_db: float | None
+    snr_to_db: float | None = Field(description="upper end, where each sample has its own")
     channel: str | None
     channel_uses: int | None = Field(description="of one sample")
     parts: tuple[PartReport, ...]
