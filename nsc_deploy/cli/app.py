@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nsc_deploy.cli import check, data, demo, energy, evaluate, export, inspect, lava, run, train, verify
+from nsc_deploy.cli import (
+    check,
+    data,
+    demo,
+    energy,
+    evaluate,
+    export,
+    inspect,
+    lava,
+    record,
+    run,
+    train,
+    verify,
+)
 from nsc_deploy.cli.exit_codes import run_to_exit_code
 
 
@@ -56,6 +69,7 @@ for command, summary in (
     (evaluate.evaluate, "Accuracy against SNR and against latency, with plots."),
     (evaluate.attention, "Draw when and where a trained system attends."),
     (inspect.inspect, "Show nodes, shapes, parameters and time step of a graph."),
+    (record.record, "Make recorded inputs of arrays that any program saved."),
     (check.check, "List each node as native, substituted or refused by a target."),
     (export.export, "Write the deployment folder that a target runs."),
     (run.run, "Run a deployment beside its floating-point graph."),

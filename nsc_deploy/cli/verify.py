@@ -93,7 +93,7 @@ def verify(
     if out is not None:
         require_writable(out / HTML_FILE)
     limits = Limits(max_accuracy_drop, min_agreement, min_rate_cosine, min_coincidence, max_rmse, exact)
-    opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes))
+    opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes), inputs)
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:
         task = progress.add_task(f"samples against {against}", total=chosen.values.shape[1])

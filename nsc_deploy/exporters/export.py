@@ -86,7 +86,7 @@ def export_all(
     choices = [_calibration(item, source, calibration, calibrate) for item in items]
     requests = [
         ExportRequest(
-            network=options.read(item.graph_file),
+            network=options.read(item.graph_file, item.recording_file),
             graph_file=item.graph_file,
             out=item.out,
             recording_file=item.recording_file,

@@ -5,7 +5,6 @@ only where it computes the same.
 """
 
 import importlib.metadata
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 import nsc_deploy
 from nsc_deploy.errors import ConfigError, DataError, ExportError, GraphError
 from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, RunSettings, Status
-from nsc_deploy.exporters.inputs import Samples, check_inputs
+from nsc_deploy.exporters.inputs import Samples, check_inputs, copy_recording
 from nsc_deploy.exporters.manifest import (
     GRAPH,
     RECORDING,
@@ -81,7 +80,7 @@ def write_exact_deployment(
         request.notify("writing")
         write_network(folder / GRAPH, request.network)
         if request.recording_file is not None:
-            shutil.copyfile(request.recording_file, folder / RECORDING)
+            copy_recording(request.network, request.recording_file, folder / RECORDING)
         written = write(folder)
         request.notify("checking")
         backend = " ".join(next(iter(versions.items()), ("nsc-deploy", nsc_deploy.__version__)))

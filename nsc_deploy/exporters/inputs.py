@@ -1,5 +1,6 @@
 """The inputs that artefacts are compared on: recorded ones, or random ones where there are none."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,16 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Deployment, ExportRequest
-from nsc_deploy.graphs.formats.recording import Recording, read_recording, require_step
+from nsc_deploy.graphs.formats.recording import (
+    Recording,
+    is_plain,
+    read_inputs,
+    require_step,
+    write_recording,
+)
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.io.files import sha256
+from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.text import counted
 
 MOST_SAMPLES = 256
@@ -53,7 +61,7 @@ def choose_samples(deployment: Deployment, inputs: Path | None, count: int | Non
         raise ConfigError(
             "has no recorded inputs", where=deployment.path, hint="Name a recording with --inputs FILE.npz."
         )
-    recording = read_recording(file)
+    recording = recording_for(deployment.network, file)
     fits(recording, deployment.network, deployment.path if inputs is None else inputs)
     return spread(recording, recording.samples if count is None else count)
 
@@ -68,7 +76,7 @@ def check_inputs(request: ExportRequest) -> Samples:
     if request.recording_file is None:
         values = random_inputs(request.network)
         return Samples(values, None, np.arange(values.shape[1]), SEED)
-    recording = read_recording(request.recording_file)
+    recording = recording_for(request.network, request.recording_file)
     fits(recording, request.network, request.recording_file)
     return spread(recording, min(recording.samples, MOST_SAMPLES))
 
@@ -83,7 +91,7 @@ def calibration_inputs(request: ExportRequest) -> Recording | None:
     source = request.calibration
     if source is None:
         return None
-    recording = read_recording(source.file)
+    recording = recording_for(request.network, source.file)
     fits(recording, request.network, source.told)
     if request.recording_file is not None and sha256(source.file) == sha256(request.recording_file):
         raise ConfigError(
@@ -99,6 +107,28 @@ def calibration_inputs(request: ExportRequest) -> Recording | None:
             hint="Ask for no more than there are, or leave it out for all of them.",
         )
     return recording.first(wanted)
+
+
+def recording_for(network: Network, file: Path) -> Recording:
+    """A recording; or plain arrays, taken for what the graph takes in.
+
+    Raises:
+        DataError: damaged, or values other than those the graph takes in.
+    """
+    return read_inputs(file, signal=network.input_node.emits, dt=network.dt or 1.0)
+
+
+def copy_recording(network: Network, file: Path, to: Path) -> None:
+    """Put recorded inputs into a folder: a recording as it is, plain arrays as a recording.
+
+    Raises:
+        DataError: as `recording_for`.
+        UserError: the place cannot be written.
+    """
+    if file.suffix == ".npy" or is_plain(load_npz(file)):
+        write_recording(to, recording_for(network, file))
+    else:
+        shutil.copyfile(file, to)
 
 
 def fits(recording: Recording, network: Network, where: object) -> None:

@@ -38,8 +38,13 @@ def open_deployment(folder: Path) -> Deployment:
     return load_opener(target_of(folder), folder)(folder)
 
 
-def open_subject(path: Path, options: GraphOptions) -> Deployment:
+def open_subject(path: Path, options: GraphOptions, inputs: Path | None = None) -> Deployment:
     """Read a NIR file or a deployment folder.
+
+    Args:
+        path: the file or folder.
+        options: what a file may leave open.
+        inputs: a recording, which says what enters where neither the file nor the options do.
 
     Raises:
         DataError: no deployment, damaged, or of a target that is not there.
@@ -47,7 +52,7 @@ def open_subject(path: Path, options: GraphOptions) -> Deployment:
         ConfigError: another number of classes than the graph has.
     """
     if not path.is_dir():
-        return Deployment(path, None, options.read(path), {})
+        return Deployment(path, None, options.read(path, inputs), {})
     deployment = open_deployment(path)
     return replace(deployment, network=with_readout(deployment.network, options.classes))
 

@@ -75,3 +75,18 @@ def decide(outputs: NDArray[Any], classes: int, group: int) -> NDArray[np.int64]
     """
     labels: NDArray[np.int64] = scores(outputs, classes, group).argmax(axis=1).astype(np.int64)
     return labels
+
+
+def require_classes(labels: NDArray[np.int64] | None, classes: int) -> None:
+    """Refuse labels that no decision can be equal to.
+
+    Raises:
+        DataError: one of them is no class from 0 to `classes` - 1.
+    """
+    if labels is not None and labels.size and (labels.min() < 0 or labels.max() >= classes):
+        raise DataError(
+            f"has labels from {labels.min()} to {labels.max()}, and the graph decides between {classes} "
+            "classes, from 0 on",
+            where="recorded inputs",
+            hint="Number the classes from 0, or name how many there are (--classes).",
+        )

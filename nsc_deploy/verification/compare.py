@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.readout import decide
+from nsc_deploy.graphs.readout import decide, require_classes
 from nsc_deploy.graphs.simulate import samples_at_once
 from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerParity, course_of, divergences
 from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace, layer_names
@@ -237,13 +237,7 @@ def _decisions(
     readout = readout_of(network)
     if readout is None:
         return None
-    if labels is not None and (labels.min() < 0 or labels.max() >= readout[0]):
-        raise DataError(
-            f"has labels from {labels.min()} to {labels.max()}, and the graph decides between {readout[0]} "
-            "classes, from 0 on",
-            where="recorded inputs",
-            hint="Number the classes from 0, or name how many there are (--classes).",
-        )
+    require_classes(labels, readout[0])
     first, second = decide(_flat(one), *readout), decide(_flat(two), *readout)
     confusion = np.zeros((readout[0], readout[0]), np.int64)
     np.add.at(confusion, (first, second), 1)

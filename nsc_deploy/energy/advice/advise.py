@@ -29,7 +29,7 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.readout import decide
+from nsc_deploy.graphs.readout import decide, require_classes
 
 Progress = Callable[[str], None]
 _COLUMNS = ("paper", "compute", "memory")
@@ -301,6 +301,8 @@ def _nir_parts(system: CountedSystem, options: Options) -> list[_Part]:
             continue
         decides = work is system.work[-1] and recording.labels is not None
         readout = _readout(system, network) if decides else None
+        if readout is not None:
+            require_classes(recording.labels, readout[0])
         parts.append(_Part(count, network, recording, observe(network, recording), readout))
     return parts
 

@@ -10,13 +10,19 @@ An export ends with a check: the integers that were written run in the emulator 
 share of spikes that differ before and after each pass that is not exact is recorded.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
-from nsc_deploy.exporters.inputs import Samples, calibration_inputs, check_inputs, fits
+from nsc_deploy.exporters.inputs import (
+    Samples,
+    calibration_inputs,
+    check_inputs,
+    copy_recording,
+    fits,
+    recording_for,
+)
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, read_integers, write_integers
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower
@@ -42,7 +48,7 @@ from nsc_deploy.exporters.manifest import (
     write_manifest,
 )
 from nsc_deploy.graphs.formats.nir import write_network
-from nsc_deploy.graphs.formats.recording import Recording, read_recording
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import sha256
 from nsc_deploy.io.folders import replacing_folder, require_folder, require_unchanged
@@ -126,7 +132,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         if obstacle(lowering.network) is None:
             write_netx(folder / NETX, lowering.network)
         if request.recording_file is not None:
-            shutil.copyfile(request.recording_file, folder / RECORDING)
+            copy_recording(request.network, request.recording_file, folder / RECORDING)
         request.notify("checking")
         record, passes = check_emulator(request, lowering, folder / INTEGERS)
         manifest = _manifest(request, lowering, chosen_on, folder, record, passes)
@@ -152,7 +158,8 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
 
 def _check_recording(request: ExportRequest) -> None:
     if request.recording_file is not None:
-        fits(read_recording(request.recording_file), request.network, request.recording_file)
+        recording = recording_for(request.network, request.recording_file)
+        fits(recording, request.network, request.recording_file)
 
 
 def _what(recording: Recording | None) -> str:

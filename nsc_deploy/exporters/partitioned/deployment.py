@@ -8,7 +8,6 @@ chip/           a deployment folder of the target
 read-out.nir    what runs on the host behind the chip, with read-out.npz where inputs were recorded
 """
 
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from nsc_deploy.deployment import FileName, Place
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, Target
 from nsc_deploy.exporters.float32 import check_artefact
-from nsc_deploy.exporters.inputs import check_inputs, fits
+from nsc_deploy.exporters.inputs import check_inputs, copy_recording, fits, recording_for
 from nsc_deploy.exporters.manifest import (
     GRAPH,
     RECORDING,
@@ -195,11 +194,11 @@ def export_in_parts(target: PartitionedTarget, request: ExportRequest) -> Path:
     named = (request.recording_file, None if request.calibration is None else request.calibration.file)
     for file in named:
         if file is not None:
-            fits(read_recording(file), request.network, file)
+            fits(recording_for(request.network, file), request.network, file)
     with replacing_folder(request.out) as folder:
         write_network(folder / GRAPH, request.network)
         if request.recording_file is not None:
-            shutil.copyfile(request.recording_file, folder / RECORDING)
+            copy_recording(request.network, request.recording_file, folder / RECORDING)
         for part in made.graph.parts:
             request.notify(f"writing the {part.name}: {', '.join(part.nodes)}")
             if part.place is Place.HOST:
@@ -224,7 +223,7 @@ def _export_chip(target: Target, request: ExportRequest, parts: Parts, folder: P
     """The chip's folder, with the events that the front-end makes of whatever was recorded."""
     before = parts.parts[: parts.parts.index(parts.chip)]
     with scratch_folder("parts") as scratch:
-        carried = _carrier(before, scratch)
+        carried = _carrier(request.network, before, scratch)
         recording = None if request.recording_file is None else carried(request.recording_file, RECORDING)
         calibration = request.calibration
         if calibration is not None:
@@ -243,11 +242,11 @@ def _export_chip(target: Target, request: ExportRequest, parts: Parts, folder: P
         write_recording(folder / f"{READ_OUT}.npz", passed_on(whole, parts.parts[:-1]))
 
 
-def _carrier(before: tuple[GraphPart, ...], scratch: Path) -> Callable[[Path, str], Path]:
+def _carrier(network: Network, before: tuple[GraphPart, ...], scratch: Path) -> Callable[[Path, str], Path]:
     def carried(file: Path, name: str) -> Path:
         if not before:
             return file
-        write_recording(scratch / name, passed_on(read_recording(file), before))
+        write_recording(scratch / name, passed_on(recording_for(network, file), before))
         return scratch / name
 
     return carried

@@ -26,6 +26,7 @@ import nsc_deploy
 from nsc_deploy.diagnostics import announce
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.formats.recording import stated_signal
 from nsc_deploy.graphs.network import Network, Node, Reset, Signal
 from nsc_deploy.graphs.readout import with_readout
 from nsc_deploy.io.files import unreadable, write_bytes
@@ -238,10 +239,24 @@ class GraphOptions:
         how = None if reset is None else Reset(reset)
         return cls(dt, how, None if signal is None else Signal(signal), classes)
 
-    def read(self, path: Path) -> Network:
-        """Read a file with these options."""
+    def read(self, path: Path, inputs: Path | None = None) -> Network:
+        """Read a file with these options.
+
+        Args:
+            path: the graph.
+            inputs: a recording, which says what enters where neither the file nor the options do.
+        """
         network = read_network(path, dt=self.dt, reset=self.reset, signal=self.signal)
+        if inputs is not None and self.signal is None and not _says_what_enters(network):
+            signal = stated_signal(inputs)
+            if signal not in {None, network.input_node.emits}:
+                network = read_network(path, dt=self.dt, reset=self.reset, signal=signal)
         return with_readout(network, self.classes)
+
+
+def _says_what_enters(network: Network) -> bool:
+    """Whether the one Input states a signal."""
+    return "signal" in network.input_node.parameters.metadata
 
 
 def read_graph_group(path: Path) -> Tree:

@@ -1,11 +1,13 @@
 """Recorded inputs of a graph, which every step after training replays instead of the torch model.
 
 An .npz archive: `shape` [3 or more], `signal` (text as uint8), `dt` in seconds, `labels` [samples] where
-there are any, and `events` (bits, eight to a byte) or `values` (float32) in the order of `shape`.
+there are any, and `events` (bits, eight to a byte) or `values` (float32) in the order of `shape`. What such
+a file states is looked at on the way in and on the way out. Arrays of any other program, .npy or .npz, are
+read too where somebody says what they hold.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,9 +18,12 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.io.npz import load_npz, most_unpacked, save_npz
+from nsc_deploy.io.npz import load_npy, load_npz, most_unpacked, save_npz
 
-_HINT = "Name a recording: RUN/receiver.npz for example, or make one of your arrays (docs/recordings.md)."
+_HINT = "Name a recording: RUN/receiver.npz for example, or make one of your arrays: nsc-deploy record"
+INPUT_NAMES = ("inputs", "events", "values", "x")
+OUTPUT_NAMES = ("outputs", "spikes", "y")
+LABEL_NAMES = ("labels",)
 _MOST_DIMENSIONS = 16
 _LONGEST_SIGNAL = 32
 # Eight events stand in a byte, so that their array is larger than what was stored.
@@ -86,23 +91,67 @@ def write_recording(path: Path, recording: Recording) -> None:
     """Write a recording as .npz; events are packed eight to a byte.
 
     Raises:
-        DataError: events other than 0 and 1, which packing would change without a word.
+        DataError: it states what it does not hold: see `check_recording`.
         UserError: the file cannot be written.
     """
+    check_recording(recording, path)
     arrays: dict[str, NDArray[Any]] = {
         "shape": np.asarray(recording.values.shape, dtype=np.int64),
         "signal": np.frombuffer(recording.signal.value.encode(), dtype=np.uint8),
         "dt": np.asarray(recording.dt, dtype=np.float64),
     }
     if recording.signal is Signal.EVENTS:
-        if not ((recording.values == 0) | (recording.values == 1)).all():
-            raise DataError("holds events other than 0 and 1", where=path)
         arrays["events"] = np.packbits(recording.values.astype(bool).reshape(-1))
     else:
         arrays["values"] = recording.values.astype(np.float32)
     if recording.labels is not None:
         arrays["labels"] = recording.labels.astype(np.int64)
     save_npz(path, arrays)
+
+
+def check_recording(recording: Recording, where: object) -> None:
+    """Refuse a recording whose values or labels are not what it says they are.
+
+    Raises:
+        DataError: no values, events other than 0 and 1, graded values that are no whole numbers, NaN or
+            infinity, a step that is no positive number, labels that are no classes from 0 on.
+    """
+    values, labels = recording.values, recording.labels
+    if values.ndim < 3 or not values.size:
+        raise DataError(
+            f"holds values of the shape {values.shape}, and [steps, samples, ...] is wanted",
+            where=where,
+            hint="Time comes first, then the samples, then the shape of one sample at one step.",
+        )
+    if not np.isfinite(recording.dt) or recording.dt <= 0:
+        raise DataError(
+            f"states a time step of {recording.dt:g} s, which is not a positive number", where=where
+        )
+    if recording.signal is Signal.EVENTS and not ((values == 0) | (values == 1)).all():
+        raise DataError(
+            "holds events other than 0 and 1",
+            where=where,
+            hint="Whole numbers are --signal graded, any others --signal real.",
+        )
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError("holds NaN or infinity", where=where)
+    if recording.signal is Signal.GRADED and not (values == np.rint(values)).all():
+        raise DataError(
+            "holds graded values that are no whole numbers", where=where, hint="Those are --signal real."
+        )
+    if labels is not None:
+        _check_labels(labels, values.shape[1], where)
+
+
+def _check_labels(labels: NDArray[Any], samples: int, where: object) -> None:
+    if labels.shape != (samples,) or labels.dtype.kind not in "iuf":
+        raise DataError(f"has {labels.dtype} labels {labels.shape} for {samples} samples", where=where)
+    if not np.array_equal(labels, np.rint(labels)) or labels.min() < 0:
+        raise DataError(
+            f"has labels from {labels.min():g} to {labels.max():g} that are no classes",
+            where=where,
+            hint="Classes are whole numbers from 0 on; leave samples of no class out.",
+        )
 
 
 def _read_head(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[tuple[int, ...], Signal, float]:
@@ -113,13 +162,17 @@ def _read_head(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[tuple[in
     sizes, text, dt = arrays["shape"], arrays["signal"], arrays["dt"]
     if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or sizes.size > _MOST_DIMENSIONS:
         raise _foreign(path, f"its shape is {sizes.dtype} {sizes.shape}")
-    known = {signal.value.encode(): signal for signal in Signal}
-    signal = known.get(text.tobytes()) if text.nbytes < _LONGEST_SIGNAL else None
+    signal = _signal(text)
     if signal is None:
         raise _foreign(path, f"its signal is none of {', '.join(Signal)}")
     if dt.shape != () or dt.dtype.kind not in "fiu":
         raise _foreign(path, f"its time step is {dt.dtype} {dt.shape}")
     return tuple(int(size) for size in sizes), signal, float(dt)
+
+
+def _signal(text: NDArray[Any]) -> Signal | None:
+    known = {signal.value.encode(): signal for signal in Signal}
+    return known.get(text.tobytes()) if text.nbytes < _LONGEST_SIGNAL else None
 
 
 def _foreign(path: Path, reason: str) -> DataError:
@@ -130,9 +183,95 @@ def read_recording(path: Path) -> Recording:
     """Read what `write_recording` wrote.
 
     Raises:
-        DataError: missing, damaged, inconsistent shapes, no samples, NaN or infinite values.
+        DataError: missing, damaged, of another kind, or holding what it does not state.
     """
+    if path.suffix == ".npy":
+        raise _foreign(path, "it is an array alone")
+    return _own(load_npz(path), path)
+
+
+def read_inputs(path: Path, *, signal: Signal | None, dt: float | None) -> Recording:
+    """Read a recording, or plain arrays of any program with what they do not say.
+
+    Plain are an .npy file, and an .npz file with an array of one of the `INPUT_NAMES`, or with one array
+    alone; "labels" are labels. Time is first, then the samples.
+
+    Args:
+        path: the file.
+        signal: what plain values are.
+        dt: seconds a step of plain values.
+
+    Raises:
+        DataError: missing, damaged, or holding what it does not state; plain and without a signal or a step.
+    """
+    if path.suffix != ".npy" and not is_plain(arrays := load_npz(path)):
+        return _own(arrays, path)
+    lacking = "--signal events, graded or real" if signal is None else "--dt SECONDS" if dt is None else None
+    if signal is None or dt is None:
+        raise DataError(
+            "holds plain arrays, which do not say what they are",
+            where=path,
+            hint=f"Say it: {lacking}. Or write a recording once: nsc-deploy record",
+        )
+    values = read_array(path, INPUT_NAMES)
+    labels = None if path.suffix == ".npy" else arrays.get("labels")
+    return make_recording(values, signal, dt, labels, where=path)
+
+
+def make_recording(
+    values: NDArray[Any], signal: Signal, dt: float, labels: NDArray[Any] | None = None, *, where: object
+) -> Recording:
+    """A recording of arrays, which are looked at first.
+
+    Raises:
+        DataError: see `check_recording`.
+    """
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"holds {values.dtype} values, and numbers are wanted", where=where)
+    given = Recording(values, signal, dt, labels)
+    check_recording(given, where)
+    kind = np.uint8 if signal is Signal.EVENTS else np.float32
+    return Recording(values.astype(kind), signal, dt, None if labels is None else labels.astype(np.int64))
+
+
+def stated_signal(path: Path) -> Signal | None:
+    """What the values of a recording are; None for plain arrays, which do not say it.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    stated = None if path.suffix == ".npy" else load_npz(path, only="signal").get("signal")
+    return None if stated is None else _signal(stated)
+
+
+def read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
+    """The array of an .npy file, or the one in an .npz file that bears one of the names or is alone.
+
+    Raises:
+        DataError: missing, damaged, or no array is meant for sure.
+    """
+    if path.suffix == ".npy":
+        return load_npy(path)
     arrays = load_npz(path)
+    found = [name for name in names if name in arrays] or [name for name in arrays if name not in LABEL_NAMES]
+    if len(found) != 1:
+        there = ", ".join(arrays) or "nothing"
+        raise DataError(
+            f"holds {there}, and which array is meant is not clear",
+            where=path,
+            hint=f"Call it {names[0]}, or keep it alone.",
+        )
+    return arrays[found[0]]
+
+
+def is_plain(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether an archive has none of the marks of a recording."""
+    return not {"shape", "signal", "dt"} & arrays.keys()
+
+
+def _own(arrays: Mapping[str, NDArray[Any]], path: Path) -> Recording:
+    if is_plain(arrays):
+        raise _foreign(path, "it holds plain arrays")
     shape, signal, dt = _read_head(arrays, path)
     name = "events" if signal is Signal.EVENTS else "values"
     if name not in arrays:
@@ -152,11 +291,9 @@ def read_recording(path: Path) -> Recording:
         values = np.unpackbits(flat, count=count).reshape(shape)
     else:
         values = flat.reshape(shape)
-    if not np.isfinite(dt) or dt <= 0:
-        raise DataError(f"states a time step of {dt:g} s, which is not a positive number", where=path)
-    if not np.isfinite(values).all():
-        raise DataError("holds NaN or infinity", where=path)
     labels = arrays.get("labels")
-    if labels is not None and (labels.shape != (shape[1],) or labels.dtype != np.int64):
+    if labels is not None and labels.dtype != np.int64:
         raise DataError(f"has {labels.dtype} labels {labels.shape} for {shape[1]} samples", where=path)
-    return Recording(values, signal, dt, labels)
+    found = Recording(values, signal, dt, labels)
+    check_recording(found, path)
+    return found

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
+from nsc_deploy.graphs.formats.recording import Recording, read_inputs, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.npz import load_npz, save_npz
 
@@ -38,10 +38,32 @@ def test_events_come_back(tmp_path: Path, values: np.ndarray, dt: float, with_la
     comes_back(tmp_path, Recording(values, Signal.EVENTS, dt, labels_for(values) if with_labels else None))
 
 
-@given(values=reals, signal=st.sampled_from([Signal.REAL, Signal.GRADED]))
+@given(values=reals)
 @on_a_folder
-def test_real_values_come_back_to_the_bit(tmp_path: Path, values: np.ndarray, signal: Signal) -> None:
-    comes_back(tmp_path, Recording(values, signal, 0.03))
+def test_real_values_come_back_to_the_bit(tmp_path: Path, values: np.ndarray) -> None:
+    comes_back(tmp_path, Recording(values, Signal.REAL, 0.03))
+    comes_back(tmp_path, Recording(np.rint(values), Signal.GRADED, 0.03))
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_sparse_values_come_back_however_well_they_pack(tmp_path: Path, signal: Signal) -> None:
+    values = np.zeros((200, 20, 2, 48, 48), np.uint8 if signal is Signal.EVENTS else np.float32)
+    values[::50, ::7, 0, 5, 5] = 1
+    comes_back(tmp_path, Recording(values, signal, 0.001))
+
+
+@pytest.mark.parametrize("odd", [0.37, 2.5, -0.5])
+def test_graded_values_are_whole_numbers(tmp_path: Path, odd: float) -> None:
+    with pytest.raises(DataError, match="no whole numbers"):
+        write_recording(tmp_path / "a.npz", Recording(np.full((2, 2, 2), odd), Signal.GRADED, 0.03))
+
+
+@pytest.mark.parametrize("labels", [[0.0, 0.5], [0, -1], [np.nan, 1.0], ["a", "b"], [[0, 1], [1, 0]]])
+def test_labels_are_classes(tmp_path: Path, labels: list[Any]) -> None:
+    recording = Recording(np.zeros((2, 2, 2), np.uint8), Signal.EVENTS, 0.03, np.array(labels))
+    with pytest.raises(DataError, match="labels"):
+        write_recording(tmp_path / "a.npz", recording)
+    assert not (tmp_path / "a.npz").exists()
 
 
 def comes_back(folder: Path, recording: Recording) -> None:
@@ -116,6 +138,74 @@ def test_what_does_not_fit_together_is_named(
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
     values = np.full((2, 2, 2), value, np.float32)
-    write_recording(tmp_path / "a.npz", Recording(values, Signal.REAL, 0.03))
+    with pytest.raises(DataError, match="NaN or infinity"):
+        write_recording(tmp_path / "a.npz", Recording(values, Signal.REAL, 0.03))
+    write_recording(tmp_path / "a.npz", Recording(np.zeros((2, 2, 2), np.float32), Signal.REAL, 0.03))
+    save_npz(tmp_path / "a.npz", {**load_npz(tmp_path / "a.npz"), "values": values.reshape(-1)})
     with pytest.raises(DataError, match="NaN or infinity"):
         read_recording(tmp_path / "a.npz")
+
+
+EVENTS = np.random.default_rng(1).integers(0, 2, (5, 4, 3))
+
+
+def arrays_of(kind: str, folder: Path) -> Path:
+    """Plain arrays as programs save them."""
+    path = folder / f"plain.{'npy' if kind == 'npy' else 'npz'}"
+    if kind == "npy":
+        np.save(path, EVENTS.astype(bool))
+    elif kind == "alone":
+        np.savez(path, EVENTS)
+    else:
+        np.savez_compressed(path, x=EVENTS.astype(np.float64), y=EVENTS[:, :, :1], labels=np.arange(4))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["npy", "alone", "named"])
+def test_plain_arrays_are_read_with_what_they_do_not_say(tmp_path: Path, kind: str) -> None:
+    path = arrays_of(kind, tmp_path)
+    read = read_inputs(path, signal=Signal.EVENTS, dt=0.002)
+    np.testing.assert_array_equal(read.values, EVENTS)
+    assert (read.values.dtype, read.dt, read.signal) == (np.uint8, 0.002, Signal.EVENTS)
+    assert (read.labels is None) is (kind != "named")
+    for signal, dt, missing in ((None, 0.002, "--signal"), (Signal.EVENTS, None, "--dt")):
+        with pytest.raises(DataError, match="do not say what they are") as caught:
+            read_inputs(path, signal=signal, dt=dt)
+        assert missing in str(caught.value.hint)
+    with pytest.raises(DataError, match="not a recording of this tool") as caught:
+        read_recording(path)
+    assert "nsc-deploy record" in str(caught.value.hint)
+
+
+def test_a_recording_is_read_as_what_it_states(saved: Path) -> None:
+    assert read_inputs(saved, signal=Signal.REAL, dt=1.0).signal is Signal.EVENTS
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"a": EVENTS, "b": EVENTS}, "which array is meant"),
+        ({"x": EVENTS + 1}, "other than 0 and 1"),
+        ({"x": EVENTS[0]}, r"\[steps, samples, ...\] is wanted"),
+        ({"x": EVENTS[:0]}, r"\[steps, samples, ...\] is wanted"),
+        ({"x": np.array([[["a"]]])}, "numbers are wanted"),
+        ({"x": EVENTS, "labels": np.arange(5)}, "labels"),
+    ],
+)
+def test_plain_arrays_that_are_no_recording_are_named(
+    tmp_path: Path, arrays: dict[str, Any], problem: str
+) -> None:
+    np.savez(tmp_path / "plain.npz", **arrays)
+    with pytest.raises(DataError, match=problem) as caught:
+        read_inputs(tmp_path / "plain.npz", signal=Signal.EVENTS, dt=1.0)
+    assert caught.value.where == str(tmp_path / "plain.npz")
+
+
+@pytest.mark.parametrize("damage", ["cut", "pickled", "text"])
+def test_a_damaged_array_file_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "plain.npy"
+    np.save(path, np.array([{}]) if damage == "pickled" else EVENTS, allow_pickle=True)
+    if damage != "pickled":
+        path.write_bytes(path.read_bytes()[:-3] if damage == "cut" else b"1 2 3")
+    with pytest.raises(DataError, match=r"not a valid \.npy file"):
+        read_inputs(path, signal=Signal.EVENTS, dt=1.0)

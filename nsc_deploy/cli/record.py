@@ -1,0 +1,48 @@
+"""`nsc-deploy record`: a recording of arrays."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nsc_deploy.cli.options import SignalOption
+
+
+def record(
+    values: Annotated[
+        Path,
+        typer.Argument(
+            help="Values [steps, samples, ...]: an .npy file, or an .npz with one array called inputs.",
+            metavar="VALUES",
+        ),
+    ],
+    dt: Annotated[float, typer.Option("--dt", help="Length of a time step in seconds.")],
+    signal: Annotated[
+        SignalOption,
+        typer.Option("--signal", help="What the values are: events (0 or 1), graded (counts) or real."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The recording to write (.npz).")],
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="The class of each sample [samples], from 0 on: an .npy file."),
+    ] = None,
+) -> None:
+    """Write a recording that every command takes as --inputs, of arrays that any program saved.
+
+    What the options state is checked: time first, events 0 or 1, graded values whole numbers, labels classes.
+    """
+    from nsc_deploy.graphs.formats import recording
+    from nsc_deploy.graphs.network import Signal
+    from nsc_deploy.io.files import require_writable
+
+    require_writable(out)
+    kind = Signal(signal.value)
+    if labels is None:
+        made = recording.read_inputs(values, signal=kind, dt=dt)
+    else:
+        read = recording.read_array(values, recording.INPUT_NAMES)
+        classes = recording.read_array(labels, recording.LABEL_NAMES)
+        made = recording.make_recording(read, kind, dt, classes, where=values)
+    recording.write_recording(out, made)
+    of = f"{made.signal.value} of shape {list(made.shape)}"
+    typer.echo(f"wrote {out}: {made.steps} steps, {made.samples} samples, {of}")

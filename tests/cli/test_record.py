@@ -1,0 +1,85 @@
+"""`nsc-deploy record`, and plain arrays given to the commands that take recordings."""
+
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.exit_codes import run_to_exit_code
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.graphs.network import Signal
+
+
+def tool(*words: object) -> int:
+    return run_to_exit_code(lambda: app([str(word) for word in words], prog_name="nsc-deploy"))
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    np.save(tmp_path / "events.npy", np.random.default_rng(0).integers(0, 2, (12, 6, 4)))
+    np.save(tmp_path / "labels.npy", np.arange(6) % 3)
+    return tmp_path / "events.npy"
+
+
+def test_a_recording_holds_what_the_options_say(
+    events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, out = tmp_path / "labels.npy", tmp_path / "recording.npz"
+    assert tool("record", events, "--labels", labels, "--dt", "1e-3", "--signal", "events", "--out", out) == 0
+    assert "12 steps, 6 samples, events of shape [4]" in capsys.readouterr().out
+    recording = read_recording(out)
+    np.testing.assert_array_equal(recording.values, np.load(events))
+    assert recording.labels is not None
+    assert (recording.dt, recording.signal, recording.labels.tolist()) == (1e-3, Signal.EVENTS, [0, 1, 2] * 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"), [([0, 1, 2], "6 samples"), ([0.5] * 6, "no classes"), ([-1] * 6, "no classes")]
+)
+def test_labels_are_looked_at(
+    events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: list[float], problem: str
+) -> None:
+    np.save(tmp_path / "labels.npy", np.array(labels))
+    words = ("--labels", tmp_path / "labels.npy", "--dt", "1e-3", "--signal", "events")
+    assert tool("record", events, *words, "--out", tmp_path / "recording.npz") == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "recording.npz").exists()
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    build = GraphBuilder(dt=1e-3)
+    build.input(4, Signal.EVENTS)
+    build.linear("dense", np.ones((3, 4)) / 2)
+    build.lif("lif", 0.5, 1.0, 3)
+    build.output(3, classes=3, group=1)
+    write_network(tmp_path / "it.nir", build.build())
+    return tmp_path / "it.nir"
+
+
+def test_commands_take_plain_arrays(graph: Path, events: Path, tmp_path: Path) -> None:
+    plain = ("--inputs", events, "--signal", "events")
+    assert tool("verify", graph, *plain, "--against", "onnx", "--exact") == 0
+    out = tmp_path / "out"
+    assert tool("export", graph, *plain, "--target", "nir", "--out", out) == 0
+    np.testing.assert_array_equal(read_recording(out / "inputs.npz").values, np.load(events))
+    assert tool("run", out, "--inputs", events) == 0
+
+
+def test_a_recording_says_what_enters_a_graph_that_does_not(events: Path, tmp_path: Path) -> None:
+    recording, silent = tmp_path / "recording.npz", tmp_path / "silent.nir"
+    nodes = {
+        "input": nir.Input(np.array([4])),
+        "dense": nir.Linear(np.ones((3, 4)) / 2),
+        "lif": nir.LIF(*(np.full(3, value) for value in (2e-3, 2.0, 0.0, 1.0, 0.0))),
+        "output": nir.Output(np.array([3])),
+    }
+    nir.write(silent, nir.NIRGraph.from_list(*nodes.values()))
+    assert tool("record", events, "--dt", "1e-3", "--signal", "events", "--out", recording) == 0
+    words = (silent, "--inputs", recording, "--dt", "1e-3", "--reset", "zero")
+    assert tool("verify", *words, "--against", "onnx") == 0
+    assert tool("export", *words, "--target", "lava", "--out", tmp_path / "lava") == 0
