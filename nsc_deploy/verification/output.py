@@ -241,12 +241,15 @@ def _axes(scale: _Scale, step: int, height: int) -> list[str]:
     lines = []
     for value in (scale.low, *apart, scale.high):
         y = scale.y(value)
-        lines.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde2e8"/>')
+        lines.append(
+            f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" '
+            'stroke="currentColor" stroke-opacity="0.15"/>'
+        )
         lines.append(_text(_LEFT - 8, y + 4, f"{value:.3g}", "end"))
     place = scale.x(step)
     lines.append(
-        f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{height - _BOTTOM + 4}" stroke="#1d2430" '
-        'stroke-opacity="0.35"/>'
+        f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{height - _BOTTOM + 4}" '
+        'stroke="currentColor" stroke-opacity="0.35"/>'
     )
     # The label of the first step gives way to that of the one that matters.
     if scale.x(step) - scale.x(0) > 60:

@@ -33,6 +33,7 @@ from nsc_deploy.verification.limits import Limits, Verification, findings
 from nsc_deploy.verification.output import COLOURS as CHART_COLOURS
 from nsc_deploy.verification.output import course_chart
 from nsc_deploy.verification.runner import LayerTrace, ReferenceRunner, RunTrace
+from tests.support.browser import LETTER, opened
 from tests.support.lava import ensure_lava, random_events, receiver
 
 SAMPLES = 60
@@ -330,3 +331,16 @@ def test_the_command_has_three_ways_to_end(folder: Path, tmp_path: Path) -> None
     assert wrong.returncode == 2
     assert "no recorded inputs" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize(("width", "media"), [(1300, "screen"), (400, "screen"), (LETTER, "print")])
+def test_the_page_fits_a_window_a_telephone_and_paper(
+    folder: Path, tmp_path: Path, width: int, media: str
+) -> None:
+    done = nsc(folder / "lava", "--against", "reference", "--samples", 8, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    with opened(tmp_path / "verification.html", width, media=media) as view:
+        page, window = view.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert page == window

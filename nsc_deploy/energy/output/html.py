@@ -88,7 +88,6 @@ COLOURS: dict[Charged, str] = {
 WIDTH = 980
 LABEL = 250
 """Room for labels at the left."""
-_ROW = 24
 _TOP, _CURVE, _STRIP = 8, 84, 18
 _COLUMNS = 150
 _RIGHT = 170
@@ -105,23 +104,16 @@ class Bar:
 def bars(rows: Sequence[Bar], title: str) -> str:
     """Stacked horizontal bars, one for each row, coloured by kind of operation."""
     most = max((row.energy.mean_uj for row in rows), default=0) or 1.0
-    room = WIDTH - LABEL - 90
-    parts = [open_svg(_ROW * len(rows) + 8, title)]
-    for index, row in enumerate(rows):
-        y = index * _ROW + 4
-        label = escape(shortened(row.label))
-        parts.append(f'<text x="{LABEL - 10}" y="{y + 13}" text-anchor="end">{label}</text>')
-        x = float(LABEL)
+    parts = [f'<div class="bars" role="img" aria-label="{escape(title, quote=True)}">']
+    for row in rows:
+        label = escape(row.label, quote=True)
+        parts.append(f"<span>{label}</span><div>")
         for kind, value in row.energy.kinds_uj.items():
-            width = room * value / most
-            parts.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{width:.2f}" height="{_ROW - 7}" fill="{COLOURS[kind]}">'
-                f"<title>{escape(row.label)}: {KIND_NAMES[kind]} {microjoules(value)} µJ</title></rect>"
-            )
-            x += width
-        figure = energy(row.energy)
-        parts.append(f'<text x="{x + 6:.1f}" y="{y + 13}" class="value">{escape(figure)}</text>')
-    return "".join(parts) + "</svg>"
+            told = f"{label}: {KIND_NAMES[kind]} {microjoules(value)} µJ"
+            style = f"width: {100 * value / most:.3f}%; background: {COLOURS[kind]}"
+            parts.append(f'<i style="{style}" title="{told}"></i>')
+        parts.append(f"<b>{escape(energy(row.energy))}</b></div>")
+    return "".join(parts) + "</div>"
 
 
 def open_svg(height: int, title: str) -> str:
@@ -191,9 +183,9 @@ def _labelled(places: Sequence[tuple[FrontPoint, float, float]]) -> list[str]:
         text = _free_height(x, y - 8 if point.on_front else y + 16, taken)
         taken.append((x, text))
         place = f'x="{x + gap:.1f}" y="{text:.1f}" text-anchor="{anchor}"'
-        fill = "#3b76af" if point.on_front else "#fff"
+        form = 'fill="#3b76af"' if point.on_front else 'class="hollow"'
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" fill="{fill}" stroke="#3b76af" stroke-width="1.5"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" {form} stroke="#3b76af" stroke-width="1.5"/>'
         )
         parts.append(f'<text {place} class="value">{escape(point.system)}</text>')
     return parts
