@@ -11,6 +11,8 @@ from nsc_deploy.diagnostics import Diagnostic, collected
 if TYPE_CHECKING:
     from nsc_deploy.exporters.verify import Run
 
+_MOST_LISTED = 10
+
 
 def run(
     folder: Annotated[
@@ -41,6 +43,12 @@ def run(
         ),
     ] = 120.0,
     run_code: RunCode = False,
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details", help="List the decision of every sample, not of those that disagree alone."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write spikes, decisions and labels into this .npz.")
@@ -72,9 +80,10 @@ def run(
         progress.update(task, total=count, completed=count)
     if out is not None:
         _write(out, done)
-    typer.echo(
-        json.dumps(_as_json(folder, done, warnings), indent=2, allow_nan=False) if as_json else _as_text(done)
-    )
+    if as_json:
+        typer.echo(json.dumps(_as_json(folder, done, warnings), indent=2, allow_nan=False))
+    else:
+        typer.echo(_as_text(done, details=details))
 
 
 def _as_json(folder: Path, done: "Run", warnings: list[Diagnostic]) -> dict[str, Any]:
@@ -97,7 +106,7 @@ def _as_json(folder: Path, done: "Run", warnings: list[Diagnostic]) -> dict[str,
     }
 
 
-def _as_text(done: "Run") -> str:
+def _as_text(done: "Run", *, details: bool) -> str:
     from nsc_deploy.io.text import counted
 
     one, name = done.comparison, done.backend
@@ -109,12 +118,7 @@ def _as_text(done: "Run") -> str:
     accuracies = (
         (None, None) if decisions is None else (decisions.reference_accuracy, decisions.other_accuracy)
     )
-    # Before the sums: what a terminal still shows at the end is its last lines.
-    each = []
-    if done.decisions is not None and done.reference_decisions is not None:
-        each = [*_decisions(done, done.reference_decisions, done.decisions), ""]
     lines = [
-        *each,
         f"{counted(one.samples, 'sample')}, {one.other_seconds:.1f} s",
         f"{'':<20}{'reference':>12}{name:>12}",
         f"{'accuracy':<20}{share(accuracies[0]):>12}{share(accuracies[1]):>12}",
@@ -129,6 +133,8 @@ def _as_text(done: "Run") -> str:
     if done.output_error is not None:
         where = "outputs" if output.rate_cosine is None else "outputs behind the chip"
         lines.append(f"{where} differ by up to {done.output_error:g}")
+    if done.decisions is not None and done.reference_decisions is not None:
+        lines += _decisions(done, done.reference_decisions, done.decisions, details=details)
     return "\n".join(lines)
 
 
@@ -143,15 +149,20 @@ def _first_divergence(done: "Run") -> str:
     )
 
 
-def _decisions(done: "Run", reference_decisions: Any, decisions: Any) -> list[str]:
-    """The decisions side by side."""
+def _decisions(done: "Run", reference_decisions: Any, decisions: Any, *, details: bool) -> list[str]:
+    """The decisions side by side: of the samples that disagree, or of all."""
     truth = done.labels if done.labels is not None else ["-"] * len(decisions)
-    rows = [f"{'sample':>8}{'label':>8}{'reference':>12}{done.backend:>12}"]
-    for index, (label, reference, other) in enumerate(
-        zip(truth, reference_decisions, decisions, strict=True)
-    ):
-        mark = "" if reference == other else "  differs"
-        rows.append(f"{done.samples[index]:>8}{label:>8}{reference:>12}{other:>12}{mark}")
+    disagree = [index for index, other in enumerate(decisions) if reference_decisions[index] != other]
+    if not disagree and not details:
+        return []
+    listed = range(len(decisions)) if details else disagree[:_MOST_LISTED]
+    rows = ["", f"{'sample':>8}{'label':>8}{'reference':>12}{done.backend:>12}"]
+    for index in listed:
+        mark = "  differs" if index in disagree else ""
+        sides = f"{reference_decisions[index]:>12}{decisions[index]:>12}"
+        rows.append(f"{done.samples[index]:>8}{truth[index]:>8}{sides}{mark}")
+    if len(listed) < len(disagree):
+        rows.append(f"and {len(disagree) - len(listed):,} more that differ (--details lists every sample)")
     return rows
 
 
