@@ -20,12 +20,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("deployed")
     graph = GraphBuilder(DT)
     graph.input(12, Signal.EVENTS)
-    graph.linear("w", np.random.default_rng(1).normal(0, 0.3, (5, 12)).astype(np.float32))
+    graph.linear("w", np.random.default_rng(1).normal(0.15, 0.05, (5, 12)).astype(np.float32))
     graph.lif("n", 0.9, 0.5, 5)
     graph.output(5, classes=5)
     write_network(folder / "g.nir", graph.build())
-    events = np.random.default_rng(0).integers(0, 2, (20, 60, 12), np.uint8)
-    write_recording(folder / "g.npz", Recording(events, Signal.EVENTS, DT, labels=np.arange(60) % 5))
+    events = np.random.default_rng(0).integers(0, 2, (20, 300, 12), np.uint8)
+    write_recording(folder / "g.npz", Recording(events, Signal.EVENTS, DT, labels=np.arange(300) % 5))
     answer("export", folder / "g.nir", "--inputs", folder / "g.npz", "--target", "lava", "--bits", 2,
            "--out", folder / "lava")  # fmt: skip
     return folder / "lava"
@@ -39,7 +39,7 @@ def answer(*arguments: object) -> list[str]:
 
 def test_the_summary_comes_first_and_fits_a_screen(deployed: Path) -> None:
     lines = answer("run", deployed, "--backend", "twin")
-    assert lines[0].startswith("60 samples, ")
+    assert lines[0].startswith("300 samples, ")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
 
@@ -51,7 +51,7 @@ def test_only_samples_that_disagree_are_listed(deployed: Path) -> None:
     assert all(reference != other for _, _, reference, other, _ in listed)
     everything = [line.split() for line in answer("run", deployed, "--backend", "twin", "--details")]
     each = everything[everything.index([]) + 2 :]
-    assert [int(row[0]) for row in each] == list(range(60))
+    assert [int(row[0]) for row in each] == list(range(300))
     disagree = [row for row in each if row[2] != row[3]]
     assert disagree[:10] == listed
     assert lines[-1] == f"and {len(disagree) - 10} more that differ (--details lists every sample)"
