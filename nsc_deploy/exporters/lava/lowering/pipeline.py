@@ -53,6 +53,7 @@ def lower(
     bits: int = 8,
     inputs: NDArray[np.uint8] | None = None,
     granularity: ScaleGranularity = ScaleGranularity.NEURON,
+    alike: frozenset[str] = frozenset(),
 ) -> Lowering:
     """Lower a graph that the rules of Lava accepted (`raise_first_refusal(verdicts(network))`) to integers.
 
@@ -61,12 +62,13 @@ def lower(
         bits: bits of a weight, 2..8.
         inputs: recorded inputs [steps, samples, *shape] to choose scales on, or None.
         granularity: whether each neuron has a scale of its own, or all of a population one.
+        alike: nodes whose neurons share one scale in any case.
 
     Raises:
         ExportError: a limit that shows on the populations alone; it names the node and a way out.
     """
     calibrate = None if inputs is None else partial(_calibration, network, inputs)
-    outcome = run_passes(network, (*PIPELINE, Quantise(bits, granularity, calibrate)))
+    outcome = run_passes(network, (*PIPELINE, Quantise(bits, granularity, calibrate, alike)))
     return Lowering(outcome.graph, outcome.steps)
 
 

@@ -98,12 +98,15 @@ class Quantise(Pass[Levels, IntegerNetwork]):
         bits: bits of a weight, its sign included, 2..8.
         granularity: whether each neuron has a scale of its own, or all of a population one.
         calibrate: gives recorded inputs and what the reference makes of them; None where there are none.
+        alike: populations whose neurons share one scale in any case, as the places of a convolution do for
+            a target that keeps its kernel.
     """
 
     name = "quantise"
     bits: int = 8
     granularity: ScaleGranularity = ScaleGranularity.NEURON
     calibrate: Callable[[Levels], Calibration] | None = None
+    alike: frozenset[str] = frozenset()
 
     @property
     def limit(self) -> int:
@@ -156,16 +159,19 @@ class Quantise(Pass[Levels, IntegerNetwork]):
             if calibration is not None and heard is not None and len(tries) > 1:
                 tried = [neuron_rows(slot.population, one, start, exponent) for one in tries]
                 disagreement = np.stack([calibration.disagreement(one, heard) for one in tried])
-            rounded = best(tries, disagreement, self.granularity)
+            rounded = best(tries, disagreement, self._granularity(slot.population))
             rows.append(neuron_rows(slot.population, rounded, start, exponent))
             notes.extend(notes_on(slot.population, rounded, rows[-1].layer, self.limit))
         inputs = sum(slot.size for slot in before)
         return as_layer(rows, inputs, exponent), notes
 
+    def _granularity(self, population: Population) -> ScaleGranularity:
+        return ScaleGranularity.LAYER if population.name in self.alike else self.granularity
+
     def _tries(self, population: Population, weights: Matrix, exponent: int) -> list[Rounded]:
         """The population under each scale that is worth a try."""
         room = largest_scales(population, weights) / 2.0**exponent
-        scales = candidates(population, weights, self.limit, room, exponent, self.granularity)
+        scales = candidates(population, weights, self.limit, room, exponent, self._granularity(population))
         return [round_to(population, weights, scale, self.limit, exponent) for scale in scales]
 
     def _weight_exp(self, slots: tuple[Slot, ...], before: tuple[Slot, ...], own: tuple[Slot, ...]) -> int:
