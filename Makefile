@@ -1,6 +1,7 @@
 # make demo   the whole path on synthesised speech: train, export, run, report the energy (under ten minutes)
 # make test   every test that takes seconds; `make test-slow` adds those that take minutes
 # make fuzz   a thousand damaged files of each kind; `make mutants` puts every fault into the emulator
+# make ccode  500 random graphs in C, compiled with every check, against the emulator of the C code
 # make test-peers  counts and graphs against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
 # make check  formatting, lint, layers, types, documentation, known vulnerabilities of what is pinned
 #
@@ -15,7 +16,7 @@ bin := $(VENV)/bin
 ready := $(VENV)/.ready
 sources := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-slow fuzz mutants test-peers lava check format docs clean distclean
+.PHONY: help demo test test-slow fuzz mutants ccode test-peers lava check format docs clean distclean
 
 help:
 	@sed -n '/^#/!q; s/^# *//p' Makefile
@@ -48,7 +49,7 @@ test: lava
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
 
 test-slow: lava
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile -m 'slow or not slow' $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not ccode' $(TEST_ARGS)
 
 # Campaigns of their own: `make fuzz NSC_DEPLOY_FUZZ_SEED=7` tries other files.
 export NSC_DEPLOY_FUZZ_SEED ?= 0
@@ -57,6 +58,9 @@ fuzz: $(ready)
 
 mutants: lava
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) -m mutants tests/conformance/mutants $(TEST_ARGS)
+
+ccode: $(ready)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) -m ccode tests/exporters/c $(TEST_ARGS)
 
 # The counters that ours are compared with go into an environment of their own: they bring much along.
 peers := .venv-peers

@@ -15,6 +15,7 @@ from nsc_deploy.exporters.base import Deployment, Target
 
 GROUP = "nsc_deploy.targets"
 BUILT_IN = {
+    "c": "nsc_deploy.exporters.c.target:TARGET",
     "lava": "nsc_deploy.exporters.lava.target:TARGET",
     "nir": "nsc_deploy.exporters.nir:TARGET",
     "onnx": "nsc_deploy.exporters.onnx.target:TARGET",
@@ -28,7 +29,7 @@ CHIPS = {
     "speck": "nsc_deploy.exporters.chips.fit:SPECK",
 }
 """Known by their published limits: checked for, not exported to."""
-BACKENDS = {"twin": "lava"}
+BACKENDS = {"twin": "lava", "emulator": "c", "host": "c"}
 """Backends that are not called as the target whose artefact they run."""
 OPENERS = {"split": "nsc_deploy.exporters.partitioned.deployment:open_in_parts"}
 """Folders that are not of one target: only the part on the chip is."""

@@ -1,0 +1,107 @@
+"""A folder of C code: complete, checked, and never somebody else's code without leave."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.c import compilers
+from nsc_deploy.exporters.c.deployment import read_c_deployment
+from nsc_deploy.exporters.export import export_all
+from nsc_deploy.exporters.verify import open_deployment, run
+from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.io.files import sha256
+from tests.support.c_graphs import needs_compiler
+from tests.support.lava import random_events, receiver
+
+FILES = {".nsc-deploy", "manifest.json", "source.nir", "program.npz", "main.c", "README.md", "inputs.npz"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("c")
+    write_network(place / "receiver.nir", receiver())
+    chance = np.random.default_rng(2)
+    events = random_events(chance, 20, 20, 24)
+    write_recording(place / "in.npz", Recording(events, Signal.EVENTS, 0.03, chance.integers(0, 6, 20)))
+    (out,) = export_all(
+        place / "receiver.nir",
+        "c",
+        place / "out",
+        inputs=place / "in.npz",
+        graph=GraphOptions(classes=6),
+    )
+    return out
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def test_a_folder_is_complete(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == FILES | {"receiver.c", "receiver.h"}
+    assert f'MANIFEST_SHA256 "{sha256(folder / "manifest.json")}"' in (folder / "receiver.h").read_text()
+    manifest = read_c_deployment(folder).manifest
+    assert (manifest.classes, manifest.group) == (6, 2)
+    assert manifest.verification is not None
+    assert manifest.verification.backend == "the emulator of the C code"
+    assert manifest.state_bytes == sum(read_c_deployment(folder).layout.state_bytes.values())
+
+
+@needs_compiler
+def test_an_export_compiles_and_says_so(folder: Path) -> None:
+    done = read_c_deployment(folder).manifest.compiled
+    assert done is not None
+    assert done.samples == 20
+    assert done.spikes > 100
+
+
+@needs_compiler
+def test_host_and_emulator_answer_the_same(folder: Path) -> None:
+    host, emulator = (run(open_deployment(folder), name) for name in (None, "emulator"))
+    assert (host.backend, emulator.backend) == ("host", "emulator")
+    np.testing.assert_array_equal(host.spikes, emulator.spikes)
+    np.testing.assert_array_equal(host.decisions, emulator.decisions)
+    assert host.spikes.any()
+
+
+@needs_compiler
+def test_code_that_is_not_ours_is_not_run(copy: Path) -> None:
+    code = copy / "receiver.c"
+    code.write_text(code.read_text().replace("return RECEIVER_OK;", "return RECEIVER_OK + 0;"))
+    with pytest.raises(DataError, match="not the file that was exported"):
+        open_deployment(copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    next(one for one in manifest["files"] if one["name"] == "receiver.c")["sha256"] = sha256(code)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="not the code that this version of the tool writes"):
+        run(open_deployment(copy), "host")
+    assert run(open_deployment(copy), "host", run_code=True).spikes.any()
+
+
+def test_without_a_compiler_the_manifest_says_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    compilers.host_compiler.cache_clear()
+    monkeypatch.setattr(compilers, "find_spec", lambda _name: None)
+    try:
+        (out,) = export_all(folder / "source.nir", "c", tmp_path / "out")
+        manifest = read_c_deployment(out).manifest
+        assert manifest.compiled is None
+        assert manifest.not_compiled is not None
+        assert "apt-get install gcc" in manifest.not_compiled
+    finally:
+        compilers.host_compiler.cache_clear()
+
+
+def test_integers_of_another_program_are_refused(copy: Path) -> None:
+    (copy / "program.npz").write_bytes(b"")
+    with pytest.raises(DataError, match="not the file that was exported"):
+        open_deployment(copy)
