@@ -54,6 +54,13 @@ class EncodingConfig(Record):
         le=200,
         description="decibels below the utterance's loudest point that count as silence",
     )
+    quietest_db: float = Field(
+        default=-60.0,
+        ge=-200,
+        lt=0,
+        description="decibels of full scale; an utterance whose samples all stay below, measured from their "
+        "mean, holds no sound and makes no events",
+    )
     lowest_level_db: float = Field(
         default=-40.0, lt=0, description="lowest level in decibels below the utterance's loudest point"
     )

@@ -1,6 +1,7 @@
 """From sound to binary events: a mel cochleagram in decibels, watched by several levels or neurons a band.
 
-The levels are fixed relative to the loudest point of the same utterance: nothing is learned from data.
+The levels are fixed relative to the loudest point of the same utterance: nothing is learned from data. Where
+there is no sound, that point would be the noise of the last bit, so an utterance that quiet makes no events.
 """
 
 import numpy as np
@@ -104,10 +105,20 @@ def fit_length(sound: NDArray[np.int16], length: int) -> NDArray[np.int16]:
     return sound[start : start + length]
 
 
+def is_silent(sound: NDArray[np.int16], config: EncodingConfig) -> bool:
+    """Whether a recording holds no sound: all samples within `quietest_db` of full scale around their mean.
+
+    A constant offset, as cheap converters add it, is no sound.
+    """
+    loudest = np.abs(sound - sound.mean(dtype=np.float64)).max(initial=0.0)
+    return bool(loudest < FULL_SCALE * 10 ** (config.quietest_db / 20))
+
+
 def cochleagram(recordings: Recordings, config: EncodingConfig) -> NDArray[np.float32]:
     """Loudness of every band in every step, relative to the loudest of the same recording.
 
-    The window of step t ends where the step ends, so no step looks ahead.
+    The window of step t ends where the step ends, so no step looks ahead. A silent recording (`is_silent`) is
+    silence throughout.
 
     Returns:
         [recordings, steps, bands] decibels, from -range_db (silence) to 0.
@@ -132,4 +143,5 @@ def _loudness(recordings: Recordings, members: range, config: EncodingConfig) ->
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     decibels = 10 * np.log10(power @ mel_filters(config, power.shape[2]) + SMALLEST_POWER)
     relative = decibels - decibels.max(axis=(1, 2), keepdims=True)
+    relative[[is_silent(recordings[index], config) for index in members]] = -config.range_db
     return np.asarray(np.maximum(relative, -config.range_db), dtype=np.float32)

@@ -5,8 +5,10 @@ Read from one .npz file or from the folder of the original wav files,
 """
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,16 @@ from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts, read_wav
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.npz import load_npz, save_npz
-from nsc_deploy.io.text import CONTROL
+from nsc_deploy.io.text import CONTROL, printable
 
 NPZ_NAME = "fsdd_8k_int16.npz"
-WAV_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<index>[0-9]+)\.wav")
+# A speaker may have an underscore, as mary_ann: digit and index are what stands first and last.
+WAV_NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>.+)_(?P<index>[0-9]+)\.wav", re.IGNORECASE)
+_SOUND = {".wav", ".wave", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".webm"}
+_MOST_ENTRIES = 20_000
+_MOST_NAMES = 3
 _MOST_DIGITS = 9
+log = logging.getLogger(__name__)
 OFFICIAL_TEST_INDICES = 5
 SELECTION_TEST_INDICES = 10
 
@@ -157,17 +164,20 @@ def _not_fsdd(path: Path, reason: str) -> DataError:
 
 
 def read_folder(folder: Path) -> Spoken:
-    """Read the wav files of `folder`, in the order of their names; other files are not looked at.
+    """Read the wav files of `folder`, in the order of their names; `left_out` says which it does not read.
 
     Raises:
         DataError: no file of the set, or one that `read_wav` refuses.
     """
     files = sorted(path for path in folder.iterdir() if WAV_NAME.fullmatch(path.name))
     if not files:
+        others = left_out(folder)
         raise DataError(
-            "holds no wav files named {digit}_{speaker}_{index}.wav",
+            f"holds no wav files named {_FORM}" + (f", and leaves out {others}" if others else ""),
             where=folder,
-            hint="Name the folder `recordings` of the data set, or fetch it: nsc-deploy data fetch fsdd",
+            hint=_TAKE_IN
+            if others
+            else "Name the folder `recordings` of the data set, or fetch it: nsc-deploy data fetch fsdd",
         )
     for file in files:
         _require_plain_name(file)
@@ -180,6 +190,46 @@ def read_folder(folder: Path) -> Spoken:
         speakers=np.array([name["speaker"] for name in names]),
         index=np.array([int(name["index"]) for name in names], dtype=np.int64),
     )
+
+
+_FORM = "{digit}_{speaker}_{index}.wav"
+_TAKE_IN = f"To take a recording in, keep it directly in the folder as {_FORM}, for example 3_mary_ann_7.wav."
+
+
+def warn_of_left_out(folder: Path) -> None:
+    """Warn of the recordings in a folder that are not read: no set is made smaller without a word."""
+    others = left_out(folder)
+    if others:
+        log.warning("warning: %s: leaves out %s\n%s", printable(str(folder)), others, _TAKE_IN)
+
+
+def left_out(folder: Path) -> str:
+    """Which sound files in and below `folder` are not read, and why; empty where all are.
+
+    Of a tree of more than 20,000 entries the first are looked at.
+    """
+    reasons: dict[str, list[str]] = {}
+    for path in sorted(islice(folder.rglob("*"), _MOST_ENTRIES)):
+        why = _why_left_out(path, folder)
+        if why is not None:
+            reasons.setdefault(why, []).append(printable(str(path.relative_to(folder)), 80))
+    return "; ".join(f"{_listed(names)} ({why})" for why, names in reasons.items())
+
+
+def _why_left_out(path: Path, folder: Path) -> str | None:
+    kind = path.suffix.lower()
+    if kind not in _SOUND or not path.is_file():
+        return None
+    if path.parent != folder:
+        return "in a sub-folder"
+    if kind != ".wav":
+        return "no wav file"
+    return None if WAV_NAME.fullmatch(path.name) else f"not named {_FORM}"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _require_plain_name(file: Path) -> None:

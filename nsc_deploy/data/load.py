@@ -23,6 +23,7 @@ from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.data.recordings import Recordings
 from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.io.npz import load_npz, save_npz
+from nsc_deploy.io.text import counted
 
 Advance = Callable[[], None]
 
@@ -41,8 +42,23 @@ def load_events(config: DataConfig, *, progress: bool = False) -> EventData:
         DataError: the data is missing, damaged or of the wrong form.
     """
     if config.dataset == "spoken-digits":
-        return _spoken_digits(config, progress=progress)
-    return _fsdd(config) if config.dataset == "fsdd" else _shd(config)
+        data = _spoken_digits(config, progress=progress)
+    else:
+        data = _fsdd(config) if config.dataset == "fsdd" else _shd(config)
+    _warn_of_silence(data)
+    return data
+
+
+def _warn_of_silence(data: EventData) -> None:
+    for part, samples in (("training", data.train), ("test", data.test)):
+        silent = int((~samples.events.any(axis=(1, 2))).sum())
+        if silent:
+            log.warning(
+                "warning: %s of the %s part: no event at all, so nothing to decide on. Their recordings are "
+                "silence, or far quieter than speech (data.encoding.quietest_db)",
+                f"{silent} of {counted(len(samples), 'sample')}",
+                part,
+            )
 
 
 def _spoken_digits(config: DataConfig, *, progress: bool) -> EventData:
@@ -58,9 +74,11 @@ def _spoken_digits(config: DataConfig, *, progress: bool) -> EventData:
 
 
 def _fsdd(config: DataConfig) -> EventData:
-    from nsc_deploy.data.fsdd import read_fsdd
+    from nsc_deploy.data.fsdd import read_fsdd, warn_of_left_out
 
     source = find_source(config)
+    if source.is_dir():  # before the cache, which holds what was read and not what was left out
+        warn_of_left_out(source)
     return cached(
         cache_key(config, digest(source)), lambda: encode_recordings(read_fsdd(source, config), config)
     )
@@ -97,7 +115,7 @@ def _bar(what: str, count: int, *, shown: bool) -> Iterator[Advance]:
 
 
 # Raise it with every change to the code that alters what is encoded.
-CODE_VERSION = 2
+CODE_VERSION = 3
 UNUSED_SECTIONS = {
     "spoken-digits": ("binning",),
     "fsdd": ("synthesis", "binning"),

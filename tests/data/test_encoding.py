@@ -72,6 +72,30 @@ def test_silence_makes_no_events(kind: str) -> None:
     assert not encode(silent, config).any()
 
 
+SILENT = {
+    "zeros": np.zeros(8000),
+    "an offset": np.full(8000, -700),
+    "the last bit": np.random.default_rng(4).integers(-1, 2, 8000),
+    "an offset and the last bits": 90 + np.random.default_rng(5).integers(-8, 9, 8000),
+}
+
+
+@pytest.mark.parametrize("kind", ["level", "crossing", "lif"])
+@pytest.mark.parametrize("silence", SILENT)
+def test_a_silent_recording_makes_no_events_beside_one_that_speaks(kind: str, silence: str) -> None:
+    config = EncodingConfig.model_validate({"kind": kind})
+    heard = encode(cochleagram(recordings(tone(500, peak=400), SILENT[silence]), config), config)
+    assert heard[0].any()
+    assert not heard[1].any()
+
+
+def test_silence_is_what_stays_below_the_quietest_sound() -> None:
+    at_the_edge = tone(500, peak=32768 / 1000)  # 60 dB below full scale
+    for quietest, silent in ((-60.5, False), (-59.5, True)):
+        config = EncodingConfig(quietest_db=quietest)
+        assert encode(cochleagram(recordings(at_the_edge), config), config).any() != silent
+
+
 def test_a_constant_sound_at_twice_its_level_fires_a_lif_neuron_regularly() -> None:
     config = EncodingConfig(kind="lif", bands=1, levels=1, lowest_level_db=-30, lif_decay=0.8, steps=100)
     events = encode(np.full((1, 100, 1), 0, np.float32), config)

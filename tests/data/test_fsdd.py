@@ -11,7 +11,15 @@ import pytest
 from nsc_deploy.data import DataConfig, load, load_events
 from nsc_deploy.data.catalogue import find_source
 from nsc_deploy.data.fetch import FSDD
-from nsc_deploy.data.fsdd import NPZ_NAME, content_digest, read_folder, read_fsdd, read_npz, write_npz
+from nsc_deploy.data.fsdd import (
+    NPZ_NAME,
+    content_digest,
+    left_out,
+    read_folder,
+    read_fsdd,
+    read_npz,
+    write_npz,
+)
 from nsc_deploy.data.load import encode_recordings
 from nsc_deploy.errors import DataError
 from tests.support.speed import scaled
@@ -102,6 +110,52 @@ def test_leave_one_speaker_out_keeps_the_speaker_out_of_training(folder: Path) -
     recordings = read_fsdd(folder, config)
     assert set(recordings.speakers[recordings.is_test]) == {"bo"}
     assert set(recordings.speakers[~recordings.is_test]) == {"ada"}
+
+
+def test_names_that_say_digit_speaker_and_number_are_read(folder: Path) -> None:
+    for name in ("4_mary_ann_7.wav", "5_zoe_8.WAV", "6_d_e_f_9.Wav"):
+        write_wav(folder / name, np.full(100, 7))
+    spoken = read_folder(folder)
+    found = set(zip(spoken.labels.tolist(), spoken.speakers.tolist(), spoken.index.tolist(), strict=True))
+    assert {(4, "mary_ann", 7), (5, "zoe", 8), (6, "d_e_f", 9)} <= found
+    assert (len(spoken.labels), left_out(folder)) == (143, "")
+
+
+def test_recordings_that_are_left_out_are_told_with_the_reason_each_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (folder / "zoe").mkdir()
+    for number in range(5):
+        write_wav(folder / "zoe" / f"{number}_zoe_1.wav", np.ones(100))
+    write_wav(folder / "3-eve-7.wav", np.ones(100))
+    (folder / "3_eve_7.flac").write_bytes(b"fLaC")
+    for _ in range(2):  # the second time the events come from the cache
+        caplog.clear()
+        data = load_events(DataConfig(dataset="fsdd", path=folder))
+        assert len(data.train) + len(data.test) == 140
+        [told] = caplog.messages
+        assert "3-eve-7.wav (not named {digit}_{speaker}_{index}.wav)" in told
+        assert "3_eve_7.flac (no wav file)" in told
+        assert "zoe/0_zoe_1.wav, zoe/1_zoe_1.wav, zoe/2_zoe_1.wav and 2 more (in a sub-folder)" in told
+        assert "notes.txt" not in told
+
+
+def test_a_folder_with_recordings_in_sub_folders_alone_says_so(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"leaves out recordings/0_ada_0.wav, .* \(in a sub-folder\)"):
+        read_folder(folder.parent)
+
+
+def test_silent_recordings_are_counted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("3_ada_0.wav", "3_ada_6.wav", "4_ada_6.wav"):
+        write_wav(folder / name, np.zeros(4000))
+    load_events(DataConfig(dataset="fsdd", path=folder))
+    told = "\n".join(caplog.messages)
+    assert "2 of 40 samples of the training part: no event" in told
+    assert "1 of 100 samples of the test part: no event" in told
 
 
 def test_unknown_speaker_names_the_known_ones(folder: Path) -> None:
