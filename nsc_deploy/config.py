@@ -117,6 +117,8 @@ class TrainingConfig(Section):
     """part of the epochs over which the training channel goes from snr_start_db to its own SNR (0 to 1)"""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     """part of each class cut from the training set to choose the epoch and to stop early (0 to 0.9)"""
+    validation_seed: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+    """seed of the validation part alone, so that a fine-tuned run keeps the first run's; not set: seed"""
     patience: Annotated[int, Field(ge=0)] = 0
     """epochs without a better validation result after which training stops; 0 never stops early"""
     time_shift: Annotated[int, Field(ge=0, le=10_000)] = 2
@@ -134,6 +136,11 @@ class TrainingConfig(Section):
     """machines that train data-parallel (1 to 1024)"""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads a process; 0 takes what the machine offers and records the number in RUN/experiment.toml"""
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that the validation part is cut with."""
+        return self.seed if self.validation_seed is None else self.validation_seed
 
     @model_validator(mode="after")
     def _batch_is_shared_equally(self) -> Self:

@@ -116,7 +116,8 @@ def train(
         raise ConfigError(
             "is missing", where="--out", hint="Name the run directory to write: --out runs/first"
         )
-    from nsc_deploy.experiment_file import load_experiment, parse_assignment
+    from nsc_deploy.experiment_file import FILE_NAME, load_experiment, parse_assignment
+    from nsc_deploy.io.files import require_writable
 
     assigned = dict(parse_assignment(text) for text in assign or ())
     if resume and experiment is None:
@@ -130,6 +131,7 @@ def train(
     if from_run is not None:
         experiment, overrides = _going_on(from_run, experiment, out, resume, overrides)
     asked = load_experiment(experiment, overrides, options)
+    require_writable(out / FILE_NAME)
     # Only now, for torch takes seconds to load, and a misspelt option should not wait for it.
     from nsc_deploy.training.run import is_first_machine, take_part
     from nsc_deploy.training.run import train as run_training

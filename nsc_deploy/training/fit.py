@@ -41,7 +41,7 @@ def training_and_validation(data: EventData, experiment: Experiment) -> tuple[Ev
     if not config.validation_fraction:
         return data.train, None
     return validation_split(
-        data.train, config.validation_fraction, stream_seed(config.seed, "validation part")
+        data.train, config.validation_fraction, stream_seed(config.split_seed, "validation part")
     )
 
 

@@ -9,6 +9,8 @@ from nsc_deploy.config import Experiment, TrainingConfig
 from nsc_deploy.data import EventData, load_events
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.experiment_file import FILE_NAME
+from nsc_deploy.io.files import require_writable
 from nsc_deploy.models.export import balanced, write_calibration, write_run_graphs
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import stream, stream_seed
@@ -26,7 +28,7 @@ from nsc_deploy.training.run_directory import (
     state_of,
     write_metrics,
 )
-from nsc_deploy.training.start import finished_system, require_start
+from nsc_deploy.training.start import finished_system, require_same_samples, require_start
 from nsc_deploy.training.sweep import Measurement, channel_uses, measure
 from nsc_deploy.training.worker import Job
 
@@ -72,9 +74,11 @@ def train(
     _require_plain_path(out)
     experiment = with_threads(experiment, out if resume else None)
     require_start(experiment, out, resume=resume)
+    require_writable(out / FILE_NAME)
     data = load_events(experiment.data, progress=progress)
     with locked(out):
         origin = provenance(data, experiment.training.start_from)
+        require_same_samples(experiment, origin.data_sha256)
         state = claim(out, experiment, origin, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
             return RunResult(out, experiment, read_metrics(out))

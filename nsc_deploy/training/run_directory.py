@@ -169,7 +169,7 @@ def state_of(run: Path) -> RunState:
     if not run.is_dir():
         raise UserError("is a file, not a run directory", where=run, hint="Name another --out.")
     if (run / PROVENANCE).is_file():
-        read_json_record(Provenance, run / PROVENANCE, "the provenance of a run", hint=_NO_RUN)
+        read_provenance(run)
         if not (run / experiment_file.FILE_NAME).is_file():
             return RunState.EMPTY
         return RunState.FINISHED if (run / METRICS).is_file() else RunState.UNFINISHED
@@ -179,6 +179,15 @@ def state_of(run: Path) -> RunState:
             f"is not a run directory (it holds {foreign[0]} and no {PROVENANCE})", where=run, hint=_NO_RUN
         )
     return RunState.EMPTY
+
+
+def read_provenance(run: Path) -> Provenance:
+    """Read RUN/provenance.json.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    return read_json_record(Provenance, run / PROVENANCE, "the provenance of a run", hint=_NO_RUN)
 
 
 def claim(

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from nsc_deploy.config import Experiment
+from nsc_deploy.config import Experiment, TrainingConfig
 from nsc_deploy.data import EventData
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import differing_fields
 from nsc_deploy.models.system import System, build_system, round_decays, round_weights
 from nsc_deploy.training.batches import stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
-from nsc_deploy.training.run_directory import RunState, read_experiment, state_of
+from nsc_deploy.training.run_directory import RunState, read_experiment, read_provenance, state_of
 
 FINE_TUNING_EPOCHS = 10
 FINE_TUNING_RATE = 0.25
@@ -24,16 +24,19 @@ _SAME_TABLES = ("system.", "data.")
 def fine_tuning(run: Path) -> dict[str, object]:
     """What an experiment that goes on from a run changes in the run's own, by dotted name.
 
-    Fewer epochs, a smaller learning rate, and no warm-up of anything: the weights have learnt that.
+    Fewer epochs, a smaller learning rate, and no warm-up of anything: the weights have learnt that. The
+    validation part stays that of the run, also with another seed: all other samples have been trained on.
 
     Raises:
         DataError: no run, or not a finished one.
     """
     require_finished(run, "--from")
+    before = read_experiment(run).training
     return {
         "training.start_from": str(run.resolve()),
         "training.epochs": FINE_TUNING_EPOCHS,
-        "training.learning_rate": FINE_TUNING_RATE * read_experiment(run).training.learning_rate,
+        "training.learning_rate": FINE_TUNING_RATE * before.learning_rate,
+        "training.validation_seed": before.split_seed,
         "training.snr_start_db": NO_WARM_UP_DB,
         "training.spike_rate_warmup": 0.0,
         "training.warmup_epochs": 0.0,
@@ -58,7 +61,8 @@ def require_start(experiment: Experiment, out: Path, *, resume: bool) -> None:
     """Check, before anything is written, that the run an experiment starts from is there and of its system.
 
     Raises:
-        ConfigError: it is of another system or data set, or the directory to write.
+        ConfigError: it is of another system or data set, or the directory to write, or it was trained on
+            samples of the validation part.
         DataError: it is no finished run.
     """
     start = experiment.training.start_from
@@ -67,13 +71,48 @@ def require_start(experiment: Experiment, out: Path, *, resume: bool) -> None:
     require_finished(Path(start), "--from")
     if Path(start).resolve() == out.resolve():
         raise ConfigError("is the run to start from", where=out, hint="Name another --out.")
-    different = differing_fields(read_experiment(Path(start)), experiment)
+    before = read_experiment(Path(start))
+    different = differing_fields(before, experiment)
     wrong = [name for name in different if name.startswith(_SAME_TABLES)]
     if wrong:
         raise ConfigError(
             f"was trained with another system or data set (different: {', '.join(wrong)})",
             where=start,
             hint="Leave these options out: its weights fit its own system only.",
+        )
+    _require_unseen_validation(before.training, experiment.training, start)
+
+
+def _require_unseen_validation(before: TrainingConfig, now: TrainingConfig, start: str) -> None:
+    """Of the same seed, the validation part of a smaller fraction lies within that of a larger one."""
+    most = before.validation_fraction
+    if now.validation_fraction == 0:
+        return
+    if most == 0:
+        what, hint = "it kept none apart", "Choose --validation-fraction 0: the last epoch is kept."
+    elif now.split_seed != before.split_seed:
+        what = "its validation part was cut with another seed"
+        hint = f"Choose --set training.validation_seed={before.split_seed}, or --validation-fraction 0."
+    elif now.validation_fraction > most:
+        what = f"its validation part was {most:g} of each class"
+        hint = f"Choose a --validation-fraction of {most:g} at most."
+    else:
+        return
+    raise ConfigError(f"was trained on samples of the validation part ({what})", where=start, hint=hint)
+
+
+def require_same_samples(experiment: Experiment, data_sha256: str) -> None:
+    """Refuse to go on from a run whose data set held other samples: those it was trained on may judge now.
+
+    Raises:
+        DataError: the run that the experiment starts from was trained on other samples.
+    """
+    start = experiment.training.start_from
+    if start is not None and read_provenance(Path(start)).data_sha256 != data_sha256:
+        raise DataError(
+            "was trained on other samples than the data set holds now, some of which may judge here",
+            where=start,
+            hint="Give the data set as it was, or train anew without --from.",
         )
 
 

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +131,17 @@ def test_bad_input_ends_with_one_message_and_code_2(
     assert command("train", *options, *arguments, "--out", str(tmp_path / "run"), "--quiet") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once() -> None:
+    """Before torch is loaded and any data, which takes seconds."""
+    script = (
+        "import sys; from nsc_deploy.cli.app import app; from nsc_deploy.cli.exit_codes import *; "
+        "print(run_to_exit_code(lambda: app(['train', '--out', '/proc/nowhere'])), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert "/proc/nowhere" in done.stderr
 
 
 def test_the_run_directory_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from nsc_deploy.io.files import sha256
 from nsc_deploy.models.system import round_decays, round_weights, rounded_parameters
 from nsc_deploy.passes.base import run_passes
 from nsc_deploy.training.checkpoints import read_tensors
+from nsc_deploy.training.fit import training_and_validation
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run import RunResult, train
 from nsc_deploy.training.start import fine_tuning, new_system
@@ -154,6 +155,42 @@ def test_it_begins_with_what_the_other_run_had_learnt(origin: RunResult, tmp_pat
     assert again.metrics.test_accuracy == origin.metrics.test_accuracy
 
 
+def validation_samples(run: Path) -> set[bytes]:
+    experiment = load_experiment(run / "experiment.toml")
+    part = training_and_validation(load_events(experiment.data), experiment)[1]
+    return set() if part is None else {one.tobytes() for one in part.events}
+
+
+@pytest.mark.parametrize(
+    "options", [["--seed", "5"], ["--validation-fraction", "0.05"], ["--validation-fraction", "0"]]
+)
+def test_nothing_that_was_trained_on_judges(origin: RunResult, tmp_path: Path, options: list[str]) -> None:
+    out = tmp_path / "run"
+    assert command("train", "--from", origin.run, *options, "--epochs", 1, "--quiet", "--out", out) == 0
+    kept = validation_samples(out)
+    assert kept <= validation_samples(origin.run)
+    assert bool(kept) == (options[1] != "0")
+    if options[1] != "0":  # and so on, from run to run
+        asked = ["--from", out, "--validation-fraction", "0.1", "--seed", "6", "--out", tmp_path / "next"]
+        assert command("train", *asked, "--epochs", 1, "--quiet") == (2 if "0.05" in options else 0)
+
+
+def test_a_run_without_validation_or_on_other_samples_is_refused(
+    origin: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "whole"
+    asked = ["--from", origin.run, "--validation-fraction", "0", "--epochs", "1", "--quiet"]
+    assert command("train", *asked, "--out", whole) == 0
+    again = ["--from", whole, "--validation-fraction", "0.1", "--out", tmp_path / "run"]
+    assert command("train", *again) == 2
+    assert "trained on samples of the validation part (it kept none apart)" in capsys.readouterr().err
+    provenance = json.loads((whole / "provenance.json").read_text())
+    (whole / "provenance.json").write_text(json.dumps(provenance | {"data_sha256": "0" * 64}))
+    assert command("train", "--from", whole, "--out", tmp_path / "run") == 2
+    assert "other samples than the data set holds now" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "experiment.toml").exists()
+
+
 def test_an_interrupted_fine_tuning_ends_with_the_same_weights(
     tuned: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +231,8 @@ def test_the_command(origin: RunResult, tmp_path: Path, capsys: pytest.CaptureFi
         (["--quantise", "lava", "--system", "lstm"], "nothing for a chip"),
         (["--quantise", "lava", "--receiver", "analog"], "real values"),
         (["--hidden", "48"], "different: system.hidden"),
+        (["--validation-fraction", "0.3"], "Choose a --validation-fraction of 0.1 at most."),
+        (["--set", "training.validation_seed=4"], "cut with another seed"),
         (["--set", "data.encoding.levels=3"], "different: data.encoding.levels"),
         (
             ["--set", "system.decay_steps=100000", "--set", "system.gate_decay_steps=2"],
