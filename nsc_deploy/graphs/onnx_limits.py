@@ -7,7 +7,7 @@ the limits is refused with the node that goes beyond them.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NoReturn
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import onnx
 
 from nsc_deploy.errors import ConfigError, GraphError
+from nsc_deploy.graphs.onnx_constants import Constants, find_constants, kept_constants, taken_in
 
 MAX_MEMORY = 4 * 2**30
 """Bytes of weights and of all values that are held at once."""
@@ -99,11 +100,12 @@ def refuse_unbounded(
     """
     limits = limits or Limits.from_environment()
     together = infer_shapes(model, entering)
-    _Estimate(limits, operations=False).whole(together)
+    constants = find_constants(model.graph)
+    _Estimate(limits, operations=False).whole(together, constants)
     alone = entering if entering is None else (*entering[:1], *(1 for _ in entering[1:2]), *entering[2:])
     # What a batch takes does not grow in step with its samples where constants are worked on.
     single = together if alone == entering else infer_shapes(model, alone)
-    _Estimate(limits, operations=True).whole(single)
+    _Estimate(limits, operations=True).whole(single, constants)
 
 
 def infer_shapes(model: onnx.ModelProto, entering: Sequence[int] | None = None) -> onnx.GraphProto:
@@ -248,24 +250,33 @@ class _Estimate:
         self._limits, self._counts = limits, operations
         self._operations = 0
 
-    def whole(self, graph: onnx.GraphProto) -> None:
+    def whole(self, graph: onnx.GraphProto, constants: Constants) -> None:
         values = _declared(graph)
-        self._walk(graph, values, sum(value.memory for value in values.values()), turns=1, depth=0)
+        held = sum(value.memory for value in values.values())
+        self._walk(graph, constants, values, held, turns=1, depth=0)
 
     def _walk(
-        self, graph: onnx.GraphProto, outer: Mapping[str, _Value], held: int, *, turns: int, depth: int
+        self,
+        graph: onnx.GraphProto,
+        constants: Constants,
+        outer: Mapping[str, _Value],
+        held: int,
+        *,
+        turns: int,
+        depth: int,
     ) -> dict[str, _Value]:
         """Go through the nodes in their order; returns the values of the graph.
 
         Args:
             graph: with inferred shapes.
+            constants: of the graph.
             outer: values that it may take in.
             held: bytes in use before it.
             turns: how often it is run.
             depth: scans around it.
         """
         values, shapes, widths = {**outer, **_declared(graph)}, shapes_of(graph), _widths(graph)
-        last = _last_uses(graph)
+        last = _last_uses(graph, constants)
         ending: dict[int, list[str]] = {}
         for index, node in enumerate(graph.node):
             where = f"node '{node.name or next(iter(node.output), node.op_type)}'"
@@ -277,7 +288,8 @@ class _Estimate:
                     where=where,
                     hint="Build the loop over time as a Scan, or name a graph without one.",
                 )
-            inner = self._inside(node, values, shapes, held, turns, depth, where)
+            within = constants.bodies.get(index, Constants())
+            inner = self._inside(node, within, values, shapes, held, turns, depth, where)
             for output in filter(None, node.output):
                 shape = _known({output: shapes.get(output)}).get(output)
                 value = self._value(node, shape, inner.get(output), values, widths.get(output, 4), where)
@@ -291,6 +303,7 @@ class _Estimate:
     def _inside(
         self,
         node: Any,
+        constants: Constants,
         values: Mapping[str, _Value],
         shapes: Mapping[str, Shape],
         held: int,
@@ -315,7 +328,9 @@ class _Estimate:
                     raise GraphError(
                         f"is a Scan within a Scan that turns {turns * again:,} times", where=where
                     )
-            within = self._walk(attribute.g, {**values, **entering}, held, turns=turns * again, depth=inner)
+            within = self._walk(
+                attribute.g, constants, {**values, **entering}, held, turns=turns * again, depth=inner
+            )
             for leaving, output in zip(attribute.g.output, node.output, strict=False):
                 if leaving.name in within:
                     size = within[leaving.name].elements * again
@@ -393,19 +408,12 @@ def _widths(graph: onnx.GraphProto) -> dict[str, int]:
     return {name: 8 if kind in wide else 1 if kind in narrow else 4 for name, kind in kinds.items()}
 
 
-def _last_uses(graph: onnx.GraphProto) -> dict[str, int]:
+def _last_uses(graph: onnx.GraphProto, constants: Constants) -> dict[str, int]:
     """The place of the node after which a value is not needed any more."""
-    last = {name: index for index, node in enumerate(graph.node) for name in _taken_in(node)}
-    return last | {value.name: len(graph.node) for value in graph.output}
-
-
-def _taken_in(node: Any) -> Iterable[str]:
-    yield from node.input
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            for inner in attribute.g.node:
-                yield from _taken_in(inner)
-            yield from (value.name for value in attribute.g.output)
+    last = {name: index for index, node in enumerate(graph.node) for name in taken_in(node)}
+    # What is worked out before the run stays to its end.
+    kept = kept_constants(graph, constants)
+    return last | dict.fromkeys({value.name for value in graph.output} | kept, len(graph.node))
 
 
 def _at_most(node: Any, values: Mapping[str, _Value]) -> int:

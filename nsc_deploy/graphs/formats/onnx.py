@@ -5,7 +5,7 @@ flipped bit does not pass for a weight.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 
@@ -63,8 +63,14 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         _refuse_functions(model)
         for text in _texts(model):
             _refuse_unprintable(text)
-        for graph in graphs_of(model.graph):
+        graphs = list(graphs_of(model.graph))
+        for graph in graphs:
             _refuse_foreign(graph)
+        _refuse_sparse(graphs)
+        if any(True for graph in graphs for _ in _sparse_of(graph)):
+            onnx.checker.check_model(model)
+            for graph in graphs:
+                _write_out_sparse(graph)
         onnx.checker.check_model(model, full_check=True)
     except GraphError as error:
         raise GraphError(error.problem, where=path, hint=error.hint) from error
@@ -124,8 +130,6 @@ def _refuse_foreign(graph: onnx.GraphProto) -> None:
     """Data outside of the file could be any file of the machine; own operators could be any code."""
     for tensor in graph.initializer:
         _refuse_tensor(tensor, tensor.name)
-    for sparse in graph.sparse_initializer:
-        _refuse_sparse(sparse, sparse.values.name)
     for node in graph.node:
         if node.domain not in DOMAINS:
             raise GraphError(f"uses the operator {node.domain}.{node.op_type}, which is not ONNX's own")
@@ -135,8 +139,6 @@ def _refuse_foreign(graph: onnx.GraphProto) -> None:
                 raise GraphError(f"lacks the body of node '{node.name}'")
             for tensor in (attribute.t, *attribute.tensors):
                 _refuse_tensor(tensor, node.name)
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                _refuse_sparse(sparse, node.name)
 
 
 def _refuse_split(node: onnx.NodeProto) -> None:
@@ -203,9 +205,43 @@ def _finite(tensor: onnx.TensorProto) -> bool:
     return bool(np.isfinite(wide).all())
 
 
-def _refuse_sparse(tensor: onnx.SparseTensorProto, name: str) -> None:
-    """Onnxruntime writes them out in full."""
-    if prod(tensor.dims) > _MAX_SPARSE or any(size < 0 for size in tensor.dims):
-        raise GraphError(f"claims the shape {tuple(tensor.dims)} for the sparse '{name}'")
-    _refuse_tensor(tensor.values, name)
-    _refuse_tensor(tensor.indices, name)
+def _sparse_of(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.SparseTensorProto]]:
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name, sparse
+    for node in graph.node:
+        for attribute in node.attribute:
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                if sparse.dims:
+                    yield node.name, sparse
+
+
+def _refuse_sparse(graphs: Sequence[onnx.GraphProto]) -> None:
+    """What is written out in full must not be more than a file could hold."""
+    elements = 0
+    for name, tensor in (one for graph in graphs for one in _sparse_of(graph)):
+        elements += prod(tensor.dims)
+        if elements > _MAX_SPARSE or any(size < 0 for size in tensor.dims):
+            raise GraphError(f"claims the shape {tuple(tensor.dims)} for the sparse '{name}'")
+        _refuse_tensor(tensor.values, name)
+        _refuse_tensor(tensor.indices, name)
+
+
+def _write_out_sparse(graph: onnx.GraphProto) -> None:
+    """Make dense constants of sparse ones: shape inference and most readers know no others."""
+    for sparse in graph.sparse_initializer:
+        graph.initializer.append(_dense(sparse))
+    del graph.sparse_initializer[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
+                attribute.CopyFrom(onnx.helper.make_attribute("value", _dense(attribute.sparse_tensor)))
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
+    """Places are counted through the whole tensor, or named axis by axis."""
+    values, places = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    written = np.zeros(prod(sparse.dims), values.dtype)
+    if places.ndim == 2:
+        places = np.ravel_multi_index(tuple(places.T), tuple(sparse.dims))
+    written[places] = values
+    return numpy_helper.from_array(written.reshape(sparse.dims), sparse.values.name)

@@ -15,33 +15,33 @@ from nsc_deploy.energy.counting.onnx.operators import (
     SOFTMAX_OVER_ONE_AXIS,
     Axis,
     AxisRule,
+    Known,
     Operands,
     Shape,
-    Values,
     attribute_of,
     body_of,
-    constants_of,
     opset_of,
 )
 from nsc_deploy.graphs.onnx_limits import infer_shapes, shapes_of
 
 
-def samples_in(model: Any, entering: Sequence[int]) -> Mapping[str, Axis]:
+def samples_in(model: Any, known: Known, entering: Sequence[int]) -> Mapping[str, Axis]:
     """Where the tensors of the main graph hold the samples, of all that depend on what enters.
 
     Args:
         model: a checked ModelProto.
+        known: its constants.
         entering: shape [steps, samples, ...] of what enters its first input.
 
     Returns:
         Nothing where the graph may mix samples, or takes a number of its own.
     """
     steps, samples, *rest = entering
-    walk = _walk(model, entering, 1, (samples, 1), (steps, 1, *rest))
+    walk = _walk(model, known, entering, 1, (samples, 1), (steps, 1, *rest))
     return {} if walk is None or walk.lost or walk.fixed else walk.held
 
 
-def steps_in(model: Any, entering: Sequence[int]) -> Mapping[str, Axis]:
+def steps_in(model: Any, known: Known, entering: Sequence[int]) -> Mapping[str, Axis]:
     """Where the tensors of the main graph hold the steps, of those in which steps can be told apart.
 
     A convolution over time takes in several steps at once: there the trace ends, for its output and all
@@ -49,21 +49,26 @@ def steps_in(model: Any, entering: Sequence[int]) -> Mapping[str, Axis]:
 
     Args:
         model: a checked ModelProto.
+        known: its constants.
         entering: shape [steps, samples, ...] of what enters its first input.
     """
     steps, *rest = entering
-    walk = _walk(model, entering, 0, (steps, 2 * steps), (2 * steps, *rest))
+    walk = _walk(model, known, entering, 0, (steps, 2 * steps), (2 * steps, *rest))
     return {} if walk is None else walk.held
 
 
 def _walk(
-    model: Any, entering: Sequence[int], axis: int, numbers: tuple[int, int], other: Sequence[int]
+    model: Any,
+    known: Known,
+    entering: Sequence[int],
+    axis: int,
+    numbers: tuple[int, int],
+    other: Sequence[int],
 ) -> "_Walk | None":
     if opset_of(model) < SOFTMAX_OVER_ONE_AXIS:
         return None
-    constants = constants_of(model.graph, {})
-    first = next(value for value in model.graph.input if value.name not in constants)
-    walk = _Walk(constants, {first.name: Axis(axis - len(entering))}, numbers, ordered=axis == 0)
+    first = next(value for value in model.graph.input if value.name not in known.names)
+    walk = _Walk(known, {first.name: Axis(axis - len(entering))}, numbers, ordered=axis == 0)
     sizes = first.type.tensor_type.shape.dim
     walk.fixed = len(sizes) > axis and bool(sizes[axis].dim_value)
     walk.through(model.graph, infer_shapes(model, entering), infer_shapes(model, other))
@@ -74,7 +79,7 @@ class _Walk:
     """Which tensors of a graph hold the samples (or steps), and where.
 
     Args:
-        constants: of the graph.
+        known: the constants of the graph.
         held: of what enters.
         numbers: of samples, in the shapes of the walk and in the others that they are compared with.
         ordered: whether one may depend on those before it: steps do, samples do not.
@@ -89,9 +94,10 @@ class _Walk:
     fixed = False
 
     def __init__(
-        self, constants: Values, held: Mapping[str, Axis], numbers: tuple[int, int], *, ordered: bool
+        self, known: Known, held: Mapping[str, Axis], numbers: tuple[int, int], *, ordered: bool
     ) -> None:
-        self._constants = constants
+        self._known = known
+        self._constants = known.unsized
         self._numbers = numbers
         self._ordered = ordered
         self._shapes: dict[str, Shape] = {}
@@ -100,14 +106,9 @@ class _Walk:
         self.counts: set[str] = set()
         self.lost: set[str] = set()
 
-    def inside(self, body: Any, entering: Mapping[str, Axis]) -> "_Walk":
+    def inside(self, known: Known, entering: Mapping[str, Axis]) -> "_Walk":
         """A walk through the body of a node, which sees the tensors around it."""
-        walk = _Walk(
-            constants_of(body, self._constants),
-            self.held | dict(entering),
-            self._numbers,
-            ordered=self._ordered,
-        )
+        walk = _Walk(known, self.held | dict(entering), self._numbers, ordered=self._ordered)
         walk._shapes, walk._others = dict(self._shapes), dict(self._others)
         walk.counts = set(self.counts)
         return walk
@@ -122,7 +123,7 @@ class _Walk:
         """
         self._shapes |= _whole(shapes_of(inferred))
         self._others |= _whole(shapes_of(other))
-        for node, one, another in zip(graph.node, inferred.node, other.node, strict=True):
+        for index, (node, one, another) in enumerate(zip(graph.node, inferred.node, other.node, strict=True)):
             taken = {*node.input, *_captured(node)} - {""}
             if not taken & (self.held.keys() | self.counts | self.lost):
                 continue
@@ -132,7 +133,8 @@ class _Walk:
                 continue
             found: Mapping[str, Axis | None] = {}
             if node.op_type == "Scan":
-                found = self._past(node) if self._ordered else self._scanned(node, one, another)
+                inside = self._known.bodies[index]
+                found = self._past(node) if self._ordered else self._scanned(node, inside, one, another)
             elif not taken & (self.held.keys() | self.lost) and body_of(node) is None:
                 if node.op_type != "ConstantOfShape":
                     self.counts.update(filter(None, node.output))
@@ -191,7 +193,7 @@ class _Walk:
         further = axis if operator.axes is recurrent and not self._ordered else None
         return dict.fromkeys(node.output[1:], further) | {node.output[0]: axis}
 
-    def _scanned(self, node: Any, inferred: Any, other: Any) -> Mapping[str, Axis | None]:
+    def _scanned(self, node: Any, known: Known, inferred: Any, other: Any) -> Mapping[str, Axis | None]:
         """Samples in a scan over the first axis: along another one, and kept apart in the body."""
         body, states = body_of(node), len(node.input) - attribute_of(node, "num_scan_inputs", 0)
         entering = {}
@@ -202,7 +204,7 @@ class _Walk:
             entering[inner.name] = axis
         if _turned(node, ("scan_input_axes", "scan_output_axes")):
             return {}
-        within = self.inside(body, entering)
+        within = self.inside(known, entering)
         within.through(body, body_of(inferred), body_of(other))
         leaving = [within.held.get(value.name) for value in body.output]
         before = [entering[value.name] for value in body.input][:states]

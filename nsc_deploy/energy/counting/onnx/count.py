@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.inputs import refuse_empty, refuse_foreign, refuse_too_many
 from nsc_deploy.energy.counting.onnx.axes import samples_in, steps_in
+from nsc_deploy.energy.counting.onnx.constants import work_out_constants
 from nsc_deploy.energy.counting.onnx.instrument import (
     SHAPE,
     Place,
@@ -26,8 +27,17 @@ from nsc_deploy.energy.counting.onnx.instrument import (
     wanted_shapes,
     wanted_values,
 )
-from nsc_deploy.energy.counting.onnx.operators import OPERATORS, Axis, Cost, Shape, Site, cost
-from nsc_deploy.energy.counting.onnx.products import accumulates
+from nsc_deploy.energy.counting.onnx.operators import (
+    OPERATORS,
+    Axis,
+    Cost,
+    Known,
+    Shape,
+    Site,
+    brought_together,
+    cost,
+)
+from nsc_deploy.energy.counting.onnx.products import meetings
 from nsc_deploy.energy.counting.operations import (
     Footprint,
     Integers,
@@ -74,19 +84,26 @@ def count_onnx(
         ConfigError: the steps of the recording are not those of the graph.
         DataError: the recording is empty, does not fit the input or holds other values than the input
             can carry, or the counts might not fit 64 bits.
-        GraphError: damaged, or an operator without a rule.
+        GraphError: damaged, or an operator without a rule; it names the file.
     """
     refuse_empty(recording)
     model = read_onnx(path)
     if not nominal:
         require_step(recording, time_step(_stated_step(model), dt, needed=False), path)
     try:
-        refuse_unbounded(model, (recording.steps, 1, *recording.shape))
+        return _count(model, recording, progress, batch, path)
     except GraphError as error:
+        if error.where is not None and str(error.where).startswith(str(path)):
+            raise
         place = path if error.where is None else f"{path}: {error.where}"
         raise GraphError(error.problem, where=place, hint=error.hint) from error
+
+
+def _count(model: Any, recording: Recording, progress: Progress, batch: int, path: Path) -> PartCount:
+    refuse_unbounded(model, (recording.steps, 1, *recording.shape))
     arriving = _arriving(model, recording)
-    plan = instrument(model, arriving, shapes=True)
+    known = _constants(model, recording, path)
+    plan = instrument(model, known, arriving, shapes=True)
     first = _runner(plan, recording, path)(slice(0, 1))
     met = [meeting(plan, index, first) for index in range(len(plan.places))]
     refuse_too_many({plan.places[i].site.path: one.at_most for i, one in enumerate(met)}, recording.samples)
@@ -94,12 +111,12 @@ def count_onnx(
     for some in [recording.values] if recording.values.dtype.kind in "bu" else recording.values:
         refuse_foreign(some, arriving, model.graph.input[0].name)
     eventful = any(place.site.events for place in plan.places)
-    watched = instrument(model, arriving, shapes=False) if eventful else plan
-    steps = steps_in(watched.model, (recording.steps, 1, *recording.shape))
+    watched = instrument(model, known, arriving, shapes=False) if eventful else plan
+    steps = steps_in(watched.model, known, (recording.steps, 1, *recording.shape))
     fed: dict[int, Fed] = {}
     if eventful:
         together = max(1, min(batch, _BATCH_BYTES // max(1, sum(map(_bytes, met)))))
-        fed = _events(watched, steps, path, recording, together, progress)
+        fed = _events(watched, known, steps, path, recording, together, progress)
     layers = [
         layer_count(one, fed.get(index), recording, stepwise=_stepwise(plan.places[index], steps))
         for index, one in enumerate(met)
@@ -170,10 +187,10 @@ def _stepwise(place: Place, steps: Mapping[str, Axis]) -> bool:
 
 
 class Met(NamedTuple):
-    """At one operator, events that arrive and accumulates they cause: [N], [T] or [T, N]."""
+    """At one operator, events that arrive and synapses they meet: [N], [T] or [T, N]."""
 
     events: Integers
-    acs: Integers
+    synops: Integers
 
 
 class Fed(NamedTuple):
@@ -184,7 +201,13 @@ class Fed(NamedTuple):
 
 
 def _events(
-    plan: Plan, steps: Mapping[str, Axis], path: Path, recording: Recording, batch: int, progress: Progress
+    plan: Plan,
+    known: Known,
+    steps: Mapping[str, Axis],
+    path: Path,
+    recording: Recording,
+    batch: int,
+    progress: Progress,
 ) -> dict[int, Fed]:
     """Of each operator that events enter, those that arrive and what they meet."""
     meters = {
@@ -195,7 +218,7 @@ def _events(
     batch = min(batch, recording.samples)
     # The last batch may be a smaller one.
     axes = {
-        size: samples_in(plan.model, (recording.steps, size, *recording.shape))
+        size: samples_in(plan.model, known, (recording.steps, size, *recording.shape))
         for size in {batch, recording.samples % batch} - {0, 1}
     }
     if any(
@@ -220,6 +243,15 @@ def _joined(parts: list[Fed]) -> Fed:
     if len(each) < len(parts):
         return Fed(samples, None)
     return Fed(samples, Met(*(np.concatenate(column, axis=1) for column in zip(*each, strict=True))))
+
+
+def _constants(model: Any, recording: Recording, path: Path) -> Known:
+    try:
+        return work_out_constants(model, recording.values[:, :1].astype(np.float32))
+    except GraphError:
+        raise
+    except Exception as error:
+        raise GraphError(f"cannot be run by onnxruntime ({_first_line(error)})", where=path) from error
 
 
 def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
@@ -288,7 +320,7 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
     return LayerCount(
         name=site.path,
         primitive=site.node.op_type,
-        arrives=Signal.REAL if fed is None else Signal.EVENTS,
+        arrives=site.arrives,
         neurons=price.neurons,
         synapses=price.weights,
         dense=price.operations.get(Kind.MAC, 0) * one.runs,
@@ -307,15 +339,16 @@ def _of_each_step(per_step: Operations | None, met: Met | None, samples: int) ->
     if per_step is None:
         return None
     if met is not None:
-        return met.acs
+        return met.synops
     return np.broadcast_to(per_step.synaptic[:, None] // samples, (len(per_step.acs), samples))
 
 
 def footprint(site: Site, shapes: Mapping[str, Shape], price: Cost, steps: int) -> Footprint:
     """The values an operator keeps; of a sequence, those of one step."""
-    weights = sum(
-        int(np.count_nonzero(site.constants[name])) for name in site.node.input if name in site.constants
-    )
+    held = [site.constants[name] for name in site.node.input if name in site.constants]
+    if OPERATORS[site.node.op_type].traffic is brought_together:
+        held = []  # axes and sizes
+    weights = sum(int(np.count_nonzero(values)) for values in held)
     arriving = 0
     for name in site.changing:
         shape = shapes[name]
@@ -342,7 +375,8 @@ def _along(
     totals = {kind: everywhere(number) for kind, number in one.price.operations.items()}
     traffic = Traffic(**{name: everywhere(number) for name, number in moved.items()})
     if met is not None:
-        totals[Kind.AC], totals[Kind.MAC] = met.acs, everywhere(0)
+        totals[Kind.MAC] = everywhere(0)
+        totals[Kind.AC if one.site.arrives is Signal.EVENTS else Kind.MAC] = met.synops
         biases = everywhere(one.price.operations.get(Kind.ADDITION, 0))
         streamed = not any(name in one.site.constants for name in one.site.node.input[:2])
         traffic = _with_events(traffic, met, biases, streamed=streamed)
@@ -358,14 +392,14 @@ def _with_events(dense: Traffic, met: Met, biases: Integers, *, streamed: bool) 
         biases: additions of a bias.
         streamed: whether a changing tensor takes the place of the weights.
     """
-    events, acs = met
+    events, synops = met
     return replace(
         dense,
-        weight_reads=biases + (0 if streamed else 1) * acs,
+        weight_reads=biases + (0 if streamed else 1) * synops,
         # An event is added to the sums of its targets, as in a spiking layer.
-        state_reads=acs,
-        state_writes=acs,
-        activation_reads=events + (acs if streamed else 0),
+        state_reads=synops,
+        state_writes=synops,
+        activation_reads=events + (synops if streamed else 0),
     )
 
 
@@ -439,9 +473,11 @@ class EventMeter:
         """Events and what they meet, of each sample and, where steps are known, of each step.
 
         Args:
-            rows: [samples, values] of 0 and 1.
+            rows: [samples, values], events where they are not 0.
             weights: [values, 2].
         """
+        if self._site.arrives is Signal.GRADED:
+            rows = rows != 0
         rows = rows.astype(weights.dtype, copy=False)
         if self._steps is None:
             return Fed(Met(*np.asarray(rows @ weights, dtype=np.int64).T), None)
@@ -457,9 +493,9 @@ class EventMeter:
         met = Met(np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64))
         for sample in range(samples):
             one = {name: apart[sample] for name, apart in held.items()}
-            binary = (name for name in one if name in self._site.binary)
-            met.events[sample] = sum(int(np.count_nonzero(one[name])) for name in binary)
-            met.acs[sample] = sum(accumulates(self._site, turn) for turn in self._turns(one))
+            carrying = (name for name in one if name in self._site.events)
+            met.events[sample] = sum(int(np.count_nonzero(one[name])) for name in carrying)
+            met.synops[sample] = sum(meetings(self._site, turn) for turn in self._turns(one))
         return met
 
     def _turns(self, one: Mapping[str, Values]) -> Iterator[dict[str, Values]]:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from nsc_deploy.energy.counting.onnx.axes import (
     alone,
     along,
@@ -23,9 +25,10 @@ from nsc_deploy.energy.counting.onnx.axes import (
     transposed,
 )
 from nsc_deploy.energy.counting.onnx.operators import (
+    SOFTMAX_OVER_ONE_AXIS,
     Accesses,
-    BinaryRule,
     Contents,
+    ContentsRule,
     Cost,
     CostRule,
     Holds,
@@ -48,8 +51,8 @@ _BOOL = 9
 # Operators that move values and compute none.
 
 
-def moved(*carrying: int) -> BinaryRule:
-    """What moves stays what it is: truth values, or numbers of 0 and 1.
+def moved(*carrying: int) -> ContentsRule:
+    """What moves stays what it is: truth values, or numbers of 0 and 1, or whole numbers.
 
     Args:
         carrying: the inputs that carry values, not sizes, axes and the like; none for all of them.
@@ -57,51 +60,85 @@ def moved(*carrying: int) -> BinaryRule:
 
     def rule(node: Any, contents: Contents) -> Holds:
         names = [node.input[index] for index in carrying or range(len(node.input)) if index < len(node.input)]
-        names = [name for name in names if name]
-        if contents.are(Holds.TRUTH, *names):
-            return Holds.TRUTH
-        return _kept(node, contents, names)
+        return _kept(node, contents, [name for name in names if name])
 
     return rule
 
 
 def _kept(node: Any, contents: Contents, names: list[str]) -> Holds:
-    """Binary, where these tensors are and not all of what enters is constant."""
-    changing = any(name in contents.binary for name in node.input)
-    return Holds.BINARY if changing and contents.are(Holds.BINARY, *names) else Holds.ANY
+    """What these tensors hold, where not all of what enters is constant."""
+    changing = contents.binary | contents.graded | contents.truth
+    if not changing.isdisjoint(node.input):
+        for holds in (Holds.TRUTH, Holds.BINARY, Holds.GRADED):
+            if contents.are(holds, *names):
+                return holds
+    return Holds.ANY
+
+
+def padded(node: Any, contents: Contents) -> Holds:
+    """Pad: what is put around is a value too, an attribute before opset 11."""
+    filled = attribute_of(node, "mode", "constant") == "constant"
+    if filled and attribute_of(node, "value", 0.0) not in {0.0, 1.0}:
+        return Holds.ANY
+    return moved(0, 2)(node, contents) if filled else moved(0)(node, contents)
 
 
 def cast(node: Any, contents: Contents) -> Holds:
     """Truth values become numbers, and numbers truth values."""
     if attribute_of(node, "to", 0) == _BOOL:
         return Holds.TRUTH
-    if contents.are(Holds.TRUTH, node.input[0]):
-        return Holds.BINARY
-    return _kept(node, contents, [node.input[0]])
+    return _number(_kept(node, contents, [node.input[0]]))
+
+
+def cast_decided(node: Any, contents: Contents) -> bool:
+    """A cast to a truth value asks whether a value is zero."""
+    if attribute_of(node, "to", 0) == _BOOL:
+        return compared_here(node, contents)
+    return node.input[0] in contents.decided
+
+
+def cast_like(node: Any, contents: Contents) -> Holds:
+    """As a cast to what the second input is; a constant that is no truth value is a number."""
+    to = contents.constants.get(node.input[1])
+    if node.input[1] in contents.truth or (to is not None and to.dtype == np.bool_):
+        return Holds.TRUTH
+    return _number(_kept(node, contents, [node.input[0]]))
+
+
+def _number(holds: Holds) -> Holds:
+    return Holds.BINARY if holds is Holds.TRUTH else holds
 
 
 def choice(node: Any, contents: Contents) -> Holds:
-    """One or zero, by a truth value."""
-    binary = contents.are(Holds.TRUTH, node.input[0]) and contents.are(Holds.BINARY, *node.input[1:])
-    return Holds.BINARY if binary else Holds.ANY
+    """One of two values, by a truth value."""
+    if contents.are(Holds.BINARY, *node.input[1:]):
+        return Holds.BINARY
+    return _kept(node, contents, list(node.input[1:]))
 
 
-for _kinds, _axes, _binary in (
+def choice_decided(node: Any, contents: Contents) -> bool:
+    """By the truth value, where it chooses between constants; else by what it chooses from."""
+    chosen = [name for name in node.input[1:] if name in contents.binary | contents.truth]
+    return any(name in contents.decided for name in chosen or node.input[:1])
+
+
+for _kinds, _axes, _holds in (
     (("Identity",), pointwise, moved(0)),
-    (("Cast",), pointwise, cast),
-    (("Where",), pointwise, choice),
+    (("CastLike",), None, cast_like),
     (("Transpose",), transposed, moved(0)),
     (("Reshape", "Squeeze", "Unsqueeze", "Flatten"), regrouped, moved(0)),
     (("Slice",), sliced, moved(0)),
     (("Gather",), chosen, moved(0)),
     (("Concat",), along(0), moved()),
-    (("Pad",), None, moved(0, 2)),
+    (("Pad",), None, padded),
     (("Dropout",), alone, moved(0)),
     (("Expand", "Tile", "Split", "ReverseSequence", "GatherElements", "GatherND"), None, moved(0)),
     (("DepthToSpace", "SpaceToDepth", "Trilu"), None, moved(0)),
-    (("CastLike", "Constant", "ConstantOfShape", "Shape", "Size", "Range"), None, None),
+    (("Constant", "ConstantOfShape", "Shape", "Size", "Range"), None, None),
 ):
-    register(*_kinds, axes=_axes, binary=_binary, traffic=untouched)(free)
+    register(*_kinds, axes=_axes, holds=_holds, traffic=untouched)(free)
+register("Cast", axes=pointwise, holds=cast, decides=cast_decided, traffic=untouched)(free)
+register("Where", axes=pointwise, holds=choice, decides=choice_decided, traffic=untouched)(free)
 
 
 # Element by element.
@@ -130,17 +167,41 @@ def true(node: Any, contents: Contents) -> Holds:
     return Holds.TRUTH
 
 
-def all_binary(node: Any, contents: Contents) -> Holds:
-    """Products, minima and maxima of 0 and 1 are 0 or 1."""
+def compared_here(node: Any, contents: Contents) -> bool:
+    """A comparison decides, but for one of events that entered, which are told again."""
+    changing = [name for name in node.input if name and name not in contents.constants]
+    return not all(name in (contents.binary | contents.truth) - contents.decided for name in changing)
+
+
+def all_decided(node: Any, contents: Contents) -> bool:
+    """What masks events that enter decides none: both have to be decided, of those that change."""
+    changing = [name for name in node.input if name and name not in contents.constants]
+    return all(name in contents.decided for name in changing)
+
+
+def multiplied(node: Any, contents: Contents) -> Holds:
+    """Products of 0 and 1 are 0 or 1, of whole numbers whole."""
     return _kept(node, contents, list(node.input))
 
 
-def complement(node: Any, contents: Contents) -> Holds:
-    """1 - x."""
+def extreme(node: Any, contents: Contents) -> Holds:
+    """Minima and maxima are one of the values."""
+    return _kept(node, contents, list(node.input))
+
+
+def added(node: Any, contents: Contents) -> Holds:
+    """Sums and differences of events are whole numbers; a constant other than 0 would be there at rest."""
+    rest = [name for name in node.input if name not in contents.binary | contents.graded]
+    nothing = [name for name in rest if name in contents.constants and not contents.constants[name].any()]
+    return Holds.GRADED if len(nothing) == len(rest) < len(node.input) else Holds.ANY
+
+
+def taken_off(node: Any, contents: Contents) -> Holds:
+    """1 - x is 0 or 1 as x is; a difference of events is a whole number."""
     ones = contents.constants.get(node.input[0])
-    if ones is None or not bool((ones == 1).all()):
-        return Holds.ANY
-    return _kept(node, contents, [node.input[1]])
+    if ones is not None and node.input[1] in contents.binary and bool((ones == 1).all()):
+        return Holds.BINARY
+    return added(node, contents)
 
 
 register(
@@ -152,16 +213,20 @@ register(
 )(each(Kind.ACTIVATION))
 register(
     *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"),
-    *("And", "Or", "Not", "Xor", "IsNaN", "IsInf"),
+    *("IsNaN", "IsInf"),
     axes=pointwise,
-    binary=true,
+    holds=true,
+    decides=compared_here,
 )(each(Kind.ACTIVATION))
-register("Mul", axes=pointwise, binary=all_binary)(each(Kind.PRODUCT))
+register("Or", "Not", "Xor", axes=pointwise, holds=true)(each(Kind.ACTIVATION))
+register("And", axes=pointwise, holds=true, decides=all_decided)(each(Kind.ACTIVATION))
+register("Mul", axes=pointwise, holds=multiplied, decides=all_decided)(each(Kind.PRODUCT))
 register("Div", axes=pointwise)(each(Kind.PRODUCT))
-register("Add", axes=pointwise)(each(Kind.ADDITION))
-register("Sub", axes=pointwise, binary=complement)(each(Kind.ADDITION))
-register("Sum", axes=pointwise)(between_inputs(Kind.ADDITION))
-register("Max", "Min", axes=pointwise, binary=all_binary)(between_inputs(Kind.ACTIVATION))
+register("Add", axes=pointwise, holds=added)(each(Kind.ADDITION))
+register("Sub", axes=pointwise, holds=taken_off)(each(Kind.ADDITION))
+register("Sum", axes=pointwise, holds=added)(between_inputs(Kind.ADDITION))
+register("Max", axes=pointwise, holds=extreme)(between_inputs(Kind.ACTIVATION))
+register("Min", axes=pointwise, holds=extreme, decides=all_decided)(between_inputs(Kind.ACTIVATION))
 
 
 @register("Mean", axes=pointwise)
@@ -233,13 +298,21 @@ def pooled(combine: Kind, *, last: Kind | None = None) -> CostRule:
     return rule
 
 
-def _of_first(node: Any, contents: Contents) -> Holds:
-    return _kept(node, contents, [node.input[0]])
+def pooled_holds(node: Any, contents: Contents) -> Holds:
+    """MaxPool: one of the values of each window, if none lies in the padding alone."""
+    spread = max([1, *attribute_of(node, "dilations", [])]) > 1
+    edges = any(attribute_of(node, "pads", [])) or attribute_of(node, "auto_pad", "NOTSET") != "NOTSET"
+    holds = _kept(node, contents, [node.input[0]])
+    return Holds.ANY if spread and (edges or attribute_of(node, "ceil_mode", 0)) else holds
+
+
+def summed(node: Any, contents: Contents) -> Holds:
+    """A sum of events over a line is a whole number."""
+    return Holds.GRADED if node.input[0] in contents.binary | contents.graded else Holds.ANY
 
 
 _MEAN = combined(Kind.ADDITION, last=Kind.PRODUCT, never_one=True)
 for _kind, _cost in (
-    ("ReduceSum", combined(Kind.ADDITION)),
     ("ReduceMean", _MEAN),
     ("ReduceProd", combined(Kind.PRODUCT)),
     ("ReduceMax", combined(Kind.ACTIVATION)),
@@ -252,10 +325,11 @@ for _kind, _cost in (
     ("ArgMin", combined(Kind.ACTIVATION)),
 ):
     register(_kind, axes=reduced, traffic=brought_together)(_cost)
+register("ReduceSum", axes=reduced, traffic=brought_together, holds=summed)(combined(Kind.ADDITION))
 register("GlobalAveragePool", axes=leading, traffic=brought_together)(_MEAN)
 register("GlobalMaxPool", axes=leading, traffic=brought_together)(combined(Kind.ACTIVATION))
 register("AveragePool", axes=leading, traffic=brought_together)(pooled(Kind.ADDITION, last=Kind.PRODUCT))
-register("MaxPool", axes=leading, traffic=brought_together, binary=_of_first)(pooled(Kind.ACTIVATION))
+register("MaxPool", axes=leading, traffic=brought_together, holds=pooled_holds)(pooled(Kind.ACTIVATION))
 
 
 # Normalisations.
@@ -331,7 +405,10 @@ register("GroupNormalization", axes=leading, traffic=gathered)(normalized(groups
 
 
 def one_axis(site: Site, shape: Shape) -> tuple[int, int]:
-    """Softmax: lines along one axis."""
+    """Softmax: lines along one axis; before opset 13 over all axes from `axis` on, the second by default."""
+    if site.opset < SOFTMAX_OVER_ONE_AXIS:
+        axis = site.attribute("axis", 1) % len(shape)
+        return prod(shape[:axis]), prod(shape[axis:])
     length = shape[site.attribute("axis", -1) % len(shape)]
     return prod(shape) // length, length
 

@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.onnx.operators import (
-    SOFTMAX_OVER_ONE_AXIS,
     Contents,
     Holds,
+    Known,
     Site,
     Values,
     attribute_of,
     body_of,
-    constants_of,
     operator_of,
     opset_of,
 )
@@ -40,117 +38,174 @@ class Place:
 
 @dataclass
 class Plan:
-    """The instrumented model: where each wanted tensor comes out of the main graph."""
+    """The instrumented model: where each wanted tensor comes out of the main graph.
+
+    Attributes:
+        spikes: whether events that the graph decides itself meet weights.
+        decisions: whether truth values become numbers at all, or values are rounded: what may be spikes.
+    """
 
     model: Any
     outputs: dict[tuple[int, str], str] = field(default_factory=dict)
     places: list[Place] = field(default_factory=list)
     free: list[str] = field(default_factory=list)
     spikes: bool = False
+    decisions: bool = False
 
 
-def instrument(model: Any, arriving: Signal, *, shapes: bool) -> Plan:
+def instrument(model: Any, known: Known, arriving: Signal, *, shapes: bool) -> Plan:
     """Collect the sites of a model and add the outputs that watch them, to a copy.
 
     Args:
         model: a checked ModelProto.
+        known: its constants.
         arriving: what its first input carries.
         shapes: whether to give out the shapes that each site meets, or the events that do.
 
     Raises:
-        GraphError: a loop or a branch whose number of turns the graph does not tell, or a softmax of old.
+        GraphError: an operator without a rule, or a loop or branch whose number of turns the graph does not
+            tell.
     """
     plan = Plan(type(model).FromString(model.SerializeToString()))
     graph = plan.model.graph
-    constants = constants_of(graph, {})
-    inputs = [value.name for value in graph.input if value.name not in constants]
-    binary = frozenset(inputs[:1]) if arriving is Signal.EVENTS else frozenset()
-    _visit(plan, graph, (), (graph,), Contents(constants, _fixed(constants), binary), "")
-    if opset_of(model) < SOFTMAX_OVER_ONE_AXIS:
-        _refuse_softmax(plan.places)
+    first = frozenset([value.name for value in graph.input if value.name not in known.names][:1])
+    contents = Contents(known.values, _fixed(known.values), frozenset())
+    if arriving is not Signal.REAL:
+        holds = Holds.BINARY if arriving is Signal.EVENTS else Holds.GRADED
+        contents = contents.with_outputs(first, holds, decided=False)
+    _Visit(plan, opset_of(model)).graph(graph, known, (), (graph,), contents, "")
     for index, place in enumerate(plan.places):
         for name in wanted_shapes(place.site) if shapes else ():
-            plan.outputs[index, name + SHAPE] = _exposed(place, _with_shape(place.graphs[-1], name))
+            inner = _with_shape(place.graphs[-1], name)
+            plan.outputs[index, name + SHAPE] = lead_out(place.scans, place.graphs, inner)
         for name in () if shapes else wanted_values(place.site):
-            plan.outputs[index, name] = _exposed(place, name)
-    _declare(graph, sorted(set(plan.outputs.values())))
+            plan.outputs[index, name] = lead_out(place.scans, place.graphs, name)
+    declare(graph, sorted(set(plan.outputs.values())))
     return plan
 
 
-def _refuse_softmax(places: Sequence[Place]) -> None:
-    for place in places:
-        if place.site.node.op_type in {"Softmax", "LogSoftmax"}:
-            raise GraphError(
-                f"has a {place.site.node.op_type} over several axes, as before opset {SOFTMAX_OVER_ONE_AXIS}",
-                where=f"node '{place.site.path}'",
-                hint="Convert the model: onnx.version_converter.convert_version(model, 17).",
-            )
+@dataclass
+class _Visit:
+    """A walk through a graph and the bodies in it that fills a plan."""
 
+    plan: Plan
+    opset: int
 
-def _visit(
-    plan: Plan, graph: Any, scans: tuple[Any, ...], graphs: tuple[Any, ...], contents: Contents, prefix: str
-) -> frozenset[str]:
-    """Collect the sites of a graph and of the scans in it; returns what is proven binary there."""
-    for node in graph.node:
-        path = prefix + (node.name or node.output[0])
-        if all(not name or name in contents.constants for name in node.input):
-            # Folded before the first run; its value is only known where it is written down.
-            continue
-        if node.op_type == "Scan":
-            leaving = _scan(plan, node, scans, graphs, contents, path)
-            contents = replace(contents, binary=contents.binary | leaving)
-            continue
-        if any(attribute.type in {5, 10} for attribute in node.attribute):
-            raise GraphError(
-                f"has the operator {node.op_type}, whose body may run any number of times",
-                where=f"node '{path}'",
-                hint="Build the loop over time as a Scan, or name a graph without one.",
-            )
-        operator = operator_of(node, path)
-        holds, outputs = operator.binary(node, contents), frozenset(node.output)
-        if holds is Holds.TRUTH:
-            contents = replace(contents, truth=contents.truth | outputs)
-        elif holds is Holds.BINARY:
-            # Where a truth value becomes a number, the graph decides spikes of its own.
-            plan.spikes |= contents.are(Holds.TRUTH, node.input[0])
-            contents = replace(contents, binary=contents.binary | outputs)
+    def graph(
+        self,
+        graph: Any,
+        known: Known,
+        scans: tuple[Any, ...],
+        graphs: tuple[Any, ...],
+        contents: Contents,
+        prefix: str,
+    ) -> Contents:
+        """Collect the sites of a graph and of the scans in it; returns what its tensors hold."""
+        for index, node in enumerate(graph.node):
+            path = prefix + (node.name or next(filter(None, node.output), node.op_type))
+            if known.names.issuperset(filter(None, node.output)):
+                # Worked out before the first run; arithmetic on shapes shows among what is free.
+                self.plan.free += [] if known.sized.isdisjoint(node.output) else [path]
+                continue
+            if node.op_type == "Scan":
+                contents = self._scan(node, known.bodies[index], scans, graphs, contents, path)
+                continue
+            if any(attribute.type in {5, 10} for attribute in node.attribute):
+                raise GraphError(
+                    f"has the operator {node.op_type}, whose body may run any number of times",
+                    where=f"node '{path}'",
+                    hint="Build the loop over time as a Scan, or name a graph without one.",
+                )
+            contents = self._operator(node, scans, graphs, contents, path)
+        return contents
+
+    def _operator(
+        self, node: Any, scans: tuple[Any, ...], graphs: tuple[Any, ...], contents: Contents, path: str
+    ) -> Contents:
+        site = Site(path, node, contents.constants, contents.binary, contents.graded, self.opset)
+        operator = operator_of(site)
+        holds = operator.holds(node, contents)
+        decided = holds in {Holds.BINARY, Holds.TRUTH} and operator.decides(node, contents)
+        if holds is Holds.BINARY and any(name in contents.truth for name in node.input):
+            self.plan.decisions = True
+        self.plan.decisions |= node.op_type in _ROUNDING
+        self.plan.spikes |= _decided_meet_weights(site, contents)
         if operator.free:
-            plan.free.append(path)
+            self.plan.free.append(path)
         else:
-            plan.places.append(Place(Site(path, node, contents.constants, contents.binary), scans, graphs))
-    return contents.binary
+            self.plan.places.append(Place(site, scans, graphs))
+        outputs = frozenset(node.output if node.op_type == "Split" else node.output[:1])
+        return contents.with_outputs(outputs, holds, decided=decided)
+
+    def _scan(
+        self,
+        node: Any,
+        known: Known,
+        scans: tuple[Any, ...],
+        graphs: tuple[Any, ...],
+        contents: Contents,
+        path: str,
+    ) -> Contents:
+        """Collect the sites of a body; returns what holds behind the scan.
+
+        What a state holds is assumed of its first value, and the body walked again with less as long as its
+        last value holds less.
+        """
+        body = body_of(node)
+        pairs = list(zip((value.name for value in body.input), node.input, strict=True))
+        states = len(body.input) - attribute_of(node, "num_scan_inputs", 0)
+        inside = replace(contents, constants=known.values, fixed=_fixed(known.values))
+        assumed = {inner: _held(inside, outer) for inner, outer in pairs}
+        while True:
+            trial = _Visit(Plan(self.plan.model), self.opset)
+            entering = inside
+            for inner, (holds, decided) in assumed.items():
+                entering = entering.with_outputs(frozenset({inner}), holds, decided=decided)
+            proven = trial.graph(body, known, (*scans, node), (*graphs, body), entering, f"{path}/")
+            found = dict(assumed)
+            for (inner, _), last in zip(pairs[:states], body.output, strict=False):
+                found[inner] = _less(assumed[inner], _held(proven, last.name))
+            if found == assumed:
+                break
+            assumed = found
+        self.plan.places += trial.plan.places
+        self.plan.free += trial.plan.free
+        self.plan.spikes |= trial.plan.spikes
+        self.plan.decisions |= trial.plan.decisions
+        for value, outer in zip(body.output, node.output, strict=False):
+            if outer:
+                holds, decided = _held(proven, value.name)
+                contents = contents.with_outputs(frozenset({outer}), holds, decided=decided)
+        return contents
 
 
-def _scan(
-    plan: Plan, node: Any, scans: tuple[Any, ...], graphs: tuple[Any, ...], contents: Contents, path: str
-) -> frozenset[str]:
-    """Collect the sites of a body; returns which outputs of the scan are binary."""
-    body = body_of(node)
-    constants = constants_of(body, contents.constants)
-    pairs = list(zip((value.name for value in body.input), node.input, strict=True))
-    states = len(body.input) - attribute_of(node, "num_scan_inputs", 0)
-    final = [value.name for value in body.output][:states]
-    inside = replace(contents, constants=constants, fixed=_fixed(constants))
-    assumed = {
-        inner for inner, outer in pairs
-        if outer in contents.binary or (outer in constants and bool(np.isin(constants[outer], (0, 1)).all()))
-    }  # fmt: skip
-    while True:
-        trial = Plan(plan.model)
-        entering = replace(inside, binary=contents.binary | assumed)
-        proven = _visit(trial, body, (*scans, node), (*graphs, body), entering, f"{path}/")
-        broken = {
-            inner for (inner, _), last in zip(pairs[:states], final, strict=False)
-            if inner in assumed and last not in proven
-        }  # fmt: skip
-        if not broken:
-            break
-        assumed -= broken
-    plan.places += trial.places
-    plan.free += trial.free
-    plan.spikes |= trial.spikes
-    leaving = zip((value.name for value in body.output), node.output, strict=False)
-    return frozenset(outer for inner, outer in leaving if outer and inner in proven)
+# Functions that leave few values: what a graph may make spikes with, beside comparisons.
+_ROUNDING = frozenset({"Sign", "Floor", "Ceil", "Round"})
+_Held = tuple[Holds, bool]
+
+
+def _held(contents: Contents, name: str) -> _Held:
+    """What a tensor holds, and whether the graph decides it."""
+    for holds in (Holds.TRUTH, Holds.BINARY, Holds.GRADED):
+        if contents.are(holds, name):
+            return holds, name in contents.decided
+    return Holds.ANY, False
+
+
+def _less(first: _Held, last: _Held) -> _Held:
+    """What is left of an assumption about a state."""
+    numbers = [Holds.ANY, Holds.GRADED, Holds.BINARY]
+    (one, decided), (other, later) = first, last
+    if one in numbers and other in numbers:
+        return numbers[min(numbers.index(one), numbers.index(other))], decided or later
+    return (one, decided or later) if one is other else (Holds.ANY, False)
+
+
+def _decided_meet_weights(site: Site, contents: Contents) -> bool:
+    """Whether events that the graph decides meet constant weights."""
+    return any(name in contents.decided for name in site.events) and any(
+        name in site.constants for name in site.node.input[:2]
+    )
 
 
 def _fixed(constants: Values) -> frozenset[str]:
@@ -186,11 +241,20 @@ def _with_shape(graph: Any, name: str) -> str:
     return shape
 
 
-def _exposed(place: Place, name: str) -> str:
-    """Lead a tensor of a body out through every scan around it; returns its name in the main graph."""
+def lead_out(scans: Sequence[Any], graphs: Sequence[Any], name: str) -> str:
+    """Lead a tensor of a body out through every scan around it.
+
+    Args:
+        scans: around it, the innermost last.
+        graphs: the main graph and the bodies of the scans.
+        name: of the tensor.
+
+    Returns:
+        Its name in the main graph, where the values of all turns are stacked.
+    """
     from onnx import helper
 
-    for scan, body in zip(reversed(place.scans), reversed(place.graphs), strict=False):
+    for scan, body in zip(reversed(scans), reversed(graphs), strict=False):
         outside = f"{scan.output[0]}/{name}"
         if outside not in scan.output:
             # A body may not give out what it takes in from outside, nor the same name twice.
@@ -203,7 +267,8 @@ def _exposed(place: Place, name: str) -> str:
     return name
 
 
-def _declare(graph: Any, names: Sequence[str]) -> None:
+def declare(graph: Any, names: Sequence[str]) -> None:
+    """Add outputs to the main graph."""
     from onnx import helper
 
     there = {value.name for value in graph.output}

@@ -6,11 +6,12 @@
         return Cost({Kind.ACTIVATION: ..., Kind.ADDITION: ...})
 
 states its cost, along which axis its output holds the samples, what it reads and writes, and whether its
-output holds nothing but 0 and 1. An operator without a registration ends the count with its name.
+output holds nothing but 0 and 1, or whole numbers. An operator without a registration ends the count with
+its name.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import prod
 from typing import Any
@@ -20,11 +21,35 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.operations import Integers, Kind
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.network import Signal
 
 Shape = tuple[int, ...]
 Values = Mapping[str, NDArray[Any]]
 SOFTMAX_OVER_ONE_AXIS = 13
 """Before this opset, it went over all axes from one on."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """The constants of a graph, worked out.
+
+    Attributes:
+        values: by name, of those that something changing takes in or that are written down, in the graph
+            and around it.
+        names: all of them, with those that nothing but constants are made of.
+        sized: of these, the ones made of shapes; their values are those of one sample.
+        bodies: the same of the body of a Scan, by the place of the Scan among the nodes of the graph.
+    """
+
+    values: Values
+    names: frozenset[str]
+    sized: frozenset[str] = frozenset()
+    bodies: Mapping[int, "Known"] = field(default_factory=dict)
+
+    @property
+    def unsized(self) -> Values:
+        """The values that hold for any number of samples and steps."""
+        return {name: value for name, value in self.values.items() if name not in self.sized}
 
 
 @dataclass(frozen=True)
@@ -36,12 +61,16 @@ class Site:
         node: the NodeProto.
         constants: known values by tensor name.
         binary: tensors proven binary.
+        graded: tensors proven to be whole numbers, 0 where nothing happens.
+        opset: version of the standard operators.
     """
 
     path: str
     node: Any
     constants: Values
     binary: frozenset[str]
+    graded: frozenset[str] = frozenset()
+    opset: int = SOFTMAX_OVER_ONE_AXIS
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute of the operator as Python values."""
@@ -69,10 +98,17 @@ class Site:
 
     @property
     def events(self) -> tuple[str, ...]:
-        """Its inputs that carry events, of those that meet weights."""
+        """Its inputs that carry events, graded ones too, of those that meet weights."""
         if OPERATORS[self.node.op_type].fan_out is None:
             return ()
-        return tuple(name for name in self.node.input[:2] if name in self.binary)
+        return tuple(name for name in self.node.input[:2] if name in self.binary | self.graded)
+
+    @property
+    def arrives(self) -> Signal:
+        """What meets its weights: events, if one side is binary."""
+        if any(name in self.binary for name in self.events):
+            return Signal.EVENTS
+        return Signal.GRADED if self.events else Signal.REAL
 
 
 @dataclass(frozen=True)
@@ -149,6 +185,7 @@ class Holds(Enum):
 
     ANY = "any values"
     BINARY = "numbers, 0 and 1 alone"
+    GRADED = "whole numbers, sums of 0 and 1"
     TRUTH = "truth values"
 
 
@@ -157,30 +194,46 @@ class Contents:
     """What the tensors of a graph hold, proven from the graph alone.
 
     Binary tensors start at a cast from a truth value, at a choice between the constants 1 and 0, or at an
-    input that is declared to carry events.
+    input that is declared to carry events; graded ones at a sum of binary ones or at an input declared so.
 
     Attributes:
         constants: known values by name.
         fixed: the constants of 0 and 1 alone.
         binary: changing tensors of 0 and 1 alone.
+        graded: changing tensors of whole numbers.
         truth: tensors of truth values.
+        decided: of the binary ones and the truth values, those that a comparison in the graph decides; what
+            only masks the events that enter is none of them.
     """
 
     constants: Values
     fixed: frozenset[str]
     binary: frozenset[str]
+    graded: frozenset[str] = frozenset()
     truth: frozenset[str] = frozenset()
+    decided: frozenset[str] = frozenset()
 
     def are(self, holds: Holds, *names: str) -> bool:
         """Whether all tensors, one at least, hold the like; constants of 0 and 1 are binary."""
         there = self.truth if holds is Holds.TRUTH else self.binary | self.fixed
+        if holds is Holds.GRADED:
+            there |= self.graded
         return bool(names) and all(name in there for name in names)
+
+    def with_outputs(self, names: frozenset[str], holds: Holds, *, decided: bool) -> "Contents":
+        """With what further tensors hold."""
+        if holds is Holds.ANY:
+            return self
+        field = holds.name.lower()
+        made = replace(self, **{field: getattr(self, field) | names})
+        return replace(made, decided=made.decided | names) if decided else made
 
 
 CostRule = Callable[[Site, Mapping[str, Shape]], Cost]
 TrafficRule = Callable[[Site, Mapping[str, Shape], Cost], Accesses]
 AxisRule = Callable[[Operands], Axis | None]
-BinaryRule = Callable[[Any, Contents], Holds]
+ContentsRule = Callable[[Any, Contents], Holds]
+DecisionRule = Callable[[Any, Contents], bool]
 FanOut = Callable[[Site, NDArray[Any], Shape], Integers]
 
 
@@ -191,7 +244,8 @@ class Operator:
     cost: CostRule
     traffic: TrafficRule
     axes: AxisRule
-    binary: BinaryRule
+    holds: ContentsRule
+    decides: DecisionRule
     fan_out: FanOut | None
 
     @property
@@ -207,7 +261,8 @@ def register(
     *kinds: str,
     axes: AxisRule | None = None,
     traffic: TrafficRule | None = None,
-    binary: BinaryRule | None = None,
+    holds: ContentsRule | None = None,
+    decides: DecisionRule | None = None,
     fan_out: FanOut | None = None,
 ) -> Callable[[CostRule], CostRule]:
     """Say what is known of standard operators; decorates the rule of their cost, or is called with it.
@@ -217,25 +272,29 @@ def register(
         axes: where the output holds the samples (or steps), and None where it may mix them; left out, it
             may, and the graph is run one sample at a time.
         traffic: memory accesses of one execution; left out, those of one that takes values one by one.
-        binary: what the output holds, from what the tensors before it hold; left out, any values.
+        holds: what the first output holds, from what the tensors before it hold; left out, any values.
+        decides: whether a binary output is decided by the graph; left out, if one of the inputs is.
         fan_out: of an operator with weights: existing synapses that a value at each place of the first
             input meets, from which weights there are and the shape of that input.
     """
 
     def add(cost: CostRule) -> CostRule:
-        known = Operator(cost, traffic or passing, axes or _mixed, binary or _any, fan_out)
+        known = Operator(
+            cost, traffic or passing, axes or _mixed, holds or _any, decides or _one_decided, fan_out
+        )
         OPERATORS.update(dict.fromkeys(kinds, known))
         return cost
 
     return add
 
 
-def operator_of(node: Any, path: str) -> Operator:
-    """What is known of the operator of a node.
+def operator_of(site: Site) -> Operator:
+    """What is known of the operator of a site.
 
     Raises:
         GraphError: nothing, or an attribute changes what it does; nothing is left out silently.
     """
+    node = site.node
     known = OPERATORS.get(node.op_type)
     if known is None or node.domain not in {"", "ai.onnx"}:
         listed = {
@@ -244,16 +303,25 @@ def operator_of(node: Any, path: str) -> Operator:
         }
         raise GraphError(
             f"has the operator {node.op_type}, which cannot be counted",
-            where=f"node '{path}'",
+            where=f"node '{site.path}'",
             hint=f"Counted are: {', '.join(listed[False])}; free are: {', '.join(listed[True])}.",
         )
-    if attribute_of(node, "training_mode", 0) and not known.free:
+    if _trains(site):
         raise GraphError(
             f"has the operator {node.op_type} in training mode",
-            where=f"node '{path}'",
+            where=f"node '{site.path}'",
             hint="Export the model for inference.",
         )
     return known
+
+
+def _trains(site: Site) -> bool:
+    """Whether a Dropout drops values, or a BatchNormalization takes its statistics from what enters."""
+    mode = site.constant(2)
+    if site.node.op_type == "Dropout" and site.given(2):
+        return mode is None or bool(mode.any())
+    further = site.node.op_type == "BatchNormalization" and any(site.node.output[1:])
+    return further or bool(site.attribute("training_mode", 0))
 
 
 def cost(site: Site, shapes: Mapping[str, Shape]) -> Cost:
@@ -262,7 +330,7 @@ def cost(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     Raises:
         GraphError: an operator without a rule, or with an attribute that changes what it does.
     """
-    return operator_of(site.node, site.path).cost(site, shapes)
+    return operator_of(site).cost(site, shapes)
 
 
 def free(site: Site, shapes: Mapping[str, Shape]) -> Cost:
@@ -276,6 +344,10 @@ def _mixed(one: Operands) -> Axis | None:
 
 def _any(node: Any, contents: Contents) -> Holds:
     return Holds.ANY
+
+
+def _one_decided(node: Any, contents: Contents) -> bool:
+    return any(name in contents.decided for name in node.input)
 
 
 # The memory accesses of one operator, by the model that docs/energy.md states. An operator reads what
@@ -333,20 +405,31 @@ def body_of(node: Any) -> Any:
     return next((attribute.g for attribute in node.attribute if attribute.HasField("g")), None)
 
 
-def constants_of(graph: Any, outer: Values) -> dict[str, NDArray[Any]]:
-    """The values that a graph writes down, by tensor name, and those of the graphs around it."""
+def written(graph: Any) -> dict[str, NDArray[Any]]:
+    """The values that a graph writes down, by tensor name."""
     from onnx import numpy_helper
 
-    known = dict(outer)
-    known.update({tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer})
+    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant":
-            held = {attribute.name: attribute for attribute in node.attribute}
-            if "value" in held:
-                known[node.output[0]] = numpy_helper.to_array(held["value"].t)
-            elif "value_float" in held:
-                known[node.output[0]] = np.asarray(held["value_float"].f, dtype=np.float32)
+        if node.op_type == "Constant" and len(node.attribute) == 1:
+            known[node.output[0]] = _written_in(node.attribute[0])
     return known
+
+
+def _written_in(attribute: Any) -> NDArray[Any]:
+    from onnx import helper, numpy_helper
+
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        array: NDArray[Any] = numpy_helper.to_array(value)
+        return array
+    kinds = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
+    return np.asarray(value, dtype=kinds.get(attribute.name, np.object_))
 
 
 def opset_of(model: Any) -> int:

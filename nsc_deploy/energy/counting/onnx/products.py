@@ -1,7 +1,7 @@
 """ONNX operators with weights: matrix products, convolutions and recurrent layers.
 
-A rule gives the cost of one execution as if every value were real. Where an input is proven binary,
-`accumulates` counts the accumulates that really happen; the caller then leaves the multiply-accumulates out.
+A rule gives the cost of one execution as if every value were real. Where an input is proven to carry
+events, `meetings` counts those that meet a synapse; the caller then leaves the dense number out.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,15 @@ from nsc_deploy.energy.counting.onnx.axes import leading, recurrent, rows, stack
 from nsc_deploy.energy.counting.onnx.operators import (
     OPERATORS,
     Accesses,
+    Contents,
     Cost,
     CostRule,
+    Holds,
     Shape,
     Site,
     TrafficRule,
     Values,
+    attribute_of,
     register,
 )
 from nsc_deploy.energy.counting.operations import Integers, Kind
@@ -44,8 +47,8 @@ def streamed(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
     )
 
 
-def accumulates(site: Site, values: Values) -> int:
-    """Accumulates of one execution of an operator fed with events: events times existing synapses.
+def meetings(site: Site, values: Values) -> int:
+    """Operations of one execution of an operator fed with events: those not zero times existing synapses.
 
     A changing tensor of real values that the events meet is there with all its values, zeros too.
 
@@ -62,7 +65,7 @@ def accumulates(site: Site, values: Values) -> int:
 
 
 def _existing(site: Site, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
-    if name in site.constants or name in site.binary:
+    if name in site.constants or name in site.events:
         return np.asarray(values != 0)
     return np.broadcast_to(np.True_, values.shape)
 
@@ -149,7 +152,16 @@ def _taps(site: Site, weight: NDArray[Any], shape: Shape) -> Integers:
     return Convolution(weight != 0, axes, site.attribute("group", 1)).fan_out()
 
 
-@register("Conv", axes=leading, traffic=streamed, fan_out=_taps)
+def _window_sums(node: Any, contents: Contents) -> Holds:
+    """A convolution of each channel with ones adds up windows, as a sum pool does."""
+    weight = contents.constants.get(node.input[1])
+    if weight is None or node.input[0] not in contents.binary | contents.graded or any(node.input[2:]):
+        return Holds.ANY
+    each_channel = weight.shape[1] == 1 and weight.shape[0] == attribute_of(node, "group", 1)
+    return Holds.GRADED if each_channel and bool((weight == 1).all()) else Holds.ANY
+
+
+@register("Conv", axes=leading, traffic=streamed, holds=_window_sums, fan_out=_taps)
 def conv(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     """Each output takes the taps that fall inside the input, of the channels of its group."""
     data, weight = (shapes[name] for name in site.node.input[:2])
@@ -174,8 +186,9 @@ def from_states(gates: int, cells: int) -> TrafficRule:
         entering = prod(shapes[site.node.input[0]])
         steps_and_samples = entering // max(1, shapes[site.node.input[0]][-1])
         units = steps_and_samples * directions * (height // gates)
+        constants = _biases(site, gates) + _peepholes(site)
         return Accesses(
-            weight_reads=price.operations[Kind.MAC] + (gates * units if site.given(3) else 0),
+            weight_reads=price.operations[Kind.MAC] + units * constants,
             state_reads=cells * units,
             state_writes=(cells - 1) * units,
             activation_reads=entering * directions,
@@ -193,7 +206,7 @@ def unrolled(gates: int, cells: int, products: int, additions: int, activations:
         directions, height, _ = shapes[site.node.input[1]]
         hidden = height // gates
         units = steps * samples * directions * hidden
-        peepholes = 3 if site.given(7) else 0
+        peepholes = _peepholes(site)
         operations = {
             Kind.MAC: units * gates * (inputs + hidden),
             Kind.PRODUCT: units * (products + peepholes),
@@ -222,6 +235,11 @@ def _biases(site: Site, gates: int) -> int:
     if not site.given(3):
         return 0
     return gates + (1 if site.attribute("linear_before_reset", 0) else 0)
+
+
+def _peepholes(site: Site) -> int:
+    """Products of an LSTM's cell with a weight, a unit and step: to input, output and forget gate."""
+    return 3 if site.given(7) else 0
 
 
 def _sequence(site: Site, shape: Shape) -> Shape:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from nsc_deploy.energy.counting.onnx.axes import samples_in
+from nsc_deploy.energy.counting.onnx.constants import work_out_constants
 from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.onnx.operators import Axis
 from nsc_deploy.graphs.formats.onnx import write_onnx
@@ -27,7 +28,9 @@ T, N, C = 3, 5, 2
 
 
 def sample_axes(model: onnx.ModelProto) -> Mapping[str, Axis] | None:
-    return samples_in(model, (T, N, model.graph.input[0].type.tensor_type.shape.dim[2].dim_value)) or None
+    channels = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    known = work_out_constants(model, np.zeros((T, 1, channels), np.float32))
+    return samples_in(model, known, (T, N, channels)) or None
 
 
 class Graph:

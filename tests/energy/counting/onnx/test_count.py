@@ -193,16 +193,23 @@ def test_what_cannot_be_counted_is_refused_by_name(tmp_path: Path) -> None:
     assert "norm" in caught.value.message
 
 
-def test_a_softmax_over_several_axes_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "softmax.onnx"
-    onnx_graph(path, [helper.make_node("Softmax", ["input"], ["output"], name="soft", axis=2)], {}, 4, 4)
-    assert numbers(count_onnx(path, reals(4)), "soft")[Kind.ADDITION] == [STEPS * 3] * SAMPLES
+@pytest.mark.parametrize(
+    ("opset", "axis", "lines", "length"),
+    [(17, 2, STEPS, 4), (17, None, STEPS, 4), (11, 2, STEPS, 4), (11, None, STEPS, 4), (11, 0, 1, STEPS * 4)],
+)
+def test_a_softmax_of_old_goes_over_all_axes_from_one_on(
+    tmp_path: Path, opset: int, axis: int | None, lines: int, length: int
+) -> None:
+    path, form = tmp_path / "softmax.onnx", {} if axis is None else {"axis": axis}
+    onnx_graph(path, [helper.make_node("Softmax", ["input"], ["output"], name="soft", **form)], {}, 4, 4)
     model = onnx.load(path)
-    model.opset_import[0].version = 11
+    model.opset_import[0].version = opset
     onnx.save(model, path)
-    with pytest.raises(GraphError, match="opset 13") as caught:
-        count_onnx(path, reals(4))
-    assert "'soft'" in caught.value.message
+    assert numbers(count_onnx(path, reals(4)), "soft") == {
+        Kind.ACTIVATION: [lines * (length + 1)] * SAMPLES,
+        Kind.ADDITION: [lines * (length - 1)] * SAMPLES,
+        Kind.PRODUCT: [lines * length] * SAMPLES,
+    }
 
 
 def test_damaged_files_and_wrong_shapes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from onnx import helper
 
 from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.onnx.operators import Site
-from nsc_deploy.energy.counting.onnx.products import accumulates
+from nsc_deploy.energy.counting.onnx.products import meetings
 from nsc_deploy.energy.counting.operations import Footprint, Kind
 from nsc_deploy.errors import GraphError
 from tests.energy.counting.onnx.test_formulas import ADDITION, FUNCTION, PRODUCT, price
@@ -58,7 +58,7 @@ def test_events_in_products_of_stacks(left: tuple[int, ...], right: tuple[int, .
     # A changing real tensor is there with all its values; of constant weights those that are not zero.
     there = (values != 0) if constant else np.ones(right, dtype=bool)
     met = np.matmul((events != 0).astype(np.int64), there.astype(np.int64)).sum()
-    assert accumulates(site, {"events": events, "values": values}) == met
+    assert meetings(site, {"events": events, "values": values}) == met
 
 
 def moved(layer) -> dict[str, int]:

@@ -1,0 +1,265 @@
+"""What tensors are proven to hold: events, graded events, and which of them the graph decides itself."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from nsc_deploy.energy.counting.onnx.count import count_onnx
+from nsc_deploy.energy.counting.operations import LayerCount, PartCount
+from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.network import Signal
+from tests.support.small_runs import DT, SAMPLES, STEPS, events, onnx_graph, reals, weights
+
+FLOAT = {"to": TensorProto.FLOAT}
+CONSTANTS = {"w": weights(4, 4), "v": weights(4, 3), "zero": np.float32(0), "half": np.float32(0.5)}
+
+
+def node(kind: str, inputs: str, output: str, **form: Any) -> Any:
+    return helper.make_node(kind, inputs.split(), [output], name=output, **form)
+
+
+def counted(
+    path: Path, nodes: list[Any], recording: Recording, more: dict[str, Any] | None = None
+) -> PartCount:
+    onnx_graph(path / "graph.onnx", nodes, CONSTANTS | (more or {}), 4, 3)
+    return count_onnx(path / "graph.onnx", recording)
+
+
+def layer(part: PartCount, name: str) -> LayerCount:
+    return next(one for one in part.layers if one.name == name)
+
+
+FIRED = [node("Greater", "a zero", "t"), node("Cast", "t", "s", **FLOAT)]
+CONVENTIONAL = {
+    "a mask of its own values": [*FIRED, node("Mul", "a s", "r")],
+    "a choice of its own values": [node("Greater", "a zero", "t"), node("Where", "t a zero", "r")],
+    "a truth value that leaves": [
+        node("Relu", "a", "r"),
+        node("Greater", "r zero", "u"),
+        node("Cast", "u", "y", **FLOAT),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", CONVENTIONAL)
+def test_a_comparison_alone_makes_no_network_spike(tmp_path: Path, case: str) -> None:
+    nodes = [node("MatMul", "input w", "a"), *CONVENTIONAL[case], node("MatMul", "r v", "output")]
+    part = counted(tmp_path, nodes, reals(4))
+    assert not part.spiking
+    assert layer(part, "output").arrives is Signal.REAL
+
+
+def test_a_truth_value_that_meets_weights_is_a_spike(tmp_path: Path) -> None:
+    part = counted(
+        tmp_path, [node("MatMul", "input w", "a"), *FIRED, node("MatMul", "s v", "output")], reals(4)
+    )
+    assert part.spiking
+    assert layer(part, "output").arrives is Signal.EVENTS
+
+
+def masked(case: str, source: str) -> list[Any]:
+    """Nodes that mask a tensor by truth values made of it, into the tensor x."""
+    loudest = [node("ReduceMax", source, "loudest", axes=[2]), node("Greater", "loudest zero", "loud")]
+    return {
+        "as it is": [node("Identity", source, "x")],
+        "a mask": [*loudest, node("Cast", "loud", "mask", **FLOAT), node("Mul", f"{source} mask", "x")],
+        "a choice": [*loudest, node("Where", f"loud {source} zero", "x")],
+        "asked again": [node("Greater", f"{source} half", "above"), node("Cast", "above", "x", **FLOAT)],
+        "through truth values": [
+            node("Cast", source, "there", to=TensorProto.BOOL),
+            node("Not", "there", "away"),
+            node("Cast", "away", "x", **FLOAT),
+        ],
+    }[case]
+
+
+MASKS = ("as it is", "a mask", "a choice", "asked again", "through truth values")
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_masked_events_that_entered_stay_what_they_are(tmp_path: Path, case: str) -> None:
+    nodes = [*masked(case, "input"), node("MatMul", "x v", "output")]
+    part = counted(tmp_path, nodes, events(4, rate=0.4))
+    assert layer(part, "output").arrives is Signal.EVENTS
+    assert not part.spiking
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_spikes_stay_spikes_behind_masks(tmp_path: Path, case: str) -> None:
+    nodes = [node("MatMul", "input w", "a"), *FIRED, *masked(case, "s"), node("MatMul", "x v", "output")]
+    part = counted(tmp_path, nodes, reals(4))
+    assert layer(part, "output").arrives is Signal.EVENTS
+    assert part.spiking
+
+
+def graded(rate: float = 0.4) -> Recording:
+    rng = np.random.default_rng(3)
+    values = rng.integers(-2, 4, size=(STEPS, SAMPLES, 4)) * (rng.random((STEPS, SAMPLES, 4)) < rate)
+    return Recording(values.astype(np.float32), Signal.GRADED, DT)
+
+
+def thinned() -> np.ndarray:
+    weight = weights(4, 3)
+    weight[1] = 0
+    weight[2, 1] = 0
+    return weight
+
+
+GRADED = {
+    "as they enter": ([], "input", lambda x: x),
+    "doubled": ([node("Add", "input input", "x")], "x", lambda x: 2 * x),
+    "joined with nothing": ([node("Sum", "input nothing input", "x")], "x", lambda x: 2 * x),
+    "taken off each other": ([node("Sub", "input input", "x")], "x", lambda x: 0 * x),
+    "multiplied": ([node("Mul", "input input", "x")], "x", lambda x: x * x),
+    "through an axis": (
+        [node("Unsqueeze", "input axis", "t"), node("Squeeze", "t axis", "x")],
+        "x",
+        lambda x: x,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GRADED)
+def test_graded_events_cost_only_where_they_are_not_zero(tmp_path: Path, case: str) -> None:
+    nodes, name, value = GRADED[case]
+    weight, recording = thinned(), graded()
+    more = {"v": weight, "nothing": np.zeros(4, np.float32), "axis": np.array([1])}
+    part = counted(tmp_path, [*nodes, node("MatMul", f"{name} v", "output")], recording, more)
+    fan_out = (weight != 0).sum(axis=1)
+    met = ((value(recording.values) != 0) * fan_out).sum(axis=2)
+    found = layer(part, "output")
+    assert found.arrives is Signal.GRADED
+    assert found.per_sample.macs.tolist() == met.sum(axis=0).tolist()
+    assert not found.per_sample.acs.any()
+    assert found.traffic.weight_reads.tolist() == met.sum(axis=0).tolist()
+    assert found.per_step is not None
+    assert found.per_step.macs.tolist() == met.sum(axis=1).tolist()
+
+
+REAL = {
+    "a constant is added": [node("Add", "input half", "x")],
+    "a constant factor": [node("Mul", "input half", "x")],
+    "a mean": [node("AveragePool", "input", "x", kernel_shape=[1])],
+    "one of them is real": [node("Add", "input w0", "x")],
+}
+
+
+@pytest.mark.parametrize("case", REAL)
+def test_what_is_not_whole_costs_everywhere(tmp_path: Path, case: str) -> None:
+    nodes = [*REAL[case], node("MatMul", "x v", "output")]
+    part = counted(tmp_path, nodes, graded(), {"v": thinned(), "w0": weights(4)})
+    assert layer(part, "output").per_sample.macs.tolist() == [STEPS * 12] * SAMPLES
+
+
+TIME_LAST = node("Transpose", "input", "last", perm=[1, 2, 0])
+NO_EVENTS = {
+    "a pad with half": (10, [node("Pad", "input", "p", pads=[0, 0, 1, 0, 0, 1], value=0.5)], 6),
+    "a pad with an input of half": (13, [node("Pad", "input pads half", "p")], 6),
+    "indices of a pool": (
+        13,
+        [
+            TIME_LAST,
+            helper.make_node("MaxPool", ["last"], ["most", "indices"], kernel_shape=[1]),
+            node("Cast", "indices", "floats", **FLOAT),
+            node("Transpose", "floats", "p", perm=[2, 0, 1]),
+        ],
+        4,
+    ),
+    "windows in the padding alone": (
+        13,
+        [node("MaxPool", "input", "p", kernel_shape=[2], dilations=[5], pads=[1, 1])],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_EVENTS)
+def test_values_that_are_no_events_are_not_taken_for_events(tmp_path: Path, case: str) -> None:
+    opset, nodes, width = NO_EVENTS[case]
+    path = tmp_path / "graph.onnx"
+    more = {"v": weights(width, 3), "pads": np.array([0, 0, 1, 0, 0, 1])}
+    onnx_graph(path, [*nodes, node("MatMul", "p v", "output")], CONSTANTS | more, 4, 3)
+    model = onnx.load(path)
+    model.opset_import[0].version = opset
+    onnx.save(model, path)
+    found = layer(count_onnx(path, events(4, rate=0.4)), "output")
+    assert not found.per_sample.acs.any()
+    assert found.per_sample.macs.all()
+
+
+def test_a_dropout_that_drops_is_refused(tmp_path: Path) -> None:
+    def dropout(mode: str) -> list[Any]:
+        return [
+            helper.make_node("Dropout", ["input", "half", mode], ["x"], name="drop"),
+            node("MatMul", "x v", "output"),
+        ]
+
+    modes = {"yes": np.array(True), "no": np.array(False)}
+    with pytest.raises(GraphError, match="'drop': has the operator Dropout in training mode"):
+        counted(tmp_path, dropout("yes"), events(4), modes)
+    part = counted(tmp_path, dropout("no"), events(4, rate=0.4), modes)
+    assert layer(part, "output").arrives is Signal.EVENTS
+
+
+def test_states_of_a_scan_keep_what_they_hold(tmp_path: Path) -> None:
+    """A line of graded events starts at rest; a count of spikes grows and is whole; a potential is real."""
+    body = helper.make_graph(
+        [
+            node("MatMul", "late v", "from_late"),
+            node("MatMul", "count v", "from_count"),
+            node("MatMul", "potential v", "from_potential"),
+            node("Identity", "x", "late_next"),
+            node("Add", "count x", "count_next"),
+            node("MatMul", "x w", "driven"),
+            node("Add", "potential driven", "potential_next"),
+            node("Sum", "from_late from_count from_potential", "row"),
+        ],
+        "body",
+        [helper.make_empty_tensor_value_info(name) for name in ("late", "count", "potential", "x")],
+        [
+            helper.make_empty_tensor_value_info(name)
+            for name in ("late_next", "count_next", "potential_next", "row")
+        ],
+    )
+    nodes = [
+        helper.make_node("Shape", ["input"], ["size"], start=1),
+        helper.make_node("ConstantOfShape", ["size"], ["rest"]),
+        helper.make_node(
+            "Scan",
+            ["rest"] * 3 + ["input"],
+            ["a", "b", "c", "output"],
+            name="scan",
+            num_scan_inputs=1,
+            body=body,
+        ),
+    ]
+    recording = events(4, rate=0.3)
+    part = counted(tmp_path, nodes, recording)
+    values = recording.values.astype(int)
+    late, count = values[:-1], np.cumsum(values, axis=0)[:-1]
+    assert layer(part, "scan/from_late").per_sample.acs.tolist() == (3 * late.sum(axis=(0, 2))).tolist()
+    assert (
+        layer(part, "scan/from_count").per_sample.macs.tolist() == (3 * (count > 0).sum(axis=(0, 2))).tolist()
+    )
+    assert layer(part, "scan/from_potential").per_sample.macs.tolist() == [STEPS * 12] * SAMPLES
+
+
+def test_weights_that_follow_from_a_shape_are_known(tmp_path: Path) -> None:
+    fill = numpy_helper.from_array(np.ones(1, np.float32))
+    nodes = [
+        node("Shape", "input", "size", start=2),
+        node("Concat", "size columns", "sizes", axis=0),
+        node("ConstantOfShape", "sizes", "ones", value=fill),
+        node("MatMul", "input ones", "output"),
+    ]
+    part = counted(tmp_path, nodes, events(4, rate=0.4), {"columns": np.array([3])})
+    assert layer(part, "output").synapses == 12
+    assert (
+        layer(part, "output").per_sample.acs.tolist()
+        == (3 * events(4, rate=0.4).values.sum(axis=(0, 2))).tolist()
+    )
