@@ -17,6 +17,7 @@ EXTRAS = MappingProxyType(
         "norse": "train",
         "tensorboard": "train",
         "espeakng_loader": "speech",
+        "matplotlib": "pictures",
         "pandas": "pandas",
     }
 )

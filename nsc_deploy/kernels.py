@@ -1,11 +1,19 @@
-"""Compiled loops over time that training and the reference simulator share; no torch in here."""
+"""Compiled loops over time that training and the reference simulator share; no torch in here.
+
+numba compiles them where it is installed (the extra `fast`, and `train`). Elsewhere array operations of numpy
+compute the same, to the last bit.
+"""
 
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+try:
+    import numba
+except ModuleNotFoundError:  # a light install
+    numba = None
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -20,6 +28,13 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     machine computes the same bits. The interpreter lock is released while a kernel runs.
     """
     return _cached_where_possible(function)
+
+
+def kernel_or(
+    plain: Callable[Parameters, Result],
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Compile a loop likewise; where numba is not installed, `plain` stands for it."""
+    return kernel if numba is not None else lambda _loop: plain
 
 
 def called_often(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -38,6 +53,8 @@ def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
     A loop that the compiler meets in its caller gets vector instructions where one behind a call does not.
     """
+    if numba is None:
+        return function
     part: Callable[Parameters, Result] = numba.njit(inline="always", fastmath=False, error_model="numpy")(
         function
     )
@@ -47,6 +64,8 @@ def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 def _cached_where_possible(
     function: Callable[Parameters, Result], **options: bool
 ) -> Callable[Parameters, Result]:
+    if numba is None:
+        return function
     try:
         return _compiled(function, cache=True, **options)
     except RuntimeError:  # numba: "no locator available"
@@ -65,7 +84,24 @@ def _compiled(
 Real = NDArray[np.floating[Any]]
 
 
-@kernel
+def _leaky_forward_by_steps(
+    current: Real,
+    beta: Real,
+    threshold: Real,
+    state: Real,
+    spikes: NDArray[Any],
+    potentials: Real | None = None,
+) -> None:
+    for t, arriving in enumerate(current):
+        v = beta * state + arriving
+        fired = v > threshold
+        if potentials is not None:
+            potentials[t] = v
+        spikes[t] = fired
+        state[:] = np.where(fired, v.dtype.type(0), v)
+
+
+@kernel_or(_leaky_forward_by_steps)
 def leaky_forward(
     current: Real,
     beta: Real,
@@ -131,7 +167,11 @@ def leaky_backward(
 Integers = NDArray[np.int64]
 
 
-@kernel
+def _count_nonzero_at_once(values: NDArray[Any], numbers: Integers) -> None:
+    numbers[:] = np.count_nonzero(values, axis=1)
+
+
+@kernel_or(_count_nonzero_at_once)
 def count_nonzero(values: NDArray[Any], numbers: Integers) -> None:
     """Count the values of each row that are not zero.
 
@@ -147,7 +187,15 @@ def count_nonzero(values: NDArray[Any], numbers: Integers) -> None:
         numbers[row] = total
 
 
-@kernel
+def _weigh_nonzero_at_once(
+    values: NDArray[Any], weights: NDArray[Any], numbers: Integers, sums: Integers
+) -> None:
+    there = values != 0
+    numbers[:] = np.count_nonzero(there, axis=1)
+    sums[:] = there @ weights
+
+
+@kernel_or(_weigh_nonzero_at_once)
 def weigh_nonzero(values: NDArray[Any], weights: NDArray[Any], numbers: Integers, sums: Integers) -> None:
     """Count them, and add up the weights of the columns they stand in, in one pass.
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nsc_deploy.kernels import leaky_backward, leaky_forward
+from nsc_deploy import kernels
+from nsc_deploy.kernels import count_nonzero, leaky_backward, leaky_forward, weigh_nonzero
 
 SHAPES = st.tuples(st.integers(0, 7), st.integers(1, 3), st.integers(1, 19))
 
@@ -39,6 +40,8 @@ def test_forward_is_the_loop_bit_for_bit(data, shape, dtype):
     leaky_forward(current, beta, threshold, ended, got, recorded)
     unrecorded, ended_too = np.empty_like(current), state.copy()
     leaky_forward(current, beta, threshold, ended_too, unrecorded)
+    plain, plain_recorded, plain_ended = np.empty(shape, np.uint8), np.empty_like(current), state.copy()
+    kernels._leaky_forward_by_steps(current, beta, threshold, plain_ended, plain, plain_recorded)
 
     for mine, expected in [
         (got, spikes),
@@ -46,6 +49,9 @@ def test_forward_is_the_loop_bit_for_bit(data, shape, dtype):
         (recorded, potentials),
         (ended, last),
         (ended_too, last),
+        (plain, spikes),
+        (plain_recorded, potentials),
+        (plain_ended, last),
     ]:
         np.testing.assert_array_equal(mine, expected)
 
@@ -114,3 +120,18 @@ def test_kernels_run_where_no_cache_can_be_written():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "1.0\n"), done.stderr
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(np.int8, st.tuples(st.integers(1, 6), st.integers(1, 40)), elements=st.integers(-2, 2)))
+def test_counting_is_the_same_with_and_without_compiled_loops(values):
+    weights = np.arange(1, values.shape[1] + 1, dtype=np.int64)
+    (loop, loop_sums), (plain, plain_sums) = np.zeros((2, 2, len(values)), np.int64)
+    weigh_nonzero(values, weights, loop, loop_sums)
+    kernels._weigh_nonzero_at_once(values, weights, plain, plain_sums)
+    alone, plain_alone = np.zeros((2, len(values)), np.int64)
+    count_nonzero(values, alone)
+    kernels._count_nonzero_at_once(values, plain_alone)
+    expected = [int((row != 0).sum()) for row in values]
+    assert [*loop] == [*plain] == [*alone] == [*plain_alone] == expected
+    assert [*loop_sums] == [*plain_sums] == [int(weights[row != 0].sum()) for row in values]

@@ -8,10 +8,12 @@ one adds a whole row of weights, a sparse one walks the synapses of the source.
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import int32
 from numpy.typing import NDArray
 
-from nsc_deploy.kernels import called_often, inlined, kernel
+from nsc_deploy.exporters.lava.emulator import arrays
+from nsc_deploy.kernels import called_often, inlined, kernel_or
+
+int32 = np.int32
 
 STATE_END = np.int32(2**23)
 STATE_SPAN = np.int32(2**24)
@@ -275,7 +277,7 @@ def update(
         v[neuron] = 0 if fired else potential
 
 
-@kernel
+@kernel_or(arrays.run_samples)
 def run_samples(
     inputs: Spikes,
     messages: Integers,

@@ -1,0 +1,34 @@
+"""The emulator without compiled loops: every spike, current and potential is that of the compiled ones."""
+
+import numpy as np
+import pytest
+
+from nsc_deploy.exporters.lava.emulator import arrays
+from nsc_deploy.exporters.lava.emulator import simulate as emulator
+from tests.support.directed_networks import Case, directed_cases
+from tests.support.random_networks import random_case
+
+
+def require_equal(case: Case, lag: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    messages = np.ascontiguousarray(np.stack([case.messages, np.roll(case.messages, 1, axis=0)], axis=1))
+    compiled = emulator.simulate(case.network, messages, lag=lag, threads=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(emulator, "run_samples", arrays.run_samples)
+        plain = emulator.simulate(case.network, messages, lag=lag, threads=1)
+        outputs = emulator.output_spikes(case.network, messages, lag=lag, threads=1)
+    for mine, expected in zip(plain, compiled, strict=True):
+        np.testing.assert_array_equal(mine.spikes, expected.spikes, case.name)
+        np.testing.assert_array_equal(mine.current, expected.current, case.name)
+        np.testing.assert_array_equal(mine.potential, expected.potential, case.name)
+    np.testing.assert_array_equal(outputs, compiled[-1].spikes, case.name)
+    return sum(int(trace.spikes.sum()) for trace in compiled)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_directed_edges(lag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sum(require_equal(case, lag, monkeypatch) for case in directed_cases()) > 1000
+
+
+def test_random_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    fired = [require_equal(random_case(seed), seed % 2, monkeypatch) for seed in range(200)]
+    assert np.count_nonzero(fired) > 100
