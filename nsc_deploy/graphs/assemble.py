@@ -78,7 +78,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
     inputs = {name: tuple(names) for name, names in sources.items()}
     _check_ends(kinds, inputs)
     metadata = dict(graph.metadata) if isinstance(graph.metadata, Mapping) else {}
-    flat = FlatGraph(nodes, inputs, metadata)
+    flat = FlatGraph(nodes, inputs, metadata, dt=dt)
     refuse_cut(flat)
     sign = None if flat.own else sign_of(flat)
     step = time_step(metadata, dt, needed=not STATEFUL.isdisjoint(kinds.values()), sign=sign)
@@ -87,8 +87,8 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
     order = _order(nodes, edges, step, late)
     turned = order if late else _order(nodes, edges, step, late, backwards=True)
     trimmed, batch = drop_batch(nodes, inputs)
-    ordered = {name: trimmed[name] for group in order.components for name in group}
-    shapes = shapes_of(ordered, inputs)
+    stated = {name: trimmed[name] for group in order.components for name in group}
+    ordered, shapes = shapes_of(stated, inputs)
     emits = signals_of(ordered, inputs, signal)
     full = {name: widen(node, shapes[name][0]) for name, node in ordered.items()}
     flat = replace(
@@ -98,6 +98,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
         undecided=order.back_edges ^ turned.back_edges,
         widened=tuple(name for name in ordered if full[name] is not ordered[name]),
         batch=batch,
+        cut=tuple(name for name in ordered if ordered[name] is not stated[name]),
     )
     return Network(
         tuple(Node(name, kinds[name], full[name], inputs[name], *shapes[name], emits[name]) for name in full),

@@ -10,7 +10,7 @@ import numpy as np
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import SPIKING, Shape, Signal, join_signals
-from nsc_deploy.graphs.primitives import Shapes, as_shape, node_shapes, wanted_dimensions
+from nsc_deploy.graphs.primitives import Shapes, as_shape, node_shapes, wanted_dimensions, without_batch
 from nsc_deploy.io.text import shown
 
 Edge = tuple[str, str]
@@ -34,6 +34,7 @@ class FlatGraph:
         undecided: edges of cycles that are late or not by nothing but the order of the edges in the file.
         widened: nodes whose one number was taken for a whole layer.
         batch: size of a batch that was taken off the shapes of the inputs; None where there was none.
+        cut: other nodes that stated a batch in front of their shapes, which was taken off.
     """
 
     parameters: Mapping[str, Any]
@@ -44,6 +45,7 @@ class FlatGraph:
     undecided: frozenset[tuple[str, str]] = frozenset()
     widened: tuple[str, ...] = ()
     batch: int | None = None
+    cut: tuple[str, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -119,21 +121,26 @@ def order_nodes(
     return Order(ordered, frozenset(late) or frozenset(back))
 
 
-def shapes_of(nodes: Mapping[str, Any], inputs: Inputs) -> dict[str, Shapes]:
+def shapes_of(nodes: Mapping[str, Any], inputs: Inputs) -> tuple[dict[str, Any], dict[str, Shapes]]:
     """Input and output shape of each node.
 
     Args:
         nodes: the normalised `nir` nodes, in the order of computation.
         inputs: the sources of each node.
 
+    Returns:
+        The nodes, without the batches that stood in front of shapes they state, and the shapes.
+
     Raises:
         GraphError: shapes that do not fit together, or that nothing tells.
     """
+    trimmed: dict[str, Any] = {}
     shapes: dict[str, Shapes] = {}
     for name, node in nodes.items():
         known = [source for source in inputs[name] if source in shapes]
         arriving = shapes[known[0]][1] if known else None
-        shapes[name] = at_node(name, node_shapes, type(node).__name__, node, arriving)
+        trimmed[name] = node if arriving is None else without_batch(node, arriving)
+        shapes[name] = at_node(name, node_shapes, type(node).__name__, trimmed[name], arriving)
     for name in nodes:
         for source in inputs[name]:
             given, wanted = shapes[source][1], shapes[name][0]
@@ -141,7 +148,7 @@ def shapes_of(nodes: Mapping[str, Any], inputs: Inputs) -> dict[str, Shapes]:
                 raise GraphError(
                     f"takes in the shape {wanted} but '{source}' gives {given}", where=f"node '{name}'"
                 )
-    return shapes
+    return trimmed, shapes
 
 
 def signals_of(nodes: Mapping[str, Any], inputs: Inputs, signal: Signal | None) -> dict[str, Signal]:

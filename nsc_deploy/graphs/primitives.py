@@ -94,6 +94,49 @@ def wanted_dimensions(parameters: Any) -> int | None:
     return None
 
 
+def without_batch(node: Any, arriving: Shape) -> Any:
+    """A node without the batch in front of a shape that it states, where the rest is what arrives.
+
+    A batch is one dimension of any size, or several of 1. A node that fits, or differs otherwise, is given
+    back as it is.
+    """
+    primitive = type(node).__name__
+    if primitive in {"Output", "Flatten"}:
+        stated = as_shape(node.input_type["input"])
+        if stated is None or not _has_batch(stated, arriving):
+            return node
+        return _of_arriving(node, len(stated) - len(arriving), arriving)
+    if _RULES[primitive].shapes is not _elementwise or _is_one_number(node):
+        return node
+    shape = tuple(_layer(node).shape)
+    if not _has_batch(shape, arriving) or shape[0] != 1:
+        return node
+    fitting = copy.copy(node)
+    for field in array_fields(primitive):
+        array = getattr(node, field).reshape(arriving)
+        array.flags.writeable = False
+        setattr(fitting, field, array)
+    return fitting
+
+
+def _has_batch(stated: Shape, arriving: Shape) -> bool:
+    extra = len(stated) - len(arriving)
+    return extra > 0 and stated[extra:] == arriving and (extra == 1 or set(stated[:extra]) == {1})
+
+
+def _of_arriving(node: Any, extra: int, arriving: Shape) -> Any:
+    """An Output or Flatten that states what arrives; dimensions of a Flatten no longer count the batch."""
+    fitting = copy.copy(node)
+    fitting.input_type = {"input": np.array(arriving)}
+    if type(node).__name__ == "Output":
+        fitting.output_type = {"output": np.array(arriving)}
+    else:
+        for field in ("start_dim", "end_dim"):
+            place = getattr(node, field)
+            setattr(fitting, field, place if place < 0 else max(place - extra, 0))
+    return fitting
+
+
 def widen(node: Any, shape: Shape) -> Any:
     """An elementwise node whose one number stands for a whole layer, with arrays of the layer's shape.
 

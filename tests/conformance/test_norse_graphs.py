@@ -56,7 +56,7 @@ NORSE = {
     ),
     "integrate and fire": (
         lambda: [Linear(10, 12), norse.IAFCell(IAFParameters(v_th=full(12, 1.0)))],
-        ["norse-reset", "norse-integrate-and-fire"],
+        ["integrator-reset", "integrator-gain"],
     ),
 }
 

@@ -257,3 +257,53 @@ def test_late_edges_that_an_edit_left_behind_are_refused(stated, problem):
     with pytest.raises(GraphError, match="late_edges") as refused:
         assemble(nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False))
     assert problem in refused.value.problem
+
+
+def convolutional(enters, *, start, flattened, ends):
+    """Conv2d, LIF, Flatten, with the shapes as an exporter states them."""
+    kernel = np.random.default_rng(0).normal(size=(3, 2, 3, 3))
+    nodes = {
+        "in": nir.Input(np.array(enters)),
+        "conv": nir.Conv2d((8, 8), kernel, 1, 1, 1, 1, np.zeros(3)),
+        "lif": lif((3, 8, 8)),
+        "flat": nir.Flatten({"input": np.array(flattened)}, start, -1),
+        "out": nir.Output(np.array(ends)),
+    }
+    return assemble(graph(nodes, list(pairwise(nodes))), dt=0.5, reset=Reset.ZERO)
+
+
+@pytest.mark.parametrize(
+    ("enters", "start", "flattened", "ends"),
+    [
+        ((1, 2, 8, 8), 1, (1, 3, 8, 8), (1, 192)),
+        ((4, 2, 8, 8), 1, (4, 3, 8, 8), (4, 192)),
+        ((1, 2, 8, 8), 0, (1, 3, 8, 8), (1, 192)),
+        ((2, 8, 8), 1, (1, 3, 8, 8), (192,)),
+        ((2, 8, 8), 0, (3, 8, 8), (1, 1, 192)),
+    ],
+)
+def test_a_batch_in_any_shape_is_left_out_and_told(enters, start, flattened, ends):
+    network = convolutional(enters, start=start, flattened=flattened, ends=ends)
+    assert [one.name for one in network.diagnostics] == ["batch-in-the-shape"]
+    plain = convolutional((2, 8, 8), start=0, flattened=(3, 8, 8), ends=(192,))
+    assert plain.diagnostics == ()
+    shapes = [(node.input_shape, node.output_shape) for node in network.nodes]
+    assert shapes == [(node.input_shape, node.output_shape) for node in plain.nodes]
+    values = np.random.default_rng(1).integers(0, 2, (9, 3, 2, 8, 8))
+    outputs = [simulate(one, values).output for one in (network, plain)]
+    np.testing.assert_array_equal(*outputs)
+    assert outputs[0].any()
+
+
+@pytest.mark.parametrize(
+    ("flattened", "ends"), [((2, 3, 4, 4), (192,)), ((3, 8, 8), (2, 2, 192)), ((3, 8, 8), (192, 1))]
+)
+def test_a_shape_that_differs_otherwise_is_refused(flattened, ends):
+    with pytest.raises(GraphError, match="takes in the shape"):
+        convolutional((2, 8, 8), start=0, flattened=flattened, ends=ends)
+
+
+def test_parameters_with_ones_in_front_are_those_of_the_layer():
+    network = assemble(chain(dt=0.5, reset="zero", dense=nir.Linear(np.eye(2)), lif=lif((1, 2))))
+    assert network.node("lif").parameters.tau.shape == (2,)
+    assert [one.name for one in network.diagnostics] == ["batch-in-the-shape"]

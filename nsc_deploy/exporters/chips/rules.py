@@ -188,7 +188,8 @@ def bias_behind_synapse(node: Node, case: Case) -> Refusal | None:
         if biased:
             return (
                 f"gets the bias of '{biased[0]}' through its synapse, and the chip adds a bias behind it",
-                "Move the bias into v_leak, or train without it.",
+                "Train without it. Moved into v_leak, which no synapse filters, it makes another neuron: "
+                "train on there.",
             )
     return None
 

@@ -186,7 +186,8 @@ def no_bias_passes_a_synapse(node: Node, network: Network) -> Refusal | None:
         return None
     return (
         f"gets the bias of '{source}' through its synapse, and Lava adds a bias behind it",
-        "Move the bias into v_leak, or use LIF neurons.",
+        "Train without it, or use LIF neurons. Moved into v_leak, which no synapse filters, it makes "
+        "another neuron: train on there.",
     )
 
 
@@ -201,7 +202,8 @@ def no_bias_starts_late(node: Node, network: Network) -> Refusal | None:
         return None
     return (
         f"gets the bias of '{source}' through a cycle, so one step late; that of Lava starts with the first",
-        "Move the bias into the weights that feed the cycle, or into v_leak.",
+        "Train with the bias in the layer in front, which acts from the first step on: another neuron until "
+        "it has settled.",
     )
 
 

@@ -135,8 +135,10 @@ def _node(tree: Any, name: str) -> nir.NIRNode:
             where=where,
             hint=f"Known: {', '.join(_NODE_TYPES)}.",
         )
+    # Writers leave the field out where they do not know it, for HDF5 has no None; the Input may state it.
+    open_shape = {"input_shape": None} if kind in {"Conv1d", "Conv2d"} else {}
     try:
-        return nir.dict2NIRNode({**tree, "metadata": _metadata(tree, where)})
+        return nir.dict2NIRNode({**open_shape, **tree, "metadata": _metadata(tree, where)})
     except _BROKEN as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise GraphError(f"is not a valid {kind} ({reason})", where=where) from error

@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -113,6 +114,19 @@ def test_a_file_of_nir_s_own_writer_is_read_with_every_primitive(tmp_path):
     write_network(own, network)
     assert nir.read(own).nodes.keys() == every_node().nodes.keys()
     np.testing.assert_array_equal(simulate(read_network(own), values).output, output)
+
+
+def test_a_convolution_that_does_not_state_what_enters_takes_the_shape_of_the_input(tmp_path):
+    path = tmp_path / "open.nir"
+    nodes = {
+        "in": nir.Input(np.array([1, 6, 6])),
+        "conv": nir.Conv2d((6, 6), np.ones((2, 1, 3, 3)), 1, 1, 1, 1, np.zeros(2)),
+        "out": nir.Output(np.array([2, 6, 6])),
+    }
+    nir.write(path, nir.NIRGraph(nodes, [("in", "conv"), ("conv", "out")]))
+    with h5py.File(path, "r+") as file:
+        del file["node/nodes/conv/input_shape"]
+    assert read_network(path).node("conv").output_shape == (2, 6, 6)
 
 
 def test_shapes_that_a_graph_leaves_open_are_written_out(tmp_path):

@@ -9,12 +9,17 @@ from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.flow import FlatGraph
 from nsc_deploy.graphs.formats.writers.faults import (
+    integrator_gain,
+    integrator_reset,
     nirtorch_sums,
-    norse_perfect_integrator,
     norse_reset,
     norse_start,
     norse_synaptic_current,
     norse_time_constants,
+    rockpool_dropped,
+    rockpool_neurons,
+    sinabs_decay,
+    sinabs_spikes,
     snntorch_recurrent_bias,
     snntorch_reset,
     snntorch_time_step,
@@ -30,7 +35,7 @@ DETECTORS: Mapping[Writer, tuple[Callable[[FlatGraph, Sign], Diagnostic | None],
         norse_time_constants,
         norse_reset,
         norse_synaptic_current,
-        norse_perfect_integrator,
+        integrator_gain,
         norse_start,
     ),
     Writer.SPIKINGJELLY: (
@@ -40,6 +45,9 @@ DETECTORS: Mapping[Writer, tuple[Callable[[FlatGraph, Sign], Diagnostic | None],
         nirtorch_sums,
     ),
     Writer.NIRTORCH: (nirtorch_sums,),
+    Writer.SINABS: (integrator_gain, sinabs_spikes, sinabs_decay),
+    Writer.NORSE_OR_SINABS: (integrator_gain, integrator_reset),
+    Writer.ROCKPOOL: (rockpool_neurons, rockpool_dropped),
 }
 """Faults of each writer, in the order in which they are told."""
 
@@ -67,8 +75,8 @@ def refuse_cut(graph: FlatGraph) -> None:
             f"connections are missing: '{next(iter(added.values()))}' has an Input of its own "
             f"('{next(iter(added))}') and '{gathered[0]}' takes in {len(graph.inputs[gathered[0]])} nodes, "
             "as exporters leave it of a sum such as h + f(h) that they cannot follow (snnTorch)",
-            hint="Add the lost edges before the graph is written (docs/other-frameworks.md shows how), or "
-            "train without the sum.",
+            hint="Add the lost edges: nsc-deploy mend FILE --sum "
+            f"{next(iter(added.values()))}=FIRST,SECOND names what the sum adds up; or train without it.",
         )
 
 
@@ -86,13 +94,15 @@ def _one_number(graph: FlatGraph) -> Diagnostic | None:
 
 
 def _batch(graph: FlatGraph) -> Diagnostic | None:
-    """A batch in the shapes of the inputs and outputs."""
-    if graph.batch is None:
+    """A batch in the shapes that nodes state."""
+    if graph.batch is None and not graph.cut:
         return None
+    where = "the inputs" if graph.batch is not None else some_names(dict.fromkeys(graph.cut))
+    size = "dimensions" if graph.batch is None else f"a dimension of {graph.batch}"
     return Diagnostic(
         "batch-in-the-shape",
-        f"The inputs have a dimension of {graph.batch} in front that the nodes behind them do not have: it "
-        "is taken for a batch and left out.",
+        f"The shapes of {where} have {size} in front that the nodes around them do not have: that is taken "
+        "for a batch and left out.",
         "shapes in NIR are those of one sample.",
         "It changes nothing here; for other tools export with a sample without a batch (snnTorch: "
         "ignore_dims=[0]), or export this file with --target nir.",

@@ -1,11 +1,13 @@
 """Where frameworks write a NIR file that computes something else than their model, and how it shows.
 
-snnTorch 1.0's export_to_nir; Norse 1.1's to_nir; SpikingJelly 2.0, and nirtorch 2.6 under it.
+snnTorch 1.0's export_to_nir; Norse 1.1's to_nir; SpikingJelly 2.0, and nirtorch 2.6 under it; sinabs 3.1;
+Rockpool 3.1.
 """
 
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.graphs.flow import FlatGraph
 from nsc_deploy.graphs.formats.writers.recognise import (
+    SHORTEST_S,
     SNNTORCH_DT,
     Sign,
     all_close,
@@ -36,12 +38,16 @@ def snntorch_reset(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         return None
     return Diagnostic(
         "snntorch-reset",
-        "snnTorch writes neither reset_mechanism nor reset_delay, and its default (subtract, one step late) "
-        "is no neuron of NIR.",
+        "snnTorch writes none of reset_mechanism, reset_delay, graded_spikes_factor and inhibition. Its "
+        "default "
+        "reset (subtract, one step late) is no neuron of NIR.",
         sign.claim,
         'Train with reset_mechanism="zero", reset_delay=False and give --reset zero. "subtract" is right '
         "without delay and while no potential reaches twice the threshold; a late reset only as zero in a "
-        "Leaky, but docs/other-frameworks.md shows how to write the default. Compare the spikes once.",
+        "Leaky, but nsc-deploy mend --from snntorch writes the default. With inhibition, or a "
+        "graded_spikes_factor other than 1, the file holds another network than the model. Compare the "
+        "spikes "
+        "once (verify --against FILE.npz).",
     )
 
 
@@ -59,12 +65,9 @@ def snntorch_recurrent_bias(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "snnTorch's recurrent neurons add the bias of the recurrence from the first step on; here what comes "
         "back arrives from the second step on.",
         f"{sign.claim} {', '.join(sorted(late))} closes a cycle and has a bias.",
-        "Before the export, add the recurrent bias to that of the layer in front and set it to 0: the same "
+        "nsc-deploy mend --from snntorch adds the recurrent bias to that of the layer in front: the same "
         "neuron, and exact here.",
     )
-
-
-_SHORTEST_S = 1e-3
 
 
 def norse_time_constants(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
@@ -75,13 +78,13 @@ def norse_time_constants(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         for field in ("tau", "tau_mem")
         if hasattr(node, field)
     }
-    if not taus or max(taus.values()) >= _SHORTEST_S:
+    if not taus or max(taus.values()) >= SHORTEST_S:
         return None
     return Diagnostic(
         "norse-time-constants",
         "Norse writes time constants as dt / tau_inv, which is dt times too short: a thousandth at 1 ms.",
         f"{sign.claim} The longest time constant is {max(taus.values()):g} s.",
-        "Divide them by dt before the file is written (docs/other-frameworks.md has the lines); or give the "
+        "Write them anew: nsc-deploy mend --from norse --dt 1e-3 for a step of 1 ms. Or give the "
         "square of the step, --dt 1e-6 for 1 ms: the same spikes, and every figure in seconds too small.",
     )
 
@@ -95,8 +98,9 @@ def norse_reset(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "norse-reset",
         "Norse writes neither reset_method nor v_reset.",
         sign.claim,
-        "Give --reset subtract for reset_method=reset_subtract, else --reset zero; set v_reset in the graph "
-        "before it is written where the model's is not 0.",
+        "Give --reset subtract for reset_method=reset_subtract, else --reset zero; where the model's "
+        "v_reset is "
+        "not 0: nsc-deploy mend --from norse --set v_reset=0.1",
     )
 
 
@@ -110,21 +114,7 @@ def norse_synaptic_current(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "Norse's LIFCell adds its whole input to the synaptic current, and the file adds dt / tau_syn of it: "
         "too few spikes.",
         f"{sign.claim} w_in is 1 in {some_names(weak)}.",
-        "Set w_in = tau_syn / dt in the graph before it is written (docs/other-frameworks.md has the lines).",
-    )
-
-
-def norse_perfect_integrator(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
-    """IAFCell adds its whole input to the potential; the file says dt of it."""
-    weak = graph.of("IF")
-    if not weak or (graph.dt is not None and graph.dt == 1):
-        return None
-    return Diagnostic(
-        "norse-integrate-and-fire",
-        "Norse's IAFCell adds its whole input to the potential, and the file adds dt of it: hardly a spike.",
-        f"{sign.claim} r is 1 in {some_names(weak)}.",
-        "Set r = 1 / dt in the graph before it is written (docs/other-frameworks.md has the lines); where "
-        "there are only such neurons, --dt 1 says the same.",
+        "Write it anew: nsc-deploy mend --from norse.",
     )
 
 
@@ -137,8 +127,91 @@ def norse_start(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "norse-start",
         "Norse's potentials start at v_leak; here, as NIR states no start, at 0.",
         f"{sign.claim} v_leak is not 0 in {some_names(raised)}.",
-        "Take v_leak off v_threshold, v_reset and v_leak in the graph before it is written: the same neuron "
-        "(docs/other-frameworks.md has the lines). A leaky integrator differs until it has settled.",
+        "Write it anew: nsc-deploy mend --from norse takes v_leak off v_threshold, v_reset and v_leak, "
+        "which is "
+        "the same neuron. A leaky integrator differs until it has settled.",
+    )
+
+
+def integrator_gain(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
+    """IF of Norse and of sinabs add their whole input to the potential; the file says dt of it."""
+    weak = graph.of("IF")
+    if not weak or graph.dt == 1:
+        return None
+    return Diagnostic(
+        "integrator-gain",
+        "Integrators of Norse and of sinabs add their whole input to the potential, and the file adds dt of "
+        "it: hardly a spike.",
+        f"{sign.claim} r is 1 in {some_names(weak)}.",
+        "Give --dt 1, or write it anew: nsc-deploy mend --from sinabs (or norse) with the real step as --dt.",
+    )
+
+
+def integrator_reset(_graph: FlatGraph, sign: Sign) -> Diagnostic:
+    """Which of the two wrote it decides how a spike resets."""
+    return Diagnostic(
+        "integrator-reset",
+        "Neither Norse nor sinabs writes how a spike resets; sinabs does not write spike_fn and min_v_mem "
+        "either, and its default MultiSpike fires several times a step, which no neuron of NIR does.",
+        sign.claim,
+        "Norse: --reset zero, or subtract for reset_subtract. sinabs: --reset subtract, or zero for "
+        "MembraneReset, where the model has spike_fn=SingleSpike and no min_v_mem. Compare the spikes once "
+        "(verify --against FILE.npz).",
+    )
+
+
+def sinabs_spikes(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
+    """How often, how low and to where is not written."""
+    if not graph.of("LIF", "IF"):
+        return None
+    return Diagnostic(
+        "sinabs-spikes",
+        "sinabs writes none of spike_fn, min_v_mem, reset_fn and tau_syn. Its default MultiSpike fires "
+        "several times a step, and min_v_mem (-1 after from_model) holds potentials up: no neuron of NIR "
+        "does either. It fires at the threshold, NIR only above it.",
+        sign.claim,
+        "Right for spike_fn=SingleSpike without min_v_mem, with --reset subtract (zero for MembraneReset). "
+        "Train so; nsc-deploy mend --from sinabs lowers the thresholds. Compare the spikes once (verify "
+        "--against FILE.npz).",
+    )
+
+
+def sinabs_decay(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
+    """It decays by exp(-1 / tau) a step; NIR's Euler step by 1 - dt / tau."""
+    leaky = graph.of("LIF", "LI")
+    if not leaky:
+        return None
+    return Diagnostic(
+        "sinabs-decay",
+        "sinabs decays by exp(-1 / tau) a step, with tau in steps, and does not write norm_input; the file "
+        "decays by 1 - dt / tau: other spikes.",
+        f"{sign.claim} {some_names(leaky)} decays.",
+        "Write it anew: nsc-deploy mend --from sinabs --dt 1e-3 for a step of 1 ms (with --set "
+        "norm_input=false or --set tau_syn=10 where the model has them).",
+    )
+
+
+def rockpool_neurons(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
+    """It decays by exp(-dt / tau), and a current takes in the whole input."""
+    return Diagnostic(
+        "rockpool-neurons",
+        "Rockpool decays by exp(-dt / tau) and adds its whole input to the current; the file decays by "
+        "1 - dt / tau and adds dt / tau_syn of it: hardly a spike.",
+        sign.claim,
+        "Write it anew: nsc-deploy mend --from rockpool.",
+    )
+
+
+def rockpool_dropped(_graph: FlatGraph, sign: Sign) -> Diagnostic:
+    """What its exporter leaves out."""
+    return Diagnostic(
+        "rockpool-dropped",
+        "Rockpool writes neither the bias of LIFTorch, nor its recurrence (has_rec), nor noise, nor "
+        "max_spikes_per_dt, by default 65536, where a neuron of NIR fires once a step.",
+        sign.claim,
+        "Right for max_spikes_per_dt=1 without bias, recurrence and noise, with --reset subtract. Train so, "
+        "and "
+        "compare the spikes once (verify --against FILE.npz).",
     )
 
 
@@ -149,8 +222,8 @@ def spikingjelly_threshold(graph: FlatGraph, sign: Sign) -> Diagnostic:
         "SpikingJelly fires at the threshold, NIR only above it: with weights on a grid, in integers for "
         "example, many spikes differ.",
         sign.claim,
-        "Lower v_threshold to the next number below it in the graph before it is written, which is the same "
-        "decision (docs/other-frameworks.md has the lines).",
+        "Write it anew: nsc-deploy mend --from spikingjelly lowers v_threshold to the next number below it, "
+        "which is the same decision.",
     )
 
 
@@ -163,8 +236,9 @@ def spikingjelly_start(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "spikingjelly-start",
         "SpikingJelly's potentials start at v_reset; here, as NIR states no start, at 0.",
         f"{sign.claim} v_reset is not 0 in {some_names(raised)}.",
-        "Take v_reset off v_threshold, v_leak and v_reset in the graph before it is written, which is the "
-        "same neuron (docs/other-frameworks.md has the lines).",
+        "Write it anew: nsc-deploy mend --from spikingjelly takes v_reset off v_threshold, v_leak and "
+        "v_reset, "
+        "which is the same neuron.",
     )
 
 

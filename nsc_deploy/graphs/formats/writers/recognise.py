@@ -1,7 +1,7 @@
 """Which framework a graph looks like: a guess by its traces, for NIR files do not name their writer."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,11 @@ from nsc_deploy.graphs.flow import FlatGraph
 
 SNNTORCH_DT = 1e-4
 _ROUNDED = 1e-5
+SHORTEST_S = 1e-3
+# The square of the longest step anybody would give for Norse, some milliseconds.
+_SQUARED_STEP = 2e-5
+_SINABS_RESET = "subtract, or zero for MembraneReset"
+_ROCKPOOL_NAMED = re.compile(r"(^|[._])[A-Z]\w*Torch$")
 _FX_NUMBERED = re.compile(r"_\d+(_\d+)*$")
 
 
@@ -23,6 +28,9 @@ class Writer(StrEnum):
     NORSE = "Norse's to_nir"
     SPIKINGJELLY = "SpikingJelly's export_to_nir"
     NIRTORCH = "nirtorch's torch_to_nir"
+    SINABS = "sinabs's to_nir"
+    NORSE_OR_SINABS = "Norse's to_nir or of sinabs's"
+    ROCKPOOL = "Rockpool's to_nir"
 
 
 @dataclass(frozen=True)
@@ -95,21 +103,107 @@ def _snntorch(graph: FlatGraph) -> Sign | None:
     )
 
 
-def _norse(graph: FlatGraph) -> Sign | None:
-    cells = graph.of("LIF", "IF", "CubaLIF", "LI")
-    if (
-        not cells
-        or len(cells) < len(graph.neurons)
-        or graph.of("Linear")
-        or not _is_named_by_old_nirtorch(graph)
-    ):
+def _rockpool(graph: FlatGraph) -> Sign | None:
+    cells = graph.of("LIF", "CubaLIF", "LI")
+    named = [name for name in graph.parameters if _ROCKPOOL_NAMED.search(name)]
+    dt = _rockpool_step(cells.values())
+    if not cells or (dt is None and not named):
         return None
-    for node in cells.values():
-        if not all_close(node.r, 1) or node.r.dtype != np.float32 or np.any(getattr(node, "v_reset", 0)):
+    told = f"names such as '{named[0]}'" if named else ""
+    gains = "" if dt is None else f"every neuron has r = tau exp(-dt / tau) / dt for one dt, {dt:g} s"
+    hint = "the dt of the model" if dt is None else f"{dt:g}, as its numbers say"
+    traces = " and ".join(trace for trace in (told, gains) if trace)
+    return Sign(Writer.ROCKPOOL, traces, dt, hint, "subtract, for Rockpool's neurons reset no other way")
+
+
+def _rockpool_step(cells: Iterable[Any]) -> float | None:
+    """The step that all gains tell where they are tau exp(-dt / tau) / dt; None where they tell none.
+
+    Any gain is one for some step; but a step that nobody chose has more digits than two.
+    """
+    steps = []
+    for node in cells:
+        tau, gain = np.atleast_1d(_time_constant(node)), np.atleast_1d(node.r)
+        if not (gain > 0).all() or not all_close(getattr(node, "w_in", np.ones(1)), 1) or np.any(node.v_leak):
             return None
-    traces = "nodes 'input' and 'output', r = 1 in single precision in every neuron, no Linear"
+        # r = exp(-x) / x for x = dt / tau.
+        steps.append(np.ravel(tau * _lambert(1 / gain.astype(np.float64))))
+    found = np.concatenate(steps) if steps else np.zeros(0)
+    if not found.size:
+        return None
+    rounded = float(f"{np.median(found):.1e}")
+    return rounded if all_close(found, rounded, _ROUNDED) else None
+
+
+def _lambert(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The x above 0 with x exp(x) = value, by Newton's method from above, where it cannot overshoot."""
+    x = np.log1p(values)
+    for _ in range(20):
+        x = x - (x - values * np.exp(-x)) / (1 + x)
+    return x
+
+
+def _norse(graph: FlatGraph) -> Sign | None:
+    """Time constants that are dt times too short, or one number for a layer of integrators."""
+    cells = graph.of("LIF", "CubaLIF", "LI")
+    taus = [_time_constant(node) for node in cells.values()]
+    alone = [node for node in graph.of("IF").values() if np.ndim(node.r) == 0]
+    if not _has_unit_gains(graph) or not (taus or alone):
+        return None
+    longest = max((float(np.max(tau)) for tau in taus), default=0.0)
+    # Whoever names a step that these time constants go with has a file that means what it says.
+    fitting = graph.dt is not None and graph.dt > _SQUARED_STEP and all(np.all(t >= graph.dt) for t in taus)
+    if longest >= SHORTEST_S or (taus and fitting):
+        return None
+    what = f"time constants of {longest:g} s at most, " if taus else "one number for a layer of IF, "
+    traces = what + "nodes 'input' and 'output', r = 1 in single precision in every neuron"
     hint = "the square of the step in seconds, 1e-6 for one of 1 ms (see the warning after that)"
+    if not taus:
+        hint = "1, for its integrators add their whole input"
     return Sign(Writer.NORSE, traces, None, hint, "zero, or subtract for reset_method=reset_subtract")
+
+
+def _sinabs(graph: FlatGraph) -> Sign | None:
+    """Time constants in steps, or integrators among nodes that no other exporter of such neurons writes."""
+    cells = graph.of("LIF", "LI")
+    if not _has_unit_gains(graph) or graph.of("CubaLIF", "Linear", "AvgPool2d", "CubaLI", "I"):
+        return None
+    steps = all(np.all(node.tau >= 1) for node in cells.values())
+    layers = graph.of("SumPool2d", "Flatten", "Conv1d", "Conv2d")
+    if not steps or not (cells or (layers and graph.of("IF"))):
+        return None
+    what = "time constants of a step and more" if cells else "IF behind convolutions"
+    traces = what + ", nodes 'input' and 'output', r = 1 in single precision in every neuron, no Linear"
+    return Sign(Writer.SINABS, traces, None, "1, for sinabs counts in steps", _SINABS_RESET)
+
+
+def _unit_integrators(graph: FlatGraph) -> Sign | None:
+    """What Norse and sinabs write of integrators behind dense layers is one file."""
+    cells = graph.of("IF")
+    if not cells or len(cells) < len(graph.neurons) or not _has_unit_gains(graph):
+        return None
+    if len(graph.of("Affine", "Input", "Output", "IF")) < len(graph.parameters):
+        return None
+    traces = "nodes 'input' and 'output', IF with r = 1 in single precision behind Affine alone"
+    hint = "1, for both add their whole input"
+    reset = f"for sinabs {_SINABS_RESET}; for Norse zero, or subtract for reset_subtract"
+    return Sign(Writer.NORSE_OR_SINABS, traces, None, hint, reset)
+
+
+def _time_constant(node: Any) -> NDArray[Any]:
+    """Of the membrane."""
+    tau: NDArray[Any] = node.tau_mem if hasattr(node, "tau_mem") else node.tau
+    return tau
+
+
+def _has_unit_gains(graph: FlatGraph) -> bool:
+    """Whether every neuron has r = 1 in single precision, and the ends the names of old nirtorch."""
+    if not graph.neurons or not _is_named_by_old_nirtorch(graph):
+        return False
+    return all(
+        all_close(node.r, 1) and node.r.dtype == np.float32 and not np.any(getattr(node, "v_reset", 0))
+        for node in graph.neurons.values()
+    )
 
 
 def _nirtorch(graph: FlatGraph) -> Sign | None:
@@ -134,7 +228,15 @@ def is_sequential(graph: FlatGraph) -> bool:
     return all(_FX_NUMBERED.fullmatch(name) for name in graph.parameters if name not in {"input_1", "output"})
 
 
-_RECOGNISERS: tuple[Callable[[FlatGraph], Sign | None], ...] = (_spikingjelly, _snntorch, _norse, _nirtorch)
+_RECOGNISERS: tuple[Callable[[FlatGraph], Sign | None], ...] = (
+    _spikingjelly,
+    _rockpool,
+    _snntorch,
+    _norse,
+    _sinabs,
+    _unit_integrators,
+    _nirtorch,
+)
 
 
 def some_names(names: Mapping[str, Any]) -> str:
