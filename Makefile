@@ -5,6 +5,8 @@
 # make test-peers  counts and graphs against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
 # make check  formatting, lint, layers, types, documentation, known vulnerabilities of what is pinned
 #
+# make tools  compilers and QEMU for the C target, where that is possible (root on Debian or Ubuntu)
+#
 # The environment is made once, in .venv, from pyproject.toml and constraints.txt.
 
 VENV ?= .venv
@@ -16,7 +18,7 @@ bin := $(VENV)/bin
 ready := $(VENV)/.ready
 sources := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-slow fuzz mutants ccode test-peers lava check format docs clean distclean
+.PHONY: help demo tools test test-slow fuzz mutants ccode test-peers lava check format docs clean distclean
 
 help:
 	@sed -n '/^#/!q; s/^# *//p' Makefile
@@ -44,6 +46,15 @@ demo: $(ready)
 # Lava needs a Python 3.10 of its own; the tests that run it are skipped where there is none.
 lava: $(ready)
 	@$(bin)/nsc-deploy lava install || echo 'Going on without Lava: the tests that run it are skipped.'
+
+# What compiles and runs C for Cortex-M; the tests that need it are skipped where it is not there.
+tools:
+	@if command -v qemu-system-arm >/dev/null && command -v arm-none-eabi-gcc >/dev/null && command -v cc >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			gcc libc6-dev gcc-arm-none-eabi qemu-system-arm cppcheck >/dev/null \
+			|| echo 'Going on without QEMU: the tests that run C on a Cortex-M are skipped.'; \
+	else echo 'Not installed: gcc-arm-none-eabi qemu-system-arm (apt-get as root); tests that need them are skipped.'; fi
 
 test: lava
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)

@@ -9,6 +9,7 @@ from nsc_deploy.cli.options import RunCode, words
 from nsc_deploy.diagnostics import Diagnostic, collected
 
 if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.cost import StepCost
     from nsc_deploy.exporters.verify import Run
 
 _MOST_LISTED = 10
@@ -23,8 +24,9 @@ def run(
         typer.Option(
             "--backend",
             help="By default what the folder was exported to; twin, the integers for Lava without Lava; "
+            "for C: host, compiled for this machine; qemu, on a Cortex-M, instructions counted; emulator; "
             "reference, the graph in floating point.",
-            autocompletion=words("lava", "twin", "reference"),
+            autocompletion=words("lava", "twin", "host", "qemu", "emulator", "reference"),
         ),
     ] = None,
     samples: Annotated[
@@ -43,6 +45,18 @@ def run(
         ),
     ] = 120.0,
     run_code: RunCode = False,
+    cpu: Annotated[
+        str | None,
+        typer.Option(
+            "--cpu",
+            help="Core for --backend qemu: cortex-m0, m3, m4 (default), m7, m33 or m55.",
+            autocompletion=words(*(f"cortex-m{one}" for one in (0, 3, 4, 7, 33, 55))),
+        ),
+    ] = None,
+    clock: Annotated[
+        float | None,
+        typer.Option("--clock", min=0.001, help="MHz of that core: also print the time of a step."),
+    ] = None,
     details: Annotated[
         bool,
         typer.Option(
@@ -57,11 +71,15 @@ def run(
     """Run recorded samples and print both sides: decisions, accuracy, rate cosine, spike coincidence."""
     import json
 
+    from nsc_deploy.errors import ConfigError
     from nsc_deploy.exporters.verify import open_deployment
     from nsc_deploy.exporters.verify import run as run_deployment
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.progress import progress_bar
 
+    if (cpu is not None or clock is not None) and backend != "qemu":
+        option = "--clock" if cpu is None else "--cpu"
+        raise ConfigError("only QEMU runs code on a core", where=option, hint="Add --backend qemu.")
     if out is not None:
         require_writable(out)
     with collected() as warnings, progress_bar() as progress:
@@ -74,16 +92,30 @@ def run(
             inputs=inputs,
             silence_s=timeout,
             run_code=run_code,
+            cpu=cpu,
             advance=lambda count: progress.advance(task, count),
         )
         count = done.comparison.samples
         progress.update(task, total=count, completed=count)
     if out is not None:
         _write(out, done)
+    cost = _cost(done, deployment.network.dt, cpu, clock)
     if as_json:
-        typer.echo(json.dumps(_as_json(folder, done, warnings), indent=2, allow_nan=False))
+        answer = _as_json(folder, done, warnings)
+        if cost is not None:
+            answer["cost"] = cost.as_json()
+        typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
-        typer.echo(_as_text(done, details=details))
+        typer.echo("\n".join([_as_text(done, details=details), *(() if cost is None else cost.lines())]))
+
+
+def _cost(done: "Run", dt: float | None, cpu: str | None, clock: float | None) -> "StepCost | None":
+    """What a step took, where the backend counts instructions."""
+    if done.instructions is None:
+        return None
+    from nsc_deploy.exporters.c.cost import StepCost
+
+    return StepCost.of(done.instructions, cpu=cpu, clock_mhz=clock, dt=dt)
 
 
 def _as_json(folder: Path, done: "Run", warnings: list[Diagnostic]) -> dict[str, Any]:

@@ -189,6 +189,7 @@ class RunSettings:
         silence_s: seconds without a sign of life after which a process of its own is given up.
         advance: called with the number of samples finished since the last call, by runners that are slow.
         run_code: whether code in the folder may be executed: it may be somebody else's.
+        cpu: the core that C code is compiled for, for backends that have several; None for their own choice.
         closing: what runners have started and written ends when this is closed.
     """
 
@@ -196,6 +197,7 @@ class RunSettings:
     silence_s: float = 120.0
     advance: Callable[[int], None] = lambda _samples: None
     run_code: bool = False
+    cpu: str | None = None
     closing: ExitStack = field(default_factory=ExitStack)
 
 

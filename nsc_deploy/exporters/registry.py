@@ -29,7 +29,7 @@ CHIPS = {
     "speck": "nsc_deploy.exporters.chips.fit:SPECK",
 }
 """Known by their published limits: checked for, not exported to."""
-BACKENDS = {"twin": "lava", "emulator": "c", "host": "c"}
+BACKENDS = {"twin": "lava", "emulator": "c", "host": "c", "qemu": "c"}
 """Backends that are not called as the target whose artefact they run."""
 OPENERS = {"split": "nsc_deploy.exporters.partitioned.deployment:open_in_parts"}
 """Folders that are not of one target: only the part on the chip is."""

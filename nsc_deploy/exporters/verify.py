@@ -70,6 +70,7 @@ class Run:
         labels: [samples], or None where none were recorded.
         comparison: both runs; the first divergence counts the samples that ran.
         output_error: largest difference of an output that is no spike of the chip; else None.
+        instructions: [steps, samples] that the backend took, where it counts them; else None.
     """
 
     backend: str
@@ -80,6 +81,7 @@ class Run:
     labels: NDArray[np.int64] | None
     comparison: Comparison
     output_error: float | None
+    instructions: NDArray[np.int64] | None = None
 
     def parity(self) -> dict[str, object]:
         """The figures of the comparison in one table, as a value `json` can write."""
@@ -107,6 +109,7 @@ def run(
     inputs: Path | None = None,
     silence_s: float = RunSettings.silence_s,
     run_code: bool = False,
+    cpu: str | None = None,
     advance: Callable[[int], None] = lambda _samples: None,
 ) -> Run:
     """Run recorded samples on a backend, and the graph in the reference simulator.
@@ -118,6 +121,7 @@ def run(
         inputs: a recording other than the one in the folder.
         silence_s: seconds without a sign of life after which a process of its own is given up.
         run_code: whether code in the folder may be executed, in a process of its own.
+        cpu: the core that a backend with several of them runs code on.
         advance: called by slow runners with the number of samples finished since the last call.
 
     Raises:
@@ -131,7 +135,7 @@ def run(
     reference = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
     with ExitStack() as closing:
         settings = RunSettings(
-            layers=False, silence_s=silence_s, advance=advance, run_code=run_code, closing=closing
+            layers=False, silence_s=silence_s, advance=advance, run_code=run_code, cpu=cpu, closing=closing
         )
         if name == REFERENCE:
             other = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
@@ -150,6 +154,7 @@ def run(
         labels=chosen.labels,
         comparison=comparison,
         output_error=None if events and leaving is None else _largest_difference(wanted, given),
+        instructions=other.instructions,
     )
 
 
@@ -161,10 +166,13 @@ class _Kept:
         self._runner = runner
         self._node = node
         self._kept: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self._instructions: list[NDArray[np.int64]] = []
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         trace = self._runner.run(values)
         self._kept.append((trace.output, spikes_at(trace, self._node)))
+        if trace.instructions is not None:
+            self._instructions.append(trace.instructions)
         return trace
 
     @property
@@ -174,6 +182,11 @@ class _Kept:
     @property
     def spikes(self) -> NDArray[Any]:
         return self._flat(1)
+
+    @property
+    def instructions(self) -> NDArray[np.int64] | None:
+        """[steps, samples], where the backend counts them."""
+        return np.concatenate(self._instructions, axis=1) if self._instructions else None
 
     def _flat(self, index: int) -> NDArray[Any]:
         values = np.concatenate([kept[index] for kept in self._kept], axis=1)

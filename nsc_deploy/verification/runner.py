@@ -39,10 +39,12 @@ class RunTrace:
     Attributes:
         output: [T, N, *shape] of the one Output node.
         layers: by node of the graph; empty where the backend shows none.
+        instructions: [T, N] that the steps took, where the backend counts them; else None.
     """
 
     output: NDArray[Any]
     layers: Mapping[str, LayerTrace] = field(default_factory=dict)
+    instructions: NDArray[np.int64] | None = None
 
 
 class Runner(Protocol):

@@ -21,6 +21,10 @@ from nsc_deploy.verification.runner import RunTrace
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler here"
 )
+needs_qemu = pytest.mark.skipif(
+    not all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm"))),
+    reason="no arm-none-eabi-gcc and qemu-system-arm here",
+)
 ORIGIN = Origin("graph.nir", "0123abcd", recording=False)
 SANITISED = ("-std=c99", "-O1", *STRICT, "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
 DT = 0.01

@@ -32,7 +32,14 @@ class Compiler:
     command: tuple[str, ...]
     version: str
 
-    def build(self, sources: Sequence[Path], out: Path, options: Sequence[str], folder: Path) -> str:
+    def build(
+        self,
+        sources: Sequence[Path],
+        out: Path,
+        options: Sequence[str],
+        folder: Path,
+        libraries: Sequence[str] = (),
+    ) -> str:
         """Compile and link (or, with -c, only compile) and return what it said.
 
         Args:
@@ -40,11 +47,13 @@ class Compiler:
             out: the file to write.
             options: before the sources.
             folder: where it works, and where headers are looked for.
+            libraries: behind the sources.
 
         Raises:
             BackendError: it failed or took too long; with its first words.
         """
-        command = [*self.command, *options, "-iquote", str(folder), *map(str, sources), "-o", str(out)]
+        command = [*self.command, *options, "-iquote", str(folder), *map(str, sources), *libraries]
+        command += ["-o", str(out)]
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False

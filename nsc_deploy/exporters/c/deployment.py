@@ -139,12 +139,17 @@ class CDeployment:
         def host(settings: RunSettings) -> Runner:
             return HostRunner(self.layout, self.source(settings), self.network, settings)
 
+        def qemu(settings: RunSettings) -> Runner:
+            from nsc_deploy.exporters.c.qemu import QemuRunner
+
+            return QemuRunner(self.layout, self.source(settings), self.network, settings)
+
         recording = self.folder / RECORDING
         return Deployment(
             path=self.folder,
             target=self.manifest.target,
             network=self.network,
-            runners={EmulatorRunner.name: emulator, HostRunner.name: host},
+            runners={EmulatorRunner.name: emulator, "qemu": qemu, HostRunner.name: host},
             recording_file=recording if recording.is_file() else None,
             class_names=self.manifest.source.class_names,
         )

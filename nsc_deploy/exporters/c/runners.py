@@ -45,7 +45,7 @@ class EmulatorRunner:
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
-        trace = emulate(self._program, _flat(values), record=self._settings.layers)
+        trace = emulate(self._program, flat_events(values), record=self._settings.layers)
         self._settings.advance(values.shape[1])
         layers = {
             one.name: _shown(
@@ -99,7 +99,7 @@ class HostRunner:
         Raises:
             BackendError: the program failed.
         """
-        events = _flat(values)
+        events = flat_events(values)
         try:
             done = subprocess.run(
                 [str(self._program)],
@@ -114,15 +114,15 @@ class HostRunner:
             said = printable(done.stderr.decode("utf-8", "replace").strip(), 400)
             raise BackendError(f"the compiled code ended with status {done.returncode}: {said}")
         self._settings.advance(values.shape[1])
-        return harness_trace(done.stdout, events, self._layout, self._network)
+        return harness_trace(done.stdout, events, self._layout, self._network)[0]
 
 
-def write_sources(folder: Path, layout: Layout, source: str, template: str) -> None:
-    """The network and the program that runs it on recorded samples."""
+def write_sources(folder: Path, layout: Layout, source: str, template: str, **values: object) -> None:
+    """The network and the program that runs it on recorded samples; `values` are for its template."""
     origin = Origin("this folder", "00000000", recording=False)
     write_text(folder / f"{layout.name}.h", header_text(layout, origin))
     write_text(folder / f"{layout.name}.c", source)
-    write_text(folder / "harness.c", harness_text(layout, origin, template))
+    write_text(folder / "harness.c", harness_text(layout, origin, template, **values))
 
 
 def harness_input(events: NDArray[np.uint8]) -> bytes:
@@ -131,8 +131,10 @@ def harness_input(events: NDArray[np.uint8]) -> bytes:
     return sizes + packed_events(events.transpose(1, 0, 2)).tobytes()
 
 
-def harness_trace(answer: bytes, events: NDArray[np.uint8], layout: Layout, network: Network) -> RunTrace:
-    """What a harness wrote.
+def harness_trace(
+    answer: bytes, events: NDArray[np.uint8], layout: Layout, network: Network, *, timed: bool = False
+) -> tuple[RunTrace, NDArray[np.uint32]]:
+    """What a harness wrote: the run, and where it is timed the ticks of each step [steps, samples].
 
     Raises:
         BackendError: it wrote too little or too much.
@@ -142,7 +144,7 @@ def harness_trace(answer: bytes, events: NDArray[np.uint8], layout: Layout, netw
     layers = traced_layers(layout)
     ring = layout.output_ring
     first = program.outputs if program.gives_values or ring is None else ring.words
-    widths = [first, *(one.spikes.words for one in layers if one.spikes is not None)]
+    widths = [first, *(one.spikes.words for one in layers if one.spikes is not None), int(timed)]
     words = np.frombuffer(answer, "<u4")
     if words.size != samples * (steps * sum(widths) + 1):
         raise BackendError(f"the compiled code wrote {words.size} words, others were expected")
@@ -150,10 +152,10 @@ def harness_trace(answer: bytes, events: NDArray[np.uint8], layout: Layout, netw
     parts = np.split(each, np.cumsum(widths)[:-1], axis=2)
     shown: Mapping[str, LayerTrace] = {
         one.population.name: _shown(one.population, _unpacked(part, one.size), None, network)
-        for one, part in zip(layers, parts[1:], strict=True)
+        for one, part in zip(layers, parts[1:-1], strict=True)
     }
     output = parts[0].view("<i4") if program.gives_values else _unpacked(parts[0], program.outputs)
-    return RunTrace(_output(output, program, network), shown)
+    return RunTrace(_output(output, program, network), shown), parts[-1].reshape(steps, -1)
 
 
 def _unpacked(words: NDArray[np.uint32], lines: int) -> NDArray[np.uint8]:
@@ -162,7 +164,7 @@ def _unpacked(words: NDArray[np.uint32], lines: int) -> NDArray[np.uint8]:
     return np.unpackbits(octets, axis=-1, bitorder="little")[..., :lines]
 
 
-def _flat(values: NDArray[Any]) -> NDArray[np.uint8]:
+def flat_events(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Events [steps, samples, *shape] as [steps, samples, lines]."""
     return values.reshape(*values.shape[:2], -1).astype(np.uint8)
 

@@ -80,9 +80,14 @@ def readme_text(layout: Layout, origin: Origin, about: str) -> str:
     )
 
 
-def harness_text(layout: Layout, origin: Origin, template: str) -> str:
+def harness_text(layout: Layout, origin: Origin, template: str, **values: Any) -> str:
     """A main program that runs recorded samples, for `runners`."""
-    return _render(template, layout, origin, traced=traced_layers(layout))
+    return _render(template, layout, origin, traced=traced_layers(layout), **values)
+
+
+def linker_text(board: Any) -> str:
+    """Where code and data lie on a board (see `qemu.Board`)."""
+    return _environment().get_template("board.ld.jinja").render(board=board)
 
 
 def traced_layers(layout: Layout) -> tuple[Layer, ...]:
@@ -103,6 +108,7 @@ class _Uses:
     """Which helpers a source needs."""
 
     keeps: bool
+    keep_tables: bool
     clips: bool
     events: bool
     slots: bool
@@ -124,6 +130,7 @@ class _Uses:
         }
         return cls(
             keeps=any(value.number not in {0, 4096} for value in values),
+            keep_tables=any(value.table is not None for value in values),
             clips=any(one.clip_low or one.clip_high for one in layers),
             events=any(one.deliveries for one in layers)
             or (layout.classes is not None and not layout.program.gives_values),
