@@ -9,7 +9,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import lightning
@@ -25,12 +24,11 @@ from nsc_deploy.errors import DataError
 from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader, stream_seed
 from nsc_deploy.training.checkpoints import DIRECTORY, HINT, LAST, StateIO
 from nsc_deploy.training.module import ReceiverTraining
+from nsc_deploy.training.processes import is_connection_lost
 from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
 from nsc_deploy.training.run_directory import TENSORBOARD
 from nsc_deploy.training.start import new_system, starting_system
 
-_PATIENCE_WITH_OTHERS = timedelta(minutes=5)
-"""How long a process waits for the others of a data-parallel run."""
 _STATE = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states", "state_dict"}
 _LONGEST_REASON = 300
 
@@ -48,7 +46,7 @@ def training_and_validation(data: EventData, experiment: Experiment) -> tuple[Ev
 def fit(
     experiment: Experiment, data: EventData, run: Path, *, resume: bool, progress: bool
 ) -> TrainingRecord:
-    """Train in this process, together with the other processes of the run if there are any.
+    """Train in this process, together with the other processes of its group if there is one.
 
     Leaves the best weights and the last state in RUN/checkpoints.
 
@@ -81,7 +79,7 @@ def fit(
         # A resumed run takes its weights from its last state.
         system = new_system(experiment, data) if going_on else starting_system(experiment, data)
         module = ReceiverTraining(system, config, len(batches), experiment.weight_bits)
-        with plain_signals(), _no_group_left(), _state_that_fits(record, going_on=going_on):
+        with plain_signals(), _state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,
                 shuffled_loader(Samples(training), batches),
@@ -116,10 +114,8 @@ def _state_that_fits(record: TrainingRecord, *, going_on: bool) -> Iterator[None
     """
     try:
         yield
-    except torch.distributed.DistError:
-        raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if not going_on or record.began:
+        if not going_on or record.began or is_connection_lost(error):
             raise
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         raise DataError(
@@ -132,12 +128,7 @@ def _state_that_fits(record: TrainingRecord, *, going_on: bool) -> Iterator[None
 def _strategy(world: int) -> Strategy:
     if world == 1:
         return SingleDeviceStrategy("cpu", checkpoint_io=StateIO())
-    return DDPStrategy(
-        cluster_environment=LightningEnvironment(),
-        checkpoint_io=StateIO(),
-        process_group_backend="gloo",
-        timeout=_PATIENCE_WITH_OTHERS,
-    )
+    return DDPStrategy(cluster_environment=LightningEnvironment(), checkpoint_io=StateIO())
 
 
 def _trainer(
@@ -164,15 +155,6 @@ def _trainer(
         enable_model_summary=False,
         default_root_dir=run,
     )
-
-
-@contextmanager
-def _no_group_left() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
 
 
 @contextmanager

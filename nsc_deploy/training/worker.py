@@ -14,7 +14,7 @@ from nsc_deploy.config import Experiment
 from nsc_deploy.data import load_events
 from nsc_deploy.errors import UserError
 from nsc_deploy.training.fit import fit
-from nsc_deploy.training.processes import READY
+from nsc_deploy.training.processes import READY, group
 
 _ORPHANED = 3
 
@@ -36,7 +36,8 @@ def main() -> int:
     try:
         data = load_events(job.experiment.data)
         print(READY, flush=True)
-        fit(job.experiment, data, run, resume=job.resume, progress=False)
+        with group(job.experiment.training.devices, job.experiment.training.nodes):
+            fit(job.experiment, data, run, resume=job.resume, progress=False)
     except UserError as error:
         print(" ".join(error.message.split()), file=sys.stderr)
         return 2

@@ -1,8 +1,11 @@
 """Data-parallel training: real processes that meet over gloo."""
 
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,74 @@ def test_a_worker_that_fails_is_reported_with_its_reason(
         workers_beside("", tmp_path / "run", devices=2, nodes=1),
     ):
         pass
+
+
+DIES_BEFORE_THE_GROUP_FORMS = """
+import os
+print("ready", flush=True)
+os.kill(os.getpid(), 9)
+"""
+DIES_IN_THE_GROUP = """
+import os, torch
+from nsc_deploy.training.processes import READY, group
+print(READY, flush=True)
+with group(3, 1):
+    torch.distributed.barrier()
+    if os.environ["LOCAL_RANK"] == "2":
+        os.kill(os.getpid(), 9)
+    torch.distributed.barrier()
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has other code run in the place of workers; and nobody tells of the dead by losing patience."""
+    monkeypatch.setattr("nsc_deploy.training.processes._PATIENCE_WITH_OTHERS", timedelta(hours=1))
+
+    def write(code: str) -> None:
+        (tmp_path / "stand_in.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
+        monkeypatch.setattr("nsc_deploy.training.processes.WORKER", "stand_in")
+
+    return write
+
+
+def test_a_worker_killed_before_the_group_has_formed_is_told(
+    worker: Callable[[str], None], tmp_path: Path
+) -> None:
+    worker(DIES_BEFORE_THE_GROUP_FORMS)
+    with (
+        pytest.raises(UserError, match="process 1 of the data-parallel run failed: killed by signal 9"),
+        workers_beside("", tmp_path, devices=2, nodes=1),
+    ):
+        pytest.fail("there is no group")
+
+
+def test_the_worker_that_was_killed_is_told_not_those_that_lost_it(
+    worker: Callable[[str], None], tmp_path: Path
+) -> None:
+    worker(DIES_IN_THE_GROUP)
+    with (
+        pytest.raises(UserError, match="process 2 of the data-parallel run failed: killed by signal 9"),
+        workers_beside("", tmp_path, devices=3, nodes=1),
+    ):
+        torch.distributed.barrier()
+        torch.distributed.barrier()
+    assert not torch.distributed.is_initialized()
+
+
+def test_machines_that_do_not_come_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nsc_deploy.training.processes._PATIENCE_WITH_OTHERS", timedelta(seconds=0.5))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(UserError, match=f"127.0.0.1:{port}: a process of the data-parallel run is gone or"),
+        workers_beside("", tmp_path, devices=1, nodes=2),
+    ):
+        pytest.fail("there is no group")
 
 
 def test_a_worker_ends_with_the_process_that_started_it(
