@@ -256,17 +256,17 @@ def _lava_layer(numbers: dict[str, Any], index: int, events: Any) -> Any:
     return spikes
 
 
-def manifest_run(folder: Path, out: Path, intact: Path) -> Judge:
-    """Whatever the manifest says, spikes and decisions of the samples it lets run are right."""
+def manifest_run(out: Path, intact: Path, intact_out: Path) -> Judge:
+    """Whatever the manifest says, spikes and decisions of the samples it lets run are those of the graph."""
 
     def judge(code: int, printed: str) -> str | None:
-        told, said = json.loads((folder / "manifest.json").read_bytes()), json.loads(printed)
+        told, said = json.loads((intact / "manifest.json").read_bytes()), json.loads(printed)
         spikes = np.load(out)["spikes"]
-        if not np.array_equal(spikes, np.load(intact)["spikes"][:, said["samples"]]):
+        if not np.array_equal(spikes, np.load(intact_out)["spikes"][:, said["samples"]]):
             return "other spikes"
-        classes, group = told.get("classes"), told.get("group") or 1
         if said["decisions"] is not None:
-            votes = spikes.sum(0, dtype=np.int64).reshape(len(said["samples"]), classes, group).sum(2)
+            shape = len(said["samples"]), told["classes"], told["group"]
+            votes = spikes.sum(0, dtype=np.int64).reshape(shape).sum(2)
             if said["decisions"] != votes.argmax(1).tolist():
                 return "other decisions"
         return None

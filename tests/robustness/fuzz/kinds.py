@@ -305,7 +305,7 @@ def _manifests(chance: random.Random, corpus: Path, work: Path) -> Case:
     label, content = change_json(chance, file.read_bytes())
     file.write_bytes(content)
     if chance.random() < 0.7:
-        return Case(label, _run(folder, out), judges.manifest_run(folder, out, corpus / "warm.npz"))
+        return Case(label, _run(folder, out), judges.manifest_run(out, corpus / "lava", corpus / "warm.npz"))
     return Case(label, _arguments("verify", folder, "--against", "reference", "--json"), anything)
 
 
