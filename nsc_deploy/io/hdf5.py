@@ -6,14 +6,15 @@ library run without end, take all memory or end the process: see `nsc_deploy.io.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5l, h5o, h5p, h5s
+from h5py import h5d, h5g, h5l, h5o, h5p, h5s, h5t
+from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.io.sandbox import Tree
@@ -61,10 +62,23 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 @dataclass
 class _Budget:
-    """What may still be read of one file."""
+    """What may still be read of one file, and the types met in it, each of which takes long to translate."""
 
     objects: int
     bytes: int
+    types: list[tuple[h5t.TypeID, NDArray[Any], h5t.TypeID]] = field(default_factory=list)
+
+    def empty_of(self, stored: h5t.TypeID, place: str) -> tuple[NDArray[Any], h5t.TypeID]:
+        """An array of a stored type, of no size, and the type that HDF5 writes into such an array."""
+        for known, empty, written in self.types:
+            if known.equal(stored):
+                return empty, written
+        dtype = stored.dtype
+        if h5py.check_string_dtype(dtype) is None and dtype.kind not in "fiubS":
+            raise GraphError(f"holds {dtype} in {place}, neither numbers nor text")
+        empty, written = np.empty(0, dtype), h5t.py_create(dtype)
+        self.types.append((stored, empty, written))
+        return empty, written
 
 
 def _read(group: h5g.GroupID, budget: _Budget, seen: set[Any], place: str, depth: int) -> Tree:
@@ -74,14 +88,16 @@ def _read(group: h5g.GroupID, budget: _Budget, seen: set[Any], place: str, depth
     if depth > MAX_DEPTH or address in seen:
         raise GraphError(f"holds the group {place} inside itself or nested too deep")
     seen.add(address)
+    links: list[tuple[bytes, int]] = []
+    group.links.iterate(lambda key, info: links.append((key, info.type)), info=True)
     tree: Tree = {}
-    for key in group:
+    for key, kind in links:
         name = _name(key)
         budget.objects -= 1
         if budget.objects < 0:
             raise GraphError(f"holds more than {MAX_OBJECTS} objects")
         here = f"{place}/{name}"
-        if group.links.get_info(key).type != h5l.TYPE_HARD:
+        if kind != h5l.TYPE_HARD:
             raise GraphError(f"holds the link {here} to another place, which is never followed")
         item = h5o.open(group, key)
         if isinstance(item, h5g.GroupID):
@@ -104,24 +120,24 @@ def _name(key: bytes) -> str:
 
 
 def _value(dataset: h5d.DatasetID, budget: _Budget, place: str) -> Any:
-    dtype, created = dataset.dtype, dataset.get_create_plist()
-    if h5py.check_string_dtype(dtype) is None and dtype.kind not in "fiubS":
-        raise GraphError(f"holds {dtype} in {place}, neither numbers nor text")
-    if created.get_external_count() or created.get_layout() == h5d.VIRTUAL:
+    empty, written = budget.empty_of(dataset.get_type(), place)
+    created = dataset.get_create_plist()
+    layout = created.get_layout()
+    if created.get_external_count() or layout == h5d.VIRTUAL:
         raise GraphError(f"keeps {place} in another file, which is never opened")
     space = dataset.get_space()
     if space.get_simple_extent_type() == h5s.NULL:
         raise GraphError(f"holds nothing in {place}")
     shape = space.get_simple_extent_dims()
-    claimed = prod((*shape, dtype.itemsize))
+    claimed = prod((*shape, empty.itemsize))
     budget.bytes -= claimed
     if budget.bytes < 0:
         raise GraphError(f"claims the shape {shape} for {place}, more than this tool reads")
-    if _lacks_data(dataset, created, shape, dtype.itemsize):
+    if _lacks_data(dataset, created, layout, shape, empty.itemsize):
         raise GraphError(f"claims the shape {shape} for {place} but does not hold that much")
-    array = np.empty(shape, dtype)
+    array = np.empty(shape, empty.dtype)
     if array.size:
-        dataset.read(h5s.ALL, h5s.ALL, array)
+        dataset.read(h5s.ALL, h5s.ALL, array, written)
     value: Any = array if shape else array[()]
     if not isinstance(value, bytes):
         return value
@@ -131,13 +147,15 @@ def _value(dataset: h5d.DatasetID, budget: _Budget, place: str) -> Any:
     return read
 
 
-def _lacks_data(dataset: h5d.DatasetID, created: h5p.PropDCID, shape: tuple[int, ...], item: int) -> bool:
+def _lacks_data(
+    dataset: h5d.DatasetID, created: h5p.PropDCID, layout: int, shape: tuple[int, ...], item: int
+) -> bool:
     """Whether stored bytes cannot fill the shape: HDF5 would allocate it and put zeros in."""
     claimed = prod((*shape, item))
     packing = _BEST_COMPRESSION if created.get_nfilters() else 1
     if claimed > dataset.get_storage_size() * packing:
         return True
-    if created.get_layout() != h5d.CHUNKED:
+    if layout != h5d.CHUNKED:
         return False
     chunk = created.get_chunk()
     wanted = prod(-(-size // width) for size, width in zip(shape, chunk, strict=True))
