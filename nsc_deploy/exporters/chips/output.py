@@ -1,13 +1,13 @@
 """What a chip says of a graph: for a terminal, at most 80 columns wide, and as plain data for JSON."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from nsc_deploy.exporters.base import CheckResult, Status, Verdict
@@ -50,34 +50,97 @@ def _verdict(answer: CheckResult, chip: Chip) -> Text:
     return Text(f"does not fit {chip.name}: {told}", "bold red")
 
 
-def _table(*columns: str, right: Sequence[str] = (), folds: Sequence[str] = ()) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
-    for name in columns:
-        table.add_column(
-            name,
-            justify="right" if name in right else "left",
-            overflow="fold",
-            no_wrap=name in right,
-            ratio=1 if name in folds else None,
+Cell = str | Text
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table in the form of rich's own, which takes a second for every thousand rows.
+
+    Attributes:
+        heads: of the columns; a line break starts another line.
+        rows: a cell for each column, and a style for all of them.
+        right: columns of numbers, which stand to the right and are never folded.
+    """
+
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[tuple[Cell, ...], str]]
+    right: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """The lines of the table."""
+        widths = self._widths(options.max_width)
+        inside = sum(widths) + 2 * len(widths) - 2
+        edge = Segment(" " * (inside + 2) + "\n")
+        yield edge
+        deepest = max(head.count("\n") for head in self.heads)
+        heads = ["\n" * (deepest - head.count("\n")) + head for head in self.heads]
+        yield from self._row(heads, "bold", widths, console)
+        yield Segment(f" {'─' * inside} \n")
+        for cells, style in self.rows:
+            yield from self._row(cells, style, widths, console)
+        yield edge
+
+    def _widths(self, room: int) -> list[int]:
+        """Of each column; where the room is too small, the widest of those with text give some of theirs."""
+        columns = zip(self.heads, *(cells for cells, _ in self.rows), strict=True)
+        widths = [
+            max(cell_len(line) for cell in column for line in str(cell).split("\n")) for column in columns
+        ]
+        folding = [index for index, head in enumerate(self.heads) if head not in self.right]
+        while sum(widths) + 2 * len(widths) > room:
+            widest = max(folding, key=widths.__getitem__)
+            if widths[widest] == 1:
+                break
+            widths[widest] -= 1
+        return widths
+
+    def _row(
+        self, cells: Sequence[Cell], style: str, widths: Sequence[int], console: Console
+    ) -> Iterator[Segment]:
+        columns = [_lines(str(cell), width, console) for cell, width in zip(cells, widths, strict=True)]
+        styles = [
+            console.get_style(str(cell.style) if isinstance(cell, Text) and cell.style else style)
+            for cell in cells
+        ]
+        for number in range(max(map(len, columns))):
+            yield Segment(" ")
+            for index, (lines, width) in enumerate(zip(columns, widths, strict=True)):
+                line = lines[number] if number < len(lines) else ""
+                space = " " * (width - cell_len(line))
+                written = space + line if self.heads[index] in self.right else line + space
+                yield Segment(written, styles[index])
+                yield Segment("  " if index < len(widths) - 1 else " \n")
+
+
+def _lines(text: str, width: int, console: Console) -> list[str]:
+    lines = text.split("\n")
+    if all(cell_len(line) <= width for line in lines):
+        return lines
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
+
+
+def _nodes(verdicts: Sequence[Verdict]) -> _Table:
+    rows = [
+        (
+            (
+                one.node,
+                one.primitive,
+                Text(one.status.value, _STYLES[one.status]),
+                f"{one.reason}. {one.hint}" if one.hint else one.reason,
+            ),
+            "",
         )
-    return table
+        for one in verdicts
+    ]
+    return _Table(("Node", "Kind", "Verdict", "Because"), rows)
 
 
-def _nodes(verdicts: Sequence[Verdict]) -> Table:
-    table = _table("Node", "Kind", "Verdict", "Because", folds=["Because"])
-    for one in verdicts:
-        why = f"{one.reason}. {one.hint}" if one.hint else one.reason
-        table.add_row(one.node, one.primitive, Text(one.status.value, _STYLES[one.status]), why)
-    return table
-
-
-def _pools(pools: Sequence[Usage]) -> Table:
-    table = _table("Pool", "Used", "Limit", "%", right=["Used", "Limit", "%"])
-    for pool in pools:
-        table.add_row(
-            pool.pool, _used(pool), _limit(pool), _percent(pool), style="red" if pool.over else None
-        )
-    return table
+def _pools(pools: Sequence[Usage]) -> _Table:
+    rows = [
+        ((pool.pool, _used(pool), _limit(pool), _percent(pool)), "red" if pool.over else "") for pool in pools
+    ]
+    return _Table(("Pool", "Used", "Limit", "%"), rows, right=("Used", "Limit", "%"))
 
 
 def _used(pool: Usage) -> str:
@@ -97,19 +160,20 @@ def _percent(pool: Usage) -> str:
     return f"{pool.percent:.1f}"
 
 
-def _cores(cores: Sequence[Core], chip_pools: Sequence[Usage]) -> Table:
+def _cores(cores: Sequence[Core], chip_pools: Sequence[Usage]) -> _Table:
     """A line for each core; neighbours that hold as much of the same share one."""
     names = [pool.pool for pool in cores[0].pools if pool.limit is not None and pool not in chip_pools]
     shared = {name: _limit_of_all(cores, name) for name in names}
     heads = [f"{name}\n{limit or 'used, limit'}, %" for name, limit in shared.items()]
-    table = _table("Core", "Holds", *heads, right=heads)
+    rows: list[tuple[tuple[Cell, ...], str]] = []
     for _, run in groupby(cores, key=_likeness):
         alike = list(run)
         first, last = alike[0], alike[-1]
         label = str(first.index) if len(alike) == 1 else f"{first.index} to {last.index}"
         pools = {pool.pool: pool for pool in first.pools}
-        table.add_row(label, _holds(alike), *(_use(pools[name], shared[name]) for name in names))
-    return table
+        uses = (_use(pools[name], shared[name]) for name in names)
+        rows.append(((label, _holds(alike), *uses), ""))
+    return _Table(("Core", "Holds", *heads), rows, right=heads)
 
 
 def _limit_of_all(cores: Sequence[Core], name: str) -> str | None:
