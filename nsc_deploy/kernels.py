@@ -18,6 +18,9 @@ except ModuleNotFoundError:  # a light install
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
+# A cast: what does not fit wraps.
+int32 = np.int32
+
 
 def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile a loop at its first call.

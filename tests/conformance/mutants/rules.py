@@ -25,7 +25,7 @@ EMULATOR = emulator.__name__
 FILES = ("kernels", "connections", "network", "simulate")
 ANY = "ANY"
 PLAIN_PYTHON = """
-def kernel(function): return function
+def kernel_or(plain): return lambda function: function
 def inlined(function): return function
 def called_often(function): return function
 def int32(value): return (int(value) + 2**31) % 2**32 - 2**31
@@ -129,10 +129,11 @@ class _Standing(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
         module = node.module or ""
-        if module == "numba":
+        if module == "nsc_deploy.kernels":
             return ast.parse(PLAIN_PYTHON).body
-        node.module = module.replace(EMULATOR, "mutant")
-        return None if module == "nsc_deploy.kernels" else node
+        if module != EMULATOR:
+            node.module = module.replace(EMULATOR, "mutant")
+        return node
 
 
 def _at(tree: Tree, place: str) -> ast.AST:

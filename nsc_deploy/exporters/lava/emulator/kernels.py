@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.emulator import arrays
-from nsc_deploy.kernels import called_often, inlined, kernel_or
-
-int32 = np.int32
+from nsc_deploy.kernels import called_often, inlined, int32, kernel_or
 
 STATE_END = np.int32(2**23)
 STATE_SPAN = np.int32(2**24)
