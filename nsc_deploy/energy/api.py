@@ -192,7 +192,8 @@ def compare(
             own = recordings if path in graphs else []
             options["inputs"] = [own[graphs.index(path)]] if len(own) > 1 else own
             builds.append(build or count(path, **options).estimate(prices))
-    return builds[0].compare(builds[1], column).model_copy(update={"warnings": tuple(diagnostics)})
+    comparison = builds[0].compare(builds[1], column)
+    return comparison.model_copy(update={"warnings": (*diagnostics, *comparison.warnings)})
 
 
 def advise(

@@ -203,10 +203,12 @@ class Counted:
         """
         prices = load_profile(profile)
         findings = () if budget is None else check_budget(self.systems, prices, budget).findings
+        warnings = self.diagnostics
         if baseline is not None:
             column = "memory" if budget is None else budget.column
-            findings += self.estimate(prices).check_against(baseline, tolerance, column).findings
-        return CheckResult(profile=prices.name, findings=findings, warnings=self.diagnostics)
+            against = self.estimate(prices).check_against(baseline, tolerance, column)
+            findings, warnings = findings + against.findings, warnings + against.warnings
+        return CheckResult(profile=prices.name, findings=findings, warnings=warnings)
 
     def advise(
         self,

@@ -106,7 +106,10 @@ def test_results_are_told_in_one_line(runs: list[Path]) -> None:
         repr(priced),
     )
     assert repr(priced.report) == "<Report: att-neurosc (event), fc; horowitz-45nm>"
-    assert repr(counted.check(Budget.model_validate({"limits": {"neurons": 1}}))) == "<CheckResult: 2 rows>"
+    assert (
+        repr(counted.check(Budget.model_validate({"limits": {"synops_per_inference": 1}})))
+        == "<CheckResult: 2 rows>"
+    )
     assert re.fullmatch(r"<Comparison: \d+ rows>", repr(priced.compare(priced)))
     assert re.fullmatch(r"<AdviceReport: \d+ rows?>", repr(count(runs[0], samples=2).advise()))
     for system in counted.systems:

@@ -120,7 +120,7 @@ def test_all_results_convert_to_pandas(runs: list[Path]) -> None:
     assert len(priced.compare(priced).to_pandas()) == sum(
         len(part.layers) for system in priced.report.systems for part in system.parts
     )
-    assert len(counted.check(Budget.model_validate({"limits": {"neurons": 1}})).to_pandas()) == 3
+    assert len(counted.check(Budget.model_validate({"limits": {"synops_per_inference": 1}})).to_pandas()) == 3
 
 
 def test_the_notebook_runs_as_a_script(runs: list[Path], tmp_path: Path) -> None:

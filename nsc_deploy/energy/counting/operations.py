@@ -191,6 +191,8 @@ class LayerCount:
         once: what one pass costs in a conventional network of the same sizes; None for an ONNX operator,
             which stays what it is.
         drives: neurons that its weights feed.
+        decides: whether it may be the threshold of neurons that are written out in ONNX operators: their
+            updates and spikes are not counted as such.
         per_step: over all samples, [steps]; None for an ONNX operator that takes several steps at once.
         traffic_per_step: likewise.
         synops: ACs and MACs of each step and sample, [steps, samples]; None as `per_step`.
@@ -208,6 +210,7 @@ class LayerCount:
     steps: int
     once: Pass | None = None
     drives: tuple[str, ...] = ()
+    decides: bool = False
     per_step: Operations | None = None
     traffic_per_step: Traffic | None = None
     synops: Integers | None = field(default=None, repr=False)
@@ -226,6 +229,8 @@ class PartCount:
         spiking: whether the graph holds a spiking neuron or works on binary events.
         layers: those with at least one operation, in the order of the graph.
         free: nodes that only move or rename values.
+        unknown: figures that an ONNX graph does not tell: "neurons", and "spikes" and "neuron_updates" where
+            it decides anything. They count as 0, and no limit on them can be shown to hold.
     """
 
     name: str
@@ -237,6 +242,7 @@ class PartCount:
     spiking: bool
     layers: tuple[LayerCount, ...]
     free: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @property
     def per_sample(self) -> Operations:

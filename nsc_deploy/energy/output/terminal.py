@@ -179,11 +179,17 @@ def _comparison_table(system: SystemChange) -> Table:
         # Where a terminal is too narrow for all of them, the growth tells what it was before.
         heads += [TableColumn(_SHOWN[field]), TableColumn("was", rank=1), TableColumn("%")]
     rows = [
-        Row((f"{layer.part}/{layer.layer}", _STATUS[layer.status], *_figures(layer.changes, shown)))
+        Row(
+            (
+                f"{layer.part}/{layer.layer}",
+                _STATUS[layer.status],
+                *_figures(layer.changes, shown, lower=bool(layer.unpriced)),
+            )
+        )
         for layer in system.layers
         if layer.status is not Status.SAME
     ]
-    total = Row(("Total", "", *_figures(system.total, shown)), "total")
+    total = Row(("Total", "", *_figures(system.total, shown, lower=bool(system.unpriced))), "total")
     names = columns("Layer", "", holds=Holds.NAMES)
     return Table(f"{system.before} -> {system.after}", (*names, *heads), (*rows, total))
 
@@ -192,11 +198,15 @@ def _moved(change: Change) -> bool:
     return change.before != change.after
 
 
-def _figures(changes: Mapping[str, Change], fields: Iterable[str]) -> list[str]:
+def _figures(changes: Mapping[str, Change], fields: Iterable[str], *, lower: bool) -> list[str]:
+    """After, before and growth; of energies that are lower bounds no growth is known."""
     shown = []
-    for change in (changes[field] for field in fields):
-        growth = "" if change.growth is None or not _moved(change) else f"{100 * change.growth:+.1f}"
-        shown += [figure(change.after), figure(change.before) if _moved(change) else "", growth]
+    for field in fields:
+        change, mark = changes[field], "> " if lower and field == "energy_uj" else ""
+        known = change.growth is not None and _moved(change) and not mark
+        growth = f"{100 * change.growth:+.1f}" if known and change.growth is not None else ""
+        before = f"{mark}{figure(change.before)}" if _moved(change) else ""
+        shown += [f"{mark}{figure(change.after)}", before, growth]
     return shown
 
 

@@ -188,7 +188,21 @@ def compute_charges(layer: LayerCount, profile: Profile, spiking: bool) -> tuple
         *additions,
         Charge(Kind.NEURON_UPDATE, operations.neuron_updates, neuron_price(layer.primitive, profile)),
         *spikes,
+        *_hidden(layer, profile),
     )
+
+
+def _hidden(layer: LayerCount, profile: Profile) -> tuple[Charge, ...]:
+    """Updates and spikes of neurons that are written out in operators, without a price.
+
+    On a profile of arithmetic their products and additions are the update. One that prices updates as such
+    cannot be charged for what nobody counted.
+    """
+    if not layer.decides:
+        return ()
+    prices, decisions = profile.prices, layer.per_sample.activations
+    asked = ((Kind.NEURON_UPDATE, prices.neuron_update), (Kind.SPIKE, prices.spike))
+    return tuple(Charge(kind, decisions, None) for kind, price in asked if price is not None)
 
 
 def _every_synapse(layer: LayerCount, profile: Profile) -> Charge:

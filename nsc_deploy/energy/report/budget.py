@@ -228,6 +228,7 @@ def _check_limit(system: CountedSystem, profile: Profile, budget: Budget, quanti
     if quantity is Quantity.LATENCY:
         over, value = "worst", float(max(part.steps for part in parts))
     else:
+        _refuse_untold(system, parts, quantity)
         measure = _measure(quantity, profile, budget, spiking=system.spiking)
         layers = [(part.name, layer.name, measure(part, layer)) for part in parts for layer in part.layers]
         total: Values = np.sum([values for _, _, values in layers], axis=0)
@@ -249,6 +250,22 @@ def _check_limit(system: CountedSystem, profile: Profile, budget: Budget, quanti
         passed=value <= limit.most,
         culprits=culprits,
     )
+
+
+_FIELDS = {Quantity.SPIKES: "spikes", Quantity.NEURONS: "neurons"}
+
+
+def _refuse_untold(system: CountedSystem, parts: Sequence[PartCount], quantity: Quantity) -> None:
+    """Refuse a limit on what a graph does not tell: none of 5 spikes is not what was counted."""
+    field = _FIELDS.get(quantity)
+    untold = [part.name for part in parts if field in part.unknown]
+    if untold:
+        raise ConfigError(
+            f"holds ONNX graphs ({', '.join(untold)}), which do not tell their {field}, so no limit of "
+            f"{field} can be shown to hold",
+            where=system.path,
+            hint="Limit synops, count the NIR graph, or let the budget name a side or place without ONNX.",
+        )
 
 
 def _chosen_parts(system: CountedSystem, budget: Budget) -> list[PartCount]:

@@ -1,13 +1,13 @@
 """Two builds of a system side by side: what changed layer by layer, and what may not have grown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from nsc_deploy.diagnostics import Diagnostic
+from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.energy.report.budget import CULPRITS, CheckResult, Culprit, Finding
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
 from nsc_deploy.energy.report.tabular import Tabular
@@ -53,6 +53,7 @@ class LayerChange(Record):
     layer: str
     status: Status
     changes: dict[str, Change] = Field(description="by field, per inference where it is an operation")
+    unpriced: tuple[str, ...] = Field(description="kinds without a price, before or after: a lower bound")
 
 
 class SystemChange(Record):
@@ -62,6 +63,16 @@ class SystemChange(Record):
     after: str
     total: dict[str, Change]
     layers: tuple[LayerChange, ...]
+    unknown: tuple[str, ...] = Field(description="figures that an ONNX graph does not tell")
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Kinds without a price, each with a layer that has it."""
+        found: dict[str, str] = {}
+        for layer in self.layers:
+            for kind in layer.unpriced:
+                found.setdefault(kind, f"{kind} of {layer.part}/{layer.layer}")
+        return tuple(found.values())
 
 
 class Comparison(Tabular, Record):
@@ -103,11 +114,31 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
         )
     name = column or after.main.name
     pairs = _pairs(before, after)
+    warnings = tuple(one for old, new in pairs for one in _other_recordings(old, new))
+    for one in warnings:
+        announce(one)
     return Comparison(
         profile=after.profile.name,
         column=name,
         systems=tuple(_system(old, new, name) for old, new in pairs),
+        warnings=warnings,
     )
+
+
+def _other_recordings(before: SystemReport, after: SystemReport) -> Iterator[Diagnostic]:
+    """Say so where the two were counted over other inputs: then no difference is the network's alone."""
+    old = {part.name: part for part in before.parts}
+    for part in after.parts:
+        one = old.get(part.name, before.parts[0] if len(before.parts) == len(after.parts) == 1 else None)
+        if one is None or (one.recording_sha256, one.samples) == (part.recording_sha256, part.samples):
+            continue
+        numbers = f"{one.recording} ({one.samples} samples) and {part.recording} ({part.samples} samples)"
+        yield Diagnostic(
+            "other-recording",
+            f"{part.name} was counted over other recorded inputs than before",
+            f"{numbers}, SHA-256 {one.recording_sha256[:12]} and {part.recording_sha256[:12]}",
+            "Differences may come from the inputs: count both over the same recording.",
+        )
 
 
 def _pairs(before: Report, after: Report) -> list[tuple[SystemReport, SystemReport]]:
@@ -136,7 +167,21 @@ def _system(before: SystemReport, after: SystemReport, column: str) -> SystemCha
         )
         for field in FIELDS
     }
-    return SystemChange(before=before.label, after=after.label, total=total, layers=layers)
+    return SystemChange(
+        before=before.label,
+        after=after.label,
+        total=total,
+        layers=layers,
+        unknown=tuple(
+            sorted({name for one in (before, after) for part in one.parts for name in part.unknown})
+        ),
+    )
+
+
+def _unpriced(layers: Iterable[Layer | None], column: str) -> tuple[str, ...]:
+    energies = (layer.energy.get(column) for layer in layers if layer is not None)
+    kinds = (kind.value for energy in energies if energy is not None for kind in energy.unpriced)
+    return tuple(dict.fromkeys(kinds))
 
 
 def _layers(system: SystemReport) -> Mapping[tuple[str, str], Layer]:
@@ -153,7 +198,8 @@ def _layer(key: tuple[str, str], before: Layer | None, after: Layer | None, colu
     else:
         same = before.primitive == after.primitive and old == new
         status = Status.SAME if same else Status.CHANGED
-    return LayerChange(part=key[0], layer=key[1], status=status, changes=changes)
+    unpriced = _unpriced((before, after), column)
+    return LayerChange(part=key[0], layer=key[1], status=status, changes=changes, unpriced=unpriced)
 
 
 def _figures(layer: Layer | None, column: str) -> dict[str, float]:
@@ -202,8 +248,25 @@ def check_baseline(baseline: Report, now: Report, *, tolerance: float, column: s
     if not 0 <= tolerance < float("inf"):
         raise ConfigError(f"is {tolerance:g} where 0 or more is wanted", where="--tolerance")
     comparison = compare_reports(baseline, now, column)
-    findings = tuple(_finding(system, field, tolerance) for system in comparison.systems for field in CHECKED)
-    return CheckResult(profile=now.profile.name, findings=findings)
+    _refuse_unpriced(comparison)
+    findings = tuple(
+        _finding(system, field, tolerance)
+        for system in comparison.systems
+        for field in CHECKED
+        if field not in system.unknown
+    )
+    return CheckResult(profile=now.profile.name, findings=findings, warnings=comparison.warnings)
+
+
+def _refuse_unpriced(comparison: Comparison) -> None:
+    """Refuse to hold one lower bound against another, as a budget does: what has no price may have grown."""
+    for system in comparison.systems:
+        if system.unpriced:
+            raise ConfigError(
+                f"has no price for {', '.join(system.unpriced)}, so no energy can be shown not to have grown",
+                where=f"profile {comparison.profile}",
+                hint="Choose another profile for both reports, or hold synops to a budget instead.",
+            )
 
 
 def _finding(system: SystemChange, field: str, tolerance: float) -> Finding:

@@ -104,6 +104,9 @@ class PartReport(Record):
     break_even: tuple[BreakEven, ...] = Field(description="of the layers that events enter")
     on_target: OnTarget | None = Field(description="None where no target was asked for")
     free: tuple[str, ...] = Field(description="nodes that only move values")
+    unknown: tuple[str, ...] = Field(
+        description="figures that an ONNX graph does not tell, and that are 0 here"
+    )
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,17 @@ def test_a_device_without_events_pays_for_every_synapse_in_both_columns() -> Non
 
 def test_nothing_unpriced_is_reported_where_nothing_happens() -> None:
     assert price_layer(made(acs=1), load_profile("odin"), COMPUTE, spiking=True).unpriced == ()
+
+
+def test_neurons_written_out_in_operators_are_a_lower_bound_where_updates_have_a_price() -> None:
+    layer = replace(made("Greater", activations=9), decides=True)
+    assert price_layer(layer, CMOS, COMPUTE, spiking=True).unpriced == ()
+    for profile, kinds in (
+        ("loihi", (Kind.NEURON_UPDATE, Kind.SPIKE)),
+        ("spinnaker2", (Kind.NEURON_UPDATE,)),
+    ):
+        assert price_layer(layer, load_profile(profile), COMPUTE, spiking=True).unpriced == kinds
+        assert price_layer(layer, load_profile(profile), PAPER, spiking=True).unpriced == ()
+    assert (
+        price_layer(made("Relu", activations=9), load_profile("loihi"), COMPUTE, spiking=True).unpriced == ()
+    )

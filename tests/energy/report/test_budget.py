@@ -5,19 +5,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
+import nir
 import numpy as np
+import onnx
 import pytest
 import yaml
+from onnx import helper
 
 from nsc_deploy.energy import check, compare, count, estimate
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report.budget import Budget, check_budget, sample_weights
 from nsc_deploy.errors import ConfigError, DataError, UserError
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.support.small_runs import dense_run, event_run, events, spiking_graph
+from tests.support.small_runs import dense_run, event_run, events, onnx_graph, reals, spiking_graph, weights
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PROFILE = load_profile("horowitz-45nm")
@@ -152,6 +158,111 @@ def test_what_cannot_be_held_against_a_limit_is_refused(run: Path, tmp_path: Pat
     chip.write_text("place = 'chip'\n[limits]\nneurons = 5")
     with pytest.raises(ConfigError, match="no such part"):
         check([dense], budget=chip)
+
+
+SPIKES = [
+    helper.make_node("MatMul", ["input", "w"], ["driven"], name="dense"),
+    helper.make_node("Greater", ["driven", "limit"], ["fired"], name="fired"),
+    helper.make_node("Cast", ["fired"], ["spikes"], to=1),
+    helper.make_node("MatMul", ["spikes", "v"], ["output"], name="behind"),
+]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "quantity", "told"),
+    [
+        (SPIKES, "spikes_per_inference", False),
+        (SPIKES, "neurons", False),
+        (
+            [*SPIKES[:1], helper.make_node("Sign", ["driven"], ["spikes"]), SPIKES[3]],
+            "spikes_per_inference",
+            False,
+        ),
+        (
+            [*SPIKES[:1], helper.make_node("Relu", ["driven"], ["spikes"]), SPIKES[3]],
+            "spikes_per_inference",
+            True,
+        ),
+        ([*SPIKES[:1], helper.make_node("Relu", ["driven"], ["spikes"]), SPIKES[3]], "neurons", False),
+    ],
+)
+def test_limits_on_what_an_onnx_graph_does_not_tell_are_refused(
+    tmp_path: Path, nodes: list[Any], quantity: str, told: bool
+) -> None:
+    constants = {"w": weights(4, 5), "v": weights(5, 3), "limit": np.float32(0)}
+    onnx_graph(tmp_path / "net.onnx", nodes, constants, 4, 3)
+    write_recording(tmp_path / "inputs.npz", reals(4))
+    limits = Budget.model_validate({"limits": {quantity: 5, "synops_per_inference": 1e9}})
+    options = {"budget": limits, "inputs": tmp_path / "inputs.npz"}
+    if told:
+        assert check(tmp_path / "net.onnx", **options).passed
+        return
+    with pytest.raises(ConfigError, match=r"net.onnx: holds ONNX graphs \(net\), which do not tell their"):
+        check(tmp_path / "net.onnx", **options)
+
+
+def test_a_baseline_leaves_out_what_is_not_told_and_refuses_what_has_no_price(tmp_path: Path) -> None:
+    onnx_graph(tmp_path / "net.onnx", SPIKES[:3], {"w": weights(4, 3), "limit": np.float32(0)}, 4, 3)
+    model = onnx.load(tmp_path / "net.onnx")
+    model.graph.node[2].output[0] = "output"
+    onnx.save(model, tmp_path / "net.onnx")
+    write_recording(tmp_path / "inputs.npz", events(4))
+    named = {"inputs": tmp_path / "inputs.npz"}
+    cmos = estimate(tmp_path / "net.onnx", **named)
+    held = check(tmp_path / "net.onnx", baseline=cmos, **named)
+    assert [one.quantity for one in held.findings] == [
+        "synops against the baseline",
+        "energy_uj against the baseline",
+    ]
+    chip = estimate(tmp_path / "net.onnx", "loihi", target="none", **named)
+    with pytest.raises(
+        ConfigError, match="profile loihi: has no price for neuron_updates of net/fired, spikes of"
+    ):
+        check(tmp_path / "net.onnx", baseline=chip, target="none", **named)
+
+
+def test_a_baseline_sees_operations_without_a_price(tmp_path: Path) -> None:
+    """A later build with products that the profile cannot price must not pass for as frugal as before."""
+
+    def graph(scales: int) -> Path:
+        builder = GraphBuilder(0.03)
+        builder.input(4, Signal.EVENTS)
+        builder.linear("linear", weights(3, 4))
+        for index in range(scales):
+            builder.add(f"scale{index}", nir.Scale(np.full(3, 2.0, np.float32)))
+        builder.lif("lif", 0.9, 0.3, 3)
+        builder.output(3)
+        write_network(tmp_path / f"net{scales}.nir", builder.build())
+        return tmp_path / f"net{scales}.nir"
+
+    write_recording(tmp_path / "inputs.npz", events(4))
+    named = {"inputs": tmp_path / "inputs.npz", "target": "none"}
+    before = estimate(graph(0), "loihi", **named)
+    assert check(graph(0), baseline=before, **named).passed
+    with pytest.raises(ConfigError, match="no price for products of net2/scale0"):
+        check(graph(2), baseline=before, tolerance=10, **named)
+    compared = compare(graph(0), graph(2), profile="loihi", **named).systems[0]
+    assert [layer.layer for layer in compared.layers if layer.unpriced] == ["scale0", "scale1"]
+
+
+def test_comparing_over_other_recordings_says_so(tmp_path: Path) -> None:
+    spiking_graph(tmp_path / "net.nir", [6, 4], Signal.EVENTS)
+    for name, rate in (("calm", 0.1), ("busy", 0.5)):
+        write_recording(tmp_path / f"{name}.npz", events(6, rate=rate))
+    calm = estimate(tmp_path / "net.nir", inputs=tmp_path / "calm.npz")
+    busy = estimate(tmp_path / "net.nir", inputs=tmp_path / "busy.npz")
+    assert calm.compare(calm).warnings == ()
+    [warning] = calm.compare(busy).warnings
+    assert warning.name == "other-recording"
+    assert "calm.npz (10 samples) and busy.npz (10 samples)" in warning.message
+    assert busy.check_against(calm, tolerance=100).warnings == (warning,)
+    fewer = estimate(tmp_path / "net.nir", inputs=tmp_path / "calm.npz", samples=4)
+    assert "(10 samples) and calm.npz (4 samples)" in calm.compare(fewer).warnings[0].message
+    report = calm.write(tmp_path / "out")[0]
+    done = shell(
+        "energy", "check", tmp_path / "net.nir", "--inputs", tmp_path / "busy.npz", "--baseline", report
+    )
+    assert "other recorded inputs" in done.stderr
 
 
 def heavier(run: Path, folder: Path) -> Path:

@@ -118,7 +118,10 @@ def _count(model: Any, recording: Recording, progress: Progress, batch: int, pat
         together = max(1, min(batch, _BATCH_BYTES // max(1, sum(map(_bytes, met)))))
         fed = _events(watched, known, steps, path, recording, together, progress)
     layers = [
-        layer_count(one, fed.get(index), recording, stepwise=_stepwise(plan.places[index], steps))
+        replace(
+            layer_count(one, fed.get(index), recording, stepwise=_stepwise(plan.places[index], steps)),
+            decides=plan.decisions and plan.places[index].decides,
+        )
         for index, one in enumerate(met)
     ]
     return PartCount(
@@ -131,6 +134,7 @@ def _count(model: Any, recording: Recording, progress: Progress, batch: int, pat
         spiking=plan.spikes,
         layers=tuple(layer for layer in layers if layer.worth_a_line),
         free=tuple(plan.free),
+        unknown=("neurons", *(("spikes", "neuron_updates") if plan.decisions else ())),
     )
 
 

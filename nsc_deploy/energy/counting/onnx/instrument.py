@@ -29,11 +29,12 @@ SHAPE = ":nsc-shape"
 
 @dataclass(frozen=True)
 class Place:
-    """A site and the scans around it, the innermost last."""
+    """A site and the scans around it, the innermost last; whether it may decide which neurons fire."""
 
     site: Site
     scans: tuple[Any, ...]
     graphs: tuple[Any, ...]
+    decides: bool = False
 
 
 @dataclass
@@ -128,12 +129,14 @@ class _Visit:
         decided = holds in {Holds.BINARY, Holds.TRUTH} and operator.decides(node, contents)
         if holds is Holds.BINARY and any(name in contents.truth for name in node.input):
             self.plan.decisions = True
-        self.plan.decisions |= node.op_type in _ROUNDING
+        rounds = node.op_type in _ROUNDING
+        self.plan.decisions |= rounds
         self.plan.spikes |= _decided_meet_weights(site, contents)
         if operator.free:
             self.plan.free.append(path)
         else:
-            self.plan.places.append(Place(site, scans, graphs))
+            compares = holds is Holds.TRUTH and decided
+            self.plan.places.append(Place(site, scans, graphs, decides=compares or rounds))
         outputs = frozenset(node.output if node.op_type == "Split" else node.output[:1])
         return contents.with_outputs(outputs, holds, decided=decided)
 
