@@ -7,6 +7,7 @@ uninterrupted run draws there.
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,6 +39,18 @@ class Samples(Dataset[Batch]):
         """Every sample once, in batches of `size` and a smaller last one."""
         for start in range(0, len(self), size):
             yield self.events[start : start + size], self.labels[start : start + size]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which samples of a batch one process has: every `world`-th, from `rank` on."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, whole: Tensor, dim: int = 0) -> Tensor:
+        """This share of what is there for a whole batch, whose samples lie along `dim`."""
+        return whole.index_select(dim, torch.arange(self.rank, whole.shape[dim], self.world))
 
 
 class ShuffledBatches(Sampler[Tensor]):
@@ -95,42 +108,49 @@ def stream(seed: int, purpose: str, *place: int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(seed, purpose, *place))
 
 
-def augment(events: Tensor, config: TrainingConfig, chance: Generator) -> Tensor:
+def augment(events: Tensor, config: TrainingConfig, chance: Generator, share: Share = Share()) -> Tensor:
     """Apply the augmentations that `config` asks for, in the order shift, channels, events.
+
+    Each process draws for the whole batch and takes its share, so that a sample is changed in the same way
+    whatever the number of processes.
 
     Args:
         events: [T, B, C], 0 or 1.
         config: time_shift, channel_dropout and event_dropout.
-        chance: the only source of randomness.
+        chance: the only source of randomness, the same in every process.
+        share: which samples of the batch `events` are.
 
     Returns:
         [T, B, C], 0 or 1; the same tensor if nothing is asked for.
     """
     if config.time_shift:
-        events = shift_in_time(events, config.time_shift, chance)
+        events = shift_in_time(events, config.time_shift, chance, share)
     if config.channel_dropout:
-        events = silence_channels(events, config.channel_dropout, chance)
+        events = silence_channels(events, config.channel_dropout, chance, share)
     if config.event_dropout:
-        events = lose_events(events, config.event_dropout, chance)
+        events = lose_events(events, config.event_dropout, chance, share)
     return events
 
 
-def shift_in_time(events: Tensor, largest: int, chance: Generator) -> Tensor:
+def shift_in_time(events: Tensor, largest: int, chance: Generator, share: Share = Share()) -> Tensor:
     """Move each sample by d steps, d uniform in -largest..largest; silence enters at the free end."""
     steps, samples, channels = events.shape
-    shift = torch.randint(-largest, largest + 1, (samples,), generator=chance)
+    shift = share.of(torch.randint(-largest, largest + 1, (samples * share.world,), generator=chance))
     source = torch.arange(steps).unsqueeze(1) - shift
     inside = ((source >= 0) & (source < steps)).unsqueeze(2)
     index = source.clamp(0, steps - 1).unsqueeze(2).expand(steps, samples, channels)
     return events.gather(0, index) * inside
 
 
-def silence_channels(events: Tensor, probability: float, chance: Generator) -> Tensor:
+def silence_channels(events: Tensor, probability: float, chance: Generator, share: Share = Share()) -> Tensor:
     """Silence each channel of each sample, for all steps, with a probability."""
-    kept = torch.rand(events.shape[1:], generator=chance) >= probability
-    return events * kept
+    _, samples, channels = events.shape
+    drawn = torch.rand(samples * share.world, channels, generator=chance)
+    return events * (share.of(drawn) >= probability)
 
 
-def lose_events(events: Tensor, probability: float, chance: Generator) -> Tensor:
+def lose_events(events: Tensor, probability: float, chance: Generator, share: Share = Share()) -> Tensor:
     """Lose each event with a probability."""
-    return events * (torch.rand(events.shape, generator=chance) >= probability)
+    steps, samples, channels = events.shape
+    drawn = torch.rand(steps, samples * share.world, channels, generator=chance)
+    return events * (share.of(drawn, 1) >= probability)

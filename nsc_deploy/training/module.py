@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config import TrainingConfig
 from nsc_deploy.models.system import System, SystemOutput, rounded_parameters
-from nsc_deploy.training.batches import Batch, augment, stream, stream_seed, to_signal
+from nsc_deploy.training.batches import Batch, Share, augment, stream, stream_seed, to_signal
 
 _FINAL_RATE = 0.01
 """The cosine schedule ends at this part of the learning rate."""
@@ -41,10 +41,15 @@ class ReceiverTraining(lightning.LightningModule):
         self._validation_noise = stream(config.seed, "validation")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch; its noise is a function of (seed, epoch, step, rank)."""
+        """The loss of one batch; its noise is a function of (seed, epoch, step, rank).
+
+        Augmentation does not depend on the rank: it is drawn for the batch of all processes.
+        """
         seed, place = self._config.seed, (self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(stream_seed(seed, "dropout", *place))  # torch's dropout layers take no generator
-        events = augment(to_signal(batch[0]), self._config, stream(seed, "augmentation", *place))
+        chance = stream(seed, "augmentation", self.current_epoch, batch_idx, 0)
+        share = Share(self.global_rank, self.trainer.world_size)
+        events = augment(to_signal(batch[0]), self._config, chance, share)
         channel = self.system.link.channel.config
         with self.system.at_snr(*training_snr(channel, self._config, self.current_epoch)):
             output = self._run(events, stream(seed, "channel", *place))

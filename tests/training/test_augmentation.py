@@ -1,9 +1,19 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.config import TrainingConfig
-from nsc_deploy.training.batches import augment, lose_events, shift_in_time, silence_channels, stream
+from nsc_deploy.training.batches import (
+    Share,
+    augment,
+    lose_events,
+    shift_in_time,
+    silence_channels,
+    stream,
+)
+
+NOTHING = TrainingConfig(time_shift=0, channel_dropout=0, event_dropout=0)
 
 
 def some_events(steps: int = 9, samples: int = 40, channels: int = 30) -> torch.Tensor:
@@ -55,8 +65,18 @@ def test_events_are_lost_one_by_one_and_none_appears() -> None:
 def test_nothing_asked_for_changes_nothing_and_draws_nothing() -> None:
     events, chance = some_events(), stream(0, "none")
     before = chance.get_state()
-    assert augment(events, TrainingConfig(), chance) is events
+    assert augment(events, NOTHING, chance) is events
     assert torch.equal(chance.get_state(), before)
+
+
+@pytest.mark.parametrize("world", [2, 5])
+def test_a_sample_is_changed_alike_whatever_the_number_of_processes(world: int) -> None:
+    config = TrainingConfig(time_shift=2, channel_dropout=0.3, event_dropout=0.1)
+    events = some_events()
+    whole = augment(events, config, stream(3, "all"))
+    for rank in range(world):
+        share = augment(events[:, rank::world], config, stream(3, "all"), Share(rank, world))
+        assert torch.equal(share, whole[:, rank::world])
 
 
 def test_all_together_are_binary_and_repeatable() -> None:
