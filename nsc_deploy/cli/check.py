@@ -20,7 +20,8 @@ def check(
         str,
         typer.Option(
             "--target",
-            help="lava, loihi1, loihi2, xylo-audio2, speck, or a TOML file that describes a chip.",
+            help="lava, c, c:stm32l432 (or another microcontroller), loihi1, loihi2, xylo-audio2, speck, "
+            "or a TOML file that describes a chip.",
             autocompletion=check_targets,
         ),
     ],
@@ -103,6 +104,8 @@ def _print_verdicts(
             "accepted": result.fits,
             "hint": hint,
             "nodes": [asdict(verdict) for verdict in result.verdicts],
+            "breaches": [asdict(breach) for breach in result.breaches],
+            "notes": result.notes,
             "pools": [{**asdict(pool), "percent": pool.percent} for pool in pools],
             "warnings": [asdict(diagnostic) for diagnostic in network.diagnostics],
         }
@@ -114,9 +117,17 @@ def _print_verdicts(
         typer.echo(f"{head}  {verdict.reason}" + (f". {verdict.hint}" if verdict.hint else ""))
     for pool in pools:
         limit = "" if pool.limit is None else f" of {pool.limit:,} ({pool.percent or 0:.1f} %)"
-        typer.echo(f"{pool.pool}: {pool.used:,}{limit}")
+        unit = f" {pool.unit}" if pool.unit else ""
+        typer.echo(f"{pool.pool}: {'at least ' if pool.at_least else ''}{pool.used:,}{limit}{unit}")
+    for breach in result.breaches:
+        typer.echo(f"{breach.where}: {breach.problem}. {breach.hint}")
+    for note in result.notes:
+        typer.echo(note)
     nodes = len(result.verdicts)
-    typer.echo(f"{refused} of {nodes} nodes refused by {target.name}" if refused else f"fits {target.name}")
+    if refused:
+        typer.echo(f"{refused} of {nodes} nodes refused by {target.name}")
+    else:
+        typer.echo(f"{'fits' if result.fits else 'does not fit'} {target.name}")
     if hint is not None:
         typer.echo(hint)
 

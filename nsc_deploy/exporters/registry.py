@@ -41,7 +41,7 @@ def target_names() -> tuple[str, ...]:
 
 
 def load_target(name: str) -> Target:
-    """The target called `name`, or the chip described in a TOML file (anything that ends in .toml).
+    """The target called `name`, a microcontroller ("c:NAME"), or the chip described in a TOML file.
 
     Raises:
         ConfigError: there is none, or the package that offers it is broken.
@@ -50,6 +50,11 @@ def load_target(name: str) -> Target:
         from nsc_deploy.exporters.chips.fit import ChipTarget
 
         return ChipTarget(name, Path(name))
+    if name.startswith("c:"):
+        from nsc_deploy.exporters.c.controllers import find_controller
+        from nsc_deploy.exporters.c.target import CTarget
+
+        return CTarget(find_controller(name.removeprefix("c:")).name)
     if name in BUILT_IN or name in CHIPS:
         found = _built_in((BUILT_IN | CHIPS)[name])
     else:

@@ -21,10 +21,13 @@ import numpy as np
 
 from nsc_deploy.errors import BackendError, ConfigError, ExportError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
+from nsc_deploy.exporters.c.controllers import find_controller
 from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
 from nsc_deploy.exporters.c.lowering import Lowered, lower_to_program
-from nsc_deploy.exporters.c.manifest import CompiledRecord, Manifest, layer_records, summary
+from nsc_deploy.exporters.c.manifest import CompiledRecord, Manifest, MemoryRecord, layer_records, summary
+from nsc_deploy.exporters.c.memory import map_memory
 from nsc_deploy.exporters.c.program import Program, read_program, write_program
+from nsc_deploy.exporters.c.qemu import DEFAULT_CPU
 from nsc_deploy.exporters.c.runners import HOST_OPTIONS, EmulatorRunner, HostRunner
 from nsc_deploy.exporters.c.write import Origin, example_text, header_text, readme_text, source_text
 from nsc_deploy.exporters.inputs import Samples, calibration_inputs, check_inputs, fits
@@ -53,8 +56,12 @@ README = "README.md"
 EMULATOR = "the emulator of the C code"
 
 
-def write_c_deployment(request: ExportRequest) -> Path:
+def write_c_deployment(request: ExportRequest, controller: str | None = None) -> Path:
     """Lower a graph and write its folder.
+
+    Args:
+        request: what is asked for.
+        controller: the microcontroller whose core the map of memory is made for; None for a Cortex-M4.
 
     Raises:
         ExportError: a node cannot be represented, or the compiled code computes something else.
@@ -83,7 +90,10 @@ def write_c_deployment(request: ExportRequest) -> Path:
         layout, origin = _layout(request, lowered.program), _origin(folder, request)
         written = _write_code(folder, layout, origin, inputs)
         request.notify("checking")
-        manifest = _manifest(request, lowered, layout, folder, written, chosen_on)
+        core = DEFAULT_CPU if controller is None else find_controller(controller).core
+        memory = map_memory(layout, core)
+        record = MemoryRecord.of(memory)
+        manifest = _manifest(request, lowered, layout, folder, written, chosen_on, record, controller)
         manifest = _checked(manifest, request.network, layout, folder, inputs)
         write_manifest(folder, manifest)
         write_text(folder / f"{layout.name}.h", header_text(layout, origin, sha256(folder / FILE_NAME)))
@@ -91,6 +101,8 @@ def write_c_deployment(request: ExportRequest) -> Path:
         request.notify(f"verified: {manifest.verification.sentence}")
     for line in summary(manifest):
         request.describe(line, False)
+    for line in memory.lines():
+        request.describe(line, True)
     for step, note in lowered.notes:
         mark = "=" if note.exact else "~"
         request.describe(f"{mark} {step}: {note.node or 'graph'}: {note.text}", True)
@@ -210,6 +222,8 @@ def _manifest(
     folder: Path,
     written: tuple[tuple[str, str], ...],
     chosen_on: Recording | None,
+    memory: MemoryRecord,
+    controller: str | None,
 ) -> Manifest:
     held = [(GRAPH, "the graph as it was"), (PROGRAM, "the integers"), *written]
     if request.recording_file is not None:
@@ -227,6 +241,8 @@ def _manifest(
         table_bytes=sum(one.table_bytes for one in layers),
         approximations=tuple(Approximation(step=step, **vars(note)) for step, note in lowered.notes),
         compiled=None,
+        controller=controller,
+        memory=memory,
     )
 
 

@@ -1,13 +1,14 @@
 """manifest.json of a folder of C code: what is in it, what was approximated, and how it was checked."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from nsc_deploy.deployment import FileName
 from nsc_deploy.exporters import manifest as common
 from nsc_deploy.exporters.c.layout import Layout
+from nsc_deploy.exporters.c.memory import MemoryMap
 from nsc_deploy.exporters.lava.manifest import Approximation, Calibrated
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
@@ -34,6 +35,40 @@ class CompiledRecord(Record):
     spikes: int = Field(ge=0, description="of all layers; every one is that of the emulator")
 
 
+class PieceRecord(Record):
+    """Some bytes of memory."""
+
+    layer: str = Field(description='node, "input", or "all layers"')
+    holds: str
+    bytes: int = Field(ge=0)
+
+
+class MemoryRecord(Record):
+    """What the program takes on a core."""
+
+    core: str
+    compiler: str | None = Field(description="None where it was missing, and with it code and stack")
+    flash_bytes: int = Field(ge=0)
+    ram_bytes: int = Field(ge=0)
+    flash: tuple[PieceRecord, ...]
+    ram: tuple[PieceRecord, ...]
+
+    @classmethod
+    def of(cls, found: MemoryMap) -> Self:
+        """The map as a record."""
+        flash, ram = (
+            tuple(PieceRecord(**vars(one)) for one in pieces) for pieces in (found.flash, found.ram)
+        )
+        return cls(
+            core=found.core,
+            compiler=found.compiler,
+            flash_bytes=found.flash_bytes,
+            ram_bytes=found.ram_bytes,
+            flash=flash,
+            ram=ram,
+        )
+
+
 class Manifest(common.Manifest):
     """Everything about a folder but its numbers."""
 
@@ -49,6 +84,8 @@ class Manifest(common.Manifest):
     approximations: tuple[Approximation, ...]
     compiled: CompiledRecord | None = Field(description="None where there was no C compiler")
     not_compiled: str | None = Field(default=None, description="why not")
+    controller: str | None = Field(default=None, description="the microcontroller it was checked against")
+    memory: MemoryRecord
 
     def hashes(self) -> Iterator[tuple[str, str]]:
         """Names and hashes of the files; the header holds the hash of this manifest in its turn."""
@@ -74,9 +111,11 @@ def layer_records(layout: Layout) -> tuple[LayerRecord, ...]:
 def summary(manifest: Manifest) -> list[str]:
     """Sizes, and how the code was checked, a line each."""
     sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
+    memory = manifest.memory
+    least = "" if memory.compiler else "at least "
     lines = [
-        f"{sizes} neurons, {counted(manifest.table_bytes, 'byte')} of tables in flash, "
-        f"{counted(manifest.state_bytes, 'byte')} of state in RAM"
+        f"{sizes} neurons; {least}{counted(memory.flash_bytes, 'byte')} of flash and "
+        f"{counted(memory.ram_bytes, 'byte')} of RAM on {manifest.controller or memory.core}"
     ]
     done = manifest.compiled
     if done is None:

@@ -1,4 +1,4 @@
-"""The target "c"."""
+"""The target "c", for any microcontroller or for one that is named."""
 
 from pathlib import Path
 
@@ -6,24 +6,41 @@ from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest
 from nsc_deploy.exporters.c.rules import verdicts
 from nsc_deploy.graphs.network import Network
 
+DEFAULT_BITS = 8
+
 
 class CTarget:
-    """C99 without heap for microcontrollers: integers, verified against an emulator in every spike."""
+    """C99 without heap for microcontrollers: integers, verified against an emulator in every spike.
 
-    name = "c"
-    summary = "C99 for microcontrollers: integers, no heap, event-driven"
+    Args:
+        controller: name of a microcontroller whose memory a graph must fit; None for any.
+    """
 
-    # Imports inside the verbs: a check loads nothing that writes or opens a folder.
+    summary = "C99 for microcontrollers: integers, no heap, event-driven (c:NAME for one of them)"
 
-    def check(self, network: Network, _weight_bits: int | None = None) -> CheckResult:
-        """A verdict on each node."""
-        return CheckResult(verdicts(network))
+    def __init__(self, controller: str | None = None) -> None:
+        self._controller = controller
+        self.name = "c" if controller is None else f"c:{controller}"
+
+    # Imports inside the verbs: a check of the nodes loads nothing that writes or opens a folder.
+
+    def check(self, network: Network, weight_bits: int | None = None) -> CheckResult:
+        """A verdict on each node, and for one microcontroller whether it has the memory."""
+        found = CheckResult(
+            verdicts(network), weight_bits=DEFAULT_BITS if weight_bits is None else weight_bits
+        )
+        if not found.fits or self._controller is None:
+            return found
+        from nsc_deploy.exporters.c.controllers import find_controller
+        from nsc_deploy.exporters.c.fit import fit
+
+        return fit(network, find_controller(self._controller), found)
 
     def export(self, request: ExportRequest) -> Path:
         """Write a folder of C code; it is compiled and run where there is a compiler."""
         from nsc_deploy.exporters.c.deployment import write_c_deployment
 
-        return write_c_deployment(request)
+        return write_c_deployment(request, self._controller)
 
     def open(self, folder: Path) -> Deployment:
         """Read a folder back: the emulator and the compiled code run it."""

@@ -89,7 +89,8 @@ def test_without_a_compiler_the_manifest_says_so(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    compilers.host_compiler.cache_clear()
+    for find in (compilers.host_compiler, compilers.arm_compiler):
+        find.cache_clear()
     monkeypatch.setattr(compilers, "find_spec", lambda _name: None)
     try:
         (out,) = export_all(folder / "source.nir", "c", tmp_path / "out")
@@ -97,8 +98,10 @@ def test_without_a_compiler_the_manifest_says_so(
         assert manifest.compiled is None
         assert manifest.not_compiled is not None
         assert "apt-get install gcc" in manifest.not_compiled
+        assert manifest.memory.compiler is None
     finally:
-        compilers.host_compiler.cache_clear()
+        for find in (compilers.host_compiler, compilers.arm_compiler):
+            find.cache_clear()
 
 
 def test_integers_of_another_program_are_refused(copy: Path) -> None:

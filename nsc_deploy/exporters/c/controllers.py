@@ -1,0 +1,52 @@
+"""Microcontrollers by name: what their data sheets say of memory and clock."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from nsc_deploy.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A microcontroller.
+
+    Attributes:
+        name: as in `--target c:NAME`.
+        title: maker and part.
+        core: as GCC calls it.
+        flash_bytes: for code and constants.
+        ram_bytes: for state and stack.
+        clock_mhz: the fastest.
+        source: data sheet and place.
+        note: what to know beside it, or None.
+    """
+
+    name: str
+    title: str
+    core: str
+    flash_bytes: int
+    ram_bytes: int
+    clock_mhz: float
+    source: str
+    note: str | None = None
+
+
+@cache
+def controllers() -> dict[str, Controller]:
+    """All of them, by name."""
+    text = resources.files("nsc_deploy.exporters.c").joinpath("controllers.toml").read_text("utf-8")
+    return {name: Controller(name, **fields) for name, fields in tomllib.loads(text).items()}
+
+
+def find_controller(name: str) -> Controller:
+    """The microcontroller called `name`.
+
+    Raises:
+        ConfigError: it is not known.
+    """
+    if name not in controllers():
+        known = ", ".join(f"c:{one}" for one in controllers())
+        raise ConfigError(f"unknown microcontroller '{name}'", where="--target", hint=f"Known: {known}.")
+    return controllers()[name]

@@ -1,0 +1,54 @@
+"""Graphs against the memory of microcontrollers."""
+
+import numpy as np
+import pytest
+
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.c.controllers import controllers
+from nsc_deploy.exporters.registry import load_target
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Network, Signal
+from tests.support.lava import receiver
+
+
+def dense(inputs: int, neurons: int) -> Network:
+    build = GraphBuilder(0.001)
+    build.input(inputs, Signal.EVENTS)
+    build.linear("w", np.random.default_rng(0).normal(0, 1, (neurons, inputs)))
+    build.lif("n", 0.9, 1.0, neurons)
+    build.output(neurons)
+    return assemble(build.build())
+
+
+def test_there_are_controllers_from_m0_to_m7_each_with_a_source() -> None:
+    found = controllers()
+    assert {"stm32l432", "nrf52840", "rp2040", "rp2350"} <= set(found)
+    assert {"cortex-m0plus", "cortex-m4", "cortex-m33", "cortex-m7"} <= {one.core for one in found.values()}
+    assert all(one.source and one.flash_bytes > one.ram_bytes > 0 for one in found.values())
+
+
+@pytest.mark.parametrize("name", sorted(controllers()))
+def test_a_small_receiver_fits_every_one(name: str) -> None:
+    result = load_target(f"c:{name}").check(assemble(receiver()))
+    assert result.fits
+    assert [pool.pool for pool in result.pools] == ["flash", "RAM"]
+    assert all(0 < pool.used < pool.limit for pool in result.pools if pool.limit)
+
+
+def test_what_does_not_fit_is_told_with_its_largest_piece() -> None:
+    network = dense(300, 300)
+    result = load_target("c:stm32l051").check(network)
+    assert not result.fits
+    (breach,) = result.breaches
+    assert breach.where == "ST STM32L051C8"
+    assert breach.used > breach.limit == 65536
+    assert (
+        "weights of 8 bits of n, 90,000 bytes" in breach.hint or "weights of n, 90,000 bytes" in breach.hint
+    )
+    assert load_target("c:stm32l051").check(network, 4).fits
+
+
+def test_an_unknown_controller_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown microcontroller 'z80'"):
+        load_target("c:z80")
