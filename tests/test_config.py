@@ -144,6 +144,15 @@ def test_each_system_has_settings_of_its_own_unless_told_otherwise(tmp_path: Pat
     assert load_experiment(path) == given
 
 
+@pytest.mark.parametrize("name", list(SystemName))
+def test_the_measured_results_are_trained_with_the_defaults(name: SystemName) -> None:
+    """But for the whole training part, which a page of results has no reason to cut."""
+    chosen = {"system.name": name, "data.dataset": "fsdd"}
+    measured = load_experiment(EXAMPLES / "fsdd.toml", chosen)
+    different = differing_fields(measured, load_experiment(None, chosen))
+    assert different == ["training.threads", "training.validation_fraction"]
+
+
 def test_there_are_settings_for_every_system() -> None:
     for name in SystemName:
         for receiver in ReceiverKind:

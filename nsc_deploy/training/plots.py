@@ -91,7 +91,9 @@ def _curves(sweeps: Sequence[Sweep]) -> list[tuple[str, Points]]:
     for name, group in groupby(sorted(sweeps, key=lambda sweep: sweep.name), key=lambda sweep: sweep.name):
         members = list(group)
         if all(len(sweep.snr_db) == 1 for sweep in members):
-            curves.append((name, _points(members)))
+            points = _points(members)
+            models = "one model for each SNR" if len(points) > 1 else f"trained at {members[0].trained_at}"
+            curves.append((f"{name}, {models}", points))
             continue
         for sweep in members:
             label = name if len(members) == 1 else sweep.label

@@ -91,7 +91,9 @@ def test_models_of_one_snr_each_make_one_curve() -> None:
     left = accuracy_figure(sweeps).axes[0]
     [curve] = left.get_lines()
     assert curve.get_xdata().tolist() == [-10, 0, 10]
-    assert curve.get_label() == "fc"
+    assert curve.get_label() == "fc, one model for each SNR"
+    [alone] = accuracy_figure(sweeps[:1]).axes[0].get_lines()
+    assert alone.get_label() == "fc, trained at 10 dB"
 
 
 def test_seeds_of_one_snr_are_averaged() -> None:
