@@ -105,10 +105,7 @@ def _arriving(network: Network, outputs, source: str, node: Node, t: int, n: int
 def _visit(network: Network, node: Node, arriving, output, found, n: int) -> None:
     emitted = [network.node(source).emits for source in node.inputs]
     if len(arriving) > 1:
-        for source, values in zip(node.inputs, arriving, strict=True):
-            if not network.node(source).synaptic:
-                real = network.node(source).emits is Signal.REAL
-                found[Kind.ADDITION, n] += values.size if real else sum(1 for v in values.flat if v != 0)
+        found[Kind.ADDITION, n] += _joined([network.node(source) for source in node.inputs], arriving)
     if node.primitive in {"LIF", "IF", "LI", "I", "CubaLIF", "CubaLI", "Threshold"}:
         found[Kind.NEURON_UPDATE, n] += output.size
     if node.spiking:
@@ -116,6 +113,18 @@ def _visit(network: Network, node: Node, arriving, output, found, n: int) -> Non
     if not arriving:
         return
     _meet(node, sum(arriving[1:], arriving[0]), emitted, output, found, n)
+
+
+def _joined(sources: list[Node], arriving) -> int:
+    """Place by place, one addition less than there are values to join, weighted ones together being one."""
+    additions = 0
+    for place in np.ndindex(*arriving[0].shape):
+        values = 0
+        for source, array in zip(sources, arriving, strict=True):
+            values += not source.synaptic and (source.emits is Signal.REAL or array[place] != 0)
+        values += any(source.synaptic for source in sources)
+        additions += max(0, values - 1)
+    return additions
 
 
 def _meet(node: Node, value, emitted, output, found, n: int) -> None:

@@ -251,6 +251,8 @@ class _Observer:
         self._counters = counters
         self._batch = batch
         self._sums: dict[str, Outputs] = {}
+        self._there: dict[str, NDArray[np.bool_]] = {}
+        self._begun: set[str] = set()
         self._missing = {node.name: len(node.inputs) for node in network.nodes}
         for counter in counters.values():
             counter.start(batch)
@@ -282,8 +284,10 @@ class _Observer:
                 self._charge_reads(node, target, amount)
                 if operations is not None and self._is_sole_input(target, name):
                     self._counters[target.name].add_inputs(operations, self._batch)
-                else:
-                    self._charge_inputs(target, _one_step_later(output) if late else output)
+                    continue
+                arriving = _one_step_later(output) if late else output
+                self._charge_join(node, target, amount, arriving)
+                self._charge_inputs(target, arriving)
 
     def _count(self, node: Node, output: Outputs) -> tuple[Integers, Amount | None]:
         """Values that are not zero [T, N], and their operations where one node alone reads them."""
@@ -305,15 +309,33 @@ class _Observer:
         )
 
     def _charge_reads(self, source: Node, target: Node, carried: Amount) -> None:
-        """Charge what is read and added, whatever its fan-out."""
+        """Charge what is read, whatever its fan-out."""
         counter = self._counters[target.name]
         if target.primitive == "Delay":
             counter.add("state_writes", carried, self._batch)
         elif reads_from(self._network, target, source.name):
             counter.add("activation_reads", carried, self._batch)
-        if len(target.inputs) > 1 and not source.synaptic:
-            # Weighted values are added up in the accumulator that their synapses already pay for.
-            counter.add(Kind.ADDITION, carried, self._batch)
+
+    def _charge_join(self, source: Node, target: Node, carried: Amount, values: Outputs) -> None:
+        """Charge the additions of values that arrive without weights: k of them at a place take k - 1.
+
+        Weighted values are added up in the accumulator that their synapses already pay for; where there are
+        some, each value without weights is added to it.
+        """
+        if len(target.inputs) < 2 or source.synaptic:
+            return
+        counter, sources = self._counters[target.name], [self._network.node(name) for name in target.inputs]
+        if not any(one.synaptic for one in sources):
+            if all(one.emits is not Signal.REAL for one in sources):
+                arrived = values != 0
+                before = self._there.get(target.name, np.zeros_like(arrived))
+                self._there[target.name] = arrived | before
+                carried = Amount(nonzero(arrived & before))
+            elif source.emits is Signal.REAL and target.name not in self._begun:
+                # Real values are there in every place: the sum begins with them.
+                self._begun.add(target.name)
+                return
+        counter.add(Kind.ADDITION, carried, self._batch)
 
     def _charge_inputs(self, target: Node, values: Outputs) -> None:
         """Charge the operations on the sum of all inputs, once it is complete."""

@@ -32,7 +32,7 @@ DEFINITIONS = (
     ),
     Term(
         name="Additions",
-        meaning="Biases (each step), and values that arrive without weights at a node with several inputs.",
+        meaning="Biases (each step), and joins of values without weights: k values at one place take k - 1.",
     ),
     Term(
         name="Reads and writes",

@@ -327,3 +327,35 @@ def test_values_that_are_not_finite_are_refused(value: float) -> None:
     values[1, 1, 2] = value
     with pytest.raises(DataError, match="NaN"):
         count_network(dense(Signal.REAL), Recording(values, Signal.REAL, DT), name="graph")
+
+
+@pytest.mark.parametrize("branches", [1, 2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_values_joined_without_weights_take_one_addition_less(branches: int, weighted: bool) -> None:
+    builder = GraphBuilder(DT)
+    builder.input(4, Signal.REAL)
+    names = [f"scale{index}" for index in range(branches)]
+    for index, name in enumerate(names):
+        builder.add(name, nir.Scale(np.full(4, 2.0**index, np.float32)), after="input")
+    if weighted:
+        names.append(builder.linear("linear", weights(4, 4), after="input"))
+    builder.lif("lif", 0.9, 0.5, 4, after=names)
+    builder.output(4, after="lif")
+    values = np.ones((5, 2, 4), np.float32)
+    part = count_network(assemble(builder.build()), Recording(values, Signal.REAL, DT), name="graph")
+    assert part.per_sample.additions.tolist() == [(branches - (not weighted)) * 5 * 4] * 2
+
+
+def test_events_joined_without_weights_are_added_where_they_meet() -> None:
+    builder = GraphBuilder(DT)
+    builder.input(3, Signal.EVENTS)
+    builder.threshold("copy", 0.5, 3, after="input")
+    builder.add("odd", nir.Threshold(np.array([0.5, 2.0, 0.5], np.float32)), after="input")
+    builder.lif("lif", 0.9, 0.5, 3, after=["input", "copy", "odd"])
+    builder.output(3, after="lif")
+    values = np.array([[[0, 0, 0]], [[1, 0, 0]], [[0, 1, 1]]], np.uint8)
+    part = count_network(assemble(builder.build()), Recording(values, Signal.EVENTS, DT), name="graph")
+    lif = next(one for one in part.layers if one.name == "lif")
+    assert lif.per_step is not None
+    # The second one never fires in "odd": two of its values meet, three of the others.
+    assert lif.per_step.additions.tolist() == [0, 2, 1 + 2]
