@@ -82,8 +82,18 @@ def _not_a_number(changed: Any) -> None:
 
 
 def _endless(changed: Any) -> None:
+    weight = changed.graph.initializer[0].name
+    user = next(node for node in changed.graph.node if weight in node.input)
     values = helper.make_tensor("c", TensorProto.BFLOAT16, [1], [np.inf])
-    changed.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=values))
+    made = [
+        helper.make_node("Constant", [], ["c"], value=values),
+        helper.make_node("Cast", ["c"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Expand", ["wide", "shape"], ["endless"]),
+    ]
+    changed.graph.initializer.append(onnx.numpy_helper.from_array(np.array([4, 6]), "shape"))
+    user.input[list(user.input).index(weight)] = "endless"
+    for index, node in enumerate(made):
+        changed.graph.node.insert(index, node)
 
 
 REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
@@ -94,8 +104,8 @@ REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "a constant elsewhere": (_elsewhere, "in another file"),
     "a function of its own": (_function, "functions of its own"),
     "a huge sparse one": (_sparse, "for the sparse 'thin'"),
-    "weights that are no numbers": (_not_a_number, "NaN or infinity"),
-    "an endless constant": (_endless, "NaN or infinity"),
+    "weights that are no numbers": (_not_a_number, "NaN"),
+    "an endless weight": (_endless, "holds infinity in 'endless', with which MatMul"),
     "a name with control characters": (_control, "no text that can be shown"),
     "metadata with control characters": (_metadata, "no text that can be shown"),
 }

@@ -5,13 +5,15 @@ flipped bit does not pass for a weight.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from nsc_deploy.errors import GraphError
@@ -21,6 +23,7 @@ from nsc_deploy.io.text import CONTROL, printable
 DIGEST = "digest"
 MAX_BYTES = 2 * 1024**3 - 1
 _HINT = "Name an ONNX file, or write this one again."
+_FINITE = "Write it anew with finite numbers in all weights."
 DOMAINS = frozenset({"", "ai.onnx"})
 _MAX_SPARSE = 2**26
 _INVALID = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError)
@@ -67,6 +70,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         for graph in graphs:
             _refuse_foreign(graph)
         _refuse_sparse(graphs)
+        _refuse_infinite_weights(model.graph, {})
         if any(True for graph in graphs for _ in _sparse_of(graph)):
             onnx.checker.check_model(model)
             for graph in graphs:
@@ -176,10 +180,8 @@ def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
         return  # not there
     if not _filled(tensor):
         raise GraphError(f"claims the shape {tuple(tensor.dims)} for '{name}' but does not hold that much")
-    if not _finite(tensor):
-        raise GraphError(
-            f"holds NaN or infinity in '{name}'", hint="Write it anew with finite numbers in all weights."
-        )
+    if np.isnan(_wide(tensor)).any():
+        raise GraphError(f"holds NaN in '{name}'", hint=_FINITE)
 
 
 def _filled(tensor: onnx.TensorProto) -> bool:
@@ -196,13 +198,71 @@ def _filled(tensor: onnx.TensorProto) -> bool:
         return False
 
 
-def _finite(tensor: onnx.TensorProto) -> bool:
+def _wide(tensor: onnx.TensorProto) -> NDArray[Any]:
+    """The values where they may be other than finite numbers; none of them else."""
     if tensor.data_type == onnx.TensorProto.STRING:
-        return True
+        return np.zeros(0)
     array = numpy_helper.to_array(tensor)
     # Floats narrower than numpy's own are of kind V.
     wide = array.astype(np.float32) if array.dtype.kind == "V" else array
-    return bool(np.isfinite(wide).all())
+    return wide if wide.dtype.kind in "fc" else np.zeros(0)
+
+
+# Where an infinity is a bound, or what a mask or a choice puts in place of a value.
+_BOUNDS = frozenset(
+    {"Where", "Clip", "Max", "Min", "Pad", "ReduceMax", "ReduceMin", "IsInf", "IsNaN"}
+    | {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"}
+)
+_CARRIES = frozenset(
+    {"Identity", "Cast", "CastLike", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"}
+    | {"Tile", "Concat", "Slice", "Split", "Gather", "Trilu", "ConstantOfShape", "Constant"}
+)
+
+
+def _refuse_infinite_weights(graph: onnx.GraphProto, around: Mapping[str, bool]) -> None:
+    """Refuse infinity where values are multiplied or added; masks of 0 and -infinity may be added.
+
+    Args:
+        graph: read, its data in it.
+        around: constants around it that hold infinity, and whether each is such a mask.
+    """
+    held = dict(around)
+    for tensor in graph.initializer:
+        _note(held, [tensor.name], _wide(tensor))
+    for node in graph.node:
+        entering = [name for name in node.input if name in held]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                inner = dict(zip((one.name for one in attribute.g.input), node.input, strict=False))
+                known = {name: held[outer] for name, outer in inner.items() if outer in held}
+                _refuse_infinite_weights(attribute.g, held | known)
+            elif node.op_type in _CARRIES:
+                _note(held, node.output, _written_in(attribute))
+        if entering and node.op_type in _CARRIES:
+            held.update(dict.fromkeys(node.output, all(held[name] for name in entering)))
+        elif entering and not _takes_infinity(node, held):
+            raise GraphError(
+                f"holds infinity in '{entering[0]}', with which {node.op_type} "
+                f"'{node.name or next(iter(node.output), '')}' computes",
+                hint=_FINITE,
+            )
+
+
+def _takes_infinity(node: onnx.NodeProto, held: Mapping[str, bool]) -> bool:
+    if node.op_type == "Add":
+        return all(held.get(name, True) for name in node.input)
+    return node.op_type in _BOUNDS or any(attribute.HasField("g") for attribute in node.attribute)
+
+
+def _note(held: dict[str, bool], names: Sequence[str], values: NDArray[Any]) -> None:
+    if np.isinf(values).any():
+        held.update(dict.fromkeys(names, bool(((values == 0) | (values == -np.inf)).all())))
+
+
+def _written_in(attribute: onnx.AttributeProto) -> NDArray[Any]:
+    if attribute.HasField("t"):
+        return _wide(attribute.t)
+    return np.array([attribute.f, *attribute.floats])
 
 
 def _sparse_of(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.SparseTensorProto]]:

@@ -4,11 +4,14 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.errors import BackendError, DataError, GraphError
 from nsc_deploy.graphs.formats.onnx import read_onnx, write_onnx
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, DenseLayer, LstmLayer, cross_attention, lstm, mlp
 from nsc_deploy.graphs.onnx_run import run_onnx
+from tests.support.small_runs import onnx_graph
 
 DT = 0.03
 
@@ -179,3 +182,58 @@ def test_a_model_that_gives_nan_is_not_believed():
     onnx.checker.check_model(model)
     with pytest.raises(BackendError, match="NaN"):
         run_onnx(model, -np.ones((1, 1, 2)))
+
+
+CHOICES = {
+    "a masked score": [helper.make_node("Where", ["fired", "low", "input"], ["output"])],
+    "a bound": [helper.make_node("Clip", ["input", "zero", "high"], ["output"])],
+    "the start of a maximum": [helper.make_node("Max", ["input", "low"], ["output"])],
+    "a causal mask": [
+        helper.make_node("Unsqueeze", ["mask", "axis"], ["turned"]),
+        helper.make_node("Add", ["input", "turned"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["output"]),
+    ],
+    "a filled mask": [
+        helper.make_node("Expand", ["low", "size"], ["filled"]),
+        helper.make_node("Trilu", ["filled", "one"], ["upper"], upper=1),
+        helper.make_node("Add", ["input", "upper"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["output"]),
+    ],
+}
+WEIGHTS = {
+    "a weight": ([helper.make_node("MatMul", ["input", "endless"], ["output"])], "endless"),
+    "a bias": ([helper.make_node("Add", ["input", "row"], ["output"])], "row"),
+    "a turned weight": (
+        [
+            helper.make_node("Transpose", ["endless"], ["turned"]),
+            helper.make_node("MatMul", ["input", "turned"], ["output"]),
+        ],
+        "turned",
+    ),
+    "a factor": ([helper.make_node("Mul", ["input", "high"], ["output"])], "high"),
+}
+
+
+def with_infinity(path, nodes):
+    constants = {
+        "low": np.float32(-np.inf), "high": np.float32(np.inf), "zero": np.float32(0), "one": np.array(1),
+        "axis": np.array([0]), "size": np.array([3, 3]), "endless": np.full((3, 3), np.inf, np.float32),
+        "row": np.array([0, np.inf, 1], np.float32), "mask": np.triu(np.full((3, 3), -np.inf, np.float32), 1),
+    }  # fmt: skip
+    nodes = [helper.make_node("Greater", ["input", "zero"], ["fired"]), *nodes]
+    onnx_graph(path, nodes, constants, 3, 3)
+    return path
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_an_infinity_that_bounds_or_masks_is_accepted(tmp_path, case):
+    path = with_infinity(tmp_path / "net.onnx", CHOICES[case])
+    read_onnx(path)
+    count_onnx(path, Recording(np.ones((3, 2, 3), np.float32), Signal.REAL, DT))
+
+
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_an_infinity_that_is_computed_with_is_refused(tmp_path, case):
+    nodes, name = WEIGHTS[case]
+    with pytest.raises(GraphError, match=f"net.onnx.* holds infinity in '{name}'"):
+        read_onnx(with_infinity(tmp_path / "net.onnx", nodes))
