@@ -1,4 +1,5 @@
 import io
+import sys
 from typing import Any
 
 import h5py
@@ -53,6 +54,19 @@ def test_another_process_reads_the_same(path, monkeypatch):
     assert same(read_apart(path, read_tree), read_tree(path))
     monkeypatch.setattr("nsc_deploy.io.sandbox._LONGEST_FORK", -1.0)
     assert same(read_apart(path, read_tree), read_tree(path))
+
+
+def test_code_in_the_working_folder_is_not_run(path, tmp_path, monkeypatch):
+    """Neither by the fork nor by the process started anew, whatever they import."""
+    wanted = read_tree(path)
+    for name in ("json", "h5py", "numpy", "importlib", "nsc_deploy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *sys.path])  # as in a notebook, and with python -c
+    for longest in (20.0, -1.0):
+        monkeypatch.setattr("nsc_deploy.io.sandbox._LONGEST_FORK", longest)
+        assert same(read_apart(path, read_tree), wanted)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_file_without_nodes_and_edges(tmp_path, monkeypatch):

@@ -193,6 +193,17 @@ def test_a_run_that_goes_well_leaves_nothing(witness: Witness) -> None:
     assert sum(finished) == 3  # what the worker printed last was read too
 
 
+def test_code_in_the_working_folder_is_not_run(
+    witness: Witness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lava", "numpy", "json", "multiprocessing"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('code of the working folder was run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run_in_lava(network(), SHORT)
+    witness.assert_clean()
+
+
 def test_a_worker_that_raises(witness: Witness) -> None:
     job = witness.directory / "job"
     job.mkdir()

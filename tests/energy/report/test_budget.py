@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -16,12 +17,14 @@ import yaml
 from onnx import helper
 
 from nsc_deploy.energy import check, compare, count, estimate
+from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report.budget import Budget, check_budget, sample_weights
 from nsc_deploy.errors import ConfigError, DataError, UserError
+from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
-from nsc_deploy.graphs.formats.recording import write_recording
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from tests.support.small_runs import dense_run, event_run, events, onnx_graph, reals, spiking_graph, weights
 
@@ -332,6 +335,26 @@ def test_the_command_ends_with_0_1_and_2(run: Path, tmp_path: Path) -> None:
     assert compared.returncode == 0, compared.stderr
     assert "layers unchanged" in compared.stdout
     assert compared.stderr == ""  # no bar where nobody watches
+
+
+@pytest.mark.parametrize("sign", ["\ufffe", "\uffff", "\x0b", "\x1b", "\u202e", "\U0001fffe", "<&\"'>", "ü"])
+def test_junit_is_xml_whatever_the_names_are(sign: str, run: Path) -> None:
+    """Names of nodes and of systems, which are paths, may hold what XML cannot."""
+    builder = GraphBuilder(0.03)
+    builder.input(3, Signal.EVENTS)
+    builder.linear(f"weights{sign}", np.ones((4, 3)))
+    builder.lif("neurons", 0.9, 0.3, 4)
+    builder.output(4)
+    recording = Recording(np.ones((6, 4, 3), np.uint8), Signal.EVENTS, 0.03)
+    part = count_network(assemble(builder.build()), recording, name="graph")
+    [system] = count([run]).systems
+    named = replace(system, label=f"system{sign}", parts=(part,))
+    limits = Budget.model_validate({"limits": {"synops_per_inference": 0}})
+    suite = ET.fromstring(check_budget((named,), PROFILE, limits).as_junit())  # noqa: S314 (our own)
+    case = suite.find(".//testcase")
+    assert case is not None
+    assert case.get("classname", "").startswith("energy.system")
+    assert "weights" in (case.findtext("failure") or "")
 
 
 def test_annotations_keep_to_one_line_each(run: Path) -> None:
