@@ -24,7 +24,7 @@ from nsc_deploy.cli import (
     train,
     verify,
 )
-from nsc_deploy.cli.exit_codes import run_to_exit_code
+from nsc_deploy.cli.exit_codes import end_on_sigterm, run_to_exit_code
 
 
 class QuickGroup(TyperGroup):
@@ -83,4 +83,5 @@ app.add_typer(energy.app, name="energy", short_help="Count every operation, pric
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    end_on_sigterm()
     sys.exit(run_to_exit_code(lambda: app(prog_name="nsc-deploy")))

@@ -7,6 +7,7 @@ import codecs
 import errno
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ USER_ERROR = 2
 BUG = 70
 INTERRUPTED = 130
 READER_GONE = 141
+TERMINATED = 143
 
 
 def run_to_exit_code(command: Callable[[], object]) -> int:
@@ -33,7 +35,7 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
     Returns:
         0 done; 1 the command's own "no" (a check or a budget that fails); 2 wrong usage, or
         something the user can put right; 70 a bug of ours, with its traceback, so that no CI takes
-        it for a "no"; 130 interrupted; 141 the reader of our output went away.
+        it for a "no"; 130 interrupted; 141 the reader of our output went away; 143 ended by SIGTERM.
     """
     _open_closed_streams()
     _take_any_text()
@@ -47,6 +49,21 @@ def run_to_exit_code(command: Callable[[], object]) -> int:
         code = _fail(_message(error)) if _mendable(error) else _bug()
     _settle_stdout()
     return code
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM end this process as Ctrl-C does, with all that it started and wrote for a while.
+
+    A second one ends it at once, whatever it does.
+    """
+    # Where the starter of this process has it ignored, it stays so.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise SystemExit(TERMINATED)
 
 
 def _run(command: Callable[[], object]) -> int:

@@ -395,6 +395,39 @@ class TestEnding:
         assert process.returncode == 130
         assert errors.strip() == "interrupted"
 
+    def test_sigterm_ends_with_143_after_clearing_away(self, tmp_path: Path) -> None:
+        script = """
+            import signal, sys
+            from pathlib import Path
+            from nsc_deploy.cli.exit_codes import end_on_sigterm, run_to_exit_code
+            from nsc_deploy.io.scratch import scratch_folder
+            def command():
+                with scratch_folder("test", Path(sys.argv[1])):
+                    signal.raise_signal(signal.SIGTERM)
+            end_on_sigterm()
+            sys.exit(run_to_exit_code(command))
+        """
+        asked = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert (answer.returncode, answer.stderr) == (143, "")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_second_sigterm_ends_what_the_first_one_did_not(self) -> None:
+        script = """
+            import signal, sys
+            from nsc_deploy.cli.exit_codes import end_on_sigterm, run_to_exit_code
+            def command():
+                for _ in range(2):
+                    try:
+                        signal.raise_signal(signal.SIGTERM)
+                    except SystemExit:
+                        pass
+            end_on_sigterm()
+            sys.exit(run_to_exit_code(command))
+        """
+        asked = [sys.executable, "-c", textwrap.dedent(script)]
+        assert subprocess.run(asked, check=False).returncode == -signal.SIGTERM
+
     def test_ctrl_c_while_modules_are_loading_ends_with_130_too(self) -> None:
         script = """
             import sys
