@@ -70,7 +70,7 @@ def test_no_input_of_the_action_is_part_of_a_script() -> None:
     assert all("${{" not in step["run"] for step in STEPS)
     assert (ROOT / "constraints.txt").is_file()
     assert (
-        STEP[0]["run"] == 'pip install "$GITHUB_ACTION_PATH[fast]" -c "$GITHUB_ACTION_PATH/constraints.txt"'
+        STEPS[0]["run"] == 'pip install "$GITHUB_ACTION_PATH[fast]" -c "$GITHUB_ACTION_PATH/constraints.txt"'
     )
 
 
