@@ -155,7 +155,8 @@ def _print(sweeps: "list[Sweep]") -> None:
     console, against_snr = Console(markup=False), Table()
     against_snr.add_column("SNR (dB)", justify="right")
     for sweep in sweeps:
-        against_snr.add_column(sweep.label.replace(", ", "\n"), justify="right")
+        head = sweep.label.replace(", ", "\n")
+        against_snr.add_column(f"{head}\ntrained at {sweep.trained_at}", justify="right")
     for snr in sorted({snr for sweep in sweeps for snr in sweep.snr_db}):
         cells = [dict(zip(sweep.snr_db, sweep.accuracy, strict=True)).get(snr) for sweep in sweeps]
         against_snr.add_row(f"{snr:g}", *("-" if cell is None else f"{cell:.1%}" for cell in cells))

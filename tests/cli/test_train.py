@@ -169,6 +169,7 @@ def test_evaluation_prints_tables_and_writes_plots(trained: Path, capsys: pytest
     assert told == ""
     assert all(f" {snr} " in printed for snr in ("-10", "0", "10"))
     assert "channel uses" in printed
+    assert "trained at 20 dB" in printed
     assert (trained / "accuracy.png").is_file()
 
 

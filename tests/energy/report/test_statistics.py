@@ -10,7 +10,7 @@ from nsc_deploy.deployment import Place
 from nsc_deploy.energy import Estimate, count, estimate
 from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
 from nsc_deploy.energy.report.build import pareto_front
-from nsc_deploy.energy.report.numbers import binned, course, per_second, share
+from nsc_deploy.energy.report.numbers import MISSING, binned, course, per_second, share, snr
 from nsc_deploy.energy.report.schema import PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
@@ -173,3 +173,7 @@ def test_all_three_forms_tell_the_measures(report: Report, tmp_path: Path) -> No
     assert page.count("Activity over time of") == 5
     assert data["systems"][0]["parts"][0]["load"]["worst"] == report.systems[0].parts[0].load.worst
     assert data["fronts"]["memory"]
+
+
+def test_an_snr_or_the_range_of_them() -> None:
+    assert [snr(10.0, None), snr(-10.0, 10.0), snr(None, None)] == ["10", "-10 to 10", MISSING]
