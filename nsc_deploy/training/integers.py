@@ -1,14 +1,16 @@
 """A trained system whose chip parts compute in Lava's integers: what both ends lose, over the air."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from nsc_deploy.deployment import Part, Place, Readout, read_deployment
+from nsc_deploy.deployment import Place, Readout, read_deployment
 from nsc_deploy.deployment import Side as End
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Status
@@ -47,23 +49,33 @@ class IntegerStage(Stage):
         return self.stage.graph(dt, readout)
 
 
-def in_integers(system: System, run: Path, bits: int) -> System:
-    """A finished system with every part that Lava takes in integers; all others stay as they are.
+@dataclass(frozen=True)
+class LavaPart:
+    """A part of a run that Lava takes as it is.
+
+    Attributes:
+        name: of the part.
+        graph: its graph.
+        calibration: recorded inputs [steps, samples, *shape] to choose scales on, if it has some.
+    """
+
+    name: str
+    graph: Network
+    calibration: NDArray[np.uint8] | None
+
+
+def in_integers(system: System, parts: Iterable[LavaPart], bits: int) -> System:
+    """A finished system with the parts that Lava takes in integers; all others stay as they are.
 
     Scales are chosen as an export chooses them: on the calibration recordings of the run, or by the weights
     alone where it has none.
 
     Args:
         system: of the run.
-        run: the run directory, with its graphs.
+        parts: what `taken_by_lava` found in that run.
         bits: bits of a weight, its sign included.
-
-    Raises:
-        ConfigError: Lava takes no part of it.
-        DataError: a graph or a recording of the run is missing or damaged.
     """
-    taken = taken_by_lava(run)
-    integers = {name: _integers(run, part, graph, bits) for name, (part, graph) in taken.items()}
+    integers = {part.name: lower(part.graph, bits=bits, inputs=part.calibration).network for part in parts}
     return System(
         Side(_stages(End.TRANSMITTER, system.transmitter.stages, integers)),
         system.link,
@@ -72,32 +84,28 @@ def in_integers(system: System, run: Path, bits: int) -> System:
     ).eval()
 
 
-def taken_by_lava(run: Path) -> dict[str, tuple[Part, Network]]:
-    """The parts of a run that lower as they are, by name, with their graphs.
+def taken_by_lava(run: Path) -> tuple[LavaPart, ...]:
+    """The parts of a run that lower as they are.
 
     Raises:
         ConfigError: there are none.
-        DataError: a graph of the run is missing or damaged.
+        DataError: a graph or a recording of the run is missing or damaged.
     """
-    taken = {}
+    taken = []
     for part in read_deployment(run).parts:
         if part.place is not Place.CHIP or not part.graph.endswith(".nir"):
             continue
         graph = read_network(run / part.graph)
         if all(verdict.status is not Status.REFUSED for verdict in verdicts(graph)):
-            taken[part.name] = part, graph
+            recorded = None if part.calibration is None else read_recording(run / part.calibration).values
+            taken.append(LavaPart(part.name, graph, recorded))
     if not taken:
         raise ConfigError(
             "has no part that Lava could take, so nothing of it computes in integers",
             where=run,
             hint="Leave it out, or evaluate it without --quantise.",
         )
-    return taken
-
-
-def _integers(run: Path, part: Part, graph: Network, bits: int) -> IntegerNetwork:
-    recorded = None if part.calibration is None else read_recording(run / part.calibration).values
-    return lower(graph, bits=bits, inputs=recorded).network
+    return tuple(taken)
 
 
 def _stages(end: End, stages: Iterable[Stage], integers: dict[str, IntegerNetwork]) -> list[Stage]:

@@ -18,7 +18,7 @@ from nsc_deploy.io.text import span
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, stream, to_signal
 from nsc_deploy.training.fit import reproducible
-from nsc_deploy.training.integers import in_integers, taken_by_lava
+from nsc_deploy.training.integers import LavaPart, in_integers, taken_by_lava
 from nsc_deploy.training.module import first_largest
 from nsc_deploy.training.run_directory import read_experiment
 from nsc_deploy.training.start import load_system
@@ -164,15 +164,14 @@ def sweep_runs(
     for experiment in experiments:
         for snr in snr_db or ():
             _check_snr(experiment, snr)
-    for run in runs if bits else ():
-        taken_by_lava(run)
+    parts = {run: taken_by_lava(run) if bits else () for run in runs}
     points = [snr_db or _at_home(experiment.channel) for experiment in experiments]
     forms: tuple[int | None, ...] = (None, *bits)
     total = len(forms) * sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))
     with progress_bar(shown=progress) as bar:
         task = bar.add_task("evaluating", total=total)
         return [
-            sweep(run, wanted, bits=form, advance=lambda: bar.advance(task))
+            sweep(run, wanted, bits=form, parts=parts[run], advance=lambda: bar.advance(task))
             for run, wanted in zip(runs, points, strict=True)
             for form in forms
         ]
@@ -183,6 +182,7 @@ def sweep(
     snr_db: Sequence[float],
     *,
     bits: int | None = None,
+    parts: tuple[LavaPart, ...] = (),
     advance: Callable[[], None] = lambda: None,
 ) -> Sweep:
     """Evaluate one run on its test set over SNRs, and over latency on the channel it was trained on.
@@ -190,18 +190,18 @@ def sweep(
     Args:
         run: the run directory.
         snr_db: the SNRs in dB.
-        bits: of a weight, to have the parts for a chip in Lava's integers; None for floating point.
+        bits: of a weight, to have parts in Lava's integers; None for floating point.
+        parts: those, found by `taken_by_lava`.
         advance: called after each pass over the test set.
 
     Raises:
         DataError: no run, or its weights or its data are missing or damaged.
-        ConfigError: Lava takes no part of a run that is wanted in integers.
     """
     experiment = read_experiment(run)
     data, channel = load_events(experiment.data), experiment.channel
     system = load_system(run, data)
     if bits is not None:
-        system = in_integers(system, run, bits)
+        system = in_integers(system, parts, bits)
     with reproducible(experiment.training.threads):
         measured = {}
         for ends in _evaluated(snr_db, experiment):

@@ -18,7 +18,7 @@ from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.exporters.verify import run as run_deployed
 from nsc_deploy.graphs.formats.recording import read_recording
-from nsc_deploy.training.integers import IntegerStage, in_integers
+from nsc_deploy.training.integers import IntegerStage, in_integers, taken_by_lava
 from nsc_deploy.training.run import RunResult, train
 from nsc_deploy.training.start import load_system
 from nsc_deploy.training.sweep import measure, sweep, sweep_runs
@@ -50,7 +50,7 @@ def command(*arguments: object) -> int:
 @pytest.mark.parametrize("part", ["transmitter", "receiver"])
 def test_a_part_fires_as_its_deployment(result: RunResult, tmp_path: Path, part: str) -> None:
     data = load_events(result.experiment.data)
-    system = in_integers(load_system(result.run, data), result.run, BITS)
+    system = in_integers(load_system(result.run, data), taken_by_lava(result.run), BITS)
     [stage] = [one for one in getattr(system, part).stages if isinstance(one, IntegerStage)]
     events = read_recording(result.run / f"{part}.npz").values
     [folder] = export_all(result.run, "lava", tmp_path / part, part=part, bits=BITS)
@@ -61,7 +61,7 @@ def test_a_part_fires_as_its_deployment(result: RunResult, tmp_path: Path, part:
 def test_both_ends_round_and_the_noise_stays(result: RunResult) -> None:
     data = load_events(result.experiment.data)
     plain = load_system(result.run, data)
-    rounded = in_integers(plain, result.run, BITS)
+    rounded = in_integers(plain, taken_by_lava(result.run), BITS)
     events = torch.from_numpy(data.test.events).transpose(0, 1).float()
     with torch.no_grad():
         one, other = (system(events, torch.Generator().manual_seed(5)) for system in (plain, rounded))
@@ -82,7 +82,9 @@ def test_a_sweep_has_both_forms(result: RunResult, tmp_path: Path) -> None:
     assert [one.bits for one in rounded] == [8, 2]
     assert plain.bits is None
     assert plain.accuracy == (result.metrics.test_accuracy,)
-    system = in_integers(load_system(result.run, load_events(result.experiment.data)), result.run, 2)
+    system = in_integers(
+        load_system(result.run, load_events(result.experiment.data)), taken_by_lava(result.run), 2
+    )
     measured = measure(
         system, load_events(result.experiment.data).test, result.experiment.training.seed
     ).accuracy
@@ -105,7 +107,9 @@ def test_the_command_prints_both_forms(
 def test_what_lava_does_not_take_stays_in_floating_point(trained: Callable[..., RunResult]) -> None:
     """The receiver of vanilla-snn meets real values."""
     result = trained("vanilla-snn")
-    system = in_integers(load_system(result.run, load_events(result.experiment.data)), result.run, 8)
+    system = in_integers(
+        load_system(result.run, load_events(result.experiment.data)), taken_by_lava(result.run), 8
+    )
     assert [isinstance(one, IntegerStage) for one in system.transmitter.stages] == [True]
     assert not any(isinstance(one, IntegerStage) for one in system.receiver.stages)
 
