@@ -22,13 +22,8 @@ BUILT_IN = {
     "snntorch": "nsc_deploy.exporters.torch_module.target:SNNTORCH",
     "norse": "nsc_deploy.exporters.torch_module.target:NORSE",
 }
-CHIPS = {
-    "loihi1": "nsc_deploy.exporters.chips.fit:LOIHI1",
-    "loihi2": "nsc_deploy.exporters.chips.fit:LOIHI2",
-    "xylo-audio2": "nsc_deploy.exporters.chips.fit:XYLO_AUDIO2",
-    "speck": "nsc_deploy.exporters.chips.fit:SPECK",
-}
-"""Known by their published limits: checked for, not exported to."""
+CHIPS = ("loihi1", "loihi2", "xylo-audio2", "speck")
+"""Known by their published limits, in exporters/chips/NAME.toml: checked for, not exported to."""
 BACKENDS = {"twin": "lava", "emulator": "c", "host": "c", "qemu": "c"}
 """Backends that are not called as the target whose artefact they run."""
 OPENERS = {"split": "nsc_deploy.exporters.partitioned.deployment:open_in_parts"}
@@ -46,17 +41,17 @@ def load_target(name: str) -> Target:
     Raises:
         ConfigError: there is none, or the package that offers it is broken.
     """
-    if name.endswith(".toml"):
+    if name.endswith(".toml") or name in CHIPS:
         from nsc_deploy.exporters.chips.fit import ChipTarget
 
-        return ChipTarget(name, Path(name))
+        return ChipTarget(name, None if name in CHIPS else Path(name))
     if name.startswith("c:"):
         from nsc_deploy.exporters.c.controllers import find_controller
         from nsc_deploy.exporters.c.target import CTarget
 
         return CTarget(find_controller(name.removeprefix("c:")).name)
-    if name in BUILT_IN or name in CHIPS:
-        found = _built_in((BUILT_IN | CHIPS)[name])
+    if name in BUILT_IN:
+        found = _built_in(BUILT_IN[name])
     else:
         points = [point for point in _entry_points() if point.name == name]
         if not points:

@@ -170,9 +170,3 @@ class ChipTarget:
         raise DataError(
             f"names the target '{self.name}', to which nothing is exported", where=folder, hint=WAY_OUT
         )
-
-
-LOIHI1 = ChipTarget("loihi1")
-LOIHI2 = ChipTarget("loihi2")
-XYLO_AUDIO2 = ChipTarget("xylo-audio2")
-SPECK = ChipTarget("speck")

@@ -8,11 +8,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from nsc_deploy.exporters.chips.fit import LOIHI2, fit
+from nsc_deploy.exporters.chips.chip import bundled_chip
+from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.output import to_text
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
+
+CHIP = bundled_chip("loihi2")
 
 
 def drawn(first: str, width: int) -> list[str]:
@@ -27,7 +30,7 @@ def drawn(first: str, width: int) -> list[str]:
     builder.output(4)
     stream = io.StringIO()
     console = Console(file=stream, width=width, highlight=False, markup=False)
-    console.print(to_text(fit(assemble(builder.build()), LOIHI2.chip), LOIHI2.chip, "a.nir"))
+    console.print(to_text(fit(assemble(builder.build()), CHIP), CHIP, "a.nir"))
     return stream.getvalue().splitlines()
 
 
