@@ -15,7 +15,7 @@ from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.runners import HostRunner
 from nsc_deploy.exporters.c.write import Origin, source_text
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.verification.runner import RunTrace
 
 needs_compiler = pytest.mark.skipif(
@@ -28,13 +28,22 @@ needs_qemu = pytest.mark.skipif(
 ORIGIN = Origin("graph.nir", "0123abcd", recording=False)
 SANITISED = ("-std=c99", "-O1", *STRICT, "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
 DT = 0.01
+_WITH_STATE = (nir.LIF, nir.IF, nir.CubaLIF)
 Chance = np.random.Generator
 
 
-def random_c_graph(seed: int) -> nir.NIRGraph:
-    """Populations of all kinds in a row, with branches, joins, delays, feedback and convolutions."""
+def random_c_graph(seed: int, *, lava: bool = False) -> nir.NIRGraph:
+    """Populations of all kinds in a row, with branches, joins, delays, feedback and convolutions.
+
+    Args:
+        seed: another graph for each.
+        lava: whether Lava must be able to hold it; else one of two graphs resets by subtraction or to values,
+            has cycles without a delay, or gives out potentials.
+    """
     chance = np.random.default_rng(seed)
-    build = GraphBuilder(DT)
+    free = not lava and seed % 2 == 1
+    reset = Reset.SUBTRACT if free and chance.random() < 0.5 else Reset.ZERO
+    build = GraphBuilder(DT, reset)
     last, sizes = "input", {}
     if chance.random() < 0.5:
         last, size = _image(build, chance)
@@ -48,15 +57,40 @@ def random_c_graph(seed: int) -> nir.NIRGraph:
         if chance.random() < 0.4:
             source = str(chance.choice(list(sizes)))
             wires.append(_wire(build, chance, f"w{index}_1", source, sizes[source], width))
-        last = build.add(f"n{index}", _neuron(chance, (width,)), after=wires)
+        before = last
+        last = build.add(
+            f"n{index}", _neuron(chance, (width,), floors=free and reset is Reset.ZERO), after=wires
+        )
         sizes[last] = width
+        if free and chance.random() < 0.4 and isinstance(build.build().nodes[before], _WITH_STATE):
+            build.linear(f"c{index}", _weights(chance, sizes[before], width), after=last)
+            build.connect(f"c{index}", before)
         if chance.random() < 0.5:
             back = build.linear(f"r{index}", _weights(chance, width, width), after=last)
             if chance.random() < 0.4 or isinstance(build.build().nodes[last], nir.Threshold):
                 back = build.delay(f"rd{index}", chance.integers(1, 4, width), width, after=back)
             build.connect(back, last)
+    if free and chance.random() < 0.6:
+        width = int(chance.integers(1, 9))
+        last = build.affine(
+            "readout", _weights(chance, width, sizes[last]), chance.normal(0, 0.1, width), after=last
+        )
+        sizes[last] = width
+        if chance.random() < 0.7:
+            last = build.add("integrator", _integrator(chance, (width,)), after=last)
+            sizes[last] = width
     build.output(sizes[last], after=last)
     return build.build()
+
+
+def _integrator(chance: Chance, shape: tuple[int, ...]) -> Any:
+    full = np.ones(shape)
+    kind = int(chance.integers(2))
+    if kind == 0:
+        return nir.LI(
+            tau=full * chance.uniform(0.02, 0.2), r=full * chance.uniform(0.5, 2), v_leak=full * 0.1
+        )
+    return nir.I(r=full * chance.uniform(50, 150))
 
 
 def _weights(chance: Chance, *shape: int) -> NDArray[Any]:
@@ -69,7 +103,7 @@ def _weights(chance: Chance, *shape: int) -> NDArray[Any]:
     return chance.normal(0.05, 0.6 / np.sqrt(shape[1]) + 0.05, shape)
 
 
-def _neuron(chance: Chance, shape: tuple[int, ...]) -> Any:
+def _neuron(chance: Chance, shape: tuple[int, ...], *, floors: bool = False, cuba: bool = True) -> Any:
     """A neuron with parameters of its own for each element, or the same for all."""
 
     def near(low: float, high: float) -> NDArray[Any]:
@@ -78,8 +112,8 @@ def _neuron(chance: Chance, shape: tuple[int, ...]) -> Any:
         ]
         return np.broadcast_to(chance.uniform(low, high, alike), shape).copy()
 
-    kind = int(chance.integers(4))
-    limit, floor = near(0.2, 1.2), np.zeros(shape)
+    kind = int(chance.choice([0, 1, 2, 3] if cuba else [0, 1, 3]))
+    limit, floor = near(0.2, 1.2), near(-0.3, 0.15) if floors and chance.random() < 0.5 else np.zeros(shape)
     leak = np.zeros(shape) if chance.random() < 0.6 else near(-0.2, 0.3)
     if kind == 0:
         return nir.LIF(tau=near(0.01, 0.2), r=near(0.5, 2), v_leak=leak, v_threshold=limit, v_reset=floor)
@@ -137,7 +171,7 @@ def _spiking_image(build: GraphBuilder, chance: Chance, name: str, node: Any) ->
         )
     ]
     shape = (channels, *(int(size) for size in space))
-    build.add(f"{name}_spikes", _neuron(chance, shape))
+    build.add(f"{name}_spikes", _neuron(chance, shape, cuba=not node.bias.any()))
     if len(shape) == 3 and min(shape[1:]) > 1 and chance.random() < 0.4:
         build.add(f"{name}_pool", nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])))
         shape = (shape[0], shape[1] // 2, shape[2] // 2)

@@ -326,6 +326,8 @@ class Layout:
         found["sums"] = 4 * (self.lane_words + self.sums)
         votes = 0 if self.classes is None else self.classes * (8 if self.program.gives_values else 4)
         found["rest"] = 4 + votes + 4 * len(self.ring_lengths)
+        if votes and self.program.gives_values:
+            found["rest"] += -sum(found.values()) % 8  # words of 64 bits are aligned
         return found
 
 

@@ -1,4 +1,4 @@
-"""From a graph to a program: Lava's integers without Lava's relays, layers and late rows.
+"""From a graph to a program: Lava's integers without Lava's relays, layers and late rows; else `direct`.
 
 A chain of integer layers hands events on by relays and moves cycles back, because a chip needs it. C needs
 none of that: every relay is traced back to the neurons that it repeats, and its steps become the delay of
@@ -6,7 +6,7 @@ the connections that read it. Convolutions, which the chip holds unrolled, are f
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import ScaleGranularity
+from nsc_deploy.exporters.c.direct import INTEGRATORS, extract, lowered
 from nsc_deploy.exporters.c.program import (
     UNITY,
     Connection,
@@ -33,9 +34,11 @@ from nsc_deploy.exporters.lava.integers import (
 )
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.synapses import CONVOLUTIONS, POOLS, Matrix
+from nsc_deploy.exporters.lava.rules import verdicts as lava_verdicts
 from nsc_deploy.graphs.connectivity import kernel_axes, pairs
 from nsc_deploy.graphs.network import SPIKING, Network, Node
 from nsc_deploy.passes.base import Note
+from nsc_deploy.passes.verdict import Status
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,44 @@ def lower_to_program(
         ExportError: a limit that shows on the populations alone; it names the node and a way out.
     """
     alike = behind_convolutions(network)
+    if any(one.status is Status.REFUSED for one in lava_verdicts(network)):
+        return _lower_directly(network, bits, inputs, granularity, alike)
     lowering = lower(network, bits=bits, inputs=inputs, granularity=granularity, alike=alike)
     folded = next((step.graph for step in reversed(lowering.steps) if step.graph is not None), network)
     notes = tuple((step, note) for step, note in lowering.notes if note.kind not in _OF_CHIPS)
     return Lowered(program_of(lowering.network, folded), notes)
+
+
+def _lower_directly(
+    network: Network,
+    bits: int,
+    inputs: NDArray[np.uint8] | None,
+    granularity: ScaleGranularity,
+    alike: frozenset[str],
+) -> Lowered:
+    """What Lava refuses."""
+    direct = extract(network)
+    rounded, notes = lowered(direct, network, bits=bits, inputs=inputs, granularity=granularity, alike=alike)
+    populations = [_with_kernels(one, direct.folded) for one in rounded]
+    program = Program(
+        input=direct.graph.input,
+        inputs=direct.graph.input_size,
+        populations=_in_order(populations),
+        output=Output(direct.graph.output.source, direct.graph.output.delay),
+        dt=network.dt,
+    )
+    made = tuple((step, note) for step, note in direct.notes if note.kind not in _OF_CHIPS)
+    return Lowered(program, (*made, *(("quantise", note) for note in notes if note.kind not in _OF_CHIPS)))
+
+
+def _with_kernels(population: Population, network: Network) -> Population:
+    """A population whose convolutions are found."""
+    node = network.node(population.name)
+    connections = (
+        replace(one, kernel=found_kernel(one.weight, node, network.node(one.source), network))
+        for one in population.connections
+    )
+    return replace(population, connections=tuple(connections))
 
 
 _OF_CHIPS = frozenset({"relay", "delay-line", "late", "unrolled", "recurrent", "memoryless"})
@@ -86,7 +123,7 @@ def behind_convolutions(network: Network) -> frozenset[str]:
     return frozenset(
         node.name
         for node in network.nodes
-        if node.primitive in SPIKING
+        if node.primitive in SPIKING | INTEGRATORS
         and any(one.primitive in shared for name in node.inputs for one in _wires_before(name, network))
     )
 

@@ -4,17 +4,15 @@ import math
 
 import numpy as np
 
-from nsc_deploy.exporters.c.program import MAX_DELAY, MAX_SIZE, UNITY
-from nsc_deploy.exporters.lava.integers import MAX_DELAY as LONGEST_OF_A_SYNAPSE
+from nsc_deploy.exporters.c.direct import INTEGRATORS
+from nsc_deploy.exporters.c.program import MAX_SIZE, UNITY
 from nsc_deploy.exporters.lava.lowering.extract import KNOWN
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX
 from nsc_deploy.exporters.lava.rules import (
+    bias_before,
     decays_survive_rounding,
     delays_fit_a_synapse,
-    every_connection_of_a_cycle_has_a_step,
     every_cycle_spikes,
-    no_bias_passes_a_synapse,
-    no_bias_starts_late,
     spikes_of_one_node_leave,
     synapses_of_a_node_fit,
     there_is_one_input_and_one_output,
@@ -22,15 +20,20 @@ from nsc_deploy.exporters.lava.rules import (
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.passes.verdict import Refusal, Rule, Status, Verdict, judge
 
+LONGEST_DELAY = 63
+"""Of one Delay, in steps; several in a row may add up to four times as many."""
 _INTEGERS = "weights of up to 8 bits, those of one source in a row"
 _BECOMES = {
     "Input": (Status.NATIVE, "a bit map of events, or a list"),
-    "Output": (Status.NATIVE, "a bit map of spikes"),
+    "Output": (Status.NATIVE, "a bit map of spikes, or potentials"),
     "Linear": (Status.NATIVE, _INTEGERS),
     "Affine": (Status.NATIVE, f"{_INTEGERS}, and a bias of the neurons behind"),
     "LIF": (Status.NATIVE, "neurons in integers of 24 bits"),
     "CubaLIF": (Status.NATIVE, "neurons with synaptic current, in integers of 24 bits"),
     "IF": (Status.NATIVE, "neurons without decay"),
+    "LI": (Status.NATIVE, "potentials in integers of 24 bits"),
+    "CubaLI": (Status.NATIVE, "potentials with synaptic current, in integers of 24 bits"),
+    "I": (Status.NATIVE, "potentials without decay, in integers of 24 bits"),
     "Threshold": (Status.NATIVE, "neurons without memory"),
     "Delay": (Status.NATIVE, "events kept for as many steps"),
     "Conv1d": (Status.NATIVE, "a loop over its kernel"),
@@ -49,12 +52,9 @@ def verdicts(network: Network) -> tuple[Verdict, ...]:
 
 def every_node_becomes_neurons_or_synapses(node: Node, network: Network) -> Refusal | None:
     """Only primitives that have a form in C."""
-    if node.primitive in KNOWN:
+    if node.primitive in KNOWN | INTEGRATORS:
         return None
-    return (
-        f"has no form in C yet: {node.primitive}",
-        "End the graph with the spiking layer before it, or run this node on the host (--split).",
-    )
+    return f"has no form in C: {node.primitive}", "Run this node on the host, or train without it."
 
 
 def events_enter(node: Node, network: Network) -> Refusal | None:
@@ -75,29 +75,88 @@ def lines_can_be_counted(node: Node, network: Network) -> Refusal | None:
     return f"has {size:,} elements, more than {MAX_SIZE:,}", "Use a smaller image or fewer channels."
 
 
-def potentials_reset_to_zero(node: Node, network: Network) -> Refusal | None:
-    """As the lowering has it so far."""
-    if node.primitive not in RESETTING:
+def thresholds_that_are_taken_off_are_not_negative(node: Node, network: Network) -> Refusal | None:
+    """A potential that grows with each spike never comes to rest."""
+    if node.primitive not in RESETTING or network.reset is not Reset.SUBTRACT:
         return None
-    if network.reset is Reset.SUBTRACT:
-        return "resets by subtraction, which is not written yet", "Train with a reset to zero."
     if np.any(node.parameters.v_reset != 0):
-        return "resets to a value other than zero", "Shift the potentials to 0."
+        return (
+            "has a v_reset and a reset by subtraction, which exclude each other",
+            "Choose one of them: --reset zero, or v_reset = 0.",
+        )
+    if np.any(node.parameters.v_threshold < 0):
+        return "takes off a threshold below zero, which never ends", "Train with a reset to zero."
     return None
+
+
+def integrators_end_the_graph(node: Node, network: Network) -> Refusal | None:
+    """Their potentials are values, and only events go on."""
+    if node.primitive not in INTEGRATORS:
+        return None
+    if all(one.primitive == "Output" for one in network.successors(node.name)):
+        return None
+    return (
+        "gives values to other nodes, and only events go from one to the next",
+        "End the graph with it, or put a spiking neuron behind it.",
+    )
+
+
+def one_signal_leaves(node: Node, network: Network) -> Refusal | None:
+    """The spikes of one node, all of one step; or the values of one."""
+    if node.primitive != "Output":
+        return None
+    if network.arrives(node.name) is Signal.EVENTS:
+        return spikes_of_one_node_leave(node, network)
+    sources = [network.node(name) for name in node.inputs]
+    if len(sources) > 1 and any(one.primitive in INTEGRATORS for one in sources):
+        return (
+            f"sums the potentials of {len(sources)} nodes",
+            "End the graph with one integrator, which sums what arrives.",
+        )
+    if any(one.primitive == "Delay" for one in sources):
+        return "is late by a Delay of values", "Put the Delay in front of the last weights."
+    return None
+
+
+def biases_are_added_to_potentials(node: Node, network: Network) -> Refusal | None:
+    """A bias in front of a CubaLIF would be filtered by its synapse."""
+    source = None
+    if node.primitive in {"CubaLIF", "CubaLI"}:
+        source = bias_before(node.inputs, network)
+    if source is None:
+        return None
+    return (
+        f"gets the bias of '{source}' through its synapse, and a bias is added behind it",
+        "Train without it, or use LIF neurons. Moved into v_leak it makes another neuron: train on there.",
+    )
+
+
+def biases_are_there_from_the_first_step(node: Node, network: Network) -> Refusal | None:
+    """A bias that starts late has no place."""
+    source = bias_before(node.inputs, network) if node.primitive == "Delay" else None
+    if source is not None and np.any(node.parameters.delay > 0):
+        return f"delays the bias of '{source}'", "Put the delay in front of the node with the bias."
+    source = bias_before([one for one in node.inputs if (one, node.name) in network.back_edges], network)
+    if source is None:
+        return None
+    return (
+        f"gets the bias of '{source}' through a cycle, so one step late, and a bias starts with the first",
+        "Move the bias into the weights that feed the cycle, or into v_leak.",
+    )
 
 
 RULES: tuple[Rule, ...] = (
     every_node_becomes_neurons_or_synapses,
     every_cycle_spikes,
-    every_connection_of_a_cycle_has_a_step,
     there_is_one_input_and_one_output,
     events_enter,
-    spikes_of_one_node_leave,
+    integrators_end_the_graph,
+    one_signal_leaves,
     lines_can_be_counted,
     synapses_of_a_node_fit(LARGEST_MATRIX),
-    potentials_reset_to_zero,
+    thresholds_that_are_taken_off_are_not_negative,
     decays_survive_rounding(UNITY),
-    no_bias_passes_a_synapse,
-    no_bias_starts_late,
-    delays_fit_a_synapse(min(MAX_DELAY, LONGEST_OF_A_SYNAPSE)),
+    biases_are_added_to_potentials,
+    biases_are_there_from_the_first_step,
+    delays_fit_a_synapse(LONGEST_DELAY),
 )

@@ -47,12 +47,14 @@ class EmulatorRunner:
         """Run a batch from rest."""
         trace = emulate(self._program, flat_events(values), record=self._settings.layers)
         self._settings.advance(values.shape[1])
+        # Weights at the end of a graph have neurons behind them that are no node of it.
+        named = {node.name for node in self._network.nodes} & set(trace.populations)
         layers = {
             one.name: _shown(
                 one, trace.populations[one.name].spikes, trace.populations[one.name].charged, self._network
             )
             for one in self._program.populations
-            if one.name in trace.populations
+            if one.name in named
         }
         return RunTrace(_output(trace.output, self._program, self._network), layers)
 

@@ -1,5 +1,7 @@
 """From Lava's layers to a program: the same spikes, without relays, and convolutions as kernels."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,9 @@ from tests.support.exact_lava_graphs import random_cyclic_graph, random_image_gr
 from tests.support.lava import receiver
 
 
-@pytest.mark.parametrize("make", [random_cyclic_graph, random_image_graph, random_c_graph])
+@pytest.mark.parametrize(
+    "make", [random_cyclic_graph, random_image_graph, partial(random_c_graph, lava=True)]
+)
 def test_a_program_computes_the_spikes_of_the_integers_it_was_made_of(make) -> None:
     fired = 0
     for seed in range(12):

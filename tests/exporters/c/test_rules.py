@@ -1,27 +1,97 @@
-"""What C cannot hold is refused by node, reason and hint, and every primitive has a word."""
+"""What C cannot hold is refused by node, reason and hint."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import nir
 import numpy as np
+import pytest
 
 from nsc_deploy.exporters.c.rules import verdicts
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.passes.verdict import Status
+from tests.support.lava import receiver
 
 
-def refusal(build: GraphBuilder) -> tuple[str, str]:
-    """Node and reason of the one refusal."""
-    (one,) = [one for one in verdicts(assemble(build.build())) if one.status is Status.REFUSED]
-    assert one.hint
-    return one.node, one.reason
-
-
-def test_real_values_do_not_enter() -> None:
-    build = GraphBuilder(0.001)
-    build.input(2, Signal.REAL)
-    build.linear("w", np.ones((2, 2)))
-    build.threshold("t", 0.5, 2)
+def chain(*nodes: tuple[str, nir.NIRNode], signal: Signal = Signal.EVENTS, inputs: int = 2) -> Network:
+    build = GraphBuilder(0.01)
+    build.input(inputs, signal)
+    for name, node in nodes:
+        build.add(name, node)
     build.output(2)
-    node, reason = refusal(build)
-    assert node == "input"
-    assert "real values" in reason
+    return assemble(build.build())
+
+
+def cuba(threshold: float = 1.0) -> nir.CubaLIF:
+    full = np.ones(2)
+    return nir.CubaLIF(full * 0.05, full * 0.05, full, full * 0, full * threshold, full * 0, w_in=full)
+
+
+def lif(threshold: float = 1.0, floor: float = 0.0, tau: float = 0.05) -> nir.LIF:
+    full = np.ones(2)
+    return nir.LIF(full * tau, full, full * 0, full * threshold, full * floor)
+
+
+WEIGHTS = ("w", nir.Linear(np.ones((2, 2), np.float32)))
+BIASED = ("w", nir.Affine(np.ones((2, 2), np.float32), np.ones(2, np.float32)))
+LI = nir.LI(np.full(2, 0.05), np.ones(2), np.zeros(2))
+CASES: dict[str, tuple[Callable[[], Network], str, str]] = {
+    "real values": (lambda: chain(WEIGHTS, ("n", lif()), signal=Signal.REAL), "input", "real values"),
+    "bias through a synapse": (lambda: chain(BIASED, ("n", cuba())), "n", "through its synapse"),
+    "a late bias": (
+        lambda: chain(BIASED, ("d", nir.Delay(np.full(2, 0.02))), ("n", lif())),
+        "d",
+        "delays the bias of 'w'",
+    ),
+    "an integrator in the middle": (
+        lambda: chain(WEIGHTS, ("i", LI), ("v", nir.Linear(np.ones((2, 2), np.float32))), ("n", lif())),
+        "i",
+        "gives values to other nodes",
+    ),
+    "a threshold below zero that is taken off": (
+        lambda: replace(chain(WEIGHTS, ("n", lif(-0.5))), reset=Reset.SUBTRACT),
+        "n",
+        "takes off a threshold below zero",
+    ),
+    "two resets": (
+        lambda: replace(chain(WEIGHTS, ("n", lif(floor=0.1))), reset=Reset.SUBTRACT),
+        "n",
+        "exclude each other",
+    ),
+    "a decay that is lost": (lambda: chain(WEIGHTS, ("n", lif(tau=1000.0))), "n", "decays by less than"),
+    "a long delay": (
+        lambda: chain(("d", nir.Delay(np.full(2, 0.7))), WEIGHTS, ("n", lif())),
+        "d",
+        "delays by 70 steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_refusals(case: str) -> None:
+    make, node, reason = CASES[case]
+    (one,) = [one for one in verdicts(make()) if one.status is Status.REFUSED]
+    assert one.node == node
+    assert reason in one.reason
+    assert one.hint
+    assert "Lava" not in one.reason + one.hint
+    assert "Loihi" not in one.reason + one.hint
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        chain(WEIGHTS, ("n", lif())),
+        chain(WEIGHTS, ("n", lif(floor=-0.5))),
+        replace(chain(WEIGHTS, ("n", lif())), reset=Reset.SUBTRACT),
+        chain(WEIGHTS, ("n", lif(-0.5))),
+        chain(WEIGHTS, ("n", cuba())),
+        chain(BIASED, ("i", LI)),
+        chain(BIASED),
+        assemble(receiver()),
+    ],
+)
+def test_what_is_taken(network: Network) -> None:
+    assert all(one.status is not Status.REFUSED for one in verdicts(network))

@@ -1,0 +1,138 @@
+"""What Lava refuses and C can: exact where nothing rounds, and near the reference where potentials leave."""
+
+from dataclasses import replace
+
+import nir
+import numpy as np
+import pytest
+
+from nsc_deploy.exporters.base import ScaleGranularity
+from nsc_deploy.exporters.c.direct import firing
+from nsc_deploy.exporters.c.emulator import emulate
+from nsc_deploy.exporters.c.lowering import lower_to_program
+from nsc_deploy.exporters.c.program import validate
+from nsc_deploy.exporters.c.rules import verdicts
+from nsc_deploy.exporters.c.runners import EmulatorRunner
+from nsc_deploy.exporters.lava.rules import verdicts as lava_verdicts
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import RESETTING, Network, Reset, Signal
+from nsc_deploy.graphs.rewrite import reparametrised, with_nodes
+from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.passes.verdict import Status
+from tests.support.exact_lava_graphs import random_cyclic_graph, random_image_graph
+
+
+def refused(network: Network, rules=verdicts) -> bool:
+    return any(one.status is Status.REFUSED for one in rules(network))
+
+
+def fires_as_the_reference(network: Network, seed: int) -> int:
+    """Held to the reference in every output spike; how many there are."""
+    assert not refused(network)
+    program = lower_to_program(network).program
+    validate(program)
+    shape = network.input_node.output_shape
+    events = (np.random.default_rng(seed).random((14, 3, *shape)) < 0.4).astype(np.uint8)
+    expected = simulate(network, events).output.reshape(14, 3, -1)
+    np.testing.assert_array_equal(emulate(program, events.reshape(14, 3, -1)).output, expected)
+    return int(expected.sum())
+
+
+@pytest.mark.parametrize("make", [random_cyclic_graph, random_image_graph])
+def test_resets_by_subtraction_are_exact(make) -> None:
+    fired, refusals = 0, 0
+    for seed in range(15):
+        network = replace(assemble(make(seed)), reset=Reset.SUBTRACT)
+        refusals += refused(network, lava_verdicts)
+        fired += fires_as_the_reference(network, seed)
+    assert fired
+    assert refusals
+
+
+def test_resets_to_a_value_are_exact() -> None:
+    fired = 0
+    for seed in range(15):
+        network = assemble(random_cyclic_graph(seed))
+        chance = np.random.default_rng(seed)
+        changed = [
+            reparametrised(one, v_reset=chance.integers(-4, 2, one.output_shape) / 2)
+            for one in network.nodes
+            if one.primitive in RESETTING
+        ]
+        fired += fires_as_the_reference(with_nodes(network, changed), seed)
+    assert fired
+
+
+def test_a_cycle_needs_no_more_than_the_step_it_has() -> None:
+    build = GraphBuilder(0.01)
+    build.input(3, Signal.EVENTS)
+    build.linear("in", [[1, 2, -1], [0, 1, 1]])
+    build.integrate_and_fire("a", [1.5, 0.5], 2, after="in")
+    build.linear("forth", [[1, -1], [2, 1]])
+    build.integrate_and_fire("b", [0.5, 1.5], 2)
+    build.linear("back", [[-1, 1], [1, 0]])
+    build.connect("back", "a")
+    build.output(2, after="b")
+    network = assemble(build.build())
+    assert refused(network, lava_verdicts)
+    assert fires_as_the_reference(network, 0)
+
+
+def ends_in(node: nir.NIRNode | None, classes: int = 3) -> Network:
+    """Leaky neurons and a readout in front of an integrator, or of nothing."""
+    chance = np.random.default_rng(1)
+    build = GraphBuilder(0.01)
+    build.input(20, Signal.EVENTS)
+    build.linear("w", chance.normal(0, 0.4, (30, 20)))
+    build.lif("hidden", 0.8, 1.0, 30)
+    build.affine("readout", chance.normal(0, 0.4, (classes, 30)), chance.normal(0, 0.1, classes))
+    if node is not None:
+        build.add("end", node)
+    build.output(classes)
+    return assemble(build.build())
+
+
+ENDS = {
+    "LI": nir.LI(tau=np.full(3, 0.05), r=np.ones(3), v_leak=np.full(3, 0.1)),
+    "I": nir.I(r=np.full(3, 100.0)),
+    "weights": None,
+}
+
+
+@pytest.mark.parametrize("end", sorted(ENDS))
+def test_potentials_that_leave_are_near_the_reference(end: str) -> None:
+    network = ends_in(ENDS[end])
+    events = (np.random.default_rng(2).random((25, 8, 20)) < 0.3).astype(np.uint8)
+    trace = EmulatorRunner(lower_to_program(network).program, network).run(events)
+    reference = simulate(network, events).output
+    # The spikes of the hidden layer differ too, so outputs agree to some per cent, and in their course.
+    assert np.median(np.abs(trace.output - reference)) < 0.05 * np.abs(reference).max()
+    assert np.corrcoef(trace.output.reshape(-1), reference.reshape(-1))[0, 1] > 0.9
+
+
+def test_integrators_share_one_scale_so_that_their_potentials_compare() -> None:
+    program = lower_to_program(ends_in(ENDS["LI"]), granularity=ScaleGranularity.NEURON).program
+    last = program.population("end")
+    assert program.gives_values
+    assert len(set(last.scale.tolist())) == 1
+
+
+def test_recorded_inputs_choose_scales_that_agree_no_less() -> None:
+    network = replace(ends_in(None), reset=Reset.SUBTRACT)
+    chance = np.random.default_rng(3)
+    recorded, others = ((chance.random((25, 20, 20)) < 0.3).astype(np.uint8) for _ in range(2))
+    expected = simulate(network, others, record=["hidden"]).outputs["hidden"]
+
+    def differing(inputs: np.ndarray | None) -> int:
+        program = lower_to_program(network, bits=4, inputs=inputs).program
+        return int((emulate(program, others, record=True).populations["hidden"].spikes != expected).sum())
+
+    assert differing(recorded) < differing(None)
+
+
+def test_the_graph_for_the_passes_fires_everywhere() -> None:
+    plain, integrators = firing(ends_in(None))
+    assert integrators == {"output.sum"}
+    assert plain.reset is Reset.ZERO
+    assert plain.arrives(plain.output_node.name) is Signal.EVENTS
