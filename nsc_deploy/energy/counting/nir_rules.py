@@ -57,6 +57,8 @@ def input_cost(network: Network, node: Node) -> InputCost | None:
         return InputCost(Kind.PRODUCT, np.ones(node.input_shape, dtype=np.int64), dense)
     if node.primitive in {"SumPool2d", "AvgPool2d"}:
         return InputCost(Kind.ADDITION, Convolution.of(node).fan_out(), dense)
+    if node.primitive not in UPDATED | _FREE | {"Delay"}:
+        raise NotImplementedError(f"no rule says what a {node.primitive} costs")
     return None
 
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.counting.nir_rules import input_cost
 from nsc_deploy.energy.counting.operations import Kind, PartCount
 from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.assemble import assemble
@@ -359,3 +360,14 @@ def test_events_joined_without_weights_are_added_where_they_meet() -> None:
     assert lif.per_step is not None
     # The second one never fires in "odd": two of its values meet, three of the others.
     assert lif.per_step.additions.tolist() == [0, 2, 1 + 2]
+
+
+def test_a_primitive_without_a_rule_is_not_free() -> None:
+    builder = GraphBuilder(0.01)
+    builder.input(3, Signal.REAL)
+    builder.threshold("node", 0.0, 3)
+    builder.output(3)
+    network = assemble(builder.build())
+    node = replace(network.node("node"), primitive="Square")
+    with pytest.raises(NotImplementedError, match="Square"):
+        input_cost(network, node)
