@@ -42,6 +42,14 @@ _RESET = Annotated[
         help="What a spike does: zero the potential, or subtract the threshold; if a NIR file does not say."
     ),
 ]
+_LAYOUT = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYOUT",
+        help="What an ONNX file takes in: steps-first ([steps, samples, ...], as recordings; by default), "
+        "batch-first ([samples, steps, ...]) or no-steps ([samples, ...]).",
+    ),
+]
 _TARGET = Annotated[
     str | None,
     typer.Option(
@@ -87,6 +95,7 @@ def report(
     dt: _DT = None,
     step_seconds: _STEP = None,
     reset: _RESET = None,
+    layout: _LAYOUT = None,
     target: _TARGET = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     layers: Annotated[bool, typer.Option(help="Print a line for each layer, or only the systems.")] = True,
@@ -105,6 +114,7 @@ def report(
         dt=dt,
         step_seconds=step_seconds,
         reset=reset,
+        layout=layout,
         target=target,
     )
     if out is not None:
@@ -142,6 +152,7 @@ def check(
     dt: _DT = None,
     step_seconds: _STEP = None,
     reset: _RESET = None,
+    layout: _LAYOUT = None,
     junit: Annotated[
         Path | None, typer.Option(help="Write the findings as JUnit XML, for a CI server.", metavar="FILE")
     ] = None,
@@ -168,6 +179,7 @@ def check(
         dt=dt,
         step_seconds=step_seconds,
         reset=reset,
+        layout=layout,
     )
     if junit is not None:
         write_text(junit, result.as_junit())
@@ -200,6 +212,7 @@ def compare(
     dt: _DT = None,
     step_seconds: _STEP = None,
     reset: _RESET = None,
+    layout: _LAYOUT = None,
     as_json: _JSON = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
@@ -214,6 +227,7 @@ def compare(
         dt=dt,
         step_seconds=step_seconds,
         reset=reset,
+        layout=layout,
     )
     if as_json:
         typer.echo(comparison.model_dump_json(indent=2))

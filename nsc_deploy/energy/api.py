@@ -29,7 +29,7 @@ from nsc_deploy.energy.results import Counted, CountedGraph, Estimate
 from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.registry import load_target
-from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.formats.recording import Layout, Recording
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.io.progress import progress_bar
 
@@ -50,6 +50,7 @@ class CountOptions(TypedDict, total=False):
     step_seconds: float | None
     reset: str | None
     target: str | Path | None
+    layout: str | None
 
 
 def count(
@@ -61,6 +62,7 @@ def count(
     step_seconds: float | None = None,
     reset: str | None = None,
     target: str | Path | None = None,
+    layout: str | None = None,
 ) -> Counted:
     """Count every operation of run folders or graph files over their recorded inputs.
 
@@ -74,13 +76,20 @@ def count(
         reset: "zero" or "subtract", for a NIR file that does not state it.
         target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched;
             None or "none" for nowhere.
+        layout: of what enters the .onnx files: "steps-first" (as recordings are, the default),
+            "batch-first" or "no-steps" ([samples, ...], of recordings with a single step).
 
     Raises:
         UserError: anything missing, damaged or inconsistent among them.
     """
     placed_on = None if target is None or str(target) == NOWHERE else load_target(str(target))
     options = Options(
-        samples=samples, dt=dt, step_seconds=step_seconds, reset=_reset(reset), target=placed_on
+        samples=samples,
+        dt=dt,
+        step_seconds=step_seconds,
+        reset=_reset(reset),
+        target=placed_on,
+        layout=_layout(layout),
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with collected() as diagnostics, progress_bar(*columns) as bar:
@@ -278,6 +287,14 @@ def _reset(name: str | None) -> Reset | None:
         return None if name is None else Reset(name)
     except ValueError as error:
         raise ConfigError(f"is {name!r} where zero or subtract is wanted", where="--reset") from error
+
+
+def _layout(name: str | None) -> Layout:
+    try:
+        return Layout(name or Layout.STEPS_FIRST)
+    except ValueError as error:
+        listed = ", ".join(Layout)
+        raise ConfigError(f"is {name!r} where one of {listed} is wanted", where="--layout") from error
 
 
 def _paths(paths: Paths) -> list[Path]:

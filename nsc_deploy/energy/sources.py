@@ -13,7 +13,7 @@ from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.recording import Recording, read_recording, require_step
+from nsc_deploy.graphs.formats.recording import Layout, Recording, read_recording, require_step
 from nsc_deploy.graphs.network import Network, Reset
 from nsc_deploy.io.files import sha256
 
@@ -33,6 +33,7 @@ class Options:
             are for it. None: as the graph says.
         reset: for a NIR file that does not state how its neurons reset.
         target: where NIR parts that are not for a host are placed; None for nowhere.
+        layout: of what enters an ONNX file that is named by itself; those of runs are steps-first.
     """
 
     samples: int | None = None
@@ -41,6 +42,7 @@ class Options:
     step_seconds: float | None = None
     reset: Reset | None = None
     target: Target | None = None
+    layout: Layout = Layout.STEPS_FIRST
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,8 @@ def _count(
         from nsc_deploy.energy.counting.onnx.count import count_onnx
 
         nominal = _is_real_step(recording, options)
-        count = count_onnx(work.graph, recording, progress, dt=options.dt, nominal=nominal)
+        layout = options.layout if part is None else Layout.STEPS_FIRST
+        count = count_onnx(work.graph, recording, progress, dt=options.dt, nominal=nominal, layout=layout)
     else:
         if options.target is not None and (part is None or part.place is not Place.HOST):
             placed = PlacedPart(options.target, options.target.check(network))

@@ -9,6 +9,7 @@ read too where somebody says what they hold.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,19 @@ _MOST_DIMENSIONS = 16
 _LONGEST_SIGNAL = 32
 # Eight events stand in a byte, so that their array is larger than what was stored.
 _PLAIN_EVENTS = 512 * 1024**2
+
+
+class Layout(StrEnum):
+    """What the axes of a graph's input are; a recording is fed to it so.
+
+    - `STEPS_FIRST`: [steps, samples, *shape], as recordings are.
+    - `BATCH_FIRST`: [samples, steps, *shape].
+    - `NO_STEPS`: [samples, *shape]; the recording has a single step.
+    """
+
+    STEPS_FIRST = "steps-first"
+    BATCH_FIRST = "batch-first"
+    NO_STEPS = "no-steps"
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,9 @@ from nsc_deploy.energy.counting.operations import (
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.assemble import time_step
 from nsc_deploy.graphs.formats.onnx import read_onnx
-from nsc_deploy.graphs.formats.recording import Recording, require_step
+from nsc_deploy.graphs.formats.recording import Layout, Recording, require_step
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.onnx_layout import TURN, feed_steps_first
 from nsc_deploy.graphs.onnx_limits import refuse_unbounded
 from nsc_deploy.graphs.onnx_run import start_session
 
@@ -69,6 +70,7 @@ def count_onnx(
     batch: int = 64,
     dt: float | None = None,
     nominal: bool = False,
+    layout: Layout = Layout.STEPS_FIRST,
 ) -> PartCount:
     """Count every operation of an ONNX graph over a recording.
 
@@ -79,6 +81,7 @@ def count_onnx(
         batch: samples that are run together, at most, where the graph keeps them apart.
         dt: length of a step in seconds, for a file that does not state it.
         nominal: whether the step of the graph is a name only, so that the recording may have another.
+        layout: of the first input, where it is not [steps, samples, ...].
 
     Raises:
         ConfigError: the steps of the recording are not those of the graph.
@@ -91,6 +94,7 @@ def count_onnx(
     if not nominal:
         require_step(recording, time_step(_stated_step(model), dt, needed=False), path)
     try:
+        feed_steps_first(model, layout, recording.values.shape, str(path))
         return _count(model, recording, progress, batch, path)
     except GraphError as error:
         if error.where is not None and str(error.where).startswith(str(path)):
@@ -133,7 +137,7 @@ def _count(model: Any, recording: Recording, progress: Progress, batch: int, pat
         dt=recording.dt,
         spiking=plan.spikes,
         layers=tuple(layer for layer in layers if layer.worth_a_line),
-        free=tuple(plan.free),
+        free=tuple(name for name in plan.free if name != TURN),
         unknown=("neurons", *(("spikes", "neuron_updates") if plan.decisions else ())),
     )
 

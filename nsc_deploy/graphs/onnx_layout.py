@@ -1,0 +1,126 @@
+"""A recording fed to an ONNX graph that takes steps and samples in another order than recordings hold them.
+
+Such a graph is given one operator in front that turns what enters, so that everything else about it is told
+by shapes as ever. What does not fit is refused with the shape that is wanted, and the layout it would fit.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from nsc_deploy.diagnostics import Diagnostic, announce
+from nsc_deploy.errors import DataError
+from nsc_deploy.graphs.formats.recording import Layout
+
+TURN = "layout"
+"""Name of the operator that turns what enters."""
+_SAMPLES, _STEPS = ("batch", "sample"), ("seq", "step", "time")
+_AXES = {
+    Layout.STEPS_FIRST: "[steps, samples, ...]",
+    Layout.BATCH_FIRST: "[samples, steps, ...]",
+    Layout.NO_STEPS: "[samples, ...] of a single step",
+}
+
+
+def feed_steps_first(model: onnx.ModelProto, layout: Layout, recorded: Sequence[int], file: str) -> None:
+    """Make a graph take [steps, samples, ...], in place.
+
+    Args:
+        model: read and checked.
+        layout: of its first input.
+        recorded: shape [steps, samples, ...] of the recording.
+        file: name of the graph file, for messages.
+
+    Raises:
+        DataError: the recording does not fit what the graph takes in.
+    """
+    written = {tensor.name for tensor in model.graph.initializer}
+    first = next((value for value in model.graph.input if value.name not in written), None)
+    if first is None or not first.type.tensor_type.HasField("shape"):
+        return
+    dims = list(first.type.tensor_type.shape.dim)
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    _refuse_unfit(first.name, sizes, dims, layout, recorded, file)
+    if layout is not Layout.STEPS_FIRST:
+        _turn(model.graph, first, layout)
+    elif _sounds(dims[0], _SAMPLES) or _sounds(dims[1], _STEPS):
+        announce(_named_otherwise(first.name, dims, file))
+
+
+def _refuse_unfit(
+    name: str,
+    sizes: Sequence[int | None],
+    dims: Sequence[onnx.TensorShapeProto.Dimension],
+    layout: Layout,
+    recorded: Sequence[int],
+    file: str,
+) -> None:
+    if _fits(sizes, layout, recorded):
+        return
+    others = [one for one in Layout if one is not layout and _fits(sizes, one, recorded)]
+    listed = ", ".join(_word(dim) for dim in dims)
+    raise DataError(
+        f"has the shape [{', '.join(map(str, recorded))}] (steps, samples, ...), and {file} takes in "
+        f"[{listed}] as '{name}', read as {_AXES[layout]}",
+        hint=" or ".join(f"Its axes may be {_AXES[one]}: --layout {one}" for one in others)
+        or "Record it anew, or export the graph with free sizes for steps and samples.",
+    )
+
+
+def _fits(sizes: Sequence[int | None], layout: Layout, recorded: Sequence[int]) -> bool:
+    """Whether one sample of the recording has the sizes that the graph states."""
+    steps, _, *rest = recorded
+    given = {
+        Layout.STEPS_FIRST: [steps, None, *rest],
+        Layout.BATCH_FIRST: [None, steps, *rest],
+        Layout.NO_STEPS: [None, *rest],
+    }[layout]
+    single = layout is not Layout.NO_STEPS or steps == 1
+    # Samples are fed one at a time where the graph states their number: it has to be one.
+    return (
+        single
+        and len(sizes) == len(given)
+        and all(
+            one is None or one == (1 if size is None else size)
+            for one, size in zip(sizes, given, strict=True)
+        )
+    )
+
+
+def _turn(graph: onnx.GraphProto, first: onnx.ValueInfoProto, layout: Layout) -> None:
+    inner, outer = first.name, f"{first.name}:steps-first"
+    dims = list(first.type.tensor_type.shape.dim)
+    if layout is Layout.NO_STEPS:
+        index = numpy_helper.from_array(np.array(0), f"{outer}:index")
+        graph.initializer.append(index)
+        node = helper.make_node("Gather", [outer, index.name], [inner], name=TURN, axis=0)
+        dims = [onnx.TensorShapeProto.Dimension(dim_value=1), *dims]
+    else:
+        order = [1, 0, *range(2, len(dims))]
+        node = helper.make_node("Transpose", [outer], [inner], name=TURN, perm=order)
+        dims = [dims[axis] for axis in order]
+    shape = onnx.TensorShapeProto()
+    shape.dim.extend(dims)
+    first.name = outer
+    first.type.tensor_type.shape.CopyFrom(shape)
+    graph.node.insert(0, node)
+
+
+def _word(dim: onnx.TensorShapeProto.Dimension) -> str:
+    return str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?"
+
+
+def _sounds(dim: onnx.TensorShapeProto.Dimension, words: Sequence[str]) -> bool:
+    return any(word in dim.dim_param.lower() for word in words)
+
+
+def _named_otherwise(name: str, dims: Sequence[onnx.TensorShapeProto.Dimension], file: str) -> Diagnostic:
+    return Diagnostic(
+        "onnx-layout",
+        f"'{name}' is read as [steps, samples, ...], and its axes sound like samples first",
+        f"they are called [{', '.join(map(_word, dims))}]",
+        f"If they are, count it with --layout {Layout.BATCH_FIRST}.",
+        where=file,
+    )
