@@ -18,8 +18,8 @@ def verify(
         str,
         typer.Option(
             "--against",
-            help="What the subject is compared with: reference, snntorch, norse, onnx, lava, twin, or a "
-            "target of another package.",
+            help="What the subject is compared with: reference, snntorch, norse, onnx, lava, twin, a target "
+            "of another package, or a file of outputs that a framework gave itself (.npz, .npy).",
             autocompletion=BACKENDS,
         ),
     ],
@@ -54,6 +54,10 @@ def verify(
         float | None,
         typer.Option("--max-rmse", min=0, help="Error of any layer's potentials, in its mean threshold."),
     ] = None,
+    allow_silence: Annotated[
+        bool,
+        typer.Option("--allow-silence", help="A limit may hold where no output fires on either side."),
+    ] = False,
     bits: Annotated[
         int,
         typer.Option("--bits", min=2, max=8, help="Bits of a weight where a NIR file is lowered to Lava."),
@@ -92,7 +96,15 @@ def verify(
 
     if out is not None:
         require_writable(out / HTML_FILE)
-    limits = Limits(max_accuracy_drop, min_agreement, min_rate_cosine, min_coincidence, max_rmse, exact)
+    limits = Limits(
+        max_accuracy_drop,
+        min_agreement,
+        min_rate_cosine,
+        min_coincidence,
+        max_rmse,
+        exact,
+        allow_silence=allow_silence,
+    )
     opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes), inputs)
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:

@@ -80,6 +80,10 @@ class VerificationRecord(Record):
     agreement: float | None = Field(default=None, ge=0, le=1, description="share of equal decisions")
     reference_accuracy: float | None = Field(default=None, ge=0, le=1)
     accuracy: float | None = Field(default=None, ge=0, le=1, description="of the artefact")
+    silent: bool = Field(default=False, description="whether no output fired on either side")
+    largest_error: float | None = Field(
+        default=None, ge=0, description="largest difference of an output that is no spike"
+    )
 
     @classmethod
     def of(
@@ -109,21 +113,30 @@ class VerificationRecord(Record):
             agreement=None if decisions is None else decisions.agreement,
             reference_accuracy=None if decisions is None else decisions.reference_accuracy,
             accuracy=None if decisions is None else decisions.other_accuracy,
+            silent=found.output.silent,
+            largest_error=None if found.output.rmse is None else found.output.largest,
         )
 
     @property
     def sentence(self) -> str:
         """For the terminal, one line."""
         what = f"{self.samples} {self.inputs} samples of {self.steps} steps in {self.backend}"
+        quiet = "; no output fires on either side, which says nothing of it" if self.silent else ""
         if self.equal:
-            return f"{what}: all {self.spikes} spikes are those of the reference simulator"
+            return f"{what}: all {self.spikes} spikes are those of the reference simulator{quiet}"
+        if self.diverging_samples == 0 and self.largest_error is not None:
+            return (
+                f"{what}: all {self.spikes} spikes and, within {self.largest_error:.1g}, all outputs are "
+                "those of the reference simulator"
+            )
         if self.tolerance is not None:
             return (
                 f"{what}: {self.diverging_samples} samples differ from the reference simulator, each first "
-                f"where a potential lies within {self.tolerance:g} of its threshold (float32 rounding)"
+                f"where a potential lies within {self.tolerance:g} of its threshold (float32 rounding){quiet}"
             )
-        share = "" if self.coincidence is None else f", {self.coincidence:.2%} of the output spikes coincide"
-        return f"{what}: {self.diverging_samples} samples differ from the reference simulator{share}"
+        shown = self.coincidence is not None and not self.silent
+        share = f", {self.coincidence:.2%} of the output spikes coincide" if shown else ""
+        return f"{what}: {self.diverging_samples} samples differ from the reference simulator{share}{quiet}"
 
 
 class Manifest(Record):

@@ -17,13 +17,14 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, raise_first_refusal
 from nsc_deploy.exporters.inputs import Samples, choose_samples
 from nsc_deploy.exporters.manifest import target_of
-from nsc_deploy.exporters.registry import BACKENDS, load_opener, load_target, target_names
+from nsc_deploy.exporters.registry import BACKENDS, CHIPS, load_opener, load_target, target_names
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide, with_readout
 from nsc_deploy.io.scratch import scratch_folder
 from nsc_deploy.verification.compare import Comparison, compare_runs, readout_of, spikes_at
 from nsc_deploy.verification.limits import Limits, Verification, findings
+from nsc_deploy.verification.recorded import RecordedRunner
 from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
 
 REFERENCE = "reference"
@@ -211,11 +212,12 @@ def verify(
 ) -> Verification:
     """Run a subject on its own backend and the same graph on another, and compare.
 
-    The reference simulator is the first of the two wherever it takes part, else the subject is.
+    Recorded outputs are the first of the two, and so is the reference simulator wherever it takes part, else
+    the subject is.
 
     Args:
         subject: what is verified.
-        against: the backend to compare with.
+        against: the backend to compare with, or a file of recorded outputs (.npz, .npy).
         samples: the inputs.
         limits: what has to be reached.
         on: the backend of the subject, where it is not its own.
@@ -231,18 +233,21 @@ def verify(
         BackendError: a backend is missing or failed.
     """
     own = on or next(iter(subject.runners), REFERENCE)
+    recorded = recorded_outputs(against)
     if own == against:
         raise ConfigError(
             f"both sides would be {own}, which is equal to itself",
             where="--against",
             hint="Name another backend, or another one for the left side with --on.",
         )
-    first, second = (against, own) if against == REFERENCE else (own, against)
+    first, second = (against, own) if against == REFERENCE or recorded else (own, against)
     with scratch_folder("verify") as folder, ExitStack() as closing:
         settings = RunSettings(silence_s=silence_s, run_code=run_code, closing=closing)
         comparison = compare_runs(
             subject.network,
-            _runner(subject, first, folder, bits, settings),
+            RecordedRunner(recorded, subject.network, samples.indices)
+            if recorded
+            else _runner(subject, first, folder, bits, settings),
             _runner(subject, second, folder, bits, settings),
             samples.values,
             labels=samples.labels,
@@ -260,6 +265,16 @@ def verify(
         class_names=subject.class_names,
         warnings=subject.network.diagnostics,
     )
+
+
+def recorded_outputs(against: str) -> Path | None:
+    """The file that is meant where no backend is."""
+    return Path(against) if Path(against).suffix in {".npz", ".npy"} else None
+
+
+def backend_names() -> tuple[str, ...]:
+    """What can run a graph: chips, which are checked for alone, cannot."""
+    return tuple(dict.fromkeys((REFERENCE, *BACKENDS, *(n for n in target_names() if n not in CHIPS))))
 
 
 def _runner(subject: Deployment, backend: str, folder: Path, bits: int, settings: RunSettings) -> Runner:
@@ -285,9 +300,12 @@ def _own_runner(deployment: Deployment, backend: str, settings: RunSettings) -> 
 def _exported(subject: Deployment, backend: str, folder: Path, bits: int) -> Deployment:
     """An artefact made on the way, for this comparison alone."""
     name = BACKENDS.get(backend, backend)
-    if name not in target_names():
-        known = ", ".join(dict.fromkeys((REFERENCE, *BACKENDS, *target_names())))
-        raise ConfigError(f"there is no backend '{backend}'", hint=f"Choose one of: {known}.")
+    if backend not in backend_names():
+        known = ", ".join(backend_names())
+        raise ConfigError(
+            f"there is no backend '{backend}'",
+            hint=f"Choose one of: {known}; or a file of recorded outputs (.npz, .npy).",
+        )
     target = load_target(name)
     result = target.check(subject.network)
     raise_first_refusal(result.verdicts, where=subject.path)

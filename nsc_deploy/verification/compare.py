@@ -19,6 +19,8 @@ from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerPar
 from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace, layer_names
 
 BATCH = 50
+REAL_TOLERANCE = 1e-5
+"""Of the largest output: what float32 sums of some thousand terms differ by in another order."""
 Judge = Callable[[RunTrace, RunTrace, tuple[LayerDivergence, ...], int], None]
 
 
@@ -33,6 +35,10 @@ class OutputParity:
         rate_cosine: cosine between the firing rates of a sample, mean over samples, or None.
         coincidence: share of coinciding (sample, step, neuron) spikes, or None.
         rmse: root of the mean squared difference where the outputs are no spikes, else None.
+        compared: number of outputs: of samples, steps and neurons.
+        differing: how many of them are not equal.
+        largest: largest difference of an output.
+        range: largest magnitude of an output.
     """
 
     equal: bool
@@ -41,6 +47,22 @@ class OutputParity:
     rate_cosine: float | None
     coincidence: float | None
     rmse: float | None
+    compared: int = 0
+    differing: int = 0
+    largest: float = 0.0
+    range: float = 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether no output fires on either side, which says nothing of either."""
+        return self.reference_spikes == 0 and self.other_spikes == 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether spikes are equal, or real values up to rounding of float32."""
+        if self.reference_spikes is not None:
+            return self.equal
+        return self.largest <= REAL_TOLERANCE * self.range
 
 
 @dataclass(frozen=True)
@@ -193,10 +215,12 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _outputs(place: Node, one: NDArray[Any], two: NDArray[Any]) -> OutputParity:
-    equal = bool((one == two).all())
+    differing = int((one != two).sum())
+    equal, error = not differing, np.abs(one.astype(np.float64) - two)
+    size = max(float(np.abs(side).max(initial=0)) for side in (one, two))
+    extent = (one.size, differing, float(error.max(initial=0)), size)
     if place.emits is not Signal.EVENTS:
-        error = one.astype(np.float64) - two
-        return OutputParity(equal, None, None, None, None, float(np.sqrt((error**2).mean())))
+        return OutputParity(equal, None, None, None, None, float(np.sqrt((error**2).mean())), *extent)
     first, second = _flat(one) > 0, _flat(two) > 0
     return OutputParity(
         equal,
@@ -205,6 +229,7 @@ def _outputs(place: Node, one: NDArray[Any], two: NDArray[Any]) -> OutputParity:
         rate_cosine(first, second),
         coincidence(first, second),
         None,
+        *extent,
     )
 
 

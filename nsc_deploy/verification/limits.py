@@ -20,6 +20,8 @@ class Limits:
         min_coincidence: share of coinciding output spikes.
         max_rmse: largest error of any layer's potentials, in units of the layer's mean threshold.
         exact: whether every spike and output has to be equal.
+        allow_silence: whether a limit holds where no output fires on either side; else there is nothing to
+            judge by, and it is missed.
 
     Raises:
         ConfigError: a limit that is NaN or infinite.
@@ -31,6 +33,7 @@ class Limits:
     min_coincidence: float | None = None
     max_rmse: float | None = None
     exact: bool | None = None
+    allow_silence: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -47,13 +50,15 @@ class Finding:
         limit: name of the limit.
         wanted: its value.
         found: the figure.
-        met: whether the figure keeps the limit.
+        met: whether the figure keeps the limit, and there was something to judge by.
+        note: what is to be said of it beside the figure.
     """
 
     limit: str
     wanted: float
     found: float
     met: bool
+    note: str = ""
 
 
 def findings(comparison: Comparison, limits: Limits) -> tuple[Finding, ...]:
@@ -62,19 +67,32 @@ def findings(comparison: Comparison, limits: Limits) -> tuple[Finding, ...]:
     Raises:
         ConfigError: a figure is asked for that these runs do not have.
     """
-    asked = [field.name for field in fields(limits) if getattr(limits, field.name) not in {None, False}]
-    return tuple(_finding(name, float(getattr(limits, name)), comparison) for name in asked)
+    asked = [name for name in _FIGURES if getattr(limits, name) not in {None, False}]
+    silent = comparison.output.silent and not limits.allow_silence
+    return tuple(_finding(name, float(getattr(limits, name)), comparison, silent) for name in asked)
 
 
-def _finding(name: str, wanted: float, comparison: Comparison) -> Finding:
+def _finding(name: str, wanted: float, comparison: Comparison, silent: bool) -> Finding:
     figure, missing = _FIGURES[name]
     found = figure(comparison)
     if found is None:
-        silent = comparison.decisions is None and name in {"max_accuracy_drop", "min_agreement"}
-        hint = "Say how many classes there are, with --classes N." if silent else "Leave this limit out."
+        undecided = comparison.decisions is None and name in {"max_accuracy_drop", "min_agreement"}
+        hint = "Say how many classes there are, with --classes N." if undecided else "Leave this limit out."
         raise ConfigError(missing, where=_option(name), hint=hint)
     met = found <= wanted if name.startswith("max_") else found >= wanted
-    return Finding(name, wanted, found, met)
+    unjudged = silent and name in _BY_OUTPUT_SPIKES
+    if unjudged:
+        note = "no output fires, so there is nothing to judge by (--allow-silence)"
+    else:
+        note = _where_real_outputs_part(comparison) if name == "exact" and not met else ""
+    return Finding(name, wanted, found, met and not unjudged, note)
+
+
+def _where_real_outputs_part(comparison: Comparison) -> str:
+    """What parts two runs whose spikes are all equal."""
+    if comparison.first_divergence is not None:
+        return ""
+    return f"every spike is, outputs differ by up to {comparison.output.largest:.1g}"
 
 
 def _option(name: str) -> str:
@@ -101,6 +119,7 @@ def _largest_rmse(comparison: Comparison) -> float | None:
     return max(errors) if errors else None
 
 
+_BY_OUTPUT_SPIKES = {"max_accuracy_drop", "min_agreement", "min_rate_cosine", "min_coincidence", "exact"}
 Figure = Callable[[Comparison], float | None]
 
 _FIGURES: dict[str, tuple[Figure, str]] = {

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from nsc_deploy.io.files import write_json, write_text
+from nsc_deploy.verification.compare import Comparison
 from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerParity, Side
 from nsc_deploy.verification.limits import Finding, Verification
 
@@ -19,7 +20,7 @@ _LIMITS = {
     "min_rate_cosine": ("rate cosine", "at least"),
     "min_coincidence": ("spike coincidence", "at least"),
     "max_rmse": ("largest RMSE of potentials, in thresholds", "at most"),
-    "exact": ("every spike equal", "at least"),
+    "exact": ("every spike and output equal", "at least"),
 }
 _WIDEST_CONFUSION = 12
 
@@ -33,7 +34,7 @@ def as_text(verification: Verification) -> str:
     ]
     if one.layers:
         lines += ["", *_layer_table(one.layers)]
-    lines += ["", divergence_sentence(one.first_divergence, one.reference, one.other)]
+    lines += ["", divergence_sentence(one.first_divergence, one.reference, one.other), *verdicts(one)]
     lines += _confusion(verification)
     if verification.findings:
         lines += ["", *(finding_sentence(finding) for finding in verification.findings)]
@@ -54,11 +55,26 @@ def rows(verification: Verification) -> list[tuple[str, str, str]]:
     if one.decisions is not None:
         table.append(("equal decisions", "", share(one.decisions.agreement)))
     if one.output.rate_cosine is not None:
-        table.append(("rate cosine", "", f"{one.output.rate_cosine:.6f}"))
-        table.append(("spike coincidence", "", share(one.output.coincidence)))
+        silent = one.output.silent
+        table.append(("rate cosine", "", "-" if silent else f"{one.output.rate_cosine:.6f}"))
+        table.append(("spike coincidence", "", share(None if silent else one.output.coincidence)))
     if one.output.rmse is not None:
         table.append(("RMSE of outputs", "", f"{one.output.rmse:.4g}"))
     return table
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """What is to be said of the outputs beside their spikes: real values, or silence."""
+    output = comparison.output
+    if output.silent:
+        return ["no output fires on either side: silence is no agreement"]
+    if output.reference_spikes is not None:
+        return []
+    if output.equal:
+        return ["every output is equal"]
+    if output.agrees:
+        return [f"outputs are equal within {output.largest:.1g}, rounding of values up to {output.range:.3g}"]
+    return [f"outputs differ by up to {output.largest:.3g}, of values up to {output.range:.3g}"]
 
 
 def divergence_sentence(first: LayerDivergence | None, reference: str, other: str) -> str:
@@ -84,6 +100,8 @@ def finding_sentence(finding: Finding) -> str:
     """One limit, what was wanted and what was found."""
     what, bound = _LIMITS[finding.limit]
     verdict = "met" if finding.met else "MISSED"
+    if finding.note:
+        return f"{verdict:<8}{what}: {finding.note}"
     if finding.limit == "exact":
         return f"{verdict:<8}{what}"
     return f"{verdict:<8}{what}: {number(finding.found)}, wanted {bound} {number(finding.wanted)}"
@@ -173,6 +191,7 @@ def render_html(verification: Verification) -> str:
         comparison=one,
         rows=rows(verification),
         divergence=divergence_sentence(one.first_divergence, one.reference, one.other),
+        verdicts=verdicts(one),
         findings=[(finding, finding_sentence(finding)) for finding in verification.findings],
         names=class_names(verification),
         peak=_peak(verification),

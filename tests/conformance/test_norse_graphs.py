@@ -16,7 +16,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.simulate import simulate
-from tests.support.foreign import differing, events, from_the_page, full, read, seeded
+from tests.support.foreign import differing, events, full, mended, read, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -72,11 +72,9 @@ def test_norse_s_spikes_come_back_from_a_mended_graph(name, tmp_path):
     wanted = norse_output(model, values)
     _, told = read(norse.to_nir(model, torch.zeros(10)), tmp_path / "raw.nir", dt=1e-6)
     assert set(faults) <= set(told)
-    mended = from_the_page("mended_norse")(norse.to_nir(model, torch.zeros(10)))
-    network, told = read(mended, tmp_path / "it.nir", dt=1e-3)
+    network = mended(norse.to_nir(model, torch.zeros(10)), "norse", tmp_path / "it.nir", dt=1e-3)
     assert differing(network, values, wanted) == 0
-    assert "norse-time-constants" not in told
-    assert "norse-synaptic-current" not in told
+    assert network.diagnostics == ()
 
 
 @pytest.mark.parametrize(
@@ -91,11 +89,9 @@ def test_the_square_of_the_step_makes_up_for_norse_s_time_constants_alone(name, 
 def test_norse_s_integrator_comes_back_to_the_last_digits(tmp_path):
     cell = norse.LIBoxCell(norse.LIBoxParameters(tau_mem_inv=full(12, 100.0), v_leak=full(12, 0.0)))
     model, values = norse_model(lambda: [Linear(10, 12), cell]), events((10,))
-    mended = from_the_page("mended_norse")(norse.to_nir(model, torch.zeros(10)))
-    network, told = read(mended, tmp_path / "it.nir", dt=1e-3, reset=None)
+    network = mended(norse.to_nir(model, torch.zeros(10)), "norse", tmp_path / "it.nir", dt=1e-3)
     got = simulate(network, values).output
     np.testing.assert_allclose(got, norse_output(model, values), atol=1e-6)
-    assert told == []
 
 
 def test_norse_starts_at_its_leak_potential(tmp_path):
@@ -105,9 +101,7 @@ def test_norse_starts_at_its_leak_potential(tmp_path):
     network, told = read(norse.to_nir(model, torch.zeros(10)), tmp_path / "it.nir", dt=1e-6)
     assert "norse-start" in told
     assert differing(network, values, wanted) > 0
-    mended = from_the_page("mended_norse")(norse.to_nir(model, torch.zeros(10)))
-    network, told = read(mended, tmp_path / "it.nir", dt=1e-3)
-    assert "norse-start" not in told
+    network = mended(norse.to_nir(model, torch.zeros(10)), "norse", tmp_path / "it.nir", dt=1e-3)
     assert differing(network, values, wanted) == 0
 
 
@@ -135,10 +129,11 @@ def test_norse_s_one_number_and_batch_are_read_as_what_they_mean(tmp_path):
         lambda: [Linear(10, 12), norse.LIFBoxCell(norse.LIFBoxParameters(v_th=torch.tensor(0.1)))]
     )
     values = events((10,))
-    graph = from_the_page("mended_norse")(norse.to_nir(model, torch.zeros(4, 10)))
+    graph = norse.to_nir(model, torch.zeros(4, 10))
     assert graph.nodes["input"].input_type["input"].tolist() == [4, 10]
-    network, told = read(graph, tmp_path / "it.nir", dt=1e-3, compression=None)
+    _, told = read(graph, tmp_path / "it.nir", dt=1e-6, compression=None)
     assert {"one-number-for-a-layer", "batch-in-the-shape"} <= set(told)
+    network = mended(graph, "norse", tmp_path / "it.nir", dt=1e-3, compression=None)
     assert network.node("1").parameters.tau.shape == (12,)
     assert differing(network, values, norse_output(model, values)) == 0
 

@@ -14,7 +14,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.simulate import simulate
-from tests.support.foreign import differing, events, from_the_page, full, read, seeded
+from tests.support.foreign import differing, events, full, mended, read, seeded
 from tests.support.snntorch_models import ZERO, chain, exported, leaky
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -100,9 +100,8 @@ def test_snntorch_s_default_neuron_can_be_written(threshold, tmp_path):
     late = {"threshold": threshold, "reset_mechanism": "subtract", "reset_delay": True}
     model = seeded(lambda: Sequential(Linear(10, 12), leaky(12, **late), Linear(12, 6), leaky(6, **late)))
     values = events((10,), steps=200)
-    whole = from_the_page("with_late_subtraction")(exported(model, (10,)))
-    network, told = read(whole, tmp_path / "it.nir", dt=None, reset=None)
-    assert (told, network.recurrent, network.reset) == ([], True, Reset.SUBTRACT)
+    network = mended(exported(model, (10,)), "snntorch", tmp_path / "it.nir")
+    assert (network.diagnostics, network.recurrent, network.reset) == ((), True, Reset.SUBTRACT)
     assert differing(network, values, snntorch_spikes(model, values)) == 0
 
 
@@ -150,9 +149,7 @@ def test_a_recurrent_bias_of_snntorch_is_told_and_can_be_moved(tmp_path):
     network, told = read(exported(model, (10,)), tmp_path / "it.nir", dt=1e-4)
     assert told[-1] == "snntorch-recurrent-bias"
     assert differing(network, values, wanted) > 0
-    from_the_page("without_recurrent_bias")(*model)
-    network, told = read(exported(model, (10,)), tmp_path / "it.nir", dt=1e-4)
-    assert "snntorch-recurrent-bias" not in told
+    network = mended(exported(model, (10,)), "snntorch", tmp_path / "it.nir", reset=Reset.ZERO)
     assert differing(network, values, wanted) == 0
 
 
@@ -179,6 +176,6 @@ def test_a_sum_that_snntorch_cut_is_refused_and_can_be_given_back(tmp_path):
     graph = exported(model, (10,))
     with pytest.raises(GraphError, match="connections are missing: 'c' has an Input of its own"):
         read(graph, tmp_path / "it.nir", dt=1e-4)
-    whole = from_the_page("with_sum")(graph, "c", ["first", "second"])
-    network, _ = read(whole, tmp_path / "it.nir", dt=1e-4)
+    sums = {"c": ("first", "second")}
+    network = mended(graph, "snntorch", tmp_path / "it.nir", reset=Reset.ZERO, sums=sums)
     assert differing(network, values, snntorch_spikes(model, values)) == 0

@@ -10,7 +10,7 @@ from torch.nn import Linear, Module, Sequential
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
-from tests.support.foreign import differing, events, from_the_page, on_grid, read
+from tests.support.foreign import differing, events, mended, on_grid, read
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
@@ -59,7 +59,7 @@ def test_its_spikes_come_back_from_a_mended_graph(jelly, name, dt, tmp_path):
     graph = jelly.export(model, torch.zeros(1, 10), dt=dt)
     _, told = read(graph, tmp_path / "raw.nir", dt=dt)
     assert told == ["spikingjelly-threshold", *(["spikingjelly-start"] if "below" in name else [])]
-    network, _ = read(from_the_page("mended_spikingjelly")(graph), tmp_path / "it.nir", dt=dt)
+    network = mended(graph, "spikingjelly", tmp_path / "it.nir", dt=dt)
     assert differing(network, values, wanted) == 0
 
 
@@ -74,8 +74,7 @@ def test_a_graph_as_it_comes_has_other_spikes(jelly, name, fault, tmp_path):
 def test_arbitrary_weights_differ_by_rounding_at_most(jelly, tmp_path):
     torch.manual_seed(0)
     model, values = Sequential(Linear(10, 12), jelly.neuron.LIFNode(v_threshold=0.2)), events((10,))
-    graph = from_the_page("mended_spikingjelly")(jelly.export(model, torch.zeros(1, 10)))
-    network, _ = read(graph, tmp_path / "it.nir", dt=1e-4)
+    network = mended(jelly.export(model, torch.zeros(1, 10)), "spikingjelly", tmp_path / "it.nir")
     assert differing(network, values, jelly.spikes(model, values)) <= 2
 
 
@@ -93,8 +92,7 @@ def test_a_convolutional_network_comes_back(jelly, tmp_path):
         )
     )
     values = events((1, 8, 8), steps=40)
-    graph = from_the_page("mended_spikingjelly")(jelly.export(model, torch.zeros(1, 1, 8, 8)))
-    network, _ = read(graph, tmp_path / "it.nir", dt=1e-4)
+    network = mended(jelly.export(model, torch.zeros(1, 1, 8, 8)), "spikingjelly", tmp_path / "it.nir")
     assert differing(network, values, jelly.spikes(model, values)) == 0
 
 
@@ -126,9 +124,9 @@ class Sum(Module):
 def test_a_constant_in_a_sum_is_lost(jelly, extra, exact, tmp_path):
     torch.manual_seed(4)
     model, values = on_grid(Sum(jelly.neuron, extra)), events((10,), rate=0.7)
-    graph = from_the_page("mended_spikingjelly")(jelly.export(model, torch.zeros(1, 10)))
-    network, told = read(graph, tmp_path / "it.nir", dt=1e-4)
-    assert "nirtorch-sums" in told
+    graph = jelly.export(model, torch.zeros(1, 10))
+    assert "nirtorch-sums" in read(graph, tmp_path / "it.nir", dt=1e-4)[1]
+    network = mended(graph, "spikingjelly", tmp_path / "it.nir")
     assert (differing(network, values, jelly.spikes(model, values)) == 0) is exact
 
 

@@ -325,7 +325,7 @@ def test_the_command_has_three_ways_to_end(folder: Path, tmp_path: Path) -> None
     assert "http" not in page
     missed = nsc(folder / "lava", "--against", "reference", "--exact", "--samples", 30)
     assert missed.returncode == 1, missed.stderr
-    assert "MISSED  every spike equal" in missed.stdout
+    assert "MISSED  every spike and output equal" in missed.stdout
     assert "first divergence: sample" in missed.stdout
     wrong = nsc(folder / "receiver.nir", "--against", "twin")
     assert wrong.returncode == 2

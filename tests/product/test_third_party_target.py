@@ -108,7 +108,7 @@ def test_its_folders_are_run_and_verified_like_any_other(installed: Path, tmp_pa
         assert [layer["node"] for layer in found["layers"]] == ["lif"]
         assert found["output"]["equal"] or beside == "twin"
     exact = nsc(installed, "verify", out, "--against", "reference", "--exact")
-    assert "met     every spike equal" in exact.stdout
+    assert "met     every spike and output equal" in exact.stdout
 
     without = nsc(tmp_path, "verify", out, "--against", "reference")
     assert without.returncode == 2

@@ -1,18 +1,15 @@
 """Graphs of other frameworks as they come: exported, written, read, and run beside the framework itself."""
 
-import re
-from pathlib import Path
-
 import nir
 import numpy as np
 import torch
 
 from nsc_deploy.diagnostics import collected
+from nsc_deploy.exporters.mend import mend_file
 from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.writers.mend import Maker, Statement
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.simulate import simulate
-
-PAGE = Path(__file__).parents[2] / "docs" / "other-frameworks.md"
 
 
 def events(shape, *, steps=80, samples=16, rate=0.3, seed=0):
@@ -55,11 +52,8 @@ def differing(network, values, wanted):
     return int((got != wanted).sum())
 
 
-def from_the_page(name):
-    """A function of the documentation, so that what it tells people to do is what is tested."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (block,) = [block for block in blocks if block.startswith(f"def {name}(")]
-    source = re.split(r"\n\n\n(?=\S)", block)[0]
-    space = {"nir": nir, "np": np, "torch": torch}
-    exec(source, space)  # noqa: S102 - our own documentation
-    return space[name]
+def mended(graph, maker, path, *, compression="gzip", **known):
+    """The network that `nsc-deploy mend` makes of the file of a graph."""
+    raw = path.with_name("raw.nir")
+    nir.write(raw, graph, compression=compression)
+    return mend_file(raw, Maker(maker), Statement(**known), path).network

@@ -127,7 +127,7 @@ def _rockpool_step(cells: Iterable[Any]) -> float | None:
         if not (gain > 0).all() or not all_close(getattr(node, "w_in", np.ones(1)), 1) or np.any(node.v_leak):
             return None
         # r = exp(-x) / x for x = dt / tau.
-        steps.append(np.ravel(tau * _lambert(1 / gain.astype(np.float64))))
+        steps.append(np.ravel(tau * lambert(1 / gain.astype(np.float64))))
     found = np.concatenate(steps) if steps else np.zeros(0)
     if not found.size:
         return None
@@ -135,7 +135,7 @@ def _rockpool_step(cells: Iterable[Any]) -> float | None:
     return rounded if all_close(found, rounded, _ROUNDED) else None
 
 
-def _lambert(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def lambert(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The x above 0 with x exp(x) = value, by Newton's method from above, where it cannot overshoot."""
     x = np.log1p(values)
     for _ in range(20):

@@ -1,0 +1,108 @@
+"""`nsc-deploy mend`: the graph that another framework's exporter meant."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nsc_deploy.cli.options import ResetChoice, SignalChoice
+from nsc_deploy.errors import ConfigError
+
+
+class MakerOption(StrEnum):
+    """Values of --from."""
+
+    SNNTORCH = "snntorch"
+    NORSE = "norse"
+    SPIKINGJELLY = "spikingjelly"
+    SINABS = "sinabs"
+    ROCKPOOL = "rockpool"
+
+
+def mend(
+    file: Annotated[Path, typer.Argument(help="A NIR file of another framework.", metavar="FILE.nir")],
+    maker: Annotated[MakerOption, typer.Option("--from", help="The framework whose exporter wrote it.")],
+    out: Annotated[Path, typer.Option("--out", help="The NIR file to write.")],
+    dt: Annotated[
+        float | None,
+        typer.Option("--dt", help="Length of a step of the model in seconds, if the file does not tell."),
+    ] = None,
+    step_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--step-seconds",
+            help="The real length of a step, where that of the file is nominal (snnTorch's 0.1 ms).",
+        ),
+    ] = None,
+    reset: ResetChoice = None,
+    said: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="What the model's neurons have and the file cannot say, in the framework's words: "
+            "norm_input=false (sinabs), reset_delay=false (snnTorch), v_reset=0.1 (Norse).",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    sums: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sum",
+            help="A sum that the exporter lost: the node that takes it in, and those it adds up.",
+            metavar="NODE=FIRST,SECOND",
+        ),
+    ] = None,
+    signal: SignalChoice = None,
+    inputs: Annotated[
+        Path | None, typer.Option("--inputs", help="What entered the model (.npz, .npy); with --outputs.")
+    ] = None,
+    outputs: Annotated[
+        Path | None,
+        typer.Option("--outputs", help="What the model gave for it in its framework (.npz, .npy)."),
+    ] = None,
+) -> None:
+    """Write the graph that a framework's exporter meant, with its step and its reset.
+
+    With --inputs and --outputs nothing is written unless every output is the framework's own.
+    """
+    import math
+
+    from nsc_deploy.exporters.mend import mend_file
+    from nsc_deploy.graphs.formats.writers.mend import Maker, Statement
+    from nsc_deploy.graphs.network import Reset, Signal
+    from nsc_deploy.io.files import require_writable
+
+    for name, value in (("--dt", dt), ("--step-seconds", step_seconds)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{value} is no number of seconds above 0", where=name)
+    if outputs is not None and inputs is None:
+        raise ConfigError("lacks what entered", where="--outputs", hint="Add --inputs.")
+    statement = Statement(
+        dt=dt,
+        step_seconds=step_seconds,
+        reset=None if reset is None else Reset(reset.value),
+        said=dict(_pair(text, "--set") for text in said or ()),
+        sums={name: tuple(ends.split(",")) for name, ends in (_pair(text, "--sum") for text in sums or ())},
+        signal=None if signal is None else Signal(signal.value),
+    )
+    require_writable(out)
+    done = mend_file(file, Maker(maker.value), statement, out, inputs=inputs, outputs=outputs)
+    how = f"dt {done.network.step_seconds:g} s, reset {done.network.reset}"
+    typer.echo(f"wrote {out}: {how}")
+    for assumption in done.assumed:
+        typer.echo(f"taken for granted: {assumption}")
+    if done.comparison is None:
+        typer.echo(f"not compared with {maker.value}, whose files cannot say {done.unsaid}")
+        typer.echo("--inputs and --outputs compare it with what the model gave")
+    else:
+        typer.echo(f"verified: all {done.comparison.output.compared} outputs are those of {outputs}")
+    if not done.outputs:
+        typer.echo("no output fires on the inputs that it was tried with: that says nothing of it")
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise ConfigError(f"'{text}' is no NAME=VALUE", where=option)
+    return name, value

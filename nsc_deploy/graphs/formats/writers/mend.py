@@ -1,0 +1,449 @@
+"""Graphs of other makers as they were meant: what their exporters get wrong, put right.
+
+What a file cannot say is stated by whoever asks, in the framework's own words (`Statement`); what nobody
+states has the framework's default where a graph can hold that, else it is assumed away, and said. Every
+mend is counted in the step that the framework counts in, and then written for the real one.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import nir
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import ConfigError, GraphError
+from nsc_deploy.graphs.assemble import assemble, flatten
+from nsc_deploy.graphs.formats.writers.recognise import SHORTEST_S, SNNTORCH_DT, lambert
+from nsc_deploy.graphs.network import Network, Reset, Signal
+from nsc_deploy.io.text import shown
+
+Edge = tuple[str, str]
+_NO = {"false", "no", "none", "0"}
+_YES = {"true", "yes", "1"}
+
+
+class Maker(StrEnum):
+    """A framework whose files can be mended."""
+
+    SNNTORCH = "snntorch"
+    NORSE = "norse"
+    SPIKINGJELLY = "spikingjelly"
+    SINABS = "sinabs"
+    ROCKPOOL = "rockpool"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is known of a model and not in its file.
+
+    Attributes:
+        dt: seconds a step; None where the file tells it.
+        step_seconds: the real length of a step, where that of the file is nominal.
+        reset: what a spike does; None for the framework's default.
+        said: arguments of the model's neurons, in the framework's words: {"norm_input": "false"}; numbers
+            also of one node: {"lif1.v_reset": "0.1"}.
+        sums: by node, those whose outputs it adds up, where the exporter lost that.
+        signal: what enters, to be written down; None leaves it open.
+    """
+
+    dt: float | None = None
+    step_seconds: float | None = None
+    reset: Reset | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
+    sums: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    signal: Signal | None = None
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A graph as it was meant.
+
+    Attributes:
+        network: with its step and reset in the metadata.
+        assumed: what was taken for granted, each with what the framework's default is.
+        unsaid: what no file of this framework can say, as the end of a sentence.
+    """
+
+    network: Network
+    assumed: tuple[str, ...]
+    unsaid: str
+
+
+def mend(graph: nir.NIRGraph, maker: Maker, statement: Statement) -> Mended:
+    """What the framework's exporter meant by a graph.
+
+    Args:
+        graph: as it was exported.
+        maker: the framework.
+        statement: what its files cannot say.
+
+    Raises:
+        ConfigError: an argument that its neurons do not have, or that is missing.
+        GraphError: no graph can hold what is stated, or this is no such file.
+    """
+    rule = _MAKERS[maker]
+    unknown = [name for name in statement.said if name.rpartition(".")[2] not in rule.arguments]
+    if unknown:
+        raise ConfigError(
+            f"'{unknown[0]}' is not known of {maker}",
+            where="--set",
+            hint=f"Known: {', '.join(rule.arguments) or 'nothing'}.",
+        )
+    read, edges = flatten(graph)
+    draft = _Draft({name: _editable(node) for name, node in read.items()}, edges, statement, maker)
+    _add_sums(draft)
+    dt, reset = rule.mend(draft)
+    wanted = statement.step_seconds or statement.dt or dt
+    for node in draft.nodes.values():
+        _stretch(node, wanted / dt)
+    if statement.signal is not None:
+        for node in draft.nodes.values():
+            if isinstance(node, nir.Input):
+                node.metadata = {**node.metadata, "signal": statement.signal.value}
+    # As this tool's own, which no recogniser looks at: its faults are mended.
+    own = {"generator": "nsc-deploy mend", "mended": str(maker)}
+    metadata = {**own, "dt": wanted, "reset": reset.value}
+    made = nir.NIRGraph(draft.nodes, draft.edges, metadata=metadata, type_check=False)
+    return Mended(assemble(made), tuple(draft.assumed), rule.unsaid)
+
+
+@dataclass
+class _Draft:
+    """A graph under repair: nodes and edges are changed in place."""
+
+    nodes: dict[str, Any]
+    edges: list[Edge]
+    statement: Statement
+    maker: Maker
+    assumed: list[str] = field(default_factory=list)
+
+    def of(self, *kinds: type) -> dict[str, Any]:
+        return {name: node for name, node in self.nodes.items() if isinstance(node, kinds)}
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """A true or false argument."""
+        text = self.statement.said.get(name)
+        if text is None:
+            return default
+        if text.lower() not in _NO | _YES:
+            raise ConfigError(f"{name}={shown(text)} is neither true nor false", where="--set")
+        return text.lower() in _YES
+
+    def number(self, name: str, node: str | None = None) -> float | None:
+        """A number, said of one node or of all; None where nothing or "none" is said."""
+        said = self.statement.said
+        text = said.get(f"{node}.{name}", said.get(name))
+        if text is None or text.lower() == "none":
+            return None
+        try:
+            return float(text)
+        except ValueError as error:
+            raise ConfigError(f"{name}={shown(text)} is no number", where="--set") from error
+
+    def refuse(self, what: str) -> GraphError:
+        return GraphError(
+            f"{what}, which no neuron of NIR does", hint="Train without it, or write a target of your own."
+        )
+
+    def only(self, name: str, wanted: str, default: str, why: str) -> None:
+        """Insist on the one value that a graph can hold; where none is said, assume it."""
+        text = self.statement.said.get(name)
+        if text is None:
+            if default != wanted:
+                self.assumed.append(f"{name}={wanted} ({self.maker}'s default is {default}: {why})")
+        elif text.lower() != wanted.lower() and not {text.lower(), wanted.lower()} <= _NO:
+            raise self.refuse(f"has {name}={text}: {why}")
+
+
+def _editable(node: Any) -> Any:
+    """A copy with parameters of neurons in double precision; a number alone stays alone."""
+    edited = copy.copy(node)
+    if isinstance(node, _NEURONS):
+        for name, value in vars(node).items():
+            if name not in {"input_type", "output_type", "metadata"}:
+                setattr(edited, name, np.asarray(value, np.float64))
+    return edited
+
+
+_NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.CubaLI, nir.I)
+_FIRING = (nir.LIF, nir.IF, nir.CubaLIF)
+
+
+def _stretch(node: Any, factor: float) -> None:
+    """The same node for a step that is so many times as long."""
+    for name in ("tau", "tau_mem", "tau_syn", "delay"):
+        if hasattr(node, name):
+            setattr(node, name, getattr(node, name) * factor)
+    if isinstance(node, nir.IF | nir.I):
+        node.r = node.r / factor
+
+
+def _add_sums(draft: _Draft) -> None:
+    """Lead the sources of a lost sum into the node that adds them, in place of the Input put before it."""
+    for target, sources in draft.statement.sums.items():
+        missing = [name for name in (target, *sources) if name not in draft.nodes]
+        if missing:
+            raise ConfigError(f"there is no node '{missing[0]}'", where="--sum")
+        added = [name for name, end in draft.edges if end == target and name == f"input_{target}"]
+        for name in added:
+            del draft.nodes[name]
+        ends = set(draft.of(nir.Output))
+        left = [(a, b) for a, b in draft.edges if a not in added and not (a in sources and b in ends)]
+        draft.edges[:] = left + [(source, target) for source in sources if (source, target) not in left]
+
+
+def _at_threshold(node: Any) -> None:
+    """Fire at the threshold: above the next float32 below it."""
+    below = np.nextafter(node.v_threshold.astype(np.float32), np.float32(-np.inf))
+    node.v_threshold = below.astype(np.float64)
+
+
+def _from_start(node: Any, start: NDArray[Any]) -> None:
+    """Count potentials from where they start, since those of NIR start at 0."""
+    for name in ("v_threshold", "v_reset", "v_leak"):
+        if hasattr(node, name):
+            setattr(node, name, getattr(node, name) - start)
+
+
+# snnTorch
+
+
+def _snntorch(draft: _Draft) -> tuple[float, Reset]:
+    said = draft.statement.said
+    reset = draft.statement.reset
+    mechanism = said.get("reset_mechanism", "subtract" if reset is None else reset.value)
+    if mechanism not in set(Reset):
+        raise draft.refuse(f"has reset_mechanism={mechanism}")
+    if reset is not None and reset.value != mechanism:
+        raise ConfigError(f"--reset {reset.value} and reset_mechanism={mechanism} differ", where="--set")
+    draft.only("inhibition", "False", "False", "one neuron of a layer alone fires in a step")
+    _move_recurrent_bias(draft)
+    cells = draft.of(nir.LIF, nir.CubaLIF)
+    for name, node in cells.items():
+        factor = draft.number("graded_spikes_factor", name)
+        if factor not in {None, 1.0}:
+            _put_behind(draft, name, f"{name}_graded", nir.Scale(np.full(np.shape(node.r), factor)))
+    late = draft.flag("reset_delay", default=mechanism == "subtract")
+    if late:
+        simple = all(isinstance(node, nir.LIF) for node in cells.values())
+        if not simple or (mechanism == "zero" and _recurrent(draft)):
+            raise draft.refuse(f"resets one step late ({mechanism}) in a Synaptic or recurrent neuron")
+        if mechanism == "subtract":
+            _subtract_late(draft)
+    elif mechanism == "subtract":
+        draft.assumed.append("no potential reaches twice its threshold, where snnTorch subtracts it twice")
+    return SNNTORCH_DT, Reset(mechanism)
+
+
+def _recurrent(draft: _Draft) -> bool:
+    return any((b, a) in draft.edges for a, b in draft.edges)
+
+
+def _subtract_late(draft: _Draft) -> None:
+    """A late subtraction is one at once, and what has leaked off the threshold taken off a step later."""
+    for name, node in draft.of(nir.LIF).items():
+        echo = f"{name}_late"
+        draft.nodes[echo] = nir.Scale(-node.v_threshold / node.r)
+        draft.edges += [(name, echo), (echo, name)]
+
+
+def _move_recurrent_bias(draft: _Draft) -> None:
+    """A recurrence adds its bias from the first step on: it belongs to the layer in front."""
+    for name, node in draft.of(nir.Affine).items():
+        cells = [a for a, b in draft.edges if b == name and (name, a) in draft.edges]
+        for cell in cells if np.any(node.bias) else []:
+            front = [a for a, b in draft.edges if b == cell and a != name]
+            dense = [a for a in front if isinstance(draft.nodes[a], nir.Affine | nir.Linear)]
+            if not dense:
+                raise GraphError(
+                    "has a bias in its recurrence and no dense layer in front that could take it",
+                    where=f"node '{name}'",
+                    hint="Set the recurrent bias to 0 and train on.",
+                )
+            before = draft.nodes[dense[0]]
+            bias = np.asarray(node.bias, np.float32)
+            if isinstance(before, nir.Affine):
+                bias = np.asarray(before.bias, np.float32) + bias
+            draft.nodes[dense[0]] = nir.Affine(before.weight, bias)
+            draft.nodes[name] = nir.Linear(node.weight)
+
+
+def _put_behind(draft: _Draft, name: str, added: str, node: Any) -> None:
+    draft.edges[:] = [(added if a == name else a, b) for a, b in draft.edges]
+    draft.nodes[added] = node
+    draft.edges.append((name, added))
+
+
+# Norse
+
+
+def _norse(draft: _Draft) -> tuple[float, Reset]:
+    dt = draft.statement.dt
+    if dt is None:
+        raise ConfigError(
+            "Norse's files do not tell the step", where="--dt", hint="Name that of the model: --dt 1e-3"
+        )
+    leaky = draft.of(nir.LIF, nir.CubaLIF, nir.LI)
+    longest = max((float(np.max(_membrane(node))) for node in leaky.values()), default=0.0)
+    if longest >= SHORTEST_S:
+        raise GraphError(
+            f"has time constants of {longest:g} s, and Norse's exporter writes a thousandth of them",
+            hint="They are right as they are: read the file with --dt and --reset.",
+        )
+    method = draft.statement.said.get("reset_method")
+    if method not in {None, "reset_value", "reset_subtract"}:
+        raise draft.refuse(f"has reset_method={method}")
+    for name, node in leaky.items():
+        for tau in ("tau", "tau_mem", "tau_syn"):
+            if hasattr(node, tau):
+                setattr(node, tau, getattr(node, tau) / dt)
+        if isinstance(node, nir.CubaLIF):
+            node.w_in = node.tau_syn / dt
+        if isinstance(node, nir.LIF | nir.CubaLIF):
+            node.v_reset = node.v_reset + (draft.number("v_reset", name) or 0.0)
+            _from_start(node, node.v_leak.copy())
+    for name, node in draft.of(nir.IF).items():
+        node.r = node.r / dt
+        node.v_reset = node.v_reset + (draft.number("v_reset", name) or 0.0)
+    subtract = method == "reset_subtract" or (method is None and draft.statement.reset is Reset.SUBTRACT)
+    return dt, Reset.SUBTRACT if subtract else Reset.ZERO
+
+
+# SpikingJelly
+
+
+def _spikingjelly(draft: _Draft) -> tuple[float, Reset]:
+    for node in draft.of(*_FIRING).values():
+        _from_start(node, node.v_reset.copy())
+        _at_threshold(node)
+    # IF and CubaLIF tell the step they were written for; LIF count in it whatever it is.
+    rates = [node.r for node in draft.of(nir.IF).values()]
+    rates += [node.r / node.tau_mem for node in draft.of(nir.CubaLIF).values()]
+    told = None if not rates else float(f"{1 / float(np.ravel(rates[0])[0]):.5g}")
+    dt = told or draft.statement.dt or SNNTORCH_DT
+    return dt, Reset.ZERO
+
+
+# sinabs
+
+
+def _sinabs(draft: _Draft) -> tuple[float, Reset]:
+    draft.only("spike_fn", "SingleSpike", "MultiSpike", "it fires several times a step")
+    draft.only("min_v_mem", "None", "None or, after from_model, -1", "it holds potentials up")
+    floor = draft.statement.said.get("reset_fn")
+    if floor not in {None, "MembraneSubtract", "MembraneReset"}:
+        raise draft.refuse(f"has reset_fn={floor}")
+    norm = draft.flag("norm_input", default=True)
+    for name, node in draft.of(nir.LIF, nir.LI).items():
+        tau_syn = draft.number("tau_syn", name)
+        decay = _decay(1 / node.tau)
+        node.tau, node.r = 1 / (1 - decay), np.ones_like(decay) if norm else 1 / (1 - decay)
+        if tau_syn is not None:
+            draft.nodes[name] = _with_synapse(node, tau_syn)
+    for node in draft.of(*_FIRING).values():
+        _at_threshold(node)
+    zero = floor == "MembraneReset" or (floor is None and draft.statement.reset is Reset.ZERO)
+    return 1.0, Reset.ZERO if zero else Reset.SUBTRACT
+
+
+def _with_synapse(node: Any, tau_syn: float) -> Any:
+    decay = _decay(np.full_like(node.tau, 1 / tau_syn))
+    shared = {"r": node.r, "v_leak": node.v_leak, "tau_mem": node.tau}
+    synapse = {"tau_syn": 1 / (1 - decay), "w_in": decay / (1 - decay)}
+    if isinstance(node, nir.LI):
+        return nir.CubaLI(**shared, **synapse)
+    return nir.CubaLIF(**shared, **synapse, v_threshold=node.v_threshold, v_reset=node.v_reset)
+
+
+def _decay(rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of one step, in single precision as torch computes it."""
+    return np.exp(-rate.astype(np.float32)).astype(np.float64)
+
+
+def _membrane(node: Any) -> Any:
+    return node.tau_mem if hasattr(node, "tau_mem") else node.tau
+
+
+# Rockpool
+
+
+def _rockpool(draft: _Draft) -> tuple[float, Reset]:
+    draft.only("max_spikes_per_dt", "1", "65536", "it fires several times a step")
+    draft.only("has_rec", "False", "False", "its exporter drops the recurrence")
+    draft.only("noise_std", "0", "0", "its exporter drops the noise")
+    if draft.statement.reset is Reset.ZERO:
+        raise ConfigError("Rockpool's neurons reset by subtraction alone", where="--reset")
+    told = [float(np.ravel(dt)[0]) for dt in map(_rockpool_step, draft.of(*_NEURONS).values())]
+    dt = draft.statement.dt
+    if not told or any(abs(one / told[0] - 1) > 1e-4 for one in told):
+        raise GraphError(
+            "has gains that are not Rockpool's tau exp(-dt / tau) / dt for one dt",
+            hint="Name the framework that wrote it with --from.",
+        )
+    if dt is not None and abs(told[0] / dt - 1) > 1e-4:
+        raise ConfigError(
+            f"the gains tell a step of {told[0]:.5g} s", where="--dt", hint="Leave it out, or give that."
+        )
+    step = float(f"{told[0]:.5g}") if dt is None else dt
+    for name, node in draft.of(nir.LIF, nir.CubaLIF, nir.LI).items():
+        decay, bias = _decay(step / _membrane(node)), draft.number("bias", name) or 0.0
+        node.r, node.v_leak = 1 / (1 - decay), node.v_leak + bias / (1 - decay)
+        if isinstance(node, nir.CubaLIF):
+            node.tau_mem, synapse = step / (1 - decay), _decay(step / node.tau_syn)
+            node.tau_syn, node.w_in = step / (1 - synapse), synapse / (1 - synapse)
+        else:
+            node.tau = step / (1 - decay)
+        if isinstance(node, nir.LI):
+            node.r = decay / (1 - decay)
+        else:
+            _at_threshold(node)
+    return step, Reset.SUBTRACT
+
+
+def _rockpool_step(node: Any) -> NDArray[np.float64]:
+    """The step that the gain r = tau exp(-dt / tau) / dt tells."""
+    return np.asarray(_membrane(node) * lambert(1 / np.atleast_1d(node.r)))
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How files of one framework are mended.
+
+    Attributes:
+        mend: repairs a draft and gives the step it is in and the reset.
+        arguments: what can be said of a model.
+        unsaid: what its files cannot say.
+    """
+
+    mend: Callable[[_Draft], tuple[float, Reset]]
+    arguments: tuple[str, ...]
+    unsaid: str
+
+
+_MAKERS: Mapping[Maker, _Rule] = {
+    Maker.SNNTORCH: _Rule(
+        _snntorch,
+        ("reset_mechanism", "reset_delay", "graded_spikes_factor", "inhibition"),
+        "reset_mechanism, reset_delay, graded_spikes_factor, inhibition, and sums such as h + f(h)",
+    ),
+    Maker.NORSE: _Rule(
+        _norse, ("reset_method", "v_reset"), "its step, reset_method, v_reset, and sums such as h + f(h)"
+    ),
+    Maker.SPIKINGJELLY: _Rule(
+        _spikingjelly, (), "parts of sums: the constant of h + 1.0, the second h of h + h"
+    ),
+    Maker.SINABS: _Rule(
+        _sinabs,
+        ("spike_fn", "reset_fn", "min_v_mem", "norm_input", "tau_syn"),
+        "spike_fn, min_v_mem, reset_fn, norm_input, tau_syn",
+    ),
+    Maker.ROCKPOOL: _Rule(
+        _rockpool,
+        ("max_spikes_per_dt", "bias", "has_rec", "noise_std"),
+        "max_spikes_per_dt, the bias of LIFTorch, has_rec, noise_std",
+    ),
+}

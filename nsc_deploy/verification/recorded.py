@@ -1,0 +1,73 @@
+"""Outputs that a framework gave itself, as one side of a comparison."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.graphs.formats.recording import OUTPUT_NAMES, read_array
+from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.verification.runner import RunTrace
+
+RECORDED = "recorded"
+
+
+class RecordedRunner:
+    """Answers with recorded outputs, batch after batch.
+
+    Args:
+        path: an .npy file, or an .npz file with "outputs" ("spikes", "y") or one array alone: [T, N, ...].
+        network: whose outputs they should be.
+        indices: [samples] the samples that will be asked for, in their order; all when None.
+
+    Raises:
+        DataError: missing, damaged, or outputs that no run of this graph could have.
+    """
+
+    name = RECORDED
+
+    def __init__(self, path: Path, network: Network, indices: NDArray[np.int64] | None = None) -> None:
+        shape = network.output_node.output_shape
+        outputs = read_array(path, OUTPUT_NAMES)
+        if outputs.dtype.kind not in "biuf" or outputs.ndim < 3 or outputs[0, 0].size != np.prod(shape):
+            raise DataError(
+                f"holds outputs of the shape {outputs.shape}, and the graph gives {shape} a step and sample",
+                where=path,
+                hint="Time comes first, then the samples: [steps, samples, ...].",
+            )
+        if indices is not None and indices.size and indices.max() >= outputs.shape[1]:
+            raise DataError(
+                f"holds {outputs.shape[1]} samples, and sample {indices.max()} is asked for", where=path
+            )
+        binary = network.output_node.emits is Signal.EVENTS
+        if binary and not ((outputs == 0) | (outputs == 1)).all():
+            raise DataError(
+                f"holds outputs up to {np.abs(outputs).max():g}, and neurons of this graph fire at most once "
+                "a step: the model is another network",
+                where=path,
+                hint="Spikes that count more than one (sinabs's MultiSpike, Rockpool's max_spikes_per_dt, "
+                "snnTorch's graded_spikes_factor) are no spikes of NIR: train without, or say it to "
+                "nsc-deploy mend.",
+            )
+        chosen = outputs if indices is None else outputs[:, indices]
+        self._outputs = chosen.reshape(*chosen.shape[:2], *shape).astype(np.uint8 if binary else np.float32)
+        self._path = path
+        self._given = 0
+
+    def run(self, values: NDArray[Any]) -> RunTrace:
+        """The next samples, as many as enter.
+
+        Raises:
+            DataError: another number of steps or samples was recorded.
+        """
+        start, self._given = self._given, self._given + values.shape[1]
+        part = self._outputs[:, start : self._given]
+        if part.shape[:2] != values.shape[:2]:
+            raise DataError(
+                f"holds {self._outputs.shape[0]} steps of {self._outputs.shape[1]} samples, and "
+                f"{values.shape[0]} steps of {self._given} enter",
+                where=self._path,
+            )
+        return RunTrace(part)

@@ -1,0 +1,190 @@
+"""What can be said of a model, what is assumed, what is refused; the spikes are tests/conformance's."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+import pytest
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.exit_codes import run_to_exit_code
+from nsc_deploy.errors import ConfigError, GraphError
+from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.writers.mend import Maker, Mended, Statement, mend
+from nsc_deploy.graphs.network import Reset, Signal
+from nsc_deploy.graphs.simulate import simulate
+
+FOUR = np.ones(4, np.float32)
+EVENTS = np.random.default_rng(0).integers(0, 2, (40, 6, 3)).astype(np.uint8)
+
+
+def chain(*nodes: Any) -> nir.NIRGraph:
+    named = {"input": nir.Input(np.array([3])), **{str(i): node for i, node in enumerate(nodes)}}
+    named["output"] = nir.Output(np.array([4]))
+    return nir.NIRGraph(named, list(pairwise(named)), type_check=False)
+
+
+def dense() -> nir.Affine:
+    weight = np.random.default_rng(1).normal(0.3, 0.5, (4, 3)).astype(np.float32)
+    return nir.Affine(weight, np.zeros(4, np.float32))
+
+
+def lif(tau: float, r: float = 1.0) -> nir.LIF:
+    return nir.LIF(tau=tau * FOUR, r=r * FOUR, v_leak=0 * FOUR, v_threshold=FOUR, v_reset=0 * FOUR)
+
+
+def sinabs() -> nir.NIRGraph:
+    return chain(dense(), lif(20.0))
+
+
+def rockpool() -> nir.NIRGraph:
+    cell = nir.CubaLIF(
+        tau_mem=0.02 * FOUR,
+        tau_syn=0.01 * FOUR,
+        r=np.float32(20 * np.exp(-0.05)) * FOUR,
+        v_leak=0 * FOUR,
+        v_threshold=FOUR,
+    )
+    return chain(dense(), cell)
+
+
+def snntorch() -> nir.NIRGraph:
+    return chain(dense(), lif(1e-3, 10.0))
+
+
+def coefficients(done: Mended) -> tuple[float, float]:
+    """Decay and gain of one step."""
+    node, dt = done.network.node("1").parameters, done.network.step_seconds
+    return float(1 - dt / node.tau[0]), float(node.r[0] * dt / node.tau[0])
+
+
+@pytest.mark.parametrize("dt", [1.0, 1e-3])
+@pytest.mark.parametrize("norm", ["true", "false"])
+def test_sinabs_decays_exponentially_in_steps(dt: float, norm: str) -> None:
+    done = mend(sinabs(), Maker.SINABS, Statement(dt=dt, said={"norm_input": norm}))
+    alpha = np.exp(-1 / 20)
+    assert coefficients(done) == pytest.approx((alpha, 1 - alpha if norm == "true" else 1.0), rel=1e-6)
+    assert (done.network.dt, done.network.reset) == (dt, Reset.SUBTRACT)
+    assert [text.partition(" ")[0] for text in done.assumed] == ["spike_fn=SingleSpike", "min_v_mem=None"]
+
+
+def test_integrators_take_in_their_whole_input_at_any_step() -> None:
+    graph = chain(dense(), nir.IF(r=FOUR, v_threshold=FOUR))
+    outputs = [
+        simulate(mend(graph, Maker.SINABS, Statement(dt=dt)).network, EVENTS).output for dt in (1.0, 1e-3)
+    ]
+    assert outputs[0].any()
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_rockpool_s_step_is_in_its_numbers() -> None:
+    done = mend(rockpool(), Maker.ROCKPOOL, Statement(said={"bias": "0.1"}))
+    node, dt = done.network.node("1").parameters, 1e-3
+    assert done.network.dt == dt
+    found = [1 - dt / node.tau_mem[0], 1 - dt / node.tau_syn[0]]
+    assert found == pytest.approx([np.exp(-0.05), np.exp(-0.1)], rel=1e-6)
+    gains = [node.r * dt / node.tau_mem, node.w_in * dt / node.tau_syn, node.v_leak * dt / node.tau_mem]
+    assert [float(gain[0]) for gain in gains] == pytest.approx([1.0, np.exp(-0.1), 0.1], rel=1e-6)
+    with pytest.raises(ConfigError, match=r"tell a step of 0\.001 s"):
+        mend(rockpool(), Maker.ROCKPOOL, Statement(dt=2e-3))
+
+
+@pytest.mark.parametrize("known", [{"dt": 1e-3}, {"step_seconds": 1e-3}, {"dt": 1e-4, "step_seconds": 1e-3}])
+def test_a_nominal_step_becomes_the_real_one_and_no_spike_changes(known: dict[str, float]) -> None:
+    nominal = mend(snntorch(), Maker.SNNTORCH, Statement()).network
+    real = mend(snntorch(), Maker.SNNTORCH, Statement(**known)).network
+    assert (nominal.dt, real.dt) == (1e-4, 1e-3)
+    wanted = simulate(nominal, EVENTS).output
+    assert wanted.any()
+    np.testing.assert_array_equal(simulate(real, EVENTS).output, wanted)
+
+
+REFUSED = [
+    (sinabs, Maker.SINABS, {"spike_fn": "MultiSpike"}, "several times a step"),
+    (sinabs, Maker.SINABS, {"min_v_mem": "-1"}, "holds potentials up"),
+    (rockpool, Maker.ROCKPOOL, {"max_spikes_per_dt": "31"}, "several times a step"),
+    (rockpool, Maker.ROCKPOOL, {"has_rec": "true"}, "drops the recurrence"),
+    (snntorch, Maker.SNNTORCH, {"inhibition": "True"}, "one neuron of a layer"),
+    (snntorch, Maker.SNNTORCH, {"reset_mechanism": "none"}, "reset_mechanism=none"),
+    (sinabs, Maker.NORSE, {}, "right as they are"),
+]
+
+
+@pytest.mark.parametrize(("make", "maker", "said", "problem"), REFUSED)
+def test_what_no_graph_can_hold_is_refused(
+    make: Any, maker: Maker, said: dict[str, str], problem: str
+) -> None:
+    known = Statement(dt=1e-3 if maker is Maker.NORSE else None, said=said)
+    with pytest.raises(GraphError) as caught:
+        mend(make(), maker, known)
+    assert problem in f"{caught.value.problem} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("make", "maker", "known", "problem"),
+    [
+        (sinabs, Maker.SINABS, Statement(said={"norm": "true"}), "'norm' is not known of sinabs"),
+        (sinabs, Maker.SINABS, Statement(said={"norm_input": "perhaps"}), "neither true nor false"),
+        (sinabs, Maker.SINABS, Statement(said={"tau_syn": "long"}), "is no number"),
+        (sinabs, Maker.SINABS, Statement(sums={"nowhere": ("1",)}), "no node 'nowhere'"),
+        (sinabs, Maker.NORSE, Statement(), "do not tell the step"),
+        (rockpool, Maker.ROCKPOOL, Statement(reset=Reset.ZERO), "by subtraction alone"),
+    ],
+)
+def test_what_is_said_wrongly_is_named(make: Any, maker: Maker, known: Statement, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        mend(make(), maker, known)
+
+
+def tool(*words: object) -> int:
+    return run_to_exit_code(lambda: app([str(word) for word in words], prog_name="nsc-deploy"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that nir's own reader cannot open: a convolution without the shape of what enters."""
+    nodes = {
+        "input": nir.Input(np.array([1, 4, 4])),
+        "0": nir.Conv2d((4, 4), np.full((2, 1, 3, 3), 0.4, np.float32), 1, 1, 1, 1, np.zeros(2, np.float32)),
+        "1": nir.IF(r=np.ones((2, 4, 4), np.float32), v_threshold=np.ones((2, 4, 4), np.float32)),
+        "output": nir.Output(np.array([2, 4, 4])),
+    }
+    nir.write(tmp_path / "it.nir", nir.NIRGraph(nodes, list(pairwise(nodes))))
+    with h5py.File(tmp_path / "it.nir", "r+") as opened:
+        del opened["node/nodes/0/input_shape"]
+    with pytest.raises(TypeError):
+        nir.read(tmp_path / "it.nir")
+    np.save(tmp_path / "x.npy", np.random.default_rng(3).integers(0, 2, (30, 5, 1, 4, 4)))
+    return tmp_path / "it.nir"
+
+
+def test_the_command_writes_a_file_that_says_all(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, events = file.with_name("mended.nir"), file.with_name("x.npy")
+    words = ("mend", file, "--from", "sinabs", "--dt", "1e-3", "--signal", "events", "--out", out)
+    assert tool(*words) == 0
+    told = capsys.readouterr().out
+    assert "taken for granted: spike_fn=SingleSpike" in told
+    assert "not compared with sinabs, whose files cannot say spike_fn" in told
+    network = read_network(out)
+    assert (network.dt, network.reset, network.diagnostics) == (1e-3, Reset.SUBTRACT, ())
+    assert network.input_node.emits is Signal.EVENTS
+    np.save(file.with_name("y.npy"), simulate(network, np.load(events)).output)
+    compared = (*words, "--inputs", events, "--outputs", file.with_name("y.npy"))
+    assert tool(*compared) == 0
+    assert "verified: all 4800 outputs are those of" in capsys.readouterr().out
+
+
+def test_nothing_is_written_where_the_model_gave_something_else(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = file.with_name("mended.nir")
+    np.save(file.with_name("y.npy"), np.ones((30, 5, 2, 4, 4)))
+    words = ("mend", file, "--from", "sinabs", "--signal", "events", "--out", out)
+    assert tool(*words, "--inputs", file.with_name("x.npy"), "--outputs", file.with_name("y.npy")) == 2
+    told = capsys.readouterr().err
+    assert "the model is another network" in told
+    assert "spike_fn, min_v_mem, reset_fn, norm_input, tau_syn" in told
+    assert not out.exists()

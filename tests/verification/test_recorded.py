@@ -1,0 +1,131 @@
+"""Outputs that a framework recorded, as one side of a comparison."""
+
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.exit_codes import run_to_exit_code
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.verification.compare import compare_runs
+from nsc_deploy.verification.limits import Limits, findings
+from nsc_deploy.verification.output import verdicts
+from nsc_deploy.verification.recorded import RecordedRunner
+from nsc_deploy.verification.runner import ReferenceRunner
+
+EVENTS = np.random.default_rng(2).integers(0, 2, (20, 7, 4)).astype(np.uint8)
+
+
+def network(*, weight: float = 0.5, spiking: bool = True) -> Network:
+    build = GraphBuilder(dt=1e-3)
+    build.input(4, Signal.EVENTS)
+    build.linear("dense", np.linspace(weight / 2, weight, 12).reshape(3, 4))
+    if spiking:
+        build.lif("cells", 0.5, 1.0, 3)
+    else:
+        ones = np.ones(3)
+        build.add("cells", nir.LI(tau=4e-3 * ones, r=ones, v_leak=0 * ones))
+    build.output(3)
+    return assemble(build.build())
+
+
+def tool(*words: object) -> int:
+    return run_to_exit_code(lambda: app([str(word) for word in words], prog_name="nsc-deploy"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    graph = network()
+    write_network(tmp_path / "it.nir", graph)
+    outputs = simulate(graph, EVENTS).output
+    np.savez(tmp_path / "right.npz", x=EVENTS, y=outputs.astype(np.float64))
+    wrong = outputs.copy()
+    wrong[3, 5, 1] = 1 - wrong[3, 5, 1]
+    np.save(tmp_path / "wrong.npy", wrong)
+    return tmp_path
+
+
+@pytest.mark.parametrize("samples", [None, 3])
+def test_a_framework_s_own_outputs_are_a_side(files: Path, samples: int | None) -> None:
+    words = ["verify", files / "it.nir", "--inputs", files / "right.npz", "--exact"]
+    words += [] if samples is None else ["--samples", str(samples)]
+    assert tool(*words, "--against", files / "right.npz") == 0
+
+
+def test_where_they_part_is_said(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("verify", files / "it.nir", "--inputs", files / "right.npz", "--exact")
+    assert tool(*words, "--against", files / "wrong.npy") == 1
+    assert "first divergence: sample 5, step 3, layer output, neuron 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda y: y * 2.0, "at most once a step"),
+        (lambda y: y[:, :, :2], "the graph gives"),
+        (lambda y: y[:, :4], "holds 4 samples"),
+        (lambda y: y[:5], "holds 5 steps"),
+        (lambda y: y[0], "the graph gives"),
+    ],
+)
+def test_outputs_of_another_network_are_named(
+    files: Path, capsys: pytest.CaptureFixture[str], change, problem: str
+) -> None:
+    np.save(files / "other.npy", change(simulate(network(), EVENTS).output))
+    words = ("verify", files / "it.nir", "--inputs", files / "right.npz")
+    assert tool(*words, "--against", files / "other.npy") == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_no_backend_is_offered_that_cannot_run(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("verify", files / "it.nir", "--inputs", files / "right.npz")
+    assert tool(*words, "--against", "nonsense") == 2
+    hint = capsys.readouterr().err
+    assert "there is no backend 'nonsense'" in hint
+    assert "recorded outputs (.npz, .npy)" in hint
+    assert "loihi" not in hint
+
+
+LIMITS = {"min_coincidence": 0.99, "min_rate_cosine": 0.99, "exact": True}
+
+
+def test_silence_on_both_sides_keeps_no_limit(tmp_path: Path) -> None:
+    quiet = network(weight=0.01)
+    np.save(tmp_path / "silence.npy", np.zeros((20, 7, 3)))
+    runner = RecordedRunner(tmp_path / "silence.npy", quiet)
+    found = compare_runs(quiet, runner, ReferenceRunner(quiet), EVENTS)
+    assert found.output.silent
+    assert verdicts(found) == ["no output fires on either side: silence is no agreement"]
+    judged = findings(found, Limits(**LIMITS))
+    assert [finding.met for finding in judged] == [False] * 3
+    assert all("nothing to judge by" in finding.note for finding in judged)
+    allowed = findings(found, Limits(**LIMITS, allow_silence=True))
+    assert [finding.met for finding in allowed] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (0.0, "every output is equal"),
+        (3e-7, "outputs are equal within"),
+        (0.1, "outputs differ by up to 0.1"),
+    ],
+)
+def test_real_outputs_have_a_verdict_of_their_own(tmp_path: Path, error: float, verdict: str) -> None:
+    graph = network(spiking=False)
+    outputs = simulate(graph, EVENTS).output.astype(np.float64)
+    outputs[-1, 0, 0] += error
+    np.save(tmp_path / "outputs.npy", outputs)
+    found = compare_runs(
+        graph, RecordedRunner(tmp_path / "outputs.npy", graph), ReferenceRunner(graph), EVENTS
+    )
+    assert verdicts(found)[0].startswith(verdict)
+    (exact,) = findings(found, Limits(exact=True))
+    assert exact.met is found.output.equal
+    assert exact.met or "every spike is, outputs differ by up to" in exact.note
