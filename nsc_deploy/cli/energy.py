@@ -50,6 +50,12 @@ _LAYOUT = Annotated[
         "batch-first ([samples, steps, ...]) or no-steps ([samples, ...]).",
     ),
 ]
+_SIGNAL = Annotated[
+    options.SignalOption | None,
+    typer.Option(
+        help="What inputs are that are plain arrays (.npy, or .npz of numpy): events, graded or real."
+    ),
+]
 _TARGET = Annotated[
     str | None,
     typer.Option(
@@ -66,15 +72,21 @@ _PROFILE = Annotated[
         autocompletion=options.profiles,
     ),
 ]
+_HOST_PROFILE = Annotated[
+    str | None,
+    typer.Option(
+        help="Prices of the parts on a host, a name or a TOML file; by default those of the others.",
+        autocompletion=options.profiles,
+    ),
+]
 _JSON = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 class OutputFormat(StrEnum):
-    """What `energy check` prints."""
+    """What `energy check` prints where it is not asked for JSON."""
 
     TEXT = "text"
     GITHUB = "github"
-    JSON = "json"
 
 
 app = typer.Typer(
@@ -87,6 +99,7 @@ app = typer.Typer(
 def report(
     sources: _SOURCES,
     profile: _PROFILE = "horowitz-45nm",
+    host_profile: _HOST_PROFILE = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write report.json and report.html into.", metavar="DIR")
     ] = None,
@@ -96,9 +109,14 @@ def report(
     step_seconds: _STEP = None,
     reset: _RESET = None,
     layout: _LAYOUT = None,
+    signal: _SIGNAL = None,
+    classes: options.Classes = None,
     target: _TARGET = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    layers: Annotated[bool, typer.Option(help="Print a line for each layer, or only the systems.")] = True,
+    as_json: _JSON = False,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="Print everything: parts, layers, load, memory, break-even, sources."),
+    ] = False,
 ) -> None:
     """Count and price whole systems (run directories) or single graphs with recorded inputs."""
     from nsc_deploy.energy import estimate, show
@@ -109,12 +127,15 @@ def report(
     priced = estimate(
         sources,
         profile,
+        host_profile=host_profile,
         inputs=inputs or [],
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
         reset=reset,
         layout=layout,
+        signal=signal,
+        classes=classes,
         target=target,
     )
     if out is not None:
@@ -123,7 +144,9 @@ def report(
     if as_json:
         typer.echo(priced.report.model_dump_json(indent=2))
     else:
-        show(priced, "layers" if layers else "parts")
+        show(priced, "layers" if details else "headline")
+        if not details:
+            typer.echo("All of it: --details, or --out DIR for a page.", err=True)
 
 
 @app.command("check")
@@ -143,52 +166,74 @@ def check(
     profile: Annotated[
         str | None,
         typer.Option(
-            help="Prices, as for report; by default the baseline's, else horowitz-45nm.",
+            help="Prices, as for report; by default the budget's, else the baseline's, else horowitz-45nm.",
             autocompletion=options.profiles,
         ),
     ] = None,
+    host_profile: _HOST_PROFILE = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,
     step_seconds: _STEP = None,
     reset: _RESET = None,
     layout: _LAYOUT = None,
+    signal: _SIGNAL = None,
+    classes: options.Classes = None,
+    target: _TARGET = None,
     junit: Annotated[
         Path | None, typer.Option(help="Write the findings as JUnit XML, for a CI server.", metavar="FILE")
     ] = None,
     output: Annotated[
         OutputFormat,
-        typer.Option("--format", help="What to print: text, github (annotations of GitHub Actions) or json."),
+        typer.Option("--format", help="What to print: text, or github (annotations of GitHub Actions)."),
     ] = OutputFormat.TEXT,
+    as_json: _JSON = False,
 ) -> None:
     """Hold systems or graphs against a budget or an earlier report.
 
-    Exit code 1 where a limit is exceeded, and the layers that use most of it are named.
+    Exit code 1 where a limit is exceeded, and the layers that use most of it are named; 2 where none is and
+    one cannot be shown to hold. Annotations and JUnit XML are written there too.
     """
     from nsc_deploy import energy
-    from nsc_deploy.io.files import write_text
+    from nsc_deploy.energy.report import answers
+    from nsc_deploy.errors import UserError
+    from nsc_deploy.io.files import require_writable, write_text
 
-    result = energy.check(
-        sources,
-        budget,
-        baseline=baseline,
-        tolerance=tolerance,
-        profile=profile,
-        inputs=inputs or [],
-        samples=samples,
-        dt=dt,
-        step_seconds=step_seconds,
-        reset=reset,
-        layout=layout,
-    )
+    if junit is not None:
+        require_writable(junit)
+    try:
+        result = energy.check(
+            sources,
+            budget,
+            baseline=baseline,
+            tolerance=tolerance,
+            profile=profile,
+            host_profile=host_profile,
+            inputs=inputs or [],
+            samples=samples,
+            dt=dt,
+            step_seconds=step_seconds,
+            reset=reset,
+            layout=layout,
+            signal=signal,
+            classes=classes,
+            target=target,
+        )
+    except UserError as error:
+        # A CI server shows what it is given: a check that could not be made has to be seen there too.
+        if junit is not None:
+            write_text(junit, answers.failure_as_junit(error))
+        if output is OutputFormat.GITHUB and not as_json:
+            typer.echo(answers.failure_as_github(error))
+        raise
     if junit is not None:
         write_text(junit, result.as_junit())
-    if output is OutputFormat.JSON:
+    if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
         typer.echo(result.as_github() if output is OutputFormat.GITHUB else result.as_text())
     if not result.passed:
-        raise typer.Exit(1)
+        raise typer.Exit(1 if result.exceeded else 2)
 
 
 @app.command("compare")
@@ -213,6 +258,7 @@ def compare(
     step_seconds: _STEP = None,
     reset: _RESET = None,
     layout: _LAYOUT = None,
+    signal: _SIGNAL = None,
     as_json: _JSON = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
@@ -228,6 +274,7 @@ def compare(
         step_seconds=step_seconds,
         reset=reset,
         layout=layout,
+        signal=signal,
     )
     if as_json:
         typer.echo(comparison.model_dump_json(indent=2))
@@ -241,7 +288,32 @@ def advise(
         Path,
         typer.Argument(metavar="RUN_OR_GRAPH", help="Run directory; or a .nir file, which needs --inputs."),
     ],
-    profile: _PROFILE = "horowitz-45nm",
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Prices, as for report; by default the budget's, else horowitz-45nm.",
+            autocompletion=options.profiles,
+        ),
+    ] = None,
+    host_profile: _HOST_PROFILE = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="What the changes are ranked by: energy, synops or memory; by default what is over in the "
+            "budget, else energy.",
+            autocompletion=options.words("energy", "synops", "memory"),
+        ),
+    ] = None,
+    budget: Annotated[
+        Path | None,
+        typer.Option(help="Limits: rank by what the system is over in.", metavar="BUDGET.toml"),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Print so many changes; by default at most ten, those that save most."
+        ),
+    ] = None,
     column: Annotated[
         str, typer.Option(help="Accounting of the energy: paper, compute or memory.")
     ] = "memory",
@@ -250,6 +322,8 @@ def advise(
     dt: _DT = None,
     step_seconds: _STEP = None,
     reset: _RESET = None,
+    signal: _SIGNAL = None,
+    classes: options.Classes = None,
     rate_run: Annotated[
         Path | None,
         typer.Option(
@@ -265,7 +339,7 @@ def advise(
     ] = None,
     as_json: _JSON = False,
 ) -> None:
-    """Try what could save energy: each change is made, run on the recordings and priced, none is guessed."""
+    """Try what could save energy, SynOps or memory: each change is made, run and priced, none is guessed."""
     from nsc_deploy import energy
     from nsc_deploy.io.files import require_writable
 
@@ -274,6 +348,9 @@ def advise(
     advice = energy.advise(
         source,
         profile=profile,
+        host_profile=host_profile,
+        by=by,
+        budget=budget,
         column=column,
         rate_run=rate_run,
         write=write,
@@ -284,11 +361,13 @@ def advise(
         dt=dt,
         step_seconds=step_seconds,
         reset=reset,
+        signal=signal,
+        classes=classes,
     )
     if as_json:
         typer.echo(advice.model_dump_json(indent=2))
     else:
-        energy.show(advice)
+        energy.show(advice, top=top)
 
 
 @app.command("profiles")

@@ -25,20 +25,17 @@ from nsc_deploy.energy.counting.nir import Run, count_network
 from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
 from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.compare import Comparison, read_report
-from nsc_deploy.energy.results import Counted, CountedGraph, Estimate
-from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources
+from nsc_deploy.energy.results import Counted, CountedGraph, Estimate, prices_of, target_of
+from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources, is_exported
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.formats.recording import Layout, Recording
-from nsc_deploy.graphs.network import Network, Reset
+from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from nsc_deploy.energy.advice.records import AdviceReport
 
 Paths = str | Path | Sequence[str | Path]
-NOWHERE = "none"
-"""The target of counts that place nothing."""
 
 
 class CountOptions(TypedDict, total=False):
@@ -49,6 +46,8 @@ class CountOptions(TypedDict, total=False):
     dt: float | None
     step_seconds: float | None
     reset: str | None
+    classes: int | None
+    signal: str | None
     target: str | Path | None
     layout: str | None
 
@@ -61,19 +60,25 @@ def count(
     dt: float | None = None,
     step_seconds: float | None = None,
     reset: str | None = None,
+    classes: int | None = None,
+    signal: str | None = None,
     target: str | Path | None = None,
     layout: str | None = None,
 ) -> Counted:
     """Count every operation of run folders or graph files over their recorded inputs.
 
     Args:
-        sources: one or several run folders, .nir or .onnx files.
-        inputs: recordings (.npz) of the graph files.
+        sources: one or several run folders, .nir or .onnx files, or deployment folders, of which what runs is
+            counted: integers as integers.
+        inputs: recordings (.npz) of the graph files and deployment folders; these have some of their own.
         samples: count only the first so many.
         dt: seconds, for a NIR file that does not state its step.
         step_seconds: what a step really takes, where that of a graph is nominal (every file of snnTorch says
             0.0001 s); figures a second are for it.
         reset: "zero" or "subtract", for a NIR file that does not state it.
+        classes: how many the outputs of a NIR file vote for, where it does not say; labelled recordings then
+            have an accuracy.
+        signal: "events", "graded" or "real", for inputs that are plain arrays (.npy, .npz) and need `dt` too.
         target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched;
             None or "none" for nowhere.
         layout: of what enters the .onnx files: "steps-first" (as recordings are, the default),
@@ -82,16 +87,23 @@ def count(
     Raises:
         UserError: anything missing, damaged or inconsistent among them.
     """
-    placed_on = None if target is None or str(target) == NOWHERE else load_target(str(target))
     options = Options(
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
         reset=_reset(reset),
-        target=placed_on,
+        classes=classes,
+        signal=_signal(signal),
+        target=target_of(target),
         layout=_layout(layout),
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if options.target is not None and all(is_exported(path) for path in _paths(sources)):
+        raise ConfigError(
+            f"names {options.target.name}, and what a deployment folder runs is on its target already",
+            where="--target",
+            hint="Leave it out, or name the graph.",
+        )
     with collected() as diagnostics, progress_bar(*columns) as bar:
         systems = [_count(source, options, bar) for source in find_sources(_paths(sources), _paths(inputs))]
     return Counted(tuple(systems), options, tuple(diagnostics))
@@ -110,7 +122,11 @@ def count_graph(
 
 
 def estimate(
-    sources: Counted | Paths, profile: AnyProfile = DEFAULT_PROFILE, **options: Unpack[CountOptions]
+    sources: Counted | Paths,
+    profile: AnyProfile = DEFAULT_PROFILE,
+    *,
+    host_profile: AnyProfile | None = None,
+    **options: Unpack[CountOptions],
 ) -> Estimate:
     """Price counts; run folders and graph files are counted first.
 
@@ -120,6 +136,7 @@ def estimate(
     Args:
         sources: what `count` gave, or what it takes.
         profile: name of a profile, a TOML file, or a profile.
+        host_profile: the prices of the parts on a host; those of `profile` if None.
         options: as for `count`.
 
     Raises:
@@ -127,8 +144,8 @@ def estimate(
     """
     prices = load_profile(profile)
     if not isinstance(sources, Counted):
-        options["target"] = options.get("target") or prices.chip
-    return _counted(sources, options).estimate(profile)
+        options["target"] = options.get("target") or _default_target(sources, prices.chip)
+    return _counted(sources, options).estimate(profile, host_profile=host_profile)
 
 
 def check(
@@ -138,6 +155,7 @@ def check(
     baseline: Estimate | str | Path | None = None,
     tolerance: float = 0.0,
     profile: AnyProfile | None = None,
+    host_profile: AnyProfile | None = None,
     **options: Unpack[CountOptions],
 ) -> CheckResult:
     """Hold systems against a budget, an earlier report, or both.
@@ -147,7 +165,11 @@ def check(
         budget: limits, or their TOML file.
         baseline: an earlier estimate, or its report.json.
         tolerance: as for `Counted.check`.
-        profile: the prices; those of the baseline if None, else the default.
+        profile: the prices; those of the budget if None, else of the baseline, else the default.
+        host_profile: the prices of the parts on a host; those of the budget if None.
+
+    Systems that are counted here are placed on the target of `options`, else on that of the budget, of the
+    baseline or of the prices.
 
     Raises:
         UserError: nothing to check against, or anything missing, damaged or inconsistent.
@@ -160,8 +182,14 @@ def check(
         )
     limits = Budget.read(budget) if isinstance(budget, str | Path) else budget
     earlier = Estimate(read_report(Path(baseline))) if isinstance(baseline, str | Path) else baseline
-    prices = _prices(profile, earlier)
-    return _counted(sources, options).check(limits, prices, baseline=earlier, tolerance=tolerance)
+    if not isinstance(sources, Counted):
+        signed = None if limits is None else limits.target
+        before = None if earlier is None else earlier.report.target
+        of_prices = prices_of(profile, host_profile, limits, earlier).profile.chip
+        options["target"] = options.get("target") or _default_target(sources, signed or before or of_prices)
+    return _counted(sources, options).check(
+        limits, profile, host_profile=host_profile, baseline=earlier, tolerance=tolerance
+    )
 
 
 def compare(
@@ -187,6 +215,7 @@ def compare(
     paths = _paths([before, after])
     earlier = [Estimate(read_report(path)) if path.suffix == ".json" else None for path in paths]
     prices = _prices(profile, next((one for one in earlier if one is not None), None))
+    host = next((one.report.host_profile for one in earlier if one is not None), None)
     graphs = [path for path in paths if path.suffix in {".nir", ".onnx"}]
     recordings = _paths(options.get("inputs", ()))
     if len(recordings) not in {0, 1, len(graphs)}:
@@ -200,7 +229,7 @@ def compare(
         for path, build in zip(paths, earlier, strict=True):
             own = recordings if path in graphs else []
             options["inputs"] = [own[graphs.index(path)]] if len(own) > 1 else own
-            builds.append(build or count(path, **options).estimate(prices))
+            builds.append(build or count(path, **options).estimate(prices, host_profile=host))
     comparison = builds[0].compare(builds[1], column)
     return comparison.model_copy(update={"warnings": (*diagnostics, *comparison.warnings)})
 
@@ -208,8 +237,11 @@ def compare(
 def advise(
     source: Counted | str | Path,
     *,
-    profile: AnyProfile = DEFAULT_PROFILE,
+    profile: AnyProfile | None = None,
+    host_profile: AnyProfile | None = None,
     column: str = "memory",
+    by: str | None = None,
+    budget: Budget | str | Path | None = None,
     rate_run: Counted | str | Path | None = None,
     write: str | Path | None = None,
     part: str | None = None,
@@ -220,8 +252,12 @@ def advise(
 
     Args:
         source: the system, with the `options` of `count`.
-        profile: the prices.
+        profile: the prices; those of the budget if None, else the default.
+        host_profile: the prices of the parts on a host; those of the budget if None.
         column: accounting of the energy: paper, compute or memory.
+        by: what the changes are ranked by: energy, synops or memory; by default what the system is over
+            in, of the limits of the budget, or energy without one.
+        budget: limits, or their TOML file.
         rate_run: another run of the system, trained with a loss on the rate of spikes.
         write: where a NIR part goes with all that its outputs do not need taken out.
         part: which one is written; by default the last NIR part.
@@ -235,26 +271,44 @@ def advise(
     refuse_unknown_column(column)
     if part is not None and write is None:
         raise ConfigError("names what is to be written, and nothing is", where="--part", hint="Add --write.")
-    prices = load_profile(profile)
+    limits = Budget.read(budget) if isinstance(budget, str | Path) else budget
+    if not isinstance(source, Counted) and limits is not None:
+        options["target"] = options.get("target") or _default_target(source, limits.target)
     counted = _counted(source, options)
     rival = count(rate_run, **options | {"inputs": ()}) if isinstance(rate_run, str | Path) else rate_run
-    return counted.advise(prices, column, rate_run=rival, write=write, part=part, notify=notify)
+    return counted.advise(
+        profile,
+        column,
+        host_profile=host_profile,
+        by=by,
+        budget=limits,
+        rate_run=rival,
+        write=write,
+        part=part,
+        notify=notify,
+    )
 
 
 def show(
-    result: "Estimate | Comparison | AdviceReport | Profile | Sequence[Profile]", detail: str = "layers"
+    result: "Estimate | Comparison | AdviceReport | Profile | Sequence[Profile]",
+    detail: str = "headline",
+    *,
+    top: int | None = None,
 ) -> None:
     """Print a result to the standard output, as the commands do.
 
     Args:
         result: what to print.
-        detail: how much of an estimate: "systems", "parts" or "layers".
+        detail: how much of an estimate: "headline", "systems", "parts" or "layers", which is all of it.
+        top: how many changes of advice, also those that save next to nothing; None for those worth showing.
     """
     from nsc_deploy.energy.output import terminal
 
     console = terminal.wide_console()
     if isinstance(result, Estimate):
-        if detail == "systems":
+        if detail == "headline":
+            terminal.print_headlines(result.report, console)
+        elif detail == "systems":
             terminal.print_systems(result.report, console)
         else:
             terminal.print_report(result.report, console, layers=detail == "layers")
@@ -265,7 +319,7 @@ def show(
     elif isinstance(result, Sequence):
         terminal.print_profiles(result, console)
     else:
-        terminal.print_advice(result, console)
+        terminal.print_advice(result, console, top)
 
 
 def _counted(sources: Counted | Paths, options: CountOptions) -> Counted:
@@ -274,6 +328,11 @@ def _counted(sources: Counted | Paths, options: CountOptions) -> Counted:
     if any(options.values()):
         raise ConfigError("options of counting are for what is not counted yet", hint="Give them to count().")
     return sources
+
+
+def _default_target(sources: Paths, name: str | None) -> str | None:
+    """The target that nobody named; none where all there is to count is on its target already."""
+    return None if all(is_exported(path) for path in _paths(sources)) else name
 
 
 def _prices(profile: AnyProfile | None, earlier: Estimate | None) -> Profile:
@@ -295,6 +354,15 @@ def _layout(name: str | None) -> Layout:
     except ValueError as error:
         listed = ", ".join(Layout)
         raise ConfigError(f"is {name!r} where one of {listed} is wanted", where="--layout") from error
+
+
+def _signal(name: str | None) -> Signal | None:
+    try:
+        return None if name is None else Signal(name)
+    except ValueError as error:
+        raise ConfigError(
+            f"is {name!r} where one of {', '.join(Signal)} is wanted", where="--signal"
+        ) from error
 
 
 def _paths(paths: Paths) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
-from nsc_deploy.energy.pricing.price import ACCOUNTINGS
+from nsc_deploy.energy.pricing.price import ACCOUNTINGS, PriceBook
 from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
@@ -20,6 +20,8 @@ from nsc_deploy.energy.report.statistics import Energy
 from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns, frame
 from nsc_deploy.energy.sources import CountedSystem, Options
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.base import Target
+from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.io.files import write_text
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.io.text import counted
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nsc_deploy.energy.advice.records import AdviceReport
+
+NOWHERE = "none"
+"""The target of counts that place nothing."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,54 @@ class Estimate:
         return systems_table(self.report).html() + note
 
 
+def target_of(name: str | Path | None) -> Target | None:
+    """The target of a name, or of the TOML file of a chip; None or "none" for nowhere.
+
+    Raises:
+        ConfigError: no such target or file.
+    """
+    return None if name is None or str(name) == NOWHERE else load_target(str(name))
+
+
+def price_book(profile: AnyProfile, host_profile: AnyProfile | None = None) -> PriceBook:
+    """The prices of a system, and those of its parts on a host.
+
+    Raises:
+        ConfigError: a profile is unknown or damaged.
+    """
+    return PriceBook(load_profile(profile), None if host_profile is None else load_profile(host_profile))
+
+
+def prices_of(
+    profile: AnyProfile | None,
+    host_profile: AnyProfile | None,
+    budget: Budget | None,
+    baseline: Estimate | None,
+) -> PriceBook:
+    """The prices that a check is made with: a budget says which, and nobody else may say otherwise.
+
+    Raises:
+        ConfigError: a profile is unknown or damaged, or another than the budget's.
+    """
+    earlier = None if baseline is None else baseline.report
+    found = []
+    for name, given, earlier_one in (
+        ("profile", profile, None if earlier is None else earlier.profile),
+        ("host_profile", host_profile, None if earlier is None else earlier.host_profile),
+    ):
+        signed: AnyProfile | None = None if budget is None else getattr(budget, name)
+        if signed is not None and given is not None and load_profile(signed) != load_profile(given):
+            given_name = load_profile(given).name
+            raise ConfigError(
+                f"the budget is for the {name.replace('_', ' ')} {signed}, and {given_name} is given",
+                where=f"--{name.replace('_', '-')}",
+                hint="Leave it out, or change the budget.",
+            )
+        found.append(signed or given or earlier_one)
+    prices, host = found
+    return price_book(prices or DEFAULT_PROFILE, host)
+
+
 def _chip_row(placed: OnTarget) -> dict[str, Any]:
     """What is known of a part on a target; None where it is not."""
     traffic, energy, time, load = placed.traffic, placed.energy, placed.time, placed.load
@@ -159,18 +212,22 @@ class Counted:
         systems = (f"{one.label}, {counted(one.samples, 'sample')}" for one in self.systems)
         return f"<Counted: {'; '.join(systems)}>"
 
-    def estimate(self, profile: AnyProfile = DEFAULT_PROFILE) -> Estimate:
+    def estimate(
+        self, profile: AnyProfile = DEFAULT_PROFILE, *, host_profile: AnyProfile | None = None
+    ) -> Estimate:
         """Price the counts.
 
         Args:
             profile: name of a profile, a TOML file, or a profile.
+            host_profile: the prices of the parts on a host; those of `profile` if None.
 
         Raises:
-            ConfigError: the profile is unknown or damaged.
+            ConfigError: a profile is unknown or damaged.
         """
-        prices, options = load_profile(profile), self.options
+        prices, options = price_book(profile, host_profile), self.options
         header = {
-            "profile": prices.name if isinstance(profile, Profile) else profile,
+            "profile": prices.profile.name if isinstance(profile, Profile) else profile,
+            "host profile": None if prices.host is None else prices.host.name,
             "samples": "all" if options.samples is None else options.samples,
             "dt": options.dt,
             "step": None if options.step_seconds is None else f"{options.step_seconds:g} s",
@@ -183,38 +240,60 @@ class Counted:
 
     def check(
         self,
-        budget: Budget | None = None,
-        profile: AnyProfile = DEFAULT_PROFILE,
+        budget: Budget | str | Path | None = None,
+        profile: AnyProfile | None = None,
         *,
+        host_profile: AnyProfile | None = None,
         baseline: Estimate | None = None,
         tolerance: float = 0.0,
     ) -> CheckResult:
         """Hold the counts against a budget, an earlier estimate with the same prices, or both.
 
         Args:
-            budget: limits.
-            profile: the prices.
+            budget: limits, or their TOML file.
+            profile: the prices; those of the budget if None, else of the baseline, else the default.
+            host_profile: the prices of the parts on a host; those of the budget if None.
             baseline: the earlier one; no mean may have grown.
             tolerance: by how much it may have grown all the same, as a share.
 
         Raises:
-            ConfigError: a price or a part is missing that a limit is for, other prices, a negative tolerance,
-                or systems that do not match.
+            ConfigError: a part is missing that a limit is for, the prices or the target are others than those
+                of the budget, a negative tolerance, or systems that do not match.
         """
-        prices = load_profile(profile)
-        findings = () if budget is None else check_budget(self.systems, prices, budget).findings
-        warnings = self.diagnostics
+        budget = Budget.read(budget) if isinstance(budget, str | Path) else budget
+        prices = prices_of(profile, host_profile, budget, baseline)
+        if budget is not None and budget.target is not None:
+            self._require_target(budget.target)
+        results = [] if budget is None else [check_budget(self.systems, prices, budget)]
         if baseline is not None:
             column = "memory" if budget is None else budget.column
-            against = self.estimate(prices).check_against(baseline, tolerance, column)
-            findings, warnings = findings + against.findings, warnings + against.warnings
-        return CheckResult(profile=prices.name, findings=findings, warnings=warnings)
+            now = self.estimate(prices.profile, host_profile=prices.host)
+            results.append(now.check_against(baseline, tolerance, column))
+        findings = tuple(finding for result in results for finding in result.findings)
+        warnings = (*self.diagnostics, *(one for result in results for one in result.warnings))
+        both = {"findings": findings, "baseline": results[-1].baseline, "warnings": warnings}
+        return results[0].model_copy(update=both)
+
+    def _require_target(self, wanted: str) -> None:
+        """Refuse a budget for another target than the one that the counts are placed on."""
+        named = target_of(wanted)
+        name = None if named is None else named.name
+        for system in self.systems:
+            if system.target != name:
+                raise ConfigError(
+                    f"the budget is for the target {wanted}, and {system.label} is counted on "
+                    f"{system.target or NOWHERE}",
+                    hint=f"Count with target={wanted!r}.",
+                )
 
     def advise(
         self,
-        profile: AnyProfile = DEFAULT_PROFILE,
+        profile: AnyProfile | None = None,
         column: str = "memory",
         *,
+        host_profile: AnyProfile | None = None,
+        by: str | None = None,
+        budget: Budget | None = None,
         rate_run: "Counted | None" = None,
         write: str | Path | None = None,
         part: str | None = None,
@@ -223,23 +302,43 @@ class Counted:
         """Try what could save energy: each change is made, run on the recordings and priced.
 
         Args:
-            profile: the prices.
+            profile: the prices; those of the budget if None, else the default.
             column: accounting of the energy: paper, compute or memory.
+            host_profile: the prices of the parts on a host; those of the budget if None.
+            by: what the changes are ranked by: energy, synops or memory; by default what the system is over
+                in, of the limits of the budget, or energy without one.
+            budget: limits.
             rate_run: another run of the system, trained with a loss on the rate of spikes.
             write: where a NIR part goes with all that its outputs do not need taken out.
             part: which one is written; by default the last NIR part.
             notify: called with a line that says what was written.
 
         Raises:
-            ConfigError: several systems, another column, a price that is missing, or nothing to write.
+            ConfigError: several systems, another column or objective, a price that is missing, or nothing to
+                write.
         """
-        from nsc_deploy.energy.advice.advise import Advisor, refuse_unknown_column
+        from nsc_deploy.energy.advice.advise import Advisor, objective_of, refuse_unknown_column
+        from nsc_deploy.energy.advice.records import Objective
 
         refuse_unknown_column(column)
+        if by is not None and by not in set(Objective):
+            raise ConfigError(f"is {by!r} where one of {', '.join(Objective)} is wanted", where="--by")
+        prices = prices_of(profile, host_profile, budget, None)
         system = self._only("advice")
+        if system.exported is not None:
+            raise ConfigError(
+                "is a deployment, and advice changes graphs",
+                where=system.path,
+                hint="Name the graph it was made from, with --inputs.",
+            )
         rival = None if rate_run is None else rate_run._only("advice")
         with waiting(f"changing {system.label}") as progress:
-            advisor = Advisor(system, load_profile(profile), self.options, column=column, progress=progress)
+            objective, why = Objective(by or Objective.ENERGY), ""
+            if budget is not None and by is None:
+                objective, why = objective_of(check_budget(self.systems, prices, budget))
+            advisor = Advisor(
+                system, prices, self.options, column=column, by=objective, why=why, progress=progress
+            )
             report = advisor.report(rival)
             if write is not None:
                 name = advisor.write_pruned(Path(write), part)

@@ -5,18 +5,24 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.exporters.base import Target
+from nsc_deploy.exporters.base import DeployedPart, Target
+from nsc_deploy.exporters.base import Deployment as Exported
 from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.recording import Layout, Recording, read_recording, require_step
-from nsc_deploy.graphs.network import Network, Reset
+from nsc_deploy.graphs.formats.recording import Layout, Recording, read_inputs, require_step
+from nsc_deploy.graphs.network import Network, Reset, Signal
+from nsc_deploy.graphs.readout import decide, require_classes, with_readout
 from nsc_deploy.io.files import sha256
 
+MANIFEST = "manifest.json"
 Progress = Callable[[int], None]
 SystemProgress = Callable[[int, int], None]
 
@@ -32,6 +38,8 @@ class Options:
         step_seconds: how long a step really takes, where the one of a graph is nominal; figures a second
             are for it. None: as the graph says.
         reset: for a NIR file that does not state how its neurons reset.
+        classes: how many the outputs of a NIR file vote for, where it does not say.
+        signal: what plain arrays hold, which do not say it.
         target: where NIR parts that are not for a host are placed; None for nowhere.
         layout: of what enters an ONNX file that is named by itself; those of runs are steps-first.
     """
@@ -41,17 +49,25 @@ class Options:
     dt: float | None = None
     step_seconds: float | None = None
     reset: Reset | None = None
+    classes: int | None = None
+    signal: Signal | None = None
     target: Target | None = None
     layout: Layout = Layout.STEPS_FIRST
 
 
 @dataclass(frozen=True)
 class Work:
-    """One graph to be counted: its file, its recorded inputs, and its place in a system."""
+    """One graph to be counted: its file, its recorded inputs, and its place in a system.
+
+    Attributes:
+        part: of a run; None for a bare graph.
+        decides: whether the system decides by its outputs.
+    """
 
     graph: Path
     recording: Path
     part: Part | None
+    decides: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,15 +76,17 @@ class Source:
 
     Attributes:
         label: unique among the systems of a report.
-        path: the run folder, or the graph file.
+        path: the run folder, the graph file, or the deployment folder.
         deployment: of a run; None for a bare graph.
-        work: its graphs.
+        work: its graphs; of a deployment folder the files that run.
+        exported: a deployment folder, opened; its parts are counted, integers as integers.
     """
 
     label: str
     path: Path
     deployment: Deployment | None
     work: tuple[Work, ...]
+    exported: "Exported | None" = None
 
 
 @dataclass(frozen=True)
@@ -79,11 +97,22 @@ class CountedSystem(Source):
         parts: the counts, for each of `work`.
         placed: each part on the target; None for a part on a host, and for all without a target.
         target: name of the target; None without one.
+        floats: of integers that were counted, the counts of the graphs they were made from.
+        measured_accuracy: share of the recorded samples that the last part decides right; None where it has
+            no labels, or nothing says how a decision is read from its outputs.
     """
 
-    parts: tuple[PartCount, ...]
+    parts: tuple[PartCount, ...] = ()
     placed: tuple[PlacedPart | None, ...] = ()
     target: str | None = None
+    floats: tuple[PartCount, ...] = ()
+    measured_accuracy: float | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of a run that of its whole recorded test set, else what was measured on the recording."""
+        stated = None if self.deployment is None else self.deployment.test_accuracy
+        return self.measured_accuracy if stated is None else stated
 
     @property
     def spiking(self) -> bool:
@@ -100,31 +129,67 @@ def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tupl
     """Resolve run folders and graph files.
 
     Args:
-        paths: run folders (with a deployment.json) or .nir and .onnx files.
-        recordings: inputs of the graph files, in their order; one alone serves them all.
+        paths: run folders (with a deployment.json), deployment folders (with a manifest.json), or .nir and
+            .onnx files.
+        recordings: inputs of all but the runs, in their order; one alone serves them all. Deployment folders
+            have some of their own.
 
     Raises:
         ConfigError: a graph file without inputs, or a file of another kind.
         DataError: a path that is missing, or a damaged run.
     """
-    graphs = [path for path in paths if not path.is_dir()]
+    graphs = [path for path in paths if not (path / FILE_NAME).is_file()]
     if recordings and not graphs:
         raise ConfigError(
-            "is for graph files, and only runs are named, which hold their own recordings",
+            "is for graphs and deployment folders, and only runs are named, which hold their own recordings",
             where="--inputs",
             hint="Leave it out, or name a graph file: RUN/receiver.nir for example.",
         )
     if recordings and len(recordings) not in {1, len(graphs)}:
         raise ConfigError(
-            f"{len(recordings)} recordings are given for {len(graphs)} graph files",
+            f"{len(recordings)} recordings are given for {len(graphs)} graph files or deployment folders",
             where="--inputs",
             hint="Give one for all of them, or one for each in the same order.",
         )
     inputs = iter(recordings if len(recordings) == len(graphs) else [*recordings] * len(graphs))
-    sources = [_run(path) if path.is_dir() else _graph(path, next(inputs, None)) for path in paths]
+    sources = [_source(path, None if path not in graphs else next(inputs, None)) for path in paths]
     if not sources:
         raise ConfigError("names nothing to count", hint="Give run folders or graph files.")
     return _with_unique_labels(sources)
+
+
+def _source(path: Path, recording: Path | None) -> Source:
+    if is_exported(path):
+        return _exported(path, recording)
+    if not path.is_dir():
+        return _graph(path, recording)
+    if not (path / FILE_NAME).is_file():
+        raise DataError(
+            f"holds neither a finished run ({FILE_NAME}) nor a deployment ({MANIFEST})",
+            where=path,
+            hint="Name a folder that `nsc-deploy train` or `nsc-deploy export` wrote, or a graph file.",
+        )
+    return _run(path)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a path is a deployment folder, and no run."""
+    return (path / MANIFEST).is_file() and not (path / FILE_NAME).is_file()
+
+
+def _exported(folder: Path, recording: Path | None) -> Source:
+    # Reports of runs and graphs load nothing of it.
+    from nsc_deploy.exporters.manifest import target_of
+    from nsc_deploy.exporters.registry import load_opener
+
+    opened = load_opener(target_of(folder), folder)(folder)
+    file = recording or opened.recording_file
+    if file is None:
+        raise ConfigError("holds no recorded inputs", where=folder, hint="Name them: --inputs recording.npz")
+    if not opened.parts:
+        opened = replace(opened, parts=(DeployedPart(folder.name, None, folder / MANIFEST, opened.network),))
+    work = tuple(Work(part.file, file, None, part is opened.parts[-1]) for part in opened.parts)
+    return Source(f"{folder.name} ({opened.target})", folder, None, work, opened)
 
 
 def _run(path: Path) -> Source:
@@ -132,7 +197,8 @@ def _run(path: Path) -> Source:
     if not deployment.parts:
         raise DataError("lists no parts", where=path / FILE_NAME)
     work = tuple(
-        Work(_inside(path, part.graph), _inside(path, part.recording), part) for part in deployment.parts
+        Work(_inside(path, one.graph), _inside(path, one.recording), one, one is deployment.parts[-1])
+        for one in deployment.parts
     )
     kind = f" ({deployment.receiver})" if deployment.receiver else ""
     return Source(deployment.system + kind, path, deployment, work)
@@ -195,8 +261,11 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         DataError: damaged or empty recordings, or recordings that do not fit their graph.
         GraphError: a graph that cannot be represented or counted exactly.
     """
+    if source.exported is not None:
+        return _count_exported(source, source.exported, options, progress)
     parts: list[PartCount] = []
     placed: list[PlacedPart | None] = []
+    accuracy = None
     for index, work in enumerate(source.work):
         recording, network = read_part(work, options)
 
@@ -205,7 +274,10 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
                 progress(index * samples + done, len(source.work) * samples)
 
         try:
-            part, place = _count(work, recording, network, options, report)
+            readout = None if network is None or not work.decides else readout_of(source, network)
+            decisions = _Decisions(network, recording, readout)
+            part, place = _count(work, recording, network, options, report, decisions)
+            accuracy = decisions.accuracy
         except DataError as error:
             where = work.recording if error.where is None else f"{work.recording}: {error.where}"
             raise DataError(error.problem, where=where, hint=error.hint) from error
@@ -222,11 +294,92 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         parts=tuple(parts),
         placed=tuple(placed),
         target=None if options.target is None else options.target.name,
+        measured_accuracy=accuracy,
     )
 
 
+def _count_exported(
+    source: Source, exported: Exported, options: Options, progress: SystemProgress | None
+) -> CountedSystem:
+    """Count what a deployment folder runs."""
+    from nsc_deploy.energy.counting.deployed import count_deployed
+
+    work = source.work[0]
+    recording = _read_inputs(work, options)
+    _require_step(recording, exported.network.dt, options, work.recording)
+    recording = replace(recording, dt=exported.network.dt or recording.dt)
+    network = with_readout(exported.network, options.classes)
+    decisions = _Decisions(network, recording, readout_of(source, network))
+    try:
+        found = count_deployed(
+            exported.parts, recording, batch=options.batch, progress=progress or (lambda done, total: None)
+        )
+    except DataError as error:
+        raise DataError(error.problem, where=f"{work.recording}: {error.where}", hint=error.hint) from error
+    decisions(slice(None), network.output_node.name, found.outputs)
+    parts, floats = (
+        tuple(replace(one, dt=options.step_seconds or one.dt) for one in counts)
+        for counts in (found.parts, found.floats)
+    )
+    return CountedSystem(
+        **vars(source),
+        parts=parts,
+        placed=(None,) * len(parts),
+        target=exported.target,
+        floats=floats,
+        measured_accuracy=decisions.accuracy,
+    )
+
+
+class _Decisions:
+    """Holds the decisions of a graph that is counted against the labels of its recording.
+
+    Args:
+        network: the graph; None for one that gives out no values as it is counted.
+        recording: its inputs.
+        readout: classes, and outputs that vote for each; None where nobody decides by them.
+    """
+
+    def __init__(
+        self, network: Network | None, recording: Recording, readout: tuple[int, int] | None
+    ) -> None:
+        self._readout, self._labels, self._samples = readout, recording.labels, recording.samples
+        if readout is not None:
+            require_classes(recording.labels, readout[0])
+        self._output = None if network is None else network.output_node.name
+        self._right = 0
+
+    def __call__(self, samples: slice, name: str, output: NDArray[Any]) -> None:
+        """Take in the output [T, N, *shape] of a node for some samples."""
+        if name == self._output and self._readout is not None and self._labels is not None:
+            self._right += int((decide(output, *self._readout) == self._labels[samples]).sum())
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share that is right; None without labels or a readout."""
+        return None if self._readout is None or self._labels is None else self._right / self._samples
+
+
+def readout_of(source: Source, network: Network) -> tuple[int, int] | None:
+    """Classes, and outputs that vote for each, from the deployment of a run or the Output node of a graph."""
+    if source.deployment is not None:
+        readout = source.deployment.readout
+        return readout.classes, readout.group
+    node = network.output_node
+    stated = node.parameters.metadata
+    if "classes" not in stated or "group" not in stated:
+        return None
+    classes, group = int(stated["classes"]), int(stated["group"])
+    return (classes, group) if node.output_shape == (classes * group,) else None
+
+
 def _count(
-    work: Work, recording: Recording, network: Network | None, options: Options, progress: Progress
+    work: Work,
+    recording: Recording,
+    network: Network | None,
+    options: Options,
+    progress: Progress,
+    decisions: _Decisions,
 ) -> tuple[PartCount, PlacedPart | None]:
     part, placed = work.part, None
     if network is None:
@@ -240,13 +393,19 @@ def _count(
         if options.target is not None and (part is None or part.place is not Place.HOST):
             placed = PlacedPart(options.target, options.target.check(network))
         counter = None if placed is None else activity_counter(placed.found, network, recording)
+
+        def observe(samples: slice, name: str, output: NDArray[Any]) -> None:
+            decisions(samples, name, output)
+            if counter is not None:
+                counter(samples, name, output)
+
         count = count_network(
             network,
             recording,
             name=work.graph.stem,
             batch=options.batch,
             progress=progress,
-            observe=counter,
+            observe=observe,
         )
         if placed is not None and counter is not None:
             placed = replace(placed, activity=counter.activity())
@@ -266,15 +425,7 @@ def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:
         GraphError: the graph is missing or damaged, or cannot be represented exactly.
         ConfigError: no sample is asked for, or the steps of recording and graph differ.
     """
-    recording = read_recording(work.recording)
-    if options.samples is not None:
-        if options.samples < 1:
-            raise ConfigError("needs at least one sample", where="--samples")
-        recording = recording.first(options.samples)
-    if options.step_seconds is not None and not 0 < options.step_seconds < math.inf:
-        raise ConfigError(
-            f"is {options.step_seconds:g} where a positive number is wanted", where="--step-seconds"
-        )
+    recording = _read_inputs(work, options)
     if work.graph.suffix == ".onnx":
         return recording, None
     network = read_network(
@@ -284,9 +435,37 @@ def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:
         signal=recording.signal,
         recorded_dt=recording.dt,
     )
-    if not _is_real_step(recording, options):
-        require_step(recording, network.dt, work.recording)
+    _require_step(recording, network.dt, options, work.recording)
+    if work.decides:
+        network = with_readout(network, options.classes)
     return replace(recording, dt=network.dt or recording.dt), network
+
+
+def _read_inputs(work: Work, options: Options) -> Recording:
+    """As many recorded samples as are to be counted."""
+    if options.samples is not None and options.samples < 1:
+        raise ConfigError("needs at least one sample", where="--samples")
+    if options.step_seconds is not None and not 0 < options.step_seconds < math.inf:
+        raise ConfigError(
+            f"is {options.step_seconds:g} where a positive number is wanted", where="--step-seconds"
+        )
+    plain_dt = options.dt or options.step_seconds
+    recording = read_inputs(work.recording, signal=options.signal, dt=plain_dt)
+    if options.signal not in {None, recording.signal}:
+        raise ConfigError(
+            f"states that it holds {recording.signal} values, and --signal {options.signal} is given",
+            where=work.recording,
+            hint="Leave --signal out.",
+        )
+    if work.decides and recording.labels is not None and options.classes is not None:
+        require_classes(recording.labels, options.classes)
+    return recording if options.samples is None else recording.first(options.samples)
+
+
+def _require_step(recording: Recording, step: float | None, options: Options, where: Path) -> None:
+    """Refuse a recording that has neither the step of the graph nor the one that is said to be real."""
+    if not _is_real_step(recording, options):
+        require_step(recording, step, where)
 
 
 def _is_real_step(recording: Recording, options: Options) -> bool:

@@ -15,17 +15,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from nsc_deploy.deployment import Place
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.passes.verdict import Status, Verdict, raise_first_refusal
 
 if TYPE_CHECKING:
     from nsc_deploy.exporters.chips.chip import Chip
     from nsc_deploy.exporters.chips.placement import Breach, Core, Placement, Usage
+    from nsc_deploy.exporters.lava.integers import IntegerNetwork
     from nsc_deploy.verification.runner import Runner
 
 __all__ = [
     "CalibrationSource",
     "CheckResult",
+    "DeployedPart",
     "Deployment",
     "ExportRequest",
     "RunSettings",
@@ -202,6 +205,25 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
+class DeployedPart:
+    """One part of what a deployment folder runs.
+
+    Attributes:
+        name: of the part.
+        place: chip or host; None where nothing says.
+        file: of the folder, what runs.
+        network: the floating-point graph it was made from.
+        integers: what an integer target runs in its place; None where it computes in floating point.
+    """
+
+    name: str
+    place: Place | None
+    file: Path
+    network: Network
+    integers: "IntegerNetwork | None" = None
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A deployment folder, opened; or a NIR file, which only the reference simulator runs.
 
@@ -214,6 +236,7 @@ class Deployment:
         recording_file: recorded inputs, or None.
         class_names: names of the classes, or empty.
         leaving: the node whose spikes leave the chip for a host; None where the whole graph is on one side.
+        parts: what runs, one after the other, for those who count it; empty: the graph as it is.
     """
 
     path: Path
@@ -223,3 +246,4 @@ class Deployment:
     recording_file: Path | None = None
     class_names: tuple[str, ...] = ()
     leaving: str | None = None
+    parts: tuple[DeployedPart, ...] = ()

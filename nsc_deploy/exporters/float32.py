@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 import nsc_deploy
 from nsc_deploy.errors import ConfigError, DataError, ExportError, GraphError
-from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, RunSettings, Status
+from nsc_deploy.exporters.base import (
+    CheckResult,
+    DeployedPart,
+    Deployment,
+    ExportRequest,
+    RunSettings,
+    Status,
+)
 from nsc_deploy.exporters.inputs import Samples, check_inputs, copy_recording
 from nsc_deploy.exporters.manifest import (
     GRAPH,
@@ -132,6 +139,14 @@ def open_exact_deployment(
         runners={backend: runner},
         recording_file=recording if recording.is_file() else None,
         class_names=manifest.source.class_names,
+        parts=(
+            DeployedPart(
+                name=manifest.source.part or Path(manifest.source.path).stem,
+                place=None,
+                file=folder / GRAPH,
+                network=network,
+            ),
+        ),
     )
 
 

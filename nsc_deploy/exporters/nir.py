@@ -1,8 +1,9 @@
 """The target "nir"."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status
+from nsc_deploy.exporters.base import CheckResult, DeployedPart, Deployment, ExportRequest, Status
 from nsc_deploy.exporters.float32 import (
     Written,
     check_exact,
@@ -46,7 +47,9 @@ class NirTarget:
 
     def open(self, folder: Path) -> Deployment:
         """Read the folder; the graph in it runs in the reference simulator."""
-        return open_exact_deployment(folder, self.name, lambda _graph, _settings: _runner(folder))
+        opened = open_exact_deployment(folder, self.name, lambda _graph, _settings: _runner(folder))
+        file = folder / NETWORK
+        return replace(opened, parts=(DeployedPart(opened.parts[0].name, None, file, read_network(file)),))
 
 
 def _write(folder: Path, network: Network) -> Written:

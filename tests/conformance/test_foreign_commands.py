@@ -54,7 +54,7 @@ def test_every_command_tells_each_warning_once_and_json_holds_them(name, files, 
         arguments.append(graph)
     if name == "energy check":
         (tmp_path / "budget.toml").write_text("[limits]\nneurons = 5000\n")
-        arguments += ["--budget", str(tmp_path / "budget.toml"), "--format", "json"]
+        arguments += ["--budget", str(tmp_path / "budget.toml"), "--json"]
     else:
         arguments.append("--json")
     if name == "export":

@@ -82,7 +82,7 @@ def calls(folder: Path) -> dict[str, Words]:
         "data info": ["data", "info", "spoken-digits", "--json"],
         "energy report": ["energy", "report", run, *few, "--json"],
         "energy check": [
-            *("energy", "check", run, *few, "--format", "json"),
+            *("energy", "check", run, *few, "--json"),
             *("--baseline", str(folder / "report" / "report.json")),
         ],
         "energy compare": ["energy", "compare", run, run, *few, "--json"],

@@ -1,7 +1,9 @@
 """Where energy can be saved: each change is made, run on the recordings and priced; nothing is guessed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,14 @@ from nsc_deploy.energy.advice.prune import (
     without_neurons,
     without_weights,
 )
-from nsc_deploy.energy.advice.records import Advice, AdviceReport, Change
+from nsc_deploy.energy.advice.records import Advice, AdviceReport, Change, Objective
 from nsc_deploy.energy.counting.nir import count_network
-from nsc_deploy.energy.counting.operations import PartCount, Store
-from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, access_price, price_layer
+from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
+from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, PriceBook, access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.sources import CountedSystem, Options, read_part
+from nsc_deploy.energy.report.budget import CheckResult
+from nsc_deploy.energy.report.measures import Quantity
+from nsc_deploy.energy.sources import CountedSystem, Options, read_part, readout_of
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
@@ -35,7 +39,39 @@ Progress = Callable[[str], None]
 _COLUMNS = ("paper", "compute", "memory")
 _BITS = (8, 4)
 _SHARES = (0.75, 0.5)
+_OBJECTIVES: dict[str, Objective] = {
+    Quantity.SYNOPS_PER_INFERENCE: Objective.SYNOPS,
+    Quantity.SYNOPS_PER_STEP: Objective.SYNOPS,
+    Quantity.SYNOPS_PER_SECOND: Objective.SYNOPS,
+    Quantity.ENERGY: Objective.ENERGY,
+    Quantity.MEMORY: Objective.MEMORY,
+}
 _NO_RIVAL = "lower rate: give a second run, trained with a loss on the rate of spikes (--rate-run)"
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """What parts take together: means of a sample, and the bytes they keep (None: of unknown width)."""
+
+    energy_uj: float
+    synops: float
+    memory_bytes: int | None
+
+    def __add__(self, other: "_Totals") -> "_Totals":
+        known = (self.memory_bytes, other.memory_bytes)
+        return _Totals(
+            self.energy_uj + other.energy_uj,
+            self.synops + other.synops,
+            None if None in known else sum(one for one in known if one is not None),
+        )
+
+    def of(self, objective: Objective) -> float | None:
+        """What is to become less."""
+        return {
+            Objective.ENERGY: self.energy_uj,
+            Objective.SYNOPS: self.synops,
+            Objective.MEMORY: self.memory_bytes,
+        }[objective]
 
 
 @dataclass(frozen=True)
@@ -78,30 +114,43 @@ class Advisor:
 
     Args:
         system: counted.
-        profile: the prices.
+        prices: of its operations.
         options: how it was counted.
         column: accounting of the energy: paper, compute or memory.
+        by: what the changes are ranked by.
+        why: where a budget decides that, its words.
         progress: called with a line on what is being tried.
 
     Raises:
-        UserError: as for counting; or the profile lacks a price that the column needs.
+        UserError: as for counting; or the profile lacks a price that the column needs, or the width of a
+            value where memory is to become less.
     """
 
     def __init__(
         self,
         system: CountedSystem,
-        profile: Profile,
+        prices: PriceBook,
         options: Options,
         *,
         column: str = "memory",
+        by: Objective = Objective.ENERGY,
+        why: str = "",
         progress: Progress = lambda line: None,
     ) -> None:
         self._system = system
-        self._profile = profile
+        self._prices, self._profile = prices, prices.profile
+        self._by, self._why = by, why
         self._options = options
         self._progress = progress
         self._accounting = next(one for one in ACCOUNTINGS if one.name == column)
-        self._before = sum(self._energy(part) for part in system.parts)
+        self._each = {part.name: self._totals(part) for part in system.parts}
+        self._before = _added(self._each.values())
+        if self._before.of(by) is None:
+            raise ConfigError(
+                "does not say how wide a value is, so bytes cannot be saved",
+                where=f"profile {self._profile.name}",
+                hint="Choose a profile that has operand_bits, or rank by energy or synops.",
+            )
         self._parts = _nir_parts(system, options)
         self._accuracy = next((one.accuracy for one in self._parts if one.readout is not None), None)
 
@@ -114,14 +163,20 @@ class Advisor:
         advice = [one for part in self._parts for one in (*self._exact(part), *self._bits(part))]
         advice += self._steps()
         advice += [] if rival is None else [self._rate(rival)]
+        together = self._together()
         return AdviceReport(
             system=self._system.label,
             profile=self._profile.name,
             column=self._accounting.name,
             samples=self._system.samples,
-            energy_uj=self._before,
+            by=self._by,
+            why=self._why,
+            energy_uj=self._before.energy_uj,
+            synops=self._before.synops,
+            memory_bytes=self._before.memory_bytes,
             accuracy=self._accuracy,
-            advice=tuple(sorted(advice, key=lambda one: (one.after_uj, one.words))),
+            advice=tuple(sorted(advice, key=lambda one: (-one.saved, one.after_uj, one.words))),
+            together=together,
             left_out=(
                 *_unchanged_parts(self._system),
                 *_unchanged_bits_and_steps(self._system, self._parts, self._profile),
@@ -155,22 +210,29 @@ class Advisor:
         write_network(path, pruned)
         return named[-1].name
 
-    def _energy(self, part: PartCount, weight_bits: Mapping[str, int] | None = None) -> float:
+    def _totals(self, part: PartCount, weight_bits: Mapping[str, int] | None = None) -> _Totals:
+        """What a part takes; weights of some layers at fewer bits."""
+        profile, narrow = self._prices.of(part), weight_bits or {}
+        width = profile.operand_bits
+        held = None if width is None else sum(_bytes(one, width, narrow.get(one.name)) for one in part.layers)
+        return _Totals(self._energy(part, narrow), float(part.per_sample.synaptic.mean()), held)
+
+    def _energy(self, part: PartCount, weight_bits: Mapping[str, int]) -> float:
         """Microjoules of a part, mean of a sample; weights of some layers at fewer bits."""
-        total = 0.0
+        total, profile = 0.0, self._prices.of(part)
         for layer in part.layers:
-            priced = price_layer(layer, self._profile, self._accounting, spiking=self._system.spiking)
+            priced = price_layer(layer, profile, self._accounting, spiking=self._system.spiking)
             if priced.unpriced:
                 raise ConfigError(
                     f"has no price for {', '.join(priced.unpriced)} of {part.name}/{layer.name}, so nothing "
                     "can be compared",
-                    where=f"profile {self._profile.name}",
-                    hint="Choose another profile or column.",
+                    where=f"profile {profile.name}",
+                    hint="Choose another profile or column, or one for parts on a host (--host-profile).",
                 )
             total += float(priced.total.mean())
-            bits = (weight_bits or {}).get(layer.name)
+            bits = weight_bits.get(layer.name)
             if bits is not None and Store.WEIGHTS in priced.kinds:
-                price = access_price(self._profile, layer.footprint.weights, bits)
+                price = access_price(profile, layer.footprint.weights, bits)
                 narrow = 0.0 if price is None else price.picojoules * float(layer.traffic.weight_reads.mean())
                 total += narrow - float(priced.kinds[Store.WEIGHTS].mean())
         return total * MICROJOULE
@@ -189,11 +251,28 @@ class Advisor:
         outputs = observe(network, part.recording).outputs
         count = self._count(part, network, part.recording)
         narrow = {} if layer is None or bits is None else {layer: bits}
-        after = self._before - self._energy(part.count) + self._energy(count, narrow)
+        after = self._with({part.name: self._totals(count, narrow)})
         same = np.array_equal(outputs, part.activity.outputs)
         # The same outputs give the same decisions, of whatever comes behind them too.
         accuracy = self._accuracy if same else part.accuracy_of(outputs)
         return self._advice(change, words, after, accuracy, part=part.name, layer=layer, same_outputs=same)
+
+    def _with(self, changed: Mapping[str, _Totals]) -> _Totals:
+        """The whole system with some parts changed."""
+        return _added({**self._each, **changed}.values())
+
+    def _together(self) -> Advice | None:
+        """All changes of all parts that leave the outputs as they are."""
+        changed = {}
+        for part in self._parts:
+            self._progress(f"{part.name}: all safe changes")
+            pruned = _pruned(part)
+            if pruned is not None:
+                changed[part.name] = self._totals(self._count(part, pruned, part.recording))
+        if not changed:
+            return None
+        words = f"all safe changes of {', '.join(changed)}"
+        return self._advice(Change.ALL_EXACT, words, self._with(changed), self._accuracy, same_outputs=True)
 
     def _count(self, part: _Part, network: Network, recording: Recording) -> PartCount:
         return count_network(network, recording, name=part.name, batch=self._options.batch)
@@ -202,22 +281,27 @@ class Advisor:
         self,
         change: Change,
         words: str,
-        after: float,
+        after: _Totals,
         accuracy: float | None,
         *,
         part: str | None = None,
         layer: str | None = None,
         same_outputs: bool = False,
     ) -> Advice:
+        before, now = self._before.of(self._by), after.of(self._by)
         return Advice(
             change=change,
             part=part,
             layer=layer,
             words=words,
             same_outputs=same_outputs,
-            before_uj=self._before,
-            after_uj=after,
-            saved=(self._before - after) / self._before if self._before else 0.0,
+            before_uj=self._before.energy_uj,
+            after_uj=after.energy_uj,
+            before_synops=self._before.synops,
+            after_synops=after.synops,
+            before_bytes=self._before.memory_bytes,
+            after_bytes=after.memory_bytes,
+            saved=(before - now) / before if before and now is not None else 0.0,
             accuracy_before=self._accuracy,
             accuracy_after=accuracy,
         )
@@ -260,21 +344,48 @@ class Advisor:
                 continue
             self._progress(f"{fewer} steps")
             shorter = [replace(one.recording, values=one.recording.values[:fewer]) for one in self._parts]
-            after = sum(
-                self._energy(self._count(one, one.network, recording))
+            after = _added(
+                self._totals(self._count(one, one.network, recording))
                 for one, recording in zip(self._parts, shorter, strict=True)
             )
             accuracy = last.accuracy_of(last.activity.outputs[:fewer])
             yield self._advice(Change.STEPS, f"decide after {fewer} of {steps} steps", after, accuracy)
 
     def _rate(self, rival: CountedSystem) -> Advice:
-        after = sum(self._energy(part) for part in rival.parts)
+        after = _added(self._totals(part) for part in rival.parts)
         before, now = (
             sum(float(part.per_sample.spikes.mean()) for part in one.parts) for one in (self._system, rival)
         )
         words = f"the run {rival.path}: {now:,.0f} spikes a sample instead of {before:,.0f}"
         accuracy = None if rival.deployment is None else rival.deployment.test_accuracy
         return self._advice(Change.RATE, words, after, accuracy)
+
+
+def _added(several: Iterable[_Totals]) -> _Totals:
+    """Parts together."""
+    return reduce(add, several, _Totals(0.0, 0.0, 0))
+
+
+def _bytes(layer: LayerCount, width: int, weight_bits: int | None) -> int:
+    """Bytes that a layer keeps, its weights at fewer bits where that is asked for."""
+    kept = layer.footprint
+    bits = kept.weights * (weight_bits or width) + (kept.states + kept.activations) * width
+    return -(-bits // 8)
+
+
+def objective_of(result: CheckResult) -> tuple[Objective, str]:
+    """What a system is over in, or nearest to be, of what changes can save; and the limit in words."""
+    ranked = [
+        (one.share or 0.0, one)
+        for one in result.findings
+        if one.quantity in _OBJECTIVES and one.value is not None
+    ]
+    if not ranked:
+        raise ConfigError(
+            f"limits nothing that a change could save ({', '.join(_OBJECTIVES)})", where="--budget"
+        )
+    share, most = max(ranked, key=lambda one: one[0])
+    return _OBJECTIVES[most.quantity], f"{most.quantity} is at {100 * share:.0f} % of its limit"
 
 
 def refuse_unknown_column(name: str) -> None:
@@ -300,21 +411,11 @@ def _nir_parts(system: CountedSystem, options: Options) -> list[_Part]:
         if network is None:
             continue
         decides = work is system.work[-1] and recording.labels is not None
-        readout = _readout(system, network) if decides else None
+        readout = readout_of(system, network) if decides else None
         if readout is not None:
             require_classes(recording.labels, readout[0])
         parts.append(_Part(count, network, recording, observe(network, recording), readout))
     return parts
-
-
-def _readout(system: CountedSystem, network: Network) -> tuple[int, int] | None:
-    """Classes and group, from the deployment of a run or the Output node of a graph."""
-    if system.deployment is not None:
-        return system.deployment.readout.classes, system.deployment.readout.group
-    metadata = network.output_node.parameters.metadata
-    if "classes" not in metadata or "group" not in metadata:
-        return None
-    return int(metadata["classes"]), int(metadata["group"])
 
 
 def rounded(weight: NDArray[np.generic], bits: int) -> NDArray[np.float32]:

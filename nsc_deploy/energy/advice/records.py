@@ -9,7 +9,15 @@ from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.io.records import Record
 
-ADVICE_SCHEMA_VERSION = 1
+ADVICE_SCHEMA_VERSION = 2
+
+
+class Objective(StrEnum):
+    """What is to become less, of the whole system: mean of a sample, and what it keeps."""
+
+    ENERGY = "energy"
+    SYNOPS = "synops"
+    MEMORY = "memory"
 
 
 class Change(StrEnum):
@@ -17,7 +25,7 @@ class Change(StrEnum):
 
     - `PRUNE`: neurons that never fire, or whose spikes meet no synapse, are taken out.
     - `DROP`: weights that no event ever meets are set to zero.
-    - `ALL_EXACT`: all changes of a part that leave its outputs as they are, at once.
+    - `ALL_EXACT`: all changes of a part, or of all parts, that leave the outputs as they are, at once.
     - `STEPS`: the recordings end earlier.
     - `BITS`: the weights of a layer are rounded to fewer bits.
     - `RATE`: another run, trained with a loss on the rate of spikes.
@@ -44,22 +52,33 @@ class Advice(Record):
     same_outputs: bool = Field(description="whether every output value of the part stays as it was")
     before_uj: float = Field(description="of the whole system, mean of a sample")
     after_uj: float
-    saved: float = Field(description="share of the energy of the whole system; negative where it rises")
+    before_synops: float
+    after_synops: float
+    before_bytes: int | None = Field(description="None where the profile does not say how wide a value is")
+    after_bytes: int | None
+    saved: float = Field(description="share of what the report ranks by; negative where it rises")
     accuracy_before: float | None
     accuracy_after: float | None
 
 
 class AdviceReport(Tabular, Record):
-    """All changes that were tried, the one that saves most first; a table in a notebook."""
+    """All changes that were tried, the one that saves most of `by` first; a table in a notebook."""
 
     schema_version: int = ADVICE_SCHEMA_VERSION
     system: str
     profile: str
     column: str
     samples: int
+    by: Objective = Field(description="what the changes are ranked by")
+    why: str = Field(description="where a budget decides that: the limit, and how much of it is used")
     energy_uj: float = Field(description="of the whole system, mean of a sample")
+    synops: float
+    memory_bytes: int | None
     accuracy: float | None = Field(description="of the last part on these samples, where it has labels")
     advice: tuple[Advice, ...]
+    together: Advice | None = Field(
+        description="all changes of all parts that leave their outputs as they are; None without any"
+    )
     left_out: tuple[str, ...] = Field(description="what could not be tried, and why")
     warnings: tuple[Diagnostic, ...] = ()
 

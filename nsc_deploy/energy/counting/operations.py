@@ -226,11 +226,13 @@ class PartCount:
     """One graph of a system.
 
     Attributes:
+        steps: of a sample, until its last output.
         spiking: whether the graph holds a spiking neuron or works on binary events.
         layers: those with at least one operation, in the order of the graph.
         free: nodes that only move or rename values.
         unknown: figures that an ONNX graph does not tell: "neurons", and "spikes" and "neuron_updates" where
             it decides anything. They count as 0, and no limit on them can be shown to hold.
+        late: of the steps, those that a pipeline adds, in which the next sample is on its way already.
     """
 
     name: str
@@ -243,6 +245,12 @@ class PartCount:
     layers: tuple[LayerCount, ...]
     free: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    late: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """From one sample to the next."""
+        return (self.steps - self.late) * self.dt
 
     @property
     def per_sample(self) -> Operations:

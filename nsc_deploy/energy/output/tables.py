@@ -125,17 +125,19 @@ def load_table(report: Report, systems: Sequence[SystemReport]) -> Table:
 
     def row(part: PartReport) -> tuple[str, ...]:
         load = part.load
-        rates = map(numbers.per_second, (load.mean, load.p95, load.worst, load.busiest_step))
+        rates = map(numbers.per_second, (load.mean, load.p95, load.worst, load.busiest_step, load.worst_step))
         limit = (_limit(load), numbers.share(load.share)) if limited else ()
         signs = _WITH_LIMIT if limited else _WITHOUT_LIMIT
         course = "" if part.over_time is None else numbers.course(part.over_time.synops, width=signs)
         return f"  {part.name}", *rates, *limit, course
 
-    heads = columns("Mean", "95 %", "Worst", "Busiest", *(("Limit", "Share") if limited else ()))
-    course = columns("Over time", only=Medium.TERMINAL)
+    heads = columns(
+        "Mean", "95 %", "Worst", "Busiest\nstep", "Worst\nstep", *(("Limit", "Share") if limited else ())
+    )
+    course = columns("Over time", only=Medium.TERMINAL, rank=1)
     limit = report.profile.load_limit
     words = f"Limit: {limit.source}" if limit else f"{report.profile.name} states no limit."
-    note = f"Busiest: the busiest step, mean of the samples. {words}"
+    note = f"Busiest step: mean of the samples; worst step: of any sample. {words}"
     return Table("Load, SynOps a second", (*_PARTS, *heads, *course), _by_part(systems, row), note)
 
 

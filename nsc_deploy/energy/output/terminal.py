@@ -9,17 +9,19 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from nsc_deploy.energy.advice.records import AdviceReport
+from nsc_deploy.energy.advice.records import Advice, AdviceReport
 from nsc_deploy.energy.output import tables
+from nsc_deploy.energy.output.headline_table import headline_tables, reasons
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import numbers
-from nsc_deploy.energy.report.budget import figure
+from nsc_deploy.energy.report.answers import figure
 from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemChange
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
 
-_FOLDED = 8
-"""Characters a line of words is folded to where there is no room for more."""
+_MOST_REASONS = 2
+_FOLDED, _PHRASE = 8, 16
+"""Characters a line of names, or of a sentence, is folded to where there is no room for more."""
 _STYLES = {"group": "bold", "total": "bold", "over": "red"}
 
 
@@ -27,6 +29,24 @@ def wide_console() -> Console:
     """A console on the standard output that does not fold tables where nobody has set a width."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+
+
+def print_headlines(report: Report, console: Console, *, full: bool = False) -> None:
+    """Print what each system takes, in one screen, and what that stands on.
+
+    Args:
+        report: what to print.
+        console: where to.
+        full: whether all that cannot be told says why, however long it is.
+    """
+    for table in headline_tables(report):
+        _draw(table, console)
+    prices, host = report.profile, report.host_profile
+    hosts = "" if host is None else f", parts on a host {host.name}"
+    words = f"Energy: {report.main.title.lower()}. Prices: {prices.name} ({prices.basis}){hosts}."
+    console.print(f"{words} Counted from 0.", style="dim", highlight=False)
+    for line in reasons(report)[: None if full else _MOST_REASONS]:
+        console.print(f"* {line}", highlight=False, markup=False, no_wrap=not full, overflow="ellipsis")
 
 
 def print_report(report: Report, console: Console, *, layers: bool = True) -> None:
@@ -37,6 +57,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         console: where to.
         layers: whether each layer gets a line.
     """
+    print_headlines(report, console, full=True)
     for facts in (report.options, report.versions):
         line = ", ".join(f"{name} {value}" for name, value in facts.items())
         console.print(line, style="dim", highlight=False)
@@ -83,7 +104,8 @@ def _print_measures(report: Report, console: Console) -> None:
 
 def _print_chip(report: Report, console: Console) -> None:
     """All there is to say about the target; nothing without one."""
-    if report.target is None:
+    on_target = [part.on_target for system in report.systems for part in system.parts]
+    if report.target is None or not any(on_target):
         return
     # Reports without a target need nothing of it.
     from nsc_deploy.energy.output import chip_tables
@@ -210,36 +232,82 @@ def _figures(changes: Mapping[str, Change], fields: Iterable[str], *, lower: boo
     return shown
 
 
-def print_advice(report: AdviceReport, console: Console) -> None:
-    """Print what was tried and what it does."""
-    now = f"{report.system}: {numbers.microjoules(report.energy_uj)} uJ a sample"
-    accurate = "" if report.accuracy is None else f", {numbers.percent(report.accuracy)} % right"
-    rows = tuple(
-        Row(
-            (
-                "/".join(name for name in (one.part, one.layer) if name) or "whole system",
-                one.words,
-                numbers.microjoules(one.after_uj),
-                f"{100 * one.saved:.2f} %",
-                numbers.percent(one.accuracy_after),
-                "same" if one.same_outputs else "other",
-            )
-        )
-        for one in report.advice
+_MOST_ADVICE, _WORTH_SHOWING = 10, 0.001
+"""Of advice, so many lines at most, and those that save at least such a share."""
+
+
+def print_advice(report: AdviceReport, console: Console, top: int | None = None) -> None:
+    """Print what was tried and what it does.
+
+    Args:
+        report: what to print.
+        console: where to.
+        top: how many changes; None for those that save something, ten at most.
+    """
+    sizes = [
+        f"{numbers.microjoules(report.energy_uj)} uJ",
+        f"{numbers.grouped(report.synops)} SynOps a sample",
+    ]
+    sizes += [] if report.memory_bytes is None else [f"{numbers.grouped(report.memory_bytes)} B"]
+    sizes += [] if report.accuracy is None else [f"{numbers.percent(report.accuracy)} % right"]
+    worth = [one for one in report.advice if one.saved >= _WORTH_SHOWING][:_MOST_ADVICE]
+    shown = worth if top is None else report.advice[:top]
+    heads = (
+        *columns("", holds=Holds.NAMES),
+        *columns("Change", holds=Holds.SENTENCES),
+        *columns("Saves", "uJ", "SynOps"),
+        *columns("Bytes", rank=2),
+        *columns("Right %", rank=1),
+        *columns("Outputs", rank=1),
     )
-    heads = (*columns("Where", "Change", holds=Holds.NAMES), *columns("uJ", "Saves", "Right %", "Outputs"))
-    _draw(Table(f"{now}{accurate}", heads, rows), console)
+    rows = tuple(Row(_advice_cells(one)) for one in shown)
+    if report.why:
+        console.print(f"Ranked by {report.by}: {report.why}.", highlight=False)
+    _draw(Table(f"{report.system}: {', '.join(sizes)}", heads, rows, f"Saves: of {report.by}."), console)
     if not report.advice:
         console.print("Nothing was found that could be changed.")
+    elif len(shown) < len(report.advice):
+        left = len(report.advice) - len(shown)
+        console.print(f"{left} more, which save less: --top {len(report.advice)}", highlight=False)
+    if report.together is not None:
+        console.print(_together(report.together), highlight=False)
     console.print(
         f"Each line was made, run on {report.samples} recorded samples and priced with {report.profile} "
-        f"(column {report.column}); energies are of the whole system. 'same': every output value of the "
+        f"(column {report.column}); figures are of the whole system. 'same': every output value of the "
         "part is as before on these samples; other samples may wake a neuron that was silent here.",
         style="dim",
         highlight=False,
     )
     for line in report.left_out:
         console.print(f"Not tried: {line}", style="dim", highlight=False)
+
+
+def _advice_cells(one: Advice) -> tuple[str, ...]:
+    return (
+        "/".join(name for name in (one.part, one.layer) if name) or "whole system",
+        one.words,
+        f"{100 * one.saved:.2f} %",
+        numbers.microjoules(one.after_uj),
+        numbers.grouped(one.after_synops),
+        numbers.MISSING if one.after_bytes is None else numbers.grouped(one.after_bytes),
+        numbers.percent(one.accuracy_after),
+        "same" if one.same_outputs else "other",
+    )
+
+
+def _together(one: Advice) -> str:
+    """What all changes give that leave the outputs as they are."""
+    figures = [
+        (one.before_synops, one.after_synops, "SynOps", numbers.grouped),
+        (one.before_uj, one.after_uj, "uJ", numbers.microjoules),
+    ]
+    if one.before_bytes is not None and one.after_bytes is not None:
+        figures.append((one.before_bytes, one.after_bytes, "B", numbers.grouped))
+    words = [
+        f"{say(after)} of {say(before)} {unit} ({100 * (after - before) / before if before else 0:+.2f} %)"
+        for before, after, unit, say in figures
+    ]
+    return f"All safe changes together (the outputs stay as they are): {', '.join(words)}."
 
 
 def _draw(table: Table, console: Console) -> None:
@@ -263,9 +331,8 @@ def _draw(table: Table, console: Console) -> None:
             drawn.add_column(column.head, justify="right", no_wrap=True)
         else:
             short = not column.head  # a word beside a name
-            drawn.add_column(
-                column.head, overflow="fold", min_width=None if short else _FOLDED, no_wrap=short
-            )
+            folded = _PHRASE if column.holds is Holds.SENTENCES else _FOLDED
+            drawn.add_column(column.head, overflow="fold", min_width=None if short else folded, no_wrap=short)
     for row in rows:
         written = [escape(row.cells[index]) for index in shown if index < len(row.cells)]
         drawn.add_row(*written, style=_STYLES.get(row.style))
@@ -281,4 +348,6 @@ def _least_width(column: TableColumn, index: int, rows: Iterable[Row]) -> int:
     """
     texts = [column.head, *(row.cells[index] for row in rows if index < len(row.cells))]
     width = max(Text(line).cell_len for text in texts for line in text.split("\n"))
-    return width if column.holds is Holds.NUMBERS else min(width, _FOLDED)
+    if column.holds is Holds.NUMBERS or not column.head:
+        return width
+    return min(width, _PHRASE if column.holds is Holds.SENTENCES else _FOLDED)

@@ -12,7 +12,8 @@ from math import ceil, log2
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Pass, Store
+from nsc_deploy.deployment import Place
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, PartCount, Pass, Store
 from nsc_deploy.energy.pricing.profile import Memory, Price, Profile
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
@@ -22,6 +23,23 @@ Charged = Kind | Store
 CHARGED: tuple[Charged, ...] = (*Kind, *Store)
 MICROJOULE = 1e-6
 """Of a picojoule: energies are priced in pJ and reported in uJ."""
+
+
+@dataclass(frozen=True)
+class PriceBook:
+    """The prices of a system: parts on a host may have others than those on a chip.
+
+    Attributes:
+        profile: of every part, if no other is named for hosts.
+        host: of the parts on a host; None where they are priced like the others.
+    """
+
+    profile: Profile
+    host: Profile | None = None
+
+    def of(self, part: PartCount) -> Profile:
+        """The prices of a part."""
+        return self.host if self.host is not None and part.place is Place.HOST else self.profile
 
 
 @dataclass(frozen=True)

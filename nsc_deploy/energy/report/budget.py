@@ -1,52 +1,38 @@
 """Budgets: what a system may cost, as a TOML file that a person can sign, and whether it keeps to it.
 
-The result of a check is data, text, annotations of GitHub Actions and JUnit XML.
+A budget names what its figures stand on: the prices, the target, the parts and the accounting. Its limits are
+held against what `measures` finds; one that cannot be answered says why and hides none of the others.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, computed_field, model_validator
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
-from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, price_layer
-from nsc_deploy.energy.pricing.profile import Profile
+from nsc_deploy.energy.counting.operations import PartCount
+from nsc_deploy.energy.pricing.price import ACCOUNTINGS, PriceBook
+from nsc_deploy.energy.report import answers
+from nsc_deploy.energy.report.measures import OF_SAMPLES, UNITS, Measured, Meter, Quantity, Unanswered
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.energy.sources import CountedSystem
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record, read_toml_record
-from nsc_deploy.io.text import printable
 
-Values = NDArray[np.float64]
 CULPRITS = 3
+NEAR = 0.9
+"""From this share of a limit on it is said to be near."""
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
-
-
-class Quantity(StrEnum):
-    """What a budget can limit."""
-
-    SYNOPS_PER_INFERENCE = "synops_per_inference"
-    SYNOPS_PER_SECOND = "synops_per_second"
-    ENERGY = "energy_uj"
-    SPIKES = "spikes_per_inference"
-    NEURONS = "neurons"
-    MEMORY = "memory_bytes"
-    LATENCY = "latency_steps"
-
-
 _HINT = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
 
 
-class Limit(Record):
-    """The most a quantity may be."""
+class Most(Record):
+    """The most that a quantity may be."""
 
     most: float = Field(ge=0)
     over: str | None = Field(default=None, description="mean, worst or a percentile such as p95")
@@ -58,29 +44,89 @@ class Limit(Record):
         return self
 
 
-def _from_number(value: Any) -> Any:
-    return {"most": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+class Least(Record):
+    """The least that a quantity may be."""
+
+    least: float = Field(ge=0, le=1)
 
 
-AnyLimit = Annotated[Limit, BeforeValidator(_from_number)]
+def _most(value: Any) -> Any:
+    return {"most": _number(value, "most")} if not isinstance(value, dict | Most) else value
+
+
+def _least(value: Any) -> Any:
+    return {"least": _number(value, "least")} if not isinstance(value, dict | Least) else value
+
+
+def _number(value: Any, name: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        # pydantic names the field of a ValueError alone.
+        raise ValueError(f"is neither a number nor {{ {name} = ... }}")  # noqa: TRY004
+    return value
+
+
+AnyMost = Annotated[Most, BeforeValidator(_most)]
+AnyLeast = Annotated[Least, BeforeValidator(_least)]
+
+
+class Limits(Record):
+    """At least one limit; of one inference, which is one sample."""
+
+    synops_per_inference: AnyMost | None = None
+    synops_per_step: AnyMost | None = Field(default=None, description="in the busiest step of a sample")
+    synops_per_second: AnyMost | None = Field(default=None, description="of a sample over its duration")
+    energy_uj: AnyMost | None = None
+    spikes_per_inference: AnyMost | None = None
+    neurons: AnyMost | None = None
+    memory_bytes: AnyMost | None = Field(default=None, description="of weights, states and inputs")
+    latency_steps: AnyMost | None = Field(
+        default=None, description="from the first input to the last output, with the target's pipeline"
+    )
+    latency_ms: AnyMost | None = Field(default=None, description="the same, in milliseconds")
+    cores: AnyMost | None = Field(default=None, description="of the target")
+    accuracy: AnyLeast | None = Field(default=None, description="share of right decisions, 0 to 1")
+    fits: Literal[True] | None = Field(default=None, description="every part that is on the target fits it")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not any(True for _ in self.named()):
+            raise ValueError("is empty")
+        for quantity, limit in self.named():
+            if quantity not in OF_SAMPLES and isinstance(limit, Most) and limit.over is not None:
+                raise ValueError(f"{quantity} is one number for all samples and takes no 'over'")
+        return self
+
+    def named(self) -> Iterator[tuple[Quantity, Most | Least]]:
+        """The limits that are there; one that has to be true is a least of 1."""
+        for quantity in Quantity:
+            limit = getattr(self, quantity.value)
+            if limit is not None:
+                yield quantity, Least(least=1) if limit is True else limit
 
 
 class Budget(Record):
-    """Limits for one inference (one sample), and what of the samples they are held against.
+    """Limits for one inference, what of the samples they are held against, and what the figures stand on.
 
     Attributes:
-        over: "mean", "worst" or a percentile over the samples ("p95"); a limit may have its own.
-        column: accounting the energy is taken from.
+        profile: prices of the operations: a name, or a TOML file beside the budget.
+        host_profile: prices of the parts on a host; those of `profile` if None.
+        target: where the parts that are not for a host are placed.
+        part: only the part of this name.
         side: only the parts at this end of the link; None for all.
         place: only the parts on chip, or on the host; None for all.
-        limits: at least one.
+        column: accounting the energy is taken from.
+        over: "mean", "worst" or a percentile over the samples ("p95"); a limit may have its own.
     """
 
-    over: str = "worst"
-    column: Literal["paper", "compute", "memory"] = "memory"
+    profile: str | None = None
+    host_profile: str | None = None
+    target: str | None = None
+    part: str | None = None
     side: Side | None = None
     place: Place | None = None
-    limits: dict[Quantity, AnyLimit] = Field(min_length=1)
+    column: Literal["paper", "compute", "memory"] = "memory"
+    over: str = "worst"
+    limits: Limits
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -89,13 +135,20 @@ class Budget(Record):
 
     @classmethod
     def read(cls, path: str | Path) -> "Budget":
-        """Read a budget file.
+        """Read a budget file; files that it names lie beside it.
 
         Raises:
             ConfigError: missing, not TOML, or a field that is missing, unknown or out of range; the
                 message names the field.
         """
-        return read_toml_record(cls, Path(path), "a budget", hint=_HINT)
+        budget = read_toml_record(cls, Path(path), "a budget", hint=_HINT)
+        named = {name: getattr(budget, name) for name in ("profile", "host_profile", "target")}
+        files = {
+            name: str(Path(path).parent / value)
+            for name, value in named.items()
+            if value is not None and value.endswith(".toml")
+        }
+        return budget.model_copy(update=files)
 
 
 class Culprit(Record):
@@ -112,35 +165,68 @@ class Finding(Record):
 
     system: str
     quantity: str
-    over: str
-    value: float
+    unit: str
+    over: str = Field(description="mean, worst or a percentile of the samples; empty for one number for all")
+    value: float | None = Field(description="None where it cannot be told")
     limit: float
-    passed: bool
-    culprits: tuple[Culprit, ...]
+    at_least: bool = Field(default=False, description="whether the limit is the least, and not the most")
+    passed: bool | None = Field(description="None where it cannot be shown")
+    near: bool = Field(default=False, description="whether it holds with less than a tenth to spare")
+    why: str = Field(default="", description="what keeps it from being shown, or from fitting")
+    sample: int | None = Field(default=None, description="the worst one, where it decides")
+    step: int | None = Field(default=None, description="of that sample, the busiest one")
+    culprits: tuple[Culprit, ...] = ()
 
-    def describe(self) -> str:
-        """The limit in one line."""
-        share = f" ({100 * self.value / self.limit:.0f} %)" if self.limit else ""
-        return f"{self.quantity} ({self.over}) {figure(self.value)} of {figure(self.limit)}{share}"
+    @property
+    def share(self) -> float | None:
+        """The value over the limit."""
+        return self.value / self.limit if self.value is not None and self.limit else None
 
-    def culprit_lines(self) -> list[str]:
-        """The layers that use most, one a line."""
-        return [
-            f"{one.part}/{one.layer}: {figure(one.value)} ({100 * one.share:.0f} %)" for one in self.culprits
-        ]
+
+class CheckedSystem(Record):
+    """What the limits of one system were held against."""
+
+    system: str
+    path: str
+    parts: tuple[str, ...] = Field(description="those that the budget is for")
+    samples: int
+    steps: int = Field(description="of a sample; of several parts the most")
+    dt: float = Field(description="seconds that a step takes")
+    float_synops: float | None = Field(
+        default=None,
+        description="where integers of a deployment were counted: mean SynOps of the graph they were made "
+        "from, of an inference",
+    )
 
 
 class CheckResult(Tabular, Record):
     """All limits of all systems; a table in a notebook."""
 
+    budget: Budget | None = Field(default=None, description="None for a baseline alone")
+    baseline: str | None = Field(default=None, description="when the earlier report was made")
     profile: str
+    host_profile: str | None = None
+    target: str | None = None
+    column: str = Field(description="accounting of the energy")
+    systems: tuple[CheckedSystem, ...] = ()
     findings: tuple[Finding, ...]
     warnings: tuple[Diagnostic, ...] = ()
 
+    @computed_field(description="whether every limit is shown to hold")  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
-        """Whether every limit holds."""
+        """Whether every limit is shown to hold."""
         return all(finding.passed for finding in self.findings)
+
+    @property
+    def exceeded(self) -> tuple[Finding, ...]:
+        """The limits that do not hold."""
+        return tuple(one for one in self.findings if one.passed is False)
+
+    @property
+    def unanswered(self) -> tuple[Finding, ...]:
+        """The limits that nothing is known of."""
+        return tuple(one for one in self.findings if one.passed is None)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a limit, with the layer that uses most."""
@@ -151,173 +237,125 @@ class CheckResult(Tabular, Record):
         ]
 
     def as_text(self) -> str:
-        """One line a limit, and below those that do not hold the layers that use most."""
-        lines = []
-        for finding in self.findings:
-            lines.append(f"{'ok  ' if finding.passed else 'OVER'}  {finding.system}: {finding.describe()}")
-            lines += [] if finding.passed else [f"        {line}" for line in finding.culprit_lines()]
-        over = sum(not finding.passed for finding in self.findings)
-        lines.append(f"{over} of {len(self.findings)} limits exceeded" if over else "within the budget")
-        return "\n".join(lines)
+        """The answer for a terminal or a log."""
+        return answers.as_text(self)
 
     def as_github(self) -> str:
-        """An ::error for each limit that does not hold, a ::notice for the rest together."""
-        lines = [
-            f"::error title={_property(f'energy budget, {finding.system}')}::"
-            + _data("\n".join([finding.describe(), *finding.culprit_lines()]))
-            for finding in self.findings
-            if not finding.passed
-        ]
-        passed = sum(finding.passed for finding in self.findings)
-        lines.append(f"::notice title=energy budget::{passed} of {len(self.findings)} limits hold")
-        return "\n".join(lines)
+        """Annotations of GitHub Actions."""
+        return answers.as_github(self)
 
     def as_junit(self) -> str:
-        """One test case a limit, a failure where it does not hold."""
-        over = sum(not finding.passed for finding in self.findings)
-        numbers = {"tests": str(len(self.findings)), "failures": str(over), "errors": "0"}
-        root = ET.Element("testsuites", numbers)
-        suite = ET.SubElement(root, "testsuite", {"name": "nsc-deploy energy check", **numbers})
-        for finding in self.findings:
-            case = ET.SubElement(
-                suite, "testcase", {"classname": _xml(f"energy.{finding.system}"), "name": finding.quantity}
-            )
-            if not finding.passed:
-                failure = ET.SubElement(case, "failure", {"message": _xml(finding.describe())})
-                failure.text = _xml("\n".join(finding.culprit_lines()))
-        ET.indent(root)
-        return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+        """JUnit XML."""
+        return answers.as_junit(self)
 
 
-def _xml(text: str) -> str:
-    """A text with what XML cannot hold spelt out, names of nodes among it."""
-    return printable(text, len(text) * 10)
-
-
-def figure(value: float) -> str:
-    """A figure in plain characters, for logs and files: thousands apart by spaces, else four digits."""
-    return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:.4g}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def check_budget(systems: Sequence[CountedSystem], profile: Profile, budget: Budget) -> CheckResult:
+def check_budget(systems: Sequence[CountedSystem], prices: PriceBook, budget: Budget) -> CheckResult:
     """Hold each system against each limit.
 
     Raises:
-        ConfigError: the budget names a side or place that a system has no part at, or needs a price or
-            a width that the profile does not have.
+        ConfigError: the budget names a part, side or place that a system has not.
     """
-    findings = tuple(
-        _check_limit(system, profile, budget, quantity) for system in systems for quantity in budget.limits
-    )
-    return CheckResult(profile=profile.name, findings=findings)
-
-
-def _check_limit(system: CountedSystem, profile: Profile, budget: Budget, quantity: Quantity) -> Finding:
-    parts = _chosen_parts(system, budget)
-    limit = budget.limits[quantity]
-    over = limit.over or budget.over
-    culprits: tuple[Culprit, ...] = ()
-    if quantity is Quantity.LATENCY:
-        over, value = "worst", float(max(part.steps for part in parts))
-    else:
-        _refuse_untold(system, parts, quantity)
-        measure = _measure(quantity, profile, budget, spiking=system.spiking)
-        layers = [(part.name, layer.name, measure(part, layer)) for part in parts for layer in part.layers]
-        total: Values = np.sum([values for _, _, values in layers], axis=0)
-        # Layers are weighed by the samples that decide, so that they add up to the number they explain.
-        weights = sample_weights(np.atleast_1d(total), over)
-        value = float(weights @ total)
-        used = [(part, layer, float(weights @ values)) for part, layer, values in layers]
-        culprits = tuple(
-            Culprit(part=part, layer=layer, value=amount, share=amount / value)
-            for part, layer, amount in sorted(used, key=lambda one: -one[2])[:CULPRITS]
-            if amount > 0
-        )
-    return Finding(
-        system=system.label,
-        quantity=quantity,
-        over=over,
-        value=value,
-        limit=limit.most,
-        passed=value <= limit.most,
-        culprits=culprits,
-    )
-
-
-_FIELDS = {Quantity.SPIKES: "spikes", Quantity.NEURONS: "neurons"}
-
-
-def _refuse_untold(system: CountedSystem, parts: Sequence[PartCount], quantity: Quantity) -> None:
-    """Refuse a limit on what a graph does not tell: none of 5 spikes is not what was counted."""
-    field = _FIELDS.get(quantity)
-    untold = [part.name for part in parts if field in part.unknown]
-    if untold:
-        raise ConfigError(
-            f"holds ONNX graphs ({', '.join(untold)}), which do not tell their {field}, so no limit of "
-            f"{field} can be shown to hold",
-            where=system.path,
-            hint="Limit synops, count the NIR graph, or let the budget name a side or place without ONNX.",
-        )
-
-
-def _chosen_parts(system: CountedSystem, budget: Budget) -> list[PartCount]:
-    parts = [
-        part
-        for part in system.parts
-        if budget.side in {None, part.side} and budget.place in {None, part.place}
-    ]
-    if not parts:
-        wanted = " ".join(str(one) for one in (budget.side, budget.place) if one is not None)
-        raise ConfigError(
-            f"the budget is for the {wanted}, and {system.label} has no such part", where=system.path
-        )
-    return parts
-
-
-def _measure(
-    quantity: Quantity, profile: Profile, budget: Budget, *, spiking: bool
-) -> Callable[[PartCount, LayerCount], Values]:
-    """What one layer uses of a quantity, for each sample."""
-
-    def energy(part: PartCount, layer: LayerCount) -> Values:
+    checked, findings = [], []
+    for system in systems:
+        parts = _chosen_parts(system, budget)
         accounting = next(one for one in ACCOUNTINGS if one.name == budget.column)
-        priced = price_layer(layer, profile, accounting, spiking=spiking)
-        if priced.unpriced:
-            raise ConfigError(
-                f"has no price for {', '.join(priced.unpriced)} of {part.name}/{layer.name}, so no limit of "
-                "energy can be shown to hold",
-                where=f"profile {profile.name}",
-                hint="Choose another profile or column, or limit synops instead.",
-            )
-        return priced.total * MICROJOULE
+        meter = Meter(system, parts, prices, accounting)
+        checked.append(checked_system(system, [system.parts[index] for index in parts]))
+        findings += [_held(meter, budget, quantity, limit) for quantity, limit in budget.limits.named()]
+    return CheckResult(
+        budget=budget,
+        profile=prices.profile.name,
+        host_profile=None if prices.host is None else prices.host.name,
+        target=systems[0].target if systems else None,
+        column=budget.column,
+        systems=tuple(checked),
+        findings=tuple(findings),
+    )
 
-    def memory(part: PartCount, layer: LayerCount) -> Values:
-        if profile.operand_bits is None:
-            raise ConfigError(
-                "does not say how wide a value is, so bytes cannot be counted",
-                where=f"profile {profile.name}",
-                hint="Give it operand_bits, or choose a profile that has them.",
-            )
-        values = sum(layer.footprint.of(store) for store in Store)
-        return np.full(part.samples, float(-(-values * profile.operand_bits // 8)))
 
-    rules: dict[Quantity, Callable[[PartCount, LayerCount], Values]] = {
-        Quantity.SYNOPS_PER_INFERENCE: lambda part, layer: layer.per_sample.synaptic.astype(float),
-        Quantity.SYNOPS_PER_SECOND: lambda part, layer: layer.per_sample.synaptic / (part.steps * part.dt),
-        Quantity.SPIKES: lambda part, layer: layer.per_sample.spikes.astype(float),
-        Quantity.NEURONS: lambda part, layer: np.full(part.samples, float(layer.neurons)),
-        Quantity.ENERGY: energy,
-        Quantity.MEMORY: memory,
+def checked_system(system: CountedSystem, parts: Sequence[PartCount]) -> CheckedSystem:
+    """What of a system is held against limits."""
+    names = {part.name for part in parts}
+    floats = [one for one in system.floats if one.name in names]
+    return CheckedSystem(
+        system=system.label,
+        path=str(system.path),
+        parts=tuple(part.name for part in parts),
+        samples=system.samples,
+        steps=max(part.steps for part in parts),
+        dt=parts[0].dt,
+        float_synops=float(sum(one.per_sample.synaptic.mean() for one in floats)) if floats else None,
+    )
+
+
+def _held(meter: Meter, budget: Budget, quantity: Quantity, limit: Most | Least) -> Finding:
+    """One limit of one system."""
+    found = meter.measure(quantity)
+    at_least = isinstance(limit, Least)
+    bound = limit.least if isinstance(limit, Least) else limit.most
+    over = (limit.over if isinstance(limit, Most) else None) or budget.over
+    known: dict[str, Any] = {
+        "system": meter.system.label,
+        "quantity": quantity,
+        "unit": UNITS[quantity],
+        "over": over if quantity in OF_SAMPLES else "",
+        "limit": bound,
+        "at_least": at_least,
     }
-    return rules[quantity]
+    if isinstance(found, Unanswered):
+        return Finding(**known, value=None, passed=None, why=str(found))
+    # Layers are weighed by the samples that decide, so that they add up to the number they explain.
+    weights = sample_weights(found.values, over) if len(found.values) > 1 else np.ones(1)
+    value = float(weights @ found.values)
+    holds = value >= bound if at_least else value <= bound
+    if found.bound and holds:
+        return Finding(**known, value=value, passed=None, why=f"{found.bound}, so it may be more")
+    worst = int(np.argmax(found.values)) if quantity in OF_SAMPLES and over == "worst" else None
+    return Finding(
+        **known,
+        value=value,
+        passed=holds,
+        near=holds and not at_least and value >= NEAR * bound,
+        why="; ".join(found.problems),
+        sample=worst,
+        step=None if found.steps is None or worst is None else int(found.steps[worst]),
+        culprits=_culprits(found, weights, value),
+    )
+
+
+def _culprits(found: Measured, weights: NDArray[np.float64], value: float) -> tuple[Culprit, ...]:
+    used = [(part, layer, float(weights @ np.atleast_1d(values))) for part, layer, values in found.layers]
+    return tuple(
+        Culprit(part=part, layer=layer, value=amount, share=amount / value)
+        for part, layer, amount in sorted(used, key=lambda one: -one[2])[:CULPRITS]
+        if amount > 0
+    )
+
+
+def _chosen_parts(system: CountedSystem, budget: Budget) -> tuple[int, ...]:
+    chosen = tuple(
+        index
+        for index, part in enumerate(system.parts)
+        if budget.part in {None, part.name}
+        and budget.side in {None, part.side}
+        and budget.place in {None, part.place}
+    )
+    if not chosen:
+        wanted = {"part": budget.part, "side": budget.side, "place": budget.place}
+        asked = ", ".join(f"{name} = {str(value)!r}" for name, value in wanted.items() if value is not None)
+        there = "; ".join(_described(part) for part in system.parts)
+        raise ConfigError(
+            f"the budget is for {asked}, and {system.label} has no such part (it has: {there})",
+            where=system.path,
+            hint="Change part, side or place in the budget, or leave them out for the whole system.",
+        )
+    return chosen
+
+
+def _described(part: PartCount) -> str:
+    """A part with its end of the link and its place, where they are known."""
+    words = " ".join(str(one) for one in (part.side, part.place) if one is not None)
+    return f"{part.name} ({words})" if words else part.name
 
 
 def sample_weights(values: NDArray[np.float64], over: str) -> NDArray[np.float64]:

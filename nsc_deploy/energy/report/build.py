@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 import nsc_deploy
-from nsc_deploy.deployment import Deployment, Side
+from nsc_deploy.deployment import Deployment, Place, Side
 from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount, Store
 from nsc_deploy.energy.pricing.price import (
     ACCOUNTINGS,
@@ -15,15 +15,18 @@ from nsc_deploy.energy.pricing.price import (
     OPPONENT,
     Accounting,
     LayerEnergy,
+    PriceBook,
     price_layer,
 )
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
+from nsc_deploy.energy.report.headline import headline
 from nsc_deploy.energy.report.on_chip import on_target
 from nsc_deploy.energy.report.schema import (
     Accesses,
     Counts,
+    FloatGraph,
     FrontPoint,
     Layer,
     PartReport,
@@ -52,7 +55,7 @@ PartPrices = list[LayerPrices]
 
 def build_report(
     systems: Sequence[CountedSystem],
-    profile: Profile,
+    prices: PriceBook,
     *,
     options: Mapping[str, str],
     accountings: Sequence[Accounting] = ACCOUNTINGS,
@@ -61,11 +64,13 @@ def build_report(
 
     Args:
         systems: counted; the first one is what the others are compared with.
-        profile: the prices.
+        prices: of the operations.
         options: what the user asked for, for the header.
         accountings: the columns.
     """
-    reports = [_system(system, profile, accountings) for system in systems]
+    profile = prices.profile
+    reports = [_system(system, prices, accountings) for system in systems]
+    hosted = any(part.place is Place.HOST for system in systems for part in system.parts)
     with_ratios = [
         report.model_copy(
             update={"ratio": _ratios(report, reports[0], accountings), "against": against(report, reports)}
@@ -77,14 +82,22 @@ def build_report(
         versions=_versions(),
         options=dict(options),
         profile=profile,
-        target=systems[0].target,
+        host_profile=prices.host,
+        target=_placed_on(systems) or systems[0].target,
         columns=tuple(one.column for one in accountings),
         systems=tuple(with_ratios),
         fronts={one.name: pareto_front(reports, one.name) for one in accountings if not one.spiking_only},
         definitions=DEFINITIONS,
-        estimated=estimated(profile, max(system.samples for system in systems), systems[0].target),
+        estimated=estimated(
+            prices, max(system.samples for system in systems), _placed_on(systems), hosted=hosted
+        ),
         poster_note=POSTER_NOTE if any(report.poster for report in reports) else None,
     )
+
+
+def _placed_on(systems: Sequence[CountedSystem]) -> str | None:
+    """The target that graphs were placed on; None where there is none, or only what an export wrote."""
+    return next((one.target for one in systems if one.exported is None and one.target is not None), None)
 
 
 def _versions() -> dict[str, str]:
@@ -95,19 +108,21 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _system(system: CountedSystem, profile: Profile, accountings: Sequence[Accounting]) -> SystemReport:
+def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accounting]) -> SystemReport:
     counts, spiking = system.parts, system.spiking
     columns = [one for one in accountings if spiking or not one.spiking_only]
-    prices = [price_part(part, profile, columns, spiking=spiking) for part in counts]
+    prices = [price_part(part, book.of(part), columns, spiking=spiking) for part in counts]
     compared = {MEMORY, OPPONENT} <= set(columns)
     parts = tuple(
-        _part(system, index, prices[index], profile, compared=compared) for index in range(len(counts))
+        _part(system, index, prices[index], book.of(counts[index]), compared=compared)
+        for index in range(len(counts))
     )
     operations = Operations.sum((part.per_sample for part in counts), system.samples)
     return SystemReport(
         label=system.label,
         path=str(system.path),
         **_facts(system.deployment),
+        accuracy=system.accuracy,
         spiking=spiking,
         samples=system.samples,
         parts=parts,
@@ -120,6 +135,8 @@ def _system(system: CountedSystem, profile: Profile, accountings: Sequence[Accou
         accesses=sum_records(Accesses, (part.accesses for part in parts)),
         synops=spread(operations.synaptic),
         spikes=spread(operations.spikes),
+        float_graph=_float_graph(system),
+        headline=headline(system, book),
         energy=sum_prices(prices),
         network_uj=_network(parts),
         break_even=whole_break_even(counts, prices) if compared else None,
@@ -128,17 +145,30 @@ def _system(system: CountedSystem, profile: Profile, accountings: Sequence[Accou
     )
 
 
+def _float_graph(system: CountedSystem) -> FloatGraph | None:
+    """What the integers of a deployment were made from; None where none were counted."""
+    if not system.floats:
+        return None
+    operations = Operations.sum((part.per_sample for part in system.floats), system.samples)
+    layers = [layer for part in system.floats for layer in part.layers]
+    return FloatGraph(
+        neurons=sum(layer.neurons for layer in layers),
+        synapses=sum(layer.synapses for layer in layers),
+        synops=spread(operations.synaptic),
+        spikes=spread(operations.spikes),
+    )
+
+
 def _facts(deployment: Deployment | None) -> dict[str, Any]:
     """What the deployment of a run says of the system; None each for a bare graph."""
     if deployment is None:
-        names = ("system", "receiver", "dataset", "accuracy", "snr_db", "snr_to_db", "channel")
+        names = ("system", "receiver", "dataset", "snr_db", "snr_to_db", "channel")
         return dict.fromkeys((*names, "channel_uses", "poster"))
     channel, energy = deployment.channel, POSTER.get(deployment.system)
     return {
         "system": deployment.system,
         "receiver": deployment.receiver,
         "dataset": deployment.dataset,
-        "accuracy": deployment.test_accuracy,
         "snr_db": channel.snr_db,
         "snr_to_db": channel.snr_to_db,
         "channel": channel.kind,
@@ -189,7 +219,7 @@ def _part(
         "layers": layers,
         "break_even": layer_break_even(part, prices) if compared else (),
         "on_target": None
-        if system.target is None
+        if system.target is None or system.exported is not None
         else on_target(part, system.placed[index], system.target, profile),
     }
     return PartReport.model_validate(vars(part) | fields)

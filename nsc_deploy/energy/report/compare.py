@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from nsc_deploy.diagnostics import Diagnostic, announce
-from nsc_deploy.energy.report.budget import CULPRITS, CheckResult, Culprit, Finding
+from nsc_deploy.energy.report.budget import CULPRITS, CheckedSystem, CheckResult, Culprit, Finding
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError, DataError
@@ -107,9 +107,13 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
     Raises:
         ConfigError: other prices, or systems that do not match.
     """
-    if before.profile != after.profile:
+    if (before.profile, before.host_profile) != (after.profile, after.host_profile):
+        names = (
+            " and ".join(one.name for one in (report.profile, report.host_profile) if one is not None)
+            for report in (before, after)
+        )
         raise ConfigError(
-            f"the reports have different prices ({before.profile.name}, {after.profile.name})",
+            f"the reports have different prices ({', '.join(names)})",
             hint="Make both with the same profile.",
         )
     name = column or after.main.name
@@ -248,25 +252,36 @@ def check_baseline(baseline: Report, now: Report, *, tolerance: float, column: s
     if not 0 <= tolerance < float("inf"):
         raise ConfigError(f"is {tolerance:g} where 0 or more is wanted", where="--tolerance")
     comparison = compare_reports(baseline, now, column)
-    _refuse_unpriced(comparison)
     findings = tuple(
         _finding(system, field, tolerance)
         for system in comparison.systems
         for field in CHECKED
         if field not in system.unknown
     )
-    return CheckResult(profile=now.profile.name, findings=findings, warnings=comparison.warnings)
+    return CheckResult(
+        baseline=baseline.created,
+        profile=now.profile.name,
+        host_profile=None if now.host_profile is None else now.host_profile.name,
+        target=now.target,
+        column=column,
+        systems=tuple(_checked(system) for system in now.systems),
+        findings=findings,
+        warnings=comparison.warnings,
+    )
 
 
-def _refuse_unpriced(comparison: Comparison) -> None:
-    """Refuse to hold one lower bound against another, as a budget does: what has no price may have grown."""
-    for system in comparison.systems:
-        if system.unpriced:
-            raise ConfigError(
-                f"has no price for {', '.join(system.unpriced)}, so no energy can be shown not to have grown",
-                where=f"profile {comparison.profile}",
-                hint="Choose another profile for both reports, or hold synops to a budget instead.",
-            )
+def _checked(system: SystemReport) -> CheckedSystem:
+    return CheckedSystem(
+        system=system.label,
+        path=system.path,
+        parts=tuple(part.name for part in system.parts),
+        samples=system.samples,
+        steps=max(part.steps for part in system.parts),
+        dt=system.parts[0].dt,
+    )
+
+
+_UNITS = {"synops": "SynOps", "spikes": "spikes", "neurons": "neurons", "energy_uj": "uJ"}
 
 
 def _finding(system: SystemChange, field: str, tolerance: float) -> Finding:
@@ -284,13 +299,19 @@ def _finding(system: SystemChange, field: str, tolerance: float) -> Finding:
         for layer in grown[:CULPRITS]
         if layer.changes[field].difference > 0
     )
+    # Sums of floating point numbers: a last digit is no regression.
+    holds = change.after <= limit * (1 + 1e-9)
+    why = ""
+    if field == "energy_uj" and system.unpriced and holds:
+        why = f"the profile has no price for {', '.join(system.unpriced)}, which may have grown"
     return Finding(
         system=system.after,
         quantity=f"{field} against the baseline",
+        unit=_UNITS[field],
         over="mean",
         value=change.after,
         limit=limit,
-        # Sums of floating point numbers: a last digit is no regression.
-        passed=change.after <= limit * (1 + 1e-9),
+        passed=None if why else holds,
+        why=why,
         culprits=culprits,
     )

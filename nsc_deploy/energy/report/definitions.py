@@ -1,5 +1,6 @@
 """The words every report carries: definitions, and what is counted, estimated and left out."""
 
+from nsc_deploy.energy.pricing.price import PriceBook
 from nsc_deploy.energy.pricing.profile import Basis, Profile
 from nsc_deploy.energy.report.schema import Term
 
@@ -75,8 +76,18 @@ def basis_words(profile: Profile) -> str:
     }[profile.basis]
 
 
-def estimated(profile: Profile, samples: int, target: str | None = None) -> tuple[str, ...]:
-    """What of a report is counted, what is estimated and what is left out."""
+def estimated(
+    prices: PriceBook, samples: int, target: str | None = None, *, hosted: bool = False
+) -> tuple[str, ...]:
+    """What of a report is counted, what is estimated and what is left out.
+
+    Args:
+        prices: of the operations.
+        samples: recorded inputs that were counted.
+        target: where parts were placed.
+        hosted: whether any part runs on a host.
+    """
+    profile = prices.profile
     lines = [
         f"Counted, exactly: every operation, from the graphs and {samples} recorded inputs. No rate is "
         "assumed.",
@@ -86,6 +97,8 @@ def estimated(profile: Profile, samples: int, target: str | None = None) -> tupl
         "everything before the events. Weights, states and activations in memory: in the columns with memory "
         "only.",
     ]
+    if hosted:
+        lines.append(_hosts(prices))
     if target is not None:
         lines.append(
             f"On {target}: pools are exact for one placement (greedy, as `nsc-deploy check --target "
@@ -107,3 +120,15 @@ def estimated(profile: Profile, samples: int, target: str | None = None) -> tupl
             "columns charge the dense operations."
         )
     return tuple(lines)
+
+
+def _hosts(prices: PriceBook) -> str:
+    """How the parts on a host are priced."""
+    if prices.host is not None:
+        host = prices.host
+        words = f"Parts on a host are priced with {host.name}, whose prices are {basis_words(host)}"
+        return f"{words}. Scope: {host.scope}"
+    return (
+        f"Parts on a host are priced with {prices.profile.name} too, as if they ran there; --host-profile "
+        "names prices of the host."
+    )

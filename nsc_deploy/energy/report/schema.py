@@ -15,12 +15,13 @@ from nsc_deploy.energy.counting.operations import Store
 from nsc_deploy.energy.pricing.price import Column
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import Against, BreakEven
+from nsc_deploy.energy.report.headline import Headline
 from nsc_deploy.energy.report.on_chip import OnTarget
 from nsc_deploy.energy.report.statistics import Energy, Kept, Load, MemoryUse, OverTime, Spread, Whole
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class Counts(Record):
@@ -85,6 +86,7 @@ class PartReport(Record):
     recording: str
     recording_sha256: str
     steps: Whole
+    late: Whole = Field(description="of the steps, those that the pipeline of a deployment adds")
     samples: Whole
     dt: float = Field(description="seconds")
     spiking: bool
@@ -128,6 +130,15 @@ class Poster(Record):
     ratio: float
 
 
+class FloatGraph(Record):
+    """The floating-point graphs that the integers of a deployment were made from, on the same inputs."""
+
+    neurons: Whole
+    synapses: Whole
+    synops: Spread
+    spikes: Spread
+
+
 class SystemReport(Record):
     """A whole system."""
 
@@ -138,7 +149,10 @@ class SystemReport(Record):
     dataset: str | None
     spiking: bool
     samples: Whole
-    accuracy: float | None = Field(description="of the trained model on its whole recorded test set")
+    accuracy: float | None = Field(
+        description="of a run that of the trained model on its whole recorded test set, else of the last "
+        "part on the samples that were counted; None without labels or a readout"
+    )
     snr_db: float | None
     snr_to_db: float | None = Field(description="upper end, where each sample has its own")
     channel: str | None
@@ -149,6 +163,10 @@ class SystemReport(Record):
     accesses: Accesses
     synops: Spread
     spikes: Spread
+    float_graph: FloatGraph | None = Field(
+        description="beside integers that were counted: what they were made from; else None"
+    )
+    headline: Headline = Field(description="what the system takes, in a few figures")
     energy: dict[str, Energy] = Field(description="all parts, by accounting")
     network_uj: float | None = Field(
         description="messages and hops of all parts on the target, mean of a sample, in no column; None "
@@ -194,6 +212,9 @@ class Report(Record):
     versions: dict[str, str]
     options: dict[str, str]
     profile: Profile
+    host_profile: Profile | None = Field(
+        description="prices of parts on a host; None where they are the same"
+    )
     target: str | None = Field(description="where parts that are not for a host are placed")
     columns: tuple[Column, ...]
     systems: tuple[SystemReport, ...]

@@ -71,15 +71,16 @@ class Kept(StoreUse):
 class Load(Record):
     """Synaptic operations a second, at the step length of the recording: a sample over its duration.
 
-    `busiest_step` is for the step in which, on the mean of the samples, most happens; None where steps cannot
-    be told apart (a convolution over time in ONNX). Limit and share are None where the profile states no
-    limit or the part runs on a host.
+    `busiest_step` is for the step in which, on the mean of the samples, most happens, `worst_step` for the
+    step of any sample in which most happens; None where steps cannot be told apart (a convolution over time
+    in ONNX). Limit and share are None where the profile states no limit or the part runs on a host.
     """
 
     mean: float
     p95: float
     worst: float
     busiest_step: float | None = Field(description="in the busiest step, mean of the samples")
+    worst_step: float | None = Field(description="in the busiest step of the worst sample")
     limit: float | None = Field(description="of one unit of the device")
     limit_of: str | None = Field(description="the unit the limit is for: core or chip")
     share: float | None = Field(description="worst sample over the limit; above 1 one unit cannot keep up")
@@ -152,7 +153,7 @@ def spread(values: NDArray[np.int64]) -> Spread:
 
 def load(part: PartCount, profile: Profile) -> Load:
     """Synaptic operations a second, against the limit of the profile's device."""
-    seconds = part.steps * part.dt
+    seconds = part.seconds
     synaptic = spread(part.per_sample.synaptic)
     course = over_time(part)
     limit = None if part.place is Place.HOST else profile.load_limit
@@ -161,6 +162,7 @@ def load(part: PartCount, profile: Profile) -> Load:
         p95=synaptic.p95 / seconds,
         worst=synaptic.worst / seconds,
         busiest_step=None if course is None else max(course.synops) / part.dt,
+        worst_step=None if part.synops is None else float(part.synops.max()) / part.dt,
         limit=None if limit is None else limit.synops_per_second,
         limit_of=None if limit is None else limit.of,
         share=None if limit is None else synaptic.worst / seconds / limit.synops_per_second,

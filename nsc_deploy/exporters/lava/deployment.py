@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
+from nsc_deploy.deployment import Place
+from nsc_deploy.exporters.base import DeployedPart, Deployment, ExportRequest, RunSettings
 from nsc_deploy.exporters.inputs import (
     Samples,
     calibration_inputs,
@@ -103,6 +104,15 @@ class LavaDeployment:
             runners={EmulatorRunner.name: emulator, LavaRunner.name: lava},
             recording_file=None if name is None else self.folder / name,
             class_names=self.manifest.source.class_names,
+            parts=(
+                DeployedPart(
+                    name=self.manifest.source.part or Path(self.manifest.source.path).stem,
+                    place=Place.CHIP,
+                    file=self.folder / self.manifest.integers,
+                    network=network,
+                    integers=self.integers,
+                ),
+            ),
         )
 
 

@@ -8,7 +8,7 @@ chip/           a deployment folder of the target
 read-out.nir    what runs on the host behind the chip, with read-out.npz where inputs were recorded
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from pydantic import Field
 
 from nsc_deploy.deployment import FileName, Place
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, Target
+from nsc_deploy.exporters.base import DeployedPart, Deployment, ExportRequest, RunSettings, Target
 from nsc_deploy.exporters.float32 import check_artefact
 from nsc_deploy.exporters.inputs import check_inputs, copy_recording, fits, recording_for
 from nsc_deploy.exporters.manifest import (
@@ -123,7 +123,24 @@ def open_in_parts(folder: Path) -> Deployment:
         recording_file=recording if recording.is_file() else None,
         class_names=manifest.source.class_names,
         leaving=None if read_out is None else leaving,
+        parts=tuple(
+            one
+            for part in manifest.parts
+            for one in _held(folder, part, {FRONT_END: front_end, READ_OUT: read_out}, chip)
+        ),
     )
+
+
+def _held(
+    folder: Path, part: PartRecord, hosts: Mapping[str, Network | None], chip: Deployment
+) -> tuple[DeployedPart, ...]:
+    """What runs of a part: its graph on the host, or what the folder of the chip says."""
+    if part.name == CHIP:
+        return tuple(replace(one, name=CHIP, place=Place.CHIP) for one in chip.parts)
+    network = hosts.get(part.name)
+    if network is None or part.graph is None:
+        return ()
+    return (DeployedPart(part.name, Place.HOST, folder / part.graph, network),)
 
 
 def _host(folder: Path, part: PartRecord | None) -> Network | None:

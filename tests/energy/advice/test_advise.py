@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rich.console import Console
 
 from nsc_deploy.deployment import Place, Side
-from nsc_deploy.energy import advise, estimate
+from nsc_deploy.energy import Budget, advise, count, estimate
 from nsc_deploy.energy.advice.advise import rounded
 from nsc_deploy.energy.advice.prune import observe, removable, unused_inputs, without_neurons, without_weights
 from nsc_deploy.energy.advice.records import Advice, AdviceReport, Change
 from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.output.terminal import print_advice
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -161,6 +164,7 @@ def _random(seed: int, joined: bool) -> Network:
 def test_every_change_is_measured_before_and_after(run: Path, report: AdviceReport) -> None:
     whole = estimate([run]).report.systems[0].energy["memory"].mean_uj
     assert report.energy_uj == pytest.approx(whole)
+    assert report.by == "energy"
     assert [one.after_uj for one in report.advice] == sorted(one.after_uj for one in report.advice)
     for one in report.advice:
         assert one.before_uj == report.energy_uj
@@ -283,3 +287,67 @@ def test_the_command_prints_a_table_and_json(run: Path, tmp_path: Path) -> None:
     assert AdviceReport.model_validate(json.loads(done.stdout)).advice
     assert "wrote" in done.stderr
     assert target.is_file()
+
+
+def test_what_the_system_is_over_in_ranks_the_changes(run: Path) -> None:
+    (counted,) = count(run).systems
+    mean = float(counted.parts[0].per_sample.synaptic.mean())
+    by_synops = advise(run, by="synops")
+    assert (by_synops.by, by_synops.synops) == ("synops", pytest.approx(mean))
+    saved = [one.saved for one in by_synops.advice]
+    assert saved == sorted(saved, reverse=True)
+    for one in by_synops.advice:
+        assert one.saved == pytest.approx(1 - one.after_synops / mean)
+        # Fewer bits are fewer bytes, and as many synaptic operations where spikes stay as they are.
+        assert one.after_bytes is not None
+        assert one.before_bytes is not None
+    energy, memory = advise(run), advise(run, by="memory")
+    assert energy.by == "energy"
+    shares = [(one.before_bytes or 0, one.after_bytes or 0) for one in memory.advice]
+    assert memory.advice[0].saved == max(1 - after / before for before, after in shares)
+    bits = next(one for one in memory.advice if one.change is Change.BITS)
+    assert bits.after_bytes is not None
+    assert bits.after_bytes < (bits.before_bytes or 0)
+    over = Budget.model_validate({"limits": {"synops_per_inference": 1, "energy_uj": 1e9, "neurons": 1}})
+    chosen = advise(run, budget=over)
+    assert (chosen.by, chosen.advice) == ("synops", by_synops.advice)
+    assert chosen.why.startswith("synops_per_inference is at ")
+    assert advise(run, budget=over, by="energy").by == "energy"
+    with pytest.raises(ConfigError, match="limits nothing that a change could save"):
+        advise(run, budget=Budget.model_validate({"limits": {"neurons": 1}}))
+    with pytest.raises(ConfigError, match="energy, synops, memory"):
+        advise(run, by="area")
+
+
+def test_all_safe_changes_together_are_measured(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    write_network(folder / "first.nir", receiver().build())
+    write_network(folder / "second.nir", receiver().build())
+    parts = [
+        (name, Side.RECEIVER, Place.CHIP, f"{name}.nir", inputs(seed))
+        for seed, name in enumerate(("first", "second"))
+    ]
+    found = advise(write_run(folder, "vanilla-snn", parts))
+    assert found.together is not None
+    each = [one for one in found.advice if one.change is Change.ALL_EXACT]
+    assert len(each) == 2
+    for field in ("uj", "synops", "bytes"):
+        saved = [getattr(one, f"before_{field}") - getattr(one, f"after_{field}") for one in each]
+        before, after = (getattr(found.together, f"{when}_{field}") for when in ("before", "after"))
+        assert before - after == pytest.approx(sum(saved))
+    assert found.together.same_outputs
+    assert found.together.after_bytes is not None
+
+
+def test_the_terminal_shows_what_is_worth_showing(run: Path, report: AdviceReport) -> None:
+    def shown(top: int | None) -> str:
+        text = StringIO()
+        print_advice(report, Console(file=text, width=120), top)
+        return text.getvalue()
+
+    assert "All safe changes together" in shown(None)
+    assert f"--top {len(report.advice)}" in shown(1)
+    everything = shown(len(report.advice))
+    assert "more, which save less" not in everything
+    assert len(shown(1).splitlines()) < len(everything.splitlines())

@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 
 from nsc_deploy.energy import estimate
-from nsc_deploy.energy.output.terminal import print_report
+from nsc_deploy.energy.output.terminal import print_headlines, print_report
+from nsc_deploy.energy.report import numbers
+from nsc_deploy.energy.report.measures import Quantity
 from nsc_deploy.energy.report.schema import Report
 from tests.support.small_runs import dense_run, event_run
 
@@ -43,3 +45,27 @@ def test_no_figure_is_cut_off(profile: str, width: int, tmp_path: Path) -> None:
     at_the_edge = [line.split() for line in printed(report, width) if len(line.rstrip()) == width]
     cut = [words[-1] for words in at_the_edge if words and not set(words[-1]) <= {"─"}]
     assert [word for word in cut if word not in whole] == []
+
+
+def test_the_first_block_fits_one_screen_and_cuts_nothing_off(tmp_path: Path) -> None:
+    runs = [event_run(tmp_path / "event", scale=60), dense_run(tmp_path / "fc"), dense_run(tmp_path / "fc2")]
+    report = estimate(runs, profile="horowitz-45nm", target="loihi1").report
+    text = StringIO()
+    print_headlines(report, Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    assert len(lines) <= 24
+    # Only a reason, which --details prints whole, may be shortened.
+    assert all("…" not in line for line in lines if not line.startswith("*"))
+    headline = report.systems[0].headline
+    busiest = headline[Quantity.SYNOPS_PER_STEP]
+    wanted = {
+        "SynOps, worst": numbers.count(headline[Quantity.SYNOPS_PER_INFERENCE].worst or 0),
+        "Busiest step": numbers.count(busiest.worst or 0),
+        "sample, step": f"{busiest.sample}, {busiest.step}",
+        "Accuracy": "96.2 %",
+        "Latency": "14 steps, 420 ms",
+        "Fits": "loihi1: yes",
+    }
+    for name, figure in wanted.items():
+        (line,) = [line for line in lines if line.strip().startswith(name)]
+        assert figure in line

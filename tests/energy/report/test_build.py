@@ -97,7 +97,9 @@ class _Outside(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [f"{tag} {name}" for name, _ in attrs if name in {"src", "href", "onload"}]
+        # A link to a place on the page itself leads nowhere outside.
+        leads = [name for name, value in attrs if not (name == "href" and (value or "").startswith("#"))]
+        self.found += [f"{tag} {name}" for name in leads if name in {"src", "href", "onload"}]
         if tag in {"script", "link", "iframe"}:
             self.found.append(tag)
         if tag not in {"meta", "br"}:
@@ -174,7 +176,7 @@ def test_bad_input_is_named(tmp_path: Path, runs: list[Path]) -> None:
     cases: list[tuple[list[Path], dict[str, object], type[UserError], str]] = [
         (runs[:1], {"profile": "horowitz"}, ConfigError, "no profile named"),
         ([tmp_path / "none"], {}, DataError, "does not exist"),
-        ([tmp_path], {}, DataError, "no finished run"),
+        ([tmp_path], {}, DataError, "neither a finished run"),
         ([tmp_path / "notes.txt"], {}, ConfigError, "neither a run folder"),
         ([graph], {}, ConfigError, "without recorded inputs"),
         (runs[:1], {"inputs": [tmp_path / "inputs.npz"]}, ConfigError, "only runs are named"),
@@ -197,13 +199,16 @@ def test_damaged_recordings(tmp_path: Path) -> None:
     graph = tmp_path / "receiver.nir"
     spiking_graph(graph, [6, 4], Signal.REAL)
     path = tmp_path / "inputs.npz"
-    hole = reals(6).values.copy()
-    hole[3, 1, 2] = np.nan
-    write_recording(path, Recording(hole, Signal.REAL, 0.03))
+    write_recording(path, reals(6))
+    whole = dict(np.load(path))
+    holed = whole["values"].copy()
+    holed[7] = np.nan
+    np.savez(path, **whole | {"values": holed})
     with pytest.raises(DataError, match="NaN or infinity"):
         estimate([graph], inputs=[path])
-    write_recording(path, Recording(reals(6).values[:, :0], Signal.REAL, 0.03))
-    with pytest.raises(DataError):
+    steps, _, *shape = whole["shape"]
+    np.savez(path, **whole | {"values": holed[:0], "shape": np.array([steps, 0, *shape])})
+    with pytest.raises(DataError, match="holds no values"):
         estimate([graph], inputs=[path])
     graph.write_bytes(b"damaged")
     write_recording(path, reals(6))
@@ -227,7 +232,10 @@ def test_the_command_prints_json_and_writes_both_files(runs: list[Path], tmp_pat
 
 
 def test_the_command_prints_a_table(runs: list[Path]) -> None:
-    done = shell("energy", "report", *runs, "--samples", 2)
+    brief = shell("energy", "report", *runs, "--samples", 2)
+    assert "Busiest step" in brief.stdout
+    assert "3.23" not in brief.stdout
+    done = shell("energy", "report", *runs, "--samples", 2, "--details")
     assert done.returncode == 0, done.stderr
     for words in ("att-neurosc (event)", "3.23", "receiver-front-end", "linear1"):
         assert words in done.stdout

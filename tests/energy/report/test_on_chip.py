@@ -12,7 +12,7 @@ from nsc_deploy.energy import Estimate, count, estimate
 from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report.on_chip import OnTarget, Run
-from nsc_deploy.energy.report.schema import PartReport, Report
+from nsc_deploy.energy.report.schema import SCHEMA_VERSION, PartReport, Report
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
@@ -229,7 +229,7 @@ def test_all_three_forms_tell_it(report: Report, tmp_path: Path) -> None:
     print_report(report, Console(file=text, width=100))
     page = Estimate(report).write(tmp_path)[1].read_text()
     data = json.loads((tmp_path / "report.json").read_text())
-    assert data["schema_version"] == 4
+    assert data["schema_version"] == SCHEMA_VERSION
     assert data["systems"][0]["parts"][0]["on_target"]["fits"] is True
     assert Report.model_validate(data) == report
     for words in ("memory of core 0", "axons in of core 0", "Time on the chip", "keeps up with a step every"):
@@ -266,7 +266,7 @@ def test_a_profile_tells_its_chip_and_the_prices_of_its_network() -> None:
 
 
 def test_the_command_takes_a_target(runs: list[Path]) -> None:
-    done = shell("energy", "report", runs[0], "--target", "loihi1", "--samples", 2, "--no-layers")
+    done = shell("energy", "report", runs[0], "--target", "loihi1", "--samples", 2, "--details")
     assert done.returncode == 0, done.stderr
     assert "Time on the chip" in done.stdout
     assert "no price" in done.stdout

@@ -394,7 +394,7 @@ def _reports(chance: random.Random, corpus: Path, work: Path) -> Case:
     file.write_bytes(content)
     graph = _arguments(corpus / "receiver.nir", "--inputs", corpus / "inputs.npz")
     if chance.random() < 0.5:
-        command = _arguments("energy", "check", *graph, "--baseline", file, "--format", "json")
+        command = _arguments("energy", "check", *graph, "--baseline", file, "--json")
         return Case(label, command, judges.baseline_check(file))
     command = _arguments("energy", "compare", file, corpus / "report.json", "--json")
     return Case(label, command, judges.comparison(file))
@@ -416,7 +416,7 @@ def _budgets(chance: random.Random, corpus: Path, work: Path) -> Case:
     label, content = change_toml(chance, (corpus / "budget.toml").read_bytes())
     file.write_bytes(content)
     graph = _arguments(corpus / "receiver.nir", "--inputs", corpus / "inputs.npz")
-    command = _arguments("energy", "check", *graph, "--budget", file, "--format", "json")
+    command = _arguments("energy", "check", *graph, "--budget", file, "--json")
     return Case(label, command, judges.budget_check(file))
 
 

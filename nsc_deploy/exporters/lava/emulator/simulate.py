@@ -102,6 +102,25 @@ def output_spikes(
     return spikes
 
 
+def all_spikes(
+    network: Network, messages: NDArray[Any], *, lag: int = 1, threads: int | None = None
+) -> tuple[NDArray[np.uint8], ...]:
+    """The spikes of every layer, each [steps, samples, neurons]; arguments and errors as for `simulate`."""
+    compiled = network.compiled
+    inputs = _checked(network, compiled, messages)
+    steps, samples, _ = inputs.spikes.shape
+    spikes = tuple(np.empty((steps, samples, layer.neurons.threshold.size), np.uint8) for layer in compiled)
+
+    def run(first: int, last: int) -> None:
+        for whole, part in zip(
+            spikes, _run_block(compiled, inputs, first, last, lag, keep=False), strict=True
+        ):
+            whole[:, first:last] = part.spikes
+
+    _in_blocks(run, samples, lag, threads)
+    return spikes
+
+
 def thread_count(threads: int | None) -> int:
     """Threads to use: what was asked for, else NUMBA_NUM_THREADS, else the cores this process may use.
 

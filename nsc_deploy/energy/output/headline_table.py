@@ -1,0 +1,110 @@
+"""The first block of a report: what each system takes, a column a system, in one screen of a terminal."""
+
+from collections.abc import Callable, Sequence
+
+from nsc_deploy.energy.report import numbers
+from nsc_deploy.energy.report.headline import Figure, Headline
+from nsc_deploy.energy.report.measures import Quantity
+from nsc_deploy.energy.report.numbers import MISSING
+from nsc_deploy.energy.report.schema import Report, SystemReport
+from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns
+
+SIDE_BY_SIDE = 3
+"""Systems that one screen of a terminal holds beside each other."""
+_Say = Callable[[Headline], str]
+
+
+def headline_tables(report: Report) -> list[Table]:
+    """The systems of a report, as many beside each other as a screen holds."""
+    groups = (
+        report.systems[start : start + SIDE_BY_SIDE] for start in range(0, len(report.systems), SIDE_BY_SIDE)
+    )
+    return [_table(group) for group in groups]
+
+
+def reasons(report: Report) -> list[str]:
+    """Why a figure is missing or a lower bound, and what keeps a system from fitting; each once."""
+    found: dict[str, None] = {}
+    for system in report.systems:
+        for quantity, figure in system.headline.figures.items():
+            placeless = system.headline.target is None and quantity in {Quantity.FITS, Quantity.CORES}
+            if figure.why and not placeless:
+                label = f"{system.label}, " if len(report.systems) > 1 else ""
+                found[f"{label}{_SHORT.get(quantity, quantity)}: {figure.why}"] = None
+    return list(found)
+
+
+def _table(systems: Sequence[SystemReport]) -> Table:
+    lines = [(name, [say(one.headline) for one in systems]) for name, say in _rows()]
+    rows = tuple(Row((name, *cells)) for name, cells in lines if any(cell != MISSING for cell in cells))
+    floats = [(one.label, one.float_graph) for one in systems if one.float_graph is not None]
+    notes = [
+        f"Integers of {label} as they run; their float graph: {numbers.count(graph.synops.mean)} SynOps."
+        for label, graph in floats
+    ]
+    heads = (*columns("", holds=Holds.NAMES), *columns(*(one.label for one in systems)))
+    return Table("", heads, rows, "\n".join(notes))
+
+
+def _rows() -> list[tuple[str, _Say]]:
+    return [
+        ("Samples", lambda one: numbers.count(one.samples)),
+        ("Steps", lambda one: f"{one.steps} of {one.dt * 1000:g} ms"),
+        ("SynOps, mean", lambda one: _mean(one[Quantity.SYNOPS_PER_INFERENCE])),
+        ("SynOps, worst", lambda one: _worst(one[Quantity.SYNOPS_PER_INFERENCE])),
+        ("Busiest step", lambda one: _worst(one[Quantity.SYNOPS_PER_STEP])),
+        ("  sample, step", lambda one: _where(one[Quantity.SYNOPS_PER_STEP])),
+        ("SynOps/s, worst", lambda one: _worst(one[Quantity.SYNOPS_PER_SECOND], numbers.per_second)),
+        ("Energy, mean", lambda one: _mean(one[Quantity.ENERGY], _microjoules)),
+        ("Energy, worst", lambda one: _worst(one[Quantity.ENERGY], _microjoules)),
+        ("Memory", lambda one: _mean(one[Quantity.MEMORY], lambda value: numbers.in_bytes(round(value)))),
+        ("Neurons", lambda one: _mean(one[Quantity.NEURONS])),
+        ("Synapses", lambda one: numbers.count(one.synapses)),
+        ("Fits", _fits),
+        ("Cores", lambda one: _mean(one[Quantity.CORES])),
+        ("Latency", _latency),
+        ("Accuracy", lambda one: _mean(one[Quantity.ACCURACY], lambda value: f"{100 * value:.1f} %")),
+    ]
+
+
+def _mean(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
+    """A mean; a lower bound says so."""
+    return MISSING if figure.mean is None else f"{'> ' if figure.lower_bound else ''}{say(figure.mean)}"
+
+
+def _worst(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
+    """The worst of the samples; a lower bound says so."""
+    return MISSING if figure.worst is None else f"{'> ' if figure.lower_bound else ''}{say(figure.worst)}"
+
+
+def _where(figure: Figure) -> str:
+    """The sample that is worst, and its step."""
+    return MISSING if figure.sample is None or figure.step is None else f"{figure.sample}, {figure.step}"
+
+
+def _fits(one: Headline) -> str:
+    figure = one[Quantity.FITS]
+    return MISSING if figure.worst is None else f"{one.target}: {'yes' if figure.worst else 'no'}"
+
+
+def _latency(one: Headline) -> str:
+    steps, time = one[Quantity.LATENCY_STEPS], one[Quantity.LATENCY_MS]
+    if steps.worst is None or time.worst is None:
+        return MISSING
+    return f"{steps.worst:g} steps, {time.worst:.4g} ms"
+
+
+def _microjoules(value: float) -> str:
+    return f"{numbers.microjoules(value)} uJ"
+
+
+_SHORT = {
+    Quantity.SYNOPS_PER_STEP: "busiest step",
+    Quantity.ENERGY: "energy",
+    Quantity.MEMORY: "memory",
+    Quantity.LATENCY_STEPS: "latency",
+    Quantity.LATENCY_MS: "latency",
+    Quantity.CORES: "cores",
+    Quantity.ACCURACY: "accuracy",
+    Quantity.FITS: "does not fit",
+}

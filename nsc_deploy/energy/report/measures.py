@@ -1,0 +1,328 @@
+"""What a system takes of each quantity, sample by sample: what budgets limit and what a report says first.
+
+A quantity that the profile or the target cannot tell is `Unanswered`, with the reason and the way out, and
+never 0. One that lacks a part is a lower bound.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.energy.counting.on_chip import PlacedPart
+from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
+from nsc_deploy.energy.pricing.price import MICROJOULE, Accounting, PriceBook, price_layer
+from nsc_deploy.energy.sources import CountedSystem
+
+Values = NDArray[np.float64]
+_MILLISECONDS, _NANOSECOND = 1e3, 1e-9
+
+
+class Quantity(StrEnum):
+    """What is measured of a system, and what a budget can limit."""
+
+    SYNOPS_PER_INFERENCE = "synops_per_inference"
+    SYNOPS_PER_STEP = "synops_per_step"
+    SYNOPS_PER_SECOND = "synops_per_second"
+    ENERGY = "energy_uj"
+    SPIKES = "spikes_per_inference"
+    NEURONS = "neurons"
+    MEMORY = "memory_bytes"
+    LATENCY_STEPS = "latency_steps"
+    LATENCY_MS = "latency_ms"
+    CORES = "cores"
+    ACCURACY = "accuracy"
+    FITS = "fits"
+
+
+UNITS: dict[Quantity, str] = {
+    Quantity.SYNOPS_PER_INFERENCE: "SynOps",
+    Quantity.SYNOPS_PER_STEP: "SynOps",
+    Quantity.SYNOPS_PER_SECOND: "SynOps/s",
+    Quantity.ENERGY: "uJ",
+    Quantity.SPIKES: "spikes",
+    Quantity.NEURONS: "neurons",
+    Quantity.MEMORY: "B",
+    Quantity.LATENCY_STEPS: "steps",
+    Quantity.LATENCY_MS: "ms",
+    Quantity.CORES: "cores",
+    Quantity.ACCURACY: "",
+    Quantity.FITS: "",
+}
+OF_SAMPLES = frozenset(
+    {
+        Quantity.SYNOPS_PER_INFERENCE,
+        Quantity.SYNOPS_PER_STEP,
+        Quantity.SYNOPS_PER_SECOND,
+        Quantity.ENERGY,
+        Quantity.SPIKES,
+        Quantity.LATENCY_MS,
+    }
+)
+"""Quantities that differ from sample to sample; the others are one number."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A quantity of a system, or of some of its parts.
+
+    Attributes:
+        values: of each sample, [samples]; of one number for all of them [1].
+        layers: part, layer and its share of `values`, which they add up to; none where no layer has a share.
+        steps: in which step of each sample it is so much, [samples]; None where it is of no single step.
+        bound: why the values are a lower bound; empty where they are complete.
+        problems: of what does not fit a target, what stands against it.
+    """
+
+    values: Values
+    layers: tuple[tuple[str, str, Values], ...] = ()
+    steps: NDArray[np.int64] | None = None
+    bound: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A quantity that cannot be told: why, and what would tell it."""
+
+    why: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Both, as sentences."""
+        return f"{self.why}. {self.hint}".strip().rstrip(".") + "."
+
+
+Answer = Measured | Unanswered
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Measures some parts of a system.
+
+    Attributes:
+        system: counted.
+        parts: the numbers of those that are measured.
+        prices: of the operations.
+        accounting: of the energy.
+    """
+
+    system: CountedSystem
+    parts: tuple[int, ...]
+    prices: PriceBook
+    accounting: Accounting
+
+    def measure(self, quantity: Quantity) -> Answer:
+        """One quantity of the parts together."""
+        rules: dict[Quantity, Callable[[], Answer]] = {
+            Quantity.SYNOPS_PER_INFERENCE: lambda: self._of_layers(
+                lambda _, layer: layer.per_sample.synaptic.astype(float)
+            ),
+            Quantity.SYNOPS_PER_STEP: self._busiest_step,
+            Quantity.SYNOPS_PER_SECOND: lambda: self._of_layers(
+                lambda part, layer: layer.per_sample.synaptic / part.seconds
+            ),
+            Quantity.ENERGY: self._energy,
+            Quantity.SPIKES: lambda: self._told(
+                "spikes", lambda _, layer: layer.per_sample.spikes.astype(float)
+            ),
+            Quantity.NEURONS: lambda: self._told(
+                "neurons", lambda _, layer: np.array([float(layer.neurons)])
+            ),
+            Quantity.MEMORY: self._memory,
+            Quantity.LATENCY_STEPS: self._latency_steps,
+            Quantity.LATENCY_MS: self._latency_ms,
+            Quantity.CORES: self._cores,
+            Quantity.ACCURACY: self._accuracy,
+            Quantity.FITS: self._fits,
+        }
+        return rules[quantity]()
+
+    @property
+    def counts(self) -> list[PartCount]:
+        """The parts that are measured."""
+        return [self.system.parts[index] for index in self.parts]
+
+    @property
+    def placed(self) -> list[tuple[PartCount, PlacedPart]]:
+        """Those of them that are on the target."""
+        every = self.system.placed or (None,) * len(self.system.parts)
+        both = ((self.system.parts[index], every[index]) for index in self.parts)
+        return [(part, placed) for part, placed in both if placed is not None]
+
+    def _of_layers(self, measure: Callable[[PartCount, LayerCount], Values], bound: str = "") -> Measured:
+        layers = tuple(
+            (part.name, layer.name, measure(part, layer)) for part in self.counts for layer in part.layers
+        )
+        return Measured(_added(layers), layers, bound=bound)
+
+    def _told(self, field: str, measure: Callable[[PartCount, LayerCount], Values]) -> Answer:
+        """What an ONNX graph may not tell: then the other parts have at least as much."""
+        untold = [part.name for part in self.counts if field in part.unknown]
+        why = f"ONNX graphs ({', '.join(untold)}) do not tell their {field}"
+        if len(untold) == len(self.counts):
+            return Unanswered(why, "Limit synops, or count the NIR graph")
+        return self._of_layers(measure, bound=why if untold else "")
+
+    def _busiest_step(self) -> Answer:
+        """The step of each sample in which most synaptic operations happen, in all parts together."""
+        counts = self.counts
+        without = [part.name for part in counts if part.synops is None]
+        if without:
+            return Unanswered(
+                f"steps of {', '.join(without)} cannot be told apart: an operator takes several at once"
+            )
+        # All parts start with the first step; one with a pipeline behind it goes on for longer.
+        longest = max(part.steps for part in counts)
+        courses = [
+            (part.name, layer.name, np.pad(layer.synops, ((0, longest - part.steps), (0, 0))))
+            for part in counts
+            for layer in part.layers
+            if layer.synops is not None
+        ]
+        total = np.sum([np.zeros((longest, self.system.samples)), *(one for _, _, one in courses)], axis=0)
+        steps = total.argmax(axis=0)
+        samples = np.arange(self.system.samples)
+        shares = tuple((part, layer, course[steps, samples].astype(float)) for part, layer, course in courses)
+        return Measured(total[steps, samples].astype(float), shares, steps=steps)
+
+    def _energy(self) -> Measured:
+        unpriced: dict[str, None] = {}
+
+        def energy(part: PartCount, layer: LayerCount) -> Values:
+            profile = self.prices.of(part)
+            priced = price_layer(layer, profile, self.accounting, spiking=self.system.spiking)
+            for kind in priced.unpriced:
+                unpriced[f"profile {profile.name} has no price for {kind} of {part.name}/{layer.name}"] = None
+            return priced.total * MICROJOULE
+
+        found = self._of_layers(energy)
+        return Measured(found.values, found.layers, bound=next(iter(unpriced), ""))
+
+    def _memory(self) -> Answer:
+        """Bytes of weights, states and inputs; of a profile without widths what the target counts."""
+        wordless = [part for part in self.counts if self.prices.of(part).operand_bits is None]
+        if not wordless:
+
+            def memory(part: PartCount, layer: LayerCount) -> Values:
+                values = sum(layer.footprint.of(store) for store in Store)
+                return np.array([float(-(-values * (self.prices.of(part).operand_bits or 0) // 8))])
+
+            return self._of_layers(memory)
+        on_target = {id(part): _target_bytes(placed) for part, placed in self.placed}
+        known = [on_target.get(id(part)) for part in self.counts]
+        if all(size is not None for size in known):
+            return Measured(np.array([float(sum(size for size in known if size is not None))]))
+        profile = self.prices.of(wordless[0])
+        return Unanswered(
+            f"profile {profile.name} does not say how wide a value is, so bytes cannot be counted",
+            "Give it operand_bits, name a profile that has them, or a target that counts bytes",
+        )
+
+    def _latency_steps(self) -> Answer:
+        """Steps from the first input to the last output, those of the target's pipeline included."""
+        late = self._late()
+        if isinstance(late, Unanswered):
+            return late
+        steps = max(part.steps + late.get(part.name, 0) for part in self.counts)
+        return Measured(np.array([float(steps)]))
+
+    def _latency_ms(self) -> Answer:
+        """The same in milliseconds: a step takes as long as in the recording, or as the target needs."""
+        late = self._late()
+        if isinstance(late, Unanswered):
+            return late
+        longest = np.zeros(self.system.samples)
+        activities = {part.name: placed.activity for part, placed in self.placed}
+        for part in self.counts:
+            activity = activities.get(part.name)
+            times = None if activity is None else activity.times
+            if times is None:
+                took = np.full(self.system.samples, (part.steps + late.get(part.name, 0)) * part.dt)
+            else:
+                took = np.maximum(part.dt, times.high * _NANOSECOND).sum(axis=0)
+            longest = np.maximum(longest, took)
+        return Measured(longest * _MILLISECONDS)
+
+    def _late(self) -> dict[str, int] | Unanswered:
+        """By part, the steps that the pipeline of its target adds."""
+        late = {}
+        for part, placed in self.placed:
+            found, name = placed.found, placed.target.name
+            if placed.activity is not None:
+                late[part.name] = placed.activity.late
+            elif found.placement is not None:
+                late[part.name] = max(found.placement.latency.values(), default=0)
+            elif not found.fits:
+                return Unanswered(
+                    f"{part.name} does not fit {name}, so the steps of its pipeline are not known"
+                )
+            elif not found.keeps_weights:
+                return Unanswered(
+                    f"what {name} adds to the steps of {part.name} shows when it is exported",
+                    f"Export it (export --target {name}) and name the folder",
+                )
+        return late
+
+    def _cores(self) -> Answer:
+        if self.system.exported is not None:
+            return Unanswered(
+                f"an export to {self.system.target} says nothing of cores",
+                "Place the graph it was made from on a chip: --target loihi1",
+            )
+        counts = []
+        for part, placed in self.placed:
+            if placed.found.placement is None:
+                reason = "does not fit" if not placed.found.fits else "is placed on no cores of"
+                return Unanswered(f"{part.name} {reason} {placed.target.name}")
+            counts.append(len(placed.found.placement.cores))
+        return Measured(np.array([float(sum(counts))])) if counts else _NO_TARGET
+
+    def _accuracy(self) -> Answer:
+        if self.system.accuracy is None:
+            return Unanswered(
+                "no decisions could be held against labels",
+                "Record labels, and name the number of classes (--classes) where the graph does not",
+            )
+        return Measured(np.array([self.system.accuracy]))
+
+    def _fits(self) -> Answer:
+        placed = self.placed
+        if self.system.exported is not None:
+            return Measured(np.ones(1))  # What a folder holds has been taken by its target.
+        if not placed:
+            return _NO_TARGET
+        problems = tuple(
+            f"{part.name} does not fit {one.target.name}: {problem}"
+            for part, one in placed
+            for problem in _problems(one)
+        )
+        return Measured(np.array([float(not problems)]), problems=problems)
+
+
+_NO_TARGET = Unanswered(
+    "no part is on a target", "Name one: --target, target in the budget, or a profile of a chip"
+)
+
+
+def _added(layers: Sequence[tuple[str, str, Values]]) -> Values:
+    total: Values = np.sum([values for _, _, values in layers], axis=0) if layers else np.zeros(1)
+    return np.atleast_1d(total)
+
+
+def _target_bytes(placed: PlacedPart) -> int | None:
+    """Bytes that the cores of a target hold for a part; None where it does not say."""
+    found = placed.found
+    if not found.fits or found.placement is None:
+        return None
+    pools = [pool for core in found.placement.cores for pool in core.pools if pool.unit == "B"]
+    return sum(pool.used for pool in pools) if pools else None
+
+
+def _problems(placed: PlacedPart) -> list[str]:
+    """What stands against a part on its target, refused nodes first."""
+    found = placed.found
+    refused = [f"{one.node} {one.reason}" for one in found.refused]
+    return [*refused, *(f"{one.rule}: {one.problem}" for one in found.breaches)]

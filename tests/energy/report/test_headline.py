@@ -1,0 +1,64 @@
+"""The first answer of a report: each figure is that of the counts and of the budget."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nsc_deploy.energy import Budget, count
+from nsc_deploy.energy.report.headline import Headline
+from nsc_deploy.energy.report.measures import UNITS, Quantity
+from tests.support.small_runs import event_run, lstm_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return event_run(tmp_path_factory.mktemp("runs") / "event")
+
+
+def of(run: Path, profile: str = "horowitz-45nm", target: str | None = None) -> Headline:
+    return count(run, target=target).estimate(profile).report.systems[0].headline
+
+
+def test_every_quantity_has_a_figure_or_a_reason(run: Path) -> None:
+    for target in (None, "loihi1"):
+        figures = of(run, "loihi", target).figures
+        assert set(figures) == set(Quantity) == set(UNITS)
+        for figure in figures.values():
+            assert (figure.worst is None) <= bool(figure.why)
+
+
+def test_figures_are_those_that_a_budget_is_held_against(run: Path) -> None:
+    counted = count(run, target="loihi1")
+    found = counted.estimate().report.systems[0].headline
+    for over in ("mean", "worst", "p95"):
+        limits = {quantity.value: 1 for quantity in Quantity if quantity not in {"fits", "accuracy"}}
+        budget = Budget.model_validate({"over": over, "limits": limits})
+        for finding in counted.check(budget).findings:
+            figure = found[Quantity(finding.quantity)]
+            assert getattr(figure, over) == pytest.approx(finding.value)
+            assert figure.unit == finding.unit
+            if over == "worst":
+                assert (figure.sample, figure.step) == (finding.sample, finding.step)
+
+
+def test_figures_follow_from_the_counts(run: Path) -> None:
+    (system,) = count(run).systems
+    found = of(run)
+    synops = sum(part.per_sample.synaptic for part in system.parts)
+    of_steps = sum(part.synops for part in system.parts if part.synops is not None)
+    assert isinstance(of_steps, np.ndarray)
+    assert found[Quantity.SYNOPS_PER_INFERENCE].worst == synops.max()
+    assert found[Quantity.SYNOPS_PER_STEP].worst == of_steps.max()
+    assert found[Quantity.SYNOPS_PER_STEP].mean == of_steps.max(axis=0).mean()
+    assert found[Quantity.ACCURACY].mean == 0.962
+    assert (found.samples, found.steps, found.dt) == (10, 12, 0.03)
+    assert found[Quantity.FITS].worst is None
+
+
+def test_a_lower_bound_and_what_has_no_steps_are_told_as_such(run: Path, tmp_path: Path) -> None:
+    energy = of(run, "odin")[Quantity.ENERGY]
+    assert energy.lower_bound
+    assert "no price" in energy.why
+    assert not of(run)[Quantity.ENERGY].lower_bound
+    assert of(lstm_run(tmp_path / "lstm"))[Quantity.SYNOPS_PER_STEP].worst is not None
