@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import IO
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
+from nsc_deploy.config import Experiment
 from nsc_deploy.errors import ConfigError, UserError
 from nsc_deploy.io.text import shown
 
-WORKER = "nsc_deploy.training.worker"
+WORKER = Path(__file__).with_name("worker.py")
 READY = "ready"
 """What a worker says on its standard output before it meets the others, which may have to wait for it."""
 _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
@@ -31,6 +33,15 @@ _LOST = re.compile(r"(closed|reset) by peer|[Tt]imed out|[Bb]roken pipe")
 _SETTLING_S = 5.0
 """Within which a process whose connection broke has ended, or is still there."""
 _LOOK_S = 0.1
+
+
+class Job(BaseModel):
+    """What a worker is told on its standard input, as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: Experiment
+    resume: bool
 
 
 @dataclass
@@ -226,7 +237,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def _worker(job: str, run: Path, rank: int) -> Iterator[_Worker]:
     # Isolated from the working folder: a torch.py that lies there is not the user's torch.
-    command = [sys.executable, "-P", "-m", WORKER, str(run)]
+    command = [sys.executable, "-P", str(WORKER), str(run)]
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             command,

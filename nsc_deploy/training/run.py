@@ -15,7 +15,7 @@ from nsc_deploy.models.export import balanced, write_calibration, write_run_grap
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import stream, stream_seed
 from nsc_deploy.training.fit import fit, reproducible, training_and_validation
-from nsc_deploy.training.processes import node_rank, workers_beside
+from nsc_deploy.training.processes import Job, node_rank, workers_beside
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run_directory import (
     RunMetrics,
@@ -30,7 +30,6 @@ from nsc_deploy.training.run_directory import (
 )
 from nsc_deploy.training.start import finished_system, require_same_samples, require_start
 from nsc_deploy.training.sweep import Measurement, channel_uses, measure
-from nsc_deploy.training.worker import Job
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""A further process of a data-parallel run: `python -m nsc_deploy.training.worker RUN`, its job on stdin.
+"""A further process of a data-parallel run: `python -P worker.py RUN`, its job on its standard input.
 
-Its standard input stays open as long as the first process lives; when that is gone, so is this one.
+That input stays open as long as the first process lives; when that is gone, so is this one. It watches from
+its first moment on, so nothing that takes long to import is imported at the top.
 """
 
 import os
@@ -8,35 +9,25 @@ import sys
 import threading
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from nsc_deploy.config import Experiment
-from nsc_deploy.data import load_events
-from nsc_deploy.errors import UserError
-from nsc_deploy.training.fit import fit
-from nsc_deploy.training.processes import READY, group
-
 _ORPHANED = 3
-
-
-class Job(BaseModel):
-    """What a worker is told on its standard input, as JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    experiment: Experiment
-    resume: bool
 
 
 def main() -> int:
     """Train with the other processes; 0 if that went well, else 2 and one line on stderr."""
-    run = Path(sys.argv[1])
-    job = Job.model_validate_json(sys.stdin.readline())
+    told = sys.stdin.readline()
     threading.Thread(target=_end_with_the_first, daemon=True).start()
+
+    from nsc_deploy.data import load_events
+    from nsc_deploy.errors import UserError
+    from nsc_deploy.training.fit import fit
+    from nsc_deploy.training.processes import READY, Job, group
+
+    run, job = Path(sys.argv[1]), Job.model_validate_json(told)
+    training = job.experiment.training
     try:
         data = load_events(job.experiment.data)
         print(READY, flush=True)
-        with group(job.experiment.training.devices, job.experiment.training.nodes):
+        with group(training.devices, training.nodes):
             fit(job.experiment, data, run, resume=job.resume, progress=False)
     except UserError as error:
         print(" ".join(error.message.split()), file=sys.stderr)

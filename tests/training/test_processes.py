@@ -1,5 +1,6 @@
 """Data-parallel training: real processes that meet over gloo."""
 
+import json.tool
 import os
 import socket
 import subprocess
@@ -14,9 +15,8 @@ import torch
 from nsc_deploy.errors import ConfigError, UserError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.checkpoints import read_tensors
-from nsc_deploy.training.processes import WORKER, node_rank, workers_beside
+from nsc_deploy.training.processes import WORKER, Job, node_rank, workers_beside
 from nsc_deploy.training.run import train
-from nsc_deploy.training.worker import Job
 
 Make = Callable[..., dict[str, object]]
 
@@ -50,7 +50,7 @@ def test_several_machines_need_a_meeting_point(small_experiment: Make, tmp_path:
 def test_a_worker_that_fails_is_reported_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("nsc_deploy.training.processes.WORKER", "json.tool")  # a process that fails at once
+    monkeypatch.setattr("nsc_deploy.training.processes.WORKER", Path(json.tool.__file__))  # fails at once
     (tmp_path / "run").write_text("{")
     with (
         pytest.raises(UserError, match="process 1 of the data-parallel run failed: Expecting property name"),
@@ -84,7 +84,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     def write(code: str) -> None:
         (tmp_path / "stand_in.py").write_text(code)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
-        monkeypatch.setattr("nsc_deploy.training.processes.WORKER", "stand_in")
+        monkeypatch.setattr("nsc_deploy.training.processes.WORKER", tmp_path / "stand_in.py")
 
     return write
 
@@ -136,7 +136,7 @@ def test_a_worker_ends_with_the_process_that_started_it(
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     experiment = load_experiment(None, small_experiment(training__devices=2))
-    command = [sys.executable, "-P", "-m", WORKER, str(tmp_path)]
+    command = [sys.executable, "-P", str(WORKER), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -145,6 +145,17 @@ def test_a_worker_ends_with_the_process_that_started_it(
         assert worker.stdout.readline() == b"ready\n"
         worker.stdin.close()
         assert worker.wait() == 3
+
+
+def test_a_worker_watches_before_it_imports_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch takes seconds to import, minutes where the machine is busy."""
+    (tmp_path / "nsc_deploy").mkdir()
+    (tmp_path / "nsc_deploy" / "__init__.py").write_text("import time\ntime.sleep(3600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = [sys.executable, "-P", str(WORKER), str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as worker:
+        worker.communicate(b"{}\n")
+    assert worker.returncode == 3
 
 
 def test_code_in_the_working_folder_is_not_run(
