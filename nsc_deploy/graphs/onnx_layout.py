@@ -65,8 +65,8 @@ def _refuse_unfit(
         f"has the shape [{', '.join(map(str, recorded))}] (steps, samples, ...), and {file} takes in "
         f"[{listed}] as '{name}', read as {_AXES[layout]}",
         hint=" or ".join(f"Its axes may be {_AXES[one]}: --layout {one}" for one in others)
-        or "Record it anew, or export the graph with free sizes for steps and samples; samples are fed one by "
-        "one where it states their number, so that it has to be 1 (torch: dynamic_axes).",
+        or "Record it anew, or export the graph with free sizes for steps and samples (torch: dynamic_axes); "
+        "a number of samples that it states has to be 1.",
     )
 
 
