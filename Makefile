@@ -2,7 +2,7 @@
 # make test   every test that takes seconds; `make test-slow` adds those that take minutes
 # make fuzz   a thousand damaged files of each kind; `make mutants` puts every fault into the emulator
 # make ccode  500 random graphs in C, compiled with every check, against the emulator of the C code
-# make test-peers  counts and graphs against NeuroBench, SpikingJelly and SANA-FE, in an environment of their own
+# make test-peers  counts and graphs against NeuroBench, SpikingJelly, SANA-FE, sinabs and Rockpool, in an environment of their own
 # make check  formatting, lint, layers, types, documentation, known vulnerabilities of what is pinned
 #
 # make tools  compilers and QEMU for the C target, where that is possible (root on Debian or Ubuntu)
@@ -78,6 +78,8 @@ peers := .venv-peers
 $(peers)/.ready: $(sources) $(ready)
 	$(bin)/python -m venv --clear $(peers)
 	$(peers)/bin/python -m pip install -c constraints.txt -e '.[train,test,peers]'
+# Without what they ask for: sinabs pins nir to 1.0.4 and brings samna, which fetches code as it is imported.
+	$(peers)/bin/python -m pip install --no-deps sinabs==3.1.3 rockpool==3.1.0 pbr==7.1.3
 	@touch $@
 
 test-peers: $(peers)/.ready
