@@ -108,8 +108,13 @@ class CheckResult:
         return tuple(one for one in self.verdicts if one.status is Status.REFUSED)
 
     @property
+    def not_published(self) -> tuple[Verdict, ...]:
+        """The verdicts on nodes of which nothing says whether the target takes them."""
+        return tuple(one for one in self.verdicts if one.status is Status.NOT_PUBLISHED)
+
+    @property
     def fits(self) -> bool:
-        """Whether nothing is refused and no rule breaks."""
+        """Whether nothing is refused and no rule breaks, as far as is published."""
         return not self.refused and not self.breaches
 
     @cached_property

@@ -23,6 +23,7 @@ class Status(StrEnum):
 
     NATIVE = "native"
     SUBSTITUTED = "substituted"
+    NOT_PUBLISHED = "not published"
     REFUSED = "refused"
 
 
@@ -33,9 +34,9 @@ class Verdict:
     Attributes:
         node: its name.
         primitive: the NIR class name.
-        status: native, substituted or refused.
-        reason: what it becomes, or why it cannot.
-        hint: for a refusal, the way out.
+        status: native, substituted, refused, or not published: nothing says whether the target could.
+        reason: what it becomes, why it cannot, or what is not published.
+        hint: for a refusal, the way out; where nothing is published, what is.
     """
 
     node: str

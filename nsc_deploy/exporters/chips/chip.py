@@ -56,9 +56,15 @@ class Refused(Record):
 
 
 class Resets(Sourced):
-    """What a spike can do to the potential."""
+    """What a spike can do to the potential.
+
+    Attributes:
+        values: as it is published.
+        others: whether the chip cannot reset otherwise, or nothing is published of it; the note says more.
+    """
 
     values: tuple[Reset, ...] = Field(min_length=1)
+    others: Literal[Status.REFUSED, Status.NOT_PUBLISHED] = Status.REFUSED
 
 
 class Decay(Sourced):

@@ -15,7 +15,12 @@ from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, parts
 from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Usage
 from nsc_deploy.io.text import counted
 
-_STYLES = {Status.NATIVE: "green", Status.SUBSTITUTED: "yellow", Status.REFUSED: "bold red"}
+_STYLES = {
+    Status.NATIVE: "green",
+    Status.SUBSTITUTED: "yellow",
+    Status.NOT_PUBLISHED: "bold yellow",
+    Status.REFUSED: "bold red",
+}
 
 
 def to_text(answer: CheckResult, chip: Chip, graph: str) -> RenderableType:
@@ -40,6 +45,9 @@ def to_text(answer: CheckResult, chip: Chip, graph: str) -> RenderableType:
 
 
 def _verdict(answer: CheckResult, chip: Chip) -> Text:
+    if answer.fits and answer.not_published:
+        open_nodes = counted(len(answer.not_published), "node is", "nodes are")
+        return Text(f"fits {chip.name} as far as is published: {open_nodes} not published", "bold yellow")
     if answer.fits:
         return Text(f"fits {chip.name}", "bold green")
     counts = (

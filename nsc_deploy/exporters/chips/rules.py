@@ -60,6 +60,9 @@ def _verdict(node: Node, case: Case) -> Verdict:
         refusal = rule(node, case)
         if refusal is not None:
             return Verdict(node.name, node.primitive, Status.REFUSED, *refusal)
+    resets = case.chip.neurons.resets
+    if _resets_otherwise(node, case) and resets.others is Status.NOT_PUBLISHED:
+        return Verdict(node.name, node.primitive, resets.others, *_reset_unlike(case))
     support = case.chip.nodes[node.primitive]
     rounded = _decay_rounding(node, case)
     if rounded is not None:
@@ -115,16 +118,28 @@ def reset_known(node: Node, case: Case) -> Refusal | None:
     """A reset the chip's neurons have."""
     if node.primitive not in RESETTING or case.network.reset is None:
         return None
-    allowed = case.chip.neurons.resets.values
-    if case.network.reset not in allowed:
-        names = " or ".join(f"'{one.value}'" for one in allowed)
-        return (
-            f"resets by '{case.network.reset.value}', and the chip by {names}",
-            f"Train with reset {names}.",
-        )
+    if _resets_otherwise(node, case) and case.chip.neurons.resets.others is Status.REFUSED:
+        return _reset_unlike(case)
     if np.any(node.parameters.v_reset != 0):
         return "resets to a value other than zero", "Shift the potentials so that the reset goes to 0."
     return None
+
+
+def _resets_otherwise(node: Node, case: Case) -> bool:
+    """Whether a node resets as none is published to."""
+    return node.primitive in RESETTING and case.network.reset not in {
+        None,
+        *case.chip.neurons.resets.values,
+    }
+
+
+def _reset_unlike(case: Case) -> Refusal:
+    """How the graph resets and how the chip does, with the note of the chip's file."""
+    resets, wanted = case.chip.neurons.resets, case.network.reset
+    names = " or ".join(f"'{one.value}'" for one in resets.values)
+    known = "the chip" if resets.others is Status.REFUSED else "what is published of the chip"
+    note = f"{resets.note[:1].upper()}{resets.note[1:]}. " if resets.note else ""
+    return f"resets by '{wanted}', and {known} by {names}", f"{note}Train with reset {names}."
 
 
 def threshold_above_rest(node: Node, case: Case) -> Refusal | None:
