@@ -70,6 +70,22 @@ def test_instructions_are_the_same_each_time_and_grow_with_the_events() -> None:
     assert (grown < 8 * 64 * 6).all()
 
 
+@needs_qemu
+def test_a_net_of_the_benchmark_takes_fewer_than_6000_instructions_a_step_on_an_m4() -> None:
+    chance = np.random.default_rng(1)
+    build = GraphBuilder(0.001)
+    build.input(64, Signal.EVENTS)
+    build.linear("w", chance.normal(0, 0.25, (128, 64)))
+    build.lif("n", 0.9, 1.0, 128)
+    build.linear("v", chance.normal(0, 0.25, (10, 128)))
+    build.lif("out", 0.9, 1.0, 10)
+    build.output(10)
+    events = (np.random.default_rng(2).random((30, 5, 64)) < 0.08).astype(np.uint8)
+    trace = run_on("m4", assemble(build.build()), events)
+    assert trace.instructions is not None
+    assert trace.instructions.mean() < 6000
+
+
 def test_boards_are_found_by_their_short_names() -> None:
     assert find_board("m7") is find_board("cortex-m7") is find_board("Cortex-M7")
     assert find_board(None).cpu == "cortex-m4"

@@ -1,5 +1,7 @@
 """The code itself: bad input is defined, both ways in are one, and names cannot leave a comment."""
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from nsc_deploy.exporters.c.write import comment, example_text, header_text, pac
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
-from tests.support.c_graphs import ORIGIN, SANITISED, needs_compiler
+from tests.support.c_graphs import ORIGIN, SANITISED, needs_compiler, random_c_graph
 from tests.support.lava import receiver
 
 STRANGE = "*/ int main(void) { return 7; } /* ?? \\"
@@ -116,6 +118,29 @@ def test_names_of_a_graph_cannot_leave_a_comment(tmp_path: Path) -> None:
     build.output(2)
     layout = lay_out(lower_to_program(assemble(build.build())).program, "net")
     assert run_main(layout, '#include "net.h"\nint main(void) { return 0; }\n', tmp_path) == 0
+
+
+@pytest.mark.skipif(shutil.which("cppcheck") is None, reason="no cppcheck here")
+def test_misra_rules_that_are_not_followed_are_those_of_the_page(layout: Layout, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "microcontrollers.md").read_text(encoding="utf-8")
+    table = page.split("## MISRA", 1)[1]
+    listed = set(re.findall(r"\d+\.\d+", " ".join(re.findall(r"^\| ([\d., ]+) \|", table, re.MULTILINE))))
+    found: set[str] = set()
+    graphs = [random_c_graph(seed) for seed in (5, 10)]
+    for one in (layout, *(lay_out(lower_to_program(assemble(graph)).program, "net") for graph in graphs)):
+        (tmp_path / "net.h").write_text(header_text(one, ORIGIN))
+        (tmp_path / "net.c").write_text(source_text(one, ORIGIN))
+        told = subprocess.run(
+            ["cppcheck", "--addon=misra", "--std=c99", "--suppress=missingIncludeSystem", "net.c"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        found |= set(re.findall(r"misra-c2012-(\d+\.\d+)", told))
+        assert ": error:" not in told
+    assert found
+    assert found <= listed
 
 
 @pytest.mark.parametrize("text", [STRANGE, "a\nb", "ä", "x" * 500, "/*/", "*/*/"])
