@@ -57,6 +57,13 @@ def run(
         float | None,
         typer.Option("--clock", min=0.001, help="MHz of that core: also print the time of a step."),
     ] = None,
+    by_function: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="With qemu: instructions of the first sample by function, and bounds in cycles.",
+        ),
+    ] = False,
     details: Annotated[
         bool,
         typer.Option(
@@ -77,8 +84,9 @@ def run(
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.progress import progress_bar
 
-    if (cpu is not None or clock is not None) and backend != "qemu":
-        option = "--clock" if cpu is None else "--cpu"
+    named = {"--cpu": cpu is not None, "--clock": clock is not None, "--profile": by_function}
+    if any(named.values()) and backend != "qemu":
+        option = next(one for one, there in named.items() if there)
         raise ConfigError("only QEMU runs code on a core", where=option, hint="Add --backend qemu.")
     if out is not None:
         require_writable(out)
@@ -100,13 +108,21 @@ def run(
     if out is not None:
         _write(out, done)
     cost = _cost(done, deployment.network.dt, cpu, clock)
+    profiled = None
+    if by_function:
+        from nsc_deploy.exporters.c.profile import profile_folder
+
+        profiled = profile_folder(folder, cpu=cpu, inputs=inputs, run_code=run_code)
     if as_json:
         answer = _as_json(folder, done, warnings)
         if cost is not None:
             answer["cost"] = cost.as_json()
+        if profiled is not None:
+            answer["profile"] = profiled.as_json()
         typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
-        typer.echo("\n".join([_as_text(done, details=details), *(() if cost is None else cost.lines())]))
+        extra = [line for one in (cost, profiled) if one is not None for line in one.lines()]
+        typer.echo("\n".join([_as_text(done, details=details), *extra]))
 
 
 def _cost(done: "Run", dt: float | None, cpu: str | None, clock: float | None) -> "StepCost | None":
