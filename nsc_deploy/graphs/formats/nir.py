@@ -43,6 +43,8 @@ _harmless: set[bytes] = set()
 MAX_EDGES = 100_000
 _BROKEN = (AssertionError, TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError)
 
+MAX_METADATA = 2**20
+
 
 def read_network(
     path: Path,
@@ -154,7 +156,23 @@ def _metadata(tree: Mapping[str, Any], where: str | None) -> dict[str, Any]:
     metadata = tree.get("metadata", {})
     if not isinstance(metadata, dict):
         raise GraphError("has metadata that are no names with values", where=where)
+    size = _size(metadata)
+    if size > MAX_METADATA:
+        raise GraphError(
+            f"has metadata of {size:,} bytes, and {MAX_METADATA:,} are allowed",
+            where=where,
+            hint="Metadata are a few words about a graph: take them out, or keep them in another file.",
+        )
     return metadata
+
+
+def _size(value: Any) -> int:
+    """Bytes of a tree, roughly."""
+    if isinstance(value, dict):
+        return sum(len(name) + _size(one) for name, one in value.items())
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        return sum(len(text) for text in value.flat)
+    return len(value) if isinstance(value, str) else int(value.nbytes)
 
 
 def _edges(value: Any) -> list[tuple[str, str]]:

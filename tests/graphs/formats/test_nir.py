@@ -187,3 +187,14 @@ def test_builder_refuses_what_nir_could_not_hold():
     builder.linear("w", np.eye(2))
     with pytest.raises(GraphError, match="there already"):
         builder.linear("w", np.eye(2))
+
+
+@pytest.mark.parametrize("value", [np.zeros(2**18), "x" * 2**21, np.array(["x" * 2**20, "y"], object)])
+@pytest.mark.parametrize("place", ["node/metadata", "node/nodes/hidden/metadata"])
+def test_metadata_have_a_limit(tmp_path, receiver, value, place):
+    """Whatever shows them would make as many words of them."""
+    write_network(tmp_path / "graph.nir", receiver)
+    with h5py.File(tmp_path / "graph.nir", "a") as stream:
+        stream[f"{place}/much"] = value
+    with pytest.raises(GraphError, match=r"has metadata of [\d,]+ bytes, and 1,048,576 are allowed"):
+        read_network(tmp_path / "graph.nir")
