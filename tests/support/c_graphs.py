@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import RunSettings
-from nsc_deploy.exporters.c.compilers import STRICT
+from nsc_deploy.exporters.c.compilers import STRICT, Compiler
 from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.runners import HostRunner
 from nsc_deploy.exporters.c.write import Origin, source_text
@@ -187,9 +187,15 @@ def random_events(seed: int, steps: int, samples: int, network: Network) -> NDAr
 
 
 def run_compiled(
-    layout: Layout, network: Network, events: NDArray[np.uint8], options: tuple[str, ...] = SANITISED
+    layout: Layout,
+    network: Network,
+    events: NDArray[np.uint8],
+    options: tuple[str, ...] = SANITISED,
+    compiler: Compiler | None = None,
 ) -> RunTrace:
     """Events through the compiled code, with every warning an error and every undefined operation the end."""
     with ExitStack() as closing:
         settings = RunSettings(closing=closing)
-        return HostRunner(layout, source_text(layout, ORIGIN), network, settings, options).run(events)
+        return HostRunner(layout, source_text(layout, ORIGIN), network, settings, options, compiler).run(
+            events
+        )

@@ -76,14 +76,26 @@ def host_compiler() -> Compiler:
     Raises:
         BackendError: there is none.
     """
-    for name in ("cc", "gcc", "clang"):
+    for name in ("cc", "gcc"):
         path = shutil.which(name)
         if path is not None:
             return Compiler((path,), _version((path,)))
-    if find_spec("ziglang") is not None:
-        command = (sys.executable, "-m", "ziglang", "cc")
-        return Compiler(command, _version(command))
+    found = clang()
+    if found is not None:
+        return found
     raise BackendError("there is no C compiler here", hint=HOST_HINT)
+
+
+@cache
+def clang() -> Compiler | None:
+    """Clang, from the system or from the package ziglang; None where there is neither."""
+    path = shutil.which("clang")
+    if path is not None:
+        return Compiler((path,), _version((path,)))
+    if find_spec("ziglang") is None:
+        return None
+    command = (sys.executable, "-m", "ziglang", "cc")
+    return Compiler(command, _version(command))
 
 
 @cache

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nsc_deploy.errors import BackendError, ConfigError, ExportError
+from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
 from nsc_deploy.exporters.c.controllers import find_controller
 from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
@@ -131,16 +131,21 @@ class CDeployment:
         Raises:
             ConfigError: the folder holds other code than its integers ask for, and it may not run.
         """
-        file = self.folder / f"{self.manifest.name}.c"
-        text = file.read_text("utf-8")
-        own = source_text(self.layout, _read_origin(self.folder, self.manifest))
-        if text != own and not settings.run_code:
-            raise ConfigError(
-                "is not the code that this version of the tool writes from program.npz",
-                where=file,
-                hint="Export the folder again, or allow with --run-code that its code is compiled and run.",
-            )
-        return text
+        origin = _read_origin(self.folder, self.manifest)
+        source, header = (self.folder / f"{self.manifest.name}.{kind}" for kind in "ch")
+        own = {
+            source: source_text(self.layout, origin),
+            header: header_text(self.layout, origin, sha256(self.folder / FILE_NAME)),
+        }
+        for file, text in own.items():
+            if not settings.run_code and _read_text(file) != text:
+                raise ConfigError(
+                    "is not the code that this version of the tool writes from program.npz",
+                    where=file,
+                    hint="Export the folder again, or allow with --run-code that its code is compiled "
+                    "and run.",
+                )
+        return _read_text(source)
 
     def opened(self) -> Deployment:
         """The folder as every target's: the emulator and the compiled code run it."""
@@ -178,6 +183,18 @@ def read_c_deployment(folder: Path) -> CDeployment:
     program = read_program(folder / manifest.program)
     layout = lay_out(program, manifest.name, classes=manifest.classes, group=manifest.group)
     return CDeployment(folder, manifest, network, layout)
+
+
+def _read_text(file: Path) -> str:
+    """A text file of the folder.
+
+    Raises:
+        DataError: it is missing, or no text.
+    """
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read ({error})", where=file, hint="Export the folder again.") from error
 
 
 def _layout(request: ExportRequest, program: Program) -> Layout:

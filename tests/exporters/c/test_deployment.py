@@ -85,6 +85,16 @@ def test_code_that_is_not_ours_is_not_run(copy: Path) -> None:
     assert run(open_deployment(copy), "host", run_code=True).spikes.any()
 
 
+def test_a_header_of_another_manifest_is_refused(copy: Path) -> None:
+    header = copy / "receiver.h"
+    header.write_text(header.read_text().replace("RECEIVER_INPUTS 24u", "RECEIVER_INPUTS 25u"))
+    with pytest.raises(ConfigError, match="not the code that this version of the tool writes"):
+        run(open_deployment(copy), "host")
+    header.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        run(open_deployment(copy), "host")
+
+
 def test_without_a_compiler_the_manifest_says_so(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

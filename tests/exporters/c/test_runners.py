@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from nsc_deploy.exporters.c.compilers import STRICT, clang
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.runners import EmulatorRunner
@@ -42,6 +43,17 @@ def test_compiled_code_is_the_emulator_on_random_graphs() -> None:
 def test_without_a_long_multiplication_it_is_the_same() -> None:
     assert compare(random_c_graph(3), 3, (*SANITISED, NARROW))
     assert compare(receiver(), 0, (*SANITISED, NARROW))
+
+
+@pytest.mark.skipif(clang() is None, reason="no clang here (a package has one: ziglang)")
+@pytest.mark.parametrize("seed", [0, 3, 5, 10])
+def test_clang_warns_of_nothing_and_computes_the_same(seed: int) -> None:
+    network = assemble(random_c_graph(seed))
+    program = lower_to_program(network).program
+    layout = lay_out(program, "net", classes=program.outputs)
+    events = random_events(seed, 12, 2, network)
+    compiled = run_compiled(layout, network, events, ("-std=c99", "-O2", *STRICT), clang())
+    np.testing.assert_array_equal(compiled.output, EmulatorRunner(program, network).run(events).output)
 
 
 @needs_compiler
