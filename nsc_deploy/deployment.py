@@ -11,6 +11,8 @@ from nsc_deploy.io.files import write_json
 from nsc_deploy.io.records import Record, read_json_record
 
 FILE_NAME = "deployment.json"
+EXPORTED_GRAPH = "source.nir"
+"""In a deployment folder: the graph it was made from."""
 
 
 class Side(StrEnum):
@@ -135,3 +137,16 @@ def read_deployment(run: Path) -> Deployment:
         "a deployment",
         hint="Restore it from a copy, or delete metrics.json and write it anew: train --resume",
     )
+
+
+def graph_files(path: Path) -> tuple[Path, ...]:
+    """The graphs that a path stands for: a file itself, those of a run, the one a deployment was made from.
+
+    Raises:
+        DataError: a folder that is none of both, or a damaged run.
+    """
+    if not path.is_dir():
+        return (path,)
+    if (path / EXPORTED_GRAPH).is_file():
+        return (path / EXPORTED_GRAPH,)
+    return tuple(path / part.graph for part in read_deployment(path).parts)

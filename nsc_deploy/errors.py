@@ -4,7 +4,7 @@ The command line prints them without a traceback and ends with exit code 2. Anyt
 `UserError` is a bug of ours and keeps its traceback.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from string import Formatter
 from types import MappingProxyType
 
@@ -89,6 +89,20 @@ class ExportError(UserError):
 
 class BackendError(UserError):
     """A backend (Lava, onnxruntime, ...) is missing, failed or ran out of time."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return near[0] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean lstm?', or nothing where no known name is near."""
+    meant = nearest(name, known)
+    return "" if meant is None else f"; did you mean {meant}?"
 
 
 def missing_package(error: ImportError) -> BackendError | None:

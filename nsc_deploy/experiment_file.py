@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
 from nsc_deploy.config import Experiment
-from nsc_deploy.errors import ConfigError, MisfitError
+from nsc_deploy.errors import ConfigError, MisfitError, nearest
 from nsc_deploy.io.files import write_text
-from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, nearest, read_toml, validate
+from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, read_toml, validate
 
 FILE_NAME = "experiment.toml"
 _HINT = "Mend the file, or name another; every run holds a complete one, experiment.toml."

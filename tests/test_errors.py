@@ -1,6 +1,11 @@
+from collections.abc import Callable
+
 import pytest
 
+from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError, GraphError, UserError
+from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.exporters.registry import load_target
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,22 @@ def test_message_names_the_place_the_problem_and_the_way_out(
 @pytest.mark.parametrize("kind", [BackendError, ConfigError, DataError, ExportError, GraphError])
 def test_every_kind_ends_the_command_line_the_same_way(kind: type[UserError]) -> None:
     assert issubclass(kind, UserError)
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (lambda: load_target("loihi3"), "loihi"),
+        (lambda: load_profile("lohi"), "loihi"),
+        (lambda: load_experiment(None, {"system.name": "ltsm"}), "lstm"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_taken_up(call: Callable[[], object], meant: str) -> None:
+    with pytest.raises(UserError, match=f"did you mean {meant}"):
+        call()
+
+
+def test_a_name_that_is_far_off_is_not() -> None:
+    with pytest.raises(UserError) as error:
+        load_target("nowhere")
+    assert "did you mean" not in error.value.message

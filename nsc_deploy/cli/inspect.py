@@ -12,7 +12,12 @@ _PIPE_WIDTH = 140
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(metavar="GRAPH", help="A graph: a .nir or .onnx file.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="GRAPH",
+            help="A .nir or .onnx file, a run (each of its graphs) or a deployment folder.",
+            show_default=False,
+        ),
     ],
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     picture: Annotated[
@@ -23,25 +28,34 @@ def inspect(
     signal: SignalChoice = None,
 ) -> None:
     """Show the nodes, shapes, parameters and time step of a graph."""
+    from nsc_deploy.deployment import graph_files
     from nsc_deploy.graphs.inspect.describe import describe
     from nsc_deploy.graphs.network import Reset, Signal
 
-    description = describe(
-        file,
-        dt=dt,
-        reset=None if reset is None else Reset(reset.value),
-        signal=None if signal is None else Signal(signal.value),
-    )
+    descriptions = [
+        describe(
+            one,
+            dt=dt,
+            reset=None if reset is None else Reset(reset.value),
+            signal=None if signal is None else Signal(signal.value),
+        )
+        for one in graph_files(file)
+    ]
     if picture is not None:
+        from nsc_deploy.errors import ConfigError
         from nsc_deploy.graphs.inspect.picture import draw
 
-        draw(description, picture)
+        if len(descriptions) > 1:
+            raise ConfigError("draws one graph", where="--picture", hint=f"Name one: {descriptions[0].file}")
+        draw(descriptions[0], picture)
         typer.echo(f"wrote {picture}", err=True)
     if json_output:
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(description), indent=2, allow_nan=False))
+        told = [asdict(description) for description in descriptions]
+        answer = told[0] if len(told) == 1 else {"graphs": told}
+        typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
         import os
         import sys
@@ -52,6 +66,7 @@ def inspect(
 
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
         console = Console(width=width, highlight=False, markup=False)
-        # Never folded: a path is there to be copied.
-        console.print(description.file, style="bold", soft_wrap=True)
-        console.print(to_text(description))
+        for description in descriptions:
+            # Never folded: a path is there to be copied.
+            console.print(description.file, style="bold", soft_wrap=True)
+            console.print(to_text(description))

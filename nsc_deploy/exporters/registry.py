@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import ConfigError, DataError, did_you_mean
 from nsc_deploy.exporters.base import Deployment, Target
 
 GROUP = "nsc_deploy.targets"
@@ -56,7 +56,7 @@ def load_target(name: str) -> Target:
         points = [point for point in _entry_points() if point.name == name]
         if not points:
             raise ConfigError(
-                f"unknown target '{name}'",
+                f"unknown target '{name}'{did_you_mean(name, target_names())}",
                 where="--target",
                 hint=f"Known targets: {', '.join(target_names())}.",
             )

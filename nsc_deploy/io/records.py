@@ -1,6 +1,5 @@
 """Records in files: TOML or JSON checked against a model, with errors that name the field that is wrong."""
 
-import difflib
 import json
 import re
 import reprlib
@@ -12,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError
+from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError, did_you_mean, nearest
 from nsc_deploy.io.files import read_json, read_limited, unreadable
 from nsc_deploy.io.text import refuse_control
 
@@ -30,6 +29,7 @@ _QUOTED = re.compile(
 _NUMBER = re.compile(r"\b\d+\.\d+")
 _VALUES = re.compile(r"[,=]")
 _BRACKET = re.compile(r"[][{}]")
+_CHOICES = {"enum", "literal_error"}
 _MUST_BE_TABLE = {"model_type", "model_attributes_type", "dict_type"}
 _SUBJECT = re.compile(r"^(Value error, |(Input|String|Tuple|List|Dictionary|Array) (?=should ))")
 
@@ -192,6 +192,8 @@ def faults(error: ValidationError, model: type[BaseModel], what: str) -> tuple[F
             one["input"], Mapping | BaseModel
         ):
             problem += f" (given: {reprlib.repr(one['input'])})"
+            if one["type"] in _CHOICES:
+                problem += did_you_mean(str(one["input"]), re.findall(r"'([^']+)'", one["msg"]))
         cause = one.get("ctx", {}).get("error")
         found.append(Fault(path, one["type"], problem, cause if isinstance(cause, MisfitError) else None))
     return tuple(sorted(found, key=lambda fault: not fault.unknown))
@@ -218,12 +220,6 @@ def model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := model_in(part))), None)
-
-
-def nearest(name: str, known: list[str]) -> str | None:
-    """The known name that was probably meant."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return near[0] if near else None
 
 
 def _problem(kind: str, message: str, path: tuple[str, ...], model: type[BaseModel], what: str) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, did_you_mean
 from nsc_deploy.io.records import Record, read_toml_record
 
 DEFAULT_PROFILE = "horowitz-45nm"
@@ -197,7 +197,7 @@ def load_profile(profile: AnyProfile) -> Profile:
     known = _bundled()
     if name not in known:
         raise ConfigError(
-            f"there is no profile named {name!r} (known: {', '.join(known)})",
+            f"there is no profile named {name!r} (known: {', '.join(known)}){did_you_mean(name, known)}",
             where="--profile",
             hint="Give one of these names, or a TOML file: nsc-deploy energy profiles --help",
         )

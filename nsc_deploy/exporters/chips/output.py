@@ -1,4 +1,4 @@
-"""What a chip says of a graph: for a terminal, at most 80 columns wide, and as plain data for JSON."""
+"""What a target says of a graph: for a terminal, at most 80 columns wide, and as plain data for JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, parts
 from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Usage
 from nsc_deploy.io.text import counted
 
+_MOST_LISTED = 8
 _STYLES = {
     Status.NATIVE: "green",
     Status.SUBSTITUTED: "yellow",
@@ -23,39 +24,51 @@ _STYLES = {
 }
 
 
-def to_text(answer: CheckResult, chip: Chip, graph: str) -> RenderableType:
-    """Verdict, nodes, pools, cores, broken rules and notes.
+def to_text(answer: CheckResult, target: str, graph: str, *, details: bool = False) -> RenderableType:
+    """The verdict, what breaks and how to mend it, nodes that are not native, pools; a screen of it.
 
     Args:
-        answer: what the chip says of the graph.
-        chip: the chip.
+        answer: what the target says of the graph.
+        target: its name.
         graph: name of the file.
+        details: every node, the cores, and notes on what was not checked, as well.
     """
-    found: list[RenderableType] = [
-        Text(f"{graph} on {chip.title} ({chip.name}), {answer.weight_bits} bits a weight", "bold"),
-        _nodes(answer.verdicts),
-        _pools(answer.pools),
-    ]
-    if answer.placement is not None and answer.placement.cores:
-        found.append(_cores(answer.placement.cores, answer.pools))
-    if answer.partial:
-        found += [Text("Not every neuron found a place; these did:"), _cores(answer.partial, answer.pools)]
-    found += [*_broken(answer), *_notes(answer, chip), _verdict(answer, chip)]
+    chip = answer.chip
+    title = target if chip is None else f"{chip.title} ({chip.name})"
+    bits = "" if answer.weight_bits is None else f", {answer.weight_bits} bits a weight"
+    found: list[RenderableType] = [Text(f"{graph} on {title}{bits}", "bold"), _verdict(answer, target)]
+    found += _broken(answer)
+    found += [*_nodes(answer.verdicts, details=details)]
+    if answer.pools:
+        found.append(_pools(answer.pools, NOT_PUBLISHED if chip is not None else "no limit"))
+    if details:
+        found += _details(answer, chip)
+    elif chip is not None or answer.notes:
+        found.append(Text("--details: each node and core, what was not checked, sources.", "dim"))
     return Group(*found)
 
 
-def _verdict(answer: CheckResult, chip: Chip) -> Text:
+def _details(answer: CheckResult, chip: Chip | None) -> Iterator[RenderableType]:
+    if answer.placement is not None and answer.placement.cores:
+        yield _cores(answer.placement.cores, answer.pools)
+    if answer.partial:
+        yield Text("Not every neuron found a place; these did:")
+        yield _cores(answer.partial, answer.pools)
+    yield from _notes(answer, chip)
+
+
+def _verdict(answer: CheckResult, target: str) -> Text:
     if answer.fits and answer.not_published:
         open_nodes = counted(len(answer.not_published), "node is", "nodes are")
-        return Text(f"fits {chip.name} as far as is published: {open_nodes} not published", "bold yellow")
+        return Text(f"fits {target} as far as is published: {open_nodes} not published", "bold yellow")
     if answer.fits:
-        return Text(f"fits {chip.name}", "bold green")
+        return Text(f"fits {target}", "bold green")
     counts = (
         (len(answer.refused), "node refused", "nodes refused"),
         (len(answer.breaches), "rule broken", "rules broken"),
     )
     told = ", ".join(counted(*one) for one in counts if one[0])
-    return Text(f"does not fit {chip.name}: {told}", "bold red")
+    return Text(f"does not fit {target}: {told}", "bold red")
 
 
 Cell = str | Text
@@ -128,7 +141,12 @@ def _lines(text: str, width: int, console: Console) -> list[str]:
     return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
 
 
-def _nodes(verdicts: Sequence[Verdict]) -> _Table:
+def _nodes(verdicts: Sequence[Verdict], *, details: bool) -> Iterator[RenderableType]:
+    """Those that are not native, some of them where they are many; with details every node."""
+    others = [one for one in verdicts if one.status is not Status.NATIVE]
+    native = len(verdicts) - len(others)
+    yield Text(f"{native} of {counted(len(verdicts), 'node')} native")
+    listed = verdicts if details else others[:_MOST_LISTED]
     rows = [
         (
             (
@@ -139,14 +157,20 @@ def _nodes(verdicts: Sequence[Verdict]) -> _Table:
             ),
             "",
         )
-        for one in verdicts
+        for one in listed
     ]
-    return _Table(("Node", "Kind", "Verdict", "Because"), rows)
+    if rows:
+        yield _Table(("Node", "Kind", "Verdict", "Because"), rows)
+    if not details and len(listed) < len(others):
+        yield Text(f"and {len(others) - len(listed):,} more (--details)")
 
 
-def _pools(pools: Sequence[Usage]) -> _Table:
+def _pools(pools: Sequence[Usage], without: str) -> _Table:
+    """`without`: what stands for a limit that is not there."""
+    limits = [without if pool.limit is None else _limit(pool) for pool in pools]
     rows = [
-        ((pool.pool, _used(pool), _limit(pool), _percent(pool)), "red" if pool.over else "") for pool in pools
+        ((pool.pool, _used(pool), limit, _percent(pool)), "red" if pool.over else "")
+        for pool, limit in zip(pools, limits, strict=True)
     ]
     return _Table(("Pool", "Used", "Limit", "%"), rows, right=("Used", "Limit", "%"))
 
@@ -215,12 +239,14 @@ def _broken(answer: CheckResult) -> Iterator[Text]:
         yield text.append(f"  {breach.hint}", "bold")
 
 
-def _notes(answer: CheckResult, chip: Chip) -> Iterator[Text]:
-    for note in (*answer.notes, *(f"Disputed. {one}" for one in chip.conflicts)):
+def _notes(answer: CheckResult, chip: Chip | None) -> Iterator[Text]:
+    conflicts = () if chip is None else chip.conflicts
+    for note in (*answer.notes, *(f"Disputed. {one}" for one in conflicts)):
         yield Text(f"* {note}", "dim")
-    sources = [f"{source.title.split(',')[0]} ({source.year})" for source in chip.sources.values()]
-    listed = ", ".join(dict.fromkeys(sources))
-    yield Text(f"* Limits from: {listed}. --json has the place of each.", "dim")
+    if chip is not None:
+        sources = [f"{source.title.split(',')[0]} ({source.year})" for source in chip.sources.values()]
+        listed = ", ".join(dict.fromkeys(sources))
+        yield Text(f"* Limits from: {listed}. --json has the place of each.", "dim")
 
 
 def to_json(answer: CheckResult, chip: Chip, graph: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def drawn(first: str, width: int) -> list[str]:
     builder.output(4)
     stream = io.StringIO()
     console = Console(file=stream, width=width, highlight=False, markup=False)
-    console.print(to_text(fit(assemble(builder.build()), CHIP), CHIP, "a.nir"))
+    console.print(to_text(fit(assemble(builder.build()), CHIP), CHIP.name, "a.nir", details=True))
     return stream.getvalue().splitlines()
 
 

@@ -124,21 +124,21 @@ def test_a_chip_of_the_user_s_own(tmp_path: Path) -> None:
 def test_the_receiver_fits_loihi_and_the_table_fits_eighty_columns(tmp_path: Path) -> None:
     graph = tmp_path / "receiver.nir"
     write_network(graph, receiver())
-    done = nsc("check", graph, "--target", "loihi1")
+    done = nsc("check", graph, "--target", "loihi1", "--details")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip().endswith("fits loihi1")
+    assert "fits loihi1" in done.stdout.splitlines()[:4]
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
     assert "delays of synapses" in done.stdout
     counted = nsc("check", graph, "--target", "lava")
     assert "of them relays" in counted.stdout
-    assert "delay steps: 2 of 62 (3.2 %)" in counted.stdout
-    assert "of 33,554,432 (0.0 %)" in counted.stdout
+    assert re.search(r"delay steps +2 +62 +3.2", counted.stdout)
+    assert re.search(r" 33,554,432 +0.0", counted.stdout)
 
 
 def test_each_core_says_what_it_uses_of_which_limit(tmp_path: Path) -> None:
     graph = tmp_path / "receiver.nir"
     write_network(graph, receiver())
-    done = nsc("check", graph, "--target", "loihi1")
+    done = nsc("check", graph, "--target", "loihi1", "--details")
     assert re.search(r"of 1,024, %\s+of 4,096, %\s+of 4,096, %\s+of 131,072, %", done.stdout)
     build = GraphBuilder(1e-3)
     build.input(30, Signal.EVENTS)
@@ -147,7 +147,7 @@ def test_each_core_says_what_it_uses_of_which_limit(tmp_path: Path) -> None:
         build.integrate_and_fire(f"n{layer}", 1.0, 30)
     build.output(30)
     write_network(graph, build.build())
-    done = nsc("check", graph, "--target", "speck", "--reset", "zero")
+    done = nsc("check", graph, "--target", "speck", "--reset", "zero", "--details")
     # Its cores differ in two of three pools, so each line has limits of its own.
     assert re.search(r"used, limit, % +used, limit, % +of 1,024, %", done.stdout)
     lines = re.findall(r"960 +30 +0\s+of [\d,]+ +of [\d,]+ +0\.0 %\s+\d\.\d % +\d\.\d %", done.stdout)
@@ -165,7 +165,7 @@ def test_cores_are_told_where_some_neurons_find_no_place(tmp_path: Path) -> None
     build.lif("narrow", 0.5, 0.5, 20)
     build.output(20)
     write_network(graph, build.build())
-    done = nsc("check", graph, "--target", "loihi1")
+    done = nsc("check", graph, "--target", "loihi1", "--details")
     assert done.returncode == 1
     assert re.search(r"cores +at least 1 ", done.stdout)
     assert "Not every neuron found a place; these did:" in done.stdout

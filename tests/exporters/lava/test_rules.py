@@ -257,5 +257,5 @@ def test_exit_codes_and_json(tmp_path: Path) -> None:
     assert {node["node"]: node["status"] for node in answer["nodes"]}["n"] == "refused"
     unknown = nsc("check", good, "--target", "nowhere")
     assert unknown.returncode == 2
-    assert "Known targets: lava" in unknown.stderr
+    assert "Known targets: c, lava" in unknown.stderr
     assert "Traceback" not in unknown.stderr

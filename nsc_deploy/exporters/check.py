@@ -1,0 +1,50 @@
+"""Which graphs a check is about: a file, the parts of a run, or what a deployment was made from."""
+
+from pathlib import Path
+
+from nsc_deploy.deployment import FILE_NAME, Part, Place, read_deployment
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.formats.nir import GraphOptions
+from nsc_deploy.graphs.network import Network
+
+MANIFEST = "manifest.json"
+
+
+def graphs_of(
+    source: Path, options: GraphOptions, part: str | None = None, inputs: Path | None = None
+) -> tuple[tuple[str, Network], ...]:
+    """The graphs that `source` holds for a target, each with the name of its file.
+
+    Args:
+        source: a NIR file, a run (all its NIR parts for a chip, at both ends) or a deployment folder (the
+            graph it was made from).
+        options: what a file may leave open.
+        part: the one part of a run.
+        inputs: a recording, which says what enters where neither the file nor the options do.
+
+    Raises:
+        ConfigError: no such part, or nothing for a chip.
+        DataError: a folder that is neither a finished run nor a deployment.
+    """
+    run = source.is_dir() and not (source / MANIFEST).is_file()
+    if part is not None and not run:
+        raise ConfigError("only a run has parts", where="--part", hint="Leave it out, or name a run.")
+    if run:
+        files = [source / one.graph for one in _parts(source, part)]
+        return tuple((str(file), options.read(file, inputs)) for file in files)
+    if source.is_dir():
+        from nsc_deploy.exporters.verify import open_deployment
+
+        return ((str(source), open_deployment(source).network),)
+    return ((str(source), options.read(source, inputs)),)
+
+
+def _parts(run: Path, name: str | None) -> list[Part]:
+    deployment = read_deployment(run)
+    graphs = [one for one in deployment.parts if one.graph.endswith(".nir")]
+    found = [one for one in graphs if (one.name == name if name is not None else one.place is Place.CHIP)]
+    if not found:
+        wanted = "NIR part for a chip" if name is None else f"NIR part '{name}'"
+        names = ", ".join(one.name for one in graphs) or "none"
+        raise ConfigError(f"has no {wanted}", where=run / FILE_NAME, hint=f"Its NIR parts: {names}.")
+    return found

@@ -1,0 +1,75 @@
+"""`check` and `inspect` on files, runs and deployment folders; the answer first, in eighty columns."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.errors import UserError
+from tests.support.small_runs import event_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return event_run(tmp_path_factory.mktemp("check") / "event")
+
+
+def answer(*arguments: object, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if code == 2:
+        assert isinstance(done.exception, UserError)
+    else:
+        assert done.exit_code == code, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("target", ["lava", "loihi1", "c:stm32l432"])
+def test_the_answer_stands_in_the_second_line_and_all_in_one_screen(run: Path, target: str) -> None:
+    lines = answer("check", run / "receiver.nir", "--target", target).splitlines()
+    assert lines[0].startswith(f"{run}/receiver.nir on ") or lines[0].startswith(str(run)[:40])
+    assert f"fits {target}" in lines[:4]
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_details_have_each_node_core_and_source(run: Path) -> None:
+    short = answer("check", run / "receiver.nir", "--target", "loihi1")
+    whole = answer("check", run / "receiver.nir", "--target", "loihi1", "--details")
+    for told in ("Because", "axons in", "Limits from:"):
+        assert told not in short
+        assert told in whole
+
+
+def test_a_run_is_checked_part_by_part(run: Path) -> None:
+    told = json.loads(answer("check", run, "--target", "loihi1", "--json"))
+    assert told["accepted"] is True
+    assert [Path(one["graph"]).name for one in told["graphs"]] == ["transmitter.nir", "receiver.nir"]
+    one = json.loads(answer("check", run, "--part", "receiver", "--target", "loihi1", "--json"))
+    assert one == told["graphs"][1]
+
+
+def test_a_deployment_is_checked_by_the_graph_it_was_made_from(run: Path, tmp_path: Path) -> None:
+    answer("export", run, "--target", "lava", "--out", tmp_path / "lava")
+    mine = json.loads(answer("check", tmp_path / "lava", "--target", "loihi1", "--json"))
+    graph = json.loads(answer("check", run / "receiver.nir", "--target", "loihi1", "--json"))
+    assert mine.pop("graph") == str(tmp_path / "lava")
+    graph.pop("graph")
+    assert mine == graph
+    assert "source.nir" in answer("inspect", tmp_path / "lava")
+
+
+def test_inspect_shows_each_graph_of_a_run(run: Path) -> None:
+    told = json.loads(answer("inspect", run, "--json"))
+    assert [Path(one["file"]).name for one in told["graphs"]] == [
+        "transmitter.nir", "receiver-front-end.nir", "receiver.nir",
+    ]  # fmt: skip
+    answer("inspect", run, "--picture", "a.svg", code=2)
+
+
+def test_what_is_neither_is_refused(tmp_path: Path, run: Path) -> None:
+    for command in (["check", tmp_path, "--target", "lava"], ["inspect", tmp_path]):
+        answer(*command, code=2)
+    answer("check", run / "receiver.nir", "--part", "receiver", "--target", "lava", code=2)
+    answer("check", run, "--part", "nobody", "--target", "lava", code=2)
