@@ -19,7 +19,7 @@ from nsc_deploy.exporters.base import Deployment as Exported
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Layout, Recording, read_inputs, require_step
 from nsc_deploy.graphs.network import Network, Reset, Signal
-from nsc_deploy.graphs.readout import decide, require_classes, with_readout
+from nsc_deploy.graphs.readout import decide, readout_of, require_classes, with_readout
 from nsc_deploy.io.files import sha256
 
 MANIFEST = "manifest.json"
@@ -274,7 +274,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
                 progress(index * samples + done, len(source.work) * samples)
 
         try:
-            readout = None if network is None or not work.decides else readout_of(source, network)
+            readout = None if network is None or not work.decides else readout_of_source(source, network)
             decisions = _Decisions(network, recording, readout)
             part, place = _count(work, recording, network, options, report, decisions)
             accuracy = decisions.accuracy
@@ -309,7 +309,7 @@ def _count_exported(
     _require_step(recording, exported.network.dt, options, work.recording)
     recording = replace(recording, dt=exported.network.dt or recording.dt)
     network = with_readout(exported.network, options.classes)
-    decisions = _Decisions(network, recording, readout_of(source, network))
+    decisions = _Decisions(network, recording, readout_of_source(source, network))
     try:
         found = count_deployed(
             exported.parts, recording, batch=options.batch, progress=progress or (lambda done, total: None)
@@ -360,17 +360,12 @@ class _Decisions:
         return None if self._readout is None or self._labels is None else self._right / self._samples
 
 
-def readout_of(source: Source, network: Network) -> tuple[int, int] | None:
+def readout_of_source(source: Source, network: Network) -> tuple[int, int] | None:
     """Classes, and outputs that vote for each, from the deployment of a run or the Output node of a graph."""
     if source.deployment is not None:
         readout = source.deployment.readout
         return readout.classes, readout.group
-    node = network.output_node
-    stated = node.parameters.metadata
-    if "classes" not in stated or "group" not in stated:
-        return None
-    classes, group = int(stated["classes"]), int(stated["group"])
-    return (classes, group) if node.output_shape == (classes * group,) else None
+    return readout_of(network) if len(network.output_node.output_shape) == 1 else None
 
 
 def _count(

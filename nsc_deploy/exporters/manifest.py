@@ -18,6 +18,7 @@ from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.readout import readout_of
 from nsc_deploy.io.files import read_json, sha256, write_json
 from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
@@ -174,13 +175,13 @@ class Manifest(Record):
     @classmethod
     def of(cls, request: ExportRequest, **fields: Any) -> Self:
         """A manifest of what was asked for; `fields` are those that only the target knows."""
-        metadata = request.network.output_node.parameters.metadata
+        classes, group = readout_of(request.network) or (None, None)
         common: dict[str, Any] = {
             "tool": nsc_deploy.__version__,
             "source": source_of(request),
             "dt": request.network.dt,
-            "classes": _whole(metadata.get("classes")),
-            "group": _whole(metadata.get("group")),
+            "classes": classes,
+            "group": group,
             "warnings": request.network.diagnostics,
         }
         return cls(**(common | fields))
@@ -274,8 +275,3 @@ def source_of(request: ExportRequest) -> Source:
         part=request.part,
         class_names=() if request.run is None else read_deployment(request.run).class_names,
     )
-
-
-def _whole(value: object) -> int | None:
-    """A number of the graph's metadata; None where the graph is silent on how a decision is read."""
-    return None if value is None else int(str(value))

@@ -20,9 +20,9 @@ from nsc_deploy.exporters.manifest import target_of
 from nsc_deploy.exporters.registry import BACKENDS, CHIPS, load_opener, load_target, target_names
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.readout import decide, with_readout
+from nsc_deploy.graphs.readout import decide, readout_of, with_readout
 from nsc_deploy.io.scratch import scratch_folder
-from nsc_deploy.verification.compare import Comparison, compare_runs, readout_of, spikes_at
+from nsc_deploy.verification.compare import Comparison, compare_runs, spikes_at
 from nsc_deploy.verification.limits import Limits, Verification, findings
 from nsc_deploy.verification.recorded import RecordedRunner
 from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace

@@ -41,6 +41,20 @@ def with_readout(network: Network, classes: int | None) -> Network:
     return replace(network, nodes=tuple(named if one is node else one for one in network.nodes))
 
 
+def readout_of(network: Network) -> tuple[int, int] | None:
+    """Classes, and outputs that vote for each, where the graph says how a decision is read from them.
+
+    A graph that states its classes alone shares its outputs out among them.
+    """
+    node = network.output_node
+    stated, outputs = node.parameters.metadata, math.prod(node.output_shape)
+    if "classes" not in stated:
+        return None
+    classes = int(stated["classes"])
+    group = int(stated["group"]) if "group" in stated else outputs // max(classes, 1)
+    return (classes, group) if classes * group == outputs else None
+
+
 def scores(outputs: NDArray[Any], classes: int, group: int) -> NDArray[np.float64]:
     """Mean over steps and over each group of outputs.
 

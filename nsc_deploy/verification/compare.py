@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.readout import decide, require_classes
+from nsc_deploy.graphs.readout import decide, readout_of, require_classes
 from nsc_deploy.graphs.simulate import samples_at_once
 from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerParity, course_of, divergences
 from nsc_deploy.verification.runner import LayerTrace, Runner, RunTrace, layer_names
@@ -272,16 +272,6 @@ def _decisions(
         reference_accuracy=None if labels is None else float((first == labels).mean()),
         other_accuracy=None if labels is None else float((second == labels).mean()),
     )
-
-
-def readout_of(network: Network) -> tuple[int, int] | None:
-    """Classes and group of the outputs, where the graph says how a decision is read from them."""
-    metadata = network.output_node.parameters.metadata
-    classes, group = metadata.get("classes"), metadata.get("group", 1)
-    outputs = int(np.prod(network.output_node.output_shape))
-    if classes is None or int(classes) * int(group) != outputs:
-        return None
-    return int(classes), int(group)
 
 
 class LayerTally:

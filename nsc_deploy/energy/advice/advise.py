@@ -28,7 +28,7 @@ from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, PriceBook, 
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.budget import CheckResult
 from nsc_deploy.energy.report.measures import Quantity
-from nsc_deploy.energy.sources import CountedSystem, Options, read_part, readout_of
+from nsc_deploy.energy.sources import CountedSystem, Options, read_part, readout_of_source
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
@@ -411,7 +411,7 @@ def _nir_parts(system: CountedSystem, options: Options) -> list[_Part]:
         if network is None:
             continue
         decides = work is system.work[-1] and recording.labels is not None
-        readout = readout_of(system, network) if decides else None
+        readout = readout_of_source(system, network) if decides else None
         if readout is not None:
             require_classes(recording.labels, readout[0])
         parts.append(_Part(count, network, recording, observe(network, recording), readout))

@@ -19,7 +19,7 @@ from nsc_deploy.energy.report.compare import Change, Comparison, Status, SystemC
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
 
-_MOST_REASONS = 2
+_MOST_REASONS = 1
 _FOLDED, _PHRASE = 8, 16
 """Characters a line of names, or of a sentence, is folded to where there is no room for more."""
 _STYLES = {"group": "bold", "total": "bold", "over": "red"}
@@ -46,7 +46,7 @@ def print_headlines(report: Report, console: Console, *, full: bool = False) -> 
     words = f"Energy: {report.main.title.lower()}. Prices: {prices.name} ({prices.basis}){hosts}."
     console.print(f"{words} Counted from 0.", style="dim", highlight=False)
     for line in reasons(report)[: None if full else _MOST_REASONS]:
-        console.print(f"* {line}", highlight=False, markup=False, no_wrap=not full, overflow="ellipsis")
+        console.print(f"* {line}", highlight=False, markup=False)
 
 
 def print_report(report: Report, console: Console, *, layers: bool = True) -> None:

@@ -45,6 +45,7 @@ from nsc_deploy.exporters.manifest import (
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.readout import readout_of
 from nsc_deploy.io.files import sha256, write_text
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.verification.compare import compare_runs
@@ -198,15 +199,9 @@ def _read_text(file: Path) -> str:
 
 
 def _layout(request: ExportRequest, program: Program) -> Layout:
-    metadata = request.network.output_node.parameters.metadata
-    classes, group = (metadata.get(name) for name in ("classes", "group"))
+    classes, group = readout_of(request.network) or (None, None)
     name = identifier(request.part or request.graph_file.stem)
-    return lay_out(
-        program,
-        name,
-        classes=None if classes is None else int(classes),
-        group=None if group is None else int(group),
-    )
+    return lay_out(program, name, classes=classes, group=group)
 
 
 def _origin(folder: Path, request: ExportRequest) -> Origin:
