@@ -23,6 +23,9 @@ from nsc_deploy.errors import ConfigError, UserError
 from nsc_deploy.io.text import shown
 
 WORKER = Path(__file__).with_name("worker.py")
+"""Started as a file: as a module it would begin with its package, which imports torch."""
+_NAME = "nsc_deploy.training.worker"
+"""For lists of processes."""
 READY = "ready"
 """What a worker says on its standard output before it meets the others, which may have to wait for it."""
 _PATIENCE_WITH_OTHERS = timedelta(minutes=5)
@@ -237,7 +240,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def _worker(job: str, run: Path, rank: int) -> Iterator[_Worker]:
     # Isolated from the working folder: a torch.py that lies there is not the user's torch.
-    command = [sys.executable, "-P", str(WORKER), str(run)]
+    command = [sys.executable, "-P", str(WORKER), _NAME, str(run)]
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""A further process of a data-parallel run: `python -P worker.py RUN`, its job on its standard input.
+"""A further process of a data-parallel run: `python -P worker.py NAME RUN`, its job on its standard input.
 
 That input stays open as long as the first process lives; when that is gone, so is this one. It watches from
 its first moment on, so nothing that takes long to import is imported at the top.
@@ -22,7 +22,7 @@ def main() -> int:
     from nsc_deploy.training.fit import fit
     from nsc_deploy.training.processes import READY, Job, group
 
-    run, job = Path(sys.argv[1]), Job.model_validate_json(told)
+    run, job = Path(sys.argv[2]), Job.model_validate_json(told)
     training = job.experiment.training
     try:
         data = load_events(job.experiment.data)

@@ -1,6 +1,5 @@
 """Data-parallel training: real processes that meet over gloo."""
 
-import json.tool
 import os
 import socket
 import subprocess
@@ -50,11 +49,12 @@ def test_several_machines_need_a_meeting_point(small_experiment: Make, tmp_path:
 def test_a_worker_that_fails_is_reported_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("nsc_deploy.training.processes.WORKER", Path(json.tool.__file__))  # fails at once
-    (tmp_path / "run").write_text("{")
+    failing = tmp_path / "failing.py"
+    failing.write_text("import sys; sys.exit('this is the reason')")
+    monkeypatch.setattr("nsc_deploy.training.processes.WORKER", failing)
     with (
-        pytest.raises(UserError, match="process 1 of the data-parallel run failed: Expecting property name"),
-        workers_beside("", tmp_path / "run", devices=2, nodes=1),
+        pytest.raises(UserError, match="process 1 of the data-parallel run failed: this is the reason"),
+        workers_beside("", tmp_path, devices=2, nodes=1),
     ):
         pass
 
@@ -136,7 +136,7 @@ def test_a_worker_ends_with_the_process_that_started_it(
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     experiment = load_experiment(None, small_experiment(training__devices=2))
-    command = [sys.executable, "-P", str(WORKER), str(tmp_path)]
+    command = [sys.executable, "-P", str(WORKER), "worker", str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -152,7 +152,7 @@ def test_a_worker_watches_before_it_imports_anything(tmp_path: Path, monkeypatch
     (tmp_path / "nsc_deploy").mkdir()
     (tmp_path / "nsc_deploy" / "__init__.py").write_text("import time\ntime.sleep(3600)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    command = [sys.executable, "-P", str(WORKER), str(tmp_path)]
+    command = [sys.executable, "-P", str(WORKER), "worker", str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as worker:
         worker.communicate(b"{}\n")
     assert worker.returncode == 3
