@@ -191,8 +191,7 @@ def check(
 ) -> None:
     """Hold systems or graphs against a budget or an earlier report.
 
-    Exit code 1 where a limit is exceeded, and the layers that use most of it are named; 2 where none is and
-    one cannot be shown to hold. Annotations and JUnit XML are written there too.
+    Exit code 1 where a limit is exceeded, 2 where one cannot be shown to hold. --junit is written there too.
     """
     from nsc_deploy import energy
     from nsc_deploy.energy.report import answers
