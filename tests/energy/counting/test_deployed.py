@@ -71,8 +71,14 @@ def test_a_budget_is_held_against_what_is_deployed(place: Path) -> None:
     assert found["fits"].passed
     assert "integers (the float graph: " in result.as_text()
     other = Budget.model_validate({"target": "loihi1", "limits": {"neurons": 1}})
-    with pytest.raises(ConfigError, match=r"target loihi1, and lava \(lava\) is counted on lava"):
+    with pytest.raises(ConfigError, match=r"target loihi1, and lava \(lava\) is counted on lava") as caught:
         check(place / "lava", other)
+    assert caught.value.hint == (
+        "Take target out of the budget, or check the graph file or the run it was made from in place of the "
+        "folder."
+    )
+    check(place / "lava", other.model_copy(update={"target": None}))
+    check(place / "receiver.nir", other, inputs=place / "inputs.npz")
     with pytest.raises(ConfigError, match="on its target already"):
         count(place / "lava", target="loihi1")
     assert estimate(place / "lava", "loihi").report.target == "lava"
