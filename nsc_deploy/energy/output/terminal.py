@@ -173,19 +173,21 @@ def print_profile(profile: Profile, console: Console) -> None:
         console.print(f"  against it: {conflict}", markup=False)
 
 
-_SHOWN = {"synops": "SynOps", "spikes": "Spikes", "energy_uj": "uJ"}
-_SIZES = {"synapses": "synapses", "neurons": "neurons"}
-_STATUS = {Status.ADDED: "new", Status.REMOVED: "gone", Status.CHANGED: ""}
+_FIGURES = {
+    "synops": "SynOps",
+    "spikes": "spikes",
+    "neuron_updates": "updates",
+    "energy_uj": "uJ",
+    "synapses": "synapses",
+    "neurons": "neurons",
+}
+_STATUS = {Status.ADDED: "new", Status.REMOVED: "gone"}
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the layers that changed, and the totals."""
     for system in comparison.systems:
         _draw(_comparison_table(system), console)
-        for field, word in _SIZES.items():
-            change = system.total[field]
-            if _moved(change):
-                console.print(f"{word}: {figure(change.before)} -> {figure(change.after)}")
         same = sum(layer.status is Status.SAME for layer in system.layers)
         console.print(f"{same} of {len(system.layers)} layers unchanged. ", style="dim", end="")
         console.print(
@@ -194,42 +196,30 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _comparison_table(system: SystemChange) -> Table:
-    """The layers that changed; of the figures those that changed anywhere, after and by how much."""
-    shown = [field for field in _SHOWN if any(_moved(layer.changes[field]) for layer in system.layers)]
-    heads: list[TableColumn] = []
-    for field in shown:
-        # Where a terminal is too narrow for all of them, the growth tells what it was before.
-        heads += [TableColumn(_SHOWN[field]), TableColumn("was", rank=1), TableColumn("%")]
-    rows = [
-        Row(
-            (
-                f"{layer.part}/{layer.layer}",
-                _STATUS[layer.status],
-                *_figures(layer.changes, shown, lower=bool(layer.unpriced)),
-            )
-        )
-        for layer in system.layers
-        if layer.status is not Status.SAME
-    ]
-    total = Row(("Total", "", *_figures(system.total, shown, lower=bool(system.unpriced))), "total")
-    names = columns("Layer", "", holds=Holds.NAMES)
-    return Table(f"{system.before} -> {system.after}", (*names, *heads), (*rows, total))
+    """The layers that changed, a row a figure of theirs that did: before, after and by how much."""
+    rows: list[Row] = []
+    for layer in system.layers:
+        if layer.status is not Status.SAME:
+            became = _STATUS.get(layer.status, layer.primitive if "->" in layer.primitive else "")
+            lower = bool(layer.unpriced)
+            rows += _change_rows(f"{layer.part}/{layer.layer}", became, layer.changes, lower=lower)
+    rows += _change_rows("Total", "", system.total, lower=bool(system.unpriced), style="total")
+    heads = (*columns("Layer", "", "Figure", holds=Holds.NAMES), *columns("Was", "Is", "%"))
+    return Table(f"{system.before} -> {system.after}", heads, tuple(rows))
 
 
-def _moved(change: Change) -> bool:
-    return change.before != change.after
-
-
-def _figures(changes: Mapping[str, Change], fields: Iterable[str], *, lower: bool) -> list[str]:
-    """After, before and growth; of energies that are lower bounds no growth is known."""
-    shown = []
-    for field in fields:
+def _change_rows(
+    name: str, became: str, changes: Mapping[str, Change], *, lower: bool, style: str = ""
+) -> list[Row]:
+    """A row a figure that changed, the name in the first; lower bounds have no growth that is known."""
+    cells = []
+    for field, word in _FIGURES.items():
         change, mark = changes[field], "> " if lower and field == "energy_uj" else ""
-        known = change.growth is not None and _moved(change) and not mark
-        growth = f"{100 * change.growth:+.1f}" if known and change.growth is not None else ""
-        before = f"{mark}{figure(change.before)}" if _moved(change) else ""
-        shown += [f"{mark}{figure(change.after)}", before, growth]
-    return shown
+        if change.before != change.after:
+            growth = "" if change.growth is None or mark else f"{100 * change.growth:+.1f}"
+            cells.append((word, f"{mark}{figure(change.before)}", f"{mark}{figure(change.after)}", growth))
+    first, *others = cells or [("", "", "", "")]
+    return [Row((name, became, *first), style), *(Row(("", "", *one), style) for one in others)]
 
 
 _MOST_ADVICE, _WORTH_SHOWING = 10, 0.001

@@ -51,6 +51,9 @@ class LayerChange(Record):
 
     part: str
     layer: str
+    primitive: str = Field(
+        description="kind of the layer; of one that became another kind 'Linear -> Affine'"
+    )
     status: Status
     changes: dict[str, Change] = Field(description="by field, per inference where it is an operation")
     unpriced: tuple[str, ...] = Field(description="kinds without a price, before or after: a lower bound")
@@ -202,8 +205,14 @@ def _layer(key: tuple[str, str], before: Layer | None, after: Layer | None, colu
     else:
         same = before.primitive == after.primitive and old == new
         status = Status.SAME if same else Status.CHANGED
-    unpriced = _unpriced((before, after), column)
-    return LayerChange(part=key[0], layer=key[1], status=status, changes=changes, unpriced=unpriced)
+    return LayerChange(
+        part=key[0],
+        layer=key[1],
+        primitive=" -> ".join(dict.fromkeys(one.primitive for one in (before, after) if one is not None)),
+        status=status,
+        changes=changes,
+        unpriced=_unpriced((before, after), column),
+    )
 
 
 def _figures(layer: Layer | None, column: str) -> dict[str, float]:

@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nsc_deploy.energy import estimate
-from nsc_deploy.energy.output.terminal import print_headlines, print_report
+from nsc_deploy.energy import compare, estimate
+from nsc_deploy.energy.output.terminal import print_comparison, print_headlines, print_report
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.measures import Quantity
 from nsc_deploy.energy.report.schema import Report
-from tests.support.small_runs import dense_run, event_run
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import write_recording
+from nsc_deploy.graphs.network import Signal
+from tests.support.small_runs import DT, dense_run, event_run, events, weights
 
 WIDE = 400
 
@@ -69,3 +73,51 @@ def test_the_first_block_fits_one_screen_and_cuts_nothing_off(tmp_path: Path) ->
     for name, figure in wanted.items():
         (line,) = [line for line in lines if line.strip().startswith(name)]
         assert figure in line
+
+
+def compared(folder: Path, before: GraphBuilder, after: GraphBuilder) -> dict[str, list[list[str]]]:
+    """What a terminal of 80 characters shows of each layer that changed, a list of words a figure."""
+    paths = [folder / "before.nir", folder / "after.nir"]
+    for path, builder in zip(paths, (before, after), strict=True):
+        builder.lif("lif", 0.9, 0.3, 2)
+        builder.output(2, classes=2, group=1)
+        write_network(path, builder.build())
+    inputs = events(6)
+    inputs.values[:, :, 5] = 0
+    write_recording(folder / "inputs.npz", inputs)
+    text = StringIO()
+    print_comparison(compare(*paths, inputs=folder / "inputs.npz"), Console(file=text, width=80))
+    shown = text.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    found: dict[str, list[list[str]]] = {}
+    for line in shown.split("─ \n")[1].splitlines():
+        words = line.split()
+        if not words:
+            break
+        if line[1:2].strip():
+            found[words.pop(0).removeprefix("after/")] = rows = []
+        rows.append(words)
+    return found
+
+
+def test_a_layer_that_lost_only_what_was_silent_says_what_it_lost(tmp_path: Path) -> None:
+    """The last input never fires: its synapses cost no operation, and all the same they are gone."""
+    before, after = GraphBuilder(DT), GraphBuilder(DT)
+    whole = weights(2, 6)
+    pruned = whole.copy()
+    pruned[:, 5] = 0
+    for builder, matrix in ((before, whole), (after, pruned)):
+        builder.input(6, Signal.EVENTS)
+        builder.linear("linear", matrix)
+    row = ["synapses", "12", "10", "-16.7"]
+    assert compared(tmp_path, before, after) == {"linear": [row], "Total": [row]}
+
+
+def test_a_layer_of_another_kind_says_which(tmp_path: Path) -> None:
+    before, after = GraphBuilder(DT), GraphBuilder(DT)
+    for builder in (before, after):
+        builder.input(6, Signal.EVENTS)
+    before.linear("weights", weights(2, 6))
+    after.affine("weights", weights(2, 6), weights(2))
+    found = compared(tmp_path, before, after)["weights"]
+    assert found[0][:3] == ["Linear", "->", "Affine"]
