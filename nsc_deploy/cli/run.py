@@ -172,7 +172,7 @@ def _as_text(done: "Run", *, details: bool) -> str:
         f"{'accuracy':<20}{share(accuracies[0]):>12}{share(accuracies[1]):>12}",
     ]
     if output.reference_spikes is not None:
-        lines.append(f"{'output spikes':<20}{output.reference_spikes:>12}{output.other_spikes:>12}")
+        lines.append(f"{'output spikes':<20}{output.reference_spikes:>12,}{output.other_spikes:>12,}")
     lines.append(f"{'equal decisions':<20}{share(None if decisions is None else decisions.agreement):>24}")
     if output.rate_cosine is not None:
         lines.append(f"{'rate cosine':<20}{output.rate_cosine:>24.6f}")

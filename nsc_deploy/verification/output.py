@@ -49,7 +49,7 @@ def rows(verification: Verification) -> list[tuple[str, str, str]]:
         left, right = one.decisions.reference_accuracy, one.decisions.other_accuracy
         table.append(("accuracy", share(left), share(right)))
     if one.output.reference_spikes is not None:
-        table.append(("output spikes", str(one.output.reference_spikes), str(one.output.other_spikes)))
+        table.append(("output spikes", f"{one.output.reference_spikes:,}", f"{one.output.other_spikes:,}"))
     table.append(("diverging samples", "", str(one.diverging_samples)))
     table.append(("seconds", f"{one.reference_seconds:.2f}", f"{one.other_seconds:.2f}"))
     if one.decisions is not None:

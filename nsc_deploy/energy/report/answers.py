@@ -72,8 +72,8 @@ def failure_as_junit(error: UserError) -> str:
 
 
 def figure(value: float) -> str:
-    """A figure in plain characters, for logs and files: thousands apart by spaces, else four digits."""
-    return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:.4g}"
+    """A figure in plain characters, for logs and files: thousands apart by commas, else four digits."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _stands_on(result: "CheckResult") -> str:

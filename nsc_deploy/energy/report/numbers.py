@@ -119,7 +119,7 @@ def three_digits(value: float) -> str:
 
 def grouped(number: float, decimals: int = 0) -> str:
     """A number with its thousands apart."""
-    return f"{number:,.{decimals}f}".replace(",", "\u202f")
+    return f"{number:,.{decimals}f}"
 
 
 def binned(values: Sequence[float], most: int) -> list[float]:

@@ -85,6 +85,21 @@ def luminance(colour: list[Any]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def test_the_first_table_tells_synops_fit_latency_and_accuracy(page: Path) -> None:
+    with opened(page, 1300) as view:
+        words = view.evaluate("document.querySelector('#glance ~ .scroll').innerText")
+    for told in (
+        "SynOps, mean",
+        "SynOps, worst",
+        "Busiest step",
+        "SynOps/s",
+        "Energy",
+        "Latency",
+        "Accuracy",
+    ):
+        assert told in words
+
+
 def test_the_contents_lead_to_every_chapter(page: Path) -> None:
     with opened(page, 1300) as view:
         links = view.evaluate("[...document.querySelectorAll('nav a')].map(one => one.getAttribute('href'))")
