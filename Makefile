@@ -47,14 +47,18 @@ demo: $(ready)
 lava: $(ready)
 	@$(bin)/nsc-deploy lava install || echo 'Going on without Lava: the tests that run it are skipped.'
 
-# What compiles and runs C for Cortex-M; the tests that need it are skipped where it is not there.
+# What compiles and runs C for Cortex-M, and opens pages; tests that need one are skipped where it is not there.
+# Each program with the Debian package that brings it.
+programs := cc:gcc cc:libc6-dev arm-none-eabi-gcc:gcc-arm-none-eabi qemu-system-arm:qemu-system-arm cppcheck:cppcheck chromium:chromium
+
 tools:
-	@if command -v qemu-system-arm >/dev/null && command -v arm-none-eabi-gcc >/dev/null && command -v cc >/dev/null; then :; \
+	@wanted=; for pair in $(programs); do command -v "$${pair%%:*}" >/dev/null || wanted="$$wanted $${pair#*:}"; done; \
+	if [ -z "$$wanted" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			gcc libc6-dev gcc-arm-none-eabi qemu-system-arm cppcheck >/dev/null \
-			|| echo 'Going on without QEMU: the tests that run C on a Cortex-M are skipped.'; \
-	else echo 'Not installed: gcc-arm-none-eabi qemu-system-arm (apt-get as root); tests that need them are skipped.'; fi
+		apt-get update -qq; for package in $$wanted; do \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$package >/dev/null \
+			|| echo "Going on without $$package: the tests that need it are skipped."; done; \
+	else echo "Not installed:$$wanted (apt-get as root); tests that need them are skipped."; fi
 
 test: lava
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
