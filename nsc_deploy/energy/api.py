@@ -15,9 +15,13 @@ goes to the standard error where that is a terminal.
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
+import nir
+import numpy as np
+from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nsc_deploy.diagnostics import collected
@@ -26,7 +30,16 @@ from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profi
 from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.compare import Comparison, read_report
 from nsc_deploy.energy.results import Counted, CountedGraph, Estimate, prices_of, target_of
-from nsc_deploy.energy.sources import CountedSystem, Options, Source, count_source, find_sources, is_exported
+from nsc_deploy.energy.sources import (
+    CountedSystem,
+    Given,
+    Inputs,
+    Options,
+    Source,
+    count_source,
+    find_sources,
+    is_exported,
+)
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import Layout, Recording
 from nsc_deploy.graphs.network import Network, Reset, Signal
@@ -36,12 +49,16 @@ if TYPE_CHECKING:
     from nsc_deploy.energy.advice.records import AdviceReport
 
 Paths = str | Path | Sequence[str | Path]
+Sources: TypeAlias = str | Path | nir.NIRGraph | Sequence[str | Path | nir.NIRGraph]
+"""Run folders, graph files, deployment folders, or NIR graphs in memory."""
+Recorded: TypeAlias = str | Path | NDArray[Any] | Recording
+"""Inputs of one graph: a file, an array [steps, samples, *shape] (of torch too), or a recording."""
 
 
 class CountOptions(TypedDict, total=False):
     """What `count` takes beside the systems; the functions that count on the way take it too."""
 
-    inputs: Paths
+    inputs: Recorded | Sequence[Recorded]
     samples: int | None
     dt: float | None
     step_seconds: float | None
@@ -53,9 +70,9 @@ class CountOptions(TypedDict, total=False):
 
 
 def count(
-    sources: Paths,
+    sources: Sources,
     *,
-    inputs: Paths = (),
+    inputs: Recorded | Sequence[Recorded] = (),
     samples: int | None = None,
     dt: float | None = None,
     step_seconds: float | None = None,
@@ -65,12 +82,13 @@ def count(
     target: str | Path | None = None,
     layout: str | None = None,
 ) -> Counted:
-    """Count every operation of run folders or graph files over their recorded inputs.
+    """Count every operation of run folders or graphs over their recorded inputs.
 
     Args:
-        sources: one or several run folders, .nir or .onnx files, or deployment folders, of which what runs is
-            counted: integers as integers.
-        inputs: recordings (.npz) of the graph files and deployment folders; these have some of their own.
+        sources: one or several run folders, .nir or .onnx files, NIR graphs, or deployment folders, of which
+            what runs is counted: integers as integers.
+        inputs: recordings (.npz) or arrays [steps, samples, *shape] of the graphs and deployment folders;
+            these have some of their own.
         samples: count only the first so many.
         dt: seconds, for a NIR file that does not state its step.
         step_seconds: what a step really takes, where that of a graph is nominal (every file of snnTorch says
@@ -78,7 +96,8 @@ def count(
         reset: "zero" or "subtract", for a NIR file that does not state it.
         classes: how many the outputs of a NIR file vote for, where it does not say; labelled recordings then
             have an accuracy.
-        signal: "events", "graded" or "real", for inputs that are plain arrays (.npy, .npz) and need `dt` too.
+        signal: "events", "graded" or "real", for inputs that are plain arrays (also .npy, .npz), which need
+            `dt` too.
         target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched;
             None or "none" for nowhere.
         layout: of what enters the .onnx files: "steps-first" (as recordings are, the default),
@@ -98,14 +117,15 @@ def count(
         layout=_layout(layout),
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    if options.target is not None and all(is_exported(path) for path in _paths(sources)):
+    given = _given(sources)
+    if options.target is not None and _only_exported(given):
         raise ConfigError(
             f"names {options.target.name}, and what a deployment folder runs is on its target already",
             where="--target",
             hint="Leave it out, or name the graph.",
         )
     with collected() as diagnostics, progress_bar(*columns) as bar:
-        systems = [_count(source, options, bar) for source in find_sources(_paths(sources), _paths(inputs))]
+        systems = [_count(source, options, bar) for source in find_sources(given, _recorded(inputs))]
     return Counted(tuple(systems), options, tuple(diagnostics))
 
 
@@ -122,7 +142,7 @@ def count_graph(
 
 
 def estimate(
-    sources: Counted | Paths,
+    sources: Counted | Sources,
     profile: AnyProfile = DEFAULT_PROFILE,
     *,
     host_profile: AnyProfile | None = None,
@@ -149,7 +169,7 @@ def estimate(
 
 
 def check(
-    sources: Counted | Paths,
+    sources: Counted | Sources,
     budget: Budget | str | Path | None = None,
     *,
     baseline: Estimate | str | Path | None = None,
@@ -217,7 +237,7 @@ def compare(
     prices = _prices(profile, next((one for one in earlier if one is not None), None))
     host = next((one.report.host_profile for one in earlier if one is not None), None)
     graphs = [path for path in paths if path.suffix in {".nir", ".onnx"}]
-    recordings = _paths(options.get("inputs", ()))
+    recordings = _recorded(options.get("inputs", ()))
     if len(recordings) not in {0, 1, len(graphs)}:
         raise ConfigError(
             f"{len(recordings)} recordings are given for {len(graphs)} graph files",
@@ -235,7 +255,7 @@ def compare(
 
 
 def advise(
-    source: Counted | str | Path,
+    source: Counted | str | Path | nir.NIRGraph,
     *,
     profile: AnyProfile | None = None,
     host_profile: AnyProfile | None = None,
@@ -322,17 +342,24 @@ def show(
         terminal.print_advice(result, console, top)
 
 
-def _counted(sources: Counted | Paths, options: CountOptions) -> Counted:
+def _counted(sources: Counted | Sources, options: CountOptions) -> Counted:
     if not isinstance(sources, Counted):
         return count(sources, **options)
-    if any(options.values()):
+    # The truth of an array is not one.
+    if any(
+        value is not None and not (isinstance(value, Sequence) and not value) for value in options.values()
+    ):
         raise ConfigError("options of counting are for what is not counted yet", hint="Give them to count().")
     return sources
 
 
-def _default_target(sources: Paths, name: str | None) -> str | None:
+def _default_target(sources: Sources, name: str | None) -> str | None:
     """The target that nobody named; none where all there is to count is on its target already."""
-    return None if all(is_exported(path) for path in _paths(sources)) else name
+    return None if _only_exported(_given(sources)) else name
+
+
+def _only_exported(given: Sequence[Given]) -> bool:
+    return all(isinstance(one, Path) and is_exported(one) for one in given)
 
 
 def _prices(profile: AnyProfile | None, earlier: Estimate | None) -> Profile:
@@ -367,3 +394,23 @@ def _signal(name: str | None) -> Signal | None:
 
 def _paths(paths: Paths) -> list[Path]:
     return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def _given(sources: Sources) -> list[Given]:
+    """Sources as a list, texts as paths; of graphs in memory copies, which nobody changes afterwards."""
+    if isinstance(sources, str | Path):
+        return [Path(sources)]
+    if isinstance(sources, nir.NIRGraph):
+        return [deepcopy(sources)]
+    return [one for some in sources for one in _given(some)]
+
+
+def _recorded(inputs: Recorded | Sequence[Recorded]) -> list[Inputs]:
+    """Inputs as a list, texts as paths, arrays (of torch too) as copies, which nobody changes afterwards."""
+    if isinstance(inputs, str | Path):
+        return [Path(inputs)]
+    if isinstance(inputs, Recording):
+        return [deepcopy(inputs)]
+    if not isinstance(inputs, Sequence):
+        return [np.array(inputs)]
+    return [one for some in inputs for one in _recorded(some)]

@@ -1,12 +1,16 @@
 """Run folders and graph files: which graphs and recordings they hold, and the counts of all of them."""
 
+import hashlib
+import io
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import nir
+import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
@@ -16,13 +20,24 @@ from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import DeployedPart, Target
 from nsc_deploy.exporters.base import Deployment as Exported
-from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.recording import Layout, Recording, read_inputs, require_step
+from nsc_deploy.graphs.formats.nir import assemble_network, read_network
+from nsc_deploy.graphs.formats.recording import (
+    Layout,
+    Recording,
+    make_recording,
+    read_inputs,
+    recording_of_array,
+    require_step,
+)
 from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.readout import decide, readout_of, require_classes, with_readout
 from nsc_deploy.io.files import sha256
 
 MANIFEST = "manifest.json"
+GRAPH, INPUTS = Path("graph"), Path("inputs")
+"""What a graph and inputs in memory are called, which have no file."""
+Given: TypeAlias = Path | nir.NIRGraph
+Inputs: TypeAlias = Path | NDArray[Any] | Recording
 Progress = Callable[[int], None]
 SystemProgress = Callable[[int, int], None]
 
@@ -60,14 +75,34 @@ class Work:
     """One graph to be counted: its file, its recorded inputs, and its place in a system.
 
     Attributes:
+        graph: its file, or a name for one in memory.
+        recording: its file, or a name for inputs in memory.
         part: of a run; None for a bare graph.
         decides: whether the system decides by its outputs.
+        graph_given: the graph where it is in memory.
+        inputs_given: inputs in memory, [steps, samples, *shape].
     """
 
     graph: Path
     recording: Path
     part: Part | None
     decides: bool = True
+    graph_given: nir.NIRGraph | None = field(default=None, compare=False)
+    inputs_given: NDArray[Any] | Recording | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, graph: Given, inputs: Inputs, part: Part | None = None, *, decides: bool = True) -> "Work":
+        """Of a graph and inputs that are files or in memory."""
+        graph_file = graph if isinstance(graph, Path) else None
+        inputs_file = inputs if isinstance(inputs, Path) else None
+        return cls(
+            graph_file or GRAPH,
+            inputs_file or INPUTS,
+            part,
+            decides,
+            graph if not isinstance(graph, Path) else None,
+            inputs if not isinstance(inputs, Path) else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -125,51 +160,58 @@ class CountedSystem(Source):
         return self.parts[0].samples
 
 
-def find_sources(paths: Sequence[Path], recordings: Sequence[Path] = ()) -> tuple[Source, ...]:
-    """Resolve run folders and graph files.
+def find_sources(given: Sequence[Given], recordings: Sequence[Inputs] = ()) -> tuple[Source, ...]:
+    """Resolve run folders and graphs.
 
     Args:
-        paths: run folders (with a deployment.json), deployment folders (with a manifest.json), or .nir and
-            .onnx files.
+        given: run folders (with a deployment.json), deployment folders (with a manifest.json), .nir and
+            .onnx files, or NIR graphs in memory.
         recordings: inputs of all but the runs, in their order; one alone serves them all. Deployment folders
             have some of their own.
 
     Raises:
-        ConfigError: a graph file without inputs, or a file of another kind.
+        ConfigError: a graph without inputs, or a file of another kind.
         DataError: a path that is missing, or a damaged run.
     """
-    graphs = [path for path in paths if not (path / FILE_NAME).is_file()]
+    wants_inputs = [not (isinstance(one, Path) and (one / FILE_NAME).is_file()) for one in given]
+    graphs = sum(wants_inputs)
     if recordings and not graphs:
         raise ConfigError(
             "is for graphs and deployment folders, and only runs are named, which hold their own recordings",
             where="--inputs",
             hint="Leave it out, or name a graph file: RUN/receiver.nir for example.",
         )
-    if recordings and len(recordings) not in {1, len(graphs)}:
+    if recordings and len(recordings) not in {1, graphs}:
         raise ConfigError(
-            f"{len(recordings)} recordings are given for {len(graphs)} graph files or deployment folders",
+            f"{len(recordings)} recordings are given for {graphs} graph files or deployment folders",
             where="--inputs",
             hint="Give one for all of them, or one for each in the same order.",
         )
-    inputs = iter(recordings if len(recordings) == len(graphs) else [*recordings] * len(graphs))
-    sources = [_source(path, None if path not in graphs else next(inputs, None)) for path in paths]
+    inputs = iter(recordings if len(recordings) == graphs else [*recordings] * graphs)
+    sources = [
+        _source(one, next(inputs, None) if wants else None)
+        for one, wants in zip(given, wants_inputs, strict=True)
+    ]
     if not sources:
         raise ConfigError("names nothing to count", hint="Give run folders or graph files.")
     return _with_unique_labels(sources)
 
 
-def _source(path: Path, recording: Path | None) -> Source:
-    if is_exported(path):
-        return _exported(path, recording)
-    if not path.is_dir():
-        return _graph(path, recording)
-    if not (path / FILE_NAME).is_file():
+def _source(given: Given, recording: Inputs | None) -> Source:
+    if not isinstance(given, Path):
+        return _graph(given, GRAPH, recording)
+    if is_exported(given):
+        return _exported(given, recording)
+    if not given.is_dir():
+        _refuse_no_graph(given)
+        return _graph(given, given, recording)
+    if not (given / FILE_NAME).is_file():
         raise DataError(
             f"holds neither a finished run ({FILE_NAME}) nor a deployment ({MANIFEST})",
-            where=path,
+            where=given,
             hint="Name a folder that `nsc-deploy train` or `nsc-deploy export` wrote, or a graph file.",
         )
-    return _run(path)
+    return _run(given)
 
 
 def is_exported(path: Path) -> bool:
@@ -177,18 +219,18 @@ def is_exported(path: Path) -> bool:
     return (path / MANIFEST).is_file() and not (path / FILE_NAME).is_file()
 
 
-def _exported(folder: Path, recording: Path | None) -> Source:
+def _exported(folder: Path, recording: Inputs | None) -> Source:
     # Reports of runs and graphs load nothing of it.
     from nsc_deploy.exporters.manifest import target_of
     from nsc_deploy.exporters.registry import load_opener
 
     opened = load_opener(target_of(folder), folder)(folder)
-    file = recording or opened.recording_file
-    if file is None:
+    inputs = opened.recording_file if recording is None else recording
+    if inputs is None:
         raise ConfigError("holds no recorded inputs", where=folder, hint="Name them: --inputs recording.npz")
     if not opened.parts:
         opened = replace(opened, parts=(DeployedPart(folder.name, None, folder / MANIFEST, opened.network),))
-    work = tuple(Work(part.file, file, None, part is opened.parts[-1]) for part in opened.parts)
+    work = tuple(Work.of(part.file, inputs, decides=part is opened.parts[-1]) for part in opened.parts)
     return Source(f"{folder.name} ({opened.target})", folder, None, work, opened)
 
 
@@ -217,7 +259,7 @@ def _inside(run: Path, name: str) -> Path:
     return path
 
 
-def _graph(path: Path, recording: Path | None) -> Source:
+def _refuse_no_graph(path: Path) -> None:
     if not path.exists():
         raise DataError("does not exist", where=path, hint="Name a run folder, a .nir or an .onnx file.")
     if path.suffix not in {".nir", ".onnx"}:
@@ -226,13 +268,16 @@ def _graph(path: Path, recording: Path | None) -> Source:
             where=path,
             hint="Name a folder that `nsc-deploy train` wrote, or a graph file.",
         )
+
+
+def _graph(graph: Given, path: Path, recording: Inputs | None) -> Source:
     if recording is None:
         raise ConfigError(
             "is a graph without recorded inputs",
             where=path,
             hint="Name them: --inputs recording.npz (docs/recordings.md tells how to make them).",
         )
-    return Source(path.stem, path, None, (Work(path, recording, None),))
+    return Source(path.stem, path, None, (Work.of(graph, recording),))
 
 
 def _with_unique_labels(sources: Sequence[Source]) -> tuple[Source, ...]:
@@ -423,13 +468,23 @@ def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:
     recording = _read_inputs(work, options)
     if work.graph.suffix == ".onnx":
         return recording, None
-    network = read_network(
-        work.graph,
-        dt=options.dt,
-        reset=options.reset,
-        signal=recording.signal,
-        recorded_dt=recording.dt,
-    )
+    if work.graph_given is None:
+        network = read_network(
+            work.graph,
+            dt=options.dt,
+            reset=options.reset,
+            signal=recording.signal,
+            recorded_dt=recording.dt,
+        )
+    else:
+        network = assemble_network(
+            work.graph_given,
+            dt=options.dt,
+            reset=options.reset,
+            signal=recording.signal,
+            recorded_dt=recording.dt,
+            where=work.graph,
+        )
     _require_step(recording, network.dt, options, work.recording)
     if work.decides:
         network = with_readout(network, options.classes)
@@ -445,7 +500,7 @@ def _read_inputs(work: Work, options: Options) -> Recording:
             f"is {options.step_seconds:g} where a positive number is wanted", where="--step-seconds"
         )
     plain_dt = options.dt or options.step_seconds
-    recording = read_inputs(work.recording, signal=options.signal, dt=plain_dt)
+    recording = _given_inputs(work, options.signal, plain_dt)
     if options.signal not in {None, recording.signal}:
         raise ConfigError(
             f"states that it holds {recording.signal} values, and --signal {options.signal} is given",
@@ -455,6 +510,16 @@ def _read_inputs(work: Work, options: Options) -> Recording:
     if work.decides and recording.labels is not None and options.classes is not None:
         require_classes(recording.labels, options.classes)
     return recording if options.samples is None else recording.first(options.samples)
+
+
+def _given_inputs(work: Work, signal: Signal | None, dt: float | None) -> Recording:
+    """All recorded samples, from a file or from memory."""
+    given = work.inputs_given
+    if given is None:
+        return read_inputs(work.recording, signal=signal, dt=dt)
+    if isinstance(given, Recording):
+        return make_recording(given.values, given.signal, given.dt, given.labels, where=work.recording)
+    return recording_of_array(given, signal=signal, dt=dt, where=work.recording)
 
 
 def _require_step(recording: Recording, step: float | None, options: Options, where: Path) -> None:
@@ -470,5 +535,21 @@ def _is_real_step(recording: Recording, options: Options) -> bool:
 
 
 def hashes(work: Work) -> tuple[str, str]:
-    """SHA-256 of the graph and of the recording."""
-    return sha256(work.graph), sha256(work.recording)
+    """SHA-256 of the graph and of the recording: of their files, or of what they hold in memory."""
+    graph, inputs = work.graph_given, work.inputs_given
+    return (
+        sha256(work.graph) if graph is None else _hash_of_graph(graph),
+        sha256(work.recording) if inputs is None else _hash_of_inputs(inputs),
+    )
+
+
+def _hash_of_graph(graph: nir.NIRGraph) -> str:
+    content = io.BytesIO()
+    nir.write(content, graph)
+    return hashlib.sha256(content.getbuffer()).hexdigest()
+
+
+def _hash_of_inputs(inputs: NDArray[Any] | Recording) -> str:
+    values = inputs.values if isinstance(inputs, Recording) else inputs
+    head = f"{values.dtype.str} {values.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import nir
+import numpy as np
 import pytest
 
 from nsc_deploy.energy import (
     Budget,
+    Counted,
     CountedGraph,
     advise,
     check,
@@ -18,13 +20,13 @@ from nsc_deploy.energy import (
     count_graph,
     estimate,
 )
-from nsc_deploy.errors import BackendError, ConfigError, GraphError
+from nsc_deploy.errors import BackendError, ConfigError, DataError, GraphError
 from nsc_deploy.exporters.onnx.models import sequence_model
 from nsc_deploy.graphs.formats.nir import read_graph, read_network
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.support.small_runs import dense_graph, dense_run, event_run, events, spiking_graph
+from tests.support.small_runs import dense_graph, dense_run, event_run, events, reals, spiking_graph
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +189,67 @@ def test_a_nominal_step_is_given_the_real_one(tmp_path: Path, recorded: float) -
     assert not real.check(limit).passed
     with pytest.raises(ConfigError, match="--step-seconds"):
         count(graph, inputs=inputs, step_seconds=0.0)
+
+
+def figures(counted: Counted) -> list[dict[str, float]]:
+    return [part.per_sample.means() for system in counted.systems for part in system.parts]
+
+
+def test_graphs_and_inputs_in_memory_are_counted_as_their_files(tmp_path: Path) -> None:
+    path, inputs = nominal(tmp_path)
+    wanted = count(path, inputs=inputs)
+    graph, recording = nir.read(path), read_recording(inputs)
+    for given in (path, str(path), graph, [graph]):
+        for entering in (recording.values, [recording.values], recording.values.astype(float)):
+            counted = count(given, inputs=entering, signal="events", dt=0.03)
+            assert figures(counted) == figures(wanted)
+    assert figures(count(graph, inputs=recording)) == figures(wanted)
+    assert figures(count(graph, inputs=inputs)) == figures(wanted)
+    labelled = replace(recording, labels=np.arange(recording.samples) % 2)
+    assert count(graph, inputs=labelled).systems[0].accuracy is not None
+    twice = count([graph, path], inputs=[recording, recording.values], signal="events", dt=0.03)
+    assert [system.label for system in twice.systems] == ["graph in graph", "graph in graph.nir"]
+
+
+def test_all_that_is_done_with_counts_is_done_with_those_of_graphs_in_memory(tmp_path: Path) -> None:
+    path, inputs = nominal(tmp_path)
+    graph, values = nir.read(path), read_recording(inputs).values
+    counted = count(graph, inputs=values, signal="events", dt=0.03, target="loihi1")
+    (tmp_path / "budget.toml").write_text("[limits]\nneurons = 4\n")
+    assert counted.check(tmp_path / "budget.toml").passed
+    assert check(graph, str(tmp_path / "budget.toml"), inputs=values, signal="events", dt=0.03).passed
+    assert counted.advise().advice == count(path, inputs=inputs, target="loihi1").advise().advice
+    [part] = counted.estimate("loihi").report.systems[0].parts
+    assert (part.graph, part.recording) == ("graph", "inputs")
+    changed = 1 - values
+    [other] = estimate(graph, inputs=changed, signal="events", dt=0.03).report.systems[0].parts
+    assert other.graph_sha256 == part.graph_sha256
+    assert other.recording_sha256 != part.recording_sha256
+    graph.nodes["linear1"].weight[0, 0] += 1
+    values[:] = 0
+    assert counted.estimate("loihi").report.systems[0].parts == (part,)
+    [heavier] = estimate(graph, inputs=changed, signal="events", dt=0.03).report.systems[0].parts
+    assert heavier.graph_sha256 != part.graph_sha256
+
+
+def test_arrays_that_do_not_say_what_they_are_are_refused(tmp_path: Path) -> None:
+    path, inputs = nominal(tmp_path)
+    graph, values = nir.read(path), read_recording(inputs).values
+    with pytest.raises(DataError, match="inputs: holds plain arrays"):
+        count(graph, inputs=values, dt=0.03)
+    with pytest.raises(DataError, match="inputs: holds plain arrays"):
+        count(graph, inputs=values, signal="events")
+    with pytest.raises(DataError, match="events other than 0 and 1"):
+        count(graph, inputs=values * 2, signal="events", dt=0.03)
+    with pytest.raises(ConfigError, match="graph: is a graph without recorded inputs"):
+        count(graph)
+    with pytest.raises(ConfigError, match="not counted yet"):
+        check(count(graph, inputs=inputs), Budget.model_validate({"limits": {"neurons": 4}}), inputs=values)
+
+
+def test_an_onnx_file_takes_an_array_too(tmp_path: Path) -> None:
+    dense_graph(tmp_path / "mlp.onnx", [6, 4])
+    recording = reals(6)
+    write_recording(tmp_path / "inputs.npz", recording)
+    found = count(tmp_path / "mlp.onnx", inputs=recording.values, signal="real", dt=recording.dt)
+    assert figures(found) == figures(count(tmp_path / "mlp.onnx", inputs=tmp_path / "inputs.npz"))

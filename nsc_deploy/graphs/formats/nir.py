@@ -66,10 +66,24 @@ def read_network(
     Raises:
         GraphError: damaged, larger than it should be, or holding what cannot be represented exactly.
     """
-    graph = read_graph(path)
+    return assemble_network(
+        read_graph(path), dt=dt, reset=reset, signal=signal, recorded_dt=recorded_dt, where=path
+    )
+
+
+def assemble_network(
+    graph: nir.NIRGraph,
+    *,
+    dt: float | None = None,
+    reset: Reset | None = None,
+    signal: Signal | None = None,
+    recorded_dt: float | None = None,
+    where: object | None = None,
+) -> Network:
+    """As `read_network`, of a graph in memory; `where` is what messages call it."""
     if dt is None and "dt" not in (graph.metadata or {}):
         dt = recorded_dt
-    network = assemble(graph, dt=dt, reset=reset, signal=signal, where=path)
+    network = assemble(graph, dt=dt, reset=reset, signal=signal, where=where)
     for diagnostic in network.diagnostics:
         announce(diagnostic)
     return network

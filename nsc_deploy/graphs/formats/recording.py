@@ -220,16 +220,32 @@ def read_inputs(path: Path, *, signal: Signal | None, dt: float | None) -> Recor
     """
     if path.suffix != ".npy" and not is_plain(arrays := load_npz(path)):
         return _own(arrays, path)
+    values = read_array(path, INPUT_NAMES)
+    labels = None if path.suffix == ".npy" else arrays.get("labels")
+    return recording_of_array(values, labels, signal=signal, dt=dt, where=path)
+
+
+def recording_of_array(
+    values: NDArray[Any],
+    labels: NDArray[Any] | None = None,
+    *,
+    signal: Signal | None,
+    dt: float | None,
+    where: object,
+) -> Recording:
+    """A recording of plain arrays, [steps, samples, *shape], with what they do not say.
+
+    Raises:
+        DataError: without a signal or a step, and as `check_recording`.
+    """
     lacking = "--signal events, graded or real" if signal is None else "--dt SECONDS" if dt is None else None
     if signal is None or dt is None:
         raise DataError(
             "holds plain arrays, which do not say what they are",
-            where=path,
+            where=where,
             hint=f"Say it: {lacking}. Or write a recording once: nsc-deploy record",
         )
-    values = read_array(path, INPUT_NAMES)
-    labels = None if path.suffix == ".npy" else arrays.get("labels")
-    return make_recording(values, signal, dt, labels, where=path)
+    return make_recording(values, signal, dt, labels, where=where)
 
 
 def make_recording(
