@@ -88,7 +88,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
     turned = order if late else _order(nodes, edges, step, late, backwards=True)
     trimmed, batch = drop_batch(nodes, inputs)
     stated = {name: trimmed[name] for group in order.components for name in group}
-    ordered, shapes = shapes_of(stated, inputs)
+    ordered, shapes = shapes_of(stated, inputs, batch)
     emits = signals_of(ordered, inputs, signal)
     full = {name: widen(node, shapes[name][0]) for name, node in ordered.items()}
     flat = replace(

@@ -121,12 +121,15 @@ def order_nodes(
     return Order(ordered, frozenset(late) or frozenset(back))
 
 
-def shapes_of(nodes: Mapping[str, Any], inputs: Inputs) -> tuple[dict[str, Any], dict[str, Shapes]]:
+def shapes_of(
+    nodes: Mapping[str, Any], inputs: Inputs, batch: int | None = None
+) -> tuple[dict[str, Any], dict[str, Shapes]]:
     """Input and output shape of each node.
 
     Args:
         nodes: the normalised `nir` nodes, in the order of computation.
         inputs: the sources of each node.
+        batch: what was taken off the Inputs.
 
     Returns:
         The nodes, without the batches that stood in front of shapes they state, and the shapes.
@@ -139,7 +142,7 @@ def shapes_of(nodes: Mapping[str, Any], inputs: Inputs) -> tuple[dict[str, Any],
     for name, node in nodes.items():
         known = [source for source in inputs[name] if source in shapes]
         arriving = shapes[known[0]][1] if known else None
-        trimmed[name] = node if arriving is None else without_batch(node, arriving)
+        trimmed[name] = node if arriving is None else without_batch(node, arriving, batch)
         shapes[name] = at_node(name, node_shapes, type(node).__name__, trimmed[name], arriving)
     for name in nodes:
         for source in inputs[name]:

@@ -94,22 +94,22 @@ def wanted_dimensions(parameters: Any) -> int | None:
     return None
 
 
-def without_batch(node: Any, arriving: Shape) -> Any:
+def without_batch(node: Any, arriving: Shape, batch: int | None = None) -> Any:
     """A node without the batch in front of a shape that it states, where the rest is what arrives.
 
-    A batch is one dimension of any size, or several of 1. A node that fits, or differs otherwise, is given
-    back as it is.
+    A batch is one dimension of any size, or several of 1; where the Input had one, it is 1 or that one. A
+    node that fits, or differs otherwise, is given back as it is.
     """
     primitive = type(node).__name__
     if primitive in {"Output", "Flatten"}:
         stated = as_shape(node.input_type["input"])
-        if stated is None or not _has_batch(stated, arriving):
+        if stated is None or not _has_batch(stated, arriving, batch):
             return node
         return _of_arriving(node, len(stated) - len(arriving), arriving)
     if _RULES[primitive].shapes is not _elementwise or _is_one_number(node):
         return node
     shape = tuple(_layer(node).shape)
-    if not _has_batch(shape, arriving) or shape[0] != 1:
+    if not _has_batch(shape, arriving, batch) or shape[0] != 1:
         return node
     fitting = copy.copy(node)
     for field in array_fields(primitive):
@@ -119,9 +119,11 @@ def without_batch(node: Any, arriving: Shape) -> Any:
     return fitting
 
 
-def _has_batch(stated: Shape, arriving: Shape) -> bool:
+def _has_batch(stated: Shape, arriving: Shape, batch: int | None) -> bool:
     extra = len(stated) - len(arriving)
-    return extra > 0 and stated[extra:] == arriving and (extra == 1 or set(stated[:extra]) == {1})
+    if extra <= 0 or stated[extra:] != arriving:
+        return False
+    return set(stated[:extra]) == {1} or (extra == 1 and batch in {None, stated[0]})
 
 
 def _of_arriving(node: Any, extra: int, arriving: Shape) -> Any:

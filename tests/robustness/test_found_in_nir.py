@@ -111,7 +111,9 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     nodes = {called.get(name, name): node for name, node in graph.nodes.items()}
     edges = [(called.get(source, source), called.get(target, target)) for source, target in graph.edges]
     write_network(path, nir.NIRGraph(nodes, edges, metadata=graph.metadata))
-    code, out, err = run_command([command, str(path), *(["--target", "lava"] if command == "check" else [])])
+    code, out, err = run_command(
+        [command, str(path), *(["--target", "lava", "--details"] if command == "check" else [])]
+    )
     assert (code, err) == (0, "")
     assert "[bold]" in out
     assert "[red]x" in out

@@ -365,9 +365,11 @@ def test_an_export_tells_a_machine_what_was_written(run_folder: Path, tmp_path: 
     assert written["manifest"] == json.loads((out / FILE_NAME).read_text())
     ran = nsc("run", out, "--backend", "twin", "--samples", 1)
     assert (ran.returncode, ran.stderr) == (0, "")  # no bar where nobody watches
-    each, sums = ran.stdout.split("\n\n")  # the sums last, where a screen of many samples still shows them
-    assert each.split()[:4] == ["sample", "label", "reference", "twin"]
+    assert ran.stdout.startswith("1 sample, ")
+    every = nsc("run", out, "--backend", "twin", "--samples", 1, "--details").stdout
+    sums, each = every.split("\n\n")
     assert sums.startswith("1 sample, ")
+    assert each.split()[:4] == ["sample", "label", "reference", "twin"]
 
 
 def test_without_the_environment_running_says_how_to_get_it(run_folder: Path, tmp_path: Path) -> None:
