@@ -4,6 +4,7 @@ The command line prints them without a traceback and ends with exit code 2. Anyt
 `UserError` is a bug of ours and keeps its traceback.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from string import Formatter
 from types import MappingProxyType
@@ -36,13 +37,29 @@ class UserError(Exception):
         self.problem = problem
         self.where = None if where is None else str(where)
         self.hint = hint
-        super().__init__(self.message)
+        super().__init__(spell_arguments(self.message))
 
     @property
     def message(self) -> str:
-        """The whole message, in one or two lines."""
+        """The whole message as the command line says it, in one or two lines; `str` is the one for Python."""
         head = f"{self.where}: {self.problem}" if self.where else self.problem
         return f"{head}\n{self.hint}" if self.hint else head
+
+
+# A command to type keeps its options, up to the end of its sentence.
+_COMMAND = r"nsc-deploy .*?(?=[.;)]?(?:\s*$|[.;)] ))"
+_OPTION = r"(?<![\w-])--(?P<option>[a-z][a-z-]*)(?P<value> (?=[\d.]))?"
+_COMMAND_OR_OPTION = re.compile(f"{_COMMAND}|{_OPTION}", re.MULTILINE)
+
+
+def spell_arguments(message: str) -> str:
+    """A message with arguments of Python in place of options: "step_seconds=0.1" for "--step-seconds 0.1"."""
+
+    def spell(found: re.Match[str]) -> str:
+        name = found["option"]
+        return found[0] if name is None else name.replace("-", "_") + ("=" if found["value"] else "")
+
+    return _COMMAND_OR_OPTION.sub(spell, message)
 
 
 class MisfitError(ValueError):

@@ -166,7 +166,7 @@ def test_strange_types_and_a_thousand_inputs_are_looked_through_at_once():
 
 def test_a_reset_is_asked_for_only_where_it_is_open():
     edges = [("in", "lif"), ("lif", "out")]
-    with pytest.raises(GraphError, match="--reset"):
+    with pytest.raises(GraphError, match="Name it: reset zero"):
         read({**ends(), "lif": lif(3)}, edges, reset=None)
     raised = read({**ends(), "lif": lif(3, v_reset=np.full(3, -0.5))}, edges, reset=None)
     assert raised.reset is Reset.ZERO

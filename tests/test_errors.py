@@ -24,6 +24,29 @@ def test_message_names_the_place_the_problem_and_the_way_out(
     assert error.message == str(error) == message
 
 
+@pytest.mark.parametrize(
+    ("problem", "where", "hint", "in_python"),
+    [
+        ("is 0", "--host-profile", "Leave it out.", "host_profile: is 0\nLeave it out."),
+        ("fails", "g.nir", "Name it: --dt 0.001", "g.nir: fails\nName it: dt=0.001"),
+        ("fails", None, "Name it (--dt), or --reset zero.", "fails\nName it (dt), or reset zero."),
+        (
+            "fails",
+            "a--dt",
+            "Type nsc-deploy x --dt 1.5 --a b.",
+            "a--dt: fails\nType nsc-deploy x --dt 1.5 --a b.",
+        ),
+        ("fails", None, "nsc-deploy x --dt 1. Or --dt 2", "fails\nnsc-deploy x --dt 1. Or dt=2"),
+    ],
+)
+def test_python_reads_of_arguments_and_the_command_line_of_options(
+    problem: str, where: str | None, hint: str, in_python: str
+) -> None:
+    error = ConfigError(problem, where=where, hint=hint)
+    assert str(error) == in_python
+    assert error.message == (f"{where}: " if where else "") + f"{problem}\n{hint}"
+
+
 @pytest.mark.parametrize("kind", [BackendError, ConfigError, DataError, ExportError, GraphError])
 def test_every_kind_ends_the_command_line_the_same_way(kind: type[UserError]) -> None:
     assert issubclass(kind, UserError)

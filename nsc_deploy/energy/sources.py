@@ -254,7 +254,7 @@ def _inside(run: Path, name: str) -> Path:
         raise DataError(
             f"names the file {name}, which is missing",
             where=run / FILE_NAME,
-            hint=f"Restore {name}, or delete metrics.json and write it anew: train --resume",
+            hint=f"Restore {name}, or delete metrics.json and write it anew: nsc-deploy train --resume",
         )
     return path
 

@@ -60,7 +60,7 @@ def test_a_path_that_is_named_must_be_there(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(DataError, match=r"spikes\.h5: is neither"):
         CliRunner().invoke(app, ["data", "info", "shd", "--path", str(file)], catch_exceptions=False)
-    with pytest.raises(ConfigError, match=r"--path: .*synthesised"):
+    with pytest.raises(ConfigError, match=r"path: .*synthesised"):
         CliRunner().invoke(
             app, ["data", "info", "spoken-digits", "--path", str(tmp_path)], catch_exceptions=False
         )

@@ -187,7 +187,7 @@ def test_a_nominal_step_is_given_the_real_one(tmp_path: Path, recorded: float) -
     limit = Budget.model_validate({"limits": {"synops_per_second": slow.worst * 1.01}})
     assert as_written.check(limit).passed
     assert not real.check(limit).passed
-    with pytest.raises(ConfigError, match="--step-seconds"):
+    with pytest.raises(ConfigError, match="step_seconds"):
         count(graph, inputs=inputs, step_seconds=0.0)
 
 

@@ -247,7 +247,7 @@ def test_what_cannot_be_verified_is_told(folder: Path, tmp_path: Path) -> None:
     silent = receiver()
     silent.nodes["input"].metadata.clear()
     nir.write(tmp_path / "silent.nir", silent)
-    with pytest.raises(ConfigError, match="does not say what enters; --signal events"):
+    with pytest.raises(ConfigError, match="does not say what enters; signal events"):
         run(tmp_path / "silent.nir", "snntorch", inputs=folder / "inputs.npz")
     (tmp_path / "manifest.json").write_text('{"target": "pigeon"}')
     with pytest.raises(DataError, match="exported to 'pigeon'"):
@@ -259,14 +259,14 @@ def test_what_cannot_be_verified_is_told(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_limit_is_a_number(bad: float) -> None:
-    with pytest.raises(ConfigError, match=r"--max-rmse: (nan|inf) is no limit"):
+    with pytest.raises(ConfigError, match=r"max_rmse: (nan|inf) is no limit"):
         Limits(max_rmse=bad)
 
 
 def test_code_of_a_folder_runs_only_where_that_is_allowed(folder: Path, tmp_path: Path) -> None:
     export_all(folder / "receiver.nir", "snntorch", tmp_path / "snn", inputs=folder / "inputs.npz")
     code, manifest = tmp_path / "snn" / "network.py", tmp_path / "snn" / "manifest.json"
-    refusal = r"snn/network.py: is Python code(.|\n)*somebody else's(.|\n)*--run-code"
+    refusal = r"snn/network.py: is Python code(.|\n)*somebody else's(.|\n)*run_code"
     with pytest.raises(ConfigError, match=refusal):
         run(tmp_path / "snn", "reference")
     with pytest.raises(ConfigError, match=refusal):

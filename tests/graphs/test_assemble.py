@@ -160,13 +160,13 @@ def refusals():
             [("i", "g"), ("g", "o")],
         )
     return {
-        "no step": (chain(n=lif(2), reset="zero"), {}, "--dt"),
-        "no reset": (chain(n=lif(2), dt=1.0), {}, "--reset"),
-        "another step": (chain(n=lif(2), dt=1.0, reset="zero"), {"dt": 0.5}, "Leave --dt out"),
+        "no step": (chain(n=lif(2), reset="zero"), {}, "dt=0"),
+        "no reset": (chain(n=lif(2), dt=1.0), {}, "Name it: reset zero"),
+        "another step": (chain(n=lif(2), dt=1.0, reset="zero"), {"dt": 0.5}, "Leave dt out"),
         "another reset": (
             chain(n=lif(2), dt=1.0, reset="zero"),
             {"reset": Reset.SUBTRACT},
-            "Leave --reset out",
+            "Leave reset out",
         ),
         "odd reset": (chain(n=lif(2), dt=1.0, reset="soft"), {}, "neither zero nor subtract"),
         "odd step": (chain(n=lif(2), dt=-1.0, reset="zero"), {}, "positive"),

@@ -259,7 +259,7 @@ def test_bad_requests_are_refused(run: Path, tmp_path: Path) -> None:
     cases: list[tuple[Path, dict[str, object], type[Exception], str]] = [
         (run, {"profile": "truenorth"}, ConfigError, "no price"),
         (run, {"column": "ann"}, ConfigError, "paper, compute, memory"),
-        (run, {"part": "receiver"}, ConfigError, "--part"),
+        (run, {"part": "receiver"}, ConfigError, "part: "),
         (run, {"part": "nothing", "write": tmp_path / "x.nir"}, ConfigError, "no NIR part"),
         (tmp_path / "none", {}, DataError, "does not exist"),
     ]

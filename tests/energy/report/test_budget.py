@@ -296,7 +296,7 @@ def test_a_regression_against_a_baseline_is_found_and_named(run: Path, tmp_path:
     assert "neurons against the baseline" in worse
     assert worse["neurons against the baseline"].culprits[0].layer == "lif1"
     assert check([changed], baseline=baseline, tolerance=10).passed
-    with pytest.raises(ConfigError, match="--tolerance"):
+    with pytest.raises(ConfigError, match="tolerance"):
         check([run], baseline=baseline, tolerance=-1)
 
 

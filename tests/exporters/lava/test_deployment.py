@@ -184,7 +184,7 @@ def test_a_run_without_calibration_recordings(run_folder: Path, tmp_path: Path) 
         ("training.npz", 13, "13 samples are wanted and 12 are in .*training.npz"),
         ("receiver.npz", None, "the very inputs that the export is checked on"),
         ("front.npz", None, "is not this graph's input"),
-        ("training.npz", 0, "none of the samples of --calibration"),
+        ("training.npz", 0, "none of the samples of calibration"),
     ],
 )
 def test_a_calibration_that_cannot_be_is_refused(
