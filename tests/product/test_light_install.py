@@ -8,16 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import nsc_deploy
 from nsc_deploy.errors import EXTRAS
-from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.formats.nir import write_network
-from nsc_deploy.graphs.formats.recording import Recording, write_recording
-from nsc_deploy.graphs.network import Signal
-from tests.support.small_runs import DT, weights
+from tests.support.small_runs import small_graph
 
 ROOT = Path(__file__).parents[2]
 ABSENT = sorted({*EXTRAS, "numba"})
@@ -39,14 +34,7 @@ def light(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("light")
-    graph = GraphBuilder(DT)
-    graph.input(4, Signal.EVENTS)
-    graph.linear("w", weights(3, 4))
-    graph.lif("n", 0.9, 0.5, 3)
-    graph.output(3)
-    write_network(folder / "g.nir", graph.build())
-    events = np.random.default_rng(0).integers(0, 2, (6, 5, 4), np.uint8)
-    write_recording(folder / "g.npz", Recording(events, Signal.EVENTS, DT))
+    small_graph(folder)
     return folder
 
 

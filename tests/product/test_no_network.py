@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 import nsc_deploy
-from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import DenseLayer, mlp
-from tests.support.small_runs import DT, weights
+from tests.support.small_runs import DT, small_graph, weights
 
 COMMANDS = (
     "inspect g.nir",
@@ -42,14 +40,7 @@ print("opened:", opened)
 
 
 def test_commands_open_no_connection_and_leave_nothing_behind(tmp_path: Path) -> None:
-    graph = GraphBuilder(DT)
-    graph.input(4, Signal.EVENTS)
-    graph.linear("w", weights(3, 4))
-    graph.lif("n", 0.9, 0.5, 3)
-    graph.output(3)
-    write_network(tmp_path / "g.nir", graph.build())
-    events = np.random.default_rng(0).integers(0, 2, (6, 5, 4), np.uint8)
-    write_recording(tmp_path / "g.npz", Recording(events, Signal.EVENTS, DT))
+    events = small_graph(tmp_path)
     write_onnx(tmp_path / "fc.onnx", mlp([DenseLayer(weights(3, 4))], signal=Signal.REAL, dt=DT))
     write_recording(tmp_path / "fc.npz", Recording(events.astype(np.float32), Signal.REAL, DT))
     home = tmp_path / "home"

@@ -180,3 +180,16 @@ def spiking_body() -> onnx.GraphProto:
         [helper.make_empty_tensor_value_info(name) for name in ("v", "x")],
         [helper.make_empty_tensor_value_info(name) for name in ("next", "s", "current")],
     )
+
+
+def small_graph(folder: Path) -> NDArray[np.uint8]:
+    """Write g.nir, three neurons behind four inputs, and g.npz, whose events [6, 5, 4] are returned."""
+    graph = GraphBuilder(DT)
+    graph.input(4, Signal.EVENTS)
+    graph.linear("w", weights(3, 4))
+    graph.lif("n", 0.9, 0.5, 3)
+    graph.output(3)
+    write_network(folder / "g.nir", graph.build())
+    values = np.random.default_rng(0).integers(0, 2, (6, 5, 4), np.uint8)
+    write_recording(folder / "g.npz", Recording(values, Signal.EVENTS, DT))
+    return values
