@@ -27,7 +27,7 @@ def reasons(report: Report) -> list[str]:
     found: dict[str, None] = {}
     for system in report.systems:
         for quantity, figure in system.headline.figures.items():
-            placeless = system.headline.target is None and quantity in {Quantity.FITS, Quantity.CORES}
+            placeless = figure.worst is None and quantity in {Quantity.FITS, Quantity.CORES}
             if figure.why and not placeless:
                 label = f"{system.label}, " if len(report.systems) > 1 else ""
                 found[f"{label}{_SHORT.get(quantity, quantity)}: {figure.why}"] = None

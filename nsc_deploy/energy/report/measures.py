@@ -278,7 +278,7 @@ class Meter:
                 reason = "does not fit" if not placed.found.fits else "is placed on no cores of"
                 return Unanswered(f"{part.name} {reason} {placed.target.name}")
             counts.append(len(placed.found.placement.cores))
-        return Measured(np.array([float(sum(counts))])) if counts else _NO_TARGET
+        return Measured(np.array([float(sum(counts))])) if counts else self._placeless()
 
     def _accuracy(self) -> Answer:
         if self.system.accuracy is None:
@@ -288,12 +288,16 @@ class Meter:
             )
         return Measured(np.array([self.system.accuracy]))
 
+    def _placeless(self) -> Unanswered:
+        """Why nothing is placed: no target is named, or nothing is for one."""
+        return _NO_TARGET if self.system.target is None else _ON_HOST
+
     def _fits(self) -> Answer:
         placed = self.placed
         if self.system.exported is not None:
             return Measured(np.ones(1))  # What a folder holds has been taken by its target.
         if not placed:
-            return _NO_TARGET
+            return self._placeless()
         problems = tuple(
             f"{part.name} does not fit {one.target.name}: {problem}"
             for part, one in placed
@@ -302,6 +306,7 @@ class Meter:
         return Measured(np.array([float(not problems)]), problems=problems)
 
 
+_ON_HOST = Unanswered("all parts run on a host", "Hold those to a limit on energy or latency")
 _NO_TARGET = Unanswered(
     "no part is on a target", "Name one: --target, target in the budget, or a profile of a chip"
 )

@@ -62,3 +62,10 @@ def test_a_lower_bound_and_what_has_no_steps_are_told_as_such(run: Path, tmp_pat
     assert "no price" in energy.why
     assert not of(run)[Quantity.ENERGY].lower_bound
     assert of(lstm_run(tmp_path / "lstm"))[Quantity.SYNOPS_PER_STEP].worst is not None
+
+
+def test_what_runs_on_a_host_alone_is_not_said_to_lack_a_target(tmp_path: Path) -> None:
+    host = lstm_run(tmp_path / "lstm")
+    for quantity in (Quantity.FITS, Quantity.CORES):
+        assert "on a host" in of(host, target="loihi1")[quantity].why
+        assert "--target" in of(host)[quantity].why
