@@ -4,62 +4,50 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.channels.channel import uniform
+from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind, Erased
 from nsc_deploy.channels.modulation import straight_through
-from nsc_deploy.errors import ConfigError
 
 
-class BinarySymmetricChannel(nn.Module):
-    """Flips each bit on its own with probability p: [T, B, *S] of 0 and 1 -> the same shape.
+class BinaryChannel(nn.Module):
+    """Flips or loses each bit on its own with probability p: [T, B, *S] of 0 and 1 -> the same shape.
 
-    Args:
-        flip_probability: p, 0 to 1.
+    - bsc: a flipped bit arrives as the other.
+    - bec: a lost bit is read as 0 or 1 with equal chance, the reading of the SNN-SC and S-JSCC papers, or
+      as one half, its expected value, as BottleNet++ reads it.
 
-    Raises:
-        ConfigError: not a probability.
-    """
-
-    def __init__(self, flip_probability: float) -> None:
-        super().__init__()
-        self.flip_probability = _probability("flip_probability", flip_probability)
-
-    def forward(self, bits: Tensor, generator: torch.Generator) -> Tensor:
-        """The bits, some flipped."""
-        flipped = _uniform_like(bits, generator) < self.flip_probability
-        return straight_through(bits, torch.where(flipped, 1 - bits, bits))
-
-
-class BinaryErasureChannel(nn.Module):
-    """Loses each bit on its own with probability p; the receiver puts 0 or 1 there with equal chance.
-
-    That reading of an erased bit is the one of the SNN-SC and S-JSCC papers. [T, B, *S] of 0 and 1 -> the
-    same shape.
+    With a range of probabilities each sample has one of its own. The random numbers of a sample do not
+    depend on the batch it is in.
 
     Args:
-        erasure_probability: p, 0 to 1.
-
-    Raises:
-        ConfigError: not a probability.
+        config: kind and probability.
     """
 
-    def __init__(self, erasure_probability: float) -> None:
+    def __init__(self, config: BinaryChannelConfig) -> None:
         super().__init__()
-        self.erasure_probability = _probability("erasure_probability", erasure_probability)
+        self.config = config
 
     def forward(self, bits: Tensor, generator: torch.Generator) -> Tensor:
-        """The bits, some replaced by guesses."""
-        u = _uniform_like(bits, generator)
+        """What arrives."""
+        steps, samples, *shape = bits.shape
+        ranged = self.config.p_to is not None
+        drawn = uniform(samples, steps * torch.Size(shape).numel() + ranged, bits, generator)
+        p = self._probability(drawn[:, -1]).view(-1, *[1] * (bits.dim() - 1)) if ranged else self.config.p
+        u = drawn[:, : drawn.shape[1] - ranged].reshape(samples, steps, *shape)
+        return straight_through(bits, self._received(bits.transpose(0, 1), u, p).transpose(0, 1))
+
+    def _probability(self, drawn: Tensor) -> Tensor:
+        low, high = self.config.p, self.config.p_to or 0.0
+        return low + (high - low) * drawn
+
+    def _received(self, bits: Tensor, u: Tensor, p: Tensor | float) -> Tensor:
+        hit = u < p
+        if self.config.kind is BinaryKind.BSC:
+            return torch.where(hit, 1 - bits, bits)
+        if self.config.erased is Erased.HALF:
+            return torch.where(hit, 0.5, bits)
         # Below p the bit is erased, and half of that range guesses 1: one draw decides both.
-        guess = (u < self.erasure_probability / 2).to(bits.dtype)
-        return straight_through(bits, torch.where(u < self.erasure_probability, guess, bits))
+        return torch.where(hit, (u < p / 2).to(bits.dtype), bits)
 
-
-def _uniform_like(bits: Tensor, generator: torch.Generator) -> Tensor:
-    steps, samples, *shape = bits.shape
-    count = steps * torch.Size(shape).numel()
-    return uniform(samples, count, bits, generator).view(samples, steps, *shape).transpose(0, 1)
-
-
-def _probability(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ConfigError(f"a probability lies from 0 to 1, not at {value}", where=name)
-    return value
+    def extra_repr(self) -> str:
+        """The configuration, for `print(model)`."""
+        return str(self.config)

@@ -17,6 +17,45 @@ class ChannelKind(StrEnum):
     MULTIPATH = "multipath"
 
 
+class BinaryKind(StrEnum):
+    """The channels that carry bits: one flips them (BSC), one loses them (BEC)."""
+
+    BSC = "bsc"
+    BEC = "bec"
+
+
+class Erased(StrEnum):
+    """What a receiver puts in the place of an erased bit: 0 or 1 with equal chance, or one half."""
+
+    RANDOM = "random"
+    HALF = "half"
+
+
+class BinaryChannelConfig(Record):
+    """A channel that carries bits, each flipped or lost on its own."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    kind: BinaryKind = BinaryKind.BSC
+    """bsc (a bit is flipped with probability p) or bec (it is erased with probability p)"""
+    p: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """probability that a bit is flipped or erased (0 to 1)"""
+    p_to: Annotated[float | None, Field(ge=0, le=1)] = None
+    """upper end of a range: each sample has a probability of its own, drawn evenly from p to here"""
+    erased: Erased = Erased.RANDOM
+    """bec only: random (an erased bit is read as 0 or 1 with equal chance) or half (read as 0.5)"""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.p_to is not None and self.p_to <= self.p:
+            raise ValueError(
+                f"a range of probabilities rises, and p_to {self.p_to:g} is not above p {self.p:g}"
+            )
+        if self.kind is BinaryKind.BSC and self.p == 0.5 and self.p_to is None:
+            raise ValueError("p is 0.5, at which what arrives over a bsc tells nothing of what was sent")
+        return self
+
+
 class ChannelConfig(Record):
     """A channel between transmitter and receiver; coefficients are drawn anew for every step and sample."""
 
