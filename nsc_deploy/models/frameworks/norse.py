@@ -1,4 +1,4 @@
-"""The neuron in Norse: Norse's sequence module, state, parameters and reset around one update rule.
+"""The neurons in Norse: Norse's sequence module, state, parameters and reset around one update rule.
 
 Norse's own `lif_box_feed_forward_step` computes v + dt/tau (i - v). In exact arithmetic, with
 dt/tau = 1 - beta and i = I / (1 - beta), that is beta v + I; in float32 it rounds differently, and a
@@ -8,10 +8,15 @@ Norse has no arctangent among its surrogates, so the step brings its own; where 
 `heaviside` (above zero, not at zero).
 """
 
+from typing import NamedTuple
+
 from norse.torch.functional.lif_box import LIFBoxFeedForwardState, LIFBoxParameters
+from norse.torch.functional.reset import ResetMethod, reset_subtract, reset_value
 from norse.torch.module.snn import SNN
 from torch import Tensor
 
+from nsc_deploy.graphs.network import Reset
+from nsc_deploy.models.features.neurons import SigmoidSpike
 from nsc_deploy.models.neurons import arctan_spike
 
 STEP = 1.0
@@ -66,3 +71,36 @@ def parameters(beta: Tensor, threshold: Tensor) -> LIFBoxParameters:
 
 def _at_rest(current: Tensor) -> LIFBoxFeedForwardState:
     return LIFBoxFeedForwardState(v=current.new_zeros(current.shape[1:]))
+
+
+class IntegratorParameters(NamedTuple):
+    """Of neurons without a leak, which Norse's `LIFBoxParameters` cannot state: tau would be infinite."""
+
+    v_th: Tensor
+    v_reset: Tensor
+    reset_method: ResetMethod
+    slope: float
+
+
+def integrator_step(
+    current: Tensor, state: LIFBoxFeedForwardState, p: IntegratorParameters, dt: float
+) -> tuple[Tensor, LIFBoxFeedForwardState]:
+    """One step, v = v + I, as an activation of Norse's `SNN`; its reset is Norse's own function."""
+    del dt
+    charged = state.v + current
+    spikes: Tensor = SigmoidSpike.apply(charged - p.v_th, p.slope)  # type: ignore[no-untyped-call]
+    return spikes, LIFBoxFeedForwardState(v=p.reset_method(spikes, charged, p.v_reset, p.v_th))
+
+
+class NorseIntegrator:
+    """Steps `integrator_step` in Norse's `SNN`."""
+
+    def __call__(
+        self, current: Tensor, threshold: float, slope: float, reset: Reset
+    ) -> tuple[Tensor, Tensor]:
+        """Run T steps; arguments and results as in `IntegratorLoop`."""
+        method = reset_subtract if reset is Reset.SUBTRACT else reset_value
+        p = IntegratorParameters(current.new_tensor(threshold), current.new_zeros(()), method, slope)
+        network = SNN(integrator_step, state_fallback=_at_rest, p=p, dt=STEP, record_states=True)
+        spikes, states = network(current)
+        return spikes, states.v

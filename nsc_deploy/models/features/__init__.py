@@ -1,0 +1,1 @@
+"""Features of an image classifier sent over digital channels: backbones, codecs, their graphs."""

@@ -1,0 +1,240 @@
+"""The neurons of SNN-SC and S-JSCC: integrate and fire (IF), and integrate and hybrid fire (IHF).
+
+    m[t] = v[t-1] + I[t]                          charge
+    S[t] = 1 where m[t] > threshold               fire
+    v[t] = m[t] - threshold S[t]                  reset by subtraction ("soft")
+    v[t] = (1 - S[t]) m[t]                        reset to zero ("hard"), for chips without the first
+
+An IF neuron gives S, an IHF neuron S and M = v[t], the potential after the reset (SNN-SC, eq. 8). The
+gradient of a spike is that of sigmoid(slope (m - threshold)), and it flows through the reset as well.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.network import Reset
+from nsc_deploy.models.frameworks import FrameworkName, integrator_loop
+
+
+class IntegrateFire(nn.Module):
+    """Neurons without a leak over a whole sequence, currents [T, B, *N] -> spikes [T, B, *N].
+
+    On `snntorch` the loop over time is one function with a gradient of its own (`fused`), with the spikes of
+    snnTorch's loop and its gradients within float32 rounding; `fused=False` runs snnTorch's loop itself. On
+    `norse` the steps always run in Norse's `SNN`.
+
+    Args:
+        threshold: a spike needs a potential above it; above 0.
+        slope: of the sigmoid whose derivative stands for that of a spike; above 0.
+        reset: by subtraction or to zero.
+        framework: "snntorch" or "norse".
+        fused: whether snnTorch's loop is replaced by the function of this module.
+
+    Raises:
+        ConfigError: a parameter out of its range, or an unknown framework.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 1.0,
+        slope: float = 4.0,
+        reset: Reset = Reset.SUBTRACT,
+        framework: FrameworkName = "snntorch",
+        *,
+        fused: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value in (("threshold", threshold), ("slope", slope)):
+            if not (np.isfinite(value) and value > 0):
+                raise ConfigError(f"is a finite number above 0, not {value}", where=name)
+        # As float32 holds it, so that every comparison is with the same number.
+        self.threshold = float(np.float32(threshold))
+        self.slope = float(slope)
+        self.reset = reset
+        self.framework = framework
+        self._loop = None if fused and framework == "snntorch" else integrator_loop(framework)
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes [T, B, *N], 0 or 1, of a current [T, B, *N], from rest."""
+        return self.run(current)[0]
+
+    def run(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        """Spikes S and potentials after the reset M, both [T, B, *N]."""
+        if self._loop is not None:
+            return self._loop(current, self.threshold, self.slope, self.reset)
+        spikes, potentials = _Fire.apply(current, self.threshold, self.slope, self.reset)  # type: ignore[no-untyped-call]
+        return spikes, potentials
+
+    def extra_repr(self) -> str:
+        """The parameters, for `print(model)`."""
+        return f"threshold={self.threshold}, slope={self.slope}, reset={self.reset}, {self.framework!r}"
+
+
+class IntegrateHybridFire(IntegrateFire):
+    """IHF neurons, whose outputs of all steps are added up with one weight each as they come.
+
+    The sum is what the converter of SNN-SC forms of its 2 T inputs. It is formed while the neurons run, so
+    that neither S nor M is held for more than a step: what is kept for the gradient are the potentials, as
+    for any neuron.
+    """
+
+    def weighted(
+        self, current: Tensor, spike_weights: Tensor | None, potential_weights: Tensor | None
+    ) -> Tensor:
+        """Sum over t of a[t] S[t] + b[t] M[t], [B, *N].
+
+        Args:
+            current: [T, B, *N].
+            spike_weights: a [T], or None for none (IHF-m).
+            potential_weights: b [T], or None for none (IF).
+        """
+        nothing = current.new_zeros(len(current))
+        a = nothing if spike_weights is None else spike_weights
+        b = nothing if potential_weights is None else potential_weights
+        if self._loop is None:
+            total: Tensor = _WeightedFire.apply(current, a, b, self.threshold, self.slope, self.reset)  # type: ignore[no-untyped-call]
+            return total
+        spikes, potentials = self.run(current)
+        sums = current.new_zeros(current.shape[1:])
+        for t in range(len(current)):
+            sums = sums + a[t] * spikes[t] + b[t] * potentials[t]
+        return sums
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, current: Tensor, threshold: float, slope: float, reset: Reset
+    ) -> tuple[Tensor, Tensor]:
+        charged, spikes, after = (
+            torch.empty_like(current),
+            torch.empty_like(current),
+            torch.empty_like(current),
+        )
+        state = torch.zeros_like(current[0])
+        for t in range(len(current)):
+            step(current[t], state, threshold, reset, charged[t], spikes[t], after[t])
+            state = after[t]
+        ctx.save_for_backward(charged)
+        ctx.form = threshold, slope, reset
+        return spikes, after
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_spikes: Tensor, grad_after: Tensor) -> tuple[Tensor, None, None, None]:
+        (charged,) = ctx.saved_tensors
+        threshold, slope, reset = ctx.form
+        grad_current = torch.empty_like(charged)
+        carried = torch.zeros_like(charged[0])
+        for t in range(len(charged) - 1, -1, -1):
+            carried += grad_after[t]
+            carried = _step_back(
+                charged[t], grad_spikes[t], carried, threshold, slope, reset, grad_current[t]
+            )
+        return grad_current, None, None, None
+
+
+class _WeightedFire(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, current: Tensor, a: Tensor, b: Tensor, threshold: float, slope: float, reset: Reset
+    ) -> Tensor:
+        charged = torch.empty_like(current)
+        state, spikes, total = (torch.zeros_like(current[0]) for _ in range(3))
+        for t in range(len(current)):
+            step(current[t], state, threshold, reset, charged[t], spikes, state)
+            total.add_(spikes * a[t]).add_(state * b[t])
+        ctx.save_for_backward(charged, a, b)
+        ctx.form = threshold, slope, reset
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        charged, a, b = ctx.saved_tensors
+        threshold, slope, reset = ctx.form
+        grad_current, grad_a, grad_b = torch.empty_like(charged), torch.empty_like(a), torch.empty_like(b)
+        carried, spikes, after = (torch.zeros_like(grad_total) for _ in range(3))
+        for t in range(len(charged) - 1, -1, -1):
+            fire(charged[t], threshold, reset, spikes, after)
+            grad_a[t], grad_b[t] = (grad_total * spikes).sum(), (grad_total * after).sum()
+            carried = carried.add_(grad_total * b[t])
+            carried = _step_back(
+                charged[t], grad_total * a[t], carried, threshold, slope, reset, grad_current[t]
+            )
+        return grad_current, grad_a, grad_b, None, None, None
+
+
+def step(
+    current: Tensor,
+    state: Tensor,
+    threshold: float,
+    reset: Reset,
+    charged: Tensor,
+    spikes: Tensor,
+    after: Tensor,
+) -> None:
+    """Charge, fire and reset once; the last three are filled (`after` may be `state`)."""
+    torch.add(state, current, out=charged)
+    fire(charged, threshold, reset, spikes, after)
+
+
+def fire(charged: Tensor, threshold: float, reset: Reset, spikes: Tensor, after: Tensor) -> None:
+    """Spikes and potentials after the reset, of charged potentials; the last two are filled."""
+    torch.gt(charged, threshold, out=spikes)
+    if reset is Reset.SUBTRACT:
+        torch.add(charged, spikes, alpha=-threshold, out=after)
+    else:
+        torch.addcmul(charged, charged, spikes, value=-1, out=after)
+
+
+def _step_back(
+    charged: Tensor,
+    grad_spikes: Tensor,
+    grad_after: Tensor,
+    threshold: float,
+    slope: float,
+    reset: Reset,
+    grad_charged: Tensor,
+) -> Tensor:
+    """dL/dm of one step, from dL/dS and dL/dv of it: v is m - threshold S, or (1 - S) m."""
+    derivative = sigmoid_derivative(charged - threshold, slope)
+    if reset is Reset.SUBTRACT:
+        through = torch.add(grad_spikes, grad_after, alpha=-threshold)
+        return torch.addcmul(grad_after, through, derivative, out=grad_charged).clone()
+    through = torch.addcmul(grad_spikes, grad_after, charged, value=-1)
+    kept = grad_after.masked_fill(charged > threshold, 0)
+    return torch.addcmul(kept, through, derivative, out=grad_charged).clone()
+
+
+def sigmoid_derivative(x: Tensor, slope: float) -> Tensor:
+    """Slope p (1 - p) with p = sigmoid(slope x); finite for every x."""
+    p = torch.sigmoid(x * slope)
+    return (1 - p).mul_(p).mul_(slope)
+
+
+class SigmoidSpike(torch.autograd.Function):
+    """Heaviside step of x with the derivative of sigmoid(slope x). A spike needs x > 0.
+
+    snnTorch's own `surrogate.sigmoid` is the same but for potentials far below the threshold, where its
+    exponential overflows and the gradient becomes NaN.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        """The spikes of x, 0 or 1 in the dtype of x."""
+        ctx.save_for_backward(x)
+        ctx.slope = slope
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None]:
+        """The gradient of x."""
+        (x,) = ctx.saved_tensors
+        return grad_spikes * sigmoid_derivative(x, ctx.slope), None
