@@ -111,6 +111,13 @@ class TrainingConfig(Section):
     the default of systems without spikes"""
     spike_rate_warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
     """part of the epochs over which the spike rate weight rises from 0 to its value (0 to 1)"""
+    synop_weight: Annotated[float, Field(ge=0)] = 0.0
+    """weight in the loss of thousands of synaptic operations a sample, in all layers that spikes drive; it
+    rises as the spike rate weight does; 0: none"""
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """part of the synapses of each dense layer that is cut in training, the weakest first (0 for none)"""
+    cut_until: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """part of the epochs over which synapses are cut; the others train what is left (0 to 1)"""
     snr_start_db: Annotated[float, Field(ge=-100, le=400)] = 10.0
     """SNR of the training channel in the first epoch in dB, falls to the channel's own; -100: no warm-up"""
     snr_warmup: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -229,8 +236,7 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _only_spikes_have_a_rate(self) -> Self:
-        if self.training.spike_rate_weight and not self.system.name.spiking:
-            raise ValueError(
-                f"training.spike_rate_weight needs a spiking system; {self.system.name} sends no spikes"
-            )
+        for field in ("spike_rate_weight", "synop_weight"):
+            if getattr(self.training, field) and not self.system.name.spiking:
+                raise ValueError(f"training.{field} needs a spiking system; {self.system.name} has no spikes")
         return self

@@ -161,8 +161,10 @@ def test_there_are_settings_for_every_system() -> None:
 
 
 def test_only_spiking_systems_have_a_spike_rate() -> None:
-    with pytest.raises(ConfigError, match="sends no spikes"):
+    with pytest.raises(ConfigError, match="has no spikes"):
         load_experiment(None, {"system.name": "fc", "training.spike_rate_weight": 1e-4})
+    with pytest.raises(ConfigError, match="synop_weight needs a spiking system"):
+        load_experiment(None, {"system.name": "fc", "training.synop_weight": 1e-4})
 
 
 def test_a_bad_option_is_named_as_the_user_spelt_it() -> None:

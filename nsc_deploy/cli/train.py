@@ -86,6 +86,8 @@ def train(
     schedule: fields.Schedule = None,
     gradient_clip: fields.GradientClip = None,
     spike_rate_weight: fields.SpikeRateWeight = None,
+    synop_weight: fields.SynopWeight = None,
+    sparsity: fields.Sparsity = None,
     validation_fraction: fields.ValidationFraction = None,
     patience: fields.Patience = None,
     time_shift: fields.TimeShift = None,

@@ -33,6 +33,8 @@ DOTTED = {
     "schedule": "training.schedule",
     "gradient_clip": "training.gradient_clip",
     "spike_rate_weight": "training.spike_rate_weight",
+    "synop_weight": "training.synop_weight",
+    "sparsity": "training.sparsity",
     "validation_fraction": "training.validation_fraction",
     "patience": "training.patience",
     "time_shift": "training.time_shift",
@@ -173,6 +175,17 @@ SpikeRateWeight = Annotated[
     _option(
         _TRAINING, "Weight in the loss of the squared spikes a sample and neuron; 0: none; default 0.0001."
     ),
+]
+SynopWeight = Annotated[
+    float | None,
+    _option(
+        _TRAINING,
+        "Weight in the loss of thousands of synaptic operations a sample, in all layers; 0: none; default 0.",
+    ),
+]
+Sparsity = Annotated[
+    float | None,
+    _option(_TRAINING, "Share of each dense layer's synapses that is cut in training, 0 to 1; default 0."),
 ]
 ValidationFraction = Annotated[
     float | None, _option(_TRAINING, "Share of each class kept for validation, 0 to 0.9; default 0.1.")

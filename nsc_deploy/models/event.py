@@ -52,8 +52,8 @@ class FrontEnd(Stage):
 
     A symbol arrives with a phase that nobody knows, so its sign tells nothing, and four comparisons that
     share one line leave the layers behind a quarter of the weights to learn. The levels are learnt: they
-    follow the noise. No multiplication is needed: as a NIR graph these are an Affine with weights +-1 and
-    bias -level in front of a Threshold at 0, and a second pair that joins each sample's four comparators.
+    follow the noise. No multiplication is needed: as a NIR graph these are a Linear with weights +-1 in front
+    of a Threshold at the levels, and a second pair that joins each sample's four comparators.
 
     Args:
         samples: N complex samples a step.
@@ -91,7 +91,7 @@ class FrontEnd(Stage):
         return arctan_spike(above.flatten(-2))
 
     def graph(self, dt: float, readout: Readout | None) -> object:
-        """Affine and Threshold for each comparator, Linear and Threshold to join four of them."""
+        """Linear and Threshold for each comparator, Linear and Threshold to join four of them."""
         del readout
         levels, parts = len(self.level), np.eye(2 * self.samples, dtype=np.float32)
         signs = np.concatenate([parts, -parts] * levels)
@@ -99,8 +99,8 @@ class FrontEnd(Stage):
         join = np.kron(np.eye(levels, dtype=np.float32), np.tile(np.eye(self.samples, dtype=np.float32), 4))
         builder = GraphBuilder(dt)
         builder.input(2 * self.samples, self.takes)
-        builder.affine("compare", signs, -level)
-        builder.threshold("crossing", 0.0, len(signs))
+        builder.linear("compare", signs)
+        builder.threshold("crossing", level, len(signs))
         builder.linear("join", join)
         builder.threshold("detect", _ANY, self.lines)
         builder.output(self.lines)

@@ -1,6 +1,7 @@
 """The Lightning module: one system, its losses, its optimiser, and how votes become a decision."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning
@@ -15,6 +16,7 @@ from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config import TrainingConfig
 from nsc_deploy.models.system import System, SystemOutput, rounded_parameters
 from nsc_deploy.training.batches import Batch, Share, augment, stream, stream_seed, to_signal
+from nsc_deploy.training.sparsity import Synapses, cut_share
 
 _FINAL_RATE = 0.01
 """The cosine schedule ends at this part of the learning rate."""
@@ -38,7 +40,17 @@ class ReceiverTraining(lightning.LightningModule):
         self._config = config
         self._steps_per_epoch = steps_per_epoch
         self._bits = bits
+        self._synapses = Synapses(system)
         self._validation_noise = stream(config.seed, "validation")
+
+    def on_train_epoch_start(self) -> None:
+        """Cut as many synapses as the epoch wants."""
+        if self._config.sparsity:
+            self._synapses.cut(cut_share(self._config, self.current_epoch))
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Leave out what is cut: the optimiser has moved it."""
+        self._synapses.hold()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; its noise is a function of (seed, epoch, step, rank).
@@ -51,11 +63,20 @@ class ReceiverTraining(lightning.LightningModule):
         share = Share(self.global_rank, self.trainer.world_size)
         events = augment(to_signal(batch[0]), self._config, chance, share)
         channel = self.system.link.channel.config
-        with self.system.at_snr(*training_snr(channel, self._config, self.current_epoch)):
+        meter: AbstractContextManager[list[Tensor]] = (
+            self._synapses.operations() if self._config.synop_weight else nullcontext([])
+        )
+        snr = training_snr(channel, self._config, self.current_epoch)
+        with self.system.at_snr(*snr), meter as operations:
             output = self._run(events, stream(seed, "channel", *place))
-        warmup = self._config.spike_rate_warmup * self._config.epochs
-        loss = self._loss(output, batch[1], _risen(self.current_epoch, warmup))
+        risen = _risen(self.current_epoch, self._config.spike_rate_warmup * self._config.epochs)
+        loss = self._loss(output, batch[1], risen)
+        if operations:
+            loss = loss + risen * self._config.synop_weight * torch.stack(operations).sum() / 1000
         self._note("train", output, batch[1], loss)
+        if self._config.sparsity:
+            cut = cut_share(self._config, self.current_epoch)
+            self.log("train/sparsity", cut, on_step=False, on_epoch=True, batch_size=len(batch[1]))
         return loss
 
     def on_validation_epoch_start(self) -> None:

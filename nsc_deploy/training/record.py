@@ -30,16 +30,21 @@ class EpochRecord(BaseModel):
     train_loss: float
     train_accuracy: float
     train_spike_rate: float | None = None
+    train_sparsity: float | None = None
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     validation_spike_rate: float | None = None
 
     @property
     def rank(self) -> tuple[float, float, float]:
-        """Larger is better: accuracy in validation, then its loss; without validation, the epoch."""
+        """Larger is better: synapses cut, accuracy in validation, its loss; without validation, the epoch.
+
+        An epoch from before the last synapse was cut is another network than the one that was wanted.
+        """
+        cut = self.train_sparsity or 0.0
         if self.validation_accuracy is None or self.validation_loss is None:
-            return (0.0, 0.0, float(self.epoch))
-        return (self.validation_accuracy, -self.validation_loss, 0.0)
+            return (cut, 0.0, float(self.epoch))
+        return (cut, self.validation_accuracy, -self.validation_loss)
 
 
 class _State(BaseModel):

@@ -110,7 +110,7 @@ def test_every_example_trains(example: Path, options: list[str], tmp_path: Path)
         (["--snr=loud"], "no SNR in dB"),
         (["--snr=-10:1000"], "--snr: should be less than or equal to 400"),
         (["--data-path=/nowhere/fsdd.npz"], "/nowhere/fsdd.npz"),
-        (["--spike-rate-weight=0.1"], "sends no spikes"),
+        (["--spike-rate-weight=0.1"], "has no spikes"),
         (["none.toml"], "none.toml"),
         (
             ["--speaker=bob"],
