@@ -81,13 +81,13 @@ ccode: $(ready)
 peers := .venv-peers
 $(peers)/.ready: $(sources) $(ready)
 	$(bin)/python -m venv --clear $(peers)
-	$(peers)/bin/python -m pip install -c constraints.txt -e '.[train,test,peers]'
+	$(peers)/bin/python -m pip install -c constraints.txt -e '.[train,test,coding,peers]'
 # Without what they ask for: sinabs pins nir to 1.0.4 and brings samna, which fetches code as it is imported.
 	$(peers)/bin/python -m pip install --no-deps sinabs==3.1.3 rockpool==3.1.0 pbr==7.1.3
 	@touch $@
 
 test-peers: $(peers)/.ready
-	OMP_NUM_THREADS=1 $(peers)/bin/python -m pytest -m peers tests/conformance tests/hooks $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(peers)/bin/python -m pytest -m peers tests/channels tests/conformance tests/hooks $(TEST_ARGS)
 
 # Material for MkDocs prints its plans for the next years otherwise.
 export NO_MKDOCS_2_WARNING := 1

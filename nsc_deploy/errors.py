@@ -20,6 +20,8 @@ EXTRAS = MappingProxyType(
         "espeakng_loader": "speech",
         "matplotlib": "pictures",
         "pandas": "pandas",
+        "PIL": "coding",
+        "sionna": "coding",
     }
 )
 
