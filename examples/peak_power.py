@@ -11,16 +11,17 @@ from pathlib import Path
 
 import torch
 
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.data import load_events
 from nsc_deploy.training.batches import Samples, to_signal
-from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.run_directory import read_experiment_of
 from nsc_deploy.training.start import load_system
 
 
 @torch.no_grad()
 def peak_to_mean(run: Path) -> float:
     """Median over the test set of the peak-to-mean power of an utterance in dB; silent ones left out."""
-    experiment = read_experiment(run)
+    experiment = read_experiment_of(SpeechExperiment, run)
     data = load_events(experiment.data)
     transmitter, ratios = load_system(run, data).transmitter, []
     for events, _ in Samples(data.test).in_order():

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, TrainingConfig
+from nsc_deploy.config.speech import ReceiverKind, SpeechExperiment, SystemConfig, SystemName, TrainingConfig
 from nsc_deploy.data.config import DataConfig, SynthesisConfig
 from nsc_deploy.energy import Estimate, estimate
 from nsc_deploy.errors import BackendError
@@ -65,11 +65,11 @@ class Plan(BaseModel):
     lava_samples: Annotated[int, Field(ge=1)] = 20
     """recorded samples that run in Lava"""
 
-    def experiment(self, name: str) -> Experiment:
+    def experiment(self, name: str) -> SpeechExperiment:
         """The experiment of one of `CONTESTANTS`."""
         one = CONTESTANTS[name]
         weight = self.spike_rate_weight if one.system.spiking else 0.0
-        return Experiment(
+        return SpeechExperiment(
             system=self.system.model_copy(update={"name": one.system, "receiver": one.receiver}),
             data=self.data,
             channel=self.channel,

@@ -9,12 +9,13 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
-from nsc_deploy.config import Experiment
+from nsc_deploy.config.families import Experiment, family_of, system_names
 from nsc_deploy.errors import ConfigError, MisfitError, nearest
 from nsc_deploy.io.files import write_text
 from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, read_toml, validate
 
 FILE_NAME = "experiment.toml"
+_SYSTEM = "system.name"
 _HINT = "Mend the file, or name another; every run holds a complete one, experiment.toml."
 
 Overrides = Mapping[str, object]
@@ -37,15 +38,16 @@ def load_experiment(
     changes, written = dict(overrides or {}), _flat(values).keys()
     for name, value in changes.items():
         _set(values, name.split("."), value, path)
+    known = dict(options or {})
+    spelled = {name: option for name, option in known.items() if name not in written} | {
+        name: known.get(name, name) for name in changes
+    }
+    family = _family(values, path, spelled)
     try:
-        return validate(Experiment, values)
+        return validate(family, values)
     except ValidationError as error:
-        known = dict(options or {})
-        spelled = {name: option for name, option in known.items() if name not in written} | {
-            name: known.get(name, name) for name in changes
-        }
-        fault = faults(error, Experiment, "an experiment")[0]
-        raise _explain(fault, path, spelled, changes.keys()) from error
+        fault = faults(error, family, "an experiment")[0]
+        raise _explain(fault, family, path, spelled, changes.keys()) from error
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -91,8 +93,27 @@ def _set(values: dict[str, Any], name: list[str], value: object, path: Path | No
     values[field] = value
 
 
+def _family(values: Mapping[str, Any], path: Path | None, spelled: Mapping[str, str]) -> type[Experiment]:
+    """The kind of experiment that `system.name` asks for."""
+    system = values.get("system")
+    name = system.get("name") if isinstance(system, Mapping) else None
+    if isinstance(name, str) and name not in system_names():
+        where = spelled.get(_SYSTEM, f"{path or 'experiment'}, field {_SYSTEM}")
+        close = nearest(name, system_names())
+        raise ConfigError(
+            f"there is no system {name!r}",
+            where=where,
+            hint=f"Did you mean {close}?" if close else f"The systems are {', '.join(system_names())}.",
+        )
+    return family_of(name)
+
+
 def _explain(
-    fault: Fault, path: Path | None, spelled: Mapping[str, str], overrides: Collection[str]
+    fault: Fault,
+    family: type[Experiment],
+    path: Path | None,
+    spelled: Mapping[str, str],
+    overrides: Collection[str],
 ) -> ConfigError:
     """The error for one fault; `spelled` says how the user writes fields that no file sets."""
     where = f"{path or 'experiment'}" + (f", field {fault.field}" if fault.path else "")
@@ -103,11 +124,11 @@ def _explain(
     if fault.misfit is not None:
         return _misfit(fault.misfit, fault.field, where, spelled, overrides)
     if fault.unknown:
-        return _unknown_field(fault.path, where)
+        return _unknown_field(fault.path, family, where)
     if fault.no_table:
         hint = f"Write [{fault.field}] with fields below it."
         return ConfigError("must be a table", where=where, hint=hint)
-    return ConfigError(fault.problem, where=where, hint=_field_help(fault.path))
+    return ConfigError(fault.problem, where=where, hint=_field_help(fault.path, family))
 
 
 def _misfit(
@@ -127,16 +148,16 @@ def _misfit(
     )
 
 
-def _unknown_field(path: tuple[str, ...], where: str) -> ConfigError:
-    known, name = fields_at(Experiment, path[:-1]), path[-1]
-    elsewhere = [dotted for dotted in _dotted(Experiment) if dotted.split(".")[-1] == name]
+def _unknown_field(path: tuple[str, ...], family: type[Experiment], where: str) -> ConfigError:
+    known, name = fields_at(family, path[:-1]), path[-1]
+    elsewhere = [dotted for dotted in _dotted(family) if dotted.split(".")[-1] == name]
     meant = elsewhere[0] if elsewhere else nearest(name, known)
     hint = f"Did you mean {meant}?" if meant else f"The fields here are {', '.join(sorted(known))}."
     return ConfigError(f"there is no field {name}", where=where, hint=hint)
 
 
-def _field_help(path: tuple[str, ...]) -> str | None:
-    model = model_at(Experiment, path[:-1])
+def _field_help(path: tuple[str, ...], family: type[Experiment]) -> str | None:
+    model = model_at(family, path[:-1])
     field = model.model_fields.get(path[-1]) if model and path else None
     return None if field is None or not field.description else f"{path[-1]}: {field.description}."
 

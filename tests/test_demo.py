@@ -8,7 +8,7 @@ import pytest
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.cli.demo import print_demonstration
-from nsc_deploy.config import SystemConfig, TrainingConfig
+from nsc_deploy.config.speech import SystemConfig, TrainingConfig
 from nsc_deploy.data.config import DataConfig, EncodingConfig, SynthesisConfig
 from nsc_deploy.demo import Demonstration, Plan, demonstrate
 from nsc_deploy.deployment import read_deployment

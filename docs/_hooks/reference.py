@@ -6,7 +6,7 @@ from typing import Any
 from typer.main import get_command
 
 from nsc_deploy.cli.app import app
-from nsc_deploy.config import Experiment
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.experiment_file import experiment_text
 
 COMMANDS, EXPERIMENT = "<!-- commands -->", "<!-- experiment -->"
@@ -14,7 +14,7 @@ COMMANDS, EXPERIMENT = "<!-- commands -->", "<!-- experiment -->"
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Called by mkdocs for every page: puts commands and fields in the places of their markers."""
-    fields = f"```toml\n{experiment_text(Experiment())}```"
+    fields = f"```toml\n{experiment_text(SpeechExperiment())}```"
     commands = "\n".join(_sections(get_command(app), "nsc-deploy"))
     return markdown.replace(EXPERIMENT, fields).replace(COMMANDS, commands)
 

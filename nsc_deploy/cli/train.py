@@ -190,35 +190,10 @@ def _print(result: "RunResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from nsc_deploy.io.text import span
-
-    metrics = result.metrics
-    name = f"{metrics.system} ({metrics.receiver})" if metrics.receiver else metrics.system
-    snr = span(metrics.snr_db, metrics.snr_to_db)
-    heading = f"{name} on {metrics.dataset}, {metrics.channel} at {snr} dB"
     table = Table(show_header=False)
-    early = ", stopped early" if metrics.stopped_early else ""
-    rows = {
-        "test accuracy": f"{metrics.test_accuracy:.1%}",
-        "validation accuracy": _percent(metrics.validation_accuracy),
-        "training accuracy": f"{metrics.train_accuracy:.1%}",
-        "spikes a neuron and step": _number(metrics.test_spike_rate),
-        "spikes a sample": _number(metrics.spikes_per_sample),
-        "channel uses a sample": str(metrics.channel_uses),
-        "epochs": f"{metrics.epochs}, best {metrics.best_epoch + 1}{early}",
-        "training time": f"{metrics.training_seconds:.1f} s",
-    }
-    for label, value in rows.items():
+    for label, value in result.metrics.rows.items():
         table.add_row(label, value)
     console = Console(markup=False)
-    console.print(heading, style="bold", highlight=False)
+    console.print(result.metrics.title, style="bold", highlight=False)
     console.print(table)
     typer.echo(f"Run: {result.run}")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

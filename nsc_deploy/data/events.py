@@ -1,5 +1,6 @@
 """Encoded data sets: binary events, samples first, with their classes."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -86,6 +87,15 @@ class EventData:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    def sha256(self) -> str:
+        """SHA-256 of events and labels, training part then test part."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            for array in (part.events, part.labels):
+                digest.update(str((array.dtype.str, array.shape)).encode())
+                digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 def validation_split(train: EventSet, fraction: float, seed: int) -> tuple[EventSet, EventSet]:

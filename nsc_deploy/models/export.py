@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nsc_deploy.config import Experiment, SystemName
+from nsc_deploy.config.speech import SpeechExperiment, SystemName
 from nsc_deploy.data import EventData, EventSet
 from nsc_deploy.deployment import ChannelUse, Deployment, Part, Place, Side, write_deployment
 from nsc_deploy.errors import GraphError
@@ -76,7 +76,7 @@ def write_run_graphs(
     system: System,
     run: Path,
     data: EventData,
-    experiment: Experiment,
+    experiment: SpeechExperiment,
     test_accuracy: float,
     noise: torch.Generator,
 ) -> Deployment:

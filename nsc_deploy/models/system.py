@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.modulation import Link, Modulation, straight_through
-from nsc_deploy.config import ReceiverKind, SystemConfig, SystemName
+from nsc_deploy.config.speech import ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.deployment import Readout
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.dyadic import on_row_grids

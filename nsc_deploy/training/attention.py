@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.data import load_events
 from nsc_deploy.deployment import Side
 from nsc_deploy.errors import ConfigError
@@ -19,7 +20,7 @@ from nsc_deploy.io.files import require_writable
 from nsc_deploy.io.pictures import require_format, save_figure
 from nsc_deploy.models.export import record_stages
 from nsc_deploy.training.batches import stream
-from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.run_directory import read_experiment_of
 from nsc_deploy.training.start import load_system
 
 
@@ -108,7 +109,7 @@ def attention_of(run: Path, sample: int) -> Attention:
         ConfigError: the system has no attention, or there is no such sample.
         DataError: the run or its data set is missing or damaged.
     """
-    experiment = read_experiment(run)
+    experiment = read_experiment_of(SpeechExperiment, run)
     data = load_events(experiment.data)
     if not 0 <= sample < len(data.test):
         raise ConfigError(

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nsc_deploy.config import TrainingConfig
+from nsc_deploy.config.speech import TrainingConfig
 from nsc_deploy.data import EventSet
 
 EVALUATION_BATCH = 256

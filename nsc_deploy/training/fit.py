@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 
-from nsc_deploy.config import Experiment
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.data import EventData, EventSet, validation_split
 from nsc_deploy.errors import DataError
 from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader, stream_seed
@@ -33,7 +33,9 @@ _STATE = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimi
 _LONGEST_REASON = 300
 
 
-def training_and_validation(data: EventData, experiment: Experiment) -> tuple[EventSet, EventSet | None]:
+def training_and_validation(
+    data: EventData, experiment: SpeechExperiment
+) -> tuple[EventSet, EventSet | None]:
     """Cut the validation part, the same share of each class, from the training set; None if not wanted."""
     config = experiment.training
     if not config.validation_fraction:
@@ -44,7 +46,7 @@ def training_and_validation(data: EventData, experiment: Experiment) -> tuple[Ev
 
 
 def fit(
-    experiment: Experiment, data: EventData, run: Path, *, resume: bool, progress: bool
+    experiment: SpeechExperiment, data: EventData, run: Path, *, resume: bool, progress: bool
 ) -> TrainingRecord:
     """Train in this process, together with the other processes of its group if there is one.
 
@@ -132,7 +134,7 @@ def _strategy(world: int) -> Strategy:
 
 
 def _trainer(
-    experiment: Experiment, run: Path, strategy: Strategy, record: TrainingRecord, *, progress: bool
+    experiment: SpeechExperiment, run: Path, strategy: Strategy, record: TrainingRecord, *, progress: bool
 ) -> lightning.Trainer:
     config = experiment.training
     callbacks: list[Callback] = [record, SaveState(record), EndOnSigterm()]

@@ -18,7 +18,7 @@ from typing import IO
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from nsc_deploy.config import Experiment
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.errors import ConfigError, UserError
 from nsc_deploy.io.text import shown
 
@@ -43,7 +43,7 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    experiment: Experiment
+    experiment: SpeechExperiment
     resume: bool
 
 

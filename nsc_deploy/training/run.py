@@ -1,24 +1,18 @@
-"""From an experiment to a finished run directory."""
+"""From an experiment to a finished run directory, whatever its family."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from nsc_deploy.config import Experiment, TrainingConfig
-from nsc_deploy.data import EventData, load_events
-from nsc_deploy.deployment import read_deployment
+from nsc_deploy.config.families import Experiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import FILE_NAME
 from nsc_deploy.io.files import require_writable
-from nsc_deploy.models.export import balanced, write_calibration, write_run_graphs
-from nsc_deploy.models.system import System
-from nsc_deploy.training.batches import stream, stream_seed
-from nsc_deploy.training.fit import fit, reproducible, training_and_validation
-from nsc_deploy.training.processes import Job, node_rank, workers_beside
-from nsc_deploy.training.record import TrainingRecord
+from nsc_deploy.training.family import Training
+from nsc_deploy.training.metrics import RunMetrics
+from nsc_deploy.training.processes import node_rank
 from nsc_deploy.training.run_directory import (
-    RunMetrics,
     RunState,
     claim,
     locked,
@@ -28,8 +22,7 @@ from nsc_deploy.training.run_directory import (
     state_of,
     write_metrics,
 )
-from nsc_deploy.training.start import finished_system, require_same_samples, require_start
-from nsc_deploy.training.sweep import Measurement, channel_uses, measure
+from nsc_deploy.training.speech import SpeechTraining
 
 
 @dataclass(frozen=True)
@@ -72,17 +65,23 @@ def train(
         raise ConfigError("cannot be combined", where="--resume, --overwrite")
     _require_plain_path(out)
     experiment = with_threads(experiment, out if resume else None)
-    require_start(experiment, out, resume=resume)
+    training = _training(experiment)
+    training.check(out, resume=resume)
     require_writable(out / FILE_NAME)
-    data = load_events(experiment.data, progress=progress)
+    data_sha256 = training.load(progress=progress)
     with locked(out):
-        origin = provenance(data, experiment.training.start_from)
-        require_same_samples(experiment, origin.data_sha256)
+        origin = provenance(data_sha256, training.starts_from)
         state = claim(out, experiment, origin, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
             return RunResult(out, experiment, read_metrics(out))
-        record = _fit(experiment, data, out, resume=resume, progress=progress)
-        return RunResult(out, experiment, finish(experiment, data, out, record))
+        metrics = training.run(out, resume=resume, progress=progress)
+        write_metrics(out, metrics)
+        return RunResult(out, experiment, metrics)
+
+
+def _training(experiment: Experiment) -> Training:
+    """How an experiment is trained, by its family."""
+    return SpeechTraining(experiment)
 
 
 def _require_plain_path(out: Path) -> None:
@@ -106,8 +105,9 @@ def take_part(experiment: Experiment, out: Path, *, overwrite: bool = False) -> 
     Raises:
         UserError: as `train`.
     """
-    experiment = with_threads(experiment)
-    _fit(experiment, load_events(experiment.data), out, resume=not overwrite, progress=False)
+    training = _training(with_threads(experiment))
+    training.load(progress=False)
+    training.take_part(out, resume=not overwrite)
 
 
 def with_threads(experiment: Experiment, resumed: Path | None = None) -> Experiment:
@@ -119,94 +119,3 @@ def with_threads(experiment: Experiment, resumed: Path | None = None) -> Experim
     if resumed is not None and state_of(resumed) is not RunState.EMPTY:
         threads = read_experiment(resumed).training.threads
     return experiment.model_copy(update={"training": config.model_copy(update={"threads": threads})})
-
-
-def _fit(
-    experiment: Experiment, data: EventData, out: Path, *, resume: bool, progress: bool
-) -> TrainingRecord:
-    config = experiment.training
-    _check_size(config, len(data.train.labels))
-    job = Job(experiment=experiment, resume=resume)
-    with workers_beside(job.model_dump_json(), out.absolute(), config.devices, config.nodes):
-        return fit(experiment, data, out, resume=resume, progress=progress)
-
-
-def _check_size(config: TrainingConfig, samples: int) -> None:
-    processes = config.devices * config.nodes
-    if samples * (1 - config.validation_fraction) < 2 * processes:
-        raise ConfigError(f"too few for {processes} processes", where=f"training set of {samples} samples")
-
-
-def finish(experiment: Experiment, data: EventData, run: Path, record: TrainingRecord) -> RunMetrics:
-    """Evaluate the best weights, snapped to their grid, and write graphs, recordings and metrics.
-
-    Everything here is a function of the best weights and is written file by file, metrics.json last:
-    an interrupted `finish` is simply done again.
-    """
-    system, seed = finished_system(experiment, data, run), experiment.training.seed
-    training, validation = training_and_validation(data, experiment)
-    with reproducible(experiment.training.threads):
-        on_training = measure(system, training, seed, "training accuracy")
-        on_validation = measure(system, validation, seed, "validation") if validation else None
-        on_test = measure(system, data.test, seed)
-        write_run_graphs(system, run, data, experiment, on_test.accuracy, stream(seed, "test"))
-        record_calibration(experiment, data, run, system)
-    parameters = sum(parameter.numel() for parameter in system.parameters())
-    metrics = _metrics(experiment, data, record, on_training, on_validation, on_test, parameters)
-    write_metrics(run, metrics)
-    return metrics
-
-
-def _metrics(
-    experiment: Experiment,
-    data: EventData,
-    record: TrainingRecord,
-    on_training: Measurement,
-    on_validation: Measurement | None,
-    on_test: Measurement,
-    parameters: int,
-) -> RunMetrics:
-    system, uses, steps = experiment.system, channel_uses(experiment), data.test.steps
-    return RunMetrics(
-        system=system.name,
-        receiver=system.receiver if system.name == "att-neurosc" else None,
-        framework=experiment.training.framework,
-        dataset=experiment.data.dataset,
-        channel=experiment.channel.kind,
-        snr_db=experiment.channel.snr_db,
-        snr_to_db=experiment.channel.snr_to_db,
-        train_accuracy=on_training.accuracy,
-        validation_accuracy=on_validation.accuracy if on_validation else None,
-        test_accuracy=on_test.accuracy,
-        train_spike_rate=on_training.spike_rate,
-        validation_spike_rate=on_validation.spike_rate if on_validation else None,
-        test_spike_rate=on_test.spike_rate,
-        spikes_per_sample=on_test.spikes_per_sample,
-        steps=steps,
-        channel_uses_per_step=uses.per_step,
-        channel_uses=uses.per_step * steps,
-        parameters=parameters,
-        epochs=len(record.epochs),
-        best_epoch=record.best.epoch if record.best else 0,
-        stopped_early=record.stopped and len(record.epochs) < experiment.training.epochs,
-        training_seconds=sum(epoch.seconds for epoch in record.epochs),
-        history=tuple(record.epochs),
-    )
-
-
-SAMPLES = 200
-"""Samples recorded: a few of every class settle a scale, which is one of ten candidates."""
-_PURPOSE = "calibration"
-
-
-def record_calibration(experiment: Experiment, data: EventData, run: Path, system: System) -> None:
-    """Record samples of the training part (never of validation or test) for every chip part.
-
-    Raises:
-        GraphError: the graphs of the run do not belong to the weights.
-        UserError: the run directory cannot be written.
-    """
-    seed = experiment.training.seed
-    training, _ = training_and_validation(data, experiment)
-    chosen = balanced(training, SAMPLES, stream_seed(seed, _PURPOSE, 0))
-    write_calibration(system, run, read_deployment(run), chosen, stream(seed, _PURPOSE, 1))

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import hashlib
 import os
 import platform
 import subprocess
@@ -13,19 +12,19 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 import nsc_deploy
 from nsc_deploy import deployment, experiment_file
-from nsc_deploy.config import Experiment
-from nsc_deploy.data import EventData
+from nsc_deploy.config.families import Experiment
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.io.files import sha256, unwritable, write_json
-from nsc_deploy.io.records import Record, read_json_record
+from nsc_deploy.io.records import read_json_record
 from nsc_deploy.models.export import graph_files
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS
-from nsc_deploy.training.record import EpochRecord
+from nsc_deploy.training.metrics import RunMetrics, metrics_of
 
 _PACKAGES = (
     "nsc-deploy", "torch", "lightning", "snntorch", "norse", "nir", "numpy", "numba", "scipy", "onnx",
@@ -48,14 +47,19 @@ class Provenance(BaseModel):
     processor: str
     processors: int | None
     packages: dict[str, str]
-    data_sha256: str = Field(description="of the encoded events and labels, training part then test part")
+    data_sha256: str = Field(description="of the samples and labels as fed, training part then test part")
     start_sha256: str | None = Field(
         default=None, description="of the weights file that training started from; None: drawn from the seed"
     )
 
 
-def provenance(data: EventData, start_from: str | None = None) -> Provenance:
-    """The provenance of a run that this process starts now on `data`, maybe from another run's weights."""
+def provenance(data_sha256: str, start_from: str | None = None) -> Provenance:
+    """The provenance of a run that this process starts now.
+
+    Args:
+        data_sha256: of what it is trained and tested on.
+        start_from: the run whose weights it starts from, if any.
+    """
     return Provenance(
         command=tuple(sys.argv),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -65,7 +69,7 @@ def provenance(data: EventData, start_from: str | None = None) -> Provenance:
         processor=platform.processor() or platform.machine(),
         processors=os.cpu_count(),
         packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
-        data_sha256=_digest(data),
+        data_sha256=data_sha256,
         start_sha256=None if start_from is None else sha256(Path(start_from) / DIRECTORY / BEST),
     )
 
@@ -98,54 +102,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _digest(data: EventData) -> str:
-    digest = hashlib.sha256()
-    for part in (data.train, data.test):
-        for array in (part.events, part.labels):
-            digest.update(str((array.dtype.str, array.shape)).encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
 METRICS = "metrics.json"
 PROVENANCE = "provenance.json"
 TENSORBOARD = "tensorboard"
 _NO_RUN = "Name a new or an empty directory for --out."
 _LOCK = ".lock"
 _EVENT_FILES = "events.out.tfevents.*"
-
-
-class RunMetrics(Record):
-    """What a finished run reached; RUN/metrics.json, the last file a run writes.
-
-    Accuracies are parts of 1, measured after the weights were snapped to their grid and under fixed
-    channel noise; spike rates are spikes per transmitter neuron and step, None for systems without
-    spikes.
-    """
-
-    system: str
-    receiver: str | None = Field(description="analog or event, for att-neurosc")
-    framework: str
-    dataset: str
-    channel: str
-    snr_db: float
-    snr_to_db: float | None = Field(default=None, description="upper end, where each sample has its own")
-    train_accuracy: float
-    validation_accuracy: float | None
-    test_accuracy: float
-    train_spike_rate: float | None
-    validation_spike_rate: float | None
-    test_spike_rate: float | None
-    spikes_per_sample: float | None = Field(description="spikes sent for one test sample, mean")
-    steps: int = Field(description="time steps of a sample")
-    channel_uses_per_step: int
-    channel_uses: int = Field(description="charged for one sample")
-    parameters: int = Field(description="trained numbers")
-    epochs: int = Field(description="epochs run")
-    best_epoch: int = Field(description="whose weights were kept, counted from 0")
-    stopped_early: bool
-    training_seconds: float = Field(description="wall time of the epochs, over all resumptions")
-    history: tuple[EpochRecord, ...]
 
 
 class RunState(StrEnum):
@@ -228,12 +190,31 @@ def claim(
 
 
 def read_experiment(run: Path) -> Experiment:
-    """The experiment of a run.
+    """The experiment of a run, of whatever family.
 
     Raises:
         DataError: not a run directory.
     """
     return experiment_file.load_experiment(experiment_to_resume(run))
+
+
+_Family = TypeVar("_Family", bound=Experiment)
+
+
+def read_experiment_of(family: type[_Family], run: Path) -> _Family:
+    """The experiment of a run of one family.
+
+    Raises:
+        DataError: not a run directory, or a run of another family.
+    """
+    experiment = read_experiment(run)
+    if not isinstance(experiment, family):
+        raise DataError(
+            f"is a run of {experiment.system.name}, which this cannot be done with",
+            where=run,
+            hint=f"Name a run of one of {', '.join(family.SYSTEMS)}.",
+        )
+    return experiment
 
 
 def experiment_to_resume(run: Path, *, required: bool = True) -> Path | None:
@@ -257,7 +238,7 @@ def write_metrics(run: Path, metrics: RunMetrics) -> None:
 
 
 def read_metrics(run: Path) -> RunMetrics:
-    """Read RUN/metrics.json.
+    """Read RUN/metrics.json, in the form of the run's family.
 
     Raises:
         DataError: the run is not finished, or the file is damaged.
@@ -266,7 +247,7 @@ def read_metrics(run: Path) -> RunMetrics:
     if not path.is_file():
         raise DataError(f"holds no finished run (no {METRICS})", where=run, hint="Go on with --resume.")
     return read_json_record(
-        RunMetrics,
+        metrics_of(read_experiment(run)),
         path,
         "the metrics of a run",
         hint="Restore it from a copy, or delete it and write it anew with --resume.",

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from nsc_deploy.config import Experiment, TrainingConfig
+from nsc_deploy.config.speech import SpeechExperiment, TrainingConfig
 from nsc_deploy.data import EventData
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import differing_fields
 from nsc_deploy.models.system import System, build_system, round_decays, round_weights
 from nsc_deploy.training.batches import stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
-from nsc_deploy.training.run_directory import RunState, read_experiment, read_provenance, state_of
+from nsc_deploy.training.run_directory import RunState, read_experiment_of, read_provenance, state_of
 
 FINE_TUNING_EPOCHS = 10
 FINE_TUNING_RATE = 0.25
@@ -31,7 +31,7 @@ def fine_tuning(run: Path) -> dict[str, object]:
         DataError: no run, or not a finished one.
     """
     require_finished(run, "--from")
-    before = read_experiment(run).training
+    before = read_experiment_of(SpeechExperiment, run).training
     return {
         "training.start_from": str(run.resolve()),
         "training.epochs": FINE_TUNING_EPOCHS,
@@ -57,7 +57,7 @@ def require_finished(run: Path, option: str) -> None:
         raise DataError("holds no run", where=run, hint=f"Name a finished run with {option}.")
 
 
-def require_start(experiment: Experiment, out: Path, *, resume: bool) -> None:
+def require_start(experiment: SpeechExperiment, out: Path, *, resume: bool) -> None:
     """Check, before anything is written, that the run an experiment starts from is there and of its system.
 
     Raises:
@@ -71,7 +71,7 @@ def require_start(experiment: Experiment, out: Path, *, resume: bool) -> None:
     require_finished(Path(start), "--from")
     if Path(start).resolve() == out.resolve():
         raise ConfigError("is the run to start from", where=out, hint="Name another --out.")
-    before = read_experiment(Path(start))
+    before = read_experiment_of(SpeechExperiment, Path(start))
     different = differing_fields(before, experiment)
     wrong = [name for name in different if name.startswith(_SAME_TABLES)]
     if wrong:
@@ -101,7 +101,7 @@ def _require_unseen_validation(before: TrainingConfig, now: TrainingConfig, star
     raise ConfigError(f"was trained on samples of the validation part ({what})", where=start, hint=hint)
 
 
-def require_same_samples(experiment: Experiment, data_sha256: str) -> None:
+def require_same_samples(experiment: SpeechExperiment, data_sha256: str) -> None:
     """Refuse to go on from a run whose data set held other samples: those it was trained on may judge now.
 
     Raises:
@@ -116,7 +116,7 @@ def require_same_samples(experiment: Experiment, data_sha256: str) -> None:
         )
 
 
-def new_system(experiment: Experiment, data: EventData) -> System:
+def new_system(experiment: SpeechExperiment, data: EventData) -> System:
     """An untrained system for a data set, its weights drawn from the experiment's seed."""
     torch.manual_seed(stream_seed(experiment.training.seed, "weights"))
     return build_system(
@@ -128,7 +128,7 @@ def new_system(experiment: Experiment, data: EventData) -> System:
     )
 
 
-def starting_system(experiment: Experiment, data: EventData) -> System:
+def starting_system(experiment: SpeechExperiment, data: EventData) -> System:
     """A system as training begins: new, or with the best weights of the run it starts from.
 
     Where weights are rounded in training, its decays are rounded already.
@@ -151,10 +151,10 @@ def load_system(run: Path, data: EventData) -> System:
     Raises:
         DataError: no run, or its weights are missing, damaged or of another shape.
     """
-    return finished_system(read_experiment(run), data, run)
+    return finished_system(read_experiment_of(SpeechExperiment, run), data, run)
 
 
-def finished_system(experiment: Experiment, data: EventData, run: Path) -> System:
+def finished_system(experiment: SpeechExperiment, data: EventData, run: Path) -> System:
     """The trained system of a run: its best weights, rounded if they were in training, and on their grids.
 
     Raises:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.modulation import Modulation
-from nsc_deploy.config import Experiment, SystemConfig
+from nsc_deploy.config.speech import SpeechExperiment, SystemConfig
 from nsc_deploy.data import EventData, EventSet, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
@@ -20,7 +20,7 @@ from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, stream, to_si
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.integers import LavaPart, in_integers, taken_by_lava
 from nsc_deploy.training.module import first_largest
-from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.run_directory import read_experiment_of
 from nsc_deploy.training.start import load_system
 
 
@@ -160,7 +160,8 @@ def sweep_runs(
         DataError: a directory holds no run, or its weights or its data are missing or damaged.
         ConfigError: an SNR is out of range, or Lava takes no part of a run that is wanted in integers.
     """
-    experiments = [read_experiment(run) for run in runs]  # all of them, before the first minute of work
+    # All of them, before the first minute of work.
+    experiments = [read_experiment_of(SpeechExperiment, run) for run in runs]
     for experiment in experiments:
         for snr in snr_db or ():
             _check_snr(experiment, snr)
@@ -197,7 +198,7 @@ def sweep(
     Raises:
         DataError: no run, or its weights or its data are missing or damaged.
     """
-    experiment = read_experiment(run)
+    experiment = read_experiment_of(SpeechExperiment, run)
     data, channel = load_events(experiment.data), experiment.channel
     system = load_system(run, data)
     if bits is not None:
@@ -233,17 +234,17 @@ def _at_home(channel: ChannelConfig) -> tuple[float, ...]:
     return (low,) if low == high else tuple(np.linspace(low, high, _POINTS).tolist())
 
 
-def _evaluated(snr_db: Sequence[float], experiment: Experiment) -> set[_Ends]:
+def _evaluated(snr_db: Sequence[float], experiment: SpeechExperiment) -> set[_Ends]:
     """Each SNR once, and the channel of the training, where latency is looked at."""
     return {*((snr, None) for snr in snr_db), (experiment.channel.snr_db, experiment.channel.snr_to_db)}
 
 
-def _at(system: System, data: EventData, ends: _Ends, experiment: Experiment) -> Measurement:
+def _at(system: System, data: EventData, ends: _Ends, experiment: SpeechExperiment) -> Measurement:
     with system.at_snr(*ends):
         return measure(system, data.test, experiment.training.seed)
 
 
-def _check_snr(experiment: Experiment, snr_db: float) -> None:
+def _check_snr(experiment: SpeechExperiment, snr_db: float) -> None:
     try:
         ChannelConfig.model_validate(experiment.channel.model_dump() | {"snr_db": snr_db, "snr_to_db": None})
     except ValueError as error:
@@ -259,7 +260,7 @@ def display_name(system: SystemConfig) -> str:
     return f"{system.name} ({system.receiver})" if system.name == "att-neurosc" else str(system.name)
 
 
-def channel_uses(experiment: Experiment) -> ChannelUses:
+def channel_uses(experiment: SpeechExperiment) -> ChannelUses:
     """What one time step costs on the air: a spike one use, a half-precision value sixteen, and the guard."""
     name, values = experiment.system.name, experiment.system.symbols
     modulation = Modulation.SPIKES if name.spiking else Modulation(experiment.system.transmission)

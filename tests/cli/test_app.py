@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.train_options import DOTTED
-from nsc_deploy.config import Experiment
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.io.records import model_at
 
 # typer itself asks for pydantic where a command has parameters; we do not.
@@ -151,7 +151,7 @@ class TestHelp:
     def test_the_defaults_of_training_are_those_of_an_experiment(self) -> None:
         """Stated by hand, since help must not wait for the models that hold them."""
         texts = {parameter.name: parameter.help for parameter in _command(("train",)).params}
-        values = Experiment().model_dump(mode="json")
+        values = SpeechExperiment().model_dump(mode="json")
         for option, dotted in DOTTED.items():
             table, name = dotted.split(".")
             default = values[table][name]
@@ -169,7 +169,7 @@ class TestHelp:
             stated = re.search(r", (-?[\d.]+) to ([\d.]+);", texts[option])
             if stated:
                 table, name = dotted.split(".")
-                model = model_at(Experiment, (table,))
+                model = model_at(SpeechExperiment, (table,))
                 assert model is not None
                 limits: dict[str, Any] = {
                     type(one).__name__: one for one in model.model_fields[name].metadata
@@ -217,7 +217,7 @@ class TestCompletion:
         command, checked = _command(("train",)), 0
         for option, dotted in DOTTED.items():
             table, name = dotted.split(".")
-            model = model_at(Experiment, (table,))
+            model = model_at(SpeechExperiment, (table,))
             assert model is not None
             wanted = _choices(model.model_fields[name].annotation)
             assert sorted(_offered(command, option)) == sorted(wanted), option

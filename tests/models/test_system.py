@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.config import Experiment, ReceiverKind, SystemConfig, SystemName, Transmission
+from nsc_deploy.config.speech import ReceiverKind, SpeechExperiment, SystemConfig, SystemName, Transmission
 from nsc_deploy.data import EventData, EventSet
 from nsc_deploy.deployment import Place, Side, read_deployment
 from nsc_deploy.errors import GraphError
@@ -99,7 +99,7 @@ def test_votes_are_means_of_groups(name, data):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_graphs_and_recordings_replay_the_system(name, data, tmp_path):
     system = lively(name)
-    experiment = Experiment(system=SYSTEMS[name], channel=CHANNEL)
+    experiment = SpeechExperiment(system=SYSTEMS[name], channel=CHANNEL)
     with torch.no_grad():
         output = system(signal(data), noise())
     write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
@@ -130,7 +130,7 @@ def test_a_graph_that_computes_something_else_is_refused(data, tmp_path, monkeyp
         return graph
 
     monkeypatch.setattr(stage, "graph", other_threshold)
-    experiment = Experiment(system=SYSTEMS["vanilla"], channel=CHANNEL)
+    experiment = SpeechExperiment(system=SYSTEMS["vanilla"], channel=CHANNEL)
     with pytest.raises(GraphError, match=r"transmitter\.nir.*differ from torch"):
         write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
     assert not (tmp_path / "deployment.json").exists()

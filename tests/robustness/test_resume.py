@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from nsc_deploy.config import Experiment
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training import fit
@@ -25,7 +25,7 @@ Make = Callable[..., dict[str, object]]
 NEVER = 0
 
 
-def train_and_die(experiment: Experiment, run: Path, change: int) -> None:
+def train_and_die(experiment: SpeechExperiment, run: Path, change: int) -> None:
     """Killed before a change of the run directory."""
     die_before_change(change, run)
     train(experiment, run, resume=True, progress=False)
@@ -37,7 +37,7 @@ def epochs_finished(run: Path) -> int:
     return StateIO().load_checkpoint(last)["epoch"] + 1 if last.exists() else 0
 
 
-def train_and_terminate(experiment: Experiment, run: Path) -> None:
+def train_and_terminate(experiment: SpeechExperiment, run: Path) -> None:
     """Sent SIGTERM when the state of the first epoch is on the disk."""
 
     class Terminate(SaveState):
@@ -50,7 +50,7 @@ def train_and_terminate(experiment: Experiment, run: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def experiment(small_experiment: Make) -> Experiment:
+def experiment(small_experiment: Make) -> SpeechExperiment:
     """Everything that draws by chance is on."""
     overrides = small_experiment(
         system__name="lstm",
@@ -65,7 +65,7 @@ def experiment(small_experiment: Make) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(experiment: SpeechExperiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(experiment, tmp_path_factory.mktemp("runs") / "whole", progress=False).run
 
 
@@ -88,7 +88,7 @@ def assert_same_outcome(run: Path, other: Path) -> None:
 KILLS = (2, 19, 23, 24, 27, 31, 29)
 
 
-def test_kill_9_at_any_moment(experiment: Experiment, uninterrupted: Path, tmp_path: Path) -> None:
+def test_kill_9_at_any_moment(experiment: SpeechExperiment, uninterrupted: Path, tmp_path: Path) -> None:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["nsc_deploy.training.run"])
     run, ends, epochs = tmp_path / "run", [], []
@@ -105,7 +105,7 @@ def test_kill_9_at_any_moment(experiment: Experiment, uninterrupted: Path, tmp_p
 
 
 def test_resuming_after_every_epoch(
-    experiment: Experiment, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: SpeechExperiment, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each state that a whole run writes, resumed in a directory of its own."""
     run, kept = tmp_path / "run", []
@@ -132,7 +132,7 @@ def test_resuming_a_stopped_run_does_not_train_on(small_experiment: Make, tmp_pa
     assert train(experiment, run, resume=True, progress=False).metrics == whole
 
 
-def test_resuming_nothing_begins(experiment: Experiment, uninterrupted: Path, tmp_path: Path) -> None:
+def test_resuming_nothing_begins(experiment: SpeechExperiment, uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / ".experiment.toml.abc.toml").write_text("half a fi")  # killed while writing the first file
@@ -143,7 +143,7 @@ def test_resuming_nothing_begins(experiment: Experiment, uninterrupted: Path, tm
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "weights only"])
 def test_a_damaged_state_is_refused_and_kept(
-    experiment: Experiment, uninterrupted: Path, tmp_path: Path, damage: str
+    experiment: SpeechExperiment, uninterrupted: Path, tmp_path: Path, damage: str
 ) -> None:
     run = shutil.copytree(uninterrupted, tmp_path / "run")
     (run / "metrics.json").unlink()
@@ -195,7 +195,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize(("path", "value"), FOREIGN, ids=[f"{path}={value}"[:60] for path, value in FOREIGN])
 def test_a_whole_state_of_another_training_is_refused(
-    experiment: Experiment, uninterrupted: Path, tmp_path: Path, path: str, value: Any
+    experiment: SpeechExperiment, uninterrupted: Path, tmp_path: Path, path: str, value: Any
 ) -> None:
     """Its container and its digest are right; what it holds is not what this run goes on from."""
     run = shutil.copytree(uninterrupted, tmp_path / "run")
@@ -212,18 +212,18 @@ def test_a_whole_state_of_another_training_is_refused(
 
 
 def test_resume_and_overwrite_exclude_each_other(
-    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: SpeechExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the data are read, which may take minutes."""
     loads: list[object] = []
-    monkeypatch.setattr("nsc_deploy.training.run.load_events", lambda *_, **__: loads.append(1))
+    monkeypatch.setattr("nsc_deploy.training.speech.load_events", lambda *_, **__: loads.append(1))
     with pytest.raises(ConfigError, match="cannot be combined"):
         train(experiment, tmp_path / "run", resume=True, overwrite=True)
     assert not loads
 
 
 def test_a_terminated_run_says_so_and_goes_on(
-    experiment: Experiment, uninterrupted: Path, tmp_path: Path
+    experiment: SpeechExperiment, uninterrupted: Path, tmp_path: Path
 ) -> None:
     """Batch systems end jobs with SIGTERM, and must not be told that all went well."""
     run = tmp_path / "run"

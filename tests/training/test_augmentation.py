@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.config import TrainingConfig
+from nsc_deploy.config.speech import TrainingConfig
 from nsc_deploy.training.batches import (
     Share,
     augment,

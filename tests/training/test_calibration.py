@@ -16,7 +16,8 @@ from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.models.export import balanced
 from nsc_deploy.training.fit import reproducible, training_and_validation
-from nsc_deploy.training.run import RunResult, record_calibration, train
+from nsc_deploy.training.run import RunResult, train
+from nsc_deploy.training.speech import record_calibration
 from nsc_deploy.training.start import finished_system
 
 Make = Callable[..., dict[str, object]]

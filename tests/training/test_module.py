@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.config import TrainingConfig
+from nsc_deploy.config.speech import TrainingConfig
 from nsc_deploy.training.batches import stream, stream_seed
 from nsc_deploy.training.module import (
     classification_loss,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nsc_deploy.config import Experiment
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.data import load_events
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError, UserError
@@ -198,4 +198,4 @@ def test_training_leaves_no_setting_of_torch_behind(finished: RunResult) -> None
 
 
 def test_the_default_experiment_is_valid() -> None:
-    assert Experiment().training.epochs > 0
+    assert SpeechExperiment().training.epochs > 0

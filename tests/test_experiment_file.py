@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from nsc_deploy.config import OWN_SETTINGS, Experiment, ReceiverKind, SystemName, TrainingConfig
+from nsc_deploy.config.speech import OWN_SETTINGS, ReceiverKind, SpeechExperiment, SystemName, TrainingConfig
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import (
     differing_fields,
@@ -28,7 +28,7 @@ def written(folder: Path, text: str) -> Path:
 def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
     experiment = load_experiment(written(tmp_path, "[training]\nepochs = 7\n"))
     assert experiment.training.epochs == 7
-    assert experiment == Experiment.model_validate({"training": {"epochs": 7}})
+    assert experiment == SpeechExperiment.model_validate({"training": {"epochs": 7}})
 
 
 def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_written_experiment_reads_back_equal(
     speaker: str | None,
 ) -> None:
     split = "official" if speaker is None else "leave-one-speaker-out"
-    experiment = Experiment.model_validate(
+    experiment = SpeechExperiment.model_validate(
         {
             "training": {"epochs": epochs, "learning_rate": rate},
             "channel": {"snr_db": snr},
@@ -79,11 +79,11 @@ def test_every_field_says_what_it_is() -> None:
                 names.append(prefix + name)
         return names
 
-    assert missing(Experiment) == []
-    text = experiment_text(Experiment())
+    assert missing(SpeechExperiment) == []
+    text = experiment_text(SpeechExperiment())
     comments = [line for line in text.splitlines() if line.startswith("#")]
     assert len(comments) >= len([line for line in text.splitlines() if "=" in line and line[0] != "#"])
-    assert tomllib.loads(text)["training"]["epochs"] == Experiment().training.epochs
+    assert tomllib.loads(text)["training"]["epochs"] == SpeechExperiment().training.epochs
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_value_out_of_range_names_file_and_field(tmp_path: Path, text: str, fi
 
 
 def test_each_system_has_settings_of_its_own_unless_told_otherwise(tmp_path: Path) -> None:
-    event, fc = Experiment().training, load_experiment(None, {"system.name": "fc"}).training
+    event, fc = SpeechExperiment().training, load_experiment(None, {"system.name": "fc"}).training
     assert (event.learning_rate, event.spike_rate_weight) == (2e-3, 1e-4)
     assert (fc.learning_rate, fc.spike_rate_weight) == (1e-3, 0)
     analog = load_experiment(None, {"system.receiver": "analog"}).training
@@ -223,7 +223,7 @@ def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
 
 def test_an_experiment_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Experiment().training.epochs = 3  # type: ignore[misc]
+        SpeechExperiment().training.epochs = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -249,10 +249,10 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path) -> None:
-    assert isinstance(load_experiment(path), Experiment)
+    assert isinstance(load_experiment(path), SpeechExperiment)
 
 
 def test_differing_fields_are_named_in_full() -> None:
     other = load_experiment(None, {"training.seed": 5, "channel.taps": 3})
-    assert differing_fields(Experiment(), other) == ["channel.taps", "training.seed"]
+    assert differing_fields(SpeechExperiment(), other) == ["channel.taps", "training.seed"]
     assert differing_fields(other, other) == []

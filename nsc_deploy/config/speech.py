@@ -1,4 +1,4 @@
-"""Experiment files: everything that decides the outcome of a training run, read from TOML.
+"""Experiments with speech receivers: events over a channel with fading and noise, decided at the other end.
 
 An experiment has five tables, each a frozen pydantic model whose fields carry their unit and range:
 `[system]`, `[data]`, `[channel]`, `[training]` and `[quantisation]`. `nsc_deploy.experiment_file` reads and
@@ -6,14 +6,14 @@ writes them.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.config.section import Section
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.errors import MisfitError
-from nsc_deploy.io.records import Record
 
 
 class SystemName(StrEnum):
@@ -42,12 +42,6 @@ class Transmission(StrEnum):
 
     AMPLITUDE = "amplitude"
     BITS = "bits"
-
-
-class Section(Record):
-    """A table of an experiment file: immutable, and unknown fields are refused."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class SystemConfig(Section):
@@ -85,7 +79,7 @@ class SystemConfig(Section):
 
 class TrainingConfig(Section):
     """How the weights are found. The defaults serve att-neurosc with the event receiver; `OWN_SETTINGS` has
-    what serves the others, which an `Experiment` takes where a field is not given.
+    what serves the others, which a `SpeechExperiment` takes where a field is not given.
     """
 
     framework: Literal["snntorch", "norse"] = "snntorch"
@@ -192,8 +186,11 @@ class QuantisationConfig(Section):
     """bits of a weight, its sign included (2 to 8); only used with target lava"""
 
 
-class Experiment(Section):
-    """Everything that decides the outcome of a training run."""
+class SpeechExperiment(Section):
+    """Everything that decides the outcome of training a speech receiver with its transmitter."""
+
+    SYSTEMS: ClassVar[tuple[str, ...]] = tuple(name.value for name in SystemName)
+    """The systems of this family."""
 
     system: SystemConfig = SystemConfig()
     data: DataConfig = DataConfig()

@@ -1,0 +1,11 @@
+"""A table of an experiment file."""
+
+from pydantic import ConfigDict
+
+from nsc_deploy.io.records import Record
+
+
+class Section(Record):
+    """A table of an experiment file: immutable, and unknown fields are refused."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)

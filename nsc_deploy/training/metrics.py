@@ -1,0 +1,100 @@
+"""What a finished run reached: RUN/metrics.json, one record for each family of systems."""
+
+from pydantic import Field
+
+from nsc_deploy.config.families import Experiment
+from nsc_deploy.config.speech import SpeechExperiment
+from nsc_deploy.io.records import Record
+from nsc_deploy.io.text import span
+from nsc_deploy.training.record import EpochRecord
+
+
+class RunMetrics(Record):
+    """What every finished run tells; RUN/metrics.json is the last file a run writes.
+
+    Accuracies are parts of 1, of the weights as they are exported, under fixed channel noise.
+    """
+
+    system: str
+    dataset: str
+    validation_accuracy: float | None
+    test_accuracy: float
+    parameters: int = Field(description="trained numbers")
+    epochs: int = Field(description="epochs run")
+    training_seconds: float = Field(description="wall time of the epochs, over all resumptions")
+
+    @property
+    def title(self) -> str:
+        """What was trained, in one line."""
+        return f"{self.system} on {self.dataset}"
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What a terminal shows of it, by label."""
+        return {
+            "test accuracy": _percent(self.test_accuracy),
+            "validation accuracy": _percent(self.validation_accuracy),
+            "epochs": str(self.epochs),
+            "training time": f"{self.training_seconds:.1f} s",
+        }
+
+
+class SpeechMetrics(RunMetrics):
+    """What a run of a speech receiver reached.
+
+    Spike rates are spikes per transmitter neuron and step, None for systems without spikes.
+    """
+
+    receiver: str | None = Field(description="analog or event, for att-neurosc")
+    framework: str
+    channel: str
+    snr_db: float
+    snr_to_db: float | None = Field(default=None, description="upper end, where each sample has its own")
+    train_accuracy: float
+    train_spike_rate: float | None
+    validation_spike_rate: float | None
+    test_spike_rate: float | None
+    spikes_per_sample: float | None = Field(description="spikes sent for one test sample, mean")
+    steps: int = Field(description="time steps of a sample")
+    channel_uses_per_step: int
+    channel_uses: int = Field(description="charged for one sample")
+    best_epoch: int = Field(description="whose weights were kept, counted from 0")
+    stopped_early: bool
+    history: tuple[EpochRecord, ...]
+
+    @property
+    def title(self) -> str:
+        """What was trained, in one line."""
+        name = f"{self.system} ({self.receiver})" if self.receiver else self.system
+        return f"{name} on {self.dataset}, {self.channel} at {span(self.snr_db, self.snr_to_db)} dB"
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What a terminal shows of it, by label."""
+        early = ", stopped early" if self.stopped_early else ""
+        return {
+            "test accuracy": _percent(self.test_accuracy),
+            "validation accuracy": _percent(self.validation_accuracy),
+            "training accuracy": _percent(self.train_accuracy),
+            "spikes a neuron and step": _number(self.test_spike_rate),
+            "spikes a sample": _number(self.spikes_per_sample),
+            "channel uses a sample": str(self.channel_uses),
+            "epochs": f"{self.epochs}, best {self.best_epoch + 1}{early}",
+            "training time": f"{self.training_seconds:.1f} s",
+        }
+
+
+_METRICS: dict[type[Experiment], type[RunMetrics]] = {SpeechExperiment: SpeechMetrics}
+
+
+def metrics_of(experiment: Experiment) -> type[RunMetrics]:
+    """The form that the metrics of an experiment's family have."""
+    return _METRICS[type(experiment)]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
