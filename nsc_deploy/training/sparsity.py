@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from nsc_deploy.config import TrainingConfig
+from nsc_deploy.config.speech import TrainingConfig
 from nsc_deploy.deployment import Place
 from nsc_deploy.models.system import System
 

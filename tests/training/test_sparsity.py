@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.config import SystemConfig, SystemName, TrainingConfig
+from nsc_deploy.config.speech import SystemConfig, SystemName, TrainingConfig
 from nsc_deploy.models.system import System, build_system
 from nsc_deploy.training.batches import stream
 from nsc_deploy.training.record import EpochRecord
