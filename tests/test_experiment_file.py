@@ -43,7 +43,7 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
     epochs=st.integers(1, 100_000),
     rate=st.floats(1e-9, 10, allow_nan=False),
     snr=st.floats(-100, 400),
-    name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm"]),
+    name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm", "qnn"]),
     speaker=st.none()
     | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20),
 )
@@ -165,6 +165,21 @@ def test_only_spiking_systems_have_a_spike_rate() -> None:
         load_experiment(None, {"system.name": "fc", "training.spike_rate_weight": 1e-4})
     with pytest.raises(ConfigError, match="synop_weight needs a spiking system"):
         load_experiment(None, {"system.name": "fc", "training.synop_weight": 1e-4})
+
+
+def test_activations_of_a_qnn_count_the_steps() -> None:
+    def bits(steps: int, **given: object) -> int | None:
+        fields = {"system.name": "qnn", "data.encoding.steps": steps} | given
+        return load_experiment(None, fields).system.activation_bits
+
+    assert [bits(steps) for steps in (2, 3, 4, 15, 16, 30, 127)] == [2, 2, 3, 4, 5, 5, 7]
+    assert bits(30, **{"system.activation_bits": 6}) == 6
+    for fields in ({"steps": 128}, {"steps": 16, "system.activation_bits": 4}):
+        with pytest.raises(ConfigError, match="do not count"):
+            bits(**fields)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="only used with qnn"):
+        load_experiment(None, {"system.name": "fc", "system.activation_bits": 4})
+    assert load_experiment(None, {"system.name": "fc"}).system.activation_bits is None
 
 
 def test_a_bad_option_is_named_as_the_user_spelt_it() -> None:

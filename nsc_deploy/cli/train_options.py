@@ -63,11 +63,12 @@ System = Annotated[
     str | None,
     _option(
         _SYSTEM,
-        "att-neurosc, vanilla-snn (the same without attention), fc or lstm; default att-neurosc.",
+        "att-neurosc, vanilla-snn (without attention), fc, lstm or qnn (integers); default att-neurosc.",
         "att-neurosc",
         "vanilla-snn",
         "fc",
         "lstm",
+        "qnn",
     ),
 ]
 Receiver = Annotated[

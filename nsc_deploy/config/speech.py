@@ -23,11 +23,17 @@ class SystemName(StrEnum):
     VANILLA_SNN = "vanilla-snn"
     FC = "fc"
     LSTM = "lstm"
+    QNN = "qnn"
 
     @property
     def spiking(self) -> bool:
         """Whether the symbols on the air are spikes."""
         return self in {SystemName.ATT_NEUROSC, SystemName.VANILLA_SNN}
+
+    @property
+    def integer(self) -> bool:
+        """Whether it computes in integers, and sends each sample once, after its last step."""
+        return self is SystemName.QNN
 
 
 class ReceiverKind(StrEnum):
@@ -44,11 +50,16 @@ class Transmission(StrEnum):
     BITS = "bits"
 
 
+MOST_BITS = 7
+"""Of an activation of a qnn. With 8, sums of two products overflow 16 bits in onnxruntime on processors that
+have no VNNI, and saturate without a word."""
+
+
 class SystemConfig(Section):
     """Transmitter and receiver: what they are and how large."""
 
     name: SystemName = SystemName.ATT_NEUROSC
-    """att-neurosc, vanilla-snn (the same without attention), fc or lstm"""
+    """att-neurosc, vanilla-snn (the same without attention), fc, lstm or qnn (integers, one pass a sample)"""
     receiver: ReceiverKind = ReceiverKind.EVENT
     """att-neurosc only: analog (the poster's, multiplies on the host) or event (spikes only)"""
     hidden: Annotated[int, Field(ge=1, le=65536)] = 128
@@ -75,6 +86,9 @@ class SystemConfig(Section):
     """lstm only: probability that a feature between the encoder's layers is dropped in training (0 to 1)"""
     transmission: Transmission = Transmission.AMPLITUDE
     """fc and lstm: amplitude (a value a symbol, charged 16 channel uses) or bits (16 BPSK symbols a value)"""
+
+    activation_bits: Annotated[int | None, Field(ge=1, le=MOST_BITS)] = None
+    """qnn only: bits of an activation (1 to 7); not set: as many as count the steps, ceil(log2(steps + 1))"""
 
 
 class TrainingConfig(Section):
@@ -172,6 +186,9 @@ OWN_SETTINGS: dict[tuple[SystemName, ReceiverKind | None], dict[str, object]] = 
     (SystemName.LSTM, None): {
         "epochs": 50, "learning_rate": 3e-3, "channel_dropout": 0.1, "spike_rate_weight": 0.0,
     },
+    (SystemName.QNN, None): {
+        "epochs": 100, "learning_rate": 2e-3, "channel_dropout": 0.2, "spike_rate_weight": 0.0,
+    },
 }  # fmt: skip
 """Training settings in which a system differs from the defaults, each chosen on FSDD without its test part
 (docs/results.md)."""
@@ -206,6 +223,21 @@ class SpeechExperiment(Section):
         own = OWN_SETTINGS[system.name, receiver]
         missing = {name: own[name] for name in own.keys() - self.training.model_fields_set}
         object.__setattr__(self, "training", self.training.model_copy(update=missing))
+        if system.name.integer and system.activation_bits is None:
+            bits = self.data.steps.bit_length()
+            object.__setattr__(self, "system", system.model_copy(update={"activation_bits": bits}))
+        return self
+
+    @model_validator(mode="after")
+    def _counts_fit_activations(self) -> Self:
+        bits = self.system.activation_bits
+        if bits is not None and not self.system.name.integer:
+            raise ValueError(f"system.activation_bits is only used with qnn, not with {self.system.name}")
+        if bits is not None and self.data.steps > 2 ** min(bits, MOST_BITS) - 1:
+            raise ValueError(
+                f"system.activation_bits: {bits} bits do not count {self.data.steps} steps; "
+                f"{self.data.steps.bit_length()} do, and {MOST_BITS} is the most there is"
+            )
         return self
 
     @property

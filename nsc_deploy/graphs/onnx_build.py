@@ -29,6 +29,15 @@ class DenseLayer:
 
 
 @dataclass(frozen=True)
+class IntegerLayer:
+    """y = factor (W x + b) with whole numbers W [out, in] of 8 bits and b [out] of 32."""
+
+    weight: ArrayLike
+    bias: ArrayLike
+    factor: float
+
+
+@dataclass(frozen=True)
 class LstmLayer:
     """One LSTM layer in torch's form: gates in the order input, forget, cell, output.
 
@@ -83,6 +92,45 @@ def mlp(
         if relu_last or not last:
             name = draft.node("Relu", [name], f"relu{index + 1}")
     return draft.model(name, _columns(layers[0].weight), len(_float32(layers[-1].weight)), signal, dt)
+
+
+def integer_mlp(
+    layers: Sequence[IntegerLayer], *, signal: Signal, dt: float, largest: int, values_last: bool
+) -> onnx.ModelProto:
+    """A multilayer perceptron in integers, applied to each step apart.
+
+    Products and sums are of whole numbers: MatMulInteger on 8 bits, sums of 32. A layer's factor then scales
+    the sums, and what lies in 0 to `largest` is rounded to an activation of 8 bits.
+
+    Args:
+        layers: dense layers.
+        signal: what enters: whole numbers 0 to 255.
+        dt: length of a step in seconds, kept in the metadata.
+        largest: activation.
+        values_last: whether the last layer gives out its scaled sums.
+    """
+    draft = _Draft()
+    name = draft.node("Cast", ["input"], "whole", to=TensorProto.UINT8)
+    for index, layer in enumerate(layers, start=1):
+        name = draft.integer_dense(f"dense{index}", layer, name)
+        if index < len(layers) or not values_last:
+            name = draft.activation(f"relu{index}", name, largest)
+    if not values_last:
+        name = draft.node("Cast", [name], "values", to=TensorProto.FLOAT)
+    return draft.model(name, _columns(layers[0].weight), len(_float32(layers[-1].weight)), signal, dt)
+
+
+def sum_over_time(columns: int, *, signal: Signal, dt: float) -> onnx.ModelProto:
+    """What arrives in all steps, added up: [T, N, C] to [1, N, C].
+
+    Args:
+        columns: C.
+        signal: what enters.
+        dt: length of a step in seconds, kept in the metadata.
+    """
+    draft = _Draft()
+    axis = draft.constant("time", np.array([0], np.int64))
+    return draft.model(draft.node("ReduceSum", ["input", axis], "count"), columns, columns, signal, dt, 1)
 
 
 def lstm(
@@ -152,6 +200,23 @@ class _Draft:
             return product
         return self.node("Add", [product, self.constant(f"{name}_bias", _float32(layer.bias))], f"{name}_add")
 
+    def integer_dense(self, name: str, layer: IntegerLayer, source: str) -> str:
+        weight = np.ascontiguousarray(np.asarray(layer.weight, np.int8).T)
+        product = self.node("MatMulInteger", [source, self.constant(f"{name}_weight", weight)], name)
+        bias = self.constant(f"{name}_bias", np.asarray(layer.bias, np.int32))
+        total = self.node("Add", [product, bias], f"{name}_add")
+        real = self.node("Cast", [total], f"{name}_real", to=TensorProto.FLOAT)
+        factor = self.constant(f"{name}_factor", np.float32(layer.factor))
+        return self.node("Mul", [real, factor], f"{name}_scale")
+
+    def activation(self, name: str, source: str, largest: int) -> str:
+        bounds = [
+            self.constant(f"{name}_{end}", np.float32(at)) for end, at in (("low", 0), ("high", largest))
+        ]
+        bounded = self.node("Clip", [source, *bounds], name)
+        one, zero = self.constant(f"{name}_one", np.float32(1)), self.constant(f"{name}_zero", np.uint8(0))
+        return self.node("QuantizeLinear", [bounded, one, zero], f"{name}_round")
+
     def lstm(self, name: str, layer: LstmLayer, source: str) -> str:
         weights = self.constant(f"{name}_W", _gates(layer.weight_ih)[None])
         recurrent = self.constant(f"{name}_R", _gates(layer.weight_hh)[None])
@@ -188,7 +253,9 @@ class _Draft:
         )
         return outputs[1]
 
-    def model(self, result: str, columns: int, outputs: int, signal: Signal, dt: float) -> onnx.ModelProto:
+    def model(
+        self, result: str, columns: int, outputs: int, signal: Signal, dt: float, steps: int | str = "T"
+    ) -> onnx.ModelProto:
         self._nodes[-1].output[0] = "output"
         if result == "input":
             raise ValueError("a model without layers")
@@ -196,7 +263,7 @@ class _Draft:
             self._nodes,
             "nsc-deploy",
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["T", "N", columns])],
-            [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["T", "N", outputs])],
+            [helper.make_tensor_value_info("output", TensorProto.FLOAT, [steps, "N", outputs])],
             self._constants,
         )
         model = helper.make_model(

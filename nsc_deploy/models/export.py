@@ -114,7 +114,7 @@ def write_run_graphs(
             snr_to_db=experiment.channel.snr_to_db,
             taps=experiment.channel.delay_spread + 1,
             uses_per_step=system.link.uses_per_step(experiment.system.symbols),
-            steps=data.test.steps,
+            steps=1 if experiment.system.name.integer else data.test.steps,
         ),
         readout=system.readout,
         parts=tuple(parts),
@@ -143,7 +143,8 @@ def record_stages(system: System, part: EventSet, noise: torch.Generator) -> Ite
 
 def _write(run_of: StageRun, run: Path, data: EventData, system: System) -> Part:
     last = run_of.side is Side.RECEIVER and run_of.stage is system.receiver.stages[-1]
-    graph = run_of.stage.graph(data.dt, system.readout if last else None)
+    dt = data.dt * data.test.steps / len(run_of.inputs)  # of one that takes a sample at once, all of it
+    graph = run_of.stage.graph(dt, system.readout if last else None)
     if isinstance(graph, nir.NIRGraph):
         path = run / f"{run_of.name}.nir"
         write_network(path, graph)
@@ -152,7 +153,7 @@ def _write(run_of: StageRun, run: Path, data: EventData, system: System) -> Part
         write_onnx(path, graph)
     flipped = check_stage(path, run_of)
     recording = f"{run_of.name}.npz"
-    write_stage_recording(run / recording, run_of, data.dt, data.test.labels)
+    write_stage_recording(run / recording, run_of, dt, data.test.labels)
     return Part(
         name=run_of.name,
         side=run_of.side,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.channels.integers import IntegerLink
 from nsc_deploy.channels.modulation import Link, Modulation, straight_through
 from nsc_deploy.config.speech import ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.deployment import Readout
@@ -19,6 +20,7 @@ from nsc_deploy.models.cross_attention import SpikeCrossAttention
 from nsc_deploy.models.event import EventLayers, FrontEnd
 from nsc_deploy.models.frameworks import FrameworkName
 from nsc_deploy.models.neurons import Leaky
+from nsc_deploy.models.quantised import EventCounts, QuantisedLayers
 from nsc_deploy.models.spiking import DenseLayers, NeuronForm, SpikingBehindCurrent, SpikingLayers
 from nsc_deploy.models.stage import Rows, Side, Stage
 
@@ -112,11 +114,17 @@ def build_system(
         framework: that runs the spiking neurons.
     """
     readout = Readout(classes=classes, group=config.group)
-    modulation = Modulation.SPIKES if config.name.spiking else Modulation(config.transmission.value)
-    link = Link(channel, modulation)
+    link = link_of(config, channel)
     plan = _Plan(config, channels, link.output_size(config.symbols), classes * config.group, framework)
     transmitter, receiver = _BUILDERS[config.name](plan)
     return System(transmitter, link, receiver, readout)
+
+
+def link_of(config: SystemConfig, channel: ChannelConfig) -> Link:
+    """What carries the symbols of a system."""
+    if config.activation_bits is not None:
+        return IntegerLink(channel, config.activation_bits)
+    return Link(channel, Modulation.SPIKES if config.name.spiking else Modulation(config.transmission.value))
 
 
 class _Plan(NamedTuple):
@@ -190,11 +198,19 @@ def _lstm(plan: _Plan) -> tuple[Side, Side]:
     return Side([transmitter]), Side([receiver])
 
 
+def _qnn(plan: _Plan) -> tuple[Side, Side]:
+    bits = plan.config.activation_bits or 8
+    sizes = plan.received, plan.config.hidden, plan.outputs
+    transmitter = [EventCounts(plan.channels), QuantisedLayers(plan.transmitter_sizes, bits)]
+    return Side(transmitter), Side([QuantisedLayers(sizes, bits, values_last=True)])
+
+
 _BUILDERS: dict[SystemName, Callable[[_Plan], tuple[Side, Side]]] = {
     SystemName.ATT_NEUROSC: _att_neurosc,
     SystemName.VANILLA_SNN: _vanilla,
     SystemName.FC: _fc,
     SystemName.LSTM: _lstm,
+    SystemName.QNN: _qnn,
 }
 
 

@@ -97,6 +97,7 @@ def _metrics(
     parameters: int,
 ) -> SpeechMetrics:
     system, uses, steps = experiment.system, channel_uses(experiment), data.test.steps
+    sent = 1 if system.name.integer else steps
     return SpeechMetrics(
         system=system.name,
         receiver=system.receiver if system.name == "att-neurosc" else None,
@@ -114,7 +115,7 @@ def _metrics(
         spikes_per_sample=on_test.spikes_per_sample,
         steps=steps,
         channel_uses_per_step=uses.per_step,
-        channel_uses=uses.per_step * steps,
+        channel_uses=uses.per_step * sent,
         parameters=parameters,
         epochs=len(record.epochs),
         best_epoch=record.best.epoch if record.best else 0,

@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.channels.modulation import Modulation
 from nsc_deploy.config.speech import SpeechExperiment, SystemConfig
 from nsc_deploy.data import EventData, EventSet, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.io.text import span
-from nsc_deploy.models.system import System
+from nsc_deploy.models.system import System, link_of
 from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, stream, to_signal
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.integers import LavaPart, in_integers, taken_by_lava
@@ -262,7 +261,7 @@ def display_name(system: SystemConfig) -> str:
 
 def channel_uses(experiment: SpeechExperiment) -> ChannelUses:
     """What one time step costs on the air: a spike one use, a half-precision value sixteen, and the guard."""
-    name, values = experiment.system.name, experiment.system.symbols
-    modulation = Modulation.SPIKES if name.spiking else Modulation(experiment.system.transmission)
-    per_step = modulation.uses_per_step(values, experiment.channel)
-    return ChannelUses(per_step=per_step, per_symbol=modulation.uses_per_value)
+    system = experiment.system
+    link = link_of(system, experiment.channel)
+    per_symbol = system.activation_bits or link.modulation.uses_per_value
+    return ChannelUses(per_step=link.uses_per_step(system.symbols), per_symbol=per_symbol)

@@ -26,7 +26,10 @@ SYSTEMS = {
     "fc": SystemConfig(name=SystemName.FC, hidden=20, symbols=16),
     "fc-bits": SystemConfig(name=SystemName.FC, hidden=20, symbols=16, transmission=Transmission.BITS),
     "lstm": SystemConfig(name=SystemName.LSTM, hidden=20, symbols=16),
+    "qnn": SystemConfig(name=SystemName.QNN, hidden=20, symbols=16, activation_bits=5),
 }
+USES = {True: 16 + 2, False: 16 * 16 + 2}
+"""Channel uses of a step, of spikes and of half-precision values."""
 SPIKING = ["event", "analog", "vanilla"]
 
 
@@ -92,7 +95,7 @@ def test_gradients_reach_every_parameter(name, data):
 def test_votes_are_means_of_groups(name, data):
     with torch.no_grad():
         output = lively(name)(signal(data), noise())
-    assert output.votes.shape == (STEPS, 12, CLASSES)
+    assert output.votes.shape == (1 if name == "qnn" else STEPS, 12, CLASSES)
     assert torch.allclose(output.votes[..., 1], output.outputs[..., 5:10].mean(-1))
 
 
@@ -104,7 +107,9 @@ def test_graphs_and_recordings_replay_the_system(name, data, tmp_path):
         output = system(signal(data), noise())
     write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
     deployment = read_deployment(tmp_path)
-    assert deployment.channel.uses_per_step == (16 if SYSTEMS[name].name.spiking else 256) + 2
+    uses = 5 * (16 + 2) if name == "qnn" else USES[SYSTEMS[name].name.spiking]
+    assert deployment.channel.uses_per_step == uses
+    assert deployment.channel.steps == (1 if name == "qnn" else STEPS)
     assert [part.side for part in deployment.parts] == sorted(
         (part.side for part in deployment.parts), key=list(Side).index
     )

@@ -229,6 +229,13 @@ register("Max", axes=pointwise, holds=extreme)(between_inputs(Kind.ACTIVATION))
 register("Min", axes=pointwise, holds=extreme, decides=all_decided)(between_inputs(Kind.ACTIVATION))
 
 
+@register("QuantizeLinear", axes=alone)
+def rounded(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """A product with 1 / scale and a rounding (a function) for each value; a scale of 1 is free."""
+    out, scale = prod(shapes[site.node.output[0]]), site.constant(1)
+    return Cost({Kind.PRODUCT: 0 if scale is not None and (scale == 1).all() else out, Kind.ACTIVATION: out})
+
+
 @register("Mean", axes=pointwise)
 def mean(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     """A sum of the inputs and a product with 1 / their number."""

@@ -82,7 +82,7 @@ def _columns(site: Site, weight: NDArray[Any], shape: Shape) -> Integers:
     return found if found.ndim == 1 or len(shape) == 1 else found[..., None, :]
 
 
-@register("MatMul", axes=stacked, traffic=streamed, fan_out=_columns)
+@register("MatMul", "MatMulInteger", axes=stacked, traffic=streamed, fan_out=_columns)
 def matmul(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     """Each output takes as many products as the inner axis is long."""
     inner = shapes[site.node.input[0]][-1]
