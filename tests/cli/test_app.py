@@ -18,8 +18,14 @@ import pytest
 from typer.main import get_command
 
 from nsc_deploy.cli.app import app
+from nsc_deploy.cli.export import ScalesOption
+from nsc_deploy.cli.mend import MakerOption
+from nsc_deploy.cli.options import ResetOption, SignalOption
 from nsc_deploy.cli.train_options import DOTTED
 from nsc_deploy.config.speech import SpeechExperiment
+from nsc_deploy.exporters.base import ScaleGranularity
+from nsc_deploy.graphs.formats.writers.mend import Maker
+from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.io.records import model_at
 
 # typer itself asks for pydantic where a command has parameters; we do not.
@@ -442,3 +448,12 @@ class TestEnding:
         asked = [sys.executable, "-c", textwrap.dedent(script)]
         answer = subprocess.run(asked, capture_output=True, text=True, check=False)
         assert (answer.returncode, answer.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [(MakerOption, Maker), (ResetOption, Reset), (SignalOption, Signal), (ScalesOption, ScaleGranularity)],
+)
+def test_an_option_offers_every_value_there_is(option: type[StrEnum], meant: type[StrEnum]) -> None:
+    """Spelt twice, since help must not wait for the modules that know them."""
+    assert [value.value for value in option] == [value.value for value in meant]
