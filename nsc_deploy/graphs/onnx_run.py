@@ -114,8 +114,12 @@ def _refused(error: Exception, where: Path | None) -> Exception:
         error, RuntimeError | ValueError
     ):
         return error
-    reason = str(error).strip().split("\n", maxsplit=1)[0]
-    return BackendError(f"onnxruntime cannot run it ({reason})", where=where)
+    return BackendError(f"onnxruntime cannot run it ({reason_of(error)})", where=where)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what onnxruntime says, or the kind of the error where it says nothing."""
+    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
 
 
 def _check_shape(values: NDArray[Any], wanted: Sequence[int | str | None]) -> None:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.onnx.instrument import declare, lead_out
 from nsc_deploy.energy.counting.onnx.operators import Known, Shape, Values, attribute_of, body_of, written
+from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.onnx_constants import Constants, find_constants, kept_constants
 from nsc_deploy.graphs.onnx_limits import infer_shapes, shapes_of
-from nsc_deploy.graphs.onnx_run import start_session
+from nsc_deploy.graphs.onnx_run import reason_of, start_session
 
 
 def work_out_constants(model: Any, values: NDArray[np.float32]) -> Known:
@@ -29,7 +30,7 @@ def work_out_constants(model: Any, values: NDArray[np.float32]) -> Known:
         values: [steps, 1, ...], one sample of what enters.
 
     Raises:
-        Exception: of onnxruntime, where it cannot run the graph.
+        GraphError: onnxruntime cannot run the graph.
     """
     graph = model.graph
     constants = find_constants(graph)
@@ -143,8 +144,7 @@ class _Sheet:
         found = {one.name: numpy_helper.to_array(self.written[one.name]) for one in self.asked}
         if not self.wanted:
             return found
-        session = start_session(self._model(model))
-        return found | dict(zip(self.wanted, session.run(self.wanted, {}), strict=True))
+        return found | _run(self._model(model), self.wanted)
 
     def _model(self, model: Any) -> Any:
         from onnx import ModelProto, helper
@@ -193,10 +193,18 @@ def _measured(model: Any, asked: Sequence[_Asked], values: NDArray[np.float32]) 
             graphs.append(body_of(scans[-1]))
         outside[one.name] = lead_out(scans, graphs, one.node.output[0])
     declare(watched.graph, sorted(set(outside.values())))
-    session = start_session(watched)
-    names = sorted(set(outside.values()))
-    results = dict(zip(names, session.run(names, {session.get_inputs()[0].name: values}), strict=True))
+    results = _run(watched, sorted(set(outside.values())), values)
     return {one.name: results[outside[one.name]][(0,) * len(one.path)] for one in asked}
+
+
+def _run(model: Any, names: Sequence[str], *entering: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    try:
+        session = start_session(model)
+        fed = zip((one.name for one in session.get_inputs()), entering, strict=True)
+        results = session.run(names, dict(fed))
+    except Exception as error:
+        raise GraphError(f"cannot be run by onnxruntime ({reason_of(error)})") from error
+    return dict(zip(names, results, strict=True))
 
 
 def _known(

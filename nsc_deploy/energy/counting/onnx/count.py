@@ -27,6 +27,7 @@ from nsc_deploy.energy.counting.onnx.instrument import (
     instrument,
     wanted_shapes,
 )
+from nsc_deploy.energy.counting.onnx.meters import Fed, Met, meter_of
 from nsc_deploy.energy.counting.onnx.operators import (
     OPERATORS,
     Axis,
@@ -53,7 +54,7 @@ from nsc_deploy.graphs.formats.recording import Layout, Recording, require_step
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_layout import TURN, feed_steps_first
 from nsc_deploy.graphs.onnx_limits import refuse_unbounded
-from nsc_deploy.graphs.onnx_run import start_session
+from nsc_deploy.graphs.onnx_run import reason_of, start_session
 
 Progress = Callable[[int], None]
 Run = Callable[[slice], Mapping[str, NDArray[Any]]]
@@ -105,7 +106,7 @@ def count_onnx(
 def _count(model: Any, recording: Recording, progress: Progress, batch: int, path: Path) -> PartCount:
     refuse_unbounded(model, (recording.steps, 1, *recording.shape))
     arriving = _arriving(model, recording)
-    known = _constants(model, recording, path)
+    known = work_out_constants(model, recording.values[:, :1].astype(np.float32))
     plan = instrument(model, known, arriving, shapes=True)
     first = _runner(plan, recording, path)(slice(0, 1))
     met = [meeting(plan, index, first) for index in range(len(plan.places))]
@@ -113,7 +114,7 @@ def _count(model: Any, recording: Recording, progress: Progress, batch: int, pat
     # Looking at floats makes arrays as large as what is looked at.
     for some in [recording.values] if recording.values.dtype.kind in "bu" else recording.values:
         refuse_foreign(some, arriving, model.graph.input[0].name)
-    eventful = any(place.site.events for place in plan.places)
+    eventful = any(place.site.events or place.site.joined for place in plan.places)
     watched = instrument(model, known, arriving, shapes=False) if eventful else plan
     steps = steps_in(watched.model, known, (recording.steps, 1, *recording.shape))
     fed: dict[int, Fed] = {}
@@ -153,10 +154,6 @@ def _stated_step(model: Any) -> dict[str, float]:
     with suppress(ValueError):
         return {name: float(value) for name, value in stated.items()}
     return {}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -204,9 +201,9 @@ def _events(
 ) -> dict[int, Fed]:
     """Of each operator that events enter, those that arrive and what they meet."""
     meters = {
-        index: EventMeter(plan, index, recording.steps)
+        index: meter_of(plan, index, recording.steps)
         for index, one in enumerate(plan.places)
-        if one.site.events
+        if one.site.events or one.site.joined
     }
     batch = min(batch, recording.samples)
     # The last batch may be a smaller one.
@@ -238,20 +235,11 @@ def _joined(parts: list[Fed]) -> Fed:
     return Fed(samples, Met(*(np.concatenate(column, axis=1) for column in zip(*each, strict=True))))
 
 
-def _constants(model: Any, recording: Recording, path: Path) -> Known:
-    try:
-        return work_out_constants(model, recording.values[:, :1].astype(np.float32))
-    except GraphError:
-        raise
-    except Exception as error:
-        raise GraphError(f"cannot be run by onnxruntime ({_first_line(error)})", where=path) from error
-
-
 def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
     try:
         session = start_session(plan.model)
     except Exception as error:
-        raise GraphError(f"cannot be run by onnxruntime ({_first_line(error)})", where=path) from error
+        raise GraphError(f"cannot be run by onnxruntime ({reason_of(error)})", where=path) from error
     name = session.get_inputs()[0].name
     wanted = sorted(set(plan.outputs.values()))
 
@@ -261,7 +249,7 @@ def _runner(plan: Plan, recording: Recording, path: Path) -> Run:
             found = session.run(wanted, {name: values}) if wanted else []
         except Exception as error:
             raise DataError(
-                f"does not take the recorded inputs of the shape {values.shape} ({_first_line(error)})",
+                f"does not take the recorded inputs of the shape {values.shape} ({reason_of(error)})",
                 where=path,
             ) from error
         return dict(zip(wanted, found, strict=True))
@@ -323,7 +311,7 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
         steps=recording.steps,
         per_step=steps[0],
         traffic_per_step=steps[1],
-        synops=_of_each_step(steps[0], each_step, samples),
+        synops=_of_each_step(steps[0], None if site.joined else each_step, samples),
     )
 
 
@@ -332,7 +320,7 @@ def _of_each_step(per_step: Operations | None, met: Met | None, samples: int) ->
     if per_step is None:
         return None
     if met is not None:
-        return met.synops
+        return met.operations
     return np.broadcast_to(per_step.synaptic[:, None] // samples, (len(per_step.acs), samples))
 
 
@@ -367,9 +355,12 @@ def _along(
 
     totals = {kind: everywhere(number) for kind, number in one.price.operations.items()}
     traffic = Traffic(**{name: everywhere(number) for name, number in moved.items()})
-    if met is not None:
+    if met is not None and one.site.joined:
+        totals[Kind.ADDITION] = met.operations
+        traffic = replace(traffic, activation_reads=met.events, activation_writes=met.results)
+    elif met is not None:
         totals[Kind.MAC] = everywhere(0)
-        totals[Kind.AC if one.site.arrives is Signal.EVENTS else Kind.MAC] = met.synops
+        totals[Kind.AC if one.site.arrives is Signal.EVENTS else Kind.MAC] = met.operations
         biases = everywhere(one.price.operations.get(Kind.ADDITION, 0))
         streamed = not any(name in one.site.constants for name in one.site.node.input[:2])
         traffic = _with_events(traffic, met, biases, streamed=streamed)
@@ -385,7 +376,7 @@ def _with_events(dense: Traffic, met: Met, biases: Integers, *, streamed: bool) 
         biases: additions of a bias.
         streamed: whether a changing tensor takes the place of the weights.
     """
-    events, synops = met
+    events, synops, _ = met
     return replace(
         dense,
         weight_reads=biases + (0 if streamed else 1) * synops,

@@ -230,7 +230,9 @@ def wanted_shapes(site: Site) -> list[str]:
 
 
 def wanted_values(site: Site) -> list[str]:
-    """Tensors of a site whose values decide its number of accumulates."""
+    """Tensors of a site whose values decide what it costs."""
+    if site.joined:
+        return list(dict.fromkeys(site.changing))
     return [name for name in dict.fromkeys(site.node.input[:2]) if site.events and name not in site.constants]
 
 

@@ -104,6 +104,16 @@ class Site:
         return tuple(name for name in self.node.input[:2] if name in self.binary | self.graded)
 
     @property
+    def joined(self) -> tuple[str, ...]:
+        """Its inputs that carry events, graded ones too, of those that are added up without weights.
+
+        None where a constant alone is added, as a bias is.
+        """
+        if not OPERATORS[self.node.op_type].joins or len(self.changing) < 2:
+            return ()
+        return tuple(name for name in self.node.input if name in self.binary | self.graded)
+
+    @property
     def arrives(self) -> Signal:
         """What meets its weights: events, if one side is binary."""
         if any(name in self.binary for name in self.events):
@@ -247,6 +257,7 @@ class Operator:
     holds: ContentsRule
     decides: DecisionRule
     fan_out: FanOut | None
+    joins: bool
 
     @property
     def free(self) -> bool:
@@ -264,6 +275,7 @@ def register(
     holds: ContentsRule | None = None,
     decides: DecisionRule | None = None,
     fan_out: FanOut | None = None,
+    joins: bool = False,
 ) -> Callable[[CostRule], CostRule]:
     """Say what is known of standard operators; decorates the rule of their cost, or is called with it.
 
@@ -276,11 +288,12 @@ def register(
         decides: whether a binary output is decided by the graph; left out, if one of the inputs is.
         fan_out: of an operator with weights: existing synapses that a value at each place of the first
             input meets, from which weights there are and the shape of that input.
+        joins: whether it adds its inputs up without weights: events cost an addition where they meet.
     """
 
     def add(cost: CostRule) -> CostRule:
         known = Operator(
-            cost, traffic or passing, axes or _mixed, holds or _any, decides or _one_decided, fan_out
+            cost, traffic or passing, axes or _mixed, holds or _any, decides or _one_decided, fan_out, joins
         )
         OPERATORS.update(dict.fromkeys(kinds, known))
         return cost

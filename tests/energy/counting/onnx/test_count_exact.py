@@ -27,6 +27,8 @@ class Chain:
     """A graph under construction: [T, N, width] goes through one operator after the other.
 
     Attributes:
+        events: whether nothing but 0 and 1 goes on.
+        graded: whether whole numbers do.
         visits: for each operator that is counted, a function that visits its values in one sample.
     """
 
@@ -38,6 +40,7 @@ class Chain:
     nodes: list = field(default_factory=list)
     constants: dict = field(default_factory=dict)
     visits: dict[str, Visit] = field(default_factory=dict)
+    graded: bool = False
 
     def add(
         self, kind: str, *others: str, visit: Visit | None = None, name: str | None = None, **form
@@ -53,6 +56,18 @@ class Chain:
         self.constants[name] = np.asarray(values, dtype=np.float32)
         return name
 
+    def integers(self, values) -> str:
+        name = self.constant(values)
+        self.constants[name] = np.asarray(values, dtype=np.int64)
+        return name
+
+    @property
+    def meeting(self) -> Kind | None:
+        """What an event of those that go on causes at a weight; None where all values are real."""
+        if not self.events and not self.graded:
+            return None
+        return Kind.AC if self.events else Kind.MAC
+
 
 def each(kind: Kind, out: str) -> Visit:
     return lambda values, n: Counter({kind: sum(1 for _ in values[out][:, n].flat)})
@@ -60,19 +75,17 @@ def each(kind: Kind, out: str) -> Visit:
 
 def matmul(draw, chain: Chain) -> None:
     weight = chain.rng.integers(-1, 2, size=(chain.width, draw(st.integers(1, 3)))).astype(np.float32)
-    source, events = chain.last, chain.events
+    source, kind = chain.last, chain.meeting
 
     def visit(values, n: int) -> Counter[Kind]:
         met: Counter[Kind] = Counter()
         for t, i, k in np.ndindex(len(values[source]), *weight.shape):
-            if not events:
-                met[Kind.MAC] += 1
-            elif values[source][t, n, i] != 0 and weight[i, k] != 0:
-                met[Kind.AC] += 1
+            if kind is None or (values[source][t, n, i] != 0 and weight[i, k] != 0):
+                met[kind or Kind.MAC] += 1
         return met
 
     chain.add("MatMul", chain.constant(weight), visit=visit)
-    chain.width, chain.events = weight.shape[1], False
+    chain.width, chain.events, chain.graded = weight.shape[1], False, False
 
 
 def convolution(draw, chain: Chain) -> None:
@@ -84,7 +97,7 @@ def convolution(draw, chain: Chain) -> None:
     if room < 1:
         return
     weight = chain.rng.integers(-1, 2, size=(outputs, chain.width // groups, taps)).astype(np.float32)
-    source, events, steps = chain.last, chain.events, chain.steps
+    source, kind, steps = chain.last, chain.meeting, chain.steps
 
     def visit(values, n: int) -> Counter[Kind]:
         met: Counter[Kind] = Counter()
@@ -93,16 +106,16 @@ def convolution(draw, chain: Chain) -> None:
             channel = (o // (outputs // groups)) * weight.shape[1] + c
             if not 0 <= at < steps:
                 continue
-            if not events:
-                met[Kind.MAC] += 1
-            elif values[source][at, n, channel] != 0 and weight[o, c, k] != 0:
-                met[Kind.AC] += 1
+            if kind is None or (values[source][at, n, channel] != 0 and weight[o, c, k] != 0):
+                met[kind or Kind.MAC] += 1
         return met
 
     form = {"group": groups, "strides": [stride], "dilations": [dilation], "pads": [before, after]}
     chain.add("Transpose", perm=[1, 2, 0])
     chain.add("Conv", chain.constant(weight), visit=visit, **form)
     chain.add("Transpose", perm=[2, 0, 1])
+    # Ones on each channel add up windows.
+    chain.graded = kind is not None and groups == outputs == chain.width and bool((weight == 1).all())
     chain.steps, chain.width, chain.events = room, outputs, False
 
 
@@ -126,14 +139,16 @@ def pool(draw, chain: Chain) -> None:
     chain.add("Transpose", perm=[1, 2, 0])
     chain.add(kind, visit=visit, kernel_shape=[taps], strides=[stride], pads=[pad, pad])
     chain.add("Transpose", perm=[2, 0, 1])
-    chain.steps, chain.events = room, chain.events and kind == "MaxPool"
+    chain.steps = room
+    if kind == "AveragePool":
+        chain.events = chain.graded = False
 
 
 def spike(draw, chain: Chain) -> None:
     name = f"greater{len(chain.nodes)}"
     chain.add("Greater", chain.constant(0.25), visit=each(Kind.ACTIVATION, f"{name}:out"), name=name)
     chain.add("Cast", to=TensorProto.FLOAT)
-    chain.events = True
+    chain.events, chain.graded = True, False
 
 
 def elementwise(kind: str, operation: Kind, *, constant: bool) -> Callable:
@@ -141,9 +156,38 @@ def elementwise(kind: str, operation: Kind, *, constant: bool) -> Callable:
         name = f"{kind.lower()}{len(chain.nodes)}"
         others = [chain.constant(chain.rng.normal(size=chain.width))] if constant else []
         chain.add(kind, *others, visit=each(operation, f"{name}:out"), name=name)
-        chain.events = False
+        chain.events = chain.graded = False
 
     return add
+
+
+def join_steps(draw, chain: Chain) -> None:
+    """A value is added to that of another step."""
+    join(draw, chain, ("turned",))
+
+
+def join(draw, chain: Chain, others: Sequence[str] = ("channel", "itself")) -> None:
+    """A value is added to one of the steps turned round, to a channel of its own, or to itself."""
+    kind, source, events = draw(st.sampled_from(["Add", "Sum"])), chain.last, chain.meeting is not None
+    other = draw(st.sampled_from(others))
+    name = f"{kind.lower()}{len(chain.nodes)}"
+    if other == "turned":
+        chain.add("Slice", *map(chain.integers, ([-1], [-chain.steps - 1], [0], [-1])))
+    elif other == "channel":
+        chain.add("Slice", *map(chain.integers, ([0], [1], [2])))
+    joined = [source, chain.last] * (1 if kind == "Add" else 2)
+
+    def visit(values, n: int) -> Counter[Kind]:
+        done: Counter[Kind] = Counter()
+        for t, c in np.ndindex(values[source].shape[0], values[source].shape[2]):
+            places = [values[one][t, n, c % values[one].shape[2]] for one in joined]
+            there = [one for one in places if one != 0] if events else places
+            done[Kind.ADDITION] += max(0, len(there) - 1)
+        return done
+
+    chain.last = source
+    chain.add(kind, *joined[1:], visit=visit, name=name)
+    chain.events, chain.graded = False, events
 
 
 OPERATORS = [
@@ -154,6 +198,8 @@ OPERATORS = [
     elementwise("Relu", Kind.ACTIVATION, constant=False),
     elementwise("Add", Kind.ADDITION, constant=True),
     elementwise("Mul", Kind.PRODUCT, constant=True),
+    join,
+    join_steps,
 ]
 
 

@@ -14,10 +14,17 @@ from nsc_deploy.energy.counting.operations import LayerCount, PartCount
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from tests.energy.counting.onnx.test_axes import attention
-from tests.energy.counting.onnx.test_count_exact import OPERATORS, Chain, chains, convolution, pool
+from tests.energy.counting.onnx.test_count_exact import (
+    OPERATORS,
+    Chain,
+    chains,
+    convolution,
+    join_steps,
+    pool,
+)
 from tests.support.small_runs import dense_graph, events, lstm_graph, onnx_graph, reals, spiking_body, weights
 
-STEPWISE: list[Callable] = [one for one in OPERATORS if one not in (convolution, pool)]
+STEPWISE: list[Callable] = [one for one in OPERATORS if one not in (convolution, pool, join_steps)]
 
 
 def totals(part: PartCount) -> dict[str, dict[str, int]]:

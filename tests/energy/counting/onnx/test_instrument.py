@@ -8,9 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from tests.support.small_runs import DT, SAMPLES, STEPS, events, onnx_graph, reals, weights
@@ -263,3 +266,44 @@ def test_weights_that_follow_from_a_shape_are_known(tmp_path: Path) -> None:
         layer(part, "output").per_sample.acs.tolist()
         == (3 * events(4, rate=0.4).values.sum(axis=(0, 2))).tolist()
     )
+
+
+def test_event_trains_joined_in_onnx_cost_what_they_cost_in_nir(tmp_path: Path) -> None:
+    values = np.array([[[0, 0, 0, 1]], [[1, 0, 0, 1]], [[0, 1, 1, 1]]], np.uint8)
+    recording = Recording(values, Signal.EVENTS, DT)
+    builder = GraphBuilder(DT)
+    builder.input(4, Signal.EVENTS)
+    builder.threshold("s", 0.5, 4, after="input")
+    builder.lif("joined", 0.9, 0.5, 4, after=["input", "s"])
+    builder.output(4, after="joined")
+    of_nir = layer(count_network(assemble(builder.build()), recording, name="graph"), "joined")
+    asked = [node("Greater", "input half", "t"), node("Cast", "t", "s", **FLOAT)]
+    joined = [*asked, node("Add", "input s", "joined"), node("MatMul", "joined v", "output")]
+    part = counted(tmp_path, joined, recording)
+    of_onnx = layer(part, "joined")
+    assert of_onnx.per_step is not None
+    assert of_nir.per_step is not None
+    assert of_onnx.per_step.additions.tolist() == of_nir.per_step.additions.tolist() == [1, 2, 3]
+    assert of_onnx.traffic.activation_reads.tolist() == of_nir.traffic.activation_reads.tolist() == [12]
+    assert of_onnx.traffic.activation_writes.tolist() == [6]
+
+
+def test_events_added_to_real_values_cost_where_they_are(tmp_path: Path) -> None:
+    values = np.array([[[0, 0, 0, 1]], [[1, 0, 0, 1]]], np.uint8)
+    recording = Recording(values, Signal.EVENTS, DT)
+    added = [node("MatMul", "input w", "a"), node("Add", "a input", "x"), node("MatMul", "x v", "output")]
+    found = layer(counted(tmp_path, added, recording), "x")
+    assert found.per_sample.additions.tolist() == [3]
+    assert found.traffic.activation_reads.tolist() == [8 + 3]
+    assert found.traffic.activation_writes.tolist() == [8]
+
+
+def test_a_fault_of_this_tool_is_not_taken_for_one_of_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(graph: Any) -> None:
+        raise IndexError("a bug")
+
+    monkeypatch.setattr("nsc_deploy.energy.counting.onnx.constants.find_constants", broken)
+    with pytest.raises(IndexError, match="a bug"):
+        counted(tmp_path, [node("MatMul", "input v", "output")], reals(4))
