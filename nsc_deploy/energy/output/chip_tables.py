@@ -22,7 +22,7 @@ _NETWORK = (
     "Means of a sample. Messages from core to core, a core to itself included; a hop leads from tile to "
     "tile. Network: energy of both, in no column. No source prices messages from and to the host."
 )
-_RUNS = (Run.NATIVE, Run.SUBSTITUTED, Run.HOST, Run.REFUSED)
+_RUNS = (Run.NATIVE, Run.SUBSTITUTED, Run.HOST, Run.NOT_PUBLISHED, Run.REFUSED)
 _PARTS = columns("Part", holds=Holds.NAMES)
 _NOT_PUBLISHED = "not published"
 
@@ -59,13 +59,17 @@ def _rows(
 
 def _placement(target: str, systems: Sequence[SystemReport]) -> Table:
     """How many nodes of each part run how."""
+    there = {node.run for _, _, placed in placed_parts(systems) for node in placed.nodes}
+    ways = [one for one in _RUNS if one in there]
 
     def of_part(part: PartReport, placed: OnTarget) -> Iterator[tuple[str, ...]]:
-        runs = [sum(node.run is one for node in placed.nodes) for one in _RUNS]
+        numbers = [sum(node.run is one for node in placed.nodes) for one in ways]
         fits = "on a host" if placed.on_host else "fits" if placed.fits else "does not fit"
-        yield *(str(number or MISSING) for number in runs), fits
+        if placed.fits and Run.NOT_PUBLISHED in ways and numbers[ways.index(Run.NOT_PUBLISHED)]:
+            fits = "fits as far as is published"
+        yield *(str(number or MISSING) for number in numbers), fits
 
-    heads = (*_PARTS, *columns(*_RUNS), TableColumn("", Holds.NAMES))
+    heads = (*_PARTS, *columns(*ways), TableColumn("", Holds.NAMES))
     return Table(f"Nodes on {target}", heads, _rows(systems, of_part))
 
 

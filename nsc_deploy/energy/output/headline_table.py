@@ -27,7 +27,8 @@ def reasons(report: Report) -> list[str]:
     found: dict[str, None] = {}
     for system in report.systems:
         for quantity, figure in system.headline.figures.items():
-            placeless = figure.worst is None and quantity in {Quantity.FITS, Quantity.CORES}
+            unplaced = figure.worst is None and quantity in {Quantity.FITS, Quantity.CORES}
+            placeless = unplaced and not figure.not_published
             if figure.why and not placeless:
                 label = f"{system.label}, " if len(report.systems) > 1 else ""
                 found[f"{label}{_SHORT.get(quantity, quantity)}: {figure.why}"] = None
@@ -84,7 +85,9 @@ def _where(figure: Figure) -> str:
 
 def _fits(one: Headline) -> str:
     figure = one[Quantity.FITS]
-    return MISSING if figure.worst is None else f"{one.target}: {'yes' if figure.worst else 'no'}"
+    if figure.worst is None:
+        return f"{one.target}: not published" if figure.not_published else MISSING
+    return f"{one.target}: {'yes' if figure.worst else 'no'}"
 
 
 def _latency(one: Headline) -> str:
@@ -106,5 +109,5 @@ _SHORT = {
     Quantity.LATENCY_MS: "latency",
     Quantity.CORES: "cores",
     Quantity.ACCURACY: "accuracy",
-    Quantity.FITS: "does not fit",
+    Quantity.FITS: "fit",
 }

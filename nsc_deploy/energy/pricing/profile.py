@@ -99,6 +99,17 @@ class Prices(Record):
         return self
 
 
+class NotPublished(Record):
+    """Why an operation has no price, of those that `Prices` leaves out; empty where nothing is to be said."""
+
+    ac: str = ""
+    mac: str = ""
+    product: str = ""
+    addition: str = ""
+    neuron_update: str = ""
+    spike: str = ""
+
+
 class Memory(Record):
     """Energy of one access to a memory of a given size."""
 
@@ -155,9 +166,29 @@ class Profile(Record):
     )
     conflicts: tuple[str, ...] = Field(default=(), description="figures published against these")
     prices: Prices
+    not_published: NotPublished = Field(
+        default=NotPublished(), description="notes on the operations that have no price"
+    )
     memories: tuple[Memory, ...] = ()
     network: Network = Network()
     load_limit: LoadLimit | None = Field(default=None, description="left out where none is published")
+
+    @model_validator(mode="after")
+    def _priced_or_not(self) -> Self:
+        priced = self.prices.model_dump(exclude_none=True).keys()
+        both = [name for name, note in self.not_published if note and name in priced]
+        if both:
+            raise ValueError(f"has a price of {both[0]} and a note that none is published")
+        return self
+
+    def why_without(self, kind: str) -> str:
+        """What is known of an operation without a price: "not published", and the note of the file.
+
+        Args:
+            kind: of the operation as counts name it, or of the memory.
+        """
+        note = getattr(self.not_published, kind.removesuffix("s"), "")
+        return f"not published ({note})" if note else "not published"
 
     @model_validator(mode="after")
     def _one_way_to_price_memory(self) -> Self:

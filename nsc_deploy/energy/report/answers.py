@@ -105,7 +105,8 @@ def _mark(finding: "Finding") -> str:
 def _figures(finding: "Finding") -> str:
     """The value beside its limit."""
     if finding.quantity == "fits":
-        return {True: "yes", False: "no", None: "not known"}[finding.passed]
+        unknown = "not published" if finding.not_published else "not known"
+        return {True: "yes", False: "no", None: unknown}[finding.passed]
     unit = f" {finding.unit}" if finding.unit else ""
     limit = f"at least {figure(finding.limit)}" if finding.at_least else f"{figure(finding.limit)}"
     if finding.value is None:
@@ -115,7 +116,8 @@ def _figures(finding: "Finding") -> str:
     where = f" in sample {finding.sample}" if finding.sample is not None else ""
     where += f", step {finding.step}" if finding.step is not None else ""
     over = f"  ({finding.over}{where})" if finding.over else ""
-    return f"{more}{figure(finding.value)} of {limit}{unit}{share}{over}"
+    rest = ", the rest not published" if finding.not_published else ""
+    return f"{more}{figure(finding.value)} of {limit}{unit}{rest}{share}{over}"
 
 
 def _reasons(finding: "Finding") -> list[str]:

@@ -172,6 +172,9 @@ class Finding(Record):
     at_least: bool = Field(default=False, description="whether the limit is the least, and not the most")
     passed: bool | None = Field(description="None where it cannot be shown")
     near: bool = Field(default=False, description="whether it holds with less than a tenth to spare")
+    not_published: bool = Field(
+        default=False, description="whether that is for something of the target or a price is not published"
+    )
     why: str = Field(default="", description="what keeps it from being shown, or from fitting")
     sample: int | None = Field(default=None, description="the worst one, where it decides")
     step: int | None = Field(default=None, description="of that sample, the busiest one")
@@ -303,12 +306,14 @@ def _held(meter: Meter, budget: Budget, quantity: Quantity, limit: Most | Least)
         "at_least": at_least,
     }
     if isinstance(found, Unanswered):
+        known["not_published"] = found.not_published
         return Finding(**known, value=None, passed=None, why=str(found))
     # Layers are weighed by the samples that decide, so that they add up to the number they explain.
     weights = sample_weights(found.values, over) if len(found.values) > 1 else np.ones(1)
     value = float(weights @ found.values)
     holds = value >= bound if at_least else value <= bound
     if found.bound and holds:
+        known["not_published"] = found.not_published
         return Finding(**known, value=value, passed=None, why=f"{found.bound}, so it may be more")
     worst = int(np.argmax(found.values)) if quantity in OF_SAMPLES and over == "worst" else None
     return Finding(

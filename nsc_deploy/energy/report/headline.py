@@ -22,6 +22,9 @@ class Figure(Record):
     sample: int | None = Field(description="the worst one, counted from 0; None for one number for all")
     step: int | None = Field(description="of that sample, the busiest one; None where it is of no step")
     lower_bound: bool = Field(description="whether a price is missing, so that it may be more")
+    not_published: bool = Field(
+        default=False, description="whether it is because something of the target or a price is not published"
+    )
     why: str = Field(description="why it cannot be told, is a lower bound, or does not fit; else empty")
 
 
@@ -71,6 +74,7 @@ def _figure(quantity: Quantity, found: Answer) -> Figure:
             sample=None,
             step=None,
             lower_bound=False,
+            not_published=found.not_published,
             why=str(found),
         )
     values = found.values
@@ -83,5 +87,6 @@ def _figure(quantity: Quantity, found: Answer) -> Figure:
         sample=worst,
         step=None if found.steps is None or worst is None else int(found.steps[worst]),
         lower_bound=bool(found.bound),
+        not_published=found.not_published,
         why=found.bound or "; ".join(found.problems),
     )

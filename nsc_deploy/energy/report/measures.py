@@ -73,6 +73,7 @@ class Measured:
         layers: part, layer and its share of `values`, which they add up to; none where no layer has a share.
         steps: in which step of each sample it is so much, [samples]; None where it is of no single step.
         bound: why the values are a lower bound; empty where they are complete.
+        not_published: whether they are one because a price is not published.
         problems: of what does not fit a target, what stands against it.
     """
 
@@ -80,15 +81,17 @@ class Measured:
     layers: tuple[tuple[str, str, Values], ...] = ()
     steps: NDArray[np.int64] | None = None
     bound: str = ""
+    not_published: bool = False
     problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Unanswered:
-    """A quantity that cannot be told: why, and what would tell it."""
+    """A quantity that cannot be told: why, what would tell it, and whether nothing is published of it."""
 
     why: str
     hint: str = ""
+    not_published: bool = False
 
     def __str__(self) -> str:
         """Both, as sentences."""
@@ -195,11 +198,13 @@ class Meter:
             profile = self.prices.of(part)
             priced = price_layer(layer, profile, self.accounting, spiking=self.system.spiking)
             for kind in priced.unpriced:
-                unpriced[f"profile {profile.name} has no price for {kind} of {part.name}/{layer.name}"] = None
+                lacking = f"profile {profile.name} has no price for {kind} of {part.name}/{layer.name}"
+                unpriced[f"{lacking}: {profile.why_without(kind)}"] = None
             return priced.total * MICROJOULE
 
         found = self._of_layers(energy)
-        return Measured(found.values, found.layers, bound=next(iter(unpriced), ""))
+        bound = next(iter(unpriced), "")
+        return Measured(found.values, found.layers, bound=bound, not_published=bool(bound))
 
     def _memory(self) -> Answer:
         """Bytes of weights, states and inputs; of a profile without widths what the target counts."""
@@ -303,7 +308,10 @@ class Meter:
             for part, one in placed
             for problem in _problems(one)
         )
-        return Measured(np.array([float(not problems)]), problems=problems)
+        if problems:
+            return Measured(np.zeros(1), problems=problems)
+        unknown = (_open(part, one) for part, one in placed if one.found.not_published)
+        return next(unknown, Measured(np.ones(1)))
 
 
 _ON_HOST = Unanswered("all parts run on a host", "Hold those to a limit on energy or latency")
@@ -324,6 +332,13 @@ def _target_bytes(placed: PlacedPart) -> int | None:
         return None
     pools = [pool for core in found.placement.cores for pool in core.pools if pool.unit == "B"]
     return sum(pool.used for pool in pools) if pools else None
+
+
+def _open(part: PartCount, placed: PlacedPart) -> Unanswered:
+    """The first node of which nothing says whether the target takes it."""
+    first = placed.found.not_published[0]
+    why = f"not published of {placed.target.name}: {part.name}, node '{first.node}' {first.reason}"
+    return Unanswered(why, first.hint, not_published=True)
 
 
 def _problems(placed: PlacedPart) -> list[str]:

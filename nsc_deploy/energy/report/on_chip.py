@@ -33,6 +33,7 @@ class Run(StrEnum):
     NATIVE = "native"
     SUBSTITUTED = "substituted"
     HOST = "host"
+    NOT_PUBLISHED = "not published"
     REFUSED = "refused"
 
 

@@ -1,4 +1,5 @@
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,13 @@ def test_unknown_and_missing_profiles(tmp_path: Path) -> None:
         load_profile("horowitz")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_profile(tmp_path / "none.toml")
+
+
+def test_a_note_that_no_price_is_published_stands_beside_none(tmp_path: Path) -> None:
+    folder = Path(str(resources.files("nsc_deploy.energy.pricing") / "profiles"))
+    shipped = (folder / "loihi.toml").read_text()
+    (tmp_path / "own.toml").write_text(shipped.replace("[not_published]", '[not_published]\nac = "none"'))
+    with pytest.raises(ConfigError, match="has a price of ac and a note"):
+        load_profile(tmp_path / "own.toml")
+    assert "one bit" in load_profile("loihi").why_without("macs")
+    assert load_profile("odin").why_without("macs") == "not published"
