@@ -1,0 +1,159 @@
+"""The universal Transformer (Dehghani et al. 2019): one block, taken several times over a sequence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sequences of one padded length among the rows of a flat tensor.
+
+    Attributes:
+        index: [sequences, length] int64, the row of each place; padding names any row.
+        keep: [sequences, length] bool, False for padding; None where there is none.
+    """
+
+    index: Tensor
+    keep: Tensor | None
+
+    def kept(self) -> Tensor:
+        """The rows, sequence after sequence, without padding."""
+        return self.keep_only(self.index)
+
+    def keep_only(self, of_places: Tensor) -> Tensor:
+        """What belongs to rows and not to padding, of values of all places [sequences, length, ...]."""
+        return of_places.flatten(0, 1) if self.keep is None else of_places[self.keep]
+
+
+class UniversalTransformer(nn.Module):
+    """Takes one pre-norm block `steps` times over a sequence, each time with places and the step made known.
+
+        x <- x + place + step[t];  x <- x + A(norm(x));  x <- x + F(norm(x))      for t = 1 ... steps
+        y = norm(x)
+
+    A is attention of all places to all (softmax(q k^T / sqrt(d)) v, several heads), F two dense layers with
+    ReLU between; all steps share their weights, and only the code of the step differs.
+
+    Args:
+        width: of a place.
+        heads: of the attention; they share the width.
+        hidden: width between the two layers of F.
+        steps: how often the block is taken.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, steps: int) -> None:
+        super().__init__()
+        self.width, self.heads, self.steps = width, heads, steps
+        self.step = nn.Parameter(torch.randn(steps, width) * 0.02)
+        self.before_attention = nn.LayerNorm(width)
+        self.projections = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.before_dense = nn.LayerNorm(width)
+        self.dense = nn.Linear(width, hidden)
+        self.back = nn.Linear(hidden, width)
+        self.last = nn.LayerNorm(width)
+        for layer in (self.projections, self.mix, self.dense, self.back):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, x: Tensor, places: Tensor, keep: Tensor | None = None, *, read: int | None = None
+    ) -> Tensor:
+        """Padded sequences [B, L, width] to as many, or to their first `read` places.
+
+        Args:
+            x: the sequences.
+            places: code of each place [L, width] or [B, L, width].
+            keep: [B, L], False for padding, which nothing attends to.
+            read: how many places of each are read; the last step works for these alone. None: all.
+        """
+        for step in range(self.steps):
+            x = x + places + self.step[step]
+            q, k, v = self.projections(self.before_attention(x)).chunk(3, -1)
+            if step == self.steps - 1:
+                x, q = x[:, :read], q[:, :read]
+            x = self._after_attention(x, attend(q, k, v, self.heads, keep))
+        normed: Tensor = self.last(x)
+        return normed
+
+    def on_rows(
+        self, x: Tensor, places: Tensor, groups: Sequence[Rows], *, heads_only: bool = False
+    ) -> Tensor:
+        """The same for sequences of many lengths that lie in the rows of one flat tensor [rows, width].
+
+        All dense work is done on the flat tensor, which has no padding; only attention goes by groups.
+
+        Args:
+            x: the rows.
+            places: code of each row's place [rows, width].
+            groups: which rows make a sequence; every row is in one sequence.
+            heads_only: read the first place of each sequence alone; these are the first rows of `x`.
+        """
+        back = _positions([rows.kept() for rows in groups])
+        for step in range(self.steps):
+            x = x + places + self.step[step]
+            mixed = self.projections(self.before_attention(x))
+            if heads_only and step == self.steps - 1:
+                attended = [_attend_group(mixed, rows, self.heads)[:, 0] for rows in groups]
+                back = _positions([rows.index[:, 0] for rows in groups])
+                x = x[: len(back)]
+            else:
+                attended = [rows.keep_only(_attend_group(mixed, rows, self.heads)) for rows in groups]
+            x = self._after_attention(x, torch.cat(attended).index_select(0, back))
+        normed: Tensor = self.last(x)
+        return normed
+
+    def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + self.mix(attended)
+        added: Tensor = x + self.back(functional.relu(self.dense(self.before_dense(x))))
+        return added
+
+
+def _positions(parts: Sequence[Tensor]) -> Tensor:
+    """Where each row stands in the parts laid end to end."""
+    order = torch.cat(list(parts))
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order))
+    return back
+
+
+def _attend_group(mixed: Tensor, rows: Rows, heads: int) -> Tensor:
+    count, length = rows.index.shape
+    gathered = mixed.index_select(0, rows.index.reshape(-1)).view(count, length, -1)
+    q, k, v = gathered.chunk(3, -1)
+    return attend(q, k, v, heads, rows.keep)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, keep: Tensor | None) -> Tensor:
+    """Attention of places q [B, Q, width] to the places k, v [B, L, width] that are kept: [B, Q, width]."""
+    weights = attention_weights(q, k, heads, keep)
+    batch, length, width = v.shape
+    values = v.reshape(batch, length, heads, width // heads).transpose(1, 2)
+    return (weights @ values).transpose(1, 2).reshape(batch, q.shape[1], width)
+
+
+def attention_weights(q: Tensor, k: Tensor, heads: int, keep: Tensor | None) -> Tensor:
+    """How much each place of q [B, Q, width] heeds each of k [B, L, width]: [B, heads, Q, L], sums of 1."""
+    batch, length, width = k.shape
+    size = width // heads
+    asks = q.reshape(batch, q.shape[1], heads, size).transpose(1, 2)
+    tells = k.reshape(batch, length, heads, size).permute(0, 2, 3, 1)
+    scores = (asks * (1 / math.sqrt(size))) @ tells
+    if keep is not None:
+        scores = scores.masked_fill(~keep[:, None, None, :], -1e9)
+    return scores.softmax(-1)
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """The code of places 0 to count - 1 [count, width] (Vaswani et al. 2017): sines, then cosines.
+
+    The product of two codes depends on the distance of their places alone.
+    """
+    rates = torch.exp(torch.arange(width // 2) * (-math.log(10_000.0) / (width // 2 - 1)))
+    angles = torch.arange(count)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], -1)

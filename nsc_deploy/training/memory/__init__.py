@@ -1,0 +1,1 @@
+"""Training of the systems with memory, in the three steps of Mem-DeepSC."""

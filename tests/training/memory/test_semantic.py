@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nsc_deploy.data.toy_stories import make_toy_corpus
+from nsc_deploy.errors import DataError
+from nsc_deploy.models.memory.semantic import SemanticSizes
+from nsc_deploy.training.memory.semantic import (
+    SemanticPlan,
+    build_codec,
+    by_task_accuracy,
+    codec_tensors,
+    train_semantic,
+)
+
+PLAN = SemanticPlan(steps=12, batch=16, round=3, warm_up=4, validate_every=6, validate_on=20)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return make_toy_corpus(400)
+
+
+def _sizes(corpus):
+    words, answers = corpus.vocabulary.size, len(corpus.vocabulary.answers)
+    return SemanticSizes(words, answers, memory=8, longest=6, width=16, heads=2, hidden=32)
+
+
+def test_a_small_codec_learns_small_stories(corpus, tmp_path):
+    codec = build_codec(corpus, _sizes(corpus), seed=0)
+    plan = replace(PLAN, steps=48, batch=24, warm_up=6, validate_every=24, rate=1e-2)
+    history = train_semantic(corpus, codec, plan, tmp_path / "state.safetensors")
+    assert [one.step for one in history] == [24, 48]
+    assert history[-1].loss < 0.9 * history[0].loss
+    assert by_task_accuracy(codec, corpus, corpus.test).keys() == {1, 2}
+
+
+def test_a_killed_training_comes_to_the_same_codec(corpus, tmp_path):
+    whole = build_codec(corpus, _sizes(corpus), seed=0)
+    told = train_semantic(corpus, whole, PLAN, tmp_path / "whole.safetensors")
+
+    class KilledError(Exception):
+        pass
+
+    def kill(progress):
+        if progress.step == 6:
+            raise KilledError
+
+    again = build_codec(corpus, _sizes(corpus), seed=0)
+    with pytest.raises(KilledError):
+        train_semantic(corpus, again, PLAN, tmp_path / "again.safetensors", kill)
+    resumed = build_codec(corpus, _sizes(corpus), seed=5)
+    history = train_semantic(corpus, resumed, PLAN, tmp_path / "again.safetensors")
+    assert [(one.step, one.loss) for one in history] == [(one.step, one.loss) for one in told]
+    for name, weights in codec_tensors(whole).items():
+        torch.testing.assert_close(codec_tensors(resumed)[name], weights, atol=0, rtol=0)
+
+
+def test_a_damaged_state_is_refused(corpus, tmp_path):
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="not a readable checkpoint"):
+        train_semantic(corpus, build_codec(corpus, _sizes(corpus), seed=0), PLAN, state)
