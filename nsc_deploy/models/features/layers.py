@@ -30,8 +30,9 @@ class Folded:
 class NormalisedConvolution(nn.Module):
     """3 x 3 convolution (stride 1, padding 1) and normalisation, [N, in, h, w] -> [N, out, h, w].
 
-    Time steps are samples among others: one call for all of them, so that the running statistics of the
-    normalisation move once a batch. After `finish` it is one convolution with a bias, as its graph is.
+    Values lie in memory with their channels last, which both are fastest on. Time steps are samples among
+    others: one call for all of them, so that the running statistics of the normalisation move once a batch.
+    After `finish` it is one convolution with a bias, as its graph is.
 
     Args:
         inputs: channels in.
@@ -43,15 +44,15 @@ class NormalisedConvolution(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, KERNEL, padding=PADDING, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm = nn.BatchNorm1d(outputs)
         self.register_buffer("finished", torch.tensor(False))
 
     def forward(self, values: Tensor) -> Tensor:
         """The normalised result."""
-        if bool(self.finished):
-            return functional.conv2d(values, self.convolution.weight, self.norm.bias, padding=PADDING)
-        normalised: Tensor = self.norm(self.convolution(values))
-        return normalised
+        rows = convolve(values, self.convolution.weight).permute(0, 2, 3, 1)
+        flat = rows.reshape(-1, rows.shape[-1])
+        flat = flat + self.norm.bias if bool(self.finished) else self.norm(flat)
+        return flat.view(rows.shape).permute(0, 3, 1, 2)
 
     def over_time(self, values: Tensor) -> Tensor:
         """[T, B, in, h, w] -> [T, B, out, h, w], with one weight for all steps."""
@@ -87,6 +88,43 @@ class NormalisedConvolution(nn.Module):
         self.norm.bias.copy_(torch.from_numpy(folded.bias))
         self.norm.reset_running_stats()
         self.finished.fill_(True)
+
+
+DENSE_PLACES = 4
+"""Up to so many places of a map most of the kernel's taps meet the zeros around it."""
+
+
+def convolve(values: Tensor, weight: Tensor) -> Tensor:
+    """3 x 3 convolution with padding 1, [N, in, h, w] -> [N, out, h, w], channels last in memory.
+
+    On a map of 2 x 2 each output meets all inputs and 5 of 9 taps meet zeros: there it is a product with one
+    matrix, which holds the other taps alone and is several times as fast.
+    """
+    samples, _, height, width = values.shape
+    if height * width > DENSE_PLACES:
+        return functional.conv2d(
+            values.contiguous(memory_format=torch.channels_last), weight, padding=PADDING
+        )
+    matrix = _as_matrix(weight, height, width)
+    product = values.permute(0, 2, 3, 1).reshape(samples, -1) @ matrix
+    return product.view(samples, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _as_matrix(weight: Tensor, height: int, width: int) -> Tensor:
+    """The convolution of a map of so many places as one matrix, [h w in, h w out]."""
+    places = [(row, column) for row in range(height) for column in range(width)]
+    taps = torch.tensor(
+        [_tap(into, out) for into in places for out in places], dtype=torch.int64, device=weight.device
+    )
+    padded = functional.pad(weight.flatten(2), (0, 1))
+    found = padded.index_select(2, taps).view(*weight.shape[:2], len(places), len(places))
+    return found.permute(2, 1, 3, 0).reshape(len(places) * weight.shape[1], -1)
+
+
+def _tap(into: tuple[int, int], out: tuple[int, int]) -> int:
+    """Which of the nine taps leads from one place to another; the tenth, a zero, where none does."""
+    row, column = into[0] - out[0] + PADDING, into[1] - out[1] + PADDING
+    return row * KERNEL + column if 0 <= row < KERNEL and 0 <= column < KERNEL else KERNEL * KERNEL
 
 
 def on_grid(folded: Folded, steps: int) -> Folded:

@@ -111,14 +111,11 @@ class _Fire(torch.autograd.Function):
     def forward(
         ctx: Any, current: Tensor, threshold: float, slope: float, reset: Reset
     ) -> tuple[Tensor, Tensor]:
-        charged, spikes, after = (
-            torch.empty_like(current),
-            torch.empty_like(current),
-            torch.empty_like(current),
-        )
+        charged, spikes, after = _room(current), _room(current), _room(current)
         state = torch.zeros_like(current[0])
         for t in range(len(current)):
-            step(current[t], state, threshold, reset, charged[t], spikes[t], after[t])
+            torch.add(state, current[t], out=charged[t])
+            _fire(charged[t], threshold, reset, spikes[t], after[t])
             state = after[t]
         ctx.save_for_backward(charged)
         ctx.form = threshold, slope, reset
@@ -128,15 +125,11 @@ class _Fire(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor, grad_after: Tensor) -> tuple[Tensor, None, None, None]:
         (charged,) = ctx.saved_tensors
-        threshold, slope, reset = ctx.form
-        grad_current = torch.empty_like(charged)
-        carried = torch.zeros_like(charged[0])
+        back = _Backwards(charged, *ctx.form)
         for t in range(len(charged) - 1, -1, -1):
-            carried += grad_after[t]
-            carried = _step_back(
-                charged[t], grad_spikes[t], carried, threshold, slope, reset, grad_current[t]
-            )
-        return grad_current, None, None, None
+            torch.add(back.later, grad_after[t], out=back.carried)
+            back.step(t, grad_spikes[t])
+        return back.grad_current, None, None, None
 
 
 class _WeightedFire(torch.autograd.Function):
@@ -144,11 +137,12 @@ class _WeightedFire(torch.autograd.Function):
     def forward(
         ctx: Any, current: Tensor, a: Tensor, b: Tensor, threshold: float, slope: float, reset: Reset
     ) -> Tensor:
-        charged = torch.empty_like(current)
+        charged = _room(current)
         state, spikes, total = (torch.zeros_like(current[0]) for _ in range(3))
         for t in range(len(current)):
-            step(current[t], state, threshold, reset, charged[t], spikes, state)
-            total.add_(spikes * a[t]).add_(state * b[t])
+            torch.add(state, current[t], out=charged[t])
+            _fire(charged[t], threshold, reset, spikes, state)
+            total.addcmul_(spikes, a[t]).addcmul_(state, b[t])
         ctx.save_for_backward(charged, a, b)
         ctx.form = threshold, slope, reset
         return total
@@ -157,34 +151,20 @@ class _WeightedFire(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         charged, a, b = ctx.saved_tensors
-        threshold, slope, reset = ctx.form
-        grad_current, grad_a, grad_b = torch.empty_like(charged), torch.empty_like(a), torch.empty_like(b)
-        carried, spikes, after = (torch.zeros_like(grad_total) for _ in range(3))
+        threshold, _, reset = ctx.form
+        back = _Backwards(charged, *ctx.form)
+        spikes, after, scaled = (torch.empty_like(charged[0]) for _ in range(3))
+        grad_total = scaled.clone().copy_(grad_total)
+        grad_a, grad_b = torch.empty_like(a), torch.empty_like(b)
         for t in range(len(charged) - 1, -1, -1):
-            fire(charged[t], threshold, reset, spikes, after)
-            grad_a[t], grad_b[t] = (grad_total * spikes).sum(), (grad_total * after).sum()
-            carried = carried.add_(grad_total * b[t])
-            carried = _step_back(
-                charged[t], grad_total * a[t], carried, threshold, slope, reset, grad_current[t]
-            )
-        return grad_current, grad_a, grad_b, None, None, None
+            _fire(charged[t], threshold, reset, spikes, after)
+            grad_a[t], grad_b[t] = _dot(grad_total, spikes), _dot(grad_total, after)
+            torch.addcmul(back.later, grad_total, b[t], out=back.carried)
+            back.step(t, torch.mul(grad_total, a[t], out=scaled))
+        return back.grad_current, grad_a, grad_b, None, None, None
 
 
-def step(
-    current: Tensor,
-    state: Tensor,
-    threshold: float,
-    reset: Reset,
-    charged: Tensor,
-    spikes: Tensor,
-    after: Tensor,
-) -> None:
-    """Charge, fire and reset once; the last three are filled (`after` may be `state`)."""
-    torch.add(state, current, out=charged)
-    fire(charged, threshold, reset, spikes, after)
-
-
-def fire(charged: Tensor, threshold: float, reset: Reset, spikes: Tensor, after: Tensor) -> None:
+def _fire(charged: Tensor, threshold: float, reset: Reset, spikes: Tensor, after: Tensor) -> None:
     """Spikes and potentials after the reset, of charged potentials; the last two are filled."""
     torch.gt(charged, threshold, out=spikes)
     if reset is Reset.SUBTRACT:
@@ -193,29 +173,50 @@ def fire(charged: Tensor, threshold: float, reset: Reset, spikes: Tensor, after:
         torch.addcmul(charged, charged, spikes, value=-1, out=after)
 
 
-def _step_back(
-    charged: Tensor,
-    grad_spikes: Tensor,
-    grad_after: Tensor,
-    threshold: float,
-    slope: float,
-    reset: Reset,
-    grad_charged: Tensor,
-) -> Tensor:
-    """dL/dm of one step, from dL/dS and dL/dv of it: v is m - threshold S, or (1 - S) m."""
-    derivative = sigmoid_derivative(charged - threshold, slope)
-    if reset is Reset.SUBTRACT:
-        through = torch.add(grad_spikes, grad_after, alpha=-threshold)
-        return torch.addcmul(grad_after, through, derivative, out=grad_charged).clone()
-    through = torch.addcmul(grad_spikes, grad_after, charged, value=-1)
-    kept = grad_after.masked_fill(charged > threshold, 0)
-    return torch.addcmul(kept, through, derivative, out=grad_charged).clone()
+class _Backwards:
+    """The gradient step by step, from the last to the first, without a new tensor in a step.
+
+    Attributes:
+        grad_current: dL/dI [T, B, *N], filled step by step.
+        later: dL/dm of the step done last, 0 at first [B, *N].
+        carried: dL/dv of the step to be done, filled before `step` [B, *N].
+    """
+
+    def __init__(self, charged: Tensor, threshold: float, slope: float, reset: Reset) -> None:
+        self._charged, self._threshold, self._slope, self._reset = charged, threshold, slope, reset
+        self.grad_current = _room(charged)
+        self.later = self.carried = torch.zeros_like(charged[0])
+        self._derivative, self._through = torch.empty_like(charged[0]), torch.empty_like(charged[0])
+
+    def step(self, t: int, grad_spikes: Tensor) -> None:
+        """dL/dm of a step, of dL/dS and `carried`: v is m - threshold S, or (1 - S) m."""
+        charged, threshold = self._charged[t], self._threshold
+        derivative = sigmoid_derivative(charged - threshold, self._slope, out=self._derivative)
+        if self._reset is Reset.SUBTRACT:
+            torch.add(grad_spikes, self.carried, alpha=-threshold, out=self._through)
+        else:
+            torch.addcmul(grad_spikes, self.carried, charged, value=-1, out=self._through)
+            self.carried.masked_fill_(charged > threshold, 0)
+        torch.addcmul(self.carried, self._through, derivative, out=self.grad_current[t])
+        self.later = self.grad_current[t]
 
 
-def sigmoid_derivative(x: Tensor, slope: float) -> Tensor:
-    """Slope p (1 - p) with p = sigmoid(slope x); finite for every x."""
-    p = torch.sigmoid(x * slope)
-    return (1 - p).mul_(p).mul_(slope)
+def _room(current: Tensor) -> Tensor:
+    """Uninitialised, in the shape of a current [T, B, *N], each step lying in memory as a step of it does."""
+    one = current[0]
+    strides = torch.empty_like(one).stride()
+    return current.new_empty_strided(current.shape, (one.numel(), *strides))
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """The sum of the products of two tensors that lie alike in memory, each without a gap."""
+    return torch.dot(*(each.as_strided((each.numel(),), (1,)) for each in (one, other)))
+
+
+def sigmoid_derivative(x: Tensor, slope: float, out: Tensor | None = None) -> Tensor:
+    """Slope p (1 - p) with p = sigmoid(slope x), finite for every x; x is overwritten."""
+    p = x.mul_(slope).sigmoid_()
+    return torch.addcmul(p, p, p, value=-1, out=out).mul_(slope)
 
 
 class SigmoidSpike(torch.autograd.Function):
@@ -237,4 +238,4 @@ class SigmoidSpike(torch.autograd.Function):
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None]:
         """The gradient of x."""
         (x,) = ctx.saved_tensors
-        return grad_spikes * sigmoid_derivative(x, ctx.slope), None
+        return grad_spikes * sigmoid_derivative(x.clone(), ctx.slope), None
