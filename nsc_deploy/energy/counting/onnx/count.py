@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nsc_deploy.energy.counting.inputs import refuse_empty, refuse_foreign, refuse_too_many
 from nsc_deploy.energy.counting.onnx.axes import samples_in, steps_in
 from nsc_deploy.energy.counting.onnx.constants import work_out_constants
-from nsc_deploy.energy.counting.onnx.events import EventMeter, Fed, Met
+from nsc_deploy.energy.counting.onnx.events import Fed, Met, meter_of
 from nsc_deploy.energy.counting.onnx.instrument import (
     SHAPE,
     Place,
@@ -27,7 +27,6 @@ from nsc_deploy.energy.counting.onnx.instrument import (
     instrument,
     wanted_shapes,
 )
-from nsc_deploy.energy.counting.onnx.meters import Fed, Met, meter_of
 from nsc_deploy.energy.counting.onnx.operators import (
     OPERATORS,
     Axis,

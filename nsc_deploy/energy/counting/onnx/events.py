@@ -1,6 +1,9 @@
-"""Events at one operator of an ONNX graph: how many arrive in each sample and step, and what they meet."""
+"""What events cause at one operator of an ONNX graph, read from the values of a run.
 
-from collections.abc import Iterator, Mapping
+`EventMeter` counts those that meet weights, `JoinMeter` the additions of values that are joined without any.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,10 +22,17 @@ _EXACT = 2**24
 
 
 class Met(NamedTuple):
-    """At one operator, events that arrive and synapses they meet: [N], [T] or [T, N]."""
+    """At one operator, values that arrive, what they cause and what leaves: [N], [T] or [T, N].
+
+    Attributes:
+        events: values that are read.
+        operations: synapses that they meet, or additions where values are joined.
+        results: of a join, values that are written.
+    """
 
     events: Integers
-    synops: Integers
+    operations: Integers
+    results: Integers
 
 
 class Fed(NamedTuple):
@@ -32,8 +42,19 @@ class Fed(NamedTuple):
     each: Met | None
 
 
-class EventMeter:
-    """Counts the events that arrive at one operator, and the accumulates they cause."""
+def meter_of(plan: Plan, index: int, steps: int) -> "EventMeter | JoinMeter":
+    """What counts the events at an operator.
+
+    Args:
+        plan: the instrumented graph.
+        index: of the operator in it.
+        steps: of the recording.
+    """
+    return (JoinMeter if plan.places[index].site.joined else EventMeter)(plan, index, steps)
+
+
+class _Meter:
+    """Where one operator's inputs come out of the instrumented graph."""
 
     def __init__(self, plan: Plan, index: int, steps: int) -> None:
         """Take the instrumented graph, the number of the operator in it and that of the steps."""
@@ -41,13 +62,28 @@ class EventMeter:
         self._site, self._depth = place.site, len(place.scans)
         self._sources = {name: plan.outputs[index, name] for name in wanted_values(place.site)}
         self._length = steps
-        self._weights: Values | None = None
-        self._steps: tuple[int, int, int] | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The outputs of the instrumented graph that it reads."""
         return tuple(self._sources.values())
+
+    def _held(
+        self, values: Mapping[str, Values], axes: Mapping[str, Axis], samples: int
+    ) -> dict[str, Values]:
+        """The inputs of the operator, [samples, ...]."""
+        return {
+            name: values[source][None] if samples == 1 else _apart(values[source], axes[source], samples)
+            for name, source in self._sources.items()
+        }
+
+
+class JoinMeter(_Meter):
+    """Counts the additions of values that arrive without weights: k of them at a place take k - 1.
+
+    Events are there where they are not zero, real values everywhere. A constant is a bias: each place takes
+    one more addition of it.
+    """
 
     def __call__(
         self, values: Mapping[str, Values], axes: Mapping[str, Axis], steps: Mapping[str, Axis], samples: int
@@ -60,10 +96,83 @@ class EventMeter:
             steps: where a single sample of a source holds the steps, of those that do.
             samples: of the batch.
         """
-        held = {
-            name: values[source][None] if samples == 1 else _apart(values[source], axes[source], samples)
-            for name, source in self._sources.items()
+        there = {
+            name: value != 0 if name in self._site.joined else np.ones(value.shape, np.bool_)
+            for name, value in self._held(values, axes, samples).items()
         }
+        # What is added to itself arrives twice.
+        read = [name for name in self._site.node.input if name in there]
+        biases = [name for name in self._site.node.input if name not in there]
+        number = self._added_up([there[name] for name in read], [self._site.constants[one] for one in biases])
+        added = np.maximum(number - 1, 0) + len(biases)
+        results = np.ones_like(number) if biases else number > 0
+        axes_of = {name: steps.get(self._sources[name]) for name in read}
+        columns = [*((there[name], axes_of[name]) for name in read)]
+        # Steps lie in the sum as in an input that has all of them.
+        columns += [(one, self._axis(axes_of, there, number)) for one in (added, results)]
+        of_samples = [column.reshape(samples, -1).sum(axis=1, dtype=np.int64) for column, _ in columns]
+        of_steps = [self._of_steps(column, axis) for column, axis in columns if axis is not None]
+        return Fed(_joined(of_samples), _joined(of_steps) if len(of_steps) == len(columns) else None)
+
+    def _axis(
+        self, axes: Mapping[str, Axis | None], there: Mapping[str, Values], number: Integers
+    ) -> Axis | None:
+        for name, axis in axes.items():
+            alike = axis is not None and there[name].ndim == number.ndim
+            if alike and axis and there[name].shape[axis.index] == number.shape[axis.index]:
+                return axis
+        return None
+
+    def _of_steps(self, column: Values, axis: Axis) -> Integers:
+        """The sums of each step and sample, [T, N]."""
+        around = _around_steps(column.shape[1:], axis, self._length)
+        by_step = _by_step(column.reshape(len(column), -1), around)
+        return np.asarray(by_step.sum(axis=2, dtype=np.int64).T)
+
+    def _added_up(self, arriving: Sequence[Values], biases: Sequence[Values]) -> Integers:
+        """How many of the values are there at each place, [samples, *turns of scans, ...].
+
+        Constants spread the others to their shape.
+        """
+        front = 1 + self._depth
+        arriving = [*arriving, *(np.zeros_like(one)[(None,) * front] for one in biases)]
+        rank = max(one.ndim for one in arriving)
+        spread = [
+            one.reshape(*one.shape[:front], *[1] * (rank - one.ndim), *one.shape[front:]) for one in arriving
+        ]
+        number = np.zeros(np.broadcast_shapes(*(one.shape for one in spread)), dtype=np.int64)
+        for one in spread:
+            number += one != 0
+        return number
+
+
+def _joined(columns: list[Integers]) -> Met:
+    """What is read of each input, the additions and the results, of samples or steps."""
+    *read, added, results = columns
+    return Met(np.sum(read, axis=0), added, results)
+
+
+class EventMeter(_Meter):
+    """Counts the events that arrive at one operator, and the accumulates they cause."""
+
+    def __init__(self, plan: Plan, index: int, steps: int) -> None:
+        """As every meter."""
+        super().__init__(plan, index, steps)
+        self._weights: Values | None = None
+        self._steps: tuple[int, int, int] | None = None
+
+    def __call__(
+        self, values: Mapping[str, Values], axes: Mapping[str, Axis], steps: Mapping[str, Axis], samples: int
+    ) -> Fed:
+        """What happens in a batch.
+
+        Args:
+            values: what the run of the batch gave out.
+            axes: where each source holds the samples; not looked at for a single sample.
+            steps: where a single sample of a source holds the steps, of those that do.
+            samples: of the batch.
+        """
+        held = self._held(values, axes, samples)
         if len(held) == 1:
             [(name, apart)] = held.items()
             weights = self._of_each(name, apart.shape[1:], steps.get(self._sources[name]))
@@ -98,21 +207,21 @@ class EventMeter:
             rows = rows != 0
         rows = rows.astype(weights.dtype, copy=False)
         if self._steps is None:
-            return Fed(Met(*np.asarray(rows @ weights, dtype=np.int64).T), None)
+            return Fed(_met(*np.asarray(rows @ weights, dtype=np.int64).T), None)
         # A product of matrices a step: [T, samples, values of a step] by [T, values of a step, 2].
         weighed = _by_step(rows, self._steps).transpose(1, 0, 2) @ _by_step(weights.T, self._steps).transpose(
             1, 2, 0
         )
         found = np.asarray(weighed, dtype=np.int64)
-        return Fed(Met(*found.sum(axis=0).T), Met(found[..., 0], found[..., 1]))
+        return Fed(_met(*found.sum(axis=0).T), _met(found[..., 0], found[..., 1]))
 
     def _one_by_one(self, held: Mapping[str, Values], samples: int) -> Met:
-        met = Met(np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64))
+        met = _met(np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64))
         for sample in range(samples):
             one = {name: apart[sample] for name, apart in held.items()}
             carrying = (name for name in one if name in self._site.events)
             met.events[sample] = sum(int(np.count_nonzero(one[name])) for name in carrying)
-            met.synops[sample] = sum(meetings(self._site, turn) for turn in self._turns(one))
+            met.operations[sample] = sum(meetings(self._site, turn) for turn in self._turns(one))
         return met
 
     def _turns(self, one: Mapping[str, Values]) -> Iterator[dict[str, Values]]:
@@ -121,6 +230,11 @@ class EventMeter:
         flat = {name: value.reshape(-1, *value.shape[self._depth :]) for name, value in one.items()}
         for turn in range(len(next(iter(flat.values())))):
             yield constant | {name: value[turn] for name, value in flat.items()}
+
+
+def _met(events: Integers, operations: Integers) -> Met:
+    """What meets weights; what leaves is real."""
+    return Met(events, operations, np.zeros_like(events))
 
 
 def _apart(tensor: Values, axis: Axis, samples: int) -> Values:
