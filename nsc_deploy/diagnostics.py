@@ -20,6 +20,7 @@ class Diagnostic:
         evidence: what was found in the file.
         way_out: what to do about it, or how to find out.
         where: the file.
+        in_file: whether it is of the file itself, so that every command that reads it comes upon it.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Diagnostic:
     evidence: str
     way_out: str
     where: str | None = None
+    in_file: bool = False
 
     @property
     def message(self) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice, check_targets
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def check(
     from nsc_deploy.exporters.registry import load_target
     from nsc_deploy.graphs.formats.nir import GraphOptions
 
+    tell_in_full()
     found = load_target(target)
     networks = graphs_of(graph, GraphOptions.of(dt, reset, signal), part, inputs)
     results = [(name, network, found.check(network, bits)) for name, network in networks]

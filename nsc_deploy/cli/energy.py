@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nsc_deploy.cli import options
+from nsc_deploy.cli.diagnostics import tell_in_full
 
 _SOURCES = Annotated[
     list[Path],
@@ -122,6 +123,7 @@ def report(
     from nsc_deploy.energy import estimate, show
     from nsc_deploy.io.files import require_writable
 
+    tell_in_full(asked=details)
     if out is not None:
         require_writable(out / "report.json")
     priced = estimate(

@@ -1,6 +1,6 @@
 """How a command ends: every failure becomes one message and one exit code; only bugs keep a traceback.
 
-On its way there, each diagnostic about a graph that it reads is told once.
+At its end, each diagnostic about a graph that it read is told once.
 """
 
 import codecs
@@ -17,7 +17,7 @@ from typing import TypeGuard
 
 import typer
 
-from nsc_deploy.diagnostics import Diagnostic, listening
+from nsc_deploy.cli.diagnostics import telling
 from nsc_deploy.errors import UserError, missing_package
 from nsc_deploy.io.files import MENDABLE
 from nsc_deploy.io.text import CONTROL, printable
@@ -69,7 +69,7 @@ def _terminate(number: int, _: object) -> None:
 def _run(command: Callable[[], object]) -> int:
     try:
         _require_plain_arguments()
-        with listening(_warn):
+        with telling(_warn):
             command()
     except SystemExit as end:
         return _code_of(end)
@@ -132,8 +132,8 @@ def _fail(message: str) -> int:
     return USER_ERROR
 
 
-def _warn(diagnostic: Diagnostic) -> None:
-    _tell(f"warning: {printable(diagnostic.message)}", "yellow")
+def _warn(text: str) -> None:
+    _tell(printable(text), "yellow")
 
 
 def _tell(text: str, colour: str | None = None) -> None:

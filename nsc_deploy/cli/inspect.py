@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice
 
 _PIPE_WIDTH = 140
@@ -28,6 +29,7 @@ def inspect(
     signal: SignalChoice = None,
 ) -> None:
     """Show the nodes, shapes, parameters and time step of a graph."""
+    tell_in_full()
     from nsc_deploy.deployment import graph_files
     from nsc_deploy.graphs.inspect.describe import describe
     from nsc_deploy.graphs.network import Reset, Signal

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import ResetChoice, SignalChoice
 from nsc_deploy.errors import ConfigError
 
@@ -66,6 +67,7 @@ def mend(
 
     With --inputs and --outputs nothing is written unless every output is the framework's own.
     """
+    tell_in_full()
     import math
 
     from nsc_deploy.exporters.mend import mend_file

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import RunCode, words
 from nsc_deploy.diagnostics import Diagnostic, collected
 
@@ -90,6 +91,7 @@ def run(
         raise ConfigError("only QEMU runs code on a core", where=option, hint="Add --backend qemu.")
     if out is not None:
         require_writable(out)
+    tell_in_full(asked=details)
     with collected() as warnings, progress_bar() as progress:
         deployment = open_deployment(folder)
         task = progress.add_task(f"samples on {backend or deployment.target}", total=samples)

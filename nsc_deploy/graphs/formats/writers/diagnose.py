@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def diagnose(graph: FlatGraph, sign: Sign | None) -> tuple[Diagnostic, ...]:
     """All that is to be told about a graph that looks like a writer's, or like nobody's."""
     found = [] if sign is None else [detect(graph, sign) for detect in DETECTORS[sign.writer]]
     found += [detect(graph) for detect in _GENERAL]
-    return tuple(diagnostic for diagnostic in found if diagnostic is not None)
+    return tuple(replace(diagnostic, in_file=True) for diagnostic in found if diagnostic is not None)
 
 
 def refuse_cut(graph: FlatGraph) -> None:
