@@ -80,13 +80,19 @@ class Readout(Record):
 
 
 class ChannelUse(Record):
-    """What one utterance costs on the air."""
+    """What one sample costs on the channel."""
 
-    kind: str = Field(description="awgn, rayleigh, rician or multipath")
-    snr_db: float
+    kind: str = Field(description="awgn, rayleigh, rician, multipath, bsc or bec")
+    snr_db: float | None = Field(default=None, description="None of a channel that carries bits")
     snr_to_db: float | None = Field(default=None, description="upper end, where each sample has its own")
-    taps: int = Field(ge=1)
-    uses_per_step: int = Field(ge=1, description="channel uses charged for one step, with the guard interval")
+    p: float | None = Field(
+        default=None, ge=0, le=1, description="probability that a bit is flipped (bsc) or erased (bec)"
+    )
+    p_to: float | None = Field(default=None, ge=0, le=1, description="upper end, likewise")
+    taps: int = Field(default=1, ge=1)
+    uses_per_step: int = Field(
+        ge=1, description="channel uses charged for one step, with the guard interval; bits of a bsc or bec"
+    )
     steps: int = Field(ge=1)
 
 

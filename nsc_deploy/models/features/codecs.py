@@ -105,6 +105,13 @@ class CodecForm:
     def __post_init__(self) -> None:
         if min(self.channels, self.steps) < 1 or min(self.hidden, self.bits) < 0:
             raise ConfigError("sizes of a codec are 1 or more", where="system")
+        if self.reset is Reset.ZERO and self.last is not LastNeuron.IF:
+            raise ConfigError(
+                f"potentials of neurons that reset to zero are no output that graphs can state "
+                f"(last: {self.last})",
+                where="system.last",
+                hint="Choose last = if, or reset = subtract.",
+            )
         for field, share in (("hidden", 8), ("bits", 64)):
             if not getattr(self, field):
                 if self.channels < share:

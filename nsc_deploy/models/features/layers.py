@@ -63,7 +63,7 @@ class NormalisedConvolution(nn.Module):
         """W' = W g / s and b' = beta - mu g / s, with the running mean mu and deviation s, in float32."""
         weight, norm = self.convolution.weight.double(), self.norm
         if bool(self.finished):
-            return Folded(weight.float().numpy(), norm.bias.detach().numpy())
+            return Folded(weight.float().numpy(), norm.bias.detach().clone().numpy())
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:
             raise TypeError("a batch normalisation without running statistics")

@@ -36,8 +36,11 @@ class SpikingCodec(Codec):
     def encode(self, features: Tensor) -> Tensor:
         """Spikes of the encoder's last neurons [T, B, k, h, w]."""
         current = self.conv1(features)
-        spikes = self.if1(current.expand(self.form.steps, *current.shape))
-        bits: Tensor = self.if2(self.conv2.over_time(spikes))
+        return self.bits_of(current.expand(self.form.steps, *current.shape))
+
+    def bits_of(self, current: Tensor) -> Tensor:
+        """Bits [T, B, k, h, w] of the current into the first neurons [T, B, C/8, h, w]."""
+        bits: Tensor = self.if2(self.conv2.over_time(self.if1(current)))
         return bits
 
     def decode(self, bits: Tensor) -> Tensor:
@@ -45,8 +48,7 @@ class SpikingCodec(Codec):
 
         The converter weighs the steps that are there; those that have not arrived count nothing.
         """
-        spikes = self.if3(self.conv3.over_time(bits))
-        current = self.conv4.over_time(spikes)
+        current = self.current_of(bits)
         a, b = self.converter.spike_weights, self.converter.potential_weights
         steps = len(bits)
         weighted = self.ihf4.weighted(
@@ -54,6 +56,10 @@ class SpikingCodec(Codec):
         )
         features: Tensor = self.converter(weighted)
         return features
+
+    def current_of(self, bits: Tensor) -> Tensor:
+        """The current into the last neurons [T, B, C, h, w] of bits [T, B, k, h, w]."""
+        return self.conv4.over_time(self.if3(self.conv3.over_time(bits)))
 
     def penalty(self, bits: Tensor) -> Tensor:
         """The entropy's or the firing rate's term, with its weight."""

@@ -1,0 +1,296 @@
+"""From a trained feature system to graphs and recorded inputs; every graph is checked on the way.
+
+A spiking system has four parts, the backbone and the first convolution on the device's host, the encoder and
+the decoder on chips, converter and the rest of the backbone on the server's host. A conventional one has a
+part at each end. Host parts before the channel take one step, whatever number of steps the bits take.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nsc_deploy.channels.binary import BinaryChannel
+from nsc_deploy.deployment import ChannelUse, Part, Place, Side
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
+from nsc_deploy.graphs.network import Reset, Signal
+from nsc_deploy.models.export import CALIBRATION, check_graph, part_name
+from nsc_deploy.models.features.codecs import Codec, LastNeuron
+from nsc_deploy.models.features.graphs import (
+    OnDevice,
+    OnServer,
+    QuantisedReceiver,
+    QuantisedSender,
+    decoder_graph,
+    encoder_graph,
+    onnx_graph,
+)
+from nsc_deploy.models.features.quantised_codec import QuantisedCodec
+from nsc_deploy.models.features.spiking_codec import SpikingCodec
+from nsc_deploy.models.stage import StageLabel
+
+BATCH = 64
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSystem:
+    """A trained system, in evaluation mode.
+
+    Attributes:
+        device_part: images [B, *image] to features [B, C, h, w].
+        codec: finished.
+        channel: between its halves.
+        server_part: features to scores [B, classes].
+    """
+
+    device_part: nn.Module
+    codec: Codec
+    channel: BinaryChannel
+    server_part: nn.Module
+
+
+@dataclass(frozen=True, eq=False)
+class PartRun:
+    """One graph with what went through it.
+
+    Attributes:
+        side: the end of the link.
+        label: distinguishes the parts of a side.
+        place: what executes it.
+        description: one line for a person.
+        graph: NIR or ONNX.
+        signal: what enters.
+        inputs: [T, N, *shape].
+        outputs: [T', N, *shape].
+        rounding_decides: whether the rounding of real values may decide a bit inside.
+    """
+
+    side: Side
+    label: StageLabel
+    place: Place
+    description: str
+    graph: nir.NIRGraph | onnx.ModelProto
+    signal: Signal
+    inputs: Values
+    outputs: Values
+    rounding_decides: bool = False
+
+    @property
+    def name(self) -> str:
+        """As deployment.json calls it."""
+        return part_name(self.side, self.label)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images and what they show.
+
+    Attributes:
+        images: normalised as the backbone takes them [N, *image], float32.
+        labels: [N].
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+def write_parts(
+    run: Path,
+    system: FeatureSystem,
+    samples: Samples,
+    calibration: Samples,
+    dt: float,
+    noise: torch.Generator,
+) -> tuple[Part, ...]:
+    """Write each graph of a system with what enters it, and give the parts that deployment.json lists.
+
+    Every graph must give what torch gives: a NIR graph the same bits and potentials, an ONNX graph the same
+    values within rounding.
+
+    Args:
+        run: the run directory.
+        system: whose codec is finished.
+        samples: of the test part, which artefacts are judged by.
+        calibration: of the training part, which scales are chosen on.
+        dt: length of a step in seconds.
+        noise: the channel's generator.
+
+    Raises:
+        GraphError: a graph does not compute what the torch model computed.
+        UserError: the run directory cannot be written.
+    """
+    recorded = {}
+    for one in parts_of(system, calibration.images, dt, noise):
+        if one.place is Place.CHIP:
+            recorded[one.name] = f"{one.name}{CALIBRATION}"
+            _record(run / recorded[one.name], one, dt, calibration.labels)
+    return tuple(
+        _write(run, one, dt, samples.labels, recorded.get(one.name))
+        for one in parts_of(system, samples.images, dt, noise)
+    )
+
+
+def _write(run: Path, one: PartRun, dt: float, labels: Values, calibration: str | None) -> Part:
+    if isinstance(one.graph, nir.NIRGraph):
+        path = run / f"{one.name}.nir"
+        write_network(path, one.graph)
+    else:
+        path = run / f"{one.name}.onnx"
+        write_onnx(path, one.graph)
+    flipped = check_graph(path, one.inputs, one.outputs, rounding_decides=one.rounding_decides)
+    recording = f"{one.name}.npz"
+    _record(run / recording, one, dt, labels)
+    return Part(
+        name=one.name,
+        side=one.side,
+        place=one.place,
+        graph=path.name,
+        recording=recording,
+        calibration=calibration,
+        description=one.description,
+        flipped_samples=flipped,
+    )
+
+
+def _record(path: Path, one: PartRun, dt: float, labels: Values) -> None:
+    dtype = np.uint8 if one.signal is Signal.EVENTS else np.float32
+    write_recording(path, Recording(one.inputs.astype(dtype), one.signal, dt, labels))
+
+
+def channel_use(system: FeatureSystem, place: tuple[int, int]) -> ChannelUse:
+    """What one image costs on the channel: every bit is sent, zeros as ones."""
+    form, config = system.codec.form, system.channel.config
+    return ChannelUse(
+        kind=config.kind.value,
+        p=config.p,
+        p_to=config.p_to,
+        uses_per_step=form.bits_per_inference(*place) // form.steps,
+        steps=form.steps,
+    )
+
+
+def parts_of(
+    system: FeatureSystem, images: NDArray[np.float32], dt: float, noise: torch.Generator
+) -> Iterator[PartRun]:
+    """The parts of a system in order, with what passes through them for some images [N, *image]."""
+    if isinstance(system.codec, SpikingCodec):
+        yield from _spiking_parts(system, system.codec, images, dt, noise)
+    elif isinstance(system.codec, QuantisedCodec):
+        yield from _conventional_parts(system, system.codec, images, dt, noise)
+    else:
+        raise TypeError(f"no graphs of a {type(system.codec).__name__}")
+
+
+def _spiking_parts(
+    system: FeatureSystem, codec: SpikingCodec, images: Values, dt: float, noise: torch.Generator
+) -> Iterator[PartRun]:
+    steps, entering = codec.form.steps, images[None]
+    device = OnDevice(system.device_part, codec)
+    current = through(device, entering)
+    image = images.shape[1:]
+    yield PartRun(
+        Side.TRANSMITTER, StageLabel.HOST, Place.HOST,
+        "backbone up to the split and the first convolution, once for all steps",
+        onnx_graph(device, image, 1, Signal.REAL, dt), Signal.REAL, entering, current,
+    )  # fmt: skip
+    place = current.shape[3], current.shape[4]
+    repeated = np.repeat(current, steps, axis=0)
+    bits = through(_Encoder(codec), repeated)
+    yield PartRun(
+        Side.TRANSMITTER, StageLabel.MAIN, Place.CHIP, "encoder: the same current in every step, to bits",
+        encoder_graph(codec, place, dt), Signal.REAL, repeated, bits,
+    )  # fmt: skip
+    received = _sent(system, bits, noise)
+    decoded = through(_Decoder(codec), received)
+    spikes_alone = codec.form.last is LastNeuron.IF
+    yield PartRun(
+        Side.RECEIVER, StageLabel.MAIN, Place.CHIP,
+        "decoder: bits to spikes" if spikes_alone else "decoder: bits to potentials",
+        decoder_graph(codec, place, dt), Signal.EVENTS, received, decoded,
+    )  # fmt: skip
+    signal = Signal.EVENTS if spikes_alone else Signal.REAL
+    server = OnServer(codec, system.server_part)
+    yield PartRun(
+        Side.RECEIVER, StageLabel.HOST, Place.HOST, "converter and backbone from the split",
+        onnx_graph(server, decoded.shape[2:], steps, signal, dt), signal, decoded, through(server, decoded),
+    )  # fmt: skip
+
+
+def _conventional_parts(
+    system: FeatureSystem, codec: QuantisedCodec, images: Values, dt: float, noise: torch.Generator
+) -> Iterator[PartRun]:
+    entering = images[None]
+    sender = QuantisedSender(system.device_part, codec)
+    bits = through(sender, entering)
+    yield PartRun(
+        Side.TRANSMITTER, StageLabel.MAIN, Place.HOST, "backbone up to the split, encoder and quantiser",
+        onnx_graph(sender, images.shape[1:], 1, Signal.REAL, dt), Signal.REAL, entering, bits,
+        rounding_decides=True,
+    )  # fmt: skip
+    received = _sent(system, bits, noise)
+    receiver = QuantisedReceiver(codec, system.server_part)
+    halves = bool(((received != 0) & (received != 1)).any())
+    signal = Signal.REAL if halves else Signal.EVENTS
+    yield PartRun(
+        Side.RECEIVER, StageLabel.MAIN, Place.HOST, "decoder and backbone from the split",
+        onnx_graph(receiver, received.shape[2:], len(received), signal, dt), signal, received,
+        through(receiver, received),
+    )  # fmt: skip
+
+
+class _Encoder(nn.Module):
+    """Currents of the first neurons to bits, with the layers of the codec."""
+
+    def __init__(self, codec: SpikingCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, current: torch.Tensor) -> torch.Tensor:
+        """Bits [T, B, k, h, w]."""
+        bits: torch.Tensor = self.codec.bits_of(current)
+        return bits
+
+
+class _Decoder(nn.Module):
+    """Bits to spikes of the last neurons, or to their potentials before the reset."""
+
+    def __init__(self, codec: SpikingCodec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, bits: torch.Tensor) -> torch.Tensor:
+        """S or m [T, B, C, h, w]."""
+        spikes, after = self.codec.ihf4.run(self.codec.current_of(bits))
+        form = self.codec.form
+        if form.last is LastNeuron.IF:
+            return spikes
+        if form.reset is not Reset.SUBTRACT:
+            raise TypeError("potentials after a reset to zero do not tell those before it")
+        return after + form.threshold * spikes
+
+
+def through(module: nn.Module, values: Values) -> Values:
+    """What a module gives [T', N, *shape] for values [T, N, *shape], some samples at a time."""
+    module.eval()
+    with torch.no_grad():
+        parts = [
+            module(torch.from_numpy(np.ascontiguousarray(values[:, start : start + BATCH]))).numpy()
+            for start in range(0, values.shape[1], BATCH)
+        ]
+    return np.concatenate(parts, axis=1)
+
+
+def _sent(system: FeatureSystem, bits: Values, noise: torch.Generator) -> Values:
+    with torch.no_grad():
+        received: Values = system.channel(torch.from_numpy(bits), noise).numpy()
+    return received
