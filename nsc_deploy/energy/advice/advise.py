@@ -5,18 +5,15 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nsc_deploy.energy.advice.parts import ObservedPart, nir_parts, removals, without_unused
 from nsc_deploy.energy.advice.prune import (
-    Activity,
     Mask,
     observe,
-    removable,
+    rounded,
     silent_alone,
-    unused_inputs,
     with_weights,
     without_neurons,
     without_weights,
@@ -28,12 +25,11 @@ from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, PriceBook, 
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.budget import CheckResult
 from nsc_deploy.energy.report.measures import Quantity
-from nsc_deploy.energy.sources import CountedSystem, Options, read_part, readout_of_source
+from nsc_deploy.energy.sources import CountedSystem, Options
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.readout import decide, require_classes
 
 Progress = Callable[[str], None]
 _COLUMNS = ("paper", "compute", "memory")
@@ -72,41 +68,6 @@ class _Totals:
             Objective.SYNOPS: self.synops,
             Objective.MEMORY: self.memory_bytes,
         }[objective]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A NIR part with all that is needed to change it and measure again.
-
-    Attributes:
-        count: its operations.
-        network: the graph.
-        recording: its inputs.
-        activity: what it did over them.
-        readout: classes and group, if its outputs are what the system decides by and have labels; else None.
-    """
-
-    count: PartCount
-    network: Network
-    recording: Recording
-    activity: Activity
-    readout: tuple[int, int] | None
-
-    @property
-    def name(self) -> str:
-        """As the system calls it."""
-        return self.count.name
-
-    @property
-    def accuracy(self) -> float | None:
-        """Of its outputs as they are."""
-        return self.accuracy_of(self.activity.outputs)
-
-    def accuracy_of(self, outputs: NDArray[Any]) -> float | None:
-        """The share of labels that outputs [T, N, *shape] decide right; None where they do not decide."""
-        if self.readout is None:
-            return None
-        return float((decide(outputs, *self.readout) == self.recording.labels).mean())
 
 
 class Advisor:
@@ -151,7 +112,7 @@ class Advisor:
                 where=f"profile {self._profile.name}",
                 hint="Choose a profile that has operand_bits, or rank by energy or synops.",
             )
-        self._parts = _nir_parts(system, options)
+        self._parts = nir_parts(system, options)
         self._accuracy = next((one.accuracy for one in self._parts if one.readout is not None), None)
 
     def report(self, rival: CountedSystem | None = None) -> AdviceReport:
@@ -202,7 +163,7 @@ class Advisor:
         if not named:
             known = ", ".join(one.name for one in self._parts) or "none"
             raise ConfigError(f"names {part}, which is no NIR part (there are: {known})", where="--part")
-        pruned = _pruned(named[-1])
+        pruned = without_unused(named[-1])
         if pruned is None:
             raise ConfigError(
                 f"nothing can be taken out of {named[-1].name} with its outputs as they are", where=path
@@ -240,7 +201,7 @@ class Advisor:
     def _tried(
         self,
         change: Change,
-        part: _Part,
+        part: ObservedPart,
         layer: str | None,
         words: str,
         network: Network,
@@ -266,7 +227,7 @@ class Advisor:
         changed = {}
         for part in self._parts:
             self._progress(f"{part.name}: all safe changes")
-            pruned = _pruned(part)
+            pruned = without_unused(part)
             if pruned is not None:
                 changed[part.name] = self._totals(self._count(part, pruned, part.recording))
         if not changed:
@@ -274,7 +235,7 @@ class Advisor:
         words = f"all safe changes of {', '.join(changed)}"
         return self._advice(Change.ALL_EXACT, words, self._with(changed), self._accuracy, same_outputs=True)
 
-    def _count(self, part: _Part, network: Network, recording: Recording) -> PartCount:
+    def _count(self, part: ObservedPart, network: Network, recording: Recording) -> PartCount:
         return count_network(network, recording, name=part.name, batch=self._options.batch)
 
     def _advice(
@@ -306,9 +267,9 @@ class Advisor:
             accuracy_after=accuracy,
         )
 
-    def _exact(self, part: _Part) -> Iterator[Advice]:
+    def _exact(self, part: ObservedPart) -> Iterator[Advice]:
         network = part.network
-        neurons, weights = _removals(part)
+        neurons, weights = removals(part)
         for name, mask in neurons.items():
             of = _units(mask, network.node(name).output_shape, "neurons", "channels")
             words = f"take out {of} that never fire or are never read"
@@ -317,13 +278,13 @@ class Advisor:
             of = _units(mask, network.node(name).input_shape, "inputs", "input channels")
             words = f"drop the weights of {of} that never carry an event"
             yield self._tried(Change.DROP, part, name, words, without_weights(network, {name: mask}))
-        pruned = _pruned(part)
+        pruned = without_unused(part)
         if pruned is not None and len(neurons) + len(weights) > 1:
             yield self._tried(
                 Change.ALL_EXACT, part, None, "all of the part's prune and drop at once", pruned
             )
 
-    def _bits(self, part: _Part) -> Iterator[Advice]:
+    def _bits(self, part: ObservedPart) -> Iterator[Advice]:
         width = self._profile.operand_bits
         if part.readout is None or width is None or not self._profile.memories:
             return
@@ -403,51 +364,6 @@ def _units(mask: Mask, shape: Sequence[int], one_by_one: str, in_channels: str) 
     return f"{int(mask.sum())} of {mask.size} {one_by_one if len(shape) == 1 else in_channels}"
 
 
-def _nir_parts(system: CountedSystem, options: Options) -> list[_Part]:
-    """Read and run every NIR part of a system; the outputs of its last part decide, if labels are known."""
-    parts = []
-    for work, count in zip(system.work, system.parts, strict=True):
-        recording, network = read_part(work, options)
-        if network is None:
-            continue
-        decides = work is system.work[-1] and recording.labels is not None
-        readout = readout_of_source(system, network) if decides else None
-        if readout is not None:
-            require_classes(recording.labels, readout[0])
-        parts.append(_Part(count, network, recording, observe(network, recording), readout))
-    return parts
-
-
-def rounded(weight: NDArray[np.generic], bits: int) -> NDArray[np.float32]:
-    """Weights on the 2^bits - 1 levels that lie evenly around 0, up to the largest of the layer."""
-    values = np.asarray(weight, dtype=np.float64)
-    step = float(np.abs(values).max(initial=0.0)) / (2 ** (bits - 1) - 1)
-    return values.astype(np.float32) if step == 0 else (np.rint(values / step) * step).astype(np.float32)
-
-
-def _removals(part: _Part) -> tuple[dict[str, Mask], dict[str, Mask]]:
-    """By layer: neurons that can be taken out, and inputs whose weights no event reaches."""
-    neurons, weights = (
-        {node.name: chosen(part.network, part.activity, node) for node in part.network.nodes}
-        for chosen in (removable, unused_inputs)
-    )
-    return _present(neurons), _present(weights)
-
-
-def _present(masks: Mapping[str, Mask | None]) -> dict[str, Mask]:
-    return {name: mask for name, mask in masks.items() if mask is not None}
-
-
-def _pruned(part: _Part) -> Network | None:
-    """The part with everything taken out that its outputs do not need; None where that is nothing."""
-    neurons, weights = _removals(part)
-    if not neurons and not weights:
-        return None
-    pruned = without_neurons(without_weights(part.network, weights), neurons)
-    same = np.array_equal(observe(pruned, part.recording).outputs, part.activity.outputs)
-    return pruned if same else None
-
-
 def _unchanged_parts(system: CountedSystem) -> Iterator[str]:
     for work, part in zip(system.work, system.parts, strict=True):
         if work.graph.suffix == ".onnx":
@@ -455,7 +371,7 @@ def _unchanged_parts(system: CountedSystem) -> Iterator[str]:
 
 
 def _unchanged_bits_and_steps(
-    system: CountedSystem, parts: Sequence[_Part], profile: Profile
+    system: CountedSystem, parts: Sequence[ObservedPart], profile: Profile
 ) -> Iterator[str]:
     if not any(one.readout for one in parts):
         yield "fewer steps and bits: no NIR part with labels and a readout is the last, so no accuracy"
@@ -468,7 +384,7 @@ def _unchanged_bits_and_steps(
         yield f"fewer bits: {profile.name} prices no memory by width"
 
 
-def _unchanged_neurons(parts: Sequence[_Part]) -> Iterator[str]:
+def _unchanged_neurons(parts: Sequence[ObservedPart]) -> Iterator[str]:
     for part in parts:
         for node in part.network.nodes:
             alone = silent_alone(part.activity, node)

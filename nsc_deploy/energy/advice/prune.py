@@ -218,3 +218,10 @@ def _with_neurons(node: Any, kept: Mask) -> Any:
     size = _resized(np.array(shape), int(kept.sum()))
     clean.input_type, clean.output_type = {"input": size}, {"output": size.copy()}
     return clean
+
+
+def rounded(weight: NDArray[np.generic], bits: int) -> NDArray[np.float32]:
+    """Weights on the 2^bits - 1 levels that lie evenly around 0, up to the largest of the layer."""
+    values = np.asarray(weight, dtype=np.float64)
+    step = float(np.abs(values).max(initial=0.0)) / (2 ** (bits - 1) - 1)
+    return values.astype(np.float32) if step == 0 else (np.rint(values / step) * step).astype(np.float32)

@@ -13,8 +13,14 @@ from rich.console import Console
 
 from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy import Budget, advise, count, estimate
-from nsc_deploy.energy.advice.advise import rounded
-from nsc_deploy.energy.advice.prune import observe, removable, unused_inputs, without_neurons, without_weights
+from nsc_deploy.energy.advice.prune import (
+    observe,
+    removable,
+    rounded,
+    unused_inputs,
+    without_neurons,
+    without_weights,
+)
 from nsc_deploy.energy.advice.records import Advice, AdviceReport, Change
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.output.terminal import print_advice
