@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nsc_deploy.models.memory.batches import Batch
 from nsc_deploy.models.memory.transformer import Rows, UniversalTransformer, sinusoids
 
 WIDTH = 128
@@ -125,6 +126,46 @@ class SemanticDecoder(nn.Module):
         places = self.places[torch.cat([torch.zeros(len(questions), dtype=torch.int64), ages])]
         logits: Tensor = self.answer(self.block.on_rows(x, places, groups, heads_only=True))
         return logits
+
+
+class SemanticCodec(nn.Module):
+    """An encoder and a decoder with no channel between: what step 1 trains.
+
+    Args:
+        sizes: of both.
+        seed: of their weights.
+    """
+
+    def __init__(self, sizes: SemanticSizes, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = SemanticEncoder(sizes)
+            self.decoder = SemanticDecoder(sizes)
+
+    @property
+    def memory(self) -> int:
+        """Sentences that the receiver remembers."""
+        return self.decoder.memory
+
+    @property
+    def sides(self) -> tuple[nn.Module, nn.Module]:
+        """What a sender has and what a receiver has."""
+        return self.encoder, self.decoder
+
+    def send(self, words: Tensor) -> Tensor:
+        """What is sent of each sentence [N, W]: its vector [N, width]."""
+        return self.encoder.by_length(words)
+
+    def answer(self, sent: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Logits [B, answers] of a batch whose sentences were sent; nothing is left to chance here."""
+        return read_stories(self.decoder, sent[batch.told], batch)
+
+
+def read_stories(decoder: SemanticDecoder, vectors: Tensor, batch: Batch) -> Tensor:
+    """Logits [B, answers] from the vectors of a batch's questions, then its statements [B + rows, width]."""
+    count = len(batch)
+    return decoder.on_rows(vectors[:count], vectors[count:], batch.ages, batch.groups)
 
 
 def push(queue: Tensor, sentence: Tensor) -> Tensor:

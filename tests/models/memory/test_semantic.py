@@ -2,8 +2,14 @@ import numpy as np
 import torch
 
 from nsc_deploy.data.toy_stories import make_toy_corpus
-from nsc_deploy.models.memory.semantic import SemanticDecoder, SemanticEncoder, SemanticSizes, push
-from nsc_deploy.training.memory.batches import make_batches
+from nsc_deploy.models.memory.batches import make_batches
+from nsc_deploy.models.memory.semantic import (
+    SemanticCodec,
+    SemanticDecoder,
+    SemanticEncoder,
+    SemanticSizes,
+    push,
+)
 
 SIZES = SemanticSizes(words=20, answers=5, memory=6, longest=8, width=16, heads=2, hidden=32)
 
@@ -52,11 +58,11 @@ def test_the_order_of_the_memory_matters():
 def test_stories_in_rows_are_read_as_queues_are():
     corpus = make_toy_corpus(60)
     sizes = SemanticSizes(corpus.vocabulary.size, len(corpus.vocabulary.answers), memory=4, width=16, heads=2)
-    torch.manual_seed(0)
-    encoder, decoder = SemanticEncoder(sizes), SemanticDecoder(sizes)
+    codec = SemanticCodec(sizes, seed=0)
+    encoder, decoder = codec.sides
     distinct, [batch] = make_batches(corpus.train, [np.arange(30)], memory=4)
-    vectors = encoder.by_length(torch.from_numpy(corpus.sentences[distinct]))
-    found = decoder.on_rows(vectors[batch.question], vectors[batch.statements], batch.ages, batch.groups)
+    sent = codec.send(torch.from_numpy(corpus.sentences[distinct]))
+    found = codec.answer(sent, batch, torch.Generator())
     for number in range(30):
         queue = torch.zeros(1, 4, 16)
         told = corpus.train.story(number, memory=99)

@@ -5,16 +5,10 @@ import torch
 
 from nsc_deploy.data.toy_stories import make_toy_corpus
 from nsc_deploy.errors import DataError
-from nsc_deploy.models.memory.semantic import SemanticSizes
-from nsc_deploy.training.memory.semantic import (
-    SemanticPlan,
-    build_codec,
-    by_task_accuracy,
-    codec_tensors,
-    train_semantic,
-)
+from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
+from nsc_deploy.training.memory.rounds import RoundPlan, by_task_accuracy, train_rounds
 
-PLAN = SemanticPlan(steps=12, batch=16, round=3, warm_up=4, validate_every=6, validate_on=20)
+PLAN = RoundPlan(steps=12, batch=16, round=3, warm_up=4, validate_every=6, validate_on=20)
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +22,17 @@ def _sizes(corpus):
 
 
 def test_a_small_codec_learns_small_stories(corpus, tmp_path):
-    codec = build_codec(corpus, _sizes(corpus), seed=0)
+    codec = SemanticCodec(_sizes(corpus), seed=0)
     plan = replace(PLAN, steps=48, batch=24, warm_up=6, validate_every=24, rate=1e-2)
-    history = train_semantic(corpus, codec, plan, tmp_path / "state.safetensors")
+    history = train_rounds(corpus, codec, plan, tmp_path / "state.safetensors")
     assert [one.step for one in history] == [24, 48]
     assert history[-1].loss < 0.9 * history[0].loss
     assert by_task_accuracy(codec, corpus, corpus.test).keys() == {1, 2}
 
 
 def test_a_killed_training_comes_to_the_same_codec(corpus, tmp_path):
-    whole = build_codec(corpus, _sizes(corpus), seed=0)
-    told = train_semantic(corpus, whole, PLAN, tmp_path / "whole.safetensors")
+    whole = SemanticCodec(_sizes(corpus), seed=0)
+    told = train_rounds(corpus, whole, PLAN, tmp_path / "whole.safetensors")
 
     class KilledError(Exception):
         pass
@@ -47,18 +41,18 @@ def test_a_killed_training_comes_to_the_same_codec(corpus, tmp_path):
         if progress.step == 6:
             raise KilledError
 
-    again = build_codec(corpus, _sizes(corpus), seed=0)
+    again = SemanticCodec(_sizes(corpus), seed=0)
     with pytest.raises(KilledError):
-        train_semantic(corpus, again, PLAN, tmp_path / "again.safetensors", kill)
-    resumed = build_codec(corpus, _sizes(corpus), seed=5)
-    history = train_semantic(corpus, resumed, PLAN, tmp_path / "again.safetensors")
+        train_rounds(corpus, again, PLAN, tmp_path / "again.safetensors", kill)
+    resumed = SemanticCodec(_sizes(corpus), seed=5)
+    history = train_rounds(corpus, resumed, PLAN, tmp_path / "again.safetensors")
     assert [(one.step, one.loss) for one in history] == [(one.step, one.loss) for one in told]
-    for name, weights in codec_tensors(whole).items():
-        torch.testing.assert_close(codec_tensors(resumed)[name], weights, atol=0, rtol=0)
+    for name, weights in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weights, atol=0, rtol=0)
 
 
 def test_a_damaged_state_is_refused(corpus, tmp_path):
     state = tmp_path / "state.safetensors"
     state.write_bytes(b"nothing")
     with pytest.raises(DataError, match="not a readable checkpoint"):
-        train_semantic(corpus, build_codec(corpus, _sizes(corpus), seed=0), PLAN, state)
+        train_rounds(corpus, SemanticCodec(_sizes(corpus), seed=0), PLAN, state)

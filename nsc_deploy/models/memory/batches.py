@@ -20,17 +20,16 @@ class Batch:
     """Some questions with what was told before them.
 
     Attributes:
-        question: [B] int64, row of the sentences that come with the batch.
-        statements: [rows] int64, likewise, stories end to end, each oldest first.
-        story: [rows] int64, whose statement it is, 0 to B - 1.
+        told: [B + rows] int64, which of the sentences that come with the batch: the questions, then the
+            statements, stories end to end, each oldest first.
+        story: [B + rows] int64, whose question or statement it is, 0 to B - 1.
         ages: [rows] int64, 1 for the newest statement of its story.
         groups: sequences among the rows of questions, then statements.
         answer: [B] int64.
         task: [B] int64.
     """
 
-    question: Tensor
-    statements: Tensor
+    told: Tensor
     story: Tensor
     ages: Tensor
     groups: tuple[Rows, ...]
@@ -56,23 +55,20 @@ def make_batches(
         The distinct sentences [sentences], and batches whose numbers are places in it.
     """
     parts = [_collect(questions, one, memory) for one in chosen]
-    told = [number for part in parts for number in (part.question, part.statements)]
-    distinct, inverse = np.unique(np.concatenate(told), return_inverse=True)
-    pieces = np.split(inverse, np.cumsum([len(one) for one in told])[:-1])
-    batches = []
-    for number, part in enumerate(parts):
-        batches.append(
-            Batch(
-                question=torch.from_numpy(pieces[2 * number]),
-                statements=torch.from_numpy(pieces[2 * number + 1]),
-                story=torch.from_numpy(part.story),
-                ages=torch.from_numpy(part.ages),
-                groups=_group(part.lengths),
-                answer=torch.from_numpy(part.answer),
-                task=torch.from_numpy(part.task),
-            )
+    distinct, inverse = np.unique(np.concatenate([part.told for part in parts]), return_inverse=True)
+    pieces = np.split(inverse, np.cumsum([len(part.told) for part in parts])[:-1])
+    batches = [
+        Batch(
+            told=torch.from_numpy(piece),
+            story=torch.from_numpy(part.story),
+            ages=torch.from_numpy(part.ages),
+            groups=_group(part.lengths),
+            answer=torch.from_numpy(part.answer),
+            task=torch.from_numpy(part.task),
         )
-    return distinct.astype(np.int64), batches
+        for piece, part in zip(pieces, parts, strict=True)
+    ]
+    return distinct, batches
 
 
 def in_order(questions: Questions, memory: int, size: int = 500) -> Iterator[tuple[NDArray[np.int64], Batch]]:
@@ -85,8 +81,7 @@ def in_order(questions: Questions, memory: int, size: int = 500) -> Iterator[tup
 
 @dataclass(frozen=True)
 class _Part:
-    question: NDArray[np.int64]
-    statements: NDArray[np.int64]
+    told: NDArray[np.int64]
     story: NDArray[np.int64]
     ages: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -98,12 +93,12 @@ def _collect(questions: Questions, chosen: NDArray[np.int64], memory: int) -> _P
     lengths = np.minimum(questions.length[chosen], memory)
     ends = questions.first[chosen] + questions.length[chosen]
     total = int(lengths.sum())
-    story = np.repeat(np.arange(len(chosen)), lengths)
+    asked = np.arange(len(chosen))
     ages = np.repeat(np.cumsum(lengths), lengths) - np.arange(total)
+    statements = questions.statements[np.repeat(ends, lengths) - ages]
     return _Part(
-        question=questions.question[chosen].astype(np.int64),
-        statements=questions.statements[np.repeat(ends, lengths) - ages].astype(np.int64),
-        story=story,
+        told=np.concatenate([questions.question[chosen], statements]).astype(np.int64),
+        story=np.concatenate([asked, np.repeat(asked, lengths)]),
         ages=ages,
         lengths=lengths,
         answer=questions.answer[chosen],

@@ -1,0 +1,155 @@
+"""Mem-DeepSC: a semantic codec, a joint source-channel codec and a channel between them."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.channels.symbols import Knowledge, normalise_power, transmit
+from nsc_deploy.models.memory.batches import Batch
+from nsc_deploy.models.memory.masks import (
+    ImportanceModel,
+    Mask,
+    consecutive_mask,
+    largest_mask,
+    lengths_to_send,
+    random_mask,
+    soft_largest,
+)
+from nsc_deploy.models.memory.semantic import SemanticCodec, read_stories
+
+
+@dataclass(frozen=True)
+class Air:
+    """What lies between sender and receiver.
+
+    Attributes:
+        channel: its kind, and the SNR or the range of SNRs that each story draws its own from.
+        knowledge: what the receiver knows of the channel.
+        mask: which symbols are sent.
+        least: symbols that the length rule keeps at the highest SNR.
+    """
+
+    channel: ChannelConfig
+    knowledge: Knowledge = Knowledge.PERFECT
+    mask: Mask = Mask.NONE
+    least: int = 16
+
+    def at(self, snr_db: float) -> "Air":
+        """The same at one SNR."""
+        channel = self.channel.model_copy(update={"snr_db": snr_db, "snr_to_db": None})
+        return replace(self, channel=channel)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Messages as they go over the air.
+
+    Attributes:
+        symbols: real and imaginary parts, of unit mean power over those that are kept [N, L, 2].
+        keep: which are sent [N, L] bool; None: all.
+    """
+
+    symbols: Tensor
+    keep: Tensor | None
+
+
+class MemDeepSC(nn.Module):
+    """Sender and receiver of Mem-DeepSC.
+
+    Args:
+        semantic: encoder and decoder of step 1.
+        jsc_encoder: sentence vectors [N, width] to symbols [N, L, 2].
+        jsc_decoder: detected symbols [N, L, 2] to sentence vectors [N, width].
+        symbols: L.
+        air: what lies between.
+        importance: the model of the importance mask; None where there is no such mask.
+    """
+
+    def __init__(
+        self,
+        semantic: SemanticCodec,
+        jsc_encoder: nn.Module,
+        jsc_decoder: nn.Module,
+        symbols: int,
+        air: Air,
+        importance: ImportanceModel | None = None,
+    ) -> None:
+        super().__init__()
+        self.semantic = semantic
+        self.jsc_encoder = jsc_encoder
+        self.jsc_decoder = jsc_decoder
+        self.symbols = symbols
+        self.air = air
+        self.importance = importance
+        self.temperature = 1.0
+
+    @property
+    def memory(self) -> int:
+        """Sentences that the receiver remembers."""
+        return self.semantic.memory
+
+    @property
+    def sides(self) -> tuple[nn.Module, nn.Module]:
+        """What a sender and a receiver have; the importance model learns with the receiver's gradient."""
+        receiver = nn.ModuleList([self.jsc_decoder, self.semantic.decoder])
+        if self.importance is not None:
+            receiver.append(self.importance)
+        return nn.ModuleList([self.semantic.encoder, self.jsc_encoder]), receiver
+
+    def send(self, words: Tensor) -> Tensor:
+        """Symbols of each sentence [N, W] before their power is normalised: [N, L, 2]."""
+        symbols: Tensor = self.jsc_encoder(self.semantic.encoder.by_length(words))
+        return symbols
+
+    def answer(self, sent: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Logits [B, answers] of a batch that went over the air, each story with one SNR and one h."""
+        snr_db = self.draw_snr(len(batch), generator)
+        vectors = self.receive(sent[batch.told], snr_db[batch.story], batch.story, generator)
+        return read_stories(self.semantic.decoder, vectors, batch)
+
+    def receive(self, symbols: Tensor, snr_db: Tensor, block: Tensor, generator: torch.Generator) -> Tensor:
+        """What a receiver makes of symbols [N, L, 2] that are masked and sent: sentence vectors [N, width].
+
+        Args:
+            symbols: before their power is normalised.
+            snr_db: of each message [N].
+            block: [N] int64, messages of one block meet the same h.
+            generator: where chance comes from.
+        """
+        message = self.mask(symbols, snr_db, generator)
+        detected = transmit(
+            message.symbols, snr_db, block, self.air.channel, self.air.knowledge, generator
+        ).symbols
+        if message.keep is not None:
+            detected = detected * message.keep.unsqueeze(-1)
+        vectors: Tensor = self.jsc_decoder(detected)
+        return vectors
+
+    def mask(self, symbols: Tensor, snr_db: Tensor, generator: torch.Generator) -> Sent:
+        """Choose the symbols that are sent and bring them to unit power."""
+        if self.air.mask is Mask.NONE:
+            return Sent(normalise_power(symbols), None)
+        lengths = lengths_to_send(snr_db, self.symbols, self.air.least)
+        if self.air.mask is Mask.CONSECUTIVE:
+            keep = consecutive_mask(lengths, self.symbols)
+        elif self.air.mask is Mask.RANDOM:
+            keep = random_mask(lengths, self.symbols, generator)
+        else:
+            return self._mask_by_importance(symbols, snr_db, lengths)
+        return Sent(normalise_power(symbols, keep), keep)
+
+    def draw_snr(self, count: int, generator: torch.Generator) -> Tensor:
+        """An SNR for each of so many stories [count], even over the channel's range, in dB."""
+        low, high = self.air.channel.snr_ends_db
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    def _mask_by_importance(self, symbols: Tensor, snr_db: Tensor, lengths: Tensor) -> Sent:
+        if self.importance is None:
+            raise ValueError("an importance mask without its model")
+        scores = self.importance(normalise_power(symbols), snr_db)
+        keep = largest_mask(scores, lengths)
+        if torch.is_grad_enabled():
+            symbols = symbols * soft_largest(scores, lengths, self.temperature).unsqueeze(-1)
+        return Sent(normalise_power(symbols, keep), keep)

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+
+from nsc_deploy.channels.config import ChannelConfig, ChannelKind
+from nsc_deploy.data.toy_stories import make_toy_corpus
+from nsc_deploy.models.memory.batches import make_batches
+from nsc_deploy.models.memory.jsc import build_jsc
+from nsc_deploy.models.memory.masks import ImportanceModel, Mask
+from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
+from nsc_deploy.models.memory.system import Air, MemDeepSC
+from nsc_deploy.training.memory.codec import CodecPlan, train_codec
+
+CORPUS = make_toy_corpus(60)
+
+
+def small_system(mask=Mask.NONE, snr_db=10.0, to_db=None, kind=ChannelKind.AWGN):
+    sizes = SemanticSizes(
+        CORPUS.vocabulary.size,
+        len(CORPUS.vocabulary.answers),
+        memory=4,
+        longest=8,
+        width=16,
+        heads=2,
+        hidden=32,
+    )
+    air = Air(ChannelConfig(kind=kind, snr_db=snr_db, snr_to_db=to_db), mask=mask, least=4)
+    importance = ImportanceModel(8, width=16) if mask is Mask.IMPORTANCE else None
+    torch.manual_seed(0)
+    return MemDeepSC(SemanticCodec(sizes, seed=0), *build_jsc(16, 8, seed=0), 8, air, importance)
+
+
+def _batch(system):
+    distinct, [batch] = make_batches(CORPUS.train, [np.arange(20)], system.memory)
+    return system.send(torch.from_numpy(CORPUS.sentences[distinct])), batch
+
+
+@pytest.mark.parametrize("mask", list(Mask))
+def test_gradients_reach_both_sides_through_the_air(mask):
+    system = small_system(mask, snr_db=-6, to_db=18)
+    sent, batch = _batch(system)
+    system.answer(sent, batch, torch.Generator().manual_seed(0)).square().sum().backward()
+    parts = [
+        system.semantic.encoder.table,
+        system.jsc_encoder,
+        system.jsc_decoder,
+        system.semantic.decoder.answer,
+    ]
+    if system.importance is not None:
+        parts.append(system.importance.score)
+    for part in parts:
+        assert all(weights.grad is not None and weights.grad.abs().max() > 0 for weights in part.parameters())
+
+
+@pytest.mark.parametrize("mask", list(Mask))
+def test_what_is_sent_has_unit_power_and_the_rules_length(mask):
+    system = small_system(mask)
+    sent, _ = _batch(system)
+    snr_db = torch.zeros(len(sent))
+    with torch.no_grad():
+        message = system.mask(sent, snr_db, torch.Generator().manual_seed(0))
+    power = message.symbols.square().sum(-1)
+    expected = 8 if mask is Mask.NONE else 7
+    assert ((power > 0).sum(1) == expected).all()
+    torch.testing.assert_close(power.sum(1) / expected, torch.ones(len(sent)))
+
+
+def test_the_same_generator_gives_the_same_answers():
+    system = small_system(kind=ChannelKind.RAYLEIGH)
+    sent, batch = _batch(system)
+    one, other, third = (
+        system.answer(sent, batch, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    torch.testing.assert_close(one, other, atol=0, rtol=0)
+    assert not torch.allclose(one, third)
+
+
+def test_at_a_high_snr_the_codec_alone_decides():
+    system = small_system(snr_db=200)
+    sent, _ = _batch(system)
+    with torch.no_grad():
+        vectors = system.receive(
+            sent, torch.full((len(sent),), 200.0), torch.arange(len(sent)), torch.Generator()
+        )
+        normalised = sent / sent.square().sum(-1).mean(1)[:, None, None].sqrt()
+        torch.testing.assert_close(vectors, system.jsc_decoder(normalised), atol=1e-4, rtol=1e-4)
+
+
+def test_the_codec_learns_to_carry_vectors():
+    system = small_system(snr_db=18)
+    before = {name: weights.clone() for name, weights in system.semantic.state_dict().items()}
+    first = train_codec(CORPUS, system, CodecPlan(steps=20, batch=32))
+    later = train_codec(CORPUS, system, CodecPlan(steps=150, batch=32, rate=3e-3))
+    assert later < 0.5 * first
+    for name, weights in system.semantic.state_dict().items():
+        torch.testing.assert_close(weights, before[name], atol=0, rtol=0)
