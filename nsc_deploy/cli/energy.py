@@ -80,6 +80,13 @@ _HOST_PROFILE = Annotated[
         autocompletion=options.profiles,
     ),
 ]
+_SKIP_ZEROS = Annotated[
+    bool,
+    typer.Option(
+        "--skip-zeros",
+        help="Charge products of real values in ONNX files only where neither value nor weight is zero.",
+    ),
+]
 _JSON = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
@@ -113,6 +120,7 @@ def report(
     signal: _SIGNAL = None,
     classes: options.Classes = None,
     target: _TARGET = None,
+    skip_zeros: _SKIP_ZEROS = False,
     as_json: _JSON = False,
     details: Annotated[
         bool,
@@ -139,6 +147,7 @@ def report(
         signal=signal,
         classes=classes,
         target=target,
+        skip_zeros=skip_zeros,
     )
     if out is not None:
         for path in priced.write(out):

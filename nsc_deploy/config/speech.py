@@ -76,8 +76,8 @@ class SystemConfig(Section):
     """time constant of the attention's neurons, in time steps (above 1)"""
     gate_threshold: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """analog only: firing threshold of the attention's neurons, in units of their input (above 0)"""
-    gate_hidden: Annotated[int, Field(ge=1, le=65536)] = 32
-    """event only: neurons through which the attention sees all lines (1 to 65536)"""
+    gate_hidden: Annotated[int, Field(ge=0, le=65536)] = 32
+    """event only: neurons through which the attention sees all lines (to 65536); 0: no attention"""
     front_end_level: Annotated[float, Field(gt=0, le=1e6)] = 0.4
     """event only: lowest level of the receiver's comparators before training, in amplitudes (above 0)"""
     front_end_levels: Annotated[int, Field(ge=1, le=16)] = 2

@@ -67,6 +67,7 @@ class CountOptions(TypedDict, total=False):
     signal: str | None
     target: str | Path | None
     layout: str | None
+    skip_zeros: bool
 
 
 def count(
@@ -81,6 +82,7 @@ def count(
     signal: str | None = None,
     target: str | Path | None = None,
     layout: str | None = None,
+    skip_zeros: bool = False,
 ) -> Counted:
     """Count every operation of run folders or graphs over their recorded inputs.
 
@@ -102,6 +104,8 @@ def count(
             None or "none" for nowhere.
         layout: of what enters the .onnx files: "steps-first" (as recordings are, the default),
             "batch-first" or "no-steps" ([samples, ...], of recordings with a single step).
+        skip_zeros: charge products of real values in .onnx files only where neither the value nor the weight
+            is zero, as a processor that skips zeros would.
 
     Raises:
         UserError: anything missing, damaged or inconsistent among them.
@@ -115,6 +119,7 @@ def count(
         signal=_signal(signal),
         target=target_of(target),
         layout=_layout(layout),
+        skip_zeros=skip_zeros,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     given = _given(sources)

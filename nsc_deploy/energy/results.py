@@ -233,6 +233,7 @@ class Counted:
             "step": None if options.step_seconds is None else f"{options.step_seconds:g} s",
             "reset": options.reset,
             "target": None if options.target is None else options.target.name,
+            "zeros": "skipped" if options.skip_zeros else None,
         }
         given = {name: str(value) for name, value in header.items() if value is not None}
         report = build_report(self.systems, prices, options=given)

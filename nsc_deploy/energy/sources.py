@@ -57,6 +57,7 @@ class Options:
         signal: what plain arrays hold, which do not say it.
         target: where NIR parts that are not for a host are placed; None for nowhere.
         layout: of what enters an ONNX file that is named by itself; those of runs are steps-first.
+        skip_zeros: charge products of real values in ONNX graphs only where no factor is zero.
     """
 
     samples: int | None = None
@@ -68,6 +69,7 @@ class Options:
     signal: Signal | None = None
     target: Target | None = None
     layout: Layout = Layout.STEPS_FIRST
+    skip_zeros: bool = False
 
 
 @dataclass(frozen=True)
@@ -428,7 +430,15 @@ def _count(
 
         nominal = _is_real_step(recording, options)
         layout = options.layout if part is None else Layout.STEPS_FIRST
-        count = count_onnx(work.graph, recording, progress, dt=options.dt, nominal=nominal, layout=layout)
+        count = count_onnx(
+            work.graph,
+            recording,
+            progress,
+            dt=options.dt,
+            nominal=nominal,
+            layout=layout,
+            skip_zeros=options.skip_zeros,
+        )
     else:
         if options.target is not None and (part is None or part.place is not Place.HOST):
             placed = PlacedPart(options.target, options.target.check(network))

@@ -97,14 +97,15 @@ class SpikingLayers(Stage):
     Args:
         sizes: inputs, then the neurons of each layer.
         form: of the neurons.
+        gain: of the first layer's initial weights.
     """
 
     description = "dense layers of spiking neurons"
 
-    def __init__(self, sizes: Sequence[int], form: NeuronForm) -> None:
+    def __init__(self, sizes: Sequence[int], form: NeuronForm, *, gain: float = 1.0) -> None:
         super().__init__()
         self.inputs = sizes[0]
-        self.body = DenseLayers(sizes, form)
+        self.body = DenseLayers(sizes, form, gain=gain)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Spikes [T, B, out] of events [T, B, in]."""

@@ -157,11 +157,15 @@ def _att_neurosc(plan: _Plan) -> tuple[Side, Side]:
 
 def _event(plan: _Plan) -> tuple[Side, Side]:
     front_end = FrontEnd(plan.received // 2, plan.config.front_end_level, plan.config.front_end_levels)
-    hidden = plan.config.gate_hidden
-    sizes = front_end.lines, plan.config.hidden, plan.outputs
-    transmitter = EventLayers(plan.transmitter_sizes, plan.form, plan.event_gate_form, hidden)
-    receiver = EventLayers(sizes, plan.form, plan.event_gate_form, hidden, gain=SPARSE_GAIN)
-    return Side([transmitter]), Side([front_end, receiver])
+
+    def layers(sizes: tuple[int, int, int], gain: float) -> Stage:
+        hidden = plan.config.gate_hidden
+        if not hidden:
+            return SpikingLayers(sizes, plan.form, gain=gain)
+        return EventLayers(sizes, plan.form, plan.event_gate_form, hidden, gain=gain)
+
+    receiver = layers((front_end.lines, plan.config.hidden, plan.outputs), SPARSE_GAIN)
+    return Side([layers(plan.transmitter_sizes, 1.0)]), Side([front_end, receiver])
 
 
 def _analog(plan: _Plan) -> tuple[Side, Side]:

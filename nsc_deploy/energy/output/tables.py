@@ -47,7 +47,22 @@ def systems_table(report: Report) -> Table:
         ]
     facts = columns("Acc\n%", "SNR\ndB", "Channel\nuses")
     heads = (*columns("\nSystem", holds=Holds.NAMES), *facts, *_energy_columns(report))
-    return Table("Energy of a sample", heads, tuple(rows))
+    return Table("Energy of a sample", heads, tuple(rows), _trained_words(report))
+
+
+def _trained_words(report: Report) -> str:
+    """What the bit-matched network reaches and takes where it was trained; nothing where it was not."""
+    lines = []
+    for one in report.trained_opponents:
+        reached = "an accuracy nobody measured" if one.accuracy is None else f"{one.accuracy:.1%}"
+        takes = "an energy without price" if one.energy_uj is None else f"{_uj(one.energy_uj)} with memory"
+        receiver = "" if one.receiver_uj is None else f", its receiver {_uj(one.receiver_uj)}"
+        lines.append(f"The bit-matched ANN, trained: {one.system} reaches {reached} at {takes}{receiver}.")
+    return "\n".join(lines)
+
+
+def _uj(value: float) -> str:
+    return f"{numbers.microjoules(value)} uJ"
 
 
 def ratio_table(report: Report) -> Table:

@@ -414,8 +414,8 @@ OPPONENT = Accounting(
         "Yan et al. 2024), with weights at the profile's width. Every existing synapse costs a MAC, "
         "whose multiplication is charged bits / width of the full one. ONNX operators of the system "
         "stay as they are.",
-        leaves_out="Whether such a network would do the task: nobody trained it. Zeros it could skip; its "
-        "functions.",
+        leaves_out="Whether such a network would do the task: `train --system qnn` tells. Zeros it could "
+        "skip; its functions.",
     ),
     charges=_opponent,
     spiking_only=True,

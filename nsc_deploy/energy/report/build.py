@@ -34,6 +34,7 @@ from nsc_deploy.energy.report.schema import (
     Ratio,
     Report,
     SystemReport,
+    TrainedOpponent,
 )
 from nsc_deploy.energy.report.statistics import (
     Energy,
@@ -48,6 +49,8 @@ from nsc_deploy.energy.report.statistics import (
 from nsc_deploy.energy.sources import CountedSystem, hashes
 from nsc_deploy.graphs.network import Signal
 
+OPPONENT_SYSTEM = "qnn"
+"""The system that trains what the bit-matched column prices."""
 _PACKAGES = ("numpy", "nir", "onnx", "onnxruntime")
 LayerPrices = dict[str, LayerEnergy]
 PartPrices = list[LayerPrices]
@@ -87,6 +90,7 @@ def build_report(
         columns=tuple(one.column for one in accountings),
         systems=tuple(with_ratios),
         fronts={one.name: pareto_front(reports, one.name) for one in accountings if not one.spiking_only},
+        trained_opponents=_trained_opponents(reports),
         definitions=DEFINITIONS,
         estimated=estimated(
             prices, max(system.samples for system in systems), _placed_on(systems), hosted=hosted
@@ -261,6 +265,27 @@ def sum_prices(parts: Iterable[PartPrices]) -> dict[str, Energy]:
     layers = [layer for part in parts for layer in part]
     names = layers[0] if layers else ()
     return {name: sum_energy([layer[name] for layer in layers]) for name in names}
+
+
+def _trained_opponents(reports: Sequence[SystemReport]) -> tuple[TrainedOpponent, ...]:
+    """Runs of the bit-matched network among the systems; none where nothing spiking stands beside them."""
+    if not any(report.spiking for report in reports):
+        return ()
+
+    def mean(energies: Mapping[str, Energy]) -> float | None:
+        energy = energies.get(MEMORY.name)
+        return None if energy is None or energy.unpriced else energy.mean_uj
+
+    return tuple(
+        TrainedOpponent(
+            system=report.label,
+            accuracy=report.accuracy,
+            energy_uj=mean(report.energy),
+            receiver_uj=mean(report.sides.get(Side.RECEIVER, {})),
+        )
+        for report in reports
+        if report.system == OPPONENT_SYSTEM
+    )
 
 
 def _ratios(report: SystemReport, first: SystemReport, accountings: Sequence[Accounting]) -> dict[str, Ratio]:

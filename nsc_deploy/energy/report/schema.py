@@ -204,6 +204,15 @@ class FrontPoint(Record):
     beaten_by: tuple[str, ...] = Field(description="labels, the most frugal first")
 
 
+class TrainedOpponent(Record):
+    """A trained run of the network that the bit-matched column only prices, with memory."""
+
+    system: str
+    accuracy: float | None
+    energy_uj: float | None = Field(description="mean of a sample; None where a price is missing")
+    receiver_uj: float | None
+
+
 class Report(Record):
     """Everything there is to tell."""
 
@@ -220,6 +229,9 @@ class Report(Record):
     systems: tuple[SystemReport, ...]
     fronts: dict[str, tuple[FrontPoint, ...]] = Field(
         description="by accounting: systems by accuracy and energy, the most frugal first"
+    )
+    trained_opponents: tuple[TrainedOpponent, ...] = Field(
+        default=(), description="beside spiking systems: runs of qnn, what the bit-matched column stands for"
     )
     definitions: tuple[Term, ...]
     estimated: tuple[str, ...] = Field(description="what is measured, counted and estimated")

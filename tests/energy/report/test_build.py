@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nsc_deploy.deployment import Place, Side
+from nsc_deploy.deployment import Place, Side, read_deployment, write_deployment
 from nsc_deploy.energy import Estimate, estimate
+from nsc_deploy.energy.output.tables import systems_table
 from nsc_deploy.energy.output.terminal import print_report
 from nsc_deploy.energy.report.numbers import bounded, with_signs
 from nsc_deploy.energy.report.schema import Report
@@ -49,6 +50,23 @@ def test_systems_parts_and_facts(report: Report) -> None:
     assert (event.spiking, fc.spiking, lstm.spiking) == (True, False, False)
     assert [system.poster.energy_uj for system in report.systems if system.poster] == [3.63, 11.73, 17.58]
     assert [round(system.poster.ratio, 2) for system in report.systems if system.poster] == [1, 3.23, 4.84]
+
+
+def test_a_trained_opponent_stands_beside_the_column_that_prices_it(runs: list[Path], tmp_path: Path) -> None:
+    qnn = dense_run(tmp_path / "qnn")
+    deployment = read_deployment(qnn)
+    write_deployment(qnn, deployment.model_copy(update={"system": "qnn", "test_accuracy": 0.967}))
+    report = estimate([runs[0], qnn, runs[2]]).report
+    [opponent] = report.trained_opponents
+    system = report.systems[1]
+    assert (opponent.system, opponent.accuracy) == ("qnn", 0.967)
+    assert opponent.energy_uj == system.energy["memory"].mean_uj
+    assert opponent.receiver_uj == system.sides[Side.RECEIVER]["memory"].mean_uj
+    note = systems_table(report).note
+    assert note.startswith("The bit-matched ANN, trained: qnn reaches 96.7% at ")
+    assert "ann" in report.systems[0].energy  # the column stays
+    assert estimate([qnn, runs[2]]).report.trained_opponents == ()  # nothing spiking beside it
+    assert systems_table(estimate(runs).report).note == ""
 
 
 def test_energies_add_up_over_layers_parts_and_sides(report: Report) -> None:

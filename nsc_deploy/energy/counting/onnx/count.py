@@ -70,6 +70,7 @@ def count_onnx(
     dt: float | None = None,
     nominal: bool = False,
     layout: Layout = Layout.STEPS_FIRST,
+    skip_zeros: bool = False,
 ) -> PartCount:
     """Count every operation of an ONNX graph over a recording.
 
@@ -81,6 +82,8 @@ def count_onnx(
         dt: length of a step in seconds, for a file that does not state it.
         nominal: whether the step of the graph is a name only, so that the recording may have another.
         layout: of the first input, where it is not [steps, samples, ...].
+        skip_zeros: charge products of real values only where neither the value nor the weight is zero. The
+            values are read all the same; recurrent operators skip nothing.
 
     Raises:
         ConfigError: the steps of the recording are not those of the graph.
@@ -94,7 +97,7 @@ def count_onnx(
         require_step(recording, time_step(_stated_step(model), dt, needed=False), path)
     try:
         feed_steps_first(model, layout, recording.values.shape, str(path))
-        return _count(model, recording, progress, batch, path)
+        return _count(model, recording, progress, batch, path, skip_zeros=skip_zeros)
     except GraphError as error:
         if error.where is not None and str(error.where).startswith(str(path)):
             raise
@@ -102,11 +105,13 @@ def count_onnx(
         raise GraphError(error.problem, where=place, hint=error.hint) from error
 
 
-def _count(model: Any, recording: Recording, progress: Progress, batch: int, path: Path) -> PartCount:
+def _count(
+    model: Any, recording: Recording, progress: Progress, batch: int, path: Path, *, skip_zeros: bool
+) -> PartCount:
     refuse_unbounded(model, (recording.steps, 1, *recording.shape))
     arriving = _arriving(model, recording)
     known = work_out_constants(model, recording.values[:, :1].astype(np.float32))
-    plan = instrument(model, known, arriving, shapes=True)
+    plan = instrument(model, known, arriving, shapes=True, skip_zeros=skip_zeros)
     first = _runner(plan, recording, path)(slice(0, 1))
     met = [meeting(plan, index, first) for index in range(len(plan.places))]
     refuse_too_many({plan.places[i].site.path: one.at_most for i, one in enumerate(met)}, recording.samples)
@@ -114,7 +119,9 @@ def _count(model: Any, recording: Recording, progress: Progress, batch: int, pat
     for some in [recording.values] if recording.values.dtype.kind in "bu" else recording.values:
         refuse_foreign(some, arriving, model.graph.input[0].name)
     eventful = any(place.site.events or place.site.joined for place in plan.places)
-    watched = instrument(model, known, arriving, shapes=False) if eventful else plan
+    watched = plan
+    if eventful:
+        watched = instrument(model, known, arriving, shapes=False, skip_zeros=skip_zeros)
     steps = steps_in(watched.model, known, (recording.steps, 1, *recording.shape))
     fed: dict[int, Fed] = {}
     if eventful:
@@ -362,7 +369,10 @@ def _along(
         totals[Kind.AC if one.site.arrives is Signal.EVENTS else Kind.MAC] = met.operations
         biases = everywhere(one.price.operations.get(Kind.ADDITION, 0))
         streamed = not any(name in one.site.constants for name in one.site.node.input[:2])
-        traffic = _with_events(traffic, met, biases, streamed=streamed)
+        if one.site.arrives is Signal.REAL:  # zeros are looked at, and no sum leaves its register
+            traffic = replace(traffic, weight_reads=biases + (0 if streamed else 1) * met.operations)
+        else:
+            traffic = _with_events(traffic, met, biases, streamed=streamed)
     return Operations(**{kind.value: totals.get(kind, everywhere(0)) for kind in Kind}), traffic
 
 

@@ -203,7 +203,7 @@ class EventMeter(_Meter):
             rows: [samples, values], events where they are not 0.
             weights: [values, 2].
         """
-        if self._site.arrives is Signal.GRADED:
+        if self._site.arrives is not Signal.EVENTS:
             rows = rows != 0
         rows = rows.astype(weights.dtype, copy=False)
         if self._steps is None:

@@ -54,7 +54,7 @@ class Plan:
     decisions: bool = False
 
 
-def instrument(model: Any, known: Known, arriving: Signal, *, shapes: bool) -> Plan:
+def instrument(model: Any, known: Known, arriving: Signal, *, shapes: bool, skip_zeros: bool = False) -> Plan:
     """Collect the sites of a model and add the outputs that watch them, to a copy.
 
     Args:
@@ -62,6 +62,7 @@ def instrument(model: Any, known: Known, arriving: Signal, *, shapes: bool) -> P
         known: its constants.
         arriving: what its first input carries.
         shapes: whether to give out the shapes that each site meets, or the events that do.
+        skip_zeros: whether values that are zero cost nothing.
 
     Raises:
         GraphError: an operator without a rule, or a loop or branch whose number of turns the graph does not
@@ -74,7 +75,7 @@ def instrument(model: Any, known: Known, arriving: Signal, *, shapes: bool) -> P
     if arriving is not Signal.REAL:
         holds = Holds.BINARY if arriving is Signal.EVENTS else Holds.GRADED
         contents = contents.with_outputs(first, holds, decided=False)
-    _Visit(plan, opset_of(model)).graph(graph, known, (), (graph,), contents, "")
+    _Visit(plan, opset_of(model), skip_zeros).graph(graph, known, (), (graph,), contents, "")
     for index, place in enumerate(plan.places):
         for name in wanted_shapes(place.site) if shapes else ():
             inner = _with_shape(place.graphs[-1], name)
@@ -91,6 +92,7 @@ class _Visit:
 
     plan: Plan
     opset: int
+    skip_zeros: bool
 
     def graph(
         self,
@@ -123,7 +125,8 @@ class _Visit:
     def _operator(
         self, node: Any, scans: tuple[Any, ...], graphs: tuple[Any, ...], contents: Contents, path: str
     ) -> Contents:
-        site = Site(path, node, contents.constants, contents.binary, contents.graded, self.opset)
+        held = contents.constants, contents.binary, contents.graded
+        site = Site(path, node, *held, self.opset, self.skip_zeros)
         operator = operator_of(site)
         holds = operator.holds(node, contents)
         decided = holds in {Holds.BINARY, Holds.TRUTH} and operator.decides(node, contents)
@@ -160,7 +163,7 @@ class _Visit:
         inside = replace(contents, constants=known.values, fixed=_fixed(known.values))
         assumed = {inner: _held(inside, outer) for inner, outer in pairs}
         while True:
-            trial = _Visit(Plan(self.plan.model), self.opset)
+            trial = _Visit(Plan(self.plan.model), self.opset, self.skip_zeros)
             entering = inside
             for inner, (holds, decided) in assumed.items():
                 entering = entering.with_outputs(frozenset({inner}), holds, decided=decided)

@@ -63,6 +63,7 @@ class Site:
         binary: tensors proven binary.
         graded: tensors proven to be whole numbers, 0 where nothing happens.
         opset: version of the standard operators.
+        skips_zeros: whether values that are zero cost nothing, whatever they are.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Site:
     binary: frozenset[str]
     graded: frozenset[str] = frozenset()
     opset: int = SOFTMAX_OVER_ONE_AXIS
+    skips_zeros: bool = False
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute of the operator as Python values."""
@@ -98,10 +100,18 @@ class Site:
 
     @property
     def events(self) -> tuple[str, ...]:
-        """Its inputs that carry events, graded ones too, of those that meet weights."""
+        """Its inputs that carry events, graded ones too, of those that meet weights.
+
+        Where zeros are skipped, every value that is none is taken for one.
+        """
         if OPERATORS[self.node.op_type].fan_out is None:
             return ()
-        return tuple(name for name in self.node.input[:2] if name in self.binary | self.graded)
+        there = self.binary | self.graded
+        return tuple(
+            name
+            for name in self.node.input[:2]
+            if name in there or (self.skips_zeros and name not in self.constants)
+        )
 
     @property
     def joined(self) -> tuple[str, ...]:
@@ -118,7 +128,7 @@ class Site:
         """What meets its weights: events, if one side is binary."""
         if any(name in self.binary for name in self.events):
             return Signal.EVENTS
-        return Signal.GRADED if self.events else Signal.REAL
+        return Signal.GRADED if any(name in self.graded for name in self.events) else Signal.REAL
 
 
 @dataclass(frozen=True)

@@ -247,3 +247,31 @@ def test_counts_that_do_not_fit_64_bits_are_refused(tmp_path: Path) -> None:
     endless = np.broadcast_to(np.float32(0), (STEPS, 2**54, 4))
     with pytest.raises(DataError, match="64 bits"):
         count_onnx(graph, Recording(endless, Signal.REAL, DT))
+
+
+def test_zeros_are_skipped_where_that_is_asked_for(tmp_path: Path) -> None:
+    first, second = weights(4, 6), weights(6, 3)
+    first[first < 0.2], second[0] = 0, 0
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["sum"], name="first"),
+        helper.make_node("Relu", ["sum"], ["active"], name="relu"),
+        helper.make_node("MatMul", ["active", "v"], ["output"], name="second"),
+    ]
+    onnx_graph(tmp_path / "relu.onnx", nodes, {"w": first, "v": second}, 4, 3)
+    recording = reals(4)
+    recording.values[:, :, 1] = 0
+    dense = count_onnx(tmp_path / "relu.onnx", recording)
+    sparse = count_onnx(tmp_path / "relu.onnx", recording, skip_zeros=True)
+    active = np.maximum(recording.values @ first, 0)
+    for name, values, weight in (("first", recording.values, first), ("second", active, second)):
+        meets = (weight != 0).sum(axis=1)
+        one_by_one = [int(sum(meets[at[-1]] for at in np.argwhere(one))) for one in values.swapaxes(0, 1)]
+        found, before = layer(sparse, name), layer(dense, name)
+        assert found.per_sample.macs.tolist() == found.traffic.weight_reads.tolist() == one_by_one
+        assert before.per_sample.macs.tolist() == [STEPS * weight.size] * SAMPLES
+        assert found.arrives is Signal.REAL
+        assert not found.per_sample.acs.any()
+        assert not found.traffic.state_reads.any()
+        for kept in ("activation_reads", "activation_writes"):
+            assert np.array_equal(getattr(found.traffic, kept), getattr(before.traffic, kept))
+    assert 0 < layer(sparse, "second").per_sample.macs.sum() < layer(dense, "second").per_sample.macs.sum()
