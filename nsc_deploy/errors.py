@@ -20,7 +20,8 @@ EXTRAS = MappingProxyType(
         "espeakng_loader": "speech",
         "matplotlib": "pictures",
         "pandas": "pandas",
-        "PIL": "coding",
+        "PIL": "images",
+        "sklearn": "images",
         "sionna": "coding",
     }
 )

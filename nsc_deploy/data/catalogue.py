@@ -3,7 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -166,7 +166,11 @@ FOLDER_VARIABLE = "NSC_DEPLOY_DATA"
 NAMES = {
     "fsdd": ("fsdd_8k_int16.npz", "fsdd/fsdd_8k_int16.npz", "fsdd/recordings", "fsdd"),
     "shd": ("shd_train.h5", "shd/shd_train.h5"),
-}
+    "cifar100": (
+        "cifar100_webp.npz", "cifar-100-binary.tar.gz", "cifar100/cifar-100-binary.tar.gz",
+        "cifar-100-binary",
+    ),
+}  # fmt: skip
 
 
 def data_folder() -> Path:
@@ -174,7 +178,21 @@ def data_folder() -> Path:
     return platformdirs.user_data_path("nsc-deploy") / "data"
 
 
-def find_source(config: DataConfig) -> Path:
+class Sought(Protocol):
+    """What says which data set is wanted and maybe where it is: the `[data]` table of any family."""
+
+    @property
+    def dataset(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """Its file or folder; None for the usual places."""
+        ...
+
+
+def find_source(config: Sought) -> Path:
     """The file or folder of `config.dataset`: `config.path` or in it, in $NSC_DEPLOY_DATA, or as fetched.
 
     Raises:

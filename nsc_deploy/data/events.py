@@ -113,14 +113,32 @@ def validation_split(train: EventSet, fraction: float, seed: int) -> tuple[Event
     Raises:
         DataError: the fraction is not between 0 and 1, or a class has fewer than two samples.
     """
+    chosen = held_out(train.labels, fraction, seed)
+    return train.take(np.flatnonzero(~chosen)), train.take(np.flatnonzero(chosen))
+
+
+def held_out(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Which samples a validation part takes, with the same share of every class.
+
+    Args:
+        labels: [samples] int64.
+        fraction: as of `validation_split`.
+        seed: the same seed gives the same choice.
+
+    Returns:
+        [samples], true for the validation part.
+
+    Raises:
+        DataError: as `validation_split`.
+    """
     if not 0 < fraction < 1:
         raise DataError(
             f"a validation fraction of {fraction} is not between 0 and 1", where="validation split"
         )
     generator = np.random.default_rng(seed)
-    held_out = np.zeros(len(train), dtype=bool)
-    for label in np.unique(train.labels):
-        members = np.flatnonzero(train.labels == label)
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
         if len(members) < 2:
             raise DataError(
                 f"class {label} has {len(members)} training sample, too few to share with a validation part",
@@ -128,5 +146,5 @@ def validation_split(train: EventSet, fraction: float, seed: int) -> tuple[Event
                 hint="Use more samples.",
             )
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        held_out[generator.permutation(members)[:count]] = True
-    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+        chosen[generator.permutation(members)[:count]] = True
+    return chosen

@@ -1,0 +1,21 @@
+"""Which images to load: the `[data]` table of an experiment with features."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from nsc_deploy.io.records import Record
+
+ImageDataset = Literal["cifar100", "digits"]
+
+
+class ImageDataConfig(Record):
+    """A data set of images."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    dataset: ImageDataset = "cifar100"
+    """cifar100 (32 x 32 colour, 100 classes) or digits (8 x 8 grey, 10 classes, from scikit-learn)"""
+    path: Path | None = None
+    """cifar100: file or folder of the set; not set: $NSC_DEPLOY_DATA, then what `data fetch` filled"""
