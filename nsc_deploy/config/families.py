@@ -1,13 +1,14 @@
 """The families of experiments, each known by the systems it trains.
 
-An experiment of any family has the tables `[system]` (with `name`), `[data]`, `[channel]` and `[training]`
-(with `seed`, `threads` and `devices`); what else they hold is the family's own.
+An experiment of any family has the tables `[system]` (with `name`), `[data]` and `[training]` (with `seed`,
+`threads`, `devices` and `nodes`); what else it holds is the family's own.
 """
 
+from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 
-Experiment = SpeechExperiment
-FAMILIES: tuple[type[Experiment], ...] = (SpeechExperiment,)
+Experiment = SpeechExperiment | BackboneExperiment | FeaturesExperiment
+FAMILIES: tuple[type[Experiment], ...] = (SpeechExperiment, BackboneExperiment, FeaturesExperiment)
 
 
 def system_names() -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def fit(
     record = TrainingRecord(run, config.patience)
     last = run / DIRECTORY / LAST
     going_on = resume and last.is_file()
-    if going_on and _is_complete(last, record, config.epochs):
+    if going_on and is_complete(last, record, config.epochs):
         return record
     training, validation = training_and_validation(data, experiment)
     world = config.devices * config.nodes
@@ -81,7 +81,7 @@ def fit(
         # A resumed run takes its weights from its last state.
         system = new_system(experiment, data) if going_on else starting_system(experiment, data)
         module = ReceiverTraining(system, config, len(batches), experiment.weight_bits)
-        with plain_signals(), _state_that_fits(record, going_on=going_on):
+        with plain_signals(), state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,
                 shuffled_loader(Samples(training), batches),
@@ -91,7 +91,7 @@ def fit(
     return record
 
 
-def _is_complete(last: Path, record: TrainingRecord, epochs: int) -> bool:
+def is_complete(last: Path, record: TrainingRecord, epochs: int) -> bool:
     """Load the record of a run whose training had ended before it was interrupted."""
     state = StateIO().load_checkpoint(last)
     missing = sorted(_STATE - state.keys())
@@ -105,7 +105,7 @@ def _is_complete(last: Path, record: TrainingRecord, epochs: int) -> bool:
 
 
 @contextmanager
-def _state_that_fits(record: TrainingRecord, *, going_on: bool) -> Iterator[None]:
+def state_that_fits(record: TrainingRecord, *, going_on: bool) -> Iterator[None]:
     """Tell what Lightning and torch make of a state of another training as what it is.
 
     Such a file is whole, so its digest fits; what in it does not fit shows itself only where it is taken in,

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from nsc_deploy.config.families import Experiment
+from nsc_deploy.config.features import BackboneExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import span
@@ -84,7 +85,33 @@ class SpeechMetrics(RunMetrics):
         }
 
 
-_METRICS: dict[type[Experiment], type[RunMetrics]] = {SpeechExperiment: SpeechMetrics}
+class BackboneMetrics(RunMetrics):
+    """What a classifier of images reached, in full precision."""
+
+    backbone: str
+    split: str = Field(description="the last block that the device computes")
+    feature: tuple[int, int, int] = Field(description="channels, height and width behind the split")
+    best_epoch: int = Field(description="whose weights were kept, counted from 0")
+    history: tuple[EpochRecord, ...]
+
+    @property
+    def title(self) -> str:
+        """What was trained, in one line."""
+        return f"{self.backbone} on {self.dataset}"
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What a terminal shows of it, by label."""
+        return super().rows | {
+            "epochs": f"{self.epochs}, best {self.best_epoch + 1}",
+            f"feature behind {self.split}": " x ".join(map(str, self.feature)),
+        }
+
+
+_METRICS: dict[type[Experiment], type[RunMetrics]] = {
+    SpeechExperiment: SpeechMetrics,
+    BackboneExperiment: BackboneMetrics,
+}
 
 
 def metrics_of(experiment: Experiment) -> type[RunMetrics]:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
@@ -22,7 +22,17 @@ _FINAL_RATE = 0.01
 """The cosine schedule ends at this part of the learning rate."""
 
 
-class ReceiverTraining(lightning.LightningModule):
+class SystemTraining(lightning.LightningModule):
+    """What trains one system; its state is what checkpoints keep.
+
+    Attributes:
+        system: what is trained.
+    """
+
+    system: nn.Module
+
+
+class ReceiverTraining(SystemTraining):
     """Trains a system on batches of events uint8 [B, T, C] and labels int64 [B].
 
     Args:
@@ -31,6 +41,8 @@ class ReceiverTraining(lightning.LightningModule):
         steps_per_epoch: optimiser steps of an epoch, for the schedule.
         bits: round the weights of chip parts to so many in every pass; None leaves them as they are.
     """
+
+    system: System
 
     def __init__(
         self, system: System, config: TrainingConfig, steps_per_epoch: int, bits: int | None = None

@@ -17,7 +17,7 @@ from nsc_deploy.io.files import write_json
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.io.records import Record, read_json_record, to_record
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, SECONDS, write_tensors
-from nsc_deploy.training.module import ReceiverTraining
+from nsc_deploy.training.module import SystemTraining
 
 
 class EpochRecord(BaseModel):
@@ -123,7 +123,7 @@ class TrainingRecord(Callback):
         return EpochRecord(epoch=trainer.current_epoch, seconds=seconds, **values)
 
     def _keep(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        if trainer.is_global_zero and isinstance(module, ReceiverTraining) and self.best is not None:
+        if trainer.is_global_zero and isinstance(module, SystemTraining) and self.best is not None:
             note = self.best.model_dump(exclude={"seconds"})
             write_tensors(self._best_file, module.system.state_dict(), note)
 

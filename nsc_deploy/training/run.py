@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from nsc_deploy.config.families import Experiment
+from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import FILE_NAME
 from nsc_deploy.io.files import require_writable
@@ -22,7 +23,6 @@ from nsc_deploy.training.run_directory import (
     state_of,
     write_metrics,
 )
-from nsc_deploy.training.speech import SpeechTraining
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ def train(
 
 def _training(experiment: Experiment) -> Training:
     """How an experiment is trained, by its family."""
+    if isinstance(experiment, BackboneExperiment):
+        from nsc_deploy.training.features.backbone import BackboneTraining
+
+        return BackboneTraining(experiment)
+    if isinstance(experiment, FeaturesExperiment):
+        raise ConfigError("codecs cannot be trained yet", where="system.name")
+    from nsc_deploy.training.speech import SpeechTraining
+
     return SpeechTraining(experiment)
 
 

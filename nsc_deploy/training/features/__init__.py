@@ -1,0 +1,1 @@
+"""Training of systems that send features of images over digital channels."""

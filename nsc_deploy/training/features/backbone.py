@@ -1,0 +1,299 @@
+"""Training of an image classifier: one cycle of the learning rate, resumable after every epoch."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, TensorDataset
+
+from nsc_deploy.config.features import BackboneExperiment, BackboneTrainingConfig
+from nsc_deploy.data.images import ImageData, ImageSet, load_images, split_validation
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.models.features.backbones import Backbone, build_backbone
+from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, StateIO, read_tensors
+from nsc_deploy.training.family import Training
+from nsc_deploy.training.features.augmentation import crop_and_flip, normalised, resized
+from nsc_deploy.training.fit import (
+    EndOnSigterm,
+    is_complete,
+    plain_signals,
+    quiet_lightning,
+    reproducible,
+    state_that_fits,
+)
+from nsc_deploy.training.metrics import BackboneMetrics
+from nsc_deploy.training.module import SystemTraining
+from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
+
+EVALUATION_BATCH = 250
+
+
+class BackboneTraining(Training):
+    """The training of a classifier of images."""
+
+    def __init__(self, experiment: BackboneExperiment) -> None:
+        self._experiment = experiment
+        self._images: ImageData | None = None
+
+    def check(self, out: Path, *, resume: bool) -> None:
+        """Refuse a split that does not exist."""
+        system = self._experiment.system
+        with torch.device("meta"):
+            build_backbone(system.backbone, 2, system.split)
+
+    def load(self, *, progress: bool) -> str:
+        """Load the images."""
+        self._images = load_images(self._experiment.data, progress=progress)
+        new_backbone(self._experiment, self._images)
+        return self._images.sha256()
+
+    def run(self, out: Path, *, resume: bool, progress: bool) -> BackboneMetrics:
+        """Train, then measure the best weights."""
+        if self._images is None:
+            raise RuntimeError("training began before its data was loaded")
+        record = fit_backbone(self._experiment, self._images, out, resume=resume, progress=progress)
+        return measure_backbone(self._experiment, self._images, out, record)
+
+
+def fit_backbone(
+    experiment: BackboneExperiment, images: ImageData, run: Path, *, resume: bool, progress: bool
+) -> TrainingRecord:
+    """Train a backbone; leaves the best weights and the last state in RUN/checkpoints.
+
+    On the first GPU if there is one, else on the CPU.
+
+    Args:
+        experiment: what to train.
+        images: on what.
+        run: the run directory.
+        resume: go on from the last finished epoch, if there is one.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        ConfigError: the images are not of the backbone's size.
+        DataError: the last state is damaged or of another training.
+        UserError: training diverged.
+    """
+    config = experiment.training
+    record = TrainingRecord(run, patience=0)
+    last = run / DIRECTORY / LAST
+    going_on = resume and last.is_file()
+    if going_on and is_complete(last, record, config.epochs):
+        return record
+    backbone = new_backbone(experiment, images)
+    training, validation = parts(images, config)
+    batches = ShuffledBatches(len(training), config.batch_size, config.seed)
+    module = BackboneFit(backbone, images, config, len(batches))
+    with quiet_lightning(), reproducible(config.threads):
+        trainer = _trainer(config, run, record, progress=progress)
+        with plain_signals(), state_that_fits(record, going_on=going_on):
+            trainer.fit(
+                module,
+                DataLoader(_tensors(training), sampler=batches, batch_size=None),
+                None if validation is None else _in_order(validation),
+                ckpt_path=last if going_on else None,
+            )
+    return record
+
+
+def parts(images: ImageData, config: BackboneTrainingConfig) -> tuple[ImageSet, ImageSet | None]:
+    """The training part without its validation part, and that part; None if there is none."""
+    if not config.validation_fraction:
+        return images.train, None
+    seed = stream_seed(config.seed, "validation part")
+    return split_validation(images.train, config.validation_fraction, seed)
+
+
+def new_backbone(experiment: BackboneExperiment, images: ImageData) -> Backbone:
+    """The backbone with weights drawn from the seed.
+
+    Raises:
+        ConfigError: it takes images of another size.
+    """
+    system = experiment.system
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(experiment.training.seed, "weights"))
+        backbone = build_backbone(system.backbone, images.classes, system.split)
+    if backbone.image != images.shape:
+        raise ConfigError(
+            f"{system.backbone} takes images of {_size(backbone.image)}, and those of "
+            f"{experiment.data.dataset} have {_size(images.shape)}",
+            where="system.backbone",
+            hint="Take cnn8 for digits, and any other for cifar100.",
+        )
+    return backbone
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def best_backbone(experiment: BackboneExperiment, images: ImageData, run: Path) -> Backbone:
+    """The backbone of a run with its best weights, for evaluation.
+
+    Raises:
+        DataError: the weights are missing, damaged, or of another backbone.
+    """
+    backbone = new_backbone(experiment, images)
+    tensors, _ = read_tensors(run / DIRECTORY / BEST)
+    backbone.load_state_dict(tensors)
+    return backbone.eval()
+
+
+def measure_backbone(
+    experiment: BackboneExperiment, images: ImageData, run: Path, record: TrainingRecord
+) -> BackboneMetrics:
+    """What the best weights reach on the validation and the test part, in full precision."""
+    backbone = best_backbone(experiment, images, run)
+    _, validation = parts(images, experiment.training)
+    with reproducible(experiment.training.threads):
+        on_validation = accuracy(backbone, validation, images) if validation else None
+        on_test = accuracy(backbone, images.test, images)
+    return BackboneMetrics(
+        system=experiment.system.name,
+        dataset=experiment.data.dataset,
+        backbone=experiment.system.backbone,
+        split=backbone.split,
+        feature=backbone.feature_shape(),
+        validation_accuracy=on_validation,
+        test_accuracy=on_test,
+        parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        epochs=len(record.epochs),
+        best_epoch=record.best.epoch if record.best else 0,
+        training_seconds=sum(epoch.seconds for epoch in record.epochs),
+        history=tuple(record.epochs),
+    )
+
+
+def has_bfloat16() -> bool:
+    """Whether products in bfloat16 are faster here: the processor (or the GPU) has instructions for them.
+
+    Without them torch emulates them, which takes twenty times as long.
+    """
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+class BackboneFit(SystemTraining):
+    """Trains a backbone on batches of pixels uint8 [B, C, H, W] and labels int64 [B].
+
+    Args:
+        backbone: what is trained.
+        images: mean and deviation of the pixels.
+        config: how.
+        steps_per_epoch: optimiser steps of an epoch, for the schedule.
+    """
+
+    system: Backbone
+
+    def __init__(
+        self, backbone: Backbone, images: ImageData, config: BackboneTrainingConfig, steps_per_epoch: int
+    ) -> None:
+        super().__init__()
+        self.system = backbone
+        self._mean, self._deviation = images.mean, images.deviation
+        self._config = config
+        self._steps = steps_per_epoch * config.epochs
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch; its augmentation is a function of (seed, epoch, step)."""
+        config, place = self._config, (self.current_epoch, batch_idx)
+        torch.manual_seed(stream_seed(config.seed, "dropout", *place))  # torch's dropout takes no generator
+        pixels, labels = batch
+        chance = stream(config.seed, "augmentation", *place)
+        pixels = crop_and_flip(pixels, config.crop_padding, chance, flip=config.flip)
+        images = normalised(pixels, self._mean, self._deviation)
+        if self.current_epoch < config.small_share * config.epochs:
+            images = resized(images, config.small_size)
+        scores = self.system(images)
+        loss = functional.cross_entropy(scores, labels, label_smoothing=config.label_smoothing)
+        self._note("train", scores, labels, loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and accuracy of one batch."""
+        scores = self.system(normalised(batch[0], self._mean, self._deviation))
+        self._note("validation", scores, batch[1], functional.cross_entropy(scores, batch[1]))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """SGD, and a schedule that is a function of the step alone."""
+        config = self._config
+        weights = [one for one in self.system.parameters() if one.dim() > 1]
+        others = [one for one in self.system.parameters() if one.dim() <= 1]
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": config.weight_decay},
+            {"params": others},
+        ]
+        optimizer = torch.optim.SGD(
+            groups,
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+        )
+        schedule = LambdaLR(optimizer, self._rate_at)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate_at(self, step: int) -> float:
+        """One cycle (Smith and Topin 2018): a straight rise, then a straight fall to 0."""
+        rise = self._config.warmup * self._steps
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return max(0.0, (self._steps - step) / (self._steps - rise))
+
+    def _note(self, part: str, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
+        accuracy = (scores.detach().argmax(1) == labels).float().mean()
+        values = {f"{part}/loss": loss.detach(), f"{part}/accuracy": accuracy}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
+
+
+def accuracy(classifier: nn.Module, part: ImageSet, images: ImageData) -> float:
+    """The share of a part that a classifier tells right, in full precision."""
+    right = 0
+    with torch.no_grad():
+        for pixels, labels in _in_order(part):
+            scores = classifier(normalised(pixels, images.mean, images.deviation))
+            right += int((scores.argmax(1) == labels).sum())
+    return right / len(part)
+
+
+def _tensors(part: ImageSet) -> TensorDataset:
+    return TensorDataset(torch.from_numpy(part.pixels), torch.from_numpy(part.labels))
+
+
+def _in_order(part: ImageSet) -> DataLoader[tuple[Tensor, ...]]:
+    index = torch.split(torch.arange(len(part)), EVALUATION_BATCH)
+    return DataLoader(_tensors(part), sampler=index, batch_size=None)
+
+
+def _trainer(
+    config: BackboneTrainingConfig, run: Path, record: TrainingRecord, *, progress: bool
+) -> lightning.Trainer:
+    callbacks: list[Callback] = [record, SaveState(record), EndOnSigterm()]
+    if progress:
+        callbacks.append(EpochProgress(record))
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bfloat16())
+    return lightning.Trainer(
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        strategy=SingleDeviceStrategy(device, checkpoint_io=StateIO()),
+        precision="bf16-mixed" if bf16 else "32-true",
+        max_epochs=config.epochs,
+        deterministic=True,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run,
+    )
