@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.cli.evaluate import parse_snr
+from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.plots import accuracy_figure, write_plots
 from nsc_deploy.training.run import train
-from nsc_deploy.training.sweep import ChannelUses, Sweep, sweep, sweep_runs
+from nsc_deploy.training.sweep import ChannelUses, Sweep, channel_uses, sweep, sweep_runs
 
 Make = Callable[..., dict[str, object]]
 
@@ -172,3 +174,15 @@ def test_ranges_of_snr(text: str, values: tuple[float, ...]) -> None:
 def test_what_is_no_range_of_snr_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="not a range of SNRs"):
         parse_snr(text)
+
+
+@pytest.mark.parametrize(("system", "uses"), [("att-neurosc", 128 + 7), ("fc", 128 * 16 + 7)])
+def test_the_latency_axis_has_the_guard_interval_of_a_multipath_link(system: str, uses: int) -> None:
+    overrides = {"system.name": system, "system.symbols": 128, "channel.kind": "multipath", "channel.taps": 8}
+    experiment = load_experiment(None, overrides)
+    assert isinstance(experiment, SpeechExperiment)
+    found = channel_uses(experiment)
+    assert found.per_step == uses
+    swept = replace(made_up(system, "a", 0, (0.0,), 1), uses=found)
+    (line,) = accuracy_figure([swept]).axes[1].get_lines()
+    assert line.get_xdata()[:3].tolist() == [uses, 2 * uses, 3 * uses]
