@@ -1,9 +1,10 @@
 """What a run of an ONNX graph would take, worked out from shapes before onnxruntime is given it.
 
 A few bytes can ask for any amount of memory (a ConstantOfShape, an Expand) or of time (a Loop, a product
-of large matrices). Nothing here computes a value of the graph: shapes are inferred with the sizes that
-enter filled in, a size that only a run can tell is replaced by the largest it can be, and a graph beyond
-the limits is refused with the node that goes beyond them.
+of large matrices). Nothing here runs the graph: shapes are inferred with the sizes that enter filled in. A
+size that inference does not find is made of the few numbers that it follows from (`onnx_numbers`), or
+replaced by the largest it can be, and a graph beyond the limits is refused with the node that goes beyond
+them.
 """
 
 import os
@@ -16,6 +17,7 @@ import onnx
 
 from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.graphs.onnx_constants import Constants, find_constants, kept_constants, taken_in
+from nsc_deploy.graphs.onnx_numbers import NumbersOf
 
 MAX_MEMORY = 4 * 2**30
 """Bytes of weights and of all values that are held at once."""
@@ -101,11 +103,12 @@ def refuse_unbounded(
     limits = limits or Limits.from_environment()
     together = infer_shapes(model, entering)
     constants = find_constants(model.graph)
-    _Estimate(limits, operations=False).whole(together, constants)
+    opset = _opset(model)
+    _Estimate(limits, opset, operations=False).whole(together, constants)
     alone = entering if entering is None else (*entering[:1], *(1 for _ in entering[1:2]), *entering[2:])
     # What a batch takes does not grow in step with its samples where constants are worked on.
     single = together if alone == entering else infer_shapes(model, alone)
-    _Estimate(limits, operations=True).whole(single, constants)
+    _Estimate(limits, opset, operations=True).whole(single, constants)
 
 
 def infer_shapes(model: onnx.ModelProto, entering: Sequence[int] | None = None) -> onnx.GraphProto:
@@ -125,7 +128,9 @@ def infer_shapes(model: onnx.ModelProto, entering: Sequence[int] | None = None) 
     sketch = _sketch(model, entering)
     try:
         plain = onnx.shape_inference.infer_shapes(sketch)
-        followed = _can_follow_values(plain.graph)
+        followed = _can_follow_values(
+            plain.graph, NumbersOf(plain.graph, shapes_of(plain.graph), _opset(model))
+        )
         return (onnx.shape_inference.infer_shapes(sketch, data_prop=True) if followed else plain).graph
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
@@ -187,13 +192,26 @@ def _copy(source: onnx.GraphProto, target: onnx.GraphProto, main: onnx.GraphProt
                 _copy(attribute.g, again.g, main, names)
 
 
-def _can_follow_values(graph: onnx.GraphProto) -> bool:
-    """Whether the integers that shapes are made of stay few: inference holds them one by one."""
+def _opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operators."""
+    return next((one.version for one in model.opset_import if one.domain in {"", "ai.onnx"}), 1)
+
+
+def _can_follow_values(graph: onnx.GraphProto, numbers: NumbersOf) -> bool:
+    """Whether the integers that shapes are made of stay few: inference holds them one by one.
+
+    It writes a Range out in full, in bodies too, however long it is.
+    """
     shapes = shapes_of(graph)
     makers = {output: node for node in graph.node for output in node.output}
     most: dict[str, int] = {name: prod(shape) for name, shape in _known(shapes).items() if len(shape) < 2}
     for node in graph.node:
         entering = [most.get(name, 1) for name in node.input if name]
+        bodies = (attribute.g for attribute in node.attribute if attribute.HasField("g"))
+        if any(not _can_follow_values(body, numbers.inside(body, shapes_of(body))) for body in bodies):
+            return False
+        if node.op_type == "Range" and (numbers.made(node) or (_WRITTEN_OUT + 1,))[0] > _WRITTEN_OUT:
+            return False
         if node.op_type == "ConstantOfShape" and not (node.output and shapes.get(node.output[0])):
             maker = makers.get(node.input[0])
             if _holds_integers(node) and not (maker is not None and maker.op_type == "Shape"):
@@ -243,23 +261,26 @@ class _Estimate:
 
     Args:
         limits: of memory and operations.
+        opset: version of the standard operators.
         operations: whether to hold operations to their limit, or memory.
     """
 
-    def __init__(self, limits: Limits, *, operations: bool) -> None:
-        self._limits, self._counts = limits, operations
+    def __init__(self, limits: Limits, opset: int, *, operations: bool) -> None:
+        self._limits, self._opset, self._counts = limits, opset, operations
         self._operations = 0
 
     def whole(self, graph: onnx.GraphProto, constants: Constants) -> None:
         values = _declared(graph)
         held = sum(value.memory for value in values.values())
-        self._walk(graph, constants, values, held, turns=1, depth=0)
+        numbers = NumbersOf(graph, shapes_of(graph), self._opset)
+        self._walk(graph, constants, values, numbers, held, turns=1, depth=0)
 
     def _walk(
         self,
         graph: onnx.GraphProto,
         constants: Constants,
         outer: Mapping[str, _Value],
+        numbers: NumbersOf,
         held: int,
         *,
         turns: int,
@@ -271,6 +292,7 @@ class _Estimate:
             graph: with inferred shapes.
             constants: of the graph.
             outer: values that it may take in.
+            numbers: that sizes in it are made of.
             held: bytes in use before it.
             turns: how often it is run.
             depth: scans around it.
@@ -289,9 +311,11 @@ class _Estimate:
                     hint="Build the loop over time as a Scan, or name a graph without one.",
                 )
             within = constants.bodies.get(index, Constants())
-            inner = self._inside(node, within, values, shapes, held, turns, depth, where)
+            inner = self._inside(node, within, values, shapes, numbers, held, turns, depth, where)
             for output in filter(None, node.output):
                 shape = _known({output: shapes.get(output)}).get(output)
+                if shape is None and node.op_type in _MAKERS:
+                    shape = numbers.made(node)
                 value = self._value(node, shape, inner.get(output), values, widths.get(output, 4), where)
                 values[output] = value
                 held += value.memory
@@ -306,6 +330,7 @@ class _Estimate:
         constants: Constants,
         values: Mapping[str, _Value],
         shapes: Mapping[str, Shape],
+        numbers: NumbersOf,
         held: int,
         turns: int,
         depth: int,
@@ -328,8 +353,15 @@ class _Estimate:
                     raise GraphError(
                         f"is a Scan within a Scan that turns {turns * again:,} times", where=where
                     )
+            around = {name: value.shape for name, value in values.items()}
             within = self._walk(
-                attribute.g, constants, {**values, **entering}, held, turns=turns * again, depth=inner
+                attribute.g,
+                constants,
+                {**values, **entering},
+                numbers.inside(attribute.g, around | shapes_of(attribute.g)),
+                held,
+                turns=turns * again,
+                depth=inner,
             )
             for leaving, output in zip(attribute.g.output, node.output, strict=False):
                 if leaving.name in within:
