@@ -43,7 +43,7 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
     epochs=st.integers(1, 100_000),
     rate=st.floats(1e-9, 10, allow_nan=False),
     snr=st.floats(-100, 400),
-    name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm", "qnn"]),
+    name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm", "qnn", "gru", "ds-cnn"]),
     speaker=st.none()
     | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20),
 )
@@ -177,7 +177,7 @@ def test_activations_of_a_qnn_count_the_steps() -> None:
     for fields in ({"steps": 128}, {"steps": 16, "system.activation_bits": 4}):
         with pytest.raises(ConfigError, match="do not count"):
             bits(**fields)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="only used with qnn"):
+    with pytest.raises(ConfigError, match="is for qnn, gru and ds-cnn"):
         load_experiment(None, {"system.name": "fc", "system.activation_bits": 4})
     assert load_experiment(None, {"system.name": "fc"}).system.activation_bits is None
 

@@ -63,12 +63,14 @@ System = Annotated[
     str | None,
     _option(
         _SYSTEM,
-        "att-neurosc, vanilla-snn (without attention), fc, lstm or qnn (integers); default att-neurosc.",
+        "att-neurosc, vanilla-snn, fc, lstm; in integers qnn, gru or ds-cnn; default att-neurosc.",
         "att-neurosc",
         "vanilla-snn",
         "fc",
         "lstm",
         "qnn",
+        "gru",
+        "ds-cnn",
     ),
 ]
 Receiver = Annotated[

@@ -24,6 +24,8 @@ class SystemName(StrEnum):
     FC = "fc"
     LSTM = "lstm"
     QNN = "qnn"
+    GRU = "gru"
+    DS_CNN = "ds-cnn"
 
     @property
     def spiking(self) -> bool:
@@ -33,7 +35,7 @@ class SystemName(StrEnum):
     @property
     def integer(self) -> bool:
         """Whether it computes in integers, and sends each sample once, after its last step."""
-        return self is SystemName.QNN
+        return self in {SystemName.QNN, SystemName.GRU, SystemName.DS_CNN}
 
 
 class ReceiverKind(StrEnum):
@@ -59,7 +61,7 @@ class SystemConfig(Section):
     """Transmitter and receiver: what they are and how large."""
 
     name: SystemName = SystemName.ATT_NEUROSC
-    """att-neurosc, vanilla-snn (the same without attention), fc, lstm or qnn (integers, one pass a sample)"""
+    """att-neurosc, vanilla-snn (the same without attention), fc or lstm; in integers qnn, gru or ds-cnn"""
     receiver: ReceiverKind = ReceiverKind.EVENT
     """att-neurosc only: analog (the poster's, multiplies on the host) or event (spikes only)"""
     hidden: Annotated[int, Field(ge=1, le=65536)] = 128
@@ -88,7 +90,8 @@ class SystemConfig(Section):
     """fc and lstm: amplitude (a value a symbol, charged 16 channel uses) or bits (16 BPSK symbols a value)"""
 
     activation_bits: Annotated[int | None, Field(ge=1, le=MOST_BITS)] = None
-    """qnn only: bits of an activation (1 to 7); not set: as many as count the steps, ceil(log2(steps + 1))"""
+    """qnn, gru, ds-cnn: bits of an activation (1 to 7); not set: for qnn as many as count the steps,
+    ceil(log2(steps + 1)), for the others 7"""
 
 
 class TrainingConfig(Section):
@@ -189,6 +192,12 @@ OWN_SETTINGS: dict[tuple[SystemName, ReceiverKind | None], dict[str, object]] = 
     (SystemName.QNN, None): {
         "epochs": 100, "learning_rate": 2e-3, "channel_dropout": 0.2, "spike_rate_weight": 0.0,
     },
+    (SystemName.GRU, None): {
+        "epochs": 50, "learning_rate": 2e-3, "channel_dropout": 0.1, "spike_rate_weight": 0.0,
+    },
+    (SystemName.DS_CNN, None): {
+        "epochs": 50, "learning_rate": 2e-3, "channel_dropout": 0.1, "spike_rate_weight": 0.0,
+    },
 }  # fmt: skip
 """Training settings in which a system differs from the defaults, each chosen on FSDD without its test part
 (docs/results.md)."""
@@ -224,7 +233,7 @@ class SpeechExperiment(Section):
         missing = {name: own[name] for name in own.keys() - self.training.model_fields_set}
         object.__setattr__(self, "training", self.training.model_copy(update=missing))
         if system.name.integer and system.activation_bits is None:
-            bits = self.data.steps.bit_length()
+            bits = self.data.steps.bit_length() if system.name is SystemName.QNN else MOST_BITS
             object.__setattr__(self, "system", system.model_copy(update={"activation_bits": bits}))
         return self
 
@@ -232,8 +241,9 @@ class SpeechExperiment(Section):
     def _counts_fit_activations(self) -> Self:
         bits = self.system.activation_bits
         if bits is not None and not self.system.name.integer:
-            raise ValueError(f"system.activation_bits is only used with qnn, not with {self.system.name}")
-        if bits is not None and self.data.steps > 2 ** min(bits, MOST_BITS) - 1:
+            raise ValueError(f"system.activation_bits is for qnn, gru and ds-cnn, not for {self.system.name}")
+        counts = self.system.name is SystemName.QNN
+        if bits is not None and counts and self.data.steps > 2 ** min(bits, MOST_BITS) - 1:
             raise ValueError(
                 f"system.activation_bits: {bits} bits do not count {self.data.steps} steps; "
                 f"{self.data.steps.bit_length()} do, and {MOST_BITS} is the most there is"

@@ -29,15 +29,6 @@ class DenseLayer:
 
 
 @dataclass(frozen=True)
-class IntegerLayer:
-    """y = factor (W x + b) with whole numbers W [out, in] of 8 bits and b [out] of 32."""
-
-    weight: ArrayLike
-    bias: ArrayLike
-    factor: float
-
-
-@dataclass(frozen=True)
 class LstmLayer:
     """One LSTM layer in torch's form: gates in the order input, forget, cell, output.
 
@@ -84,39 +75,13 @@ def mlp(
         dt: length of a step in seconds, kept in the metadata.
         relu_last: whether the last layer has a ReLU too.
     """
-    draft = _Draft()
+    draft = Draft()
     name = "input"
     for index, layer in enumerate(layers):
         last = index == len(layers) - 1
         name = draft.dense(f"dense{index + 1}", layer, name)
         if relu_last or not last:
             name = draft.node("Relu", [name], f"relu{index + 1}")
-    return draft.model(name, _columns(layers[0].weight), len(_float32(layers[-1].weight)), signal, dt)
-
-
-def integer_mlp(
-    layers: Sequence[IntegerLayer], *, signal: Signal, dt: float, largest: int, values_last: bool
-) -> onnx.ModelProto:
-    """A multilayer perceptron in integers, applied to each step apart.
-
-    Products and sums are of whole numbers: MatMulInteger on 8 bits, sums of 32. A layer's factor then scales
-    the sums, and what lies in 0 to `largest` is rounded to an activation of 8 bits.
-
-    Args:
-        layers: dense layers.
-        signal: what enters: whole numbers 0 to 255.
-        dt: length of a step in seconds, kept in the metadata.
-        largest: activation.
-        values_last: whether the last layer gives out its scaled sums.
-    """
-    draft = _Draft()
-    name = draft.node("Cast", ["input"], "whole", to=TensorProto.UINT8)
-    for index, layer in enumerate(layers, start=1):
-        name = draft.integer_dense(f"dense{index}", layer, name)
-        if index < len(layers) or not values_last:
-            name = draft.activation(f"relu{index}", name, largest)
-    if not values_last:
-        name = draft.node("Cast", [name], "values", to=TensorProto.FLOAT)
     return draft.model(name, _columns(layers[0].weight), len(_float32(layers[-1].weight)), signal, dt)
 
 
@@ -128,7 +93,7 @@ def sum_over_time(columns: int, *, signal: Signal, dt: float) -> onnx.ModelProto
         signal: what enters.
         dt: length of a step in seconds, kept in the metadata.
     """
-    draft = _Draft()
+    draft = Draft()
     axis = draft.constant("time", np.array([0], np.int64))
     return draft.model(draft.node("ReduceSum", ["input", axis], "count"), columns, columns, signal, dt, 1)
 
@@ -144,7 +109,7 @@ def lstm(
         signal: what enters.
         dt: length of a step in seconds, kept in the metadata.
     """
-    draft = _Draft()
+    draft = Draft()
     name = "input"
     for index, layer in enumerate(layers):
         name = draft.lstm(f"lstm{index + 1}", layer, name)
@@ -165,7 +130,7 @@ def cross_attention(block: CrossAttention, *, signal: Signal, dt: float) -> onnx
         signal: what enters.
         dt: length of a step in seconds, kept in the metadata.
     """
-    draft = _Draft()
+    draft = Draft()
     channels = len(_float32(block.left))
     channel_first = draft.node("Transpose", ["input"], "time_last", perm=[1, 2, 0])
     left = draft.convolution("left", block.left, channel_first, groups=channels)
@@ -178,7 +143,7 @@ def cross_attention(block: CrossAttention, *, signal: Signal, dt: float) -> onnx
     return draft.model(product, channels, channels, signal, dt)
 
 
-class _Draft:
+class Draft:
     """Nodes and constants of a graph under construction; each method returns the name of its result."""
 
     def __init__(self) -> None:
@@ -186,38 +151,25 @@ class _Draft:
         self._constants: list[Any] = []
 
     def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        """Append an operator."""
         self._nodes.append(helper.make_node(operator, list(inputs), [f"{name}_out"], name=name, **attributes))
         return f"{name}_out"
 
     def constant(self, name: str, value: ArrayLike) -> str:
+        """Write a value down."""
         self._constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def dense(self, name: str, layer: DenseLayer, source: str) -> str:
+        """W x + b for each [.., in]."""
         weight = self.constant(f"{name}_weight", np.ascontiguousarray(_float32(layer.weight).T))
         product = self.node("MatMul", [source, weight], name)
         if layer.bias is None:
             return product
         return self.node("Add", [product, self.constant(f"{name}_bias", _float32(layer.bias))], f"{name}_add")
 
-    def integer_dense(self, name: str, layer: IntegerLayer, source: str) -> str:
-        weight = np.ascontiguousarray(np.asarray(layer.weight, np.int8).T)
-        product = self.node("MatMulInteger", [source, self.constant(f"{name}_weight", weight)], name)
-        bias = self.constant(f"{name}_bias", np.asarray(layer.bias, np.int32))
-        total = self.node("Add", [product, bias], f"{name}_add")
-        real = self.node("Cast", [total], f"{name}_real", to=TensorProto.FLOAT)
-        factor = self.constant(f"{name}_factor", np.float32(layer.factor))
-        return self.node("Mul", [real, factor], f"{name}_scale")
-
-    def activation(self, name: str, source: str, largest: int) -> str:
-        bounds = [
-            self.constant(f"{name}_{end}", np.float32(at)) for end, at in (("low", 0), ("high", largest))
-        ]
-        bounded = self.node("Clip", [source, *bounds], name)
-        one, zero = self.constant(f"{name}_one", np.float32(1)), self.constant(f"{name}_zero", np.uint8(0))
-        return self.node("QuantizeLinear", [bounded, one, zero], f"{name}_round")
-
     def lstm(self, name: str, layer: LstmLayer, source: str) -> str:
+        """An LSTM layer over [T, N, in], from rest."""
         weights = self.constant(f"{name}_W", _gates(layer.weight_ih)[None])
         recurrent = self.constant(f"{name}_R", _gates(layer.weight_hh)[None])
         bias = self.constant(
@@ -230,6 +182,7 @@ class _Draft:
         return self.node("Squeeze", [hidden, axis], f"{name}_squeeze")
 
     def convolution(self, name: str, kernel: ArrayLike, source: str, *, groups: int) -> str:
+        """A centred convolution over time of [N, in, T], as [T, N, out]."""
         weight = _float32(kernel)
         reach = weight.shape[2] - 1
         pads = [reach // 2, reach - reach // 2]
@@ -239,23 +192,31 @@ class _Draft:
         return self.node("Transpose", [result], f"{name}_time_first", perm=[2, 0, 1])
 
     def leaky(self, name: str, beta: ArrayLike, threshold: ArrayLike, source: str, size: int) -> str:
+        """Spikes of leaky neurons over currents [T, N, size], from rest."""
         shape = self.node("Shape", [source], f"{name}_shape", start=1, end=3)
-        rest = self.node(
-            "ConstantOfShape",
-            [shape],
-            f"{name}_rest",
-            value=helper.make_tensor("rest", TensorProto.FLOAT, [1], [0.0]),
-        )
+        rest = self.rest(name, shape)
         body = _leaky_body(_spread(beta, size), _spread(threshold, size), size)
-        outputs = [f"{name}_state", f"{name}_spikes"]
+        return self.scan(name, rest, source, body, gives=["state", "spikes"])[1]
+
+    def rest(self, name: str, shape: str) -> str:
+        """Zeros of a shape: the state that a scan begins with."""
+        zero = helper.make_tensor("rest", TensorProto.FLOAT, [1], [0.0])
+        return self.node("ConstantOfShape", [shape], f"{name}_rest", value=zero)
+
+    def scan(
+        self, name: str, state: str, source: str, body: onnx.GraphProto, *, gives: Sequence[str]
+    ) -> list[str]:
+        """Run a body over time; gives the last state, and what the body puts out in each step."""
+        outputs = [f"{name}_{what}" for what in gives]
         self._nodes.append(
-            helper.make_node("Scan", [rest, source], outputs, name=name, num_scan_inputs=1, body=body)
+            helper.make_node("Scan", [state, source], outputs, name=name, num_scan_inputs=1, body=body)
         )
-        return outputs[1]
+        return outputs
 
     def model(
         self, result: str, columns: int, outputs: int, signal: Signal, dt: float, steps: int | str = "T"
     ) -> onnx.ModelProto:
+        """The whole as a model whose output is `result`, [steps, N, outputs]."""
         self._nodes[-1].output[0] = "output"
         if result == "input":
             raise ValueError("a model without layers")

@@ -21,7 +21,8 @@ from nsc_deploy.channels.modulation import straight_through
 from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.onnx_build import IntegerLayer, integer_mlp, sum_over_time
+from nsc_deploy.graphs.onnx_build import sum_over_time
+from nsc_deploy.graphs.onnx_integers import IntegerLayer, integer_mlp
 from nsc_deploy.models.stage import Stage, StageLabel
 
 LARGEST_WEIGHT = 127
@@ -71,40 +72,66 @@ class QuantisedLayers(Stage):
         super().__init__()
         self.top = 2**bits - 1
         self.values_last = values_last
-        widest = max(sizes[:-1])
-        if widest * self.top * LARGEST_WEIGHT >= _EXACT // 2:  # the other half is the bias's
-            raise ConfigError(
-                f"sums of {widest} products of {bits} and 8 bits are not exact in float32",
-                where="system",
-                hint="Choose fewer channels, a smaller system.hidden or system.activation_bits.",
-            )
+        refuse_inexact(max(sizes[:-1]), self.top)
         self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
 
     def forward(self, signal: Tensor) -> Tensor:
         """Activations, or real values behind the last layer."""
-        for place, layer in enumerate(self.layers, start=1):
-            weight, bias, factor = integers(layer)  # type: ignore[arg-type]
+        for place, layer in enumerate(self._dense(), start=1):
+            weight, bias, factor = integers(layer)
             signal = functional.linear(signal, weight, bias) * factor
             if place < len(self.layers) or not self.values_last:
-                bounded = signal.clamp(0, self.top)
-                signal = straight_through(bounded, bounded.round())
+                signal = _rounded(signal.clamp(0, self.top))
         return signal
+
+    def _dense(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def graph(self, dt: float, readout: Readout | None) -> object:
         """MatMulInteger, Add, Mul, Clip and QuantizeLinear nodes."""
         del readout
-        with torch.no_grad():
-            layers = [
-                IntegerLayer(weight.numpy(), bias.numpy(), float(factor))
-                for weight, bias, factor in map(integers, self.layers)  # type: ignore[arg-type]
-            ]
+        layers = [layer_of(layer) for layer in self._dense()]
         return integer_mlp(layers, signal=self.takes, dt=dt, largest=self.top, values_last=self.values_last)
 
 
-def integers(layer: nn.Linear) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights and biases as whole numbers, differentiable in what they are rounded from, and their factor."""
-    largest = layer.weight.detach().abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-    factor = largest / LARGEST_WEIGHT
-    weight, bias = layer.weight / factor, layer.bias / factor
-    bias = bias.clamp(-_EXACT // 2, _EXACT // 2)
-    return straight_through(weight, weight.round()), straight_through(bias, bias.round()), factor
+def integers(layer: nn.Linear | nn.Conv1d, gain: float = 1.0) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Weights, biases and factor of y = factor (W x + b): whole numbers, differentiable in the layer.
+
+    Args:
+        layer: what they are rounded from.
+        gain: what a 1 that enters stands for, in steps of an activation.
+    """
+    step = layer.weight.detach().abs().max().clamp_min(torch.finfo(torch.float32).tiny) / LARGEST_WEIGHT
+    weight, bias = _rounded(layer.weight / step), None
+    if layer.bias is not None:
+        bias = _rounded((layer.bias / step).clamp(-_EXACT // 2, _EXACT // 2))
+    return weight, bias, step * gain
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return straight_through(values, values.round())
+
+
+@torch.no_grad()
+def layer_of(layer: nn.Linear | nn.Conv1d, gain: float = 1.0) -> IntegerLayer:
+    """The same as numbers for a graph."""
+    weight, bias, factor = integers(layer, gain)
+    return IntegerLayer(weight.numpy(), None if bias is None else bias.numpy(), float(factor))
+
+
+def refuse_inexact(products: int, largest: int) -> None:
+    """Refuse a layer whose sums float32 might not hold.
+
+    Args:
+        products: of each sum.
+        largest: value that enters.
+
+    Raises:
+        ConfigError: it is too wide.
+    """
+    if products * largest * LARGEST_WEIGHT >= _EXACT // 2:  # the other half is the bias's
+        raise ConfigError(
+            f"sums of {products} products of 8 bits with numbers up to {largest} are not exact in float32",
+            where="system",
+            hint="Choose fewer channels, a smaller system.hidden, system.symbols or system.activation_bits.",
+        )

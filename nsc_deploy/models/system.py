@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.integers import IntegerLink
 from nsc_deploy.channels.modulation import Link, Modulation, straight_through
-from nsc_deploy.config.speech import ReceiverKind, SystemConfig, SystemName
+from nsc_deploy.config.speech import MOST_BITS, ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.deployment import Readout
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.dyadic import on_row_grids
@@ -21,6 +21,7 @@ from nsc_deploy.models.event import EventLayers, FrontEnd
 from nsc_deploy.models.frameworks import FrameworkName
 from nsc_deploy.models.neurons import Leaky
 from nsc_deploy.models.quantised import EventCounts, QuantisedLayers
+from nsc_deploy.models.quantised_encoders import QuantisedConvolutions, QuantisedGru
 from nsc_deploy.models.spiking import DenseLayers, NeuronForm, SpikingBehindCurrent, SpikingLayers
 from nsc_deploy.models.stage import Rows, Side, Stage
 
@@ -147,6 +148,10 @@ class _Plan(NamedTuple):
         return NeuronForm(self.config.gate_decay_steps, self.config.threshold, self.framework)
 
     @property
+    def bits(self) -> int:
+        return self.config.activation_bits or MOST_BITS
+
+    @property
     def transmitter_sizes(self) -> tuple[int, int, int]:
         return self.channels, self.config.hidden, self.config.symbols
 
@@ -203,10 +208,23 @@ def _lstm(plan: _Plan) -> tuple[Side, Side]:
 
 
 def _qnn(plan: _Plan) -> tuple[Side, Side]:
-    bits = plan.config.activation_bits or 8
+    layers = QuantisedLayers(plan.transmitter_sizes, plan.bits)
+    return Side([EventCounts(plan.channels), layers]), _quantised_receiver(plan)
+
+
+def _gru(plan: _Plan) -> tuple[Side, Side]:
+    return Side([QuantisedGru(plan.channels, plan.config.symbols, plan.bits)]), _quantised_receiver(plan)
+
+
+def _ds_cnn(plan: _Plan) -> tuple[Side, Side]:
+    config = plan.config
+    encoder = QuantisedConvolutions(plan.channels, config.hidden, config.symbols, plan.bits)
+    return Side([encoder]), _quantised_receiver(plan)
+
+
+def _quantised_receiver(plan: _Plan) -> Side:
     sizes = plan.received, plan.config.hidden, plan.outputs
-    transmitter = [EventCounts(plan.channels), QuantisedLayers(plan.transmitter_sizes, bits)]
-    return Side(transmitter), Side([QuantisedLayers(sizes, bits, values_last=True)])
+    return Side([QuantisedLayers(sizes, plan.bits, values_last=True)])
 
 
 _BUILDERS: dict[SystemName, Callable[[_Plan], tuple[Side, Side]]] = {
@@ -215,6 +233,8 @@ _BUILDERS: dict[SystemName, Callable[[_Plan], tuple[Side, Side]]] = {
     SystemName.FC: _fc,
     SystemName.LSTM: _lstm,
     SystemName.QNN: _qnn,
+    SystemName.GRU: _gru,
+    SystemName.DS_CNN: _ds_cnn,
 }
 
 

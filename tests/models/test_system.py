@@ -27,6 +27,8 @@ SYSTEMS = {
     "fc-bits": SystemConfig(name=SystemName.FC, hidden=20, symbols=16, transmission=Transmission.BITS),
     "lstm": SystemConfig(name=SystemName.LSTM, hidden=20, symbols=16),
     "qnn": SystemConfig(name=SystemName.QNN, hidden=20, symbols=16, activation_bits=5),
+    "gru": SystemConfig(name=SystemName.GRU, hidden=20, symbols=16, activation_bits=7),
+    "ds-cnn": SystemConfig(name=SystemName.DS_CNN, hidden=20, symbols=16, activation_bits=7),
 }
 USES = {True: 16 + 2, False: 16 * 16 + 2}
 """Channel uses of a step, of spikes and of half-precision values."""
@@ -95,7 +97,7 @@ def test_gradients_reach_every_parameter(name, data):
 def test_votes_are_means_of_groups(name, data):
     with torch.no_grad():
         output = lively(name)(signal(data), noise())
-    assert output.votes.shape == (1 if name == "qnn" else STEPS, 12, CLASSES)
+    assert output.votes.shape == (1 if SYSTEMS[name].name.integer else STEPS, 12, CLASSES)
     assert torch.allclose(output.votes[..., 1], output.outputs[..., 5:10].mean(-1))
 
 
@@ -107,9 +109,10 @@ def test_graphs_and_recordings_replay_the_system(name, data, tmp_path):
         output = system(signal(data), noise())
     write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
     deployment = read_deployment(tmp_path)
-    uses = 5 * (16 + 2) if name == "qnn" else USES[SYSTEMS[name].name.spiking]
+    config = SYSTEMS[name]
+    uses = (config.activation_bits or 0) * (16 + 2) or USES[config.name.spiking]
     assert deployment.channel.uses_per_step == uses
-    assert deployment.channel.steps == (1 if name == "qnn" else STEPS)
+    assert deployment.channel.steps == (1 if config.name.integer else STEPS)
     assert [part.side for part in deployment.parts] == sorted(
         (part.side for part in deployment.parts), key=list(Side).index
     )

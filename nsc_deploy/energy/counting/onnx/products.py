@@ -161,13 +161,13 @@ def _window_sums(node: Any, contents: Contents) -> Holds:
     return Holds.GRADED if each_channel and bool((weight == 1).all()) else Holds.ANY
 
 
-@register("Conv", axes=leading, traffic=streamed, holds=_window_sums, fan_out=_taps)
+@register("Conv", "ConvInteger", axes=leading, traffic=streamed, holds=_window_sums, fan_out=_taps)
 def conv(site: Site, shapes: Mapping[str, Shape]) -> Cost:
     """Each output takes the taps that fall inside the input, of the channels of its group."""
     data, weight = (shapes[name] for name in site.node.input[:2])
     out = shapes[site.node.output[0]]
     pairs = window_pairs(site, data[2:], weight[2:], out[2:])
-    bias = prod(out) if site.given(2) else 0
+    bias = prod(out) if site.node.op_type == "Conv" and site.given(2) else 0
     return Cost(
         {Kind.MAC: data[0] * weight[0] * weight[1] * pairs, Kind.ADDITION: bias}, weights=site.nonzero(1)
     )
