@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from nsc_deploy.config.families import Experiment
-from nsc_deploy.config.features import BackboneExperiment
+from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import span
@@ -108,9 +108,45 @@ class BackboneMetrics(RunMetrics):
         }
 
 
+class FeaturesMetrics(RunMetrics):
+    """What a codec behind a backbone reached, one draw of the channel for each sample."""
+
+    backbone: str
+    channel: str
+    p: float
+    p_to: float | None = Field(default=None, description="upper end, where each sample has its own")
+    steps: int = Field(description="time steps, or bits of a value")
+    bits: int = Field(description="on the channel for one sample")
+    backbone_accuracy: float = Field(description="of the backbone's server part on the features themselves")
+    ones: float = Field(description="part of the bits sent that are 1")
+    entropy: float = Field(description="of the frequency of ones in a step, in bits, mean over the steps")
+    entropy_per_position: float = Field(description="of the frequency of ones of each bit on its own, mean")
+    best_epoch: int = Field(description="whose weights were kept, counted from 0")
+    history: tuple[EpochRecord, ...]
+
+    @property
+    def title(self) -> str:
+        """What was trained, in one line."""
+        p = f"{self.p:g}" if self.p_to is None else f"{self.p:g} to {self.p_to:g}"
+        codec = f"{self.system} (n {self.steps}) behind {self.backbone}"
+        return f"{codec} on {self.dataset}, {self.channel} at p {p}"
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What a terminal shows of it, by label."""
+        return super().rows | {
+            "without codec and channel": _percent(self.backbone_accuracy),
+            "bits a sample": str(self.bits),
+            "ones among them": _percent(self.ones),
+            "entropy of a bit": f"{self.entropy:.3f} of all, {self.entropy_per_position:.3f} by position",
+            "epochs": f"{self.epochs}, best {self.best_epoch + 1}",
+        }
+
+
 _METRICS: dict[type[Experiment], type[RunMetrics]] = {
     SpeechExperiment: SpeechMetrics,
     BackboneExperiment: BackboneMetrics,
+    FeaturesExperiment: FeaturesMetrics,
 }
 
 

@@ -86,7 +86,9 @@ def _training(experiment: Experiment) -> Training:
 
         return BackboneTraining(experiment)
     if isinstance(experiment, FeaturesExperiment):
-        raise ConfigError("codecs cannot be trained yet", where="system.name")
+        from nsc_deploy.training.features.training import CodecTraining
+
+        return CodecTraining(experiment)
     from nsc_deploy.training.speech import SpeechTraining
 
     return SpeechTraining(experiment)

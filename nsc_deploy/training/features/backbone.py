@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nsc_deploy.config.features import BackboneExperiment, BackboneTrainingConfig
 from nsc_deploy.data.images import ImageData, ImageSet, load_images, split_validation
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.models.features.backbones import Backbone, build_backbone
 from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, StateIO, read_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, StateIO, read_tensors
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.features.augmentation import crop_and_flip, normalised, resized
 from nsc_deploy.training.fit import (
@@ -136,15 +136,20 @@ def _size(shape: tuple[int, int, int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def best_backbone(experiment: BackboneExperiment, images: ImageData, run: Path) -> Backbone:
+def best_backbone(experiment: BackboneExperiment, classes: int, run: Path) -> Backbone:
     """The backbone of a run with its best weights, for evaluation.
 
     Raises:
         DataError: the weights are missing, damaged, or of another backbone.
     """
-    backbone = new_backbone(experiment, images)
+    backbone = build_backbone(experiment.system.backbone, classes, experiment.system.split)
     tensors, _ = read_tensors(run / DIRECTORY / BEST)
-    backbone.load_state_dict(tensors)
+    try:
+        backbone.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(
+            "holds weights of another backbone", where=run / DIRECTORY / BEST, hint=HINT
+        ) from error
     return backbone.eval()
 
 
@@ -152,7 +157,7 @@ def measure_backbone(
     experiment: BackboneExperiment, images: ImageData, run: Path, record: TrainingRecord
 ) -> BackboneMetrics:
     """What the best weights reach on the validation and the test part, in full precision."""
-    backbone = best_backbone(experiment, images, run)
+    backbone = best_backbone(experiment, images.classes, run)
     _, validation = parts(images, experiment.training)
     with reproducible(experiment.training.threads):
         on_validation = accuracy(backbone, validation, images) if validation else None

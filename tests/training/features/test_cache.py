@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.training.features import cache
+from nsc_deploy.training.features.augmentation import normalised
+from nsc_deploy.training.features.cache import FeatureSource, load_features
+from tests.support.feature_runs import train_bars, use_bars
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backbone")
+    with pytest.MonkeyPatch.context() as patch:
+        use_bars(patch, folder)
+        return train_bars(folder / "run")
+
+
+@pytest.fixture(autouse=True)
+def _bars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_bars(monkeypatch, tmp_path)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise AssertionError("computed anew")
+
+
+def test_features_are_what_the_device_part_gives_and_are_computed_once(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = FeatureSource(run)
+    features = load_features(source)
+    images = source.images
+    with torch.no_grad():
+        expected = source.backbone.device_part(
+            normalised(torch.from_numpy(images.test.pixels), images.mean, images.deviation)
+        )
+    assert np.array_equal(features.test, expected.numpy().astype(np.float16))
+    assert (features.shape, len(features.clean), features.class_names) == ((64, 4, 4), 200, tuple("abcd"))
+    assert np.array_equal(features.train_labels, images.train.labels)
+    assert features.train[0] is features.clean
+
+    monkeypatch.setattr(cache, "compute", refuse)
+    monkeypatch.setattr(cache, "load_images", refuse)
+    assert np.array_equal(load_features(FeatureSource(run)).clean, features.clean)
+
+
+def test_augmented_passes_differ_from_one_another_and_keep_the_test_part(run: Path):
+    features = load_features(FeatureSource(run), augmented_passes=2)
+    first, second = features.train
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, features.clean)
+    assert np.array_equal(features.test, load_features(FeatureSource(run)).test)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "another type", "no array", "empty"])
+def test_a_damaged_file_of_the_cache_is_made_anew(run: Path, damage: str):
+    source = FeatureSource(run)
+    before = np.array(load_features(source).test)
+    path = cache.feature_folder() / source.key() / "test.npy"
+    content = path.read_bytes()
+    if damage == "another type":
+        np.save(path, before.astype(np.float64))
+    else:
+        path.write_bytes({"cut short": content[:-1000], "no array": b"no array", "empty": b""}[damage])
+    assert np.array_equal(load_features(source).test, before)
+
+
+def test_arrays_of_other_samples_are_refused(run: Path):
+    source = FeatureSource(run)
+    test = np.array(load_features(source).test)
+    np.save(cache.feature_folder() / source.key() / "test.npy", test[:-1])
+    with pytest.raises(DataError, match="do not fit"):
+        load_features(source)
+
+
+def test_a_kill_leaves_no_half_file(run: Path, monkeypatch: pytest.MonkeyPatch):
+    source = FeatureSource(run)
+    real = cache.normalised
+    calls = iter(range(1))
+
+    def killed(*arguments: object) -> torch.Tensor:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(cache, "EVALUATION_BATCH", 50)
+    monkeypatch.setattr(cache, "normalised", killed)
+    with pytest.raises(KeyboardInterrupt):
+        load_features(source)
+    assert not list((cache.feature_folder() / source.key()).glob("*.npy"))
+
+
+def test_other_images_than_those_of_the_training_are_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    use_bars(monkeypatch, tmp_path, seed=1)
+    with pytest.raises(DataError, match="other images"):
+        load_features(FeatureSource(run))
+
+
+def test_what_is_no_backbone_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="holds no run"):
+        FeatureSource(tmp_path / "nothing")
+
+
+def test_the_key_tells_weights_apart(run: Path, tmp_path: Path):
+    other = train_bars(tmp_path / "other", seed=1)
+    assert FeatureSource(run).key() != FeatureSource(other).key()
