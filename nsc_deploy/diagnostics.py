@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from nsc_deploy.errors import spell_arguments
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -35,6 +37,10 @@ class Diagnostic:
         """The whole message, in three lines."""
         head = f"{self.where}: {self.fault}" if self.where else self.fault
         return f"{head}\nEvidence: {self.evidence}\n{self.way_out}"
+
+    def __str__(self) -> str:
+        """The message as Python says it: arguments in place of options."""
+        return spell_arguments(self.message)
 
 
 Listener = Callable[[Diagnostic], None]

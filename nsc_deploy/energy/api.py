@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from nsc_deploy.energy.advice.records import AdviceReport
 
 Paths = str | Path | Sequence[str | Path]
+Build: TypeAlias = "Counted | Estimate | str | Path | nir.NIRGraph"
+"""What can be compared: files, graphs, and what was made of them."""
 Sources: TypeAlias = str | Path | nir.NIRGraph | Sequence[str | Path | nir.NIRGraph]
 """Run folders, graph files, deployment folders, or NIR graphs in memory."""
 Recorded: TypeAlias = str | Path | NDArray[Any] | Recording
@@ -218,30 +220,31 @@ def check(
 
 
 def compare(
-    before: str | Path,
-    after: str | Path,
+    before: Build,
+    after: Build,
     *,
     profile: AnyProfile | None = None,
     column: str | None = None,
     **options: Unpack[CountOptions],
 ) -> Comparison:
-    """Compare two builds: each a run folder, a graph file or a report.json.
+    """Compare two builds: run folders, graphs (files), a report.json, or what `count` or `estimate` gave.
 
     Args:
         before: the older one.
         after: the newer one.
-        profile: the prices; those of a report.json if None, else the default.
+        profile: the prices; those of an estimate or a report.json if None, else the default.
         column: accounting of the energy; with memory if None.
-        options: as for `count`; of two recordings each graph file has one, in their order.
+        options: as for `count`, for what is counted here; of two recordings each graph has one, in their
+            order.
 
     Raises:
         UserError: anything missing, damaged or inconsistent.
     """
-    paths = _paths([before, after])
-    earlier = [Estimate(read_report(path)) if path.suffix == ".json" else None for path in paths]
-    prices = _prices(profile, next((one for one in earlier if one is not None), None))
-    host = next((one.report.host_profile for one in earlier if one is not None), None)
-    graphs = [path for path in paths if path.suffix in {".nir", ".onnx"}]
+    builds = [_read(build) for build in (before, after)]
+    priced = [build for build in builds if isinstance(build, Estimate)]
+    prices = _prices(profile, next(iter(priced), None))
+    host = priced[0].report.host_profile if priced else None
+    graphs = [index for index, build in enumerate(builds) if _is_graph(build)]
     recordings = _recorded(options.get("inputs", ()))
     if len(recordings) not in {0, 1, len(graphs)}:
         raise ConfigError(
@@ -249,13 +252,18 @@ def compare(
             where="--inputs",
             hint="Give one for both of them, or one for each in the same order.",
         )
-    builds: list[Estimate] = []
+    told = [one for build in builds if isinstance(build, Counted) for one in build.diagnostics]
+    results: list[Estimate] = []
     with collected() as diagnostics:
-        for path, build in zip(paths, earlier, strict=True):
-            own = recordings if path in graphs else []
-            options["inputs"] = [own[graphs.index(path)]] if len(own) > 1 else own
-            builds.append(build or count(path, **options).estimate(prices, host_profile=host))
-    comparison = builds[0].compare(builds[1], column)
+        for index, build in enumerate(builds):
+            own = recordings if index in graphs else []
+            options["inputs"] = [own[graphs.index(index)]] if len(own) > 1 else own
+            counts = build if isinstance(build, Counted | Estimate) else count(build, **options)
+            results.append(
+                counts if isinstance(counts, Estimate) else counts.estimate(prices, host_profile=host)
+            )
+    comparison = results[0].compare(results[1], column)
+    diagnostics = list(dict.fromkeys([*told, *diagnostics]))
     return comparison.model_copy(update={"warnings": (*diagnostics, *comparison.warnings)})
 
 
@@ -371,6 +379,21 @@ def _prices(profile: AnyProfile | None, earlier: Estimate | None) -> Profile:
     if profile is None and earlier is not None:
         return earlier.report.profile
     return load_profile(profile or DEFAULT_PROFILE)
+
+
+def _read(build: Build) -> Counted | Estimate | Given:
+    """A report.json as the estimate in it, a text as a path."""
+    if isinstance(build, Counted | Estimate):
+        return build
+    (given,) = _given(build)
+    if isinstance(given, Path) and given.suffix == ".json":
+        return Estimate(read_report(given))
+    return given
+
+
+def _is_graph(build: Counted | Estimate | Given) -> bool:
+    """Whether a build needs a recording of its own."""
+    return isinstance(build, nir.NIRGraph) or (isinstance(build, Path) and build.suffix in {".nir", ".onnx"})
 
 
 def _reset(name: str | None) -> Reset | None:

@@ -6,8 +6,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nsc_deploy.diagnostics import Diagnostic
-from nsc_deploy.energy.counting.operations import Kind, LayerCount, PartCount
+from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, PartCount
 from nsc_deploy.energy.pricing.price import ACCOUNTINGS, PriceBook
 from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
 from nsc_deploy.energy.report import numbers
@@ -49,7 +51,9 @@ class Estimate:
         """One line: a notebook shows the table instead."""
         column, report = self.report.main, self.report
         energies = (
-            f"{one.label} {numbers.microjoules(one.energy[column.name].mean_uj)} uJ" for one in report.systems
+            f"{one.label} {numbers.count(one.synops.mean)} SynOps, "
+            f"{numbers.microjoules(one.energy[column.name].mean_uj)} uJ"
+            for one in report.systems
         )
         return f"<Estimate: {'; '.join(energies)} ({column.title.lower()}, {report.profile.name})>"
 
@@ -116,11 +120,19 @@ class Estimate:
         return tuple(Path(folder) / name for name in files)
 
     def _repr_html_(self) -> str:
+        from nsc_deploy.energy.output.headline_table import headline_tables
         from nsc_deploy.energy.output.tables import systems_table
 
         profile = self.report.profile
         note = f"<p>Mean of a sample. {escape(profile.title)} ({profile.name}, {profile.basis}).</p>"
-        return systems_table(self.report).html() + note
+        tables = [*headline_tables(self.report), systems_table(self.report)]
+        return "".join(one.html() for one in tables) + note
+
+
+def _synops(system: CountedSystem) -> Integers:
+    """Synaptic operations of each sample, [samples]."""
+    total: Integers = np.sum([part.per_sample.synaptic for part in system.parts], axis=0)
+    return total
 
 
 def target_of(name: str | Path | None) -> Target | None:
@@ -209,8 +221,20 @@ class Counted:
 
     def __repr__(self) -> str:
         """One line: a notebook shows the table instead."""
-        systems = (f"{one.label}, {counted(one.samples, 'sample')}" for one in self.systems)
+        systems = (
+            f"{one.label}, {counted(one.samples, 'sample')}, {numbers.count(_synops(one).mean())} SynOps"
+            for one in self.systems
+        )
         return f"<Counted: {'; '.join(systems)}>"
+
+    @property
+    def synops(self) -> Integers:
+        """Synaptic operations of each sample, [samples], of the one system that was counted.
+
+        Raises:
+            ConfigError: there are several systems.
+        """
+        return _synops(self._only("a number of SynOps"))
 
     def estimate(
         self, profile: AnyProfile = DEFAULT_PROFILE, *, host_profile: AnyProfile | None = None
@@ -405,9 +429,16 @@ class CountedGraph:
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[*tuple[str, ...], PartCount | LayerCount]]) -> str:
     """Mean operations of a sample, for parts or layers, behind the words that name them."""
-    kinds = columns(*(numbers.KIND_NAMES[kind] for kind in Kind))
+    kinds = columns("SynOps", *(numbers.KIND_NAMES[kind] for kind in Kind))
     cells = [
-        Row((*words, *map(numbers.count, counts.per_sample.means().values()))) for *words, counts in rows
+        Row(
+            (
+                *words,
+                numbers.count(float(counts.per_sample.synaptic.mean())),
+                *map(numbers.count, counts.per_sample.means().values()),
+            )
+        )
+        for *words, counts in rows
     ]
     return Table("", (*columns(*heads, holds=Holds.NAMES), *kinds), tuple(cells)).html()
 

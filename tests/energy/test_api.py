@@ -101,10 +101,13 @@ def test_a_shell_completes_every_name_and_each_is_there() -> None:
 
 def test_results_are_told_in_one_line(runs: list[Path]) -> None:
     counted = count(runs, samples=2)
-    assert repr(counted) == "<Counted: att-neurosc (event), 2 samples; fc, 2 samples>"
+    assert (
+        repr(counted)
+        == "<Counted: att-neurosc (event), 2 samples, 1,618 SynOps; fc, 2 samples, 4,336 SynOps>"
+    )
     priced = counted.estimate()
     assert re.fullmatch(
-        r"<Estimate: att-neurosc \(event\) [\d.]+ uJ; fc [\d.]+ uJ \(with memory, horowitz-45nm\)>",
+        r"<Estimate: att-neurosc \(event\) 1,618 SynOps, [\d.]+ uJ; fc 4,336 SynOps, [\d.]+ uJ \(with memory, horowitz-45nm\)>",
         repr(priced),
     )
     assert repr(priced.report) == "<Report: att-neurosc (event), fc; horowitz-45nm>"

@@ -133,3 +133,24 @@ def test_the_notebook_runs_as_a_script(runs: list[Path], tmp_path: Path) -> None
     for words in ("transmitter", "uJ a sample, with memory", "network_uj", "synops_per_inference"):
         assert words in done.stdout
     assert (tmp_path / "energy-report" / "report.html").is_file()
+
+
+def test_files_counts_and_estimates_are_compared_alike(runs: list[Path]) -> None:
+    of_files = compare(*runs[:2]).systems
+    counts = [count(run) for run in runs[:2]]
+    assert compare(*counts).systems == compare(runs[0], counts[1]).systems == of_files
+    assert compare(counts[0].estimate(), runs[1]).systems == of_files
+    assert compare(counts[0].estimate("loihi"), counts[1]).profile == "loihi"
+
+
+def test_synops_are_those_of_each_sample(runs: list[Path]) -> None:
+    counted = count(runs[0], samples=3)
+    (system,) = counted.systems
+    of_layers = [layer.per_sample.synaptic for part in system.parts for layer in part.layers]
+    assert counted.synops.tolist() == np.sum(of_layers, axis=0).tolist()
+    assert counted.synops.shape == (3,)
+    with pytest.raises(ConfigError, match="there are 2"):
+        _ = count(runs[:2]).synops
+    for shown in (page(counted.estimate()), repr(counted), repr(counted.estimate())):
+        assert f"{counted.synops.mean():,.0f}" in shown
+    assert "<th>SynOps</th>" in page(counted)

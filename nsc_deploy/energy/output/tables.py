@@ -47,7 +47,18 @@ def systems_table(report: Report) -> Table:
         ]
     facts = columns("Acc\n%", "SNR\ndB", "Channel\nuses")
     heads = (*columns("\nSystem", holds=Holds.NAMES), *facts, *_energy_columns(report))
-    return Table("Energy of a sample", heads, tuple(rows), _trained_words(report))
+    profile = report.profile
+    note = (
+        f"uJ for one sample, mean of {report.systems[0].samples}. "
+        f"Prices: {profile.title} ({profile.name}, {profile.basis}). '>' marks a lower bound."
+    )
+    words = _trained_words(report)
+    return Table("Energy of a sample", heads, tuple(rows), f"{note}\n{words}" if words else note)
+
+
+def has_ratios(report: Report) -> bool:
+    """Whether there is a system to set beside the first, or the poster's."""
+    return len(report.systems) > 1 or bool(report.poster_note)
 
 
 def _trained_words(report: Report) -> str:
@@ -80,13 +91,9 @@ def ratio_table(report: Report) -> Table:
             rows.append(Row(("  receiver", *receivers, *("" for _ in shown)), "side", Medium.PAGE))
     heads = [f"{column.short}\nratio" for column in report.columns]
     heads += ["Poster\nuJ", "\nratio"] if report.poster_note else []
-    first, profile = report.systems[0], report.profile
-    note = (
-        f"uJ for one sample, mean of {first.samples}; ratios to {first.label}.\n"
-        f"Prices: {profile.title} ({profile.name}, {profile.basis}). '>' marks a lower bound."
-    )
+    first = report.systems[0]
     named = (*columns("\nSystem", holds=Holds.NAMES), *columns(*heads))
-    return Table(f"Ratio to {first.label}", named, tuple(rows), note)
+    return Table(f"Ratio to {first.label}", named, tuple(rows))
 
 
 def operations_table(report: Report) -> Table:

@@ -88,7 +88,8 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
 def print_systems(report: Report, console: Console) -> None:
     """Print the systems side by side: energies, their ratios, and what both stand on."""
     _draw(tables.systems_table(report), console)
-    _draw(tables.ratio_table(report), console)
+    if tables.has_ratios(report):
+        _draw(tables.ratio_table(report), console)
 
 
 def _print_measures(report: Report, console: Console) -> None:
@@ -302,7 +303,7 @@ def _together(one: Advice) -> str:
 
 def _draw(table: Table, console: Console) -> None:
     """Print a table, without the columns that a narrow terminal has no room for: rich would cut it off."""
-    shown = [index for index, column in enumerate(table.columns) if column.only is not Medium.PAGE]
+    shown = table.shown(Medium.TERMINAL)
     rows = [row for row in table.rows if row.only is not Medium.PAGE]
     for rank in sorted({column.rank for column in table.columns if column.rank}, reverse=True):
         if sum(2 + _least_width(table.columns[index], index, rows) for index in shown) <= console.width:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from nsc_deploy.energy.report.numbers import MISSING
 from nsc_deploy.errors import missing_package
 from nsc_deploy.io.text import counted
 
@@ -70,9 +71,19 @@ class Table:
     rows: tuple[Row, ...]
     note: str = ""
 
+    def shown(self, medium: Medium) -> list[int]:
+        """The columns that a medium draws: none that is for another, and none in which nothing stands."""
+        rows = [row for row in self.rows if row.only in {None, medium}]
+
+        def used(index: int) -> bool:
+            cells = [row.cells[index].strip() for row in rows if index < len(row.cells)]
+            return not rows or index == 0 or any(cell not in {"", MISSING} for cell in cells)
+
+        return [index for index, one in enumerate(self.columns) if one.only in {None, medium} and used(index)]
+
     def html(self) -> str:
         """As HTML without its title; every text in it is escaped."""
-        shown = [index for index, column in enumerate(self.columns) if column.only is not Medium.TERMINAL]
+        shown = self.shown(Medium.PAGE)
         # A style sheet puts the first column at the left of its own accord.
         styles = ["", *(_STYLES[self.columns[index].holds] for index in shown[1:])]
 
