@@ -68,6 +68,7 @@ def train(
     ] = False,
     system: fields.System = None,
     receiver: fields.Receiver = None,
+    coding: fields.Coding = None,
     hidden: fields.Hidden = None,
     symbols: fields.Symbols = None,
     group: fields.Group = None,

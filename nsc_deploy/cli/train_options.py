@@ -16,6 +16,7 @@ _SYSTEM, _DATA, _TRAINING, _CHIP = "System", "Data and channel", "Training", "Fo
 DOTTED = {
     "system": "system.name",
     "receiver": "system.receiver",
+    "coding": "system.coding",
     "hidden": "system.hidden",
     "symbols": "system.symbols",
     "group": "system.group",
@@ -80,6 +81,15 @@ Receiver = Annotated[
         "att-neurosc: event (spikes only) or analog (multiplies on the host); default event.",
         "event",
         "analog",
+    ),
+]
+Coding = Annotated[
+    str | None,
+    _option(
+        _SYSTEM,
+        "event without gates: rate, or ttfs (a neuron fires at most once a sample); default rate.",
+        "rate",
+        "ttfs",
     ),
 ]
 Hidden = Annotated[int | None, _option(_SYSTEM, "Neurons of each hidden layer, 1 to 65536; default 128.")]

@@ -45,6 +45,13 @@ class ReceiverKind(StrEnum):
     EVENT = "event"
 
 
+class Coding(StrEnum):
+    """What neurons of the event system say with their spikes."""
+
+    RATE = "rate"
+    TTFS = "ttfs"
+
+
 class Transmission(StrEnum):
     """How the conventional systems send a real-valued feature of 16-bit half precision."""
 
@@ -64,6 +71,8 @@ class SystemConfig(Section):
     """att-neurosc, vanilla-snn (the same without attention), fc or lstm; in integers qnn, gru or ds-cnn"""
     receiver: ReceiverKind = ReceiverKind.EVENT
     """att-neurosc only: analog (the poster's, multiplies on the host) or event (spikes only)"""
+    coding: Coding = Coding.RATE
+    """event without gates: rate, or ttfs (time to first spike: each neuron fires at most once a sample)"""
     hidden: Annotated[int, Field(ge=1, le=65536)] = 128
     """neurons of the hidden layers (1 to 65536)"""
     symbols: Annotated[int, Field(ge=1, le=65536)] = 128
@@ -254,6 +263,14 @@ class SpeechExperiment(Section):
     def weight_bits(self) -> int | None:
         """Bits that weights are rounded to in training, or None."""
         return None if self.quantisation.target == "none" else self.quantisation.bits
+
+    @model_validator(mode="after")
+    def _first_spikes_are_of_the_event_system(self) -> Self:
+        system = self.system
+        event = system.name is SystemName.ATT_NEUROSC and system.receiver is ReceiverKind.EVENT
+        if system.coding is Coding.TTFS and not (event and system.gate_hidden == 0):
+            raise ValueError("system.coding ttfs is for the event receiver with system.gate_hidden 0")
+        return self
 
     @model_validator(mode="after")
     def _only_what_lava_takes_is_rounded(self) -> Self:

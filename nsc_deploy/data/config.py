@@ -32,10 +32,11 @@ class EncodingConfig(Record):
     Event channels are band-major: channel `band * levels + level`.
     """
 
-    kind: Literal["level", "crossing", "lif"] = Field(
+    kind: Literal["level", "crossing", "first", "lif"] = Field(
         default="level",
         description="level: an event in each step a band is above a level; crossing: only in the step in "
-        "which it rises above it; lif: leaky integrate-and-fire neurons of one gain per level",
+        "which it rises above it; first: only the first time it does; lif: leaky integrate-and-fire neurons "
+        "of one gain per level",
     )
     bands: int = Field(default=64, ge=1, le=512, description="filters of the bank, equally spaced in mel")
     levels: int = Field(default=4, ge=1, le=64, description="levels (lif: gains) per band")

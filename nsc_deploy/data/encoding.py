@@ -23,6 +23,7 @@ def encode(loudness: NDArray[np.float32], config: EncodingConfig) -> NDArray[np.
 
     - level: s[t] = x[t] > L
     - crossing: s[t] = x[t] > L and not x[t-1] > L, where x[-1] is silence
+    - first: the first crossing of an utterance alone, so that each channel fires at most once
     - lif: v[t] = decay v[t-1] + (1 - decay) (x[t] + range) / (L + range); s[t] = v[t] > 1;
       v[t] = 0 where s[t]. A neuron driven for long by a band exactly at its level just reaches its threshold.
 
@@ -33,7 +34,7 @@ def encode(loudness: NDArray[np.float32], config: EncodingConfig) -> NDArray[np.
     Returns:
         [samples, steps, bands * levels], 0 or 1; channel `band * levels + level`.
     """
-    compute = {"level": _above, "crossing": _rising, "lif": _fired}[config.kind]
+    compute = {"level": _above, "crossing": _rising, "first": _first, "lif": _fired}[config.kind]
     events = np.empty((*loudness.shape, config.levels), dtype=np.uint8)
     for level, value in enumerate(level_values(config)):
         events[..., level] = compute(loudness, value, config)
@@ -49,6 +50,13 @@ def _rising(loudness: NDArray[np.float32], level: np.float32, config: EncodingCo
     rising = above.copy()
     rising[:, 1:] &= ~above[:, :-1]
     return rising
+
+
+def _first(loudness: NDArray[np.float32], level: np.float32, config: EncodingConfig) -> NDArray[np.bool_]:
+    above = _above(loudness, level, config)
+    first = above.copy()
+    first[:, 1:] &= ~np.logical_or.accumulate(above, axis=1)[:, :-1]
+    return first
 
 
 def _fired(loudness: NDArray[np.float32], level: np.float32, config: EncodingConfig) -> NDArray[np.bool_]:

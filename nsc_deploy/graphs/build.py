@@ -98,6 +98,10 @@ class GraphBuilder:
         """Add any other NIR primitive."""
         return self._add(name, node, after)
 
+    def continue_from(self, node: str) -> None:
+        """Let the next node follow this one."""
+        self._last = node
+
     def connect(self, source: str, target: str) -> None:
         """Add an edge, for example one that closes a cycle."""
         self._edges.append((source, target))

@@ -77,20 +77,23 @@ class QuantisedLayers(Stage):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Activations, or real values behind the last layer."""
-        for place, layer in enumerate(self._dense(), start=1):
-            weight, bias, factor = integers(layer)
+        for place, (layer, gain) in enumerate(self._dense(), start=1):
+            weight, bias, factor = integers(layer, gain)
             signal = functional.linear(signal, weight, bias) * factor
             if place < len(self.layers) or not self.values_last:
                 signal = _rounded(signal.clamp(0, self.top))
         return signal
 
-    def _dense(self) -> list[nn.Linear]:
-        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+    def _dense(self) -> list[tuple[nn.Linear, float]]:
+        """The layers with their gains: values at the end count in units of the largest activation."""
+        layers = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        gains = [1.0] * (len(layers) - 1) + [1 / self.top if self.values_last else 1.0]
+        return list(zip(layers, gains, strict=True))
 
     def graph(self, dt: float, readout: Readout | None) -> object:
         """MatMulInteger, Add, Mul, Clip and QuantizeLinear nodes."""
         del readout
-        layers = [layer_of(layer) for layer in self._dense()]
+        layers = [layer_of(layer, gain) for layer, gain in self._dense()]
         return integer_mlp(layers, signal=self.takes, dt=dt, largest=self.top, values_last=self.values_last)
 
 

@@ -29,11 +29,13 @@ class NeuronForm:
         decay_steps: time constant tau in time steps; beta = 1 - 1 / tau.
         threshold: a spike needs a potential above it.
         framework: the library that runs them in training.
+        once_in: each neuron fires at most once in so many steps, those of a sample; None: as often as it may.
     """
 
     decay_steps: float
     threshold: float
     framework: FrameworkName
+    once_in: int | None = None
 
     @property
     def beta(self) -> float:
@@ -62,11 +64,14 @@ class DenseLayers(nn.Module):
             for inputs, outputs, scale in zip(sizes[:-1], sizes[1:], gains, strict=True)
         )
         self.neurons = nn.ModuleList(form.layer(size) for size in sizes[1:])
+        self.once_in = form.once_in
 
     def forward(self, signal: Tensor) -> Tensor:
         """Spikes of the last layer."""
         for layer, neurons in zip(self.dense, self.neurons, strict=True):
             signal = neurons(layer(signal))
+            if self.once_in is not None:
+                signal = first_spikes(signal)
         return signal
 
     def layers(self) -> list[tuple[nn.Linear, Leaky]]:
@@ -78,16 +83,38 @@ class DenseLayers(nn.Module):
         """The weights of each layer's neurons."""
         return tuple(rows_of(layer) for layer, _ in self.layers())
 
+    def _silence(self, layer: nn.Linear, neurons: Leaky) -> float:
+        """How strongly a neuron inhibits itself, so as not to fire again in `once_in` steps; 0: not at all.
+
+        Behind a spike in step 0, v[k] = sum_i=1..k beta^(k-i) I[i] - beta^(k-1) W stays below any threshold
+        if W is at least I sum_i=0..T-2 beta^-i, where I is the largest current: all events at once. A power
+        of two above that is on every grid.
+        """
+        if self.once_in is None:
+            return 0.0
+        with torch.no_grad():
+            largest = float((layer.weight.clamp_min(0).sum(1) + layer.bias.clamp_min(0)).max())
+        decay = float(neurons.beta.min())
+        needed = largest * sum(decay**-step for step in range(self.once_in - 1))
+        return 2.0 ** math.ceil(math.log2(max(needed, 1.0)) + 0.1)
+
     def snap(self) -> None:
         """Put the weights on their dyadic grids."""
-        for layer, _ in self.layers():
-            snap_layer(layer)
+        for layer, neurons in self.layers():
+            snap_layer(layer, self._silence(layer, neurons))
 
     def add_to(self, builder: GraphBuilder, readout: Readout | None) -> None:
         """Append the layers and the output to a graph."""
         for index, (layer, neurons) in enumerate(self.layers(), start=1):
             builder.affine(f"dense{index}", weight_of(layer), bias_of(layer))
-            add_neurons(builder, f"lif{index}", neurons)
+            spiking = add_neurons(builder, f"lif{index}", neurons)
+            if self.once_in is not None:
+                size = neurons.shape[0]
+                builder.linear(
+                    f"once{index}", -self._silence(layer, neurons) * np.eye(size, dtype=np.float32)
+                )
+                builder.connect(f"once{index}", spiking)
+                builder.continue_from(spiking)
         add_output(builder, self.layers()[-1][1].shape[0], readout)
 
 
@@ -195,12 +222,24 @@ def dense(inputs: int, outputs: int, *, gain: float = 1.0) -> nn.Linear:
     return layer
 
 
+def first_spikes(spikes: Tensor) -> Tensor:
+    """Of spikes [T, B, N] the first one of each neuron; what follows it neither counts nor has a gradient."""
+    before = spikes.detach().cumsum(0) - spikes.detach()
+    return spikes * (before == 0)
+
+
 @torch.no_grad()
-def snap_layer(layer: nn.Linear) -> None:
-    """Round weight and bias to the finest grid on which sums over events are exact in float32."""
+def snap_layer(layer: nn.Linear, beside: float = 0.0) -> None:
+    """Round weight and bias to the finest grid on which sums over events are exact in float32.
+
+    Args:
+        layer: its weights change.
+        beside: a further weight of each neuron, a power of two or 0.
+    """
     bias = None if layer.bias is None else layer.bias.numpy()
-    snapped = snap(layer.weight.numpy(), bias)
-    layer.weight.copy_(torch.from_numpy(snapped.weight))
+    further = np.full((len(layer.weight), 1), beside, np.float32)
+    snapped = snap(np.concatenate([layer.weight.numpy(), further], 1), bias)
+    layer.weight.copy_(torch.from_numpy(snapped.weight[:, :-1].copy()))
     if snapped.bias is not None:
         layer.bias.copy_(torch.from_numpy(snapped.bias))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.integers import IntegerLink
 from nsc_deploy.channels.modulation import Link, Modulation, straight_through
-from nsc_deploy.config.speech import MOST_BITS, ReceiverKind, SystemConfig, SystemName
+from nsc_deploy.config.speech import MOST_BITS, Coding, ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.deployment import Readout
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.dyadic import on_row_grids
@@ -59,10 +59,14 @@ class System(nn.Module):
         link: S values to R received ones.
         receiver: received values to classes * group outputs.
         readout: how outputs become a decision.
+        vote: what the mean over a group is multiplied by.
     """
 
-    def __init__(self, transmitter: Side, link: Link, receiver: Side, readout: Readout) -> None:
+    def __init__(
+        self, transmitter: Side, link: Link, receiver: Side, readout: Readout, vote: float = 1.0
+    ) -> None:
         super().__init__()
+        self.vote = vote
         self.transmitter = transmitter
         self.link = link
         self.receiver = receiver
@@ -83,7 +87,7 @@ class System(nn.Module):
     def votes(self, outputs: Tensor) -> Tensor:
         """Mean over each class's group [T, B, classes] of outputs [T, B, classes * group]."""
         steps, samples = outputs.shape[:2]
-        return outputs.reshape(steps, samples, self.readout.classes, self.readout.group).mean(-1)
+        return outputs.reshape(steps, samples, self.readout.classes, self.readout.group).mean(-1) * self.vote
 
     @contextmanager
     def at_snr(self, snr_db: float, snr_to_db: float | None = None) -> Iterator[None]:
@@ -103,7 +107,12 @@ class System(nn.Module):
 
 
 def build_system(
-    config: SystemConfig, channel: ChannelConfig, channels: int, classes: int, framework: FrameworkName
+    config: SystemConfig,
+    channel: ChannelConfig,
+    channels: int,
+    classes: int,
+    framework: FrameworkName,
+    steps: int,
 ) -> System:
     """An untrained system.
 
@@ -113,12 +122,15 @@ def build_system(
         channels: event channels of a sample.
         classes: of the task.
         framework: that runs the spiking neurons.
+        steps: of a sample.
     """
     readout = Readout(classes=classes, group=config.group)
     link = link_of(config, channel)
-    plan = _Plan(config, channels, link.output_size(config.symbols), classes * config.group, framework)
+    plan = _Plan(config, channels, link.output_size(config.symbols), classes * config.group, framework, steps)
     transmitter, receiver = _BUILDERS[config.name](plan)
-    return System(transmitter, link, receiver, readout)
+    # An output that fires once has a mean over time of 1 / steps.
+    vote = float(steps) if config.coding is Coding.TTFS else 1.0
+    return System(transmitter, link, receiver, readout, vote)
 
 
 def link_of(config: SystemConfig, channel: ChannelConfig) -> Link:
@@ -134,10 +146,12 @@ class _Plan(NamedTuple):
     received: int
     outputs: int
     framework: FrameworkName
+    steps: int
 
     @property
     def form(self) -> NeuronForm:
-        return NeuronForm(self.config.decay_steps, self.config.threshold, self.framework)
+        once_in = self.steps if self.config.coding is Coding.TTFS else None
+        return NeuronForm(self.config.decay_steps, self.config.threshold, self.framework, once_in)
 
     @property
     def gate_form(self) -> NeuronForm:

@@ -125,6 +125,7 @@ def new_system(experiment: SpeechExperiment, data: EventData) -> System:
         data.train.channels,
         data.classes,
         experiment.training.framework,
+        data.train.steps,
     )
 
 

@@ -42,6 +42,16 @@ def test_level_events_say_which_levels_are_exceeded(values: np.ndarray) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(loudness)
+def test_first_events_are_the_first_crossing_of_each_channel(values: np.ndarray) -> None:
+    crossing = encode(values, EncodingConfig(kind="crossing", **SMALL))
+    first = encode(values, EncodingConfig(kind="first", **SMALL))
+    assert first.sum(axis=1).max() <= 1
+    np.testing.assert_array_equal(first.any(axis=1), crossing.any(axis=1))
+    np.testing.assert_array_equal(first.argmax(axis=1), crossing.argmax(axis=1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(loudness)
 def test_crossing_events_are_the_first_of_each_run_of_level_events(values: np.ndarray) -> None:
     above = encode(values, EncodingConfig(**SMALL))
     crossing = encode(values, EncodingConfig(kind="crossing", **SMALL))
@@ -65,7 +75,7 @@ def test_lif_events_follow_the_equation_neuron_by_neuron(values: np.ndarray, dec
                 potential = np.float32(0) if potential > 1 else potential
 
 
-@pytest.mark.parametrize("kind", ["level", "crossing", "lif"])
+@pytest.mark.parametrize("kind", ["level", "crossing", "first", "lif"])
 def test_silence_makes_no_events(kind: str) -> None:
     config = EncodingConfig.model_validate({"kind": kind, "lowest_level_db": -60.0})
     silent = np.full((1, config.steps, config.bands), -config.range_db, np.float32)
@@ -80,7 +90,7 @@ SILENT = {
 }
 
 
-@pytest.mark.parametrize("kind", ["level", "crossing", "lif"])
+@pytest.mark.parametrize("kind", ["level", "crossing", "first", "lif"])
 @pytest.mark.parametrize("silence", SILENT)
 def test_a_silent_recording_makes_no_events_beside_one_that_speaks(kind: str, silence: str) -> None:
     config = EncodingConfig.model_validate({"kind": kind})

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.config.speech import ReceiverKind, SpeechExperiment, SystemConfig, SystemName, Transmission
+from nsc_deploy.config.speech import (
+    Coding,
+    ReceiverKind,
+    SpeechExperiment,
+    SystemConfig,
+    SystemName,
+    Transmission,
+)
 from nsc_deploy.data import EventData, EventSet
 from nsc_deploy.deployment import Place, Side, read_deployment
 from nsc_deploy.errors import GraphError
@@ -22,6 +29,7 @@ CHANNEL = ChannelConfig(snr_db=10, taps=3)
 SYSTEMS = {
     "event": SystemConfig(receiver=ReceiverKind.EVENT, hidden=20, symbols=16, gate_hidden=6),
     "analog": SystemConfig(receiver=ReceiverKind.ANALOG, hidden=20, symbols=16),
+    "ttfs": SystemConfig(hidden=20, symbols=16, gate_hidden=0, coding=Coding.TTFS),
     "vanilla": SystemConfig(name=SystemName.VANILLA_SNN, hidden=20, symbols=16),
     "fc": SystemConfig(name=SystemName.FC, hidden=20, symbols=16),
     "fc-bits": SystemConfig(name=SystemName.FC, hidden=20, symbols=16, transmission=Transmission.BITS),
@@ -32,7 +40,7 @@ SYSTEMS = {
 }
 USES = {True: 16 + 2, False: 16 * 16 + 2}
 """Channel uses of a step, of spikes and of half-precision values."""
-SPIKING = ["event", "analog", "vanilla"]
+SPIKING = ["event", "ttfs", "analog", "vanilla"]
 
 
 def noise(seed=7):
@@ -42,7 +50,7 @@ def noise(seed=7):
 def lively(name, framework="snntorch", seed=0):
     """A system whose layers all fire, as a trained one's do."""
     torch.manual_seed(seed)
-    system = build_system(SYSTEMS[name], CHANNEL, CHANNELS, CLASSES, framework)
+    system = build_system(SYSTEMS[name], CHANNEL, CHANNELS, CLASSES, framework, STEPS)
     with torch.no_grad():
         for parameter in system.parameters():
             if parameter.dim() > 1:
@@ -83,7 +91,7 @@ def test_same_weights_give_the_same_spikes_on_snntorch_and_norse(name, data):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_gradients_reach_every_parameter(name, data):
     torch.manual_seed(0)
-    system = build_system(SYSTEMS[name], CHANNEL, CHANNELS, CLASSES, "snntorch")
+    system = build_system(SYSTEMS[name], CHANNEL, CHANNELS, CLASSES, "snntorch", STEPS)
     with torch.no_grad():
         for parameter in system.parameters():
             if parameter.dim() > 1:
@@ -95,10 +103,12 @@ def test_gradients_reach_every_parameter(name, data):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_votes_are_means_of_groups(name, data):
+    system = lively(name)
     with torch.no_grad():
-        output = lively(name)(signal(data), noise())
+        output = system(signal(data), noise())
+    assert system.vote == (STEPS if name == "ttfs" else 1)
     assert output.votes.shape == (1 if SYSTEMS[name].name.integer else STEPS, 12, CLASSES)
-    assert torch.allclose(output.votes[..., 1], output.outputs[..., 5:10].mean(-1))
+    assert torch.allclose(output.votes[..., 1], output.outputs[..., 5:10].mean(-1) * system.vote)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -166,3 +176,19 @@ def test_another_snr_holds_only_inside_the_block():
     with system.at_snr(-5.0, 5.0):
         assert system.link.channel.config.snr_ends_db == (-5.0, 5.0)
     assert system.link.channel.config.snr_db == 10.0
+
+
+def test_a_neuron_of_time_to_first_spike_fires_once_whatever_comes(data, tmp_path):
+    """By its own inhibition in the graph, under the strongest input that there is too."""
+    system = lively("ttfs")
+    experiment = SpeechExperiment(system=SYSTEMS["ttfs"], channel=CHANNEL)
+    write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
+    network = read_network(tmp_path / "transmitter.nir")
+    loud = np.ones((STEPS, 1, CHANNELS), np.uint8)
+    for values in (data.test.events.swapaxes(0, 1), loud):
+        fired = simulate(network, values, record=["lif1", "lif2"]).outputs
+        assert fired["lif1"].sum() > 0
+        for spikes in fired.values():
+            assert spikes.sum(axis=0).max() <= 1
+    kinds = {node.primitive for node in network.nodes}
+    assert kinds <= {"Input", "Affine", "Linear", "LIF", "Output"}

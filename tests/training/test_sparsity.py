@@ -16,7 +16,7 @@ CHANNELS, CLASSES = 12, 3
 def small_system(name: SystemName = SystemName.ATT_NEUROSC) -> System:
     torch.manual_seed(0)
     config = SystemConfig(name=name, hidden=8, symbols=6, gate_hidden=4, group=2)
-    return build_system(config, ChannelConfig(taps=2), CHANNELS, CLASSES, "snntorch")
+    return build_system(config, ChannelConfig(taps=2), CHANNELS, CLASSES, "snntorch", 5)
 
 
 def test_operations_are_the_events_at_each_layer_times_the_synapses_they_meet() -> None:
