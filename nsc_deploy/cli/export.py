@@ -24,8 +24,8 @@ def export(
         str,
         typer.Option(
             "--target",
-            help="Where to: lava, c (for microcontrollers), nir, onnx, snntorch, norse, or one that a "
-            "package of yours adds.",
+            help="Where to: lava, c (for microcontrollers), nir, nir-plain, onnx, snntorch, norse, or "
+            "one that a package of yours adds.",
             autocompletion=export_targets,
         ),
     ],

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import nir
 import numpy as np
@@ -32,6 +32,9 @@ from nsc_deploy.graphs.formats.recording import (
 from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.readout import decide, readout_of, require_classes, with_readout
 from nsc_deploy.io.files import sha256
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.firmware import Firmware, FirmwareRun
 
 MANIFEST = "manifest.json"
 GRAPH, INPUTS = Path("graph"), Path("inputs")
@@ -135,6 +138,7 @@ class CountedSystem(Source):
         placed: each part on the target; None for a part on a host, and for all without a target.
         target: name of the target; None without one.
         floats: of integers that were counted, the counts of the graphs they were made from.
+        firmware: the recorded samples on the microcontroller whose code a deployment folder holds, else None.
         measured_accuracy: share of the recorded samples that the last part decides right; None where it has
             no labels, or nothing says how a decision is read from its outputs.
     """
@@ -143,6 +147,7 @@ class CountedSystem(Source):
     placed: tuple[PlacedPart | None, ...] = ()
     target: str | None = None
     floats: tuple[PartCount, ...] = ()
+    firmware: "FirmwareRun | None" = None
     measured_accuracy: float | None = None
 
     @property
@@ -374,6 +379,7 @@ def _count_exported(
         placed=(None,) * len(parts),
         target=exported.target,
         floats=floats,
+        firmware=_firmware_run(exported.firmware, recording),
         measured_accuracy=decisions.accuracy,
     )
 
@@ -457,11 +463,22 @@ def _count(
             progress=progress,
             observe=observe,
         )
-        if placed is not None and counter is not None:
-            placed = replace(placed, activity=counter.activity())
+        if placed is not None:
+            activity = None if counter is None else counter.activity()
+            run = _firmware_run(placed.found.firmware, recording)
+            placed = replace(placed, activity=activity, run=run)
     if part is not None:
         count = replace(count, name=part.name, side=part.side, place=part.place)
     return count, placed
+
+
+def _firmware_run(firmware: "Firmware | None", recording: Recording) -> "FirmwareRun | None":
+    """Recorded samples on the code of a microcontroller, where a target has made some."""
+    if firmware is None:
+        return None
+    from nsc_deploy.exporters.c.firmware import FirmwareRun
+
+    return FirmwareRun(firmware, recording.values)
 
 
 def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:

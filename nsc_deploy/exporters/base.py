@@ -20,6 +20,7 @@ from nsc_deploy.graphs.network import Network
 from nsc_deploy.passes.verdict import Status, Verdict, raise_first_refusal
 
 if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.firmware import Firmware
     from nsc_deploy.exporters.chips.chip import Chip
     from nsc_deploy.exporters.chips.placement import Breach, Core, Placement, Usage
     from nsc_deploy.exporters.lava.integers import IntegerNetwork
@@ -89,7 +90,9 @@ class CheckResult:
         partial: the cores of those neurons that found a place, where not all of them did; else none.
         weight_bits: bits of a weight that was reckoned with; None where an export chooses them.
         keeps_weights: whether an export leaves weights in float32, so that there is nothing to quantise.
+        pipeline_steps: what the target adds to the steps of the graph; None where only an export tells.
         chip: what is published about the chip; None where the target is none. Chips are checked only.
+        firmware: the graph as code of a microcontroller; None where the target is none.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -100,7 +103,9 @@ class CheckResult:
     partial: "tuple[Core, ...]" = ()
     weight_bits: int | None = None
     keeps_weights: bool = False
+    pipeline_steps: int | None = None
     chip: "Chip | None" = None
+    firmware: "Firmware | None" = field(default=None, compare=False)
 
     @property
     def refused(self) -> tuple[Verdict, ...]:
@@ -242,6 +247,7 @@ class Deployment:
         class_names: names of the classes, or empty.
         leaving: the node whose spikes leave the chip for a host; None where the whole graph is on one side.
         parts: what runs, one after the other, for those who count it; empty: the graph as it is.
+        firmware: the code of a microcontroller; None for other targets.
     """
 
     path: Path
@@ -252,3 +258,4 @@ class Deployment:
     class_names: tuple[str, ...] = ()
     leaving: str | None = None
     parts: tuple[DeployedPart, ...] = ()
+    firmware: "Firmware | None" = None

@@ -41,7 +41,7 @@ from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.operators import Setting
 from nsc_deploy.graphs.operators.coefficients import build_operator
 from nsc_deploy.io.folders import replacing_folder, require_folder
-from nsc_deploy.passes.verdict import Refusal, judge
+from nsc_deploy.passes.verdict import Refusal, Rule, judge
 from nsc_deploy.verification.compare import compare_runs
 from nsc_deploy.verification.divergence import LayerDivergence
 from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
@@ -170,12 +170,15 @@ def _refuse_quantisation(request: ExportRequest, target: str) -> None:
 _ONE = {"Input": "inputs", "Output": "outputs"}
 
 
-def check_exact(network: Network, becomes: Mapping[str, tuple[Status, str]]) -> CheckResult:
+def check_exact(
+    network: Network, becomes: Mapping[str, tuple[Status, str]], rules: Iterable[Rule] = ()
+) -> CheckResult:
     """A verdict on each node: what it becomes, or why it cannot be taken.
 
     Args:
         network: the graph.
         becomes: for each primitive how the target takes it and what it becomes.
+        rules: of this target alone, asked last.
     """
 
     def known(node: Node, _network: Network) -> Refusal | None:
@@ -183,7 +186,7 @@ def check_exact(network: Network, becomes: Mapping[str, tuple[Status, str]]) -> 
             return None
         return f"{node.primitive} has no counterpart", "Run this node on the host, or train without it."
 
-    return CheckResult(judge(network, (known, one_of_many, untimely), becomes), keeps_weights=True)
+    return CheckResult(judge(network, (known, one_of_many, untimely, *rules), becomes), keeps_weights=True)
 
 
 def one_of_many(node: Node, network: Network) -> Refusal | None:

@@ -18,6 +18,7 @@ BUILT_IN = {
     "c": "nsc_deploy.exporters.c.target:TARGET",
     "lava": "nsc_deploy.exporters.lava.target:TARGET",
     "nir": "nsc_deploy.exporters.nir:TARGET",
+    "nir-plain": "nsc_deploy.exporters.nir:PLAIN",
     "onnx": "nsc_deploy.exporters.onnx.target:TARGET",
     "snntorch": "nsc_deploy.exporters.torch_module.target:SNNTORCH",
     "norse": "nsc_deploy.exporters.torch_module.target:NORSE",

@@ -169,7 +169,7 @@ class Naive:
         after = [
             step * (taps - 1) - zeros for step, taps, zeros in zip(dilation, kernel, before, strict=True)
         ]
-        if node.padding != "same":
+        if not (isinstance(node.padding, str) and node.padding == "same"):
             after = before
         size = [
             (wide + low + high - step * (taps - 1) - 1) // jump + 1

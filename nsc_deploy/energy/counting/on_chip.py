@@ -8,7 +8,7 @@ the recording.
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from nsc_deploy.exporters.chips.chip import ManyCores, StepTime
 from nsc_deploy.exporters.chips.placement import Placement
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.firmware import FirmwareRun
 
 Times = NDArray[np.float64]
 
@@ -247,11 +250,13 @@ class PlacedPart:
         target: where to.
         found: what the target says of the part.
         activity: what happens on it; None where it does not fit or its network is not published.
+        run: the recorded samples on a microcontroller; None where the target is none.
     """
 
     target: Target
     found: CheckResult
     activity: ChipActivity | None = None
+    run: "FirmwareRun | None" = None
 
 
 def activity_counter(found: CheckResult, network: Network, recording: Recording) -> ActivityCounter | None:

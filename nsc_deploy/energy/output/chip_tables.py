@@ -28,8 +28,14 @@ _NOT_PUBLISHED = "not published"
 
 
 def chip_tables(target: str, systems: Sequence[SystemReport]) -> tuple[Table, ...]:
-    """All that have a row: how nodes run, pools, messages of a sample, time of a step."""
-    every = (_placement(target, systems), _pools(target, systems), _traffic(systems), _times(systems))
+    """All that have a row: how nodes run, pools, memory, messages of a sample, time of a step."""
+    every = (
+        _placement(target, systems),
+        _pools(target, systems),
+        _memory(target, systems),
+        _traffic(systems),
+        _times(systems),
+    )
     return tuple(table for table in every if table.rows)
 
 
@@ -81,6 +87,20 @@ def _pools(target: str, systems: Sequence[SystemReport]) -> Table:
 
     heads = (*columns("Part", "Pool", holds=Holds.NAMES), *columns("Used", "Limit", "%"))
     return Table(f"Used of {target}", heads, _rows(systems, of_part))
+
+
+def _memory(target: str, systems: Sequence[SystemReport]) -> Table:
+    """What lies in flash and RAM, layer by layer, with its share of all of it."""
+
+    def of_part(part: PartReport, placed: OnTarget) -> Iterator[tuple[str, ...]]:
+        for memory in dict.fromkeys(one.memory for one in placed.memory):
+            pieces = [one for one in placed.memory if one.memory == memory]
+            total = sum(one.bytes for one in pieces)
+            for one in pieces:
+                yield memory, one.layer, one.holds, grouped(one.bytes), f"{100 * one.bytes / total:.1f}"
+
+    heads = (*columns("Part", "Memory", "Layer", "Holds", holds=Holds.NAMES), *columns("Bytes", "%"))
+    return Table(f"Memory of {target}, by layer", heads, _rows(systems, of_part))
 
 
 def _traffic(systems: Sequence[SystemReport]) -> Table:

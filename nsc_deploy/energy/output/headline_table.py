@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.headline import Figure, Headline
-from nsc_deploy.energy.report.measures import Quantity
 from nsc_deploy.energy.report.numbers import MISSING
+from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.energy.report.schema import Report, SystemReport
 from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns
 
@@ -27,7 +27,7 @@ def reasons(report: Report) -> list[str]:
     found: dict[str, None] = {}
     for system in report.systems:
         for quantity, figure in system.headline.figures.items():
-            unplaced = figure.worst is None and quantity in {Quantity.FITS, Quantity.CORES}
+            unplaced = figure.worst is None and quantity in _OF_TARGETS
             placeless = unplaced and not figure.not_published
             if figure.why and not placeless:
                 label = f"{system.label}, " if len(report.systems) > 1 else ""
@@ -63,6 +63,8 @@ def _rows() -> list[tuple[str, _Say]]:
         ("Synapses", lambda one: numbers.count(one.synapses)),
         ("Fits", _fits),
         ("Cores", lambda one: _mean(one[Quantity.CORES])),
+        ("Flash", lambda one: _mean(one[Quantity.FLASH], lambda value: numbers.in_bytes(round(value)))),
+        ("RAM", lambda one: _mean(one[Quantity.RAM], lambda value: numbers.in_bytes(round(value)))),
         ("Latency", _latency),
         ("Accuracy", lambda one: _mean(one[Quantity.ACCURACY], lambda value: f"{100 * value:.1f} %")),
     ]
@@ -94,13 +96,15 @@ def _latency(one: Headline) -> str:
     steps, time = one[Quantity.LATENCY_STEPS], one[Quantity.LATENCY_MS]
     if steps.worst is None or time.worst is None:
         return MISSING
-    return f"{steps.worst:g} steps, {time.worst:.4g} ms"
+    return f"{steps.worst:g} steps, {'> ' if time.lower_bound else ''}{time.worst:.4g} ms"
 
 
 def _microjoules(value: float) -> str:
     return f"{numbers.microjoules(value)} uJ"
 
 
+_OF_TARGETS = frozenset({Quantity.FITS, Quantity.CORES, Quantity.FLASH, Quantity.RAM})
+"""What some targets have and others have not, which is no news."""
 _SHORT = {
     Quantity.SYNOPS_PER_STEP: "busiest step",
     Quantity.ENERGY: "energy",
@@ -108,6 +112,8 @@ _SHORT = {
     Quantity.LATENCY_STEPS: "latency",
     Quantity.LATENCY_MS: "latency",
     Quantity.CORES: "cores",
+    Quantity.FLASH: "flash",
+    Quantity.RAM: "RAM",
     Quantity.ACCURACY: "accuracy",
     Quantity.FITS: "fit",
 }

@@ -18,7 +18,8 @@ from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.pricing.price import ACCOUNTINGS, PriceBook
 from nsc_deploy.energy.report import answers
-from nsc_deploy.energy.report.measures import OF_SAMPLES, UNITS, Measured, Meter, Quantity, Unanswered
+from nsc_deploy.energy.report.measures import Meter
+from nsc_deploy.energy.report.quantity import OF_SAMPLES, UNITS, Measured, Quantity, Unanswered
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.energy.sources import CountedSystem
 from nsc_deploy.errors import ConfigError
@@ -84,6 +85,12 @@ class Limits(Record):
     )
     latency_ms: AnyMost | None = Field(default=None, description="the same, in milliseconds")
     cores: AnyMost | None = Field(default=None, description="of the target")
+    flash_bytes: AnyMost | None = Field(default=None, description="of a microcontroller: code and constants")
+    ram_bytes: AnyMost | None = Field(default=None, description="of a microcontroller: state and stack")
+    cycles_per_step: AnyMost | None = Field(
+        default=None, description="the most of the costliest step of a sample, without wait states"
+    )
+    microseconds_per_step: AnyMost | None = Field(default=None, description="the same at the fastest clock")
     accuracy: AnyLeast | None = Field(default=None, description="share of right decisions, 0 to 1")
     fits: Literal[True] | None = Field(default=None, description="every part that is on the target fits it")
 

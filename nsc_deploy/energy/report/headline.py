@@ -4,7 +4,8 @@ import numpy as np
 from pydantic import Field
 
 from nsc_deploy.energy.pricing.price import MEMORY, PriceBook
-from nsc_deploy.energy.report.measures import OF_SAMPLES, UNITS, Answer, Meter, Quantity, Unanswered
+from nsc_deploy.energy.report.measures import Meter
+from nsc_deploy.energy.report.quantity import OF_SAMPLES, ON_DEMAND, UNITS, Answer, Quantity, Unanswered
 from nsc_deploy.energy.sources import CountedSystem
 from nsc_deploy.io.records import Record
 
@@ -45,7 +46,7 @@ class Headline(Record):
 
 
 def headline(system: CountedSystem, prices: PriceBook) -> Headline:
-    """Measure a whole system once, everything that there is to measure.
+    """Measure a whole system once: every quantity but those on demand.
 
     Args:
         system: counted.
@@ -59,7 +60,7 @@ def headline(system: CountedSystem, prices: PriceBook) -> Headline:
         synapses=sum(layer.synapses for part in system.parts for layer in part.layers),
         column=MEMORY.name,
         target=system.target,
-        figures={quantity: _figure(quantity, meter.measure(quantity)) for quantity in Quantity},
+        figures={one: _figure(one, meter.measure(one)) for one in Quantity if one not in ON_DEMAND},
     )
 
 

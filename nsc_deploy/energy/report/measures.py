@@ -6,99 +6,22 @@ never 0. One that lacks a part is a lower bound.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.on_chip import PlacedPart
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
 from nsc_deploy.energy.pricing.price import MICROJOULE, Accounting, PriceBook, price_layer
+from nsc_deploy.energy.report.quantity import Answer, Measured, Quantity, Unanswered, Values
 from nsc_deploy.energy.sources import CountedSystem
+from nsc_deploy.errors import BackendError
 
-Values = NDArray[np.float64]
-_MILLISECONDS, _NANOSECOND = 1e3, 1e-9
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.firmware import FirmwareRun
+    from nsc_deploy.exporters.c.memory import MemoryMap, Piece
 
-
-class Quantity(StrEnum):
-    """What is measured of a system, and what a budget can limit."""
-
-    SYNOPS_PER_INFERENCE = "synops_per_inference"
-    SYNOPS_PER_STEP = "synops_per_step"
-    SYNOPS_PER_SECOND = "synops_per_second"
-    ENERGY = "energy_uj"
-    SPIKES = "spikes_per_inference"
-    NEURONS = "neurons"
-    MEMORY = "memory_bytes"
-    LATENCY_STEPS = "latency_steps"
-    LATENCY_MS = "latency_ms"
-    CORES = "cores"
-    ACCURACY = "accuracy"
-    FITS = "fits"
-
-
-UNITS: dict[Quantity, str] = {
-    Quantity.SYNOPS_PER_INFERENCE: "SynOps",
-    Quantity.SYNOPS_PER_STEP: "SynOps",
-    Quantity.SYNOPS_PER_SECOND: "SynOps/s",
-    Quantity.ENERGY: "uJ",
-    Quantity.SPIKES: "spikes",
-    Quantity.NEURONS: "neurons",
-    Quantity.MEMORY: "B",
-    Quantity.LATENCY_STEPS: "steps",
-    Quantity.LATENCY_MS: "ms",
-    Quantity.CORES: "cores",
-    Quantity.ACCURACY: "",
-    Quantity.FITS: "",
-}
-OF_SAMPLES = frozenset(
-    {
-        Quantity.SYNOPS_PER_INFERENCE,
-        Quantity.SYNOPS_PER_STEP,
-        Quantity.SYNOPS_PER_SECOND,
-        Quantity.ENERGY,
-        Quantity.SPIKES,
-        Quantity.LATENCY_MS,
-    }
-)
-"""Quantities that differ from sample to sample; the others are one number."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A quantity of a system, or of some of its parts.
-
-    Attributes:
-        values: of each sample, [samples]; of one number for all of them [1].
-        layers: part, layer and its share of `values`, which they add up to; none where no layer has a share.
-        steps: in which step of each sample it is so much, [samples]; None where it is of no single step.
-        bound: why the values are a lower bound; empty where they are complete.
-        not_published: whether they are one because a price is not published.
-        problems: of what does not fit a target, what stands against it.
-    """
-
-    values: Values
-    layers: tuple[tuple[str, str, Values], ...] = ()
-    steps: NDArray[np.int64] | None = None
-    bound: str = ""
-    not_published: bool = False
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Unanswered:
-    """A quantity that cannot be told: why, what would tell it, and whether nothing is published of it."""
-
-    why: str
-    hint: str = ""
-    not_published: bool = False
-
-    def __str__(self) -> str:
-        """Both, as sentences."""
-        return f"{self.why}. {self.hint}".strip().rstrip(".") + "."
-
-
-Answer = Measured | Unanswered
+_MILLISECONDS, _MICROSECOND, _NANOSECOND = 1e3, 1e-6, 1e-9
 
 
 @dataclass(frozen=True)
@@ -138,6 +61,10 @@ class Meter:
             Quantity.LATENCY_STEPS: self._latency_steps,
             Quantity.LATENCY_MS: self._latency_ms,
             Quantity.CORES: self._cores,
+            Quantity.FLASH: lambda: self._bytes(lambda memory: memory.flash),
+            Quantity.RAM: lambda: self._bytes(lambda memory: memory.ram),
+            Quantity.CYCLES: self._cycles,
+            Quantity.MICROSECONDS: self._microseconds,
             Quantity.ACCURACY: self._accuracy,
             Quantity.FITS: self._fits,
         }
@@ -239,17 +166,22 @@ class Meter:
         late = self._late()
         if isinstance(late, Unanswered):
             return late
-        longest = np.zeros(self.system.samples)
+        longest, bound = np.zeros(self.system.samples), ""
         activities = {part.name: placed.activity for part, placed in self.placed}
+        runs = {part.name: run for part, run in self.firmware}
         for part in self.counts:
-            activity = activities.get(part.name)
+            activity, run = activities.get(part.name), runs.get(part.name)
             times = None if activity is None else activity.times
-            if times is None:
-                took = np.full(self.system.samples, (part.steps + late.get(part.name, 0)) * part.dt)
-            else:
+            took = np.full(self.system.samples, (part.steps + late.get(part.name, 0)) * part.dt)
+            if times is not None:
                 took = np.maximum(part.dt, times.high * _NANOSECOND).sum(axis=0)
+            elif run is not None:
+                try:
+                    took = run.seconds(part.dt).sum(axis=0)
+                except BackendError as error:
+                    bound = f"how long a step of {part.name} takes cannot be told: {error.problem}"
             longest = np.maximum(longest, took)
-        return Measured(longest * _MILLISECONDS)
+        return Measured(longest * _MILLISECONDS, bound=bound)
 
     def _late(self) -> dict[str, int] | Unanswered:
         """By part, the steps that the pipeline of its target adds."""
@@ -264,6 +196,8 @@ class Meter:
                 return Unanswered(
                     f"{part.name} does not fit {name}, so the steps of its pipeline are not known"
                 )
+            elif found.pipeline_steps is not None:
+                late[part.name] = found.pipeline_steps
             elif not found.keeps_weights:
                 return Unanswered(
                     f"what {name} adds to the steps of {part.name} shows when it is exported",
@@ -284,6 +218,75 @@ class Meter:
                 return Unanswered(f"{part.name} {reason} {placed.target.name}")
             counts.append(len(placed.found.placement.cores))
         return Measured(np.array([float(sum(counts))])) if counts else self._placeless()
+
+    @property
+    def firmware(self) -> list[tuple[PartCount, "FirmwareRun"]]:
+        """The parts that are code of a microcontroller, on the recorded samples."""
+        if self.system.firmware is not None:
+            return [(self.counts[0], self.system.firmware)]
+        return [(part, placed.run) for part, placed in self.placed if placed.run is not None]
+
+    def _codeless(self) -> Unanswered | None:
+        """Why parts are no code of a microcontroller; None where all that are on the target are."""
+        if self.system.exported is not None:
+            if self.firmware:
+                return None
+            return Unanswered(
+                f"an export to {self.system.target} is for no microcontroller", _MICROCONTROLLER
+            )
+        if not self.placed:
+            return self._placeless()
+        for part, placed in self.placed:
+            if placed.run is None and placed.found.refused:
+                return Unanswered(f"{part.name} does not fit {placed.target.name}: {_problems(placed)[0]}")
+            if placed.run is None:
+                return Unanswered(f"{placed.target.name} is no microcontroller", _MICROCONTROLLER)
+        return None
+
+    def _bytes(self, pieces_of: "Callable[[MemoryMap], tuple[Piece, ...]]") -> Answer:
+        """Flash or RAM of the microcontroller, by layer."""
+        missing = self._codeless()
+        if missing is not None:
+            return missing
+        layers: dict[tuple[str, str], Values] = {}
+        bound = ""
+        for part, run in self.firmware:
+            memory = run.firmware.memory
+            if memory.compiler is None:
+                bound = "code and stack are not measured: there is no arm-none-eabi-gcc here"
+            for piece in pieces_of(memory):
+                key = part.name, piece.layer
+                layers[key] = layers.get(key, np.zeros(1)) + piece.bytes
+        listed = tuple((*key, size) for key, size in layers.items())
+        return Measured(_added(listed), listed, bound=bound)
+
+    def _cycles(self) -> Answer:
+        """The most cycles of the costliest step of each sample, without wait states of memory."""
+        return self._of_steps(lambda run: 1.0)
+
+    def _microseconds(self) -> Answer:
+        """The same at the clock of the microcontroller."""
+        return self._of_steps(lambda run: run.clock_hz * _MICROSECOND)
+
+    def _of_steps(self, cycles_in_unit: "Callable[[FirmwareRun], float]") -> Answer:
+        missing = self._codeless()
+        if missing is not None:
+            return missing
+        courses = []
+        longest = max(part.steps for part in self.counts)
+        try:
+            for part, run in self.firmware:
+                unit = cycles_in_unit(run)
+                courses += [
+                    (part.name, layer, np.pad(cycles / unit, ((0, longest - len(cycles)), (0, 0))))
+                    for layer, cycles in run.layers.items()
+                ]
+        except BackendError as error:
+            return Unanswered(error.problem, error.hint or "")
+        total = np.sum([course for _, _, course in courses], axis=0)
+        steps, samples = total.argmax(axis=0), np.arange(self.system.samples)
+        shares = tuple((part, layer, course[steps, samples]) for part, layer, course in courses)
+        return Measured(total[steps, samples], shares, steps=steps)
 
     def _accuracy(self) -> Answer:
         if self.system.accuracy is None:
@@ -318,6 +321,9 @@ _ON_HOST = Unanswered("all parts run on a host", "Hold those to a limit on energ
 _NO_TARGET = Unanswered(
     "no part is on a target", "Name one: --target, target in the budget, or a profile of a chip"
 )
+
+
+_MICROCONTROLLER = "Name one: --target c:stm32l432 (docs/microcontrollers.md lists them)"
 
 
 def _added(layers: Sequence[tuple[str, str, Values]]) -> Values:

@@ -20,7 +20,7 @@ from nsc_deploy.exporters.chips.placement import Core, Usage
 from nsc_deploy.io.records import Record
 
 _MICROSECOND = 1e-3
-_LISTS = ("problems", "pools", "cores", "notes", "sources")
+_LISTS = ("problems", "pools", "cores", "memory", "notes", "sources")
 _NO_DURATIONS = (
     "No durations of synapse events and steps are published: the load in SynOps a second stands beside "
     "no limit of the chip, and no time of a step is given."
@@ -68,6 +68,15 @@ class CoreUse(Record):
     tile: tuple[int, int] | None = Field(description="column and row")
     holds: tuple[str, ...] = Field(description="populations and the numbers of their neurons")
     pools: tuple[Pool, ...]
+
+
+class MemoryUse(Record):
+    """Some bytes of a microcontroller."""
+
+    memory: str = Field(description="flash or RAM")
+    layer: str = Field(description='node, "input", or "all layers"')
+    holds: str = Field(description="code, weights, thresholds, state, stack and the like")
+    bytes: int
 
 
 class ChipTraffic(Record):
@@ -130,6 +139,7 @@ class OnTarget(Record):
     nodes: tuple[NodeRun, ...]
     pools: tuple[Pool, ...] = Field(description="of the whole target, then of the fullest core")
     cores: tuple[CoreUse, ...]
+    memory: tuple[MemoryUse, ...] = Field(description="of a microcontroller, its map; else empty")
     traffic: ChipTraffic | None = Field(description="None where the part does not fit or nothing is known")
     energy: EnergySpread | None = Field(
         description="of messages and hops between cores, in no column; None without traffic or prices of them"
@@ -181,6 +191,7 @@ def on_target(part: PartCount, placed: PlacedPart | None, target: str, profile: 
             )
             for core in cores
         ),
+        memory=_memory(found),
         traffic=None if activity is None else _traffic(activity),
         energy=None if activity is None else network_energy(activity, profile),
         load=None if activity is None else _load(part, activity, durations),
@@ -226,6 +237,17 @@ def _pools(found: CheckResult) -> tuple[Usage, ...]:
         return found.pools
     except ExportError:
         return ()
+
+
+def _memory(found: CheckResult) -> tuple[MemoryUse, ...]:
+    if found.firmware is None:
+        return ()
+    memory = found.firmware.memory
+    return tuple(
+        MemoryUse(memory=name, **vars(one))
+        for name, pieces in (("flash", memory.flash), ("RAM", memory.ram))
+        for one in pieces
+    )
 
 
 def _problems(found: CheckResult) -> tuple[str, ...]:

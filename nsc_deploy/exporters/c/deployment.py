@@ -22,6 +22,7 @@ import numpy as np
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
 from nsc_deploy.exporters.c.controllers import find_controller
+from nsc_deploy.exporters.c.firmware import Firmware
 from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
 from nsc_deploy.exporters.c.lowering import Lowered, lower_to_program
 from nsc_deploy.exporters.c.manifest import CompiledRecord, Manifest, MemoryRecord, layer_records, summary
@@ -170,7 +171,13 @@ class CDeployment:
             runners={EmulatorRunner.name: emulator, "qemu": qemu, HostRunner.name: host},
             recording_file=recording if recording.is_file() else None,
             class_names=self.manifest.source.class_names,
+            firmware=self._firmware(),
         )
+
+    def _firmware(self) -> Firmware:
+        name = self.manifest.controller
+        controller = None if name is None else find_controller(name)
+        return Firmware(self.layout, self.network, self.manifest.memory.as_map(), controller)
 
 
 def read_c_deployment(folder: Path) -> CDeployment:

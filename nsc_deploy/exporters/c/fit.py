@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from nsc_deploy.exporters.base import CheckResult
 from nsc_deploy.exporters.c.controllers import Controller
+from nsc_deploy.exporters.c.firmware import Firmware
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.memory import MemoryMap, Piece, map_memory
@@ -38,7 +39,11 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
     if least:
         notes.append("code and stack are not measured: there is no arm-none-eabi-gcc here")
     return replace(
-        found, count_pools=lambda: pools, breaches=_breaches(memory, controller), notes=tuple(notes)
+        found,
+        count_pools=lambda: pools,
+        breaches=_breaches(memory, controller),
+        notes=tuple(notes),
+        firmware=Firmware(layout, network, memory, controller),
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from nsc_deploy.deployment import FileName
 from nsc_deploy.exporters import manifest as common
 from nsc_deploy.exporters.c.layout import Layout
-from nsc_deploy.exporters.c.memory import MemoryMap
+from nsc_deploy.exporters.c.memory import MemoryMap, Piece
 from nsc_deploy.exporters.lava.manifest import Approximation, Calibrated
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
@@ -67,6 +67,11 @@ class MemoryRecord(Record):
             flash=flash,
             ram=ram,
         )
+
+    def as_map(self) -> MemoryMap:
+        """The record as a map."""
+        flash, ram = (tuple(Piece(**vars(one)) for one in pieces) for pieces in (self.flash, self.ram))
+        return MemoryMap(self.core, self.compiler, flash, ram)
 
 
 class Manifest(common.Manifest):

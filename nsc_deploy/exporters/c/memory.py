@@ -118,7 +118,7 @@ def _compiled(layout: Layout, core: str, folder: Path) -> tuple[list[Piece], int
     for line in listed.splitlines():
         parts = line.split()
         if len(parts) == 4 and parts[2] in "tT":
-            layer = _layer_of(parts[3], layout)
+            layer = layer_of(parts[3], layout)
             sizes[layer] = sizes.get(layer, 0) + int(parts[1], 16)
     graphs = sorted(folder.glob("*.ci"))
     stack = max((_deepest(path.read_text("utf-8", "replace")) for path in graphs), default=0)
@@ -128,8 +128,8 @@ def _compiled(layout: Layout, core: str, folder: Path) -> tuple[list[Piece], int
 _NO_START = ("-Wl,--unresolved-symbols=ignore-all",)
 
 
-def _layer_of(symbol: str, layout: Layout) -> str:
-    """The node whose function a symbol is."""
+def layer_of(symbol: str, layout: Layout) -> str:
+    """The node whose function a symbol is; "all layers" for one that serves all."""
     for one in layout.layers:
         if symbol.startswith(f"{one.name}_"):
             return one.population.name

@@ -27,7 +27,9 @@ class CTarget:
     def check(self, network: Network, weight_bits: int | None = None) -> CheckResult:
         """A verdict on each node, and for one microcontroller whether it has the memory."""
         found = CheckResult(
-            verdicts(network), weight_bits=DEFAULT_BITS if weight_bits is None else weight_bits
+            verdicts(network),
+            weight_bits=DEFAULT_BITS if weight_bits is None else weight_bits,
+            pipeline_steps=0,
         )
         if not found.fits or self._controller is None:
             return found

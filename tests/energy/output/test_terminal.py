@@ -9,7 +9,7 @@ from rich.console import Console
 from nsc_deploy.energy import compare, estimate
 from nsc_deploy.energy.output.terminal import print_comparison, print_headlines, print_report
 from nsc_deploy.energy.report import numbers
-from nsc_deploy.energy.report.measures import Quantity
+from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network

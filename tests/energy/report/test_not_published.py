@@ -11,7 +11,7 @@ from nsc_deploy.energy.output.headline_table import headline_tables, reasons
 from nsc_deploy.energy.pricing.price import PriceBook
 from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.energy.report.budget import Budget, check_budget
-from nsc_deploy.energy.report.measures import Quantity
+from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording

@@ -1,0 +1,127 @@
+"""Figures of microcontrollers: flash, RAM, cycles and time of a step, and the limits on them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nsc_deploy.cli.app import main
+from nsc_deploy.energy import Budget, count
+from nsc_deploy.energy.output.html import render_html
+from nsc_deploy.energy.report.budget import Finding
+from nsc_deploy.energy.results import Counted
+from nsc_deploy.errors import BackendError
+from nsc_deploy.exporters.export import export_all
+from nsc_deploy.graphs.formats.nir import write_network
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
+from nsc_deploy.graphs.network import Signal
+from tests.support.c_graphs import needs_qemu
+from tests.support.lava import random_events, receiver
+from tests.support.small_runs import event_run
+
+STEPS = 6
+MEMORY = {"flash_bytes": 1, "ram_bytes": 1}
+TIME = {"cycles_per_step": 1e9, "microseconds_per_step": 1e9, "latency_steps": STEPS, "latency_ms": 180}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("graphs")
+    write_network(folder / "receiver.nir", receiver())
+    events = random_events(np.random.default_rng(0), STEPS, 3, 24)
+    write_recording(folder / "inputs.npz", Recording(events, Signal.EVENTS, 0.03))
+    return folder
+
+
+def counted(place: Path, target: str | None = "c:stm32l432", **options: object) -> Counted:
+    return count(place / "receiver.nir", inputs=place / "inputs.npz", target=target, **options)
+
+
+def held(systems: Counted, limits: dict[str, float]) -> dict[str, Finding]:
+    return {one.quantity: one for one in systems.check(Budget.model_validate({"limits": limits})).findings}
+
+
+def test_flash_and_ram_are_those_of_the_map_by_layer(place: Path) -> None:
+    systems = counted(place)
+    (placed,) = systems.systems[0].placed
+    assert placed is not None
+    assert placed.found.firmware is not None
+    memory = placed.found.firmware.memory
+    found = held(systems, MEMORY)
+    assert found["flash_bytes"].value == memory.flash_bytes
+    assert found["ram_bytes"].value == memory.ram_bytes
+    assert {one.unit for one in found.values()} == {"B"}
+    assert all(one.passed is False and one.culprits for one in found.values())
+    page = render_html(systems.estimate().report)
+    assert "Memory of c:stm32l432, by layer" in page
+    assert f"{memory.flash[0].bytes:,}" in page
+
+
+@needs_qemu
+def test_cycles_and_microseconds_are_those_of_the_worst_step(place: Path) -> None:
+    # Steps of a nanosecond are over before the core is done with one.
+    systems = counted(place, step_seconds=1e-9)
+    (placed,) = systems.systems[0].placed
+    assert placed is not None
+    assert placed.run is not None
+    cycles = placed.run.cycles.high
+    found = held(systems, TIME)
+    worst = found["cycles_per_step"]
+    assert worst.sample is not None
+    assert worst.step is not None
+    assert worst.value == cycles.max() == cycles[worst.step, worst.sample]
+    assert found["microseconds_per_step"].value == pytest.approx(cycles.max() / 80)
+    assert found["latency_steps"].value == STEPS
+    assert found["latency_ms"].value == pytest.approx(cycles.sum(axis=0).max() / 80e3)
+    assert all(one.passed for one in found.values())
+
+
+@needs_qemu
+def test_an_exported_folder_is_held_to_the_same_limits(place: Path) -> None:
+    export_all(place / "receiver.nir", "c:stm32l432", place / "named", inputs=place / "inputs.npz")
+    limits = {"ram_bytes": 1, "microseconds_per_step": 1, "latency_steps": 1}
+    same, found = held(counted(place), limits), held(count(place / "named"), limits)
+    assert [one.value for one in found.values()] == pytest.approx([one.value for one in same.values()])
+
+
+@pytest.mark.parametrize(
+    ("target", "why"), [(None, "no part is on a target"), ("loihi1", "no microcontroller"), ("c", "c is no")]
+)
+def test_what_is_on_no_microcontroller_cannot_be_told(place: Path, target: str | None, why: str) -> None:
+    for finding in held(counted(place, target), MEMORY | {"cycles_per_step": 1}).values():
+        assert finding.passed is None
+        assert why in finding.why
+
+
+def test_what_runs_on_a_host_alone_is_on_no_microcontroller(tmp_path: Path) -> None:
+    systems = count(event_run(tmp_path / "run"), target="c:stm32l432")
+    limits = Budget.model_validate({"place": "host", "limits": {"flash_bytes": 1}})
+    (finding,) = systems.check(limits).findings
+    assert "on a host" in finding.why
+
+
+def test_a_core_without_timings_has_no_cycles_and_its_latency_is_a_lower_bound(place: Path) -> None:
+    found = held(counted(place, "c:stm32h743"), TIME)
+    for name in ("cycles_per_step", "microseconds_per_step", "latency_ms"):
+        assert found[name].passed is None
+        assert "cortex-m7" in found[name].why
+    assert found["latency_steps"].passed
+
+
+def test_without_qemu_the_command_ends_with_2_and_says_what_is_missing(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    budget = tmp_path / "budget.toml"
+    budget.write_text('target = "c:stm32l432"\n[limits]\nflash_bytes = 100000\ncycles_per_step = 1\n')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    arguments = [place / "receiver.nir", "--inputs", place / "inputs.npz", "--budget", budget]
+    monkeypatch.setattr("sys.argv", ["nsc-deploy", "energy", "check", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    said = capsys.readouterr().out
+    assert "ok    flash_bytes" in said
+    assert "there is no qemu-system-arm here" in said
+    assert "apt-get install" in said
+    with pytest.raises(BackendError):
+        counted(place).systems[0].placed[0].run.cycles  # noqa: B018
