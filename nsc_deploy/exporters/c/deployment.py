@@ -12,7 +12,6 @@ No code of a folder is trusted: what runs is what this tool writes from the inte
 something else is refused, unless code of the folder may run.
 """
 
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,7 @@ from nsc_deploy.exporters.c.program import Program, read_program, write_program
 from nsc_deploy.exporters.c.qemu import DEFAULT_CPU
 from nsc_deploy.exporters.c.runners import HOST_OPTIONS, EmulatorRunner, HostRunner
 from nsc_deploy.exporters.c.write import Origin, example_text, header_text, readme_text, source_text
-from nsc_deploy.exporters.inputs import Samples, calibration_inputs, check_inputs, fits
-from nsc_deploy.exporters.lava.manifest import Approximation, Calibrated
+from nsc_deploy.exporters.inputs import Samples, check_inputs, copy_recording
 from nsc_deploy.exporters.manifest import (
     FILE_NAME,
     GRAPH,
@@ -43,8 +41,9 @@ from nsc_deploy.exporters.manifest import (
     recorded_files,
     write_manifest,
 )
+from nsc_deploy.exporters.quantised import Calibrated, approximations, choose_calibration
 from nsc_deploy.graphs.formats.nir import write_network
-from nsc_deploy.graphs.formats.recording import Recording, read_recording
+from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import readout_of
 from nsc_deploy.io.files import sha256, write_text
@@ -71,11 +70,7 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         UserError: the folder cannot be written.
     """
     require_folder(request.out)
-    if request.recording_file is not None:
-        fits(read_recording(request.recording_file), request.network, request.recording_file)
-    chosen_on = calibration_inputs(request)
-    on = "the weights alone" if chosen_on is None else f"{chosen_on.samples} recorded samples"
-    request.notify(f"lowering and quantising, scales chosen on {on}")
+    chosen_on = choose_calibration(request)
     lowered = lower_to_program(
         request.network,
         bits=request.bits,
@@ -88,7 +83,7 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         write_network(folder / GRAPH, request.network)
         write_program(folder / PROGRAM, lowered.program)
         if request.recording_file is not None:
-            shutil.copyfile(request.recording_file, folder / RECORDING)
+            copy_recording(request.network, request.recording_file, folder / RECORDING)
         layout, origin = _layout(request, lowered.program), _origin(folder, request)
         written = _write_code(folder, layout, origin, inputs)
         request.notify("checking")
@@ -254,22 +249,15 @@ def _manifest(
         weight_bits=request.bits,
         files=recorded_files(folder, held),
         program=PROGRAM,
-        calibration=_calibrated(request, chosen_on),
+        calibration=Calibrated.of(request, chosen_on),
         layers=layers,
         state_bytes=sum(layout.state_bytes.values()),
         table_bytes=sum(one.table_bytes for one in layers),
-        approximations=tuple(Approximation(step=step, **vars(note)) for step, note in lowered.notes),
+        approximations=approximations(lowered.notes),
         compiled=None,
         controller=controller,
         memory=memory,
     )
-
-
-def _calibrated(request: ExportRequest, recording: Recording | None) -> Calibrated:
-    if request.calibration is None or recording is None:
-        return Calibrated(samples=0)
-    file = request.calibration.told
-    return Calibrated(samples=recording.samples, path=str(file), sha256=sha256(file))
 
 
 def _checked(manifest: Manifest, network: Network, layout: Layout, folder: Path, inputs: Samples) -> Manifest:

@@ -9,7 +9,7 @@ from nsc_deploy.deployment import FileName
 from nsc_deploy.exporters import manifest as common
 from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.memory import MemoryMap, Piece
-from nsc_deploy.exporters.lava.manifest import Approximation, Calibrated
+from nsc_deploy.exporters.quantised import Approximation, Calibrated
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
 

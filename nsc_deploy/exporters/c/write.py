@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import nsc_deploy
 from nsc_deploy.exporters.c.emulator import emulate
-from nsc_deploy.exporters.c.layout import Layer, Layout, Table
+from nsc_deploy.exporters.c.layout import Layer, Layout
+from nsc_deploy.exporters.c.packing import Table
 from nsc_deploy.io.text import counted
 
 LINE = 110

@@ -16,20 +16,11 @@ from pathlib import Path
 
 from nsc_deploy.deployment import Place
 from nsc_deploy.exporters.base import DeployedPart, Deployment, ExportRequest, RunSettings
-from nsc_deploy.exporters.inputs import (
-    Samples,
-    calibration_inputs,
-    check_inputs,
-    copy_recording,
-    fits,
-    recording_for,
-)
+from nsc_deploy.exporters.inputs import Samples, check_inputs, copy_recording
 from nsc_deploy.exporters.lava.environment import LAVA_VERSION
 from nsc_deploy.exporters.lava.integers import IntegerNetwork, read_integers, write_integers
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, Step, lower
 from nsc_deploy.exporters.lava.manifest import (
-    Approximation,
-    Calibrated,
     GroupRecord,
     LayerError,
     LayerRecord,
@@ -48,6 +39,7 @@ from nsc_deploy.exporters.manifest import (
     source_of,
     write_manifest,
 )
+from nsc_deploy.exporters.quantised import Calibrated, approximations, choose_calibration
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
@@ -125,9 +117,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         UserError: the folder cannot be written.
     """
     require_folder(request.out)
-    _check_recording(request)
-    chosen_on = calibration_inputs(request)
-    request.notify(f"lowering and quantising, scales chosen on {_what(chosen_on)}")
+    chosen_on = choose_calibration(request)
     lowering = lower(
         request.network,
         bits=request.bits,
@@ -166,16 +156,6 @@ def read_lava_deployment(folder: Path) -> LavaDeployment:
     return LavaDeployment(folder, manifest, integers)
 
 
-def _check_recording(request: ExportRequest) -> None:
-    if request.recording_file is not None:
-        recording = recording_for(request.network, request.recording_file)
-        fits(recording, request.network, request.recording_file)
-
-
-def _what(recording: Recording | None) -> str:
-    return "the weights alone" if recording is None else f"{recording.samples} recorded samples"
-
-
 def _manifest(
     request: ExportRequest,
     lowering: Lowering,
@@ -200,19 +180,12 @@ def _manifest(
         netx_obstacle=problem,
         netx_difference=difference(network) if problem is None else None,
         latency=network.latency,
-        calibration=_calibrated(request, chosen_on),
+        calibration=Calibrated.of(request, chosen_on),
         layers=_layer_records(network),
-        approximations=tuple(Approximation(step=step, **vars(note)) for step, note in lowering.notes),
+        approximations=approximations(lowering.notes),
         passes=passes,
         verification=record,
     )
-
-
-def _calibrated(request: ExportRequest, recording: Recording | None) -> Calibrated:
-    if request.calibration is None or recording is None:
-        return Calibrated(samples=0)
-    file = request.calibration.told
-    return Calibrated(samples=recording.samples, path=str(file), sha256=sha256(file))
 
 
 def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:

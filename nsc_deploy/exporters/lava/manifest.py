@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from nsc_deploy.deployment import FileName
 from nsc_deploy.exporters import manifest as common
 from nsc_deploy.exporters.lava.integers import MAX_LATE, Group, Role
+from nsc_deploy.exporters.quantised import Approximation, Calibrated
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
 
@@ -61,17 +62,6 @@ class LayerRecord(Record):
     groups: tuple[GroupRecord, ...]
 
 
-class Approximation(Record):
-    """One thing that was done to the graph on its way."""
-
-    step: str = Field(description="the pass")
-    kind: str
-    node: str | None
-    text: str
-    exact: bool = Field(description="whether the spikes stay the same")
-    error: float = Field(ge=0, description="relative to what it falsifies")
-
-
 class LayerError(Record):
     """Spikes of one layer before and after a pass, on the inputs of the check."""
 
@@ -98,18 +88,6 @@ class PassRecord(Record):
         ge=0, le=1, description="share of the spikes before or after it that the other side lacks, all layers"
     )
     layers: tuple[LayerError, ...] = Field(default=(), description="measured where the pass is not exact")
-
-
-class Calibrated(Record):
-    """Recorded samples on which scales were chosen, others than those in the folder; labels were not used."""
-
-    samples: int = Field(ge=0, description="the first so many of the recording")
-    path: str | None = Field(
-        default=None,
-        description="where the recording was read from; of the whole graph in a deployment in parts, where "
-        "scales are chosen on what the front-end makes of it",
-    )
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class Manifest(common.Manifest):

@@ -118,3 +118,13 @@ def test_integers_of_another_program_are_refused(copy: Path) -> None:
     (copy / "program.npz").write_bytes(b"")
     with pytest.raises(DataError, match="not the file that was exported"):
         open_deployment(copy)
+
+
+@needs_compiler
+def test_plain_arrays_are_taken_as_recorded_inputs(tmp_path: Path) -> None:
+    write_network(tmp_path / "receiver.nir", receiver())
+    np.save(tmp_path / "events.npy", random_events(np.random.default_rng(3), 8, 4, 24))
+    export_all(tmp_path / "receiver.nir", "c", tmp_path / "out", inputs=tmp_path / "events.npy")
+    opened = open_deployment(tmp_path / "out")
+    assert opened.recording_file is not None
+    assert run(opened, "host").comparison.samples == 4

@@ -26,8 +26,8 @@ from nsc_deploy.exporters.lava import environment
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.environment import ENVIRONMENT_VARIABLE, install_environment
-from nsc_deploy.exporters.lava.manifest import Calibrated
 from nsc_deploy.exporters.manifest import FILE_NAME, target_of
+from nsc_deploy.exporters.quantised import Calibrated
 from nsc_deploy.exporters.verify import open_deployment, run
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network

@@ -1,0 +1,68 @@
+"""What every export to integers says of itself: on what scales were chosen, and what was approximated."""
+
+from collections.abc import Iterable
+from typing import Self
+
+from pydantic import Field
+
+from nsc_deploy.exporters.base import ExportRequest
+from nsc_deploy.exporters.inputs import calibration_inputs, fits, recording_for
+from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.io.files import sha256
+from nsc_deploy.io.records import Record
+from nsc_deploy.passes.base import Note
+
+
+def choose_calibration(request: ExportRequest) -> Recording | None:
+    """Check the recording of a request, read the one that scales are chosen on, and say so.
+
+    Returns:
+        What scales are chosen on; None where it is the weights alone.
+
+    Raises:
+        ConfigError: a recording of another graph, fewer samples than asked for, or those of the check.
+        DataError: a damaged recording.
+    """
+    if request.recording_file is not None:
+        recording = recording_for(request.network, request.recording_file)
+        fits(recording, request.network, request.recording_file)
+    found = calibration_inputs(request)
+    on = "the weights alone" if found is None else f"{found.samples} recorded samples"
+    request.notify(f"lowering and quantising, scales chosen on {on}")
+    return found
+
+
+class Calibrated(Record):
+    """Recorded samples on which scales were chosen, others than those in the folder; labels were not used."""
+
+    samples: int = Field(ge=0, description="the first so many of the recording")
+    path: str | None = Field(
+        default=None,
+        description="where the recording was read from; of the whole graph in a deployment in parts, where "
+        "scales are chosen on what the front-end makes of it",
+    )
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+    @classmethod
+    def of(cls, request: ExportRequest, recording: Recording | None) -> Self:
+        """What `choose_calibration` found."""
+        if request.calibration is None or recording is None:
+            return cls(samples=0)
+        file = request.calibration.told
+        return cls(samples=recording.samples, path=str(file), sha256=sha256(file))
+
+
+class Approximation(Record):
+    """One thing that was done to the graph on its way."""
+
+    step: str = Field(description="the pass")
+    kind: str
+    node: str | None
+    text: str
+    exact: bool = Field(description="whether the spikes stay the same")
+    error: float = Field(ge=0, description="relative to what it falsifies")
+
+
+def approximations(notes: Iterable[tuple[str, Note]]) -> tuple[Approximation, ...]:
+    """Notes of passes, each with the name of its pass."""
+    return tuple(Approximation(step=step, **vars(note)) for step, note in notes)
