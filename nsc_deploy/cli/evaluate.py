@@ -16,9 +16,15 @@ from nsc_deploy.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from nsc_deploy.training.features.sweep import CodecSweep
     from nsc_deploy.training.sweep import Sweep
 
 _MOST_POINTS = 1000
+_SNRS = "SNRs; Write {option}=-10:14:2 (first:last:step) or {option}=-10,0,10."
+_PROBABILITIES = "probabilities; Write {option} 0:0.3:0.05 (first:last:step) or {option} 0,0.1,0.2."
+
+Errors = tuple[str, tuple[float, ...]] | None
+"""Kind of channel and probabilities of an error."""
 
 
 class QuantiseOption(StrEnum):
@@ -38,6 +44,27 @@ def evaluate(
             help="SNRs in dB, -100 to 400: --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.",
             show_default=False,
         ),
+    ] = None,
+    flip: Annotated[
+        str | None,
+        typer.Option(
+            help="Codecs: probabilities that a bit is flipped (BSC): --flip 0:0.3:0.05 or --flip 0,0.1,0.2.",
+            show_default=False,
+        ),
+    ] = None,
+    erase: Annotated[
+        str | None,
+        typer.Option(
+            help="Codecs: probabilities that a bit is erased (BEC), likewise.",
+            show_default=False,
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(min=1, max=1000, help="Codecs: how often each sample is sent; the mean is shown.")
+    ] = 1,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Codecs: look at the first so many test images alone.", show_default=False),
     ] = None,
     quantise: Annotated[
         QuantiseOption | None,
@@ -71,9 +98,15 @@ def evaluate(
     A run trained over a range of SNRs is evaluated at five of them, and makes a curve of its own.
 
     With --quantise lava, also in the integers that an export would write, on the same noise.
+
+    Codecs for features: over --flip or --erase, without either on the channel of the training.
+
+    With these, a run of a backbone is evaluated with JPEG and a convolutional code.
     """
-    points = None if snr is None else parse_snr(snr)
+    points = None if snr is None else parse_range(snr, "--snr", _SNRS)
+    errors = _errors(flip, erase)
     forms = _forms(quantise, bits)
+    from nsc_deploy.training.features.sweep import are_features
     from nsc_deploy.training.plots import check_place, write_plots
     from nsc_deploy.training.run_directory import experiment_to_resume
     from nsc_deploy.training.sweep import sweep_runs
@@ -82,6 +115,11 @@ def evaluate(
     for run in runs:
         experiment_to_resume(run)
     check_place(directory)
+    codecs = are_features(runs)
+    _require_fitting(codecs, {"--snr": snr, "--quantise": quantise, "--flip": flip, "--erase": erase})
+    if codecs:
+        _evaluate_codecs(runs, errors, draws, samples, directory, as_json)
+        return
     sweeps = sweep_runs(runs, points, bits=forms, progress=True)
     files = write_plots(sweeps, directory)
     if as_json:
@@ -92,8 +130,81 @@ def evaluate(
         typer.echo(f"wrote {path}", err=as_json)
 
 
-def parse_snr(text: str) -> tuple[float, ...]:
-    """The SNRs of `first:last:step` (both ends included) or of a list with commas, in dB.
+def _errors(flip: str | None, erase: str | None) -> "Errors":
+    """The kind of channel and the probabilities that the options ask for; None for that of the training."""
+    if flip is not None and erase is not None:
+        raise ConfigError(
+            "cannot be combined", where="--flip, --erase", hint="Evaluate on one, then the other."
+        )
+    if flip is not None:
+        return "bsc", parse_range(flip, "--flip", _PROBABILITIES)
+    if erase is not None:
+        return "bec", parse_range(erase, "--erase", _PROBABILITIES)
+    return None
+
+
+def _require_fitting(codecs: bool, given: dict[str, object]) -> None:
+    """Refuse an option that the runs have no use for."""
+    wrong = ("--snr", "--quantise") if codecs else ("--flip", "--erase")
+    option = next((one for one in wrong if given[one] is not None), None)
+    if option is not None:
+        what = "runs of speech receivers" if codecs else "runs of codecs and backbones"
+        hint = "Codecs are evaluated over --flip or --erase." if codecs else "Use --snr for these."
+        raise ConfigError(f"is only used with {what}", where=option, hint=hint)
+
+
+def _evaluate_codecs(
+    runs: list[Path], errors: "Errors", draws: int, samples: int | None, directory: Path, as_json: bool
+) -> None:
+    from nsc_deploy.channels.config import BinaryKind
+    from nsc_deploy.training.features.plots import write_codec_plots
+    from nsc_deploy.training.features.sweep import sweep_codecs
+
+    kind, points = (None, ()) if errors is None else (BinaryKind(errors[0]), errors[1])
+    sweeps = sweep_codecs(runs, kind, points, draws=draws, most=samples, progress=True)
+    files = write_codec_plots(sweeps, directory)
+    if as_json:
+        typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))
+    else:
+        _print_codecs(sweeps)
+    for path in files:
+        typer.echo(f"wrote {path}", err=as_json)
+
+
+def _print_codecs(sweeps: "list[CodecSweep]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console, table = Console(markup=False), Table()
+    table.add_column("p", justify="right")
+    for sweep in sweeps:
+        table.add_column(sweep.label.replace(", ", "\n"), justify="right")
+    for p in sorted({p for sweep in sweeps for p in sweep.p}):
+        cells = [dict(zip(sweep.p, sweep.accuracy, strict=True)).get(p) for sweep in sweeps]
+        table.add_row(f"{p:g}", *("-" if cell is None else f"{cell:.1%}" for cell in cells))
+    table.add_section()
+    table.add_row("bits", *(f"{sweep.bits:,.0f}" for sweep in sweeps))
+    first = sweeps[0]
+    console.print(
+        f"Test accuracy over the {first.channel} ({first.samples:,} samples, {first.draws} draws); "
+        f"without codec and channel {first.without_channel:.1%}",
+        style="bold",
+        highlight=False,
+    )
+    console.print(table)
+    for sweep in sweeps:
+        if sweep.after:
+            curve = "  ".join(f"{value:.1%}" for value in sweep.after)
+            console.print(f"{sweep.label}, after 1, 2, ... steps at p {sweep.after_p:g}: {curve}")
+
+
+def parse_range(text: str, option: str, what: str) -> tuple[float, ...]:
+    """The values of `first:last:step` (both ends included) or of a list with commas.
+
+    Args:
+        text: what the user wrote.
+        option: where.
+        what: what it should be, and how to write it.
 
     Raises:
         ConfigError: not of this form, more than a thousand points, or a step that leads away from `last`.
@@ -103,9 +214,9 @@ def parse_snr(text: str) -> tuple[float, ...]:
             return tuple(sorted({_finite(value) for value in text.split(",")}))
         first, last, step = (_finite(value) for value in text.split(":"))
     except ValueError as error:
-        raise _bad_snr(text) from error
+        raise _bad_range(text, option, what) from error
     if step <= 0 or last < first or (last - first) / step > _MOST_POINTS:
-        raise _bad_snr(text)
+        raise _bad_range(text, option, what)
     return tuple(first + step * index for index in range(math.floor((last - first) / step + 1e-9) + 1))
 
 
@@ -138,12 +249,9 @@ def _finite(text: str) -> float:
     return value
 
 
-def _bad_snr(text: str) -> ConfigError:
-    return ConfigError(
-        f"{text!r} is not a range of SNRs",
-        where="--snr",
-        hint="Write --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.",
-    )
+def _bad_range(text: str, option: str, what: str) -> ConfigError:
+    name, hint = what.split("; ")
+    return ConfigError(f"{text!r} is not a range of {name}", where=option, hint=hint.format(option=option))
 
 
 def _print(sweeps: "list[Sweep]") -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.cli.evaluate import parse_snr
+from nsc_deploy.cli.evaluate import _SNRS, parse_range
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
@@ -165,7 +165,7 @@ def test_plots_and_values_are_written(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_ranges_of_snr(text: str, values: tuple[float, ...]) -> None:
-    assert parse_snr(text) == pytest.approx(values)
+    assert parse_range(text, "--snr", _SNRS) == pytest.approx(values)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_ranges_of_snr(text: str, values: tuple[float, ...]) -> None:
 )
 def test_what_is_no_range_of_snr_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="not a range of SNRs"):
-        parse_snr(text)
+        parse_range(text, "--snr", _SNRS)
 
 
 @pytest.mark.parametrize(("system", "uses"), [("att-neurosc", 128 + 7), ("fc", 128 * 16 + 7)])

@@ -136,20 +136,20 @@ def _size(shape: tuple[int, int, int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def best_backbone(experiment: BackboneExperiment, classes: int, run: Path) -> Backbone:
+def best_backbone(experiment: BackboneExperiment, run: Path) -> Backbone:
     """The backbone of a run with its best weights, for evaluation.
 
     Raises:
         DataError: the weights are missing, damaged, or of another backbone.
     """
-    backbone = build_backbone(experiment.system.backbone, classes, experiment.system.split)
-    tensors, _ = read_tensors(run / DIRECTORY / BEST)
+    system, path = experiment.system, run / DIRECTORY / BEST
+    tensors, _ = read_tensors(path)
     try:
+        classes = len(tensors["blocks.scores.bias"])
+        backbone = build_backbone(system.backbone, classes, system.split)
         backbone.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise DataError(
-            "holds weights of another backbone", where=run / DIRECTORY / BEST, hint=HINT
-        ) from error
+    except (KeyError, RuntimeError) as error:
+        raise DataError("holds weights of another backbone", where=path, hint=HINT) from error
     return backbone.eval()
 
 
@@ -157,7 +157,7 @@ def measure_backbone(
     experiment: BackboneExperiment, images: ImageData, run: Path, record: TrainingRecord
 ) -> BackboneMetrics:
     """What the best weights reach on the validation and the test part, in full precision."""
-    backbone = best_backbone(experiment, images.classes, run)
+    backbone = best_backbone(experiment, run)
     _, validation = parts(images, experiment.training)
     with reproducible(experiment.training.threads):
         on_validation = accuracy(backbone, validation, images) if validation else None

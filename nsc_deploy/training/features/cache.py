@@ -108,7 +108,7 @@ class FeatureSource:
     def backbone(self) -> Backbone:
         """The backbone with its best weights, for evaluation."""
         if self._backbone is None:
-            self._backbone = best_backbone(self.experiment, self.images.classes, self.run)
+            self._backbone = best_backbone(self.experiment, self.run)
         return self._backbone
 
     def key(self) -> str:

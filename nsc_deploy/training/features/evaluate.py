@@ -58,6 +58,21 @@ def measure_codec(
         purpose: names the noise; the same purpose and seed give the same noise.
     """
     bits = encoded(classifier, features)
+    return measure_bits(classifier, bits, labels, channel, seed, draws=draws, purpose=purpose)
+
+
+@torch.no_grad()
+def measure_bits(
+    classifier: CodedClassifier,
+    bits: Tensor,
+    labels: NDArray[np.int64],
+    channel: BinaryChannelConfig,
+    seed: int,
+    *,
+    draws: int = 1,
+    purpose: str = "test",
+) -> CodecMeasurement:
+    """The same with the bits of the features, as `encoded` gives them: over one channel after another."""
     accuracies = [
         _accuracy(classifier, bits, labels, BinaryChannel(channel), stream(seed, purpose, draw))
         for draw in range(draws)
@@ -115,7 +130,7 @@ def accuracy_after(
 
 @torch.no_grad()
 def accuracy_without_channel(
-    server: nn.Module, features: NDArray[np.float16], labels: NDArray[np.int64]
+    server: nn.Module, features: NDArray[np.floating], labels: NDArray[np.int64]
 ) -> float:
     """What the server makes of the features themselves: what no codec is expected to exceed by much."""
     server.eval()

@@ -34,7 +34,7 @@ def test_a_backbone_learns_and_keeps_its_best_weights(tmp_path: Path):
     data = bar_data()
     record = fit_backbone(experiment(), data, tmp_path, resume=False, progress=False)
     assert [epoch.epoch for epoch in record.epochs] == [0, 1, 2]
-    best = best_backbone(experiment(), data.classes, tmp_path)
+    best = best_backbone(experiment(), tmp_path)
     assert accuracy(best, data.test, data) == 1
     _, validation = parts(data, experiment().training)
     assert record.best is not None

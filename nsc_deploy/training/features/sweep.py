@@ -1,0 +1,292 @@
+"""Accuracy of codecs over the probability of an error, and of separate coding beside them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nsc_deploy.channels.binary import BinaryChannel
+from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind
+from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.io.progress import progress_bar
+from nsc_deploy.training.batches import stream
+from nsc_deploy.training.features.cache import Features, FeatureSource, load_features
+from nsc_deploy.training.features.evaluate import (
+    accuracy_after,
+    accuracy_without_channel,
+    encoded,
+    measure_bits,
+)
+from nsc_deploy.training.features.system import finished_classifier
+from nsc_deploy.training.fit import reproducible
+from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.start import require_finished
+
+SEPARATE = "jpeg-conv"
+"""How tables call JPEG and the convolutional code, which a run of a backbone is evaluated with."""
+
+
+@dataclass(frozen=True)
+class CodecSweep:
+    """One run over a channel.
+
+    Attributes:
+        run: the run directory.
+        name: the codec; `jpeg-conv` for a run of a backbone.
+        backbone: what it stands behind.
+        steps: n; None for separate coding.
+        trained_at: its training channel, as a person writes it; empty for separate coding.
+        channel: bsc or bec.
+        p: the probabilities evaluated.
+        accuracy: mean over the draws of the channel, one for each of `p`.
+        deviation: standard deviation over the draws, likewise.
+        bits: on the channel for one sample, all of what is sent; the mean where samples differ.
+        ones: part of the bits that are 1; None for separate coding.
+        failures: part of the samples whose picture could not be read, one for each of `p`; separate coding.
+        after: accuracy when only the first 1, 2, ..., T steps have arrived at the last of `p` that is not
+            above that of the training; spiking codecs.
+        after_p: that probability.
+        without_channel: accuracy of the server's part on the features themselves, of the backbone alone.
+        samples: of the test part.
+        draws: of the channel for each sample.
+    """
+
+    run: Path
+    name: str
+    backbone: str
+    steps: int | None
+    trained_at: str
+    channel: str
+    p: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    deviation: tuple[float, ...]
+    bits: float
+    ones: float | None
+    failures: tuple[float, ...]
+    after: tuple[float, ...]
+    after_p: float | None
+    without_channel: float
+    samples: int
+    draws: int
+
+    @property
+    def label(self) -> str:
+        """Name of the codec, n and its training."""
+        n = "" if self.steps is None else f" n {self.steps}"
+        return f"{self.name}{n}" + (f", {self.trained_at}" if self.trained_at else "")
+
+    def as_json(self) -> dict[str, object]:
+        """Every field, for a file."""
+        return asdict(self) | {"run": str(self.run)}
+
+
+def are_features(runs: Sequence[Path]) -> bool:
+    """Whether these are runs of codecs or backbones.
+
+    Raises:
+        ConfigError: some are and some are not.
+    """
+    found = [isinstance(read_experiment(run), BackboneExperiment | FeaturesExperiment) for run in runs]
+    if any(found) and not all(found):
+        raise ConfigError(
+            "is no run of a codec or a backbone, and others are",
+            where=runs[found.index(False)],
+            hint="Evaluate runs of speech receivers on their own.",
+        )
+    return all(found)
+
+
+def sweep_codecs(
+    runs: Sequence[Path],
+    kind: BinaryKind | None,
+    points: Sequence[float],
+    *,
+    draws: int = 1,
+    most: int | None = None,
+    progress: bool = False,
+) -> list[CodecSweep]:
+    """Evaluate runs on the test images over probabilities of an error.
+
+    Args:
+        runs: of codecs, or of backbones for separate coding.
+        kind: of the channel; None for the one of each training, at its own probability.
+        points: the probabilities; none with no kind.
+        draws: how often each sample is sent.
+        most: look at the first so many test images alone; None for all.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        ConfigError: a probability out of range, or a backbone without a channel.
+        DataError: a run is not finished, or its weights or images are missing or damaged.
+    """
+    for run in runs:
+        require_finished(run, "nsc-deploy evaluate")
+        if kind is None and isinstance(read_experiment(run), BackboneExperiment):
+            raise ConfigError(
+                "is a run of a backbone, which has no channel of its own",
+                where=run,
+                hint="Say which one to evaluate JPEG and the convolutional code on: --flip 0:0.1:0.01.",
+            )
+    with progress_bar(shown=progress) as bar:
+        task = bar.add_task("evaluating", total=len(runs) * max(1, len(points)))
+        return [
+            _sweep(run, kind, points, draws, most, lambda: bar.advance(task), progress=progress)
+            for run in runs
+        ]
+
+
+def _sweep(
+    run: Path,
+    kind: BinaryKind | None,
+    points: Sequence[float],
+    draws: int,
+    most: int | None,
+    advance: Callable[[], None],
+    *,
+    progress: bool,
+) -> CodecSweep:
+    experiment = read_experiment(run)
+    if isinstance(experiment, BackboneExperiment):
+        source = FeatureSource(run, progress=progress)
+        features = _first(load_features(source, progress=progress), most)
+        channels = [channel_at(kind or BinaryKind.BSC, p) for p in points]
+        return _separate(source, features, channels, experiment.training.seed, draws, advance)
+    if not isinstance(experiment, FeaturesExperiment):
+        raise TypeError(f"no codec in {run}")
+    source = FeatureSource(Path(experiment.system.backbone or ""), experiment.data.path, progress=progress)
+    features = _first(load_features(source, progress=progress), most)
+    own = experiment.channel
+    channels = [own] if kind is None else [channel_at(kind, p) for p in points]
+    return _codec(run, experiment, source, features, channels, draws, advance)
+
+
+def channel_at(kind: BinaryKind, p: float) -> BinaryChannelConfig:
+    """A channel at one probability.
+
+    Raises:
+        ConfigError: it is no probability, or one half on a BSC, at which nothing arrives.
+    """
+    try:
+        return BinaryChannelConfig(kind=kind, p=p)
+    except ValueError as error:
+        option = "--flip" if kind is BinaryKind.BSC else "--erase"
+        raise ConfigError(
+            f"{p:g} is no probability that tells something: from 0 to 1, and on a BSC not 0.5",
+            where=option,
+            hint=f"Write {option} 0:0.3:0.05 (first:last:step) or {option} 0,0.1,0.2.",
+        ) from error
+
+
+def _first(features: Features, most: int | None) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    return features.test[:most], features.test_labels[:most]
+
+
+def _codec(
+    run: Path,
+    experiment: FeaturesExperiment,
+    source: FeatureSource,
+    test: tuple[NDArray[np.float16], NDArray[np.int64]],
+    channels: Sequence[BinaryChannelConfig],
+    draws: int,
+    advance: Callable[[], None],
+) -> CodecSweep:
+    features, labels = test
+    own, seed = experiment.channel, experiment.training.seed
+    with reproducible(experiment.training.threads):
+        without = accuracy_without_channel(source.backbone.server_part, features, labels)
+        classifier = finished_classifier(experiment, source.backbone, run)
+        bits = encoded(classifier, features)
+        found = []
+        for channel in channels:
+            found.append(measure_bits(classifier, bits, labels, channel, seed, draws=draws))
+            advance()
+        after_at = max((one for one in channels if one.p <= own.p), key=lambda one: one.p, default=None)
+        spiking = classifier.codec.form.name.spiking and after_at is not None
+        after = accuracy_after(classifier, bits, labels, after_at, seed) if spiking and after_at else ()
+    ends = f"{own.p:g}" if own.p_to is None else f"{own.p:g} to {own.p_to:g}"
+    return CodecSweep(
+        run=run,
+        name=_name(experiment),
+        backbone=source.experiment.system.backbone,
+        steps=experiment.system.steps,
+        trained_at=f"{own.kind.value} {ends}",
+        channel=channels[0].kind.value,
+        p=tuple(one.p for one in channels),
+        accuracy=tuple(one.accuracy for one in found),
+        deviation=tuple(one.deviation for one in found),
+        bits=float(np.prod(bits.shape) / bits.shape[1]),
+        ones=found[0].ones,
+        failures=(),
+        after=after,
+        after_p=after_at.p if after and after_at else None,
+        without_channel=without,
+        samples=len(labels),
+        draws=draws,
+    )
+
+
+def _name(experiment: FeaturesExperiment) -> str:
+    """The codec, with what sets it apart from the papers' form."""
+    system = experiment.system
+    spiking = system.name in {"snn-sc", "s-jscc"}
+    marks = [
+        system.last if spiking and system.last != "ihf" else "",
+        "reset to zero" if spiking and system.reset == "zero" else "",
+        f"alpha {system.target:g}" if spiking and system.target is not None else "",
+        "no term" if spiking and not system.target_weight else "",
+        "gray" if system.name == "cnn-sc" and system.gray else "",
+    ]
+    told = ", ".join(mark for mark in marks if mark)
+    return f"{system.name} ({told})" if told else system.name
+
+
+def _separate(
+    source: FeatureSource,
+    test: tuple[NDArray[np.float16], NDArray[np.int64]],
+    channels: Sequence[BinaryChannelConfig],
+    seed: int,
+    draws: int,
+    advance: Callable[[], None],
+) -> CodecSweep:
+    """JPEG of the tiled feature, and the convolutional code of rate 1/3, over a channel."""
+    from nsc_deploy.models.features.jpeg import JpegCodec
+
+    features, labels = test
+    server = source.backbone.server_part
+    _, channels_in, height, width = features.shape
+    codec = JpegCodec((channels_in, height, width))
+    with reproducible(source.experiment.training.threads):
+        without = accuracy_without_channel(server, features, labels)
+        sent = [codec.compress(one.astype(np.float32)) for one in features]
+        accuracy, deviation, failures = [], [], []
+        for channel in channels:
+            tries = [
+                codec.send(sent, BinaryChannel(channel), stream(seed, "test", draw)) for draw in range(draws)
+            ]
+            right = [accuracy_without_channel(server, one.features, labels) for one in tries]
+            accuracy.append(float(np.mean(right)))
+            deviation.append(float(np.std(right)))
+            failures.append(float(np.mean([one.failed.mean() for one in tries])))
+            advance()
+    return CodecSweep(
+        run=source.run,
+        name=SEPARATE,
+        backbone=source.experiment.system.backbone,
+        steps=None,
+        trained_at="",
+        channel=channels[0].kind.value,
+        p=tuple(one.p for one in channels),
+        accuracy=tuple(accuracy),
+        deviation=tuple(deviation),
+        bits=float(np.mean([one.bits for one in sent])),
+        ones=None,
+        failures=tuple(failures),
+        after=(),
+        after_p=None,
+        without_channel=without,
+        samples=len(labels),
+        draws=draws,
+    )

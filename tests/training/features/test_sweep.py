@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nsc_deploy.channels.config import BinaryKind
+from nsc_deploy.cli.app import app
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.training.features.sweep import SEPARATE, are_features, sweep_codecs
+from nsc_deploy.training.run import train
+from tests.support.feature_runs import codec_experiment, train_bars, use_bars
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sweep")
+
+
+@pytest.fixture(autouse=True)
+def _bars(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    use_bars(monkeypatch, folder)
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> tuple[Path, Path]:
+    """A backbone, and a 1-bit CNN behind it."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_bars(patch, folder)
+        backbone = train_bars(folder / "backbone", epochs=3)
+        codec = train(codec_experiment(backbone, "cnn-1bit"), folder / "codec", progress=False).run
+    return backbone, codec
+
+
+def test_errors_harm_separate_coding_all_at_once(runs: tuple[Path, Path]):
+    pytest.importorskip("PIL")
+    backbone, codec = runs
+    learnt, separate = sweep_codecs([codec, backbone], BinaryKind.BSC, [0.0, 0.15], draws=2, most=40)
+    assert (learnt.name, learnt.steps, learnt.bits, learnt.failures) == ("cnn-1bit", 4, 64, ())
+    assert (separate.name, separate.steps, separate.ones) == (SEPARATE, None, None)
+    assert (learnt.samples, learnt.draws) == (40, 2)
+    assert separate.accuracy[0] > 0.9
+    assert separate.accuracy[1] < 0.6 < learnt.accuracy[1]
+    assert separate.failures[0] == 0 < separate.failures[1]
+    assert separate.bits > 100 * learnt.bits
+    assert learnt.without_channel == separate.without_channel
+
+
+def test_without_a_channel_that_of_the_training_is_taken(runs: tuple[Path, Path]):
+    backbone, codec = runs
+    (alone,) = sweep_codecs([codec], None, [])
+    assert (alone.channel, alone.p, alone.trained_at) == ("bsc", (0.15,), "bsc 0.15")
+    with pytest.raises(ConfigError, match="no channel of its own"):
+        sweep_codecs([backbone], None, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "p"), [(BinaryKind.BSC, 0.5), (BinaryKind.BEC, 1.5), (BinaryKind.BSC, -0.1)]
+)
+def test_what_is_no_probability_is_refused(runs: tuple[Path, Path], kind: BinaryKind, p: float):
+    with pytest.raises(ConfigError, match="no probability that tells something"):
+        sweep_codecs([runs[1]], kind, [p])
+
+
+def test_a_bec_at_one_half_is_a_channel(runs: tuple[Path, Path]):
+    (found,) = sweep_codecs([runs[1]], BinaryKind.BEC, [0.5])
+    assert found.accuracy[0] > 0.3
+
+
+def test_runs_of_other_families_are_told_apart(runs: tuple[Path, Path], tmp_path: Path):
+    from nsc_deploy.config.speech import SpeechExperiment
+    from nsc_deploy.experiment_file import FILE_NAME, write_experiment
+
+    write_experiment(tmp_path / FILE_NAME, SpeechExperiment())
+    assert are_features(runs)
+    assert not are_features([tmp_path])
+    with pytest.raises(ConfigError, match="no run of a codec"):
+        are_features([runs[0], tmp_path])
+
+
+def test_an_unfinished_run_is_refused(runs: tuple[Path, Path], tmp_path: Path):
+    for name in ("experiment.toml", "provenance.json"):
+        (tmp_path / name).write_bytes((runs[1] / name).read_bytes())
+    with pytest.raises(DataError, match="not finished"):
+        sweep_codecs([tmp_path], None, [])
+
+
+def test_the_command_writes_a_picture_and_its_values(runs: tuple[Path, Path], tmp_path: Path):
+    arguments = ["evaluate", str(runs[1]), "--flip", "0,0.2", "--draws", "2", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "cnn-1bit n 4" in done.output
+    assert (tmp_path / "accuracy.png").stat().st_size > 5000
+    (values,) = json.loads((tmp_path / "evaluation.json").read_text())
+    assert values["p"] == [0, 0.2]
+    assert values["accuracy"][0] >= values["accuracy"][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--snr", "3"], "is only used with runs of speech receivers"),
+        (["--flip", "0:x"], "is not a range of probabilities"),
+        (["--flip", "0.1", "--erase", "0.1"], "cannot be combined"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(runs: tuple[Path, Path], options: list[str], problem: str):
+    done = CliRunner().invoke(app, ["evaluate", str(runs[1]), *options])
+    assert isinstance(done.exception, ConfigError)
+    assert problem in done.exception.problem
