@@ -24,6 +24,17 @@ def inspect(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Also draw the graph into this .svg, .png or .pdf file.")
     ] = None,
+    sent: Annotated[
+        Path | None,
+        typer.Option(
+            "--sent",
+            help="Of a run that sends bits, also draw those of one sample, step by step as sent and as "
+            "received, into this .svg, .png or .pdf file.",
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=0, help="With --sent: which recorded sample. [default: 0]")
+    ] = None,
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
@@ -51,6 +62,15 @@ def inspect(
             raise ConfigError("draws one graph", where="--picture", hint=f"Name one: {descriptions[0].file}")
         draw(descriptions[0], picture)
         typer.echo(f"wrote {picture}", err=True)
+    if sample is not None and sent is None:
+        from nsc_deploy.errors import ConfigError
+
+        raise ConfigError("is only used with --sent", where="--sample")
+    if sent is not None:
+        from nsc_deploy.verification.sent import draw_sent
+
+        draw_sent(file, sample or 0, sent)
+        typer.echo(f"wrote {sent}", err=True)
     if json_output:
         import json
         from dataclasses import asdict
