@@ -5,10 +5,16 @@ An experiment of any family has the tables `[system]` (with `name`), `[data]` an
 """
 
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
+from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 
-Experiment = SpeechExperiment | BackboneExperiment | FeaturesExperiment
-FAMILIES: tuple[type[Experiment], ...] = (SpeechExperiment, BackboneExperiment, FeaturesExperiment)
+Experiment = SpeechExperiment | BackboneExperiment | FeaturesExperiment | MemoryExperiment
+FAMILIES: tuple[type[Experiment], ...] = (
+    SpeechExperiment,
+    BackboneExperiment,
+    FeaturesExperiment,
+    MemoryExperiment,
+)
 
 
 def system_names() -> tuple[str, ...]:

@@ -19,6 +19,8 @@ DIRECTORY = "checkpoints"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 SECONDS = "seconds.json"
+STEPS = ("semantic.safetensors", "codec.safetensors", "joint.safetensors", "mask.safetensors")
+"""What each step of the training of a system with memory has come to."""
 _FORMAT = "nsc-deploy checkpoint 1"
 HINT = "Restore the file from a copy, or train anew with --overwrite."
 

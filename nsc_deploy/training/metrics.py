@@ -4,6 +4,7 @@ from pydantic import Field
 
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
+from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import span
@@ -143,10 +144,56 @@ class FeaturesMetrics(RunMetrics):
         }
 
 
+class MemoryStage(Record):
+    """One step of the training of a system with memory."""
+
+    name: str = Field(description="semantic, codec, joint or mask")
+    steps: int = Field(description="batches")
+    seconds: float = Field(description="processor time")
+    validation_accuracy: float | None = Field(description="mean over tasks at its end")
+    error: float | None = Field(
+        default=None, description="codec: mean squared error over the vectors' variance"
+    )
+
+
+class MemoryMetrics(RunMetrics):
+    """What a system with memory reached on the test questions: mean over tasks of the right answers."""
+
+    channel: str
+    knowledge: str = Field(description="what the receiver knows of the channel: perfect or pilot")
+    snr_db: float
+    snr_to_db: float | None = Field(description="upper end: each story has an SNR of its own")
+    without_channel: float = Field(description="the semantic codec alone, with nothing lost")
+    tasks_without_channel: dict[str, float] = Field(description="by number of the task")
+    tasks: dict[str, float] = Field(description="over the channel, by number of the task")
+    symbols: float = Field(description="complex symbols of a sentence at snr_db, mean")
+    note: str | None = Field(description="where the data is not the published one, what it is")
+    stages: tuple[MemoryStage, ...]
+
+    @property
+    def title(self) -> str:
+        """What was trained, in one line."""
+        return f"{self.system} on {self.dataset}, {self.channel} at {span(self.snr_db, self.snr_to_db)} dB"
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What a terminal shows of it, by label."""
+        solved = sum(share >= 0.95 for share in self.tasks_without_channel.values())
+        return {
+            "answers right": _percent(self.test_accuracy),
+            "without a channel": _percent(self.without_channel),
+            "tasks at 95 % without a channel": f"{solved} of {len(self.tasks_without_channel)}",
+            "symbols a sentence": _number(self.symbols),
+            "batches": ", ".join(f"{stage.name} {stage.steps}" for stage in self.stages),
+            "processor time": f"{self.training_seconds:.1f} s",
+        }
+
+
 _METRICS: dict[type[Experiment], type[RunMetrics]] = {
     SpeechExperiment: SpeechMetrics,
     BackboneExperiment: BackboneMetrics,
     FeaturesExperiment: FeaturesMetrics,
+    MemoryExperiment: MemoryMetrics,
 }
 
 

@@ -7,6 +7,7 @@ import torch
 
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
+from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import FILE_NAME
 from nsc_deploy.io.files import require_writable
@@ -85,6 +86,10 @@ def _training(experiment: Experiment) -> Training:
         from nsc_deploy.training.features.backbone import BackboneTraining
 
         return BackboneTraining(experiment)
+    if isinstance(experiment, MemoryExperiment):
+        from nsc_deploy.training.memory.training import MemoryTraining
+
+        return MemoryTraining(experiment)
     if isinstance(experiment, FeaturesExperiment):
         from nsc_deploy.training.features.training import CodecTraining
 

@@ -23,7 +23,7 @@ from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.io.files import sha256, unwritable, write_json
 from nsc_deploy.io.records import read_json_record
 from nsc_deploy.models.export import graph_files
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS, STEPS
 from nsc_deploy.training.metrics import RunMetrics, metrics_of
 
 _PACKAGES = (
@@ -295,7 +295,7 @@ def _written(run: Path) -> list[Path]:
     files = [run / METRICS, run / deployment.FILE_NAME]
     files += [run / name for name in sorted(graph_files())]
     files += [checkpoint_folder / BEST, checkpoint_folder / LAST]
-    files += [checkpoint_folder / SECONDS]
+    files += [checkpoint_folder / SECONDS, *(checkpoint_folder / name for name in STEPS)]
     files += sorted(event_folder.glob(_EVENT_FILES))
     files += [checkpoint_folder, event_folder, run / experiment_file.FILE_NAME, run / PROVENANCE]
     return [path for path in files if os.path.lexists(path)]

@@ -166,35 +166,47 @@ class TextSystem:
         """Logits [B, answers] of a batch whose sentences, rows of the corpus, went over the air."""
         rows = sent[batch.told].numpy()
         vectors = self._vectors[torch.from_numpy(rows)].clone()
-        wrong, words = self._receive(rows, batch.story, generator)
+        low, high = self.air.channel.snr_ends_db
+        snr_db = low + (high - low) * torch.rand(len(batch), generator=generator)
+        wrong, words = self._receive(rows, batch.story, snr_db, generator)
         if len(wrong):
             vectors[torch.from_numpy(wrong)] = self._read(words)
         return read_stories(self.semantic.decoder, vectors, batch)
 
     def _receive(
-        self, rows: NDArray[np.int64], story: Tensor, generator: torch.Generator
+        self, rows: NDArray[np.int64], story: Tensor, snr_db: Tensor, generator: torch.Generator
     ) -> tuple[NDArray[np.int64], list[list[int]]]:
         """Which of the sentences arrive otherwise than they were sent, and what words they then hold."""
         counts = self.code.block_counts[rows]
         owner = np.repeat(np.arange(len(rows)), counts)
         starts = np.cumsum(counts) - counts
         blocks = self.code.firsts[rows][owner] + np.arange(len(owner)) - starts[owner]
-        snr_db = self.air.channel.snr_db
-        constellation = self.adaptation.at(snr_db)
-        symbols = map_bits(self._coded[torch.from_numpy(blocks)], constellation)
-        detected = transmit(
-            symbols,
-            torch.full((len(blocks),), snr_db),
-            story[torch.from_numpy(owner)],
-            self.air.channel,
-            self.air.knowledge,
-            generator,
-        )
-        received = turbo.decode(soft_bits(detected.symbols, detected.noise_power, constellation).numpy())
-        differs = (received != self.code.blocks[blocks]).any(1)
-        wrong = np.unique(owner[differs])
+        of_story = story[torch.from_numpy(owner)]
+        adapted = np.array([self.adaptation.at(one) for one in snr_db.tolist()])[of_story.numpy()]
+        received = np.empty((len(blocks), turbo.BLOCK), np.uint8)
+        for constellation in Constellation:
+            chosen = np.flatnonzero(adapted == constellation)
+            if len(chosen):
+                at = of_story[torch.from_numpy(chosen)]
+                received[chosen] = self._transmit(blocks[chosen], snr_db[at], at, constellation, generator)
+        wrong = np.unique(owner[(received != self.code.blocks[blocks]).any(1)])
         texts = [received[starts[one] : starts[one] + counts[one]].reshape(-1) for one in wrong]
         return wrong, [self.code.read(text) for text in texts]
+
+    def _transmit(
+        self,
+        blocks: NDArray[np.int64],
+        snr_db: Tensor,
+        story: Tensor,
+        constellation: Constellation,
+        generator: torch.Generator,
+    ) -> NDArray[np.uint8]:
+        """The messages of some blocks as they are decoded."""
+        symbols = map_bits(self._coded[torch.from_numpy(blocks)], constellation)
+        air = self.air
+        detected = transmit(symbols, snr_db, story, air.channel, air.knowledge, generator)
+        ratios = soft_bits(detected.symbols, detected.noise_power, constellation)
+        return turbo.decode(ratios.numpy())
 
     def _read(self, sentences: list[list[int]]) -> Tensor:
         """Vectors of sentences as they arrived; zero where no word is left."""

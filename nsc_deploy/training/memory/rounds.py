@@ -23,6 +23,7 @@ from nsc_deploy.training.checkpoints import read_tensors, write_tensors
 
 LEAST_WEIGHT = 0.02
 _SIDES = ("sender", "receiver")
+Optimisers = list[torch.optim.Adam | None]
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,26 @@ class RoundPlan:
     validate_on: int = 100
 
 
-class Trainee(Protocol):
-    """Two sides that learn together: what a sender does to sentences, and how a receiver answers."""
+class Answering(Protocol):
+    """What a sender does to sentences, and how a receiver answers."""
 
     @property
     def memory(self) -> int:
         """Sentences that the receiver remembers."""
-
-    @property
-    def sides(self) -> tuple[nn.Module, nn.Module]:
-        """What a sender has and what a receiver has; weights that need no gradient stay as they are."""
 
     def send(self, words: Tensor) -> Tensor:
         """What is sent of each sentence [N, W]: [N, ...]."""
 
     def answer(self, sent: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """Logits [B, answers] of a batch, whose sentences are rows of `sent`."""
+
+
+class Trainee(Answering, Protocol):
+    """Two sides that learn together."""
+
+    @property
+    def sides(self) -> tuple[nn.Module, nn.Module]:
+        """What a sender has and what a receiver has; weights that need no gradient stay as they are."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """All weights by name."""
@@ -120,9 +125,9 @@ def train_rounds(
     Returns:
         What was reported, over all resumptions.
     """
-    optimisers = [
-        torch.optim.Adam(_trained(side), lr=plan.rate, betas=(0.9, 0.98), eps=1e-9) for side in trainee.sides
-    ]
+    for side in trainee.sides:
+        side.zero_grad()
+    optimisers = [_optimiser(side, plan) for side in trainee.sides]
     history = _restore(state, trainee, optimisers) if state.is_file() else []
     step = history[-1].step if history else 0
     before = history[-1].seconds if history else 0.0
@@ -151,15 +156,15 @@ def train_rounds(
 
 
 def by_task_accuracy(
-    trainee: Trainee, corpus: Corpus, questions: Questions, seed: int = 0
+    system: Answering, corpus: Corpus, questions: Questions, seed: int = 0
 ) -> dict[int, float]:
     """Share of right answers by task; the same seed gives the same noise."""
     generator = torch.Generator().manual_seed(seed)
     right: dict[int, list[float]] = {}
     with torch.inference_mode():
-        sent = trainee.send(torch.from_numpy(corpus.sentences))
-        for distinct, batch in in_order(questions, trainee.memory):
-            found = trainee.answer(sent[torch.from_numpy(distinct)], batch, generator)
+        sent = system.send(torch.from_numpy(corpus.sentences))
+        for distinct, batch in in_order(questions, system.memory):
+            found = system.answer(sent[torch.from_numpy(distinct)], batch, generator)
             correct = found.argmax(1) == batch.answer
             for task in np.unique(batch.task.numpy()).tolist():
                 right.setdefault(task, []).extend(correct[batch.task == task].tolist())
@@ -177,7 +182,7 @@ def sample(questions: Questions, count: int) -> Questions:
 
 def _round(
     trainee: Trainee,
-    optimisers: list[torch.optim.Adam],
+    optimisers: Optimisers,
     sentences: Tensor,
     batches: list[Batch],
     plan: RoundPlan,
@@ -186,39 +191,37 @@ def _round(
     """Take one step of the sender and one of the receiver for each batch; the losses."""
     sending, receiving = optimisers
     generator = torch.Generator().manual_seed(plan.seed * 2**32 + step)
-    sent = trainee.send(sentences)
+    with torch.set_grad_enabled(sending is not None):
+        sent = trainee.send(sentences)
     arrived = sent.detach().requires_grad_()
     losses = []
     for number, batch in enumerate(batches):
-        _set_rate(receiving, plan, step + number)
-        receiving.zero_grad()
         loss = functional.cross_entropy(trainee.answer(arrived, batch, generator), batch.answer)
         loss.backward()  # type: ignore[no-untyped-call]
-        _take(receiving, plan.clip)
+        if receiving is not None:
+            _take(receiving, plan, step + number)
         losses.append(loss.item())
-    sending.zero_grad()
-    assert arrived.grad is not None  # noqa: S101 (every batch reads sentences)
-    sent.backward(arrived.grad / len(batches))  # type: ignore[no-untyped-call]
-    _set_rate(sending, plan, step)
-    _take(sending, plan.clip)
+    if sending is not None and arrived.grad is not None:
+        sent.backward(arrived.grad / len(batches))  # type: ignore[no-untyped-call]
+        _take(sending, plan, step)
     return losses
 
 
-def _trained(side: nn.Module) -> list[nn.Parameter]:
-    return [weights for weights in side.parameters() if weights.requires_grad]
+def _optimiser(side: nn.Module, plan: RoundPlan) -> torch.optim.Adam | None:
+    """What changes the weights of a side; None where all of them stay as they are."""
+    weights = [one for one in side.parameters() if one.requires_grad]
+    return torch.optim.Adam(weights, lr=plan.rate, betas=(0.9, 0.98), eps=1e-9) if weights else None
 
 
-def _take(optimiser: torch.optim.Adam, clip: float) -> None:
-    weights = [one for group in optimiser.param_groups for one in group["params"]]
-    nn.utils.clip_grad_norm_(weights, clip)
-    optimiser.step()
-
-
-def _set_rate(optimiser: torch.optim.Adam, plan: RoundPlan, step: int) -> None:
+def _take(optimiser: torch.optim.Adam, plan: RoundPlan, step: int) -> None:
+    """One step on the gradients that have gathered, at the rate of this step, after which they are none."""
     falling = (plan.steps - step) / max(1, plan.steps - plan.warm_up)
     rate = plan.rate * min((step + 1) / plan.warm_up, falling, 1)
     for group in optimiser.param_groups:
         group["lr"] = rate
+        nn.utils.clip_grad_norm_(group["params"], plan.clip)
+    optimiser.step()
+    optimiser.zero_grad()
 
 
 def _weigh(corpus: Corpus, accuracy: dict[int, float]) -> dict[int, float]:
@@ -237,10 +240,10 @@ def _draw(
     )
 
 
-def _keep(state: Path, trainee: Trainee, optimisers: list[torch.optim.Adam], history: list[Progress]) -> None:
+def _keep(state: Path, trainee: Trainee, optimisers: Optimisers, history: list[Progress]) -> None:
     tensors = {f"weights.{name}": weights for name, weights in trainee.state_dict().items()}
     for side, optimiser in zip(_SIDES, optimisers, strict=True):
-        for number, moments in optimiser.state_dict()["state"].items():
+        for number, moments in optimiser.state_dict()["state"].items() if optimiser else ():
             tensors |= {f"adam.{side}.{number}.{key}": value for key, value in moments.items()}
     write_tensors(state, tensors, [_as_json(one) for one in history])
 
@@ -250,7 +253,7 @@ def _as_json(progress: Progress) -> list[object]:
     return [progress.step, progress.loss, accuracy, progress.seconds]
 
 
-def _restore(state: Path, trainee: Trainee, optimisers: list[torch.optim.Adam]) -> list[Progress]:
+def _restore(state: Path, trainee: Trainee, optimisers: Optimisers) -> list[Progress]:
     tensors, note = read_tensors(state)
     trainee.load_state_dict(under(tensors, "weights."))
     for side, optimiser in zip(_SIDES, optimisers, strict=True):
@@ -258,7 +261,8 @@ def _restore(state: Path, trainee: Trainee, optimisers: list[torch.optim.Adam]) 
         for key, value in under(tensors, f"adam.{side}.").items():
             number, _, kind = key.partition(".")
             moments.setdefault(int(number), {})[kind] = value
-        optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+        if optimiser is not None:
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
     return [
         Progress(step, loss, {int(task): share for task, share in accuracy.items()}, seconds)
         for step, loss, accuracy, seconds in note

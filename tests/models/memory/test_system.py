@@ -89,8 +89,8 @@ def test_at_a_high_snr_the_codec_alone_decides():
 def test_the_codec_learns_to_carry_vectors():
     system = small_system(snr_db=18)
     before = {name: weights.clone() for name, weights in system.semantic.state_dict().items()}
-    first = train_codec(CORPUS, system, CodecPlan(steps=20, batch=32))
-    later = train_codec(CORPUS, system, CodecPlan(steps=150, batch=32, rate=3e-3))
+    first, _ = train_codec(CORPUS, system, CodecPlan(steps=20, batch=32))
+    later, _ = train_codec(CORPUS, system, CodecPlan(steps=150, batch=32, rate=3e-3))
     assert later < 0.5 * first
     for name, weights in system.semantic.state_dict().items():
         torch.testing.assert_close(weights, before[name], atol=0, rtol=0)

@@ -60,7 +60,8 @@ def test_without_noise_answers_are_those_of_the_semantic_codec(source):
 def test_noise_damages_sentences_and_answers_still_come():
     system = _system(SourceCode.UTF8, -10, Adaptation.QAM16, ChannelKind.RAYLEIGH)
     rows = np.arange(len(CORPUS.texts))
-    wrong, words = system._receive(rows, torch.arange(len(rows)), torch.Generator().manual_seed(0))
+    snr_db, generator = torch.full((len(rows),), -10.0), torch.Generator().manual_seed(0)
+    wrong, words = system._receive(rows, torch.arange(len(rows)), snr_db, generator)
     assert len(wrong) == len(words) > len(rows) // 2
     assert set(by_task_accuracy(system, CORPUS, CORPUS.test)) == {1, 2}
 

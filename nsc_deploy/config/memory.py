@@ -1,0 +1,157 @@
+"""Experiments with memory: a receiver that remembers what was sent answers questions about it (Mem-DeepSC).
+
+Every default is the paper's, or the choice that `docs/memory.md` gives where the paper leaves one open.
+"""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nsc_deploy.config.section import Section
+from nsc_deploy.errors import MisfitError
+
+MemorySystemName = Literal["mem-deepsc", "utf8-turbo", "word-turbo", "sentence-turbo"]
+
+
+class MemorySystemConfig(Section):
+    """Sender and receiver."""
+
+    name: MemorySystemName = "mem-deepsc"
+    """mem-deepsc, or a rival that sends text under a turbo code: utf8-turbo (letters), word-turbo (numbers of
+    words) or sentence-turbo (the number of the sentence)"""
+    codec: Literal["dense", "spiking"] = "dense"
+    """mem-deepsc: the joint source-channel codec, dense layers or spiking neurons"""
+    symbols: Annotated[int, Field(ge=4, le=1024)] = 32
+    """mem-deepsc: complex symbols of a sentence (4 to 1024)"""
+    mask: Literal["none", "importance", "consecutive", "random"] = "none"
+    """mem-deepsc with dense layers: which symbols are sent where the SNR asks for fewer than all"""
+    least_symbols: Annotated[int, Field(ge=1, le=1024)] = 16
+    """with a mask: symbols of a sentence that are sent at the highest SNR (1 to 1024)"""
+    modulation: Literal["16-qam", "amc"] = "16-qam"
+    """of the rivals: 16-qam, or amc: BPSK, QPSK or 16-QAM by the mean SNR"""
+    memory: Annotated[int, Field(ge=0, le=1000)] = 130
+    """sentences that the receiver remembers; older ones are forgotten; 0: it hears the question alone"""
+    width: Annotated[int, Field(ge=8, le=1024, multiple_of=8)] = 128
+    """of a word, of a sentence and of a slot of the memory"""
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    """of the attention; they share the width"""
+    hidden: Annotated[int, Field(ge=8, le=8192)] = 512
+    """width of the dense half of a block"""
+    encoder_steps: Annotated[int, Field(ge=1, le=16)] = 3
+    """how often the sender takes its block over the words of a sentence"""
+    decoder_steps: Annotated[int, Field(ge=1, le=16)] = 6
+    """how often the receiver takes its block over question and memory"""
+
+    @model_validator(mode="after")
+    def _mask_fits(self) -> Self:
+        if self.width % self.heads:
+            raise MisfitError("{heads} must divide {width}", "Choose another number of {heads}.")
+        if self.mask != "none" and self.least_symbols > self.symbols:
+            raise MisfitError(
+                f"{{least_symbols}} is more than the {self.symbols} {{symbols}} of a sentence",
+                "A mask is no longer than the signal: lower {least_symbols}, or raise {symbols}.",
+            )
+        if self.mask != "none" and (self.name != "mem-deepsc" or self.codec == "spiking"):
+            raise MisfitError(
+                "{mask} is only used by mem-deepsc with a dense {codec}",
+                "Leave {mask} out.",
+            )
+        if self.codec == "spiking" and self.symbols % 8:
+            raise MisfitError(
+                "{symbols} of a spiking {codec} are eighths of its bits: a multiple of 8",
+                "Choose a multiple of 8 {symbols}.",
+            )
+        return self
+
+
+class MemoryDataConfig(Section):
+    """Which stories are told."""
+
+    dataset: Literal["babi", "toy-stories"] = "babi"
+    """babi (tasks 1 to 20 jointly) or toy-stories (two simple kinds, made on the spot)"""
+    path: Path | None = None
+    """babi: folder or archive of the set; not set: babi in $NSC_DEPLOY_DATA"""
+    tasks: tuple[Annotated[int, Field(ge=1, le=20)], ...] = tuple(range(1, 21))
+    """babi: which of the tasks"""
+    size: Literal["en-10k", "en"] = "en-10k"
+    """babi: en-10k (10,000 training questions a task) or en (1,000)"""
+    questions: Annotated[int, Field(ge=20, le=100_000)] = 1000
+    """toy-stories: training questions"""
+
+
+class MemoryChannelConfig(Section):
+    """The channel between sender and receiver, with one coefficient for each story and zero forcing."""
+
+    kind: Literal["awgn", "rayleigh", "rician"] = "awgn"
+    """awgn, rayleigh or rician"""
+    snr_db: Annotated[float, Field(ge=-100, le=400)] = -6.0
+    """lower end of the SNRs in training and test, in dB: mean power of a symbol over that of the noise"""
+    snr_to_db: Annotated[float | None, Field(ge=-100, le=400)] = 18.0
+    """upper end: each story has an SNR of its own, drawn evenly"""
+    rician_k: Annotated[float, Field(ge=0, le=1e6)] = 2.0
+    """rician: power of the direct path over that of the scattered ones (the paper's r)"""
+    knowledge: Literal["perfect", "pilot"] = "perfect"
+    """what the receiver knows of the coefficient: perfect, or a pilot of unit power that met noise as well"""
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> Self:
+        if self.snr_to_db is not None and self.snr_to_db <= self.snr_db:
+            raise MisfitError(
+                f"{{snr_to_db}} {self.snr_to_db:g} is not above {{snr_db}} {self.snr_db:g}",
+                "Raise {snr_to_db}.",
+            )
+        return self
+
+
+class MemoryTrainingConfig(Section):
+    """How the weights are found, step by step: semantic codec, joint codec, both together, then a mask."""
+
+    start_from: Annotated[str | None, Field(min_length=1)] = None
+    """finished run of the same sizes whose semantic codec is taken, so that step 1 is left out"""
+    semantic_steps: Annotated[int, Field(ge=1, le=10**7)] = 8000
+    """step 1: batches without a channel (1 to 10000000)"""
+    semantic_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """step 1: Adam's step size at its largest (above 0)"""
+    codec_steps: Annotated[int, Field(ge=1, le=10**7)] = 6000
+    """step 2: batches of sentence vectors over the channel (1 to 10000000)"""
+    codec_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """step 2: Adam's step size at its largest (above 0)"""
+    joint_steps: Annotated[int, Field(ge=0, le=10**7)] = 3000
+    """step 3: batches over the channel with both codecs; 0: they stay as trained apart (separate)"""
+    joint_rate: Annotated[float, Field(gt=0, le=10)] = 5e-4
+    """step 3: Adam's step size at its largest (above 0)"""
+    freeze_encoder: bool = False
+    """step 3: leave the semantic encoder as it is, which halves the time"""
+    mask_steps: Annotated[int, Field(ge=1, le=10**7)] = 1000
+    """with the importance mask: batches in which it alone is trained, after the other steps"""
+    mask_rate: Annotated[float, Field(gt=0, le=10)] = 5e-4
+    """with the importance mask: Adam's step size at its largest (above 0)"""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """questions in a batch (1 to 65536)"""
+    round: Annotated[int, Field(ge=1, le=64)] = 5
+    """batches whose distinct sentences are sent once, and after which the sender takes a step (1 to 64)"""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.075
+    """part of a step's batches over which the step size rises; over the others it falls to 0 (0 to 1)"""
+    validate_every: Annotated[int, Field(ge=1, le=10**6)] = 400
+    """batches after which tasks are weighed anew by what is not solved, and the state is kept"""
+    validate_on: Annotated[int, Field(ge=1, le=1000)] = 100
+    """validation questions of each task that this looks at"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """seed of weights, batches and channel (0 to 2^31 - 1)"""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 1
+    """CPU threads; 0 takes what the machine offers and records the number in RUN/experiment.toml"""
+    devices: ClassVar[int] = 1
+    nodes: ClassVar[int] = 1
+
+
+class MemoryExperiment(Section):
+    """Everything that decides the outcome of training a system with memory."""
+
+    SYSTEMS: ClassVar[tuple[str, ...]] = ("mem-deepsc", "utf8-turbo", "word-turbo", "sentence-turbo")
+    """The systems of this family."""
+
+    system: MemorySystemConfig = MemorySystemConfig()
+    data: MemoryDataConfig = MemoryDataConfig()
+    channel: MemoryChannelConfig = MemoryChannelConfig()
+    training: MemoryTrainingConfig = MemoryTrainingConfig()

@@ -1,0 +1,78 @@
+"""From an experiment to the system that it describes."""
+
+from nsc_deploy.channels.config import ChannelConfig, ChannelKind
+from nsc_deploy.channels.symbols import Knowledge
+from nsc_deploy.config.memory import MemoryChannelConfig, MemoryExperiment
+from nsc_deploy.data.stories import Corpus
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.models.memory.jsc import build_jsc
+from nsc_deploy.models.memory.masks import ImportanceModel, Mask
+from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
+from nsc_deploy.models.memory.spiking import build_spiking_jsc
+from nsc_deploy.models.memory.system import Air, MemDeepSC
+from nsc_deploy.models.memory.text import Adaptation, SourceCode, TextCode, TextSystem
+
+_SOURCES = {
+    "utf8-turbo": SourceCode.UTF8,
+    "word-turbo": SourceCode.WORDS,
+    "sentence-turbo": SourceCode.SENTENCE,
+}
+
+
+def sizes_of(experiment: MemoryExperiment, corpus: Corpus) -> SemanticSizes:
+    """The sizes of an experiment's semantic codec on a corpus."""
+    system = experiment.system
+    return SemanticSizes(
+        words=corpus.vocabulary.size,
+        answers=len(corpus.vocabulary.answers),
+        memory=system.memory,
+        longest=corpus.sentences.shape[1],
+        width=system.width,
+        heads=system.heads,
+        hidden=system.hidden,
+        encoder_steps=system.encoder_steps,
+        decoder_steps=system.decoder_steps,
+    )
+
+
+def air_of(experiment: MemoryExperiment) -> Air:
+    """What lies between sender and receiver of an experiment."""
+    return Air(
+        channel=channel_of(experiment.channel),
+        knowledge=Knowledge(experiment.channel.knowledge),
+        mask=Mask(experiment.system.mask),
+        least=experiment.system.least_symbols,
+    )
+
+
+def channel_of(config: MemoryChannelConfig) -> ChannelConfig:
+    """The channel as `channels.symbols` takes it."""
+    return ChannelConfig(
+        kind=ChannelKind(config.kind),
+        snr_db=config.snr_db,
+        snr_to_db=config.snr_to_db,
+        rician_k=config.rician_k,
+    )
+
+
+def build_semantic(experiment: MemoryExperiment, corpus: Corpus) -> SemanticCodec:
+    """The semantic codec, with weights drawn from the experiment's seed."""
+    return SemanticCodec(sizes_of(experiment, corpus), experiment.training.seed)
+
+
+def build_memory_system(experiment: MemoryExperiment, semantic: SemanticCodec) -> MemDeepSC:
+    """Mem-DeepSC around a semantic codec, its other weights drawn from the experiment's seed."""
+    system, seed = experiment.system, experiment.training.seed
+    build = build_spiking_jsc if system.codec == "spiking" else build_jsc
+    encoder, decoder = build(system.width, system.symbols, seed)
+    importance = ImportanceModel(system.symbols) if system.mask == "importance" else None
+    return MemDeepSC(semantic, encoder, decoder, system.symbols, air_of(experiment), importance)
+
+
+def build_text_system(experiment: MemoryExperiment, semantic: SemanticCodec, corpus: Corpus) -> TextSystem:
+    """A rival that sends text."""
+    source = _SOURCES.get(experiment.system.name)
+    if source is None:
+        raise ConfigError("does not send text", where=experiment.system.name)
+    code = TextCode(corpus, source)
+    return TextSystem(corpus, semantic, code, Adaptation(experiment.system.modulation), air_of(experiment))

@@ -1,0 +1,127 @@
+"""The spiking codec: a sentence's vector to binary spikes, two to a QPSK symbol; received bits to a vector.
+
+The sender's first neurons meet the same current in each of four steps, so the host works it out once; what
+follows meets events alone. The receiver decides each bit and hands it to its neurons as an event. Weights
+that meet events lie on a dyadic grid once training has ended, on which a chip's sums are exact.
+"""
+
+import math
+
+import nir
+import torch
+from torch import Tensor, nn
+
+from nsc_deploy.channels.modulation import straight_through
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.models.spiking import NeuronForm, add_neurons, bias_of, dense, snap_layer, weight_of
+
+STEPS = 4
+FORM = NeuronForm(decay_steps=2.0, threshold=1.0, framework="snntorch")
+_LEVEL = 1 / math.sqrt(2)
+
+
+class SpikingJscEncoder(nn.Module):
+    """Sentence vectors [N, width] to QPSK symbols [N, L, 2] through T = 4 steps of L / 2 spikes.
+
+        current = W1 z + b1, in every step;  LIF of 2 width neurons;  W2 s + b2;  LIF of L / 2 neurons
+
+    A spike is sent as +1 / sqrt 2, none as -1 / sqrt 2: the power of a message is 1, whatever is said.
+
+    Args:
+        width: of a sentence vector.
+        symbols: L, a multiple of 8.
+    """
+
+    def __init__(self, width: int, symbols: int) -> None:
+        super().__init__()
+        self.lines = 2 * symbols // STEPS
+        self.drive = dense(width, 2 * width)
+        self.first = FORM.layer(2 * width)
+        self.dense = dense(2 * width, self.lines, gain=2.0)
+        self.last = FORM.layer(self.lines)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Symbols [N, L, 2]."""
+        spikes = self.spikes(self.current(vectors))
+        values = (2 * spikes - 1) * _LEVEL
+        return values.transpose(0, 1).reshape(len(vectors), -1, 2)
+
+    def current(self, vectors: Tensor) -> Tensor:
+        """What drives the first neurons in each step [T, N, 2 width]."""
+        driven: Tensor = self.drive(vectors)
+        return driven.expand(STEPS, *driven.shape).contiguous()
+
+    def spikes(self, current: Tensor) -> Tensor:
+        """Spikes [T, N, L / 2]: what a chip computes."""
+        sent: Tensor = self.last(self.dense(self.first(current)))
+        return sent
+
+    def finish(self) -> None:
+        """Put the weights that meet events on their grid."""
+        snap_layer(self.dense)
+
+    def graph(self, dt: float) -> nir.NIRGraph:
+        """From the current to spikes, for a chip."""
+        builder = GraphBuilder(dt)
+        builder.input(self.first.shape, Signal.REAL)
+        add_neurons(builder, "lif1", self.first)
+        builder.affine("dense2", weight_of(self.dense), bias_of(self.dense))
+        add_neurons(builder, "lif2", self.last)
+        builder.output(self.lines)
+        return builder.build()
+
+
+class SpikingJscDecoder(nn.Module):
+    """Detected QPSK symbols [N, L, 2] to sentence vectors [N, width]: bits as events, one hidden layer.
+
+        W1 s + b1;  LIF of 2 width neurons;  W2 s + b2;  mean over the steps
+
+    Args:
+        width: of a sentence vector.
+        symbols: L, a multiple of 8.
+    """
+
+    def __init__(self, width: int, symbols: int) -> None:
+        super().__init__()
+        self.lines = 2 * symbols // STEPS
+        self.first = dense(self.lines, 2 * width, gain=2.0)
+        self.neurons = FORM.layer(2 * width)
+        self.out = dense(2 * width, width)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Sentence vectors [N, width]."""
+        return self.values(self.events(symbols)).mean(0)
+
+    def events(self, symbols: Tensor) -> Tensor:
+        """The bits of the symbols as events [T, N, L / 2]; their gradient is that of the clipped values."""
+        values = symbols.reshape(len(symbols), STEPS, self.lines).transpose(0, 1).contiguous()
+        soft = (values / _LEVEL).clamp(-1, 1) / 2 + 0.5
+        return straight_through(soft, (values > 0).to(values.dtype))
+
+    def values(self, events: Tensor) -> Tensor:
+        """What each step adds to the vector [T, N, width]: what a chip computes."""
+        told: Tensor = self.out(self.neurons(self.first(events)))
+        return told
+
+    def finish(self) -> None:
+        """Put the weights that meet events on their grid."""
+        snap_layer(self.first)
+        snap_layer(self.out)
+
+    def graph(self, dt: float) -> nir.NIRGraph:
+        """From bits to the vector's parts, for a chip."""
+        builder = GraphBuilder(dt)
+        builder.input(self.lines, Signal.EVENTS)
+        builder.affine("dense1", weight_of(self.first), bias_of(self.first))
+        add_neurons(builder, "lif1", self.neurons)
+        builder.affine("dense2", weight_of(self.out), bias_of(self.out))
+        builder.output(self.out.out_features)
+        return builder.build()
+
+
+def build_spiking_jsc(width: int, symbols: int, seed: int) -> tuple[SpikingJscEncoder, SpikingJscDecoder]:
+    """A codec with drawn weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SpikingJscEncoder(width, symbols), SpikingJscDecoder(width, symbols)

@@ -1,0 +1,259 @@
+"""Training of a system with memory: the steps of Mem-DeepSC one after the other, each resumable."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nsc_deploy.config.memory import MemoryExperiment
+from nsc_deploy.data.corpora import corpus_sha256, load_corpus
+from nsc_deploy.data.stories import Corpus
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.io.progress import waiting
+from nsc_deploy.models.memory.build import (
+    build_memory_system,
+    build_semantic,
+    build_text_system,
+)
+from nsc_deploy.models.memory.semantic import SemanticCodec
+from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
+from nsc_deploy.models.memory.system import MemDeepSC
+from nsc_deploy.models.memory.text import TextSystem
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, STEPS, read_tensors, write_tensors
+from nsc_deploy.training.family import Training
+from nsc_deploy.training.fit import reproducible
+from nsc_deploy.training.memory.codec import CodecPlan, train_codec
+from nsc_deploy.training.memory.evaluate import symbols_at
+from nsc_deploy.training.memory.rounds import (
+    Progress,
+    RoundPlan,
+    by_task_accuracy,
+    sample,
+    train_rounds,
+    under,
+)
+from nsc_deploy.training.metrics import MemoryMetrics, MemoryStage
+from nsc_deploy.training.run_directory import read_experiment_of, read_metrics
+
+SEMANTIC, CODEC, JOINT, MASK = STEPS
+_HEAD = "semantic."
+
+
+class MemoryTraining(Training):
+    """The training of Mem-DeepSC or of a rival that sends text."""
+
+    def __init__(self, experiment: MemoryExperiment) -> None:
+        self._experiment = experiment
+        self._corpus: Corpus | None = None
+        self.starts_from = experiment.training.start_from
+
+    def check(self, out: Path, *, resume: bool) -> None:
+        """Refuse a run to start from that is not finished or has a semantic codec of other sizes."""
+        start = self._experiment.training.start_from
+        if start is None or (resume and (out / DIRECTORY / SEMANTIC).is_file()):
+            return
+        other = read_experiment_of(MemoryExperiment, Path(start))
+        read_metrics(Path(start))
+        mine, theirs = self._experiment.system, other.system
+        fields = ("memory", "width", "heads", "hidden", "encoder_steps", "decoder_steps")
+        differing = [name for name in fields if getattr(mine, name) != getattr(theirs, name)]
+        if other.data != self._experiment.data:
+            differing.append("data")
+        if differing:
+            raise ConfigError(
+                f"has a semantic codec of another kind (different: {', '.join(differing)})",
+                where=start,
+                hint="Start from a run with the same data and sizes, or leave training.start_from out.",
+            )
+
+    def load(self, *, progress: bool) -> str:
+        """Read or make the stories."""
+        self._corpus = load_corpus(self._experiment.data)
+        return corpus_sha256(self._corpus)
+
+    def run(self, out: Path, *, resume: bool, progress: bool) -> MemoryMetrics:
+        """Train step by step, then measure the weights that this leaves."""
+        if self._corpus is None:
+            raise RuntimeError("training began before its data was loaded")
+        with reproducible(self._experiment.training.threads), waiting("semantic codec") as say:
+            report = _saying(say) if progress else lambda step, progress: None
+            return train_memory(self._experiment, self._corpus, out, report)
+
+
+Report = Callable[[str, Progress], None]
+
+
+def _saying(say: Callable[[str], None]) -> Report:
+    return lambda step, progress: say(
+        f"{step}: batch {progress.step}, loss {progress.loss:.3f}, validation {progress.mean:.1%}"
+    )
+
+
+def train_memory(
+    experiment: MemoryExperiment, corpus: Corpus, run: Path, report: Report = lambda step, progress: None
+) -> MemoryMetrics:
+    """Train what is not trained yet, write the weights and measure them.
+
+    Args:
+        experiment: what to train.
+        corpus: on what.
+        run: the run directory; each step's state is kept in RUN/checkpoints.
+        report: called after each validation with the step's name.
+
+    Raises:
+        DataError: a state is damaged.
+    """
+    states = run / DIRECTORY
+    semantic = build_semantic(experiment, corpus)
+    stages = [_train_semantic(experiment, corpus, semantic, states, report)]
+    system: MemDeepSC | TextSystem
+    if experiment.system.name == "mem-deepsc":
+        system = build_memory_system(experiment, semantic)
+        stages += _train_over_the_air(experiment, corpus, system, states, report)
+        finish(system)
+        write_tensors(states / BEST, system.state_dict(), {})
+    else:
+        system = build_text_system(experiment, semantic, corpus)
+        weights = {f"{_HEAD}{name}": value for name, value in semantic.state_dict().items()}
+        write_tensors(states / BEST, weights, {})
+    return measure(experiment, corpus, semantic, system, stages)
+
+
+def finished_memory_system(experiment: MemoryExperiment, corpus: Corpus, run: Path) -> MemDeepSC | TextSystem:
+    """The system of a finished run.
+
+    Raises:
+        DataError: its weights are missing or damaged.
+    """
+    weights, _ = read_tensors(run / DIRECTORY / BEST)
+    semantic = build_semantic(experiment, corpus)
+    if experiment.system.name == "mem-deepsc":
+        system = build_memory_system(experiment, semantic)
+        system.load_state_dict(weights)
+        return system.eval()
+    semantic.load_state_dict(under(weights, _HEAD))
+    return build_text_system(experiment, semantic.eval(), corpus)
+
+
+def finish(system: MemDeepSC) -> None:
+    """Put the weights of a spiking codec on the grid of a chip."""
+    for half in (system.jsc_encoder, system.jsc_decoder):
+        if isinstance(half, SpikingJscEncoder | SpikingJscDecoder):
+            half.finish()
+
+
+def measure(
+    experiment: MemoryExperiment,
+    corpus: Corpus,
+    semantic: SemanticCodec,
+    system: MemDeepSC | TextSystem,
+    stages: list[MemoryStage],
+) -> MemoryMetrics:
+    """What the weights reach on the official test, without a channel and over it."""
+    seed = experiment.training.seed
+    alone = by_task_accuracy(semantic, corpus, corpus.test)
+    over_air = by_task_accuracy(system, corpus, corpus.test, seed)
+    validated = by_task_accuracy(system, corpus, sample(corpus.validation, 1000), seed)
+    trained = list(semantic.parameters())
+    if isinstance(system, MemDeepSC):
+        trained = list(system.parameters())
+    return MemoryMetrics(
+        system=experiment.system.name,
+        dataset=experiment.data.dataset,
+        validation_accuracy=_mean(validated),
+        test_accuracy=_mean(over_air),
+        parameters=sum(weights.numel() for weights in trained),
+        epochs=0,
+        training_seconds=sum(stage.seconds for stage in stages),
+        channel=experiment.channel.kind,
+        knowledge=experiment.channel.knowledge,
+        snr_db=experiment.channel.snr_db,
+        snr_to_db=experiment.channel.snr_to_db,
+        without_channel=_mean(alone),
+        tasks_without_channel={str(task): share for task, share in alone.items()},
+        tasks={str(task): share for task, share in over_air.items()},
+        symbols=symbols_at(system, corpus.test).sent,
+        note=corpus.note,
+        stages=tuple(stages),
+    )
+
+
+def _mean(by_task: dict[int, float]) -> float:
+    return sum(by_task.values()) / len(by_task)
+
+
+def _train_semantic(
+    experiment: MemoryExperiment, corpus: Corpus, semantic: SemanticCodec, states: Path, report: Report
+) -> MemoryStage:
+    """Step 1, or the codec of the run that this one starts from."""
+    config = experiment.training
+    if config.start_from is not None:
+        weights, _ = read_tensors(Path(config.start_from) / DIRECTORY / BEST)
+        semantic.load_state_dict(under(weights, _HEAD))
+        write_tensors(states / SEMANTIC, {f"weights.{k}": v for k, v in semantic.state_dict().items()}, [])
+        return MemoryStage(name="semantic", steps=0, seconds=0, validation_accuracy=None)
+    plan = _plan(experiment, config.semantic_steps, config.semantic_rate)
+    history = train_rounds(
+        corpus, semantic, plan, states / SEMANTIC, lambda one: report("semantic codec", one)
+    )
+    return _stage("semantic", history)
+
+
+def _train_over_the_air(
+    experiment: MemoryExperiment, corpus: Corpus, system: MemDeepSC, states: Path, report: Report
+) -> list[MemoryStage]:
+    """Steps 2 and 3 and, for its mask, the importance model."""
+    config = experiment.training
+    stages = [_train_codec(experiment, corpus, system, states)]
+    if config.joint_steps:
+        system.semantic.encoder.requires_grad_(not config.freeze_encoder)
+        plan = _plan(experiment, config.joint_steps, config.joint_rate)
+        history = train_rounds(corpus, system, plan, states / JOINT, lambda one: report("joint", one))
+        stages.append(_stage("joint", history))
+    if system.importance is not None:
+        system.requires_grad_(False)  # The mask is trained behind frozen weights.
+        system.importance.requires_grad_(True)
+        plan = _plan(experiment, config.mask_steps, config.mask_rate)
+        history = train_rounds(corpus, system, plan, states / MASK, lambda one: report("mask", one))
+        stages.append(_stage("mask", history))
+    system.requires_grad_(True)
+    return stages
+
+
+def _train_codec(
+    experiment: MemoryExperiment, corpus: Corpus, system: MemDeepSC, states: Path
+) -> MemoryStage:
+    """Step 2, which is short: it is kept when it is done."""
+    state = states / CODEC
+    halves = torch.nn.ModuleDict({"encoder": system.jsc_encoder, "decoder": system.jsc_decoder})
+    config = experiment.training
+    if state.is_file():
+        weights, told = read_tensors(state)
+        halves.load_state_dict(weights)
+    else:
+        plan = CodecPlan(config.seed, config.codec_steps, rate=config.codec_rate)
+        error, seconds = train_codec(corpus, system, plan)
+        told = [error, seconds]
+        write_tensors(state, halves.state_dict(), told)
+    return MemoryStage(
+        name="codec", steps=config.codec_steps, seconds=told[1], validation_accuracy=None, error=told[0]
+    )
+
+
+def _plan(experiment: MemoryExperiment, steps: int, rate: float) -> RoundPlan:
+    config = experiment.training
+    return RoundPlan(
+        seed=config.seed,
+        steps=steps,
+        batch=config.batch_size,
+        round=config.round,
+        rate=rate,
+        warm_up=max(1, round(config.warmup * steps)),
+        validate_every=config.validate_every,
+        validate_on=config.validate_on,
+    )
+
+
+def _stage(name: str, history: list[Progress]) -> MemoryStage:
+    last = history[-1]
+    return MemoryStage(name=name, steps=last.step, seconds=last.seconds, validation_accuracy=last.mean)

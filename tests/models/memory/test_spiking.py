@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.models.memory.spiking import STEPS, build_spiking_jsc
+
+
+@pytest.fixture
+def codec():
+    encoder, decoder = build_spiking_jsc(width=16, symbols=16, seed=0)
+    encoder.finish()
+    decoder.finish()
+    return encoder, decoder
+
+
+def test_a_message_is_qpsk_of_unit_power(codec):
+    symbols = codec[0](4 * torch.randn(5, 16))
+    assert symbols.shape == (5, 16, 2)
+    assert symbols.abs().unique().tolist() == pytest.approx([1 / math.sqrt(2)])
+    assert len(symbols.unique()) == 2
+
+
+def test_bits_arrive_as_the_spikes_that_were_sent(codec):
+    encoder, decoder = codec
+    vectors = 4 * torch.randn(5, 16)
+    spikes = encoder.spikes(encoder.current(vectors))
+    torch.testing.assert_close(decoder.events(encoder(vectors)), spikes)
+
+
+def test_both_halves_are_graphs_that_give_the_same(codec, tmp_path):
+    encoder, decoder = codec
+    current = encoder.current(4 * torch.randn(7, 16))
+    events = (torch.rand(STEPS, 7, decoder.lines) < 0.5).float()
+    with torch.no_grad():
+        expected = encoder.spikes(current), decoder.values(events)
+    for graph, entering, leaving in zip(
+        (encoder.graph(0.01), decoder.graph(0.01)), (current, events), expected, strict=True
+    ):
+        write_network(tmp_path / "graph.nir", graph)
+        found = simulate(read_network(tmp_path / "graph.nir"), entering.detach().numpy()).outputs["output"]
+        np.testing.assert_array_equal(found, leaving.numpy())
+
+
+def test_gradients_pass_spikes_and_bits(codec):
+    encoder, decoder = codec
+    decoder(encoder(4 * torch.randn(5, 16))).square().sum().backward()
+    for layer in (encoder.drive, encoder.dense, decoder.first, decoder.out):
+        assert layer.weight.grad is not None
+        assert layer.weight.grad.abs().max() > 0

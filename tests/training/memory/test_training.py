@@ -1,0 +1,120 @@
+import json
+
+import pytest
+
+from nsc_deploy.config.memory import MemoryExperiment
+from nsc_deploy.data.corpora import load_corpus
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.training.memory.evaluate import evaluate_at
+from nsc_deploy.training.memory.training import finished_memory_system
+from nsc_deploy.training.run import train
+
+SMALL = {
+    "system.name": "mem-deepsc",
+    "system.width": 16,
+    "system.heads": 2,
+    "system.hidden": 32,
+    "system.memory": 8,
+    "system.symbols": 16,
+    "system.least_symbols": 8,
+    "system.encoder_steps": 1,
+    "system.decoder_steps": 2,
+    "data.dataset": "toy-stories",
+    "data.questions": 200,
+    "training.semantic_steps": 6,
+    "training.codec_steps": 20,
+    "training.joint_steps": 4,
+    "training.mask_steps": 2,
+    "training.batch_size": 16,
+    "training.round": 2,
+    "training.validate_every": 2,
+    "training.validate_on": 10,
+}
+
+
+def small(**changes):
+    return load_experiment(None, SMALL | {name.replace("__", "."): value for name, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("memory") / "run"
+    return train(small(), out, progress=False)
+
+
+def test_a_run_holds_its_metrics_and_weights(run):
+    assert isinstance(run.experiment, MemoryExperiment)
+    metrics = run.metrics
+    assert [stage.name for stage in metrics.stages] == ["semantic", "codec", "joint"]
+    assert metrics.tasks.keys() == {"1", "2"}
+    assert metrics.test_accuracy == pytest.approx(sum(metrics.tasks.values()) / 2)
+    told = json.loads((run.run / "metrics.json").read_text())
+    assert told["symbols"] == 16
+    corpus = load_corpus(run.experiment.data)
+    system = finished_memory_system(run.experiment, corpus, run.run)
+    point = evaluate_at(system, corpus, corpus.test, 10.0)
+    assert point == evaluate_at(system, corpus, corpus.test, 10.0)
+    assert system.air.channel.snr_to_db == 18
+
+
+def test_resuming_a_finished_run_trains_nothing(run):
+    assert train(run.experiment, run.run, resume=True, progress=False).metrics == run.metrics
+
+
+def test_a_run_killed_between_steps_ends_the_same(run, tmp_path):
+    out = tmp_path / "run"
+    train(small(), out, progress=False)
+    for name in ("metrics.json", "checkpoints/joint.safetensors", "checkpoints/best.safetensors"):
+        (out / name).unlink()
+    again = train(small(), out, resume=True, progress=False)
+    assert again.metrics.model_copy(update={"stages": (), "training_seconds": 0}) == run.metrics.model_copy(
+        update={"stages": (), "training_seconds": 0}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "symbols"),
+    [
+        ({"system__mask": "importance"}, 16),
+        ({"system__codec": "spiking", "channel__kind": "rician", "channel__knowledge": "pilot"}, 16),
+        ({"system__mask": "random", "channel__snr_db": 18.0, "channel__snr_to_db": None}, 9),
+    ],
+)
+def test_variants_start_from_the_semantic_codec_of_another_run(run, tmp_path, changes, symbols):
+    started = train(small(training__start_from=str(run.run), **changes), tmp_path / "run", progress=False)
+    assert started.metrics.stages[0].steps == 0
+    assert started.metrics.without_channel == pytest.approx(started.metrics.without_channel)
+    assert started.metrics.symbols == symbols
+
+
+@pytest.mark.parametrize("name", ["utf8-turbo", "word-turbo", "sentence-turbo"])
+def test_rivals_need_no_training_but_that_of_the_codec(run, tmp_path, name):
+    experiment = small(system__name=name, system__modulation="amc", training__start_from=str(run.run))
+    rival = train(experiment, tmp_path / "run", progress=False)
+    assert [stage.name for stage in rival.metrics.stages] == ["semantic"]
+    corpus = load_corpus(experiment.data)
+    system = finished_memory_system(experiment, corpus, rival.run)
+    point = evaluate_at(system, corpus, corpus.test, 30.0)
+    assert point.accuracy == pytest.approx(rival.metrics.without_channel)
+    assert point.symbols.blocks == pytest.approx(195, abs=30)
+
+
+def test_a_start_of_other_sizes_is_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"another kind \(different: hidden\)"):
+        train(small(training__start_from=str(run.run), system__hidden=64), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"system__mask": "consecutive", "system__least_symbols": 17}, "is more than the 16"),
+        ({"system__mask": "random", "system__codec": "spiking"}, "only used by mem-deepsc with a dense"),
+        ({"system__heads": 3}, "heads: must divide system.width"),
+        ({"channel__snr_to_db": -7.0}, "is not above"),
+        ({"data__tasks": [21]}, "20"),
+    ],
+)
+def test_experiments_that_cannot_be_are_refused(changes, problem):
+    with pytest.raises(ConfigError, match=problem):
+        small(**changes)
