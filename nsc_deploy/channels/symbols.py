@@ -87,6 +87,6 @@ def normalise_power(symbols: Tensor, keep: Tensor | None = None) -> Tensor:
     """
     if keep is not None:
         symbols = symbols * keep.unsqueeze(-1)
-    count = symbols.shape[1] if keep is None else keep.sum(1).clamp_min(1)
+    count = int(symbols.shape[1]) if keep is None else keep.sum(1).clamp_min(1)
     energy = symbols.square().sum((1, 2)).clamp_min(1e-12)
     return symbols * (count / energy).sqrt()[:, None, None]

@@ -69,7 +69,10 @@ def part_name(side: Side, label: StageLabel) -> str:
 def graph_files() -> frozenset[str]:
     """Every name that a run can give its graphs and recordings."""
     names = [part_name(side, label) for side in Side for label in StageLabel]
-    return frozenset(f"{name}{ending}" for name in names for ending in _ENDINGS)
+    return frozenset(f"{name}{ending}" for name in names for ending in _ENDINGS) | {
+        "stream-memory.onnx",
+        "stream-answer.onnx",
+    }
 
 
 def write_run_graphs(

@@ -135,12 +135,24 @@ def write_parts(
             recorded[one.name] = f"{one.name}{CALIBRATION}"
             _record(run / recorded[one.name], one, dt, calibration.labels)
     return tuple(
-        _write(run, one, dt, samples.labels, recorded.get(one.name))
+        write_part(run, one, dt, samples.labels, recorded.get(one.name))
         for one in parts_of(system, samples.images, dt, noise)
     )
 
 
-def _write(run: Path, one: PartRun, dt: float, labels: Values, calibration: str | None) -> Part:
+def write_part(run: Path, one: PartRun, dt: float, labels: Values, calibration: str | None) -> Part:
+    """Write a graph with what enters it; it must give what left it.
+
+    Args:
+        run: the run directory.
+        one: the graph and what went through it.
+        dt: length of a step in seconds.
+        labels: of the samples.
+        calibration: file name of inputs recorded on training samples.
+
+    Raises:
+        GraphError: the graph does not compute what the torch model computed.
+    """
     if isinstance(one.graph, nir.NIRGraph):
         path = run / f"{one.name}.nir"
         write_network(path, one.graph)

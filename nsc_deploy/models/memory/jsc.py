@@ -23,7 +23,7 @@ class JscEncoder(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Symbols [N, L, 2]."""
         symbols: Tensor = self.out(functional.relu(self.hidden(vectors)))
-        return symbols.view(len(vectors), -1, 2)
+        return symbols.view(-1, self.out.out_features // 2, 2)
 
 
 class JscDecoder(nn.Module):

@@ -54,7 +54,7 @@ class SemanticEncoder(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         """Sentence vectors [B, width] of padded sentences [B, W]."""
         keep = words != 0
-        read = self.block(self.table(words), self.places[: words.shape[1]], keep)
+        read = self.block(self.table(words), self.places[: int(words.shape[1])], keep)
         summed: Tensor = (read * keep.unsqueeze(-1)).sum(1)
         return summed
 
@@ -106,7 +106,7 @@ class SemanticDecoder(nn.Module):
             queue: vectors of the sentences as received [B, memory, width], the newest last.
             filled: [B] how many slots of the queue hold a sentence; they are the last ones.
         """
-        slots = queue.shape[1]
+        slots = int(queue.shape[1])
         x = torch.cat([(question + self.mark).unsqueeze(1), queue], 1)
         ages = torch.cat([torch.zeros(1, dtype=torch.int64), torch.arange(slots, 0, -1)])
         keep = ages <= filled.unsqueeze(1)

@@ -74,10 +74,12 @@ class UniversalTransformer(nn.Module):
         """
         for step in range(self.steps):
             x = x + places + self.step[step]
-            q, k, v = self.projections(self.before_attention(x)).chunk(3, -1)
+            mixed = self.projections(self.before_attention(x))
+            heads = torch.split(mixed, self.width // self.heads, -1)
             if step == self.steps - 1:
-                x, q = x[:, :read], q[:, :read]
-            x = self._after_attention(x, attend(q, k, v, self.heads, keep))
+                x = x[:, :read]
+                heads = (*(q[:, :read] for q in heads[: self.heads]), *heads[self.heads :])
+            x = self._after_attention(x, _attend_by_head(heads, keep))
         normed: Tensor = self.last(x)
         return normed
 
@@ -129,24 +131,41 @@ def _attend_group(mixed: Tensor, rows: Rows, heads: int) -> Tensor:
     return attend(q, k, v, heads, rows.keep)
 
 
+def _attend_by_head(heads: Sequence[Tensor], keep: Tensor | None) -> Tensor:
+    """Attention as `attend`, head by head: no shape is made anew, so that graphs of it have open batches.
+
+    Args:
+        heads: q [B, Q, size] of each head, then k and v of each [B, L, size].
+        keep: [B, L], False for padding.
+    """
+    count = len(heads) // 3
+    attended = []
+    for q, k, v in zip(heads[:count], heads[count : 2 * count], heads[2 * count :], strict=True):
+        scores = (q * (1 / math.sqrt(int(q.shape[-1])))) @ k.transpose(1, 2)
+        if keep is not None:
+            scores = scores.masked_fill(~keep.unsqueeze(1), -1e9)
+        attended.append(scores.softmax(-1) @ v)
+    return torch.cat(attended, -1)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, keep: Tensor | None) -> Tensor:
     """Attention of places q [B, Q, width] to the places k, v [B, L, width] that are kept: [B, Q, width]."""
     weights = attention_weights(q, k, heads, keep)
-    batch, length, width = v.shape
-    values = v.reshape(batch, length, heads, width // heads).transpose(1, 2)
-    return (weights @ values).transpose(1, 2).reshape(batch, q.shape[1], width)
+    mixed = weights @ _by_head(v, heads).transpose(1, 2)
+    return mixed.transpose(1, 2).reshape(q.shape)
 
 
 def attention_weights(q: Tensor, k: Tensor, heads: int, keep: Tensor | None) -> Tensor:
     """How much each place of q [B, Q, width] heeds each of k [B, L, width]: [B, heads, Q, L], sums of 1."""
-    batch, length, width = k.shape
-    size = width // heads
-    asks = q.reshape(batch, q.shape[1], heads, size).transpose(1, 2)
-    tells = k.reshape(batch, length, heads, size).permute(0, 2, 3, 1)
-    scores = (asks * (1 / math.sqrt(size))) @ tells
+    asks, tells = _by_head(q, heads).transpose(1, 2), _by_head(k, heads).permute(0, 2, 3, 1)
+    scores = (asks * (1 / math.sqrt(q.shape[2] // heads))) @ tells
     if keep is not None:
         scores = scores.masked_fill(~keep[:, None, None, :], -1e9)
     return scores.softmax(-1)
+
+
+def _by_head(x: Tensor, heads: int) -> Tensor:
+    return x.reshape(*x.shape[:2], heads, x.shape[2] // heads)
 
 
 def sinusoids(count: int, width: int) -> Tensor:

@@ -15,6 +15,7 @@ from nsc_deploy.models.memory.build import (
     build_semantic,
     build_text_system,
 )
+from nsc_deploy.models.memory.export import write_memory_graphs
 from nsc_deploy.models.memory.semantic import SemanticCodec
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
 from nsc_deploy.models.memory.system import MemDeepSC
@@ -116,7 +117,17 @@ def train_memory(
         system = build_text_system(experiment, semantic, corpus)
         weights = {f"{_HEAD}{name}": value for name, value in semantic.state_dict().items()}
         write_tensors(states / BEST, weights, {})
-    return measure(experiment, corpus, semantic, system, stages)
+    metrics = measure(experiment, corpus, semantic, system, stages)
+    if isinstance(system, MemDeepSC):
+        write_memory_graphs(
+            run,
+            system.eval(),
+            corpus,
+            experiment.data.dataset,
+            metrics.test_accuracy,
+            experiment.training.seed,
+        )
+    return metrics
 
 
 def finished_memory_system(experiment: MemoryExperiment, corpus: Corpus, run: Path) -> MemDeepSC | TextSystem:

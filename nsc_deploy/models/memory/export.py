@@ -1,0 +1,288 @@
+"""From a trained Mem-DeepSC to graphs, recorded inputs and deployment.json; each graph is checked.
+
+A sample is a test question with the memory of its story. Parts, in the order of its way:
+
+- `transmitter-host`: the numbers of its words to its vector (for a spiking codec: to its neurons' current);
+- `transmitter`: to symbols, an ONNX graph on the host or, spiking, a NIR graph on a chip;
+- `receiver`: what was detected to the vector again (spiking: to its parts in each step, whose mean it is);
+- `receiver-host`: vector and memory to scores. A slot is the vector and, behind it, whether it is filled; the
+  question is the first slot.
+
+A statement takes the first three parts too, and is then put into the memory. For a stream there are two more
+graphs: `stream-memory.onnx` puts a vector into the queue, which is its input and its output, and
+`stream-answer.onnx` answers from question and queue.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+from torch import Tensor, nn
+
+import nsc_deploy
+from nsc_deploy.channels.symbols import normalise_power, transmit
+from nsc_deploy.data.stories import Corpus, Questions
+from nsc_deploy.deployment import ChannelUse, Deployment, Place, Readout, Side, write_deployment
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.models.features.export import PartRun, through, write_part
+from nsc_deploy.models.features.graphs import OPSET, onnx_graph
+from nsc_deploy.models.memory.semantic import SemanticDecoder, SemanticEncoder, push
+from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
+from nsc_deploy.models.memory.system import MemDeepSC
+from nsc_deploy.models.stage import StageLabel
+
+STEP_S = 0.001
+"""Length of a step, which nothing in these systems sets: a millisecond, as chips are run."""
+STREAM_MEMORY, STREAM_ANSWER = "stream-memory.onnx", "stream-answer.onnx"
+RECORDED = 200
+Values = NDArray[np.float32]
+
+
+def write_memory_graphs(
+    run: Path, system: MemDeepSC, corpus: Corpus, dataset: str, test_accuracy: float, seed: int
+) -> Deployment:
+    """Write each part as a graph with what enters it for some test questions, and deployment.json.
+
+    Args:
+        run: the run directory.
+        system: finished, in evaluation mode.
+        corpus: whose test questions are recorded, evenly from all tasks.
+        dataset: its name.
+        test_accuracy: of the torch model.
+        seed: of the channel.
+
+    Raises:
+        GraphError: a graph does not compute what the torch model computed.
+        UserError: the run directory cannot be written.
+    """
+    rows = np.linspace(0, len(corpus.test) - 1, min(RECORDED, len(corpus.test))).astype(np.int64)
+    questions = corpus.test.only(rows)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        told = _tell(system, corpus, questions, generator)
+    parts = tuple(write_part(run, part, STEP_S, questions.answer, None) for part in _parts(system, told))
+    for name, graph in stream_graphs(system.semantic.decoder).items():
+        write_onnx(run / name, graph)
+    channel = system.air.channel
+    deployment = Deployment(
+        system="mem-deepsc",
+        dataset=dataset,
+        class_names=corpus.vocabulary.answers,
+        dt=STEP_S,
+        channel=ChannelUse(
+            kind=channel.kind.value,
+            snr_db=channel.snr_db,
+            snr_to_db=channel.snr_to_db,
+            uses_per_step=system.symbols,
+            steps=1,
+        ),
+        readout=Readout(classes=len(corpus.vocabulary.answers), group=1),
+        parts=parts,
+        test_accuracy=test_accuracy,
+    )
+    write_deployment(run, deployment)
+    return deployment
+
+
+def stream_graphs(decoder: SemanticDecoder) -> Mapping[str, onnx.ModelProto]:
+    """The graphs of a stream by file name; N is open in both."""
+    width, memory = decoder.mark.shape[0], decoder.memory
+    queue, filled = torch.zeros(2, memory, width), torch.zeros(2, dtype=torch.int64)
+    vector = torch.zeros(2, width)
+    return {
+        STREAM_MEMORY: _exported(
+            Remember(), {"queue": queue, "filled": filled, "sentence": vector}, ("new_queue", "new_filled")
+        ),
+        STREAM_ANSWER: _exported(
+            decoder, {"question": vector, "queue": queue, "filled": filled}, ("answer",)
+        ),
+    }
+
+
+class Remember(nn.Module):
+    """One more sentence in the queue: the oldest goes where it is full."""
+
+    def forward(self, queue: Tensor, filled: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """The queue [N, memory, width], and how many of its slots are filled [N]."""
+        return push(queue, sentence), (filled + 1).clamp(max=queue.shape[1])
+
+
+def _exported(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> onnx.ModelProto:
+    written = io.BytesIO()
+    names = [*inputs, *outputs]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            written,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "N"} for name in names},
+        )
+    model = onnx.load_model_from_string(written.getvalue())
+    model.producer_name, model.producer_version = "nsc-deploy", nsc_deploy.__version__
+    helper.set_model_props(model, {"signal": Signal.REAL.value})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """What passes through the parts for some questions.
+
+    Attributes:
+        words: of the questions [1, N, W].
+        vectors: [1, N, width] as sent.
+        detected: symbols of the questions [N, L, 2].
+        slots: questions and memories as received [1, N, 1 + memory, width + 1].
+    """
+
+    words: Values
+    vectors: Tensor
+    detected: Tensor
+    slots: Values
+
+
+def _tell(system: MemDeepSC, corpus: Corpus, questions: Questions, generator: torch.Generator) -> _Told:
+    """Send the questions and every statement before them, each story with an SNR and a channel of its own."""
+    count, memory = len(questions), system.memory
+    stories = [questions.story(number, memory) for number in range(count)]
+    lengths = torch.tensor([len(story) for story in stories])
+    block = torch.cat([torch.arange(count), torch.arange(count).repeat_interleave(lengths)])
+    rows = np.concatenate([questions.question, *stories]).astype(np.int64)
+    vectors = system.semantic.send(torch.from_numpy(corpus.sentences[rows]))
+    snr_db = system.draw_snr(count, generator)[block]
+    message = system.mask(system.jsc_encoder(vectors), snr_db, generator)
+    air = system.air
+    detected = transmit(message.symbols, snr_db, block, air.channel, air.knowledge, generator).symbols
+    if message.keep is not None:
+        detected = detected * message.keep.unsqueeze(-1)
+    received = system.jsc_decoder(detected)
+    slots = torch.zeros(count, 1 + memory, received.shape[1] + 1)
+    slots[:, 0, :-1], slots[:, 0, -1] = received[:count], 1
+    first = count
+    for number, length in enumerate(lengths.tolist()):
+        if length:
+            slots[number, -length:, :-1] = received[first : first + length]
+            slots[number, -length:, -1] = 1
+        first += length
+    words = torch.from_numpy(corpus.sentences[questions.question]).float()
+    return _Told(words[None].numpy(), vectors[None, :count], detected[:count], slots[None].numpy())
+
+
+class SentenceReader(nn.Module):
+    """Numbers of words [1, N, W] as floats to vectors [1, N, width], or to a current in their place."""
+
+    def __init__(self, encoder: SemanticEncoder, drive: nn.Module | None) -> None:
+        super().__init__()
+        self.encoder, self.drive = encoder, drive
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Vectors, or the current of the first neurons."""
+        vectors: Tensor = self.encoder(words.squeeze(0).long())
+        if self.drive is not None:
+            vectors = self.drive(vectors)
+        return vectors.unsqueeze(0)
+
+
+class DenseSender(nn.Module):
+    """Vectors [1, N, width] to symbols of unit power [1, N, 2 L]: real and imaginary part of each in turn."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Symbols."""
+        return normalise_power(self.encoder(vectors.squeeze(0))).flatten(1).unsqueeze(0)
+
+
+class DenseReceiver(nn.Module):
+    """Detected symbols [1, N, 2 L] to vectors [1, N, width]."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Vectors."""
+        vectors: Tensor = self.decoder(symbols.squeeze(0))
+        return vectors.unsqueeze(0)
+
+
+class Answerer(nn.Module):
+    """Question and memory [1, N, 1 + memory, width + 1] to scores [1, N, answers]."""
+
+    def __init__(self, decoder: SemanticDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, slots: Tensor) -> Tensor:
+        """Scores of each answer."""
+        vectors, filled = slots.squeeze(0)[..., :-1], slots.squeeze(0)[:, 1:, -1]
+        count = filled.sum(1).long()
+        scores: Tensor = self.decoder(vectors[:, 0], vectors[:, 1:], count)
+        return scores.unsqueeze(0)
+
+
+def _parts(system: MemDeepSC, told: _Told) -> Iterator[PartRun]:
+    encoder, decoder = system.jsc_encoder, system.jsc_decoder
+    drive = encoder.drive if isinstance(encoder, SpikingJscEncoder) else None
+    reader = SentenceReader(system.semantic.encoder, drive)
+    yield PartRun(
+        Side.TRANSMITTER, StageLabel.HOST, Place.HOST, "words of a sentence to its vector",
+        onnx_graph(reader, told.words.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, told.words,
+        through(reader, told.words),
+    )  # fmt: skip
+    if isinstance(encoder, SpikingJscEncoder) and isinstance(decoder, SpikingJscDecoder):
+        yield from _spiking_parts(encoder, decoder, told)
+    else:
+        yield from _dense_parts(encoder, decoder, told)
+    answerer = Answerer(system.semantic.decoder)
+    yield PartRun(
+        Side.RECEIVER, StageLabel.HOST, Place.HOST, "question and memory to an answer",
+        onnx_graph(answerer, told.slots.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, told.slots,
+        through(answerer, told.slots),
+    )  # fmt: skip
+
+
+def _dense_parts(encoder: nn.Module, decoder: nn.Module, told: _Told) -> Iterator[PartRun]:
+    sender, receiver = DenseSender(encoder), DenseReceiver(decoder)
+    vectors = told.vectors.numpy()
+    yield PartRun(
+        Side.TRANSMITTER, StageLabel.MAIN, Place.HOST, "vector to symbols",
+        onnx_graph(sender, vectors.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, vectors,
+        through(sender, vectors),
+    )  # fmt: skip
+    detected = told.detected.flatten(1)[None].numpy()
+    yield PartRun(
+        Side.RECEIVER, StageLabel.MAIN, Place.HOST, "detected symbols to the vector",
+        onnx_graph(receiver, detected.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, detected,
+        through(receiver, detected),
+    )  # fmt: skip
+
+
+def _spiking_parts(encoder: SpikingJscEncoder, decoder: SpikingJscDecoder, told: _Told) -> Iterator[PartRun]:
+    with torch.no_grad():
+        driven = encoder.current(told.vectors[0])
+        events = decoder.events(told.detected)
+        spikes, values = encoder.spikes(driven), decoder.values(events)
+    yield PartRun(
+        Side.TRANSMITTER, StageLabel.MAIN, Place.CHIP, "the same current in each step, to spikes",
+        encoder.graph(STEP_S), Signal.REAL, driven.numpy(), spikes.numpy(),
+    )  # fmt: skip
+    yield PartRun(
+        Side.RECEIVER, StageLabel.MAIN, Place.CHIP, "bits to the parts of a vector, whose mean it is",
+        decoder.graph(STEP_S), Signal.EVENTS, events.numpy(), values.numpy(),
+    )  # fmt: skip
