@@ -21,6 +21,7 @@ class Fetchable(StrEnum):
 
     FSDD = "fsdd"
     SHD = "shd"
+    CIFAR100 = "cifar100"
 
 
 @app.command("list")
@@ -31,10 +32,9 @@ def list_data(as_json: AsJson = False) -> None:
     """
     import json
 
-    from nsc_deploy.data.catalogue import CATALOGUE, availability
-    from nsc_deploy.data.config import DataConfig
+    from nsc_deploy.data.catalogue import CATALOGUE, availability, located
 
-    found = [(entry, availability(DataConfig(dataset=entry.name))) for entry in CATALOGUE]
+    found = [(entry, availability(located(entry.name))) for entry in CATALOGUE]
     if as_json:
         rows = [{**entry.model_dump(mode="json"), **here.model_dump(mode="json")} for entry, here in found]
         typer.echo(json.dumps(rows, indent=2))
@@ -49,19 +49,20 @@ def info(
         str,
         typer.Argument(
             metavar="NAME",
-            help="spoken-digits, fsdd or shd.",
-            autocompletion=words("spoken-digits", "fsdd", "shd"),
+            help="spoken-digits, fsdd, shd, cifar100 or digits.",
+            autocompletion=words("spoken-digits", "fsdd", "shd", "cifar100", "digits"),
         ),
     ],
     path: Annotated[
-        Path | None, typer.Option(help="fsdd, shd: file or folder of the set, instead of the usual places.")
+        Path | None,
+        typer.Option(help="File or folder of a set that is not made, instead of the usual places."),
     ] = None,
     encode: Annotated[
-        bool, typer.Option(help="Load it too, encode it as events, and count samples and events.")
+        bool, typer.Option(help="Load it too, encode sound as events, and count samples and events.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a data set: licence, splits, where it is, the size of its events."""
+    """Describe a data set: licence, splits, where it is, the size of its events or images."""
     from nsc_deploy.data.catalogue import describe, located
 
     described = describe(located(name, path), encode=encode)
@@ -86,8 +87,9 @@ def _rows(described: "Description") -> dict[str, object]:
         "samples": described.samples,
         "splits": ", ".join(described.splits),
         "here" if described.place else "not here": described.place or described.hint,
-        "channels": f"{described.channels} of events",
-        "steps": f"{described.steps} of {described.dt * 1000:g} ms",
+        "channels": described.channels and f"{described.channels} of events",
+        "steps": described.dt and f"{described.steps} of {described.dt * 1000:g} ms",
+        "images": described.shape and " x ".join(map(str, described.shape)),
         "training part": described.train_samples and counted(described.train_samples, "sample"),
         "test part": described.test_samples and counted(described.test_samples, "sample"),
         "event rate": None if rate is None else f"{rate:.2%} of channels and steps, training part",
@@ -96,7 +98,9 @@ def _rows(described: "Description") -> dict[str, object]:
 
 @app.command("fetch")
 def fetch(
-    name: Annotated[Fetchable, typer.Argument(metavar="NAME", help="The data set to download: fsdd or shd.")],
+    name: Annotated[
+        Fetchable, typer.Argument(metavar="NAME", help="What to download: fsdd, shd or cifar100.")
+    ],
     folder: Annotated[
         Path | None, typer.Option(help="Data folder to put it in; the one of the user by default.")
     ] = None,
@@ -109,9 +113,11 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a data set, check it and put it where it is found without a path."""
-    from nsc_deploy.data.fetch import FsddSource, fetch_fsdd, fetch_shd
+    from nsc_deploy.data.fetch import FsddSource, fetch_cifar100, fetch_fsdd, fetch_shd
 
-    if name is Fetchable.SHD:
+    if name is Fetchable.CIFAR100:
+        place = fetch_cifar100(folder=folder, progress=True)
+    elif name is Fetchable.SHD:
         place = fetch_shd(folder=folder, progress=True)
     else:
         place = fetch_fsdd(FsddSource(content=expect) if expect else FsddSource(), folder, progress=True)

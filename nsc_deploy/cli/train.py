@@ -69,6 +69,8 @@ def train(
     system: fields.System = None,
     receiver: fields.Receiver = None,
     coding: fields.Coding = None,
+    backbone: fields.Backbone = None,
+    steps: fields.Steps = None,
     hidden: fields.Hidden = None,
     symbols: fields.Symbols = None,
     group: fields.Group = None,
@@ -80,6 +82,8 @@ def train(
     channel: fields.Channel = None,
     taps: fields.Taps = None,
     snr: fields.Snr = None,
+    flip: fields.Flip = None,
+    erase: fields.Erase = None,
     framework: fields.Framework = None,
     epochs: fields.Epochs = None,
     batch_size: fields.BatchSize = None,
@@ -107,6 +111,12 @@ def train(
 
     For example: nsc-deploy train --system att-neurosc --snr 10 --out runs/first
 
+    An image classifier, then a codec for its features:
+
+    nsc-deploy train --system backbone --backbone resnet10 --dataset cifar100 --out runs/resnet10
+
+    nsc-deploy train --system snn-sc --backbone runs/resnet10 --flip 0.15 --out runs/snn-sc
+
     For one model over a range of SNRs: nsc-deploy train --snr=-10:10 --out runs/range
 
     To fine-tune a run for the integers of a chip: --quantise lava --bits 4 --from runs/first --out runs/4bits
@@ -115,6 +125,9 @@ def train(
     overrides = {name: given[option] for option, name in fields.DOTTED.items() if given[option] is not None}
     if snr is not None:
         overrides |= _snr(snr)
+    overrides |= _errors(flip, erase)
+    if backbone is not None and Path(backbone).is_dir():  # found from another folder too
+        overrides["system.backbone"] = str(Path(backbone).resolve())
     if out is None:
         raise ConfigError(
             "is missing", where="--out", hint="Name the run directory to write: --out runs/first"
@@ -129,6 +142,9 @@ def train(
         experiment = experiment_to_resume(out, required=not (overrides or assigned or from_run))
     options = {name: f"--{option.replace('_', '-')}" for option, name in fields.DOTTED.items()}
     options |= dict.fromkeys(("channel.snr_db", "channel.snr_to_db"), "--snr")
+    if flip is not None or erase is not None:
+        option = "--flip" if erase is None else "--erase"
+        options |= dict.fromkeys(("channel.kind", "channel.p", "channel.p_to"), option)
     options |= {field: f"--set {field}" for field in assigned if field not in overrides}
     overrides = assigned | overrides
     if from_run is not None:
@@ -169,6 +185,30 @@ def _snr(text: str) -> dict[str, object]:
             hint="Write --snr=10, or --snr=-10:10 for an SNR of its own for each sample from -10 to 10 dB.",
         )
     return {"channel.snr_db": ends[0], "channel.snr_to_db": ends[1] if len(ends) == 2 else None}
+
+
+def _errors(flip: str | None, erase: str | None) -> dict[str, object]:
+    """The fields of a channel that `--flip` or `--erase` stands for."""
+    if flip is None and erase is None:
+        return {}
+    if flip is not None and erase is not None:
+        raise ConfigError("cannot be combined", where="--flip, --erase", hint="Train on one of them.")
+    option, kind, text = ("--flip", "bsc", flip) if flip is not None else ("--erase", "bec", erase)
+    try:
+        ends = [float(value) for value in str(text).split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in {1, 2} or (len(ends) == 2 and not ends[0] < ends[1]):
+        raise ConfigError(
+            f"{text!r} is no probability and no range that rises",
+            where=option,
+            hint=f"Write {option} 0.15, or {option} 0:0.3 for a probability of its own for each sample.",
+        )
+    return {
+        "channel.kind": kind,
+        "channel.p": ends[0],
+        "channel.p_to": ends[1] if len(ends) == 2 else None,
+    }
 
 
 def _going_on(

@@ -17,6 +17,8 @@ DOTTED = {
     "system": "system.name",
     "receiver": "system.receiver",
     "coding": "system.coding",
+    "backbone": "system.backbone",
+    "steps": "system.steps",
     "hidden": "system.hidden",
     "symbols": "system.symbols",
     "group": "system.group",
@@ -64,7 +66,9 @@ System = Annotated[
     str | None,
     _option(
         _SYSTEM,
-        "att-neurosc, vanilla-snn, fc, lstm; in integers qnn, gru or ds-cnn; default att-neurosc.",
+        "Speech: att-neurosc, vanilla-snn, fc, lstm; in integers qnn, gru or ds-cnn. Images: backbone, and "
+        "behind one snn-sc, s-jscc, cnn-sc or cnn-1bit. Text: mem-deepsc, utf8-turbo, word-turbo or "
+        "sentence-turbo; default att-neurosc.",
         "att-neurosc",
         "vanilla-snn",
         "fc",
@@ -72,6 +76,15 @@ System = Annotated[
         "qnn",
         "gru",
         "ds-cnn",
+        "backbone",
+        "snn-sc",
+        "s-jscc",
+        "cnn-sc",
+        "cnn-1bit",
+        "mem-deepsc",
+        "utf8-turbo",
+        "word-turbo",
+        "sentence-turbo",
     ),
 ]
 Receiver = Annotated[
@@ -92,6 +105,20 @@ Coding = Annotated[
         "ttfs",
     ),
 ]
+Backbone = Annotated[
+    str | None,
+    _option(
+        _SYSTEM,
+        "Codecs: a finished run of a backbone. Alone: vgg16, resnet50, resnet10 or cnn8; default resnet10.",
+        "vgg16",
+        "resnet50",
+        "resnet10",
+        "cnn8",
+    ),
+]
+Steps = Annotated[
+    int | None, _option(_SYSTEM, "Codecs: time steps, or bits of a value of cnn-sc, 1 to 64; default 8.")
+]
 Hidden = Annotated[int | None, _option(_SYSTEM, "Neurons of each hidden layer, 1 to 65536; default 128.")]
 Symbols = Annotated[int | None, _option(_SYSTEM, "Symbols sent in a time step, 1 to 65536; default 128.")]
 Group = Annotated[int | None, _option(_SYSTEM, "Output neurons that vote for a class, 1 to 1024; default 5.")]
@@ -108,15 +135,23 @@ Dataset = Annotated[
     str | None,
     _option(
         _DATA,
-        "spoken-digits (synthesised), fsdd (recordings) or shd (spikes); default spoken-digits.",
+        "Speech: spoken-digits (synthesised), fsdd (recordings) or shd (spikes). Images: cifar100 (their "
+        "default) or digits. Text: babi (its default) or toy-stories; default spoken-digits.",
         "spoken-digits",
         "fsdd",
         "shd",
+        "cifar100",
+        "digits",
+        "babi",
+        "toy-stories",
     ),
 ]
 DataPath = Annotated[
     Path | None,
-    _option(_DATA, "fsdd, shd: file or folder of the data set; looked for in the usual places by default."),
+    _option(
+        _DATA,
+        "File or folder of a data set that is not made; the usual places by default.",
+    ),
 ]
 Split = Annotated[
     str | None,
@@ -136,11 +171,13 @@ Channel = Annotated[
     str | None,
     _option(
         _DATA,
-        "Wireless channel: awgn, rayleigh, rician or multipath; default multipath.",
+        "Wireless channel: awgn, rayleigh, rician or multipath; codecs: bsc or bec; default multipath.",
         "awgn",
         "rayleigh",
         "rician",
         "multipath",
+        "bsc",
+        "bec",
     ),
 ]
 Taps = Annotated[int | None, _option(_DATA, "Taps of the multipath channel, 1 to 1024; default 8.")]
@@ -151,6 +188,11 @@ Snr = Annotated[
         "Signal-to-noise ratio in dB, -100 to 400; --snr=-10:10 trains one model over a range; default 10.",
     ),
 ]
+Flip = Annotated[
+    str | None,
+    _option(_DATA, "Codecs: probability that a bit is flipped (BSC); --flip 0:0.3 is a range; default 0.15."),
+]
+Erase = Annotated[str | None, _option(_DATA, "Codecs: probability that a bit is erased (BEC), likewise.")]
 Framework = Annotated[
     str | None,
     _option(

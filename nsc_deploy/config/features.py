@@ -176,6 +176,7 @@ class FeaturesExperiment(Section):
     def _has_a_backbone(self) -> Self:
         if self.system.backbone is None:
             raise ValueError(
-                "system.backbone is missing: name a finished run of nsc-deploy train --system backbone"
+                f"{self.system.name} needs a backbone: name a finished run of one with --backbone RUN, "
+                "made by nsc-deploy train --system backbone"
             )
         return self

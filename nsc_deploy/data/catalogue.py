@@ -3,16 +3,18 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nsc_deploy.data.config import DataConfig
+from nsc_deploy.data.image_config import ImageDataConfig, ImageDataset
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import sha256, unreadable
 
-Name = Literal["spoken-digits", "fsdd", "shd"]
+Name = Literal["spoken-digits", "fsdd", "shd", "cifar100", "digits"]
+IMAGES = frozenset(get_args(ImageDataset))
 
 
 class DataSetFacts(BaseModel):
@@ -57,6 +59,25 @@ CATALOGUE: tuple[DataSetFacts, ...] = (
         licence="CC BY 4.0",
         source="https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/",
     ),
+    DataSetFacts(
+        name="cifar100",
+        summary="CIFAR-100: colour images of 32 x 32 pixels, 100 classes",
+        classes=100,
+        samples="50000 + 10000",
+        splits=("official",),
+        licence="none stated",
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+    ),
+    DataSetFacts(
+        name="digits",
+        summary="handwritten digits as grey images of 8 x 8 pixels, for tests and a first try",
+        classes=10,
+        samples="1438 + 359",
+        splits=("official",),
+        licence="CC BY 4.0",
+        source="UCI, Optical Recognition of Handwritten Digits; from scikit-learn "
+        "(pip install nsc-deploy[images])",
+    ),
 )
 
 
@@ -82,7 +103,7 @@ def facts(name: str) -> DataSetFacts:
     raise ConfigError("there is no such data set", where=name, hint=f"Choose one of: {names}.")
 
 
-def located(name: str, path: Path | None) -> DataConfig:
+def located(name: str, path: Path | None = None) -> DataConfig | ImageDataConfig:
     """The configuration of a data set at a path; None for the usual places.
 
     Raises:
@@ -90,20 +111,24 @@ def located(name: str, path: Path | None) -> DataConfig:
     """
     facts(name)
     try:
+        if name in IMAGES:
+            return ImageDataConfig.model_validate({"dataset": name, "path": path})
         return DataConfig.model_validate({"dataset": name, "path": path})
     except ValidationError as error:
         raise ConfigError(
-            f"is not used: {name} is synthesised, from no file", where="--path", hint="Leave it out."
+            f"is not used: {name} is made, from no file", where="--path", hint="Leave it out."
         ) from error
 
 
-def availability(config: DataConfig) -> Availability:
+def availability(config: "DataConfig | ImageDataConfig") -> Availability:
     """Look for the files (or the synthesiser) of a data set without reading them."""
     try:
         if config.dataset == "spoken-digits":
             from nsc_deploy.data.speech import library_paths
 
             return Availability(place=library_paths().library, hint=None)
+        if config.dataset == "digits":
+            return _digits()
         return Availability(place=find_source(config), hint=None)
     except DataError as error:
         return Availability(place=None, hint=error.hint)
@@ -114,15 +139,30 @@ class Description(DataSetFacts):
 
     place: Path | None = Field(description="where it is; null if it is not here")
     hint: str | None = Field(description="what to do if it is not here")
-    channels: int = Field(description="event channels")
-    steps: int = Field(description="steps per sample")
-    dt: float = Field(description="length of a step in seconds")
+    channels: int | None = Field(default=None, description="event channels; null of images")
+    steps: int | None = Field(default=None, description="steps per sample, likewise")
+    dt: float | None = Field(default=None, description="length of a step in seconds, likewise")
+    shape: tuple[int, int, int] | None = Field(
+        default=None, description="channels, height and width of an image; null of sound"
+    )
     train_samples: int | None = Field(default=None, description="samples of the training part")
     test_samples: int | None = Field(default=None, description="samples of the test part")
     train_rate: float | None = Field(default=None, description="events per channel and step, training part")
 
 
-def describe(config: DataConfig, *, encode: bool = False) -> Description:
+def _digits() -> Availability:
+    from importlib.util import find_spec
+
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        return Availability(place=None, hint="Install scikit-learn: pip install 'nsc-deploy[images]'.")
+    return Availability(place=Path(found.origin).parent, hint=None)
+
+
+_IMAGE_SHAPES: dict[str, tuple[int, int, int]] = {"cifar100": (3, 32, 32), "digits": (1, 8, 8)}
+
+
+def describe(config: DataConfig | ImageDataConfig, *, encode: bool = False) -> Description:
     """Describe a data set; with `encode` it is loaded and counted too.
 
     Raises:
@@ -130,6 +170,8 @@ def describe(config: DataConfig, *, encode: bool = False) -> Description:
     """
     if config.path is not None:
         _check_named(config)
+    if isinstance(config, ImageDataConfig):
+        return _described_images(config, load=encode)
     counts: dict[str, float] = {}
     if encode:
         from nsc_deploy.data.load import load_events
@@ -152,7 +194,24 @@ def describe(config: DataConfig, *, encode: bool = False) -> Description:
     )
 
 
-def _check_named(config: DataConfig) -> None:
+def _described_images(config: ImageDataConfig, *, load: bool) -> Description:
+    counts: dict[str, int] = {}
+    if load:
+        from nsc_deploy.data.images import load_images
+
+        data = load_images(config, progress=True)
+        counts = {"train_samples": len(data.train), "test_samples": len(data.test)}
+    return Description.model_validate(
+        {
+            **facts(config.dataset).model_dump(),
+            **availability(config).model_dump(),
+            **counts,
+            "shape": _IMAGE_SHAPES[config.dataset],
+        }
+    )
+
+
+def _check_named(config: DataConfig | ImageDataConfig) -> None:
     """Refuse a named path that is not there or, as far as names tell, is not of the set."""
     source = find_source(config)
     if config.dataset == "shd":

@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 
 from nsc_deploy.data import DataConfig, load_events
-from nsc_deploy.data.fetch import FsddSource, ShdSource, fetch_fsdd, fetch_shd
+from nsc_deploy.data.fetch import (
+    CifarSource,
+    FsddSource,
+    ShdSource,
+    fetch_cifar100,
+    fetch_fsdd,
+    fetch_shd,
+)
 from nsc_deploy.data.fsdd import content_digest, read_folder
 from nsc_deploy.errors import DataError, UserError
 
@@ -177,3 +184,19 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_download(tmp_path:
         fetch_fsdd(FsddSource(url="http://127.0.0.1:1/fsdd.tar.gz"), occupied)
     with pytest.raises(UserError, match="cannot be written"):
         fetch_shd(ShdSource(url="http://127.0.0.1:1"), occupied)
+
+
+def test_cifar100_is_fetched_checked_and_found(site: tuple[str, Path], tmp_path: Path) -> None:
+    from nsc_deploy.data.catalogue import find_source
+    from nsc_deploy.data.image_config import ImageDataConfig
+
+    address, served = site
+    name = "cifar-100-binary.tar.gz"
+    write_archive(served / name, {"train.bin": b"pixels"})
+    md5 = hashlib.md5((served / name).read_bytes(), usedforsecurity=False).hexdigest()
+    place = fetch_cifar100(CifarSource(f"{address}/{name}", md5), tmp_path / "data")
+    assert place.read_bytes() == (served / name).read_bytes()
+    assert find_source(ImageDataConfig(path=tmp_path / "data")) == place
+    with pytest.raises(DataError, match="damaged on the way"):
+        fetch_cifar100(CifarSource(f"{address}/{name}", "0" * 32), tmp_path / "other")
+    assert not list((tmp_path / "other").rglob("*.tar.gz"))

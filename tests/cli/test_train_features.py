@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.exit_codes import run_to_exit_code
+from nsc_deploy.config.features import FeaturesExperiment
+from nsc_deploy.training.run_directory import read_experiment
+from tests.support.feature_runs import train_bars, use_bars
+
+
+@pytest.fixture(autouse=True)
+def _bars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_bars(monkeypatch, tmp_path)
+
+
+def test_a_codec_is_trained_with_options_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train_bars(tmp_path / "backbone", epochs=1)
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "train", "--system", "snn-sc", "--backbone", "backbone", "--steps", "4", "--erase", "0.1:0.3",
+        "--epochs", "1", "--set", "training.tuning_epochs=0", "--threads", "1", "--out", "run",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "snn-sc (n 4) behind cnn8" in done.output
+    experiment = read_experiment(tmp_path / "run")
+    assert isinstance(experiment, FeaturesExperiment)
+    assert experiment.system.backbone == str((tmp_path / "backbone").resolve())
+    assert (experiment.channel.kind, experiment.channel.p, experiment.channel.p_to) == ("bec", 0.1, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--system", "snn-sc"], "needs a backbone"),
+        (["--system", "snn-sc", "--backbone", "nowhere"], "nowhere: holds no run"),
+        (["--system", "snn-sc", "--backbone", "x", "--flip", "0.5"], "tells nothing of what was sent"),
+        (["--system", "snn-sc", "--backbone", "x", "--flip", "1.5"], "--flip"),
+        (["--system", "snn-sc", "--backbone", "x", "--flip", "a"], "no probability and no range"),
+        (["--system", "snn-sc", "--backbone", "x", "--flip", "0", "--erase", "0"], "cannot be combined"),
+        (["--system", "backbone", "--backbone", "vgg11"], "--backbone"),
+        (["--system", "backbone", "--set", "system.split=pool9"], "there is no block pool9"),
+        (["--system", "snn-sd"], "Did you mean snn-sc?"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], problem: str
+):
+    arguments = ["train", *options, "--out", str(tmp_path / "run")]
+    assert run_to_exit_code(lambda: app(arguments, prog_name="nsc-deploy")) == 2
+    printed = capsys.readouterr().err
+    assert problem in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "run").exists()
