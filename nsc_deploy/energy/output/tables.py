@@ -33,19 +33,22 @@ def files_table(report: Report) -> Table:
 def systems_table(report: Report) -> Table:
     """Systems side by side in each accounting; on a page the two ends of each link too."""
     digits = numbers.digits(_all_sides(report))
+    radio = any(system.radio_uj is not None for system in report.systems)
     rows = []
     for system in report.systems:
-        known = (
+        known: tuple[str, ...] = (
             numbers.percent(system.accuracy),
             numbers.snr(system.snr_db, system.snr_to_db),
             MISSING if system.channel_uses is None else numbers.count(system.channel_uses),
         )
+        if radio:
+            known += (MISSING if system.radio_uj is None else f"{system.radio_uj:.{digits}f}",)
         rows.append(Row((system.label, *known, *_energies(report, system.energy, digits)), "system"))
         rows += [
-            Row((f"  {side}", "", "", "", *_energies(report, energy, digits)), "side", Medium.PAGE)
+            Row((f"  {side}", *[""] * len(known), *_energies(report, energy, digits)), "side", Medium.PAGE)
             for side, energy in system.sides.items()
         ]
-    facts = columns("Acc\n%", "SNR\ndB", "Channel\nuses")
+    facts = columns("Acc\n%", "SNR\ndB", "Channel\nuses", *(["Radio\nuJ"] if radio else []))
     heads = (*columns("\nSystem", holds=Holds.NAMES), *facts, *_energy_columns(report))
     profile = report.profile
     note = (

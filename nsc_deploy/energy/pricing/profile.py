@@ -127,6 +127,16 @@ class Network(Record):
     hop_north_south: Price | None = None
 
 
+class Radio(Record):
+    """Energy of the link; an item of its own in reports of systems that use a channel.
+
+    No profile of this package has one: it depends on range, band, modulation and power amplifier.
+    """
+
+    channel_use: Price = Field(description="of one symbol, or of one bit of a channel that carries bits")
+    source: str = Field(min_length=1, description="where the figure is from, and what it includes")
+
+
 class LoadLimit(Record):
     """The most synaptic operations a second that a device keeps up with."""
 
@@ -171,6 +181,7 @@ class Profile(Record):
     )
     memories: tuple[Memory, ...] = ()
     network: Network = Network()
+    radio: Radio | None = Field(default=None, description="left out where the link is not priced")
     load_limit: LoadLimit | None = Field(default=None, description="left out where none is published")
 
     @model_validator(mode="after")

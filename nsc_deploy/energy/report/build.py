@@ -143,6 +143,7 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
         headline=headline(system, book),
         energy=sum_prices(prices),
         network_uj=_network(parts),
+        radio_uj=_radio(system.deployment, book.profile),
         break_even=whole_break_even(counts, prices) if compared else None,
         against=(),
         ratio={},
@@ -179,6 +180,14 @@ def _facts(deployment: Deployment | None) -> dict[str, Any]:
         "channel_uses": channel.uses_per_step * channel.steps,
         "poster": energy and Poster(energy_uj=energy, ratio=energy / POSTER["att-neurosc"]),
     }
+
+
+def _radio(deployment: Deployment | None, profile: Profile) -> float | None:
+    """Energy of the channel uses of a sample; None without a channel, or without a price of one."""
+    if deployment is None or profile.radio is None:
+        return None
+    uses = deployment.channel.uses_per_step * deployment.channel.steps
+    return uses * profile.radio.channel_use.picojoules * 1e-6
 
 
 def _network(parts: Sequence[PartReport]) -> float | None:

@@ -93,9 +93,9 @@ def estimated(
         "assumed.",
         f"Estimated: the energies. The prices of {profile.name} are {basis_words(profile)}; no device was "
         f"measured for this report. Scope of the prices: {profile.scope}",
-        "Not included in any column: messages between cores, leakage, clocks, converters, the radio and "
-        "everything before the events. Weights, states and activations in memory: in the columns with memory "
-        "only.",
+        "Not included in any column: messages between cores, leakage, clocks, converters, the radio "
+        f"({_radio_words(profile)}) and everything before the events. Weights, states and activations in "
+        "memory: in the columns with memory only.",
     ]
     if hosted:
         lines.append(_hosts(prices))
@@ -132,3 +132,11 @@ def _hosts(prices: PriceBook) -> str:
         f"Parts on a host are priced with {prices.profile.name} too, as if they ran there; --host-profile "
         "names prices of the host."
     )
+
+
+def _radio_words(profile: Profile) -> str:
+    """What is said of the link."""
+    if profile.radio is None:
+        return "the profile has no price of a channel use"
+    price = f"{profile.radio.channel_use.picojoules:g} pJ a channel use"
+    return f"an item of its own: {price}, {profile.radio.source}"

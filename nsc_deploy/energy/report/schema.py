@@ -172,6 +172,10 @@ class SystemReport(Record):
         description="messages and hops of all parts on the target, mean of a sample, in no column; None "
         "where a part does not fit, or nothing is known"
     )
+    radio_uj: float | None = Field(
+        description="channel uses of a sample at the profile's price, in no column; None without a channel, "
+        "or where the profile has no price of the radio"
+    )
     break_even: BreakEven | None = Field(description="of the whole spiking system")
     against: tuple[Against, ...] = Field(description="a spiking system against each conventional one")
     ratio: dict[str, Ratio]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import nsc_deploy.energy
 from nsc_deploy.deployment import Place, Side, read_deployment, write_deployment
 from nsc_deploy.energy import Estimate, estimate
 from nsc_deploy.energy.output.tables import systems_table
@@ -31,6 +32,9 @@ from tests.support.small_runs import (
 )
 
 
+PROFILES = Path(nsc_deploy.energy.__file__).parent / "pricing" / "profiles"
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
@@ -50,6 +54,21 @@ def test_systems_parts_and_facts(report: Report) -> None:
     assert (event.spiking, fc.spiking, lstm.spiking) == (True, False, False)
     assert [system.poster.energy_uj for system in report.systems if system.poster] == [3.63, 11.73, 17.58]
     assert [round(system.poster.ratio, 2) for system in report.systems if system.poster] == [1, 3.23, 4.84]
+
+
+def test_the_radio_is_an_item_of_its_own_where_a_profile_prices_it(runs: list[Path], tmp_path: Path) -> None:
+    own = (PROFILES / "horowitz-45nm.toml").read_text().replace('"horowitz-45nm"', '"mine"')
+    radio = '\n[radio]\nchannel_use = { value = 2, unit = "nJ" }\nsource = "data sheet, table 7"\n'
+    (tmp_path / "mine.toml").write_text(own + radio)
+    plain, priced = estimate(runs).report, estimate(runs, profile=tmp_path / "mine.toml").report
+    assert [one.radio_uj for one in plain.systems] == [None, None, None]
+    assert [one.radio_uj for one in priced.systems] == [
+        pytest.approx(0.002 * one.channel_uses) for one in priced.systems
+    ]
+    assert plain.systems[0].energy == priced.systems[0].energy
+    heads = [[column.head for column in systems_table(one).columns] for one in (plain, priced)]
+    assert [any("Radio" in title for title in one) for one in heads] == [False, True]
+    assert any("2000 pJ a channel use, data sheet, table 7" in line for line in priced.estimated)
 
 
 def test_a_trained_opponent_stands_beside_the_column_that_prices_it(runs: list[Path], tmp_path: Path) -> None:
