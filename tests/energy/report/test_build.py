@@ -31,7 +31,6 @@ from tests.support.small_runs import (
     write_run,
 )
 
-
 PROFILES = Path(nsc_deploy.energy.__file__).parent / "pricing" / "profiles"
 
 
