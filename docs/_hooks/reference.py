@@ -6,17 +6,25 @@ from typing import Any
 from typer.main import get_command
 
 from nsc_deploy.cli.app import app
+from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.experiment_file import experiment_text
 
-COMMANDS, EXPERIMENT = "<!-- commands -->", "<!-- experiment -->"
+COMMANDS = "<!-- commands -->"
+EXPERIMENTS = {
+    "<!-- experiment -->": SpeechExperiment(),
+    "<!-- experiment backbone -->": BackboneExperiment(),
+    "<!-- experiment codec -->": FeaturesExperiment.model_validate({"system": {"backbone": "runs/backbone"}}),
+}
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Called by mkdocs for every page: puts commands and fields in the places of their markers."""
-    fields = f"```toml\n{experiment_text(SpeechExperiment())}```"
-    commands = "\n".join(_sections(get_command(app), "nsc-deploy"))
-    return markdown.replace(EXPERIMENT, fields).replace(COMMANDS, commands)
+    for marker, experiment in EXPERIMENTS.items():
+        markdown = markdown.replace(marker, f"```toml\n{experiment_text(experiment)}```")
+    if COMMANDS not in markdown:
+        return markdown
+    return markdown.replace(COMMANDS, "\n".join(_sections(get_command(app), "nsc-deploy")))
 
 
 def _sections(command: Any, name: str) -> Iterator[str]:

@@ -94,6 +94,11 @@ class BackboneExperiment(Section):
     def _licence_of_weights(self) -> Self:
         if self.system.weights_licence is not None and self.system.weights is None:
             raise ValueError("system.weights_licence is only used with system.weights")
+        if self.system.weights is not None and not self.system.weights_licence:
+            raise ValueError(
+                "system.weights needs system.weights_licence: say under which licence these weights are, "
+                "or 'none stated'"
+            )
         return self
 
 

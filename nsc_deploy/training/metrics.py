@@ -92,7 +92,9 @@ class BackboneMetrics(RunMetrics):
     backbone: str
     split: str = Field(description="the last block that the device computes")
     feature: tuple[int, int, int] = Field(description="channels, height and width behind the split")
-    best_epoch: int = Field(description="whose weights were kept, counted from 0")
+    best_epoch: int | None = Field(description="whose weights were kept, counted from 0; None: foreign ones")
+    weights_sha256: str | None = Field(default=None, description="of the file of foreign weights")
+    weights_licence: str | None = Field(default=None, description="of foreign weights, as the user told it")
     history: tuple[EpochRecord, ...]
 
     @property
@@ -103,8 +105,9 @@ class BackboneMetrics(RunMetrics):
     @property
     def rows(self) -> dict[str, str]:
         """What a terminal shows of it, by label."""
+        epochs = "none, with weights of others" if self.best_epoch is None else ""
         return super().rows | {
-            "epochs": f"{self.epochs}, best {self.best_epoch + 1}",
+            "epochs": epochs or f"{self.epochs}, best {(self.best_epoch or 0) + 1}",
             f"feature behind {self.split}": " x ".join(map(str, self.feature)),
         }
 

@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from nsc_deploy.config.features import BackboneExperiment, BackboneTrainingConfig
 from nsc_deploy.data.images import ImageData, ImageSet, load_images, split_validation
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.io.files import sha256
 from nsc_deploy.models.features.backbones import Backbone, build_backbone
 from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, StateIO, read_tensors
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.features.augmentation import crop_and_flip, normalised, resized
+from nsc_deploy.training.features.foreign_weights import take_weights
 from nsc_deploy.training.fit import (
     EndOnSigterm,
     is_complete,
@@ -44,8 +46,10 @@ class BackboneTraining(Training):
         self._images: ImageData | None = None
 
     def check(self, out: Path, *, resume: bool) -> None:
-        """Refuse a split that does not exist."""
+        """Refuse a split that does not exist, and weights that are not there."""
         system = self._experiment.system
+        if system.weights is not None and not Path(system.weights).is_file():
+            raise DataError("does not exist", where=system.weights, hint="Check the name.")
         with torch.device("meta"):
             build_backbone(system.backbone, 2, system.split)
 
@@ -59,7 +63,13 @@ class BackboneTraining(Training):
         """Train, then measure the best weights."""
         if self._images is None:
             raise RuntimeError("training began before its data was loaded")
-        record = fit_backbone(self._experiment, self._images, out, resume=resume, progress=progress)
+        system = self._experiment.system
+        if system.weights is not None:
+            backbone = new_backbone(self._experiment, self._images)
+            take_weights(Path(system.weights), system.weights_licence or "", backbone, out)
+            record = TrainingRecord(out, patience=0)
+        else:
+            record = fit_backbone(self._experiment, self._images, out, resume=resume, progress=progress)
         return measure_backbone(self._experiment, self._images, out, record)
 
 
@@ -157,7 +167,7 @@ def measure_backbone(
     experiment: BackboneExperiment, images: ImageData, run: Path, record: TrainingRecord
 ) -> BackboneMetrics:
     """What the best weights reach on the validation and the test part, in full precision."""
-    backbone = best_backbone(experiment, run)
+    backbone, system = best_backbone(experiment, run), experiment.system
     _, validation = parts(images, experiment.training)
     with reproducible(experiment.training.threads):
         on_validation = accuracy(backbone, validation, images) if validation else None
@@ -172,7 +182,9 @@ def measure_backbone(
         test_accuracy=on_test,
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         epochs=len(record.epochs),
-        best_epoch=record.best.epoch if record.best else 0,
+        best_epoch=record.best.epoch if record.best else None,
+        weights_sha256=None if system.weights is None else sha256(Path(system.weights)),
+        weights_licence=system.weights_licence,
         training_seconds=sum(epoch.seconds for epoch in record.epochs),
         history=tuple(record.epochs),
     )

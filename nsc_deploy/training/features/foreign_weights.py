@@ -1,0 +1,74 @@
+"""Weights of a backbone that somebody else trained, taken from a safetensors file as they are."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nsc_deploy.errors import DataError
+from nsc_deploy.io.files import sha256, unreadable
+from nsc_deploy.models.features.backbones import Backbone
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, write_tensors
+
+_COUNTER = "num_batches_tracked"
+"""What batch norm counts in training and no evaluation reads: a file may leave it out."""
+_MOST_BYTES = 4 * 1024**3
+
+
+def take_weights(path: Path, licence: str, backbone: Backbone, run: Path) -> str:
+    """Check weights against a backbone, and keep them as the best ones of its run.
+
+    Args:
+        path: safetensors file; its names are those of the backbone, its types are converted.
+        licence: of the weights, in the words of their author.
+        backbone: what they are for; it takes them.
+        run: where RUN/checkpoints/best.safetensors is written, with the digest and the licence.
+
+    Returns:
+        SHA-256 of the file.
+
+    Raises:
+        DataError: missing, damaged, or of a backbone with other names or shapes.
+        UserError: the run directory cannot be written.
+    """
+    weights = _read(path)
+    expected = backbone.state_dict()
+    _require_the_same(weights, expected, path)
+    backbone.load_state_dict(expected | weights)
+    if not all(bool(torch.isfinite(value).all()) for value in backbone.state_dict().values()):
+        raise DataError("holds numbers that are not finite", where=path, hint="Name another file.")
+    digest = sha256(path)
+    note = {"weights_sha256": digest, "weights_licence": licence}
+    write_tensors(run / DIRECTORY / BEST, backbone.state_dict(), note)
+    return digest
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    hint = "Name a safetensors file; pickled weights (.pt, .pth) can run code when they are read."
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"has more than {_MOST_BYTES} bytes", where=path, hint=hint)
+        with safe_open(path, framework="pt") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise DataError(f"is no safetensors file ({error})", where=path, hint=hint) from error
+
+
+def _require_the_same(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    missing = sorted(name for name in expected.keys() - weights.keys() if not name.endswith(_COUNTER))
+    unknown = sorted(weights.keys() - expected.keys())
+    hint = (
+        "Rename and reshape them: a run of this backbone has the names in checkpoints/best.safetensors."
+    )
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(f"holds no {missing[0]}{more}", where=path, hint=hint)
+    if unknown:
+        raise DataError(f"holds {unknown[0]}, which the backbone has not", where=path, hint=hint)
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            found, wanted = (" x ".join(map(str, one.shape)) for one in (tensor, expected[name]))
+            raise DataError(f"{name} has the shape {found}, and the backbone {wanted}", where=path, hint=hint)

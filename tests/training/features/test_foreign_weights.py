@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from nsc_deploy.config.features import BackboneExperiment
+from nsc_deploy.errors import DataError
+from nsc_deploy.io.files import sha256
+from nsc_deploy.models.features.backbones import Backbone, build_backbone
+from nsc_deploy.training.features.backbone import best_backbone
+from nsc_deploy.training.features.foreign_weights import take_weights
+from nsc_deploy.training.metrics import BackboneMetrics
+from nsc_deploy.training.run import train
+from tests.support.feature_runs import use_bars
+
+
+def other() -> Backbone:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return build_backbone("cnn8", 4)
+
+
+def written(path: Path, **changes: torch.Tensor | None) -> Path:
+    tensors = {name: value.contiguous() for name, value in other().state_dict().items()} | changes
+    save_file({name: value for name, value in tensors.items() if value is not None}, path)
+    return path
+
+
+def test_a_run_takes_foreign_weights_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    use_bars(monkeypatch, tmp_path)
+    path = written(tmp_path / "theirs.safetensors")
+    experiment = BackboneExperiment.model_validate(
+        {"system": {"backbone": "cnn8", "weights": str(path), "weights_licence": "MIT"}}
+    )
+    metrics = train(experiment, tmp_path / "run", progress=False).metrics
+    assert isinstance(metrics, BackboneMetrics)
+    assert (metrics.weights_sha256, metrics.weights_licence) == (sha256(path), "MIT")
+    assert (metrics.epochs, metrics.best_epoch) == (0, None)
+    assert metrics.rows["epochs"] == "none, with weights of others"
+    kept, theirs = best_backbone(experiment, tmp_path / "run").state_dict(), other().state_dict()
+    assert all(torch.equal(kept[name], theirs[name]) for name in theirs)
+
+
+def test_half_precision_and_missing_counters_are_taken(tmp_path: Path):
+    halves = {
+        name: None if name.endswith("num_batches_tracked") else value.half().contiguous()
+        for name, value in other().state_dict().items()
+    }
+    path = written(tmp_path / "half.safetensors", **halves)
+    backbone = build_backbone("cnn8", 4)
+    take_weights(path, "MIT", backbone, tmp_path)
+    weight = "blocks.scores.weight"
+    assert torch.equal(backbone.state_dict()[weight], other().state_dict()[weight].half().float())
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"blocks.scores.bias": None}, "holds no blocks.scores.bias"),
+        ({"blocks.extra": torch.zeros(3)}, "holds blocks.extra, which the backbone has not"),
+        ({"blocks.scores.weight": torch.zeros(4, 32)}, "has the shape 4 x 32, and the backbone 4 x 64"),
+        ({"blocks.scores.bias": torch.full((4,), torch.nan)}, "not finite"),
+    ],
+)
+def test_weights_of_another_backbone_are_refused(
+    tmp_path: Path, changes: dict[str, torch.Tensor | None], problem: str
+):
+    path = written(tmp_path / "theirs.safetensors", **changes)
+    with pytest.raises(DataError, match=problem):
+        take_weights(path, "MIT", build_backbone("cnn8", 4), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a pickle of torch", b"\xff" * 100])
+def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(DataError, match="no safetensors file"):
+        take_weights(tmp_path / "weights.pth", "MIT", build_backbone("cnn8", 4), tmp_path)
+
+
+def test_a_licence_is_told():
+    with pytest.raises(ValidationError, match="say under which licence"):
+        BackboneExperiment.model_validate({"system": {"weights": "a.safetensors"}})
+
+
+def test_a_file_that_is_not_there_is_refused_before_images_are_read(tmp_path: Path):
+    experiment = BackboneExperiment.model_validate(
+        {"system": {"weights": str(tmp_path / "no.safetensors"), "weights_licence": "MIT"}}
+    )
+    with pytest.raises(DataError, match="does not exist"):
+        train(experiment, tmp_path / "run", progress=False)
