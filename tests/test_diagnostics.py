@@ -189,3 +189,9 @@ def test_a_failed_write_and_an_infinite_time_constant_have_a_way_out(tmp_path):
         read({**ends(), "lif": lif(3, tau=np.inf)}, [("in", "lif"), ("lif", "out")])
     with pytest.raises(GraphError, match="is None: the exporter found no NIR node"):
         read({**ends(), "lif": None}, [("in", "lif"), ("lif", "out")])
+
+
+def test_a_diagnostic_in_python_speaks_of_arguments() -> None:
+    one = Diagnostic("n", "is wrong", "it says so", "Give --step-seconds 0.1.", "it.nir")
+    assert "Give --step-seconds 0.1." in one.message
+    assert str(one) == "it.nir: is wrong\nEvidence: it says so\nGive step_seconds=0.1."

@@ -107,7 +107,8 @@ def test_results_are_told_in_one_line(runs: list[Path]) -> None:
     )
     priced = counted.estimate()
     assert re.fullmatch(
-        r"<Estimate: att-neurosc \(event\) 1,618 SynOps, [\d.]+ uJ; fc 4,336 SynOps, [\d.]+ uJ \(with memory, horowitz-45nm\)>",
+        r"<Estimate: att-neurosc \(event\) 1,618 SynOps, [\d.]+ uJ; fc 4,336 SynOps, [\d.]+ uJ "
+        r"\(with memory, horowitz-45nm\)>",
         repr(priced),
     )
     assert repr(priced.report) == "<Report: att-neurosc (event), fc; horowitz-45nm>"
