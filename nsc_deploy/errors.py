@@ -23,6 +23,7 @@ EXTRAS = MappingProxyType(
         "PIL": "images",
         "sklearn": "images",
         "sionna": "coding",
+        "submitit": "slurm",
     }
 )
 

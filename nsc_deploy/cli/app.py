@@ -22,6 +22,7 @@ from nsc_deploy.cli import (
     mend,
     record,
     run,
+    sweep,
     train,
     verify,
 )
@@ -67,6 +68,7 @@ def root(
 for command, summary in (
     (demo.demo, "The whole path on synthesised speech: train, export, run, report."),
     (train.train, "Train a system and write its run directory."),
+    (sweep.sweep, "Train every combination of a grid file, and collect a table."),
     (evaluate.evaluate, "Accuracy against SNR and against latency, with plots."),
     (evaluate.attention, "Draw when and where a trained system attends."),
     (inspect.inspect, "Show nodes, shapes, parameters and time step of a graph."),

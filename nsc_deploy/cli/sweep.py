@@ -1,0 +1,154 @@
+"""`nsc-deploy sweep`: the runs of a grid file, here or on Slurm, and one table of them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nsc_deploy.sweep.grid import Grid, Point
+    from nsc_deploy.sweep.results import Progress, Result
+
+
+class Executor(StrEnum):
+    """What runs what is missing."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+
+
+def sweep(
+    grid: Annotated[
+        Path,
+        typer.Argument(
+            metavar="GRID.toml", help="An experiment and lists of values for its fields.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the runs, their table and their picture.", metavar="DIR")
+    ],
+    executor: Annotated[
+        Executor, typer.Option("--executor", help="Processes of this machine, or jobs of Slurm.")
+    ] = Executor.LOCAL,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many runs at a time.")] = 1,
+    status: Annotated[
+        bool, typer.Option("--status", help="Train nothing: say how far each run is, from its folder.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train every combination of a grid file, and collect accuracy and energy.
+
+    Finished runs are skipped and those that were killed go on. Exit code 1 where a run failed.
+
+    For example: nsc-deploy sweep examples/fsdd_results.toml --out runs/fsdd --jobs 2
+    """
+    from nsc_deploy.io.files import require_writable
+    from nsc_deploy.sweep.grid import read_grid
+    from nsc_deploy.sweep.results import JOBS, State, progress_of
+
+    asked = read_grid(grid)
+    if status:
+        _print_progress(progress_of(asked, out), as_json=as_json)
+        return
+    require_writable(out / JOBS)
+    missing = [one.point for one in progress_of(asked, out) if one.state is not State.FINISHED]
+    if missing and executor is Executor.SLURM:
+        _submit(asked, missing, out, jobs)
+        return
+    failed = _train(missing, out, jobs) if missing else 0
+    _collect(asked, out, as_json=as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _submit(grid: "Grid", points: "list[Point]", out: Path, jobs: int) -> None:
+    from nsc_deploy.io.files import read_json, write_json
+    from nsc_deploy.sweep.execute import submit
+    from nsc_deploy.sweep.results import JOBS
+
+    submitted = submit(points, out, jobs, grid.slurm)
+    known = read_json(out / JOBS) if (out / JOBS).is_file() else {}
+    write_json(out / JOBS, known | submitted)
+    typer.echo(f"submitted {len(submitted)} runs; --status says how far they are", err=True)
+
+
+def _train(points: "list[Point]", out: Path, jobs: int) -> int:
+    """Train what is missing; returns how many runs failed."""
+    from nsc_deploy.io.progress import progress_bar
+    from nsc_deploy.sweep.execute import log_of, run_here
+    from nsc_deploy.sweep.results import JOBS
+
+    (out / JOBS).unlink(missing_ok=True)
+    failed: list[str] = []
+    with progress_bar() as bar:
+        task = bar.add_task("runs", total=len(points))
+
+        def tell(point: "Point", code: int) -> None:
+            bar.advance(task)
+            if code:
+                failed.append(point.name)
+                line = f"{point.name} failed, see {log_of(point, out)}"
+                bar.console.print(line, markup=False, soft_wrap=True)
+
+        run_here(points, out, jobs, tell)
+    return len(failed)
+
+
+def _collect(grid: "Grid", out: Path, *, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from nsc_deploy.io.progress import progress_bar
+    from nsc_deploy.sweep.results import PICTURE, RESULTS, TABLE, State, collect, draw, progress_of
+
+    with progress_bar() as bar:
+        task = bar.add_task("counting", total=len(grid.points))
+        results = collect(grid, out, lambda: bar.advance(task))
+    written = [RESULTS, TABLE]
+    if results:
+        try:
+            draw(results, out / PICTURE)
+            written.append(PICTURE)
+        except ImportError:
+            typer.echo("no picture: pip install 'nsc-deploy[pictures]'", err=True)
+    if as_json:
+        answer = {"runs": _told(progress_of(grid, out)), "results": [asdict(one) for one in results]}
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        _print_results(results)
+        left = [one for one in progress_of(grid, out) if one.state is not State.FINISHED]
+        if left:
+            _print_progress(left, as_json=False)
+    typer.echo(f"wrote {', '.join(str(out / name) for name in written)}", err=True)
+
+
+def _print_results(results: "list[Result]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from nsc_deploy.sweep.results import as_rows
+
+    heads, rows = as_rows(results)
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _print_progress(found: "list[Progress]", *, as_json: bool) -> None:
+    import json
+    from collections import Counter
+
+    if as_json:
+        typer.echo(json.dumps(_told(found), indent=2))
+        return
+    width = max((len(one.point.name) for one in found), default=0)
+    for one in found:
+        typer.echo(f"{one.point.name:<{width}}  {one.state:<10}  {one.why}".rstrip())
+    numbers = Counter(one.state for one in found)
+    typer.echo(", ".join(f"{number} {state}" for state, number in numbers.items()) or "no runs")
+
+
+def _told(found: "list[Progress]") -> list[dict[str, str]]:
+    return [{"run": one.point.name, "state": one.state, "why": one.why} for one in found]

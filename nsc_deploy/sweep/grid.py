@@ -1,0 +1,174 @@
+"""GRID.toml: an experiment and lists of values for any of its fields, every combination of them a run."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from nsc_deploy.config.families import Experiment
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.io.records import Record, read_toml_record
+
+VARIANT = "variant"
+"""Name of a variant, where fields are varied together."""
+SEED = "training.seed"
+MOST_RUNS = 10_000
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+_PLACE = re.compile(r"\{([a-z0-9_.]+)\}")
+_HINT = "docs/sweeps.md shows every field of a grid file."
+Value = str | int | float | bool
+
+
+class GridFile(Record):
+    """GRID.toml as it is written; fields of experiments stand as in an experiment file."""
+
+    experiment: str | None = Field(default=None, description="file beside this one; left out: the defaults")
+    folder: str | None = Field(
+        default=None, description='of a run, "{variant}_{channel.snr_db}dB"; left out: made of what varies'
+    )
+    profile: str = Field(default="horowitz-45nm", description="prices of the energy")
+    metrics: tuple[str, ...] = Field(
+        default=(), description="further numbers of a run's metrics.json that the table shows"
+    )
+    set: dict[str, Any] = Field(default={}, description="fields of every run")
+    grid: dict[str, Any] = Field(default={}, description="lists of values, every combination of them a run")
+    variants: tuple[dict[str, Any], ...] = Field(
+        default=(), description="fields that vary together, each with its name"
+    )
+    slurm: dict[str, Value] = Field(default={}, description="parameters of submitit, slurm_partition alike")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a grid.
+
+    Attributes:
+        name: of its folder.
+        fields: what varies, by dotted name, and the name of the variant.
+        experiment: the whole of what is trained.
+    """
+
+    name: str
+    fields: Mapping[str, Value]
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of a grid file.
+
+    Attributes:
+        path: of the file.
+        profile: prices of the energy.
+        metrics: further numbers of metrics.json that the table shows.
+        points: the runs, in the order in which they are begun.
+        slurm: parameters of submitit.
+    """
+
+    path: Path
+    profile: str
+    metrics: tuple[str, ...]
+    points: tuple[Point, ...]
+    slurm: Mapping[str, Value]
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid file and check the experiment of every run in it.
+
+    Raises:
+        ConfigError: no TOML, an unknown field, a value out of range, or two runs of one name.
+    """
+    written = read_toml_record(GridFile, path, "a grid file", hint=_HINT)
+    fixed, lists = _flat(written.set), _flat(written.grid)
+    for name, values in lists.items():
+        if not isinstance(values, list) or not values:
+            raise ConfigError("must be a list of values", where=f"{path}, field grid.{name}", hint=_HINT)
+    variants = _variants(written, path)
+    number = len(variants)
+    for values in lists.values():
+        number *= len(values)
+    if number > MOST_RUNS:
+        raise ConfigError(f"asks for {number:,} runs, and {MOST_RUNS:,} are the most", where=path)
+    experiment = None if written.experiment is None else path.parent / written.experiment
+    points = []
+    # The first list changes slowest: an early look sees every value of the last.
+    for values in product(*lists.values()):
+        varied = dict(zip(lists, values, strict=True))
+        for variant, of_variant in variants.items():
+            fields = ({} if variant is None else {VARIANT: variant}) | varied
+            changes = fixed | of_variant | varied
+            known = load_experiment(experiment, changes, {one: f"{path}, field {one}" for one in changes})
+            points.append(Point(_name(written.folder, fields, known, path), fields, known))
+    _refuse_twice([point.name for point in points], path)
+    return Grid(path, written.profile, written.metrics, tuple(points), written.slurm)
+
+
+def _variants(written: GridFile, path: Path) -> dict[str | None, dict[str, Any]]:
+    """Fields by the name of each variant; one without a name where there is none."""
+    found: dict[str | None, dict[str, Any]] = {}
+    for index, fields in enumerate(written.variants):
+        changes = dict(fields)
+        name = changes.pop("name", None)
+        where = f"{path}, field variants[{index}].name"
+        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+            raise ConfigError("must be a name of letters, digits, '.', '_', '+', '=' and '-'", where=where)
+        if name in found:
+            raise ConfigError(f"{name!r} is there twice", where=where)
+        found[name] = _flat(changes)
+    return found or {None: {}}
+
+
+def _name(form: str | None, fields: Mapping[str, Value], experiment: Experiment, path: Path) -> str:
+    """The folder of a run."""
+    if form is None:
+        parts = [
+            f"{value}" if name == VARIANT else f"{name.rpartition('.')[2]}={_spelt(value)}"
+            for name, value in fields.items()
+        ]
+        name = "_".join(parts) or "run"
+    else:
+        name = _PLACE.sub(lambda found: _spelt(_value(found[1], fields, experiment, path)), form)
+    if not _PLAIN.fullmatch(name):
+        hint = 'Name the folders: folder = "{variant}_{training.seed}".'
+        raise ConfigError(f"makes {name!r} of a run, which is no name of a folder", where=path, hint=hint)
+    return name
+
+
+def _value(name: str, fields: Mapping[str, Value], experiment: Experiment, path: Path) -> object:
+    if name in fields:
+        return fields[name]
+    value: object = experiment
+    for part in name.split("."):
+        if not hasattr(value, part):
+            raise ConfigError(f"there is no field {name}", where=f"{path}, field folder", hint=_HINT)
+        value = getattr(value, part)
+    return value
+
+
+def _spelt(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _refuse_twice(names: Iterable[str], path: Path) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            hint = "Take the value that is there twice away, or name what differs in folder."
+            raise ConfigError(f"has two runs of the name {name}", where=path, hint=hint)
+        seen.add(name)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables by dotted name, as TOML's own dotted keys and quoted ones alike."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,294 @@
+"""What a sweep has come to: the state of each run, read from folders alone, and one table and one picture."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from nsc_deploy.energy import estimate
+from nsc_deploy.energy.report.quantity import Quantity
+from nsc_deploy.errors import ConfigError, UserError
+from nsc_deploy.experiment_file import FILE_NAME
+from nsc_deploy.io.files import read_json, sha256, write_json, write_text
+from nsc_deploy.io.pictures import save_figure
+from nsc_deploy.sweep.execute import SLURM, log_of
+from nsc_deploy.sweep.grid import SEED, Grid, Point, Value
+
+JOBS, RESULTS, TABLE, PICTURE = "jobs.json", "results.json", "results.csv", "results.png"
+_METRICS, _DEPLOYMENT = "metrics.json", "deployment.json"
+_TAIL = 64 * 1024
+_ERROR = "error: "
+
+
+class State(StrEnum):
+    """How far a run of a sweep has come."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    SUBMITTED = "submitted"
+    UNFINISHED = "unfinished"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a run, and of one that failed the error that it ended with."""
+
+    point: Point
+    state: State
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run reached.
+
+    Attributes:
+        run: name of its folder.
+        fields: what varies, by dotted name.
+        accuracy: on the test part, a part of 1.
+        energy_uj: of one sample, mean, with memory; None where the run has no graphs, or no price.
+        synops: of one sample, mean; None likewise.
+        lower_bound: whether a price is missing, so that the energy may be more.
+        metrics: further numbers of metrics.json by name; None where the run has none.
+        metrics_sha256: of the file that the run ended with.
+        profile: of the prices.
+        note: why there is no energy.
+    """
+
+    run: str
+    fields: dict[str, Value]
+    accuracy: float
+    energy_uj: float | None = None
+    synops: float | None = None
+    lower_bound: bool = False
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    metrics_sha256: str = ""
+    profile: str = ""
+    note: str = ""
+
+
+def progress_of(grid: Grid, out: Path) -> list[Progress]:
+    """The state of each run; nothing but folders is read, so any machine that sees them can ask."""
+    jobs = read_json(out / JOBS) if (out / JOBS).is_file() else {}
+    return [_progress(point, out, jobs.get(point.name)) for point in grid.points]
+
+
+def _progress(point: Point, out: Path, job: str | None) -> Progress:
+    run = out / point.name
+    if (run / _METRICS).is_file():
+        return Progress(point, State.FINISHED)
+    log = log_of(point, out) if job is None else out / SLURM / f"{job}_0_log.err"
+    why = _last_error(log)
+    if why:
+        return Progress(point, State.FAILED, why)
+    if job is not None and not log.is_file():
+        return Progress(point, State.SUBMITTED, f"job {job}")
+    return Progress(point, State.UNFINISHED if (run / FILE_NAME).is_file() else State.WAITING)
+
+
+def _last_error(log: Path) -> str:
+    """The last error in a log, as every command of this tool ends with one; empty where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    told = [line for line in lines if _ERROR in line]
+    return told[-1].partition(_ERROR)[2] if told else ""
+
+
+def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -> list[Result]:
+    """Accuracy and energy of every run that has finished; what was worked out before is read again.
+
+    Args:
+        grid: the runs.
+        out: the folder of the sweep; results.json, results.csv and, of more than one run, results.png.
+        advance: called after each run.
+    """
+    before = _earlier(out)
+    results = []
+    for point in grid.points:
+        metrics = out / point.name / _METRICS
+        if metrics.is_file():
+            found = before.get((point.name, sha256(metrics), grid.profile))
+            found = found or _measure(point, out, grid.profile)
+            results.append(replace(found, metrics=_named(metrics, grid.metrics)))
+        advance()
+    write_json(out / RESULTS, [asdict(one) for one in results])
+    write_text(out / TABLE, as_csv(results))
+    return results
+
+
+def _earlier(out: Path) -> dict[tuple[str, str, str], Result]:
+    try:
+        known = [Result(**values) for values in read_json(out / RESULTS)]
+    except (UserError, TypeError):
+        return {}
+    return {(one.run, one.metrics_sha256, one.profile): one for one in known}
+
+
+def _named(metrics: Path, names: Sequence[str]) -> dict[str, float | None]:
+    """Numbers of a run by their names in metrics.json.
+
+    Raises:
+        ConfigError: there is no such number.
+    """
+    reached = read_json(metrics)
+    for name in names:
+        if not isinstance(reached.get(name), int | float | None) or name not in reached:
+            known = ", ".join(one for one, value in reached.items() if isinstance(value, int | float))
+            raise ConfigError(f"has no number {name}", where=metrics, hint=f"Numbers there are {known}.")
+    return {name: reached[name] for name in names}
+
+
+def _measure(point: Point, out: Path, profile: str) -> Result:
+    run = out / point.name
+    reached = Result(
+        run=point.name,
+        fields=dict(point.fields),
+        accuracy=float(read_json(run / _METRICS)["test_accuracy"]),
+        metrics_sha256=sha256(run / _METRICS),
+        profile=profile,
+    )
+    if not (run / _DEPLOYMENT).is_file():
+        return replace(reached, note="no graphs to count")
+    try:
+        headline = estimate(run, profile).report.systems[0].headline
+    except UserError as error:
+        return replace(reached, note=error.problem)
+    energy = headline[Quantity.ENERGY]
+    synops = headline[Quantity.SYNOPS_PER_INFERENCE].mean
+    return replace(reached, energy_uj=energy.mean, lower_bound=energy.lower_bound, synops=synops)
+
+
+def as_csv(results: Sequence[Result]) -> str:
+    """A row a run, a column a field."""
+    names = list(dict.fromkeys(name for one in results for name in one.fields))
+    further = list(dict.fromkeys(name for one in results for name in one.metrics))
+    figures = ("accuracy", "energy_uj", "synops", "lower_bound", "note")
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["run", *names, *figures, *further])
+    for one in results:
+        given = [one.fields.get(name, "") for name in names]
+        more = [one.metrics.get(name) for name in further]
+        rows.writerow([one.run, *given, *(getattr(one, name) for name in figures), *more])
+    return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seed.
+
+    Attributes:
+        fields: what they share of what varies.
+        results: theirs.
+    """
+
+    fields: dict[str, Value]
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The values of the fields."""
+        return ", ".join(_words(self.fields)) or "all"
+
+    def of(self, figure: str) -> list[float]:
+        """A figure of the runs that have it."""
+        values = [getattr(one, figure) for one in self.results]
+        return [value for value in values if value is not None]
+
+
+def groups(results: Sequence[Result], without: Sequence[str] = (SEED,)) -> list[Group]:
+    """Runs together that differ in the fields `without` alone, in their order."""
+    found: dict[tuple[tuple[str, Value], ...], Group] = {}
+    for one in results:
+        shared = {name: value for name, value in one.fields.items() if name not in without}
+        found.setdefault(tuple(shared.items()), Group(shared)).results.append(one)
+    return list(found.values())
+
+
+def _words(fields: dict[str, Value]) -> Iterator[str]:
+    for name, value in fields.items():
+        spelt = f"{value:g}" if isinstance(value, float) else str(value)
+        yield spelt if isinstance(value, str) else f"{name.rpartition('.')[2]} {spelt}"
+
+
+def as_rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
+    """The heads and cells of a table: a row a group, means and standard deviations over the seeds."""
+    made = groups(results)
+    names = list(dict.fromkeys(name for one in made for name in one.fields))
+    further = list(dict.fromkeys(name for one in results for name in one.metrics))
+    known = [name.rpartition(".")[2] for name in names]
+    heads = [*known, "runs", "accuracy, %", "energy, uJ", "SynOps", *further]
+    rows = []
+    for one in made:
+        given = [str(one.fields.get(name, "")) for name in names]
+        percent = [100 * value for value in one.of("accuracy")]
+        more = "> " if any(result.lower_bound for result in one.results) else ""
+        energy = _spread(one.of("energy_uj"), ".4g")
+        figures = [_spread(percent, ".1f"), f"{more}{energy}", _spread(one.of("synops"), ",.0f")]
+        more_values = [[result.metrics.get(name) for result in one.results] for name in further]
+        figures += [_spread([value for value in some if value is not None], ".4g") for some in more_values]
+        rows.append([*given, str(len(one.results)), *figures])
+    return heads, rows
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    if not values:
+        return "-"
+    mean = format(fmean(values), form)
+    return mean if len(values) == 1 else f"{mean} ± {format(stdev(values), form)}"
+
+
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Accuracy along the field of numbers with most values, and against energy; bars span the seeds."""
+    from matplotlib.figure import Figure
+
+    axis = _axis(results)
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for number, line in enumerate(groups(results, (SEED, axis or SEED))):
+        _draw_line(left, line, axis, f"C{number % 10}")
+        known = [one for one in groups(line.results) if one.of("energy_uj")]
+        right.plot(
+            [fmean(one.of("energy_uj")) for one in known],
+            [100 * fmean(one.of("accuracy")) for one in known],
+            "o", color=f"C{number % 10}",
+        )  # fmt: skip
+    left.set(xlabel="" if axis is None else axis, ylabel="test accuracy (%)", title="Accuracy")
+    right.set(xlabel="energy of a sample, with memory (uJ)", xscale="log", title="Accuracy against energy")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def _axis(results: Sequence[Result]) -> str | None:
+    """The field of numbers, seeds aside, that has most values; None without one of two."""
+    values: dict[str, set[Value]] = {}
+    for one in results:
+        for name, value in one.fields.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and name != SEED:
+                values.setdefault(name, set()).add(value)
+    most = max(values, key=lambda name: len(values[name]), default=None)
+    return most if most is not None and len(values[most]) > 1 else None
+
+
+def _draw_line(axes: Any, line: Group, axis: str | None, colour: str) -> None:
+    points = groups(line.results)
+    across = [float(one.fields.get(axis or "", number)) for number, one in enumerate(points)]
+    accuracies = [[100 * value for value in one.of("accuracy")] for one in points]
+    order = sorted(range(len(points)), key=lambda index: across[index])
+    means = [fmean(accuracies[index]) for index in order]
+    below = [mean - min(accuracies[index]) for mean, index in zip(means, order, strict=True)]
+    above = [max(accuracies[index]) - mean for mean, index in zip(means, order, strict=True)]
+    places = [across[index] for index in order]
+    axes.errorbar(places, means, yerr=[below, above], marker="o", capsize=3, color=colour, label=line.label)

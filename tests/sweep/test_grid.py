@@ -1,0 +1,80 @@
+"""A grid file makes one run of every combination, and refuses what no run could be made of."""
+
+from pathlib import Path
+
+import pytest
+
+from nsc_deploy.config.speech import SpeechExperiment
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.sweep.grid import Point, read_grid
+
+SEEDS = list(range(200))
+BASE = "[system]\nname = 'fc'\n\n[training]\nepochs = 7\n"
+
+
+def points(folder: Path, text: str) -> tuple[Point, ...]:
+    (folder / "base.toml").write_text(BASE)
+    (folder / "grid.toml").write_text(text)
+    return read_grid(folder / "grid.toml").points
+
+
+def test_every_combination_is_a_run_with_the_rest_from_the_experiment(tmp_path: Path) -> None:
+    found = points(
+        tmp_path,
+        "experiment = 'base.toml'\n[set]\ntraining.batch_size = 20\n"
+        "[grid]\nsystem.name = ['fc', 'lstm']\nchannel.snr_db = [-10, 0.5]\ntraining.seed = [0, 1]\n",
+    )
+    assert [one.name for one in found[:3]] == [
+        "name=fc_snr_db=-10_seed=0",
+        "name=fc_snr_db=-10_seed=1",
+        "name=fc_snr_db=0.5_seed=0",
+    ]
+    assert len({one.name for one in found}) == 8
+    first, last = found[0].experiment, found[-1].experiment
+    assert isinstance(last, SpeechExperiment)
+    assert (last.system.name, last.channel.snr_db, last.training.seed) == ("lstm", 0.5, 1)
+    assert (first.training.epochs, first.training.batch_size) == (7, 20)
+
+
+def test_variants_vary_fields_together_and_folders_are_named_by_a_form(tmp_path: Path) -> None:
+    found = points(
+        tmp_path,
+        "folder = '{variant}_{channel.snr_db}dB_{training.seed}'\n"
+        "[grid]\nchannel.snr_db = [10, -10]\n"
+        "[[variants]]\nname = 'event'\nsystem.name = 'att-neurosc'\nsystem.receiver = 'event'\n"
+        "[[variants]]\nname = 'fc'\nsystem.name = 'fc'\n",
+    )
+    assert [one.name for one in found] == ["event_10dB_0", "fc_10dB_0", "event_-10dB_0", "fc_-10dB_0"]
+    assert found[0].fields == {"variant": "event", "channel.snr_db": 10}
+
+
+def test_a_grid_does_not_care_for_the_family(tmp_path: Path) -> None:
+    found = points(
+        tmp_path,
+        "[set]\nsystem.name = 'snn-sc'\nsystem.backbone = 'runs/b'\n[grid]\nchannel.p = [0.0, 0.2]\n",
+    )
+    assert [one.name for one in found] == ["p=0", "p=0.2"]
+    assert [one.experiment.channel.p for one in found] == [0.0, 0.2]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[grid]\ntraining.sed = [0]\n", "training.sed"),
+        ("[grid]\nsystem.name = ['fc', 'lsmt']\n", "lstm"),
+        ("[grid]\ntraining.seed = 3\n", "must be a list"),
+        ("[grid]\ntraining.seed = []\n", "must be a list"),
+        ("[grid]\ntraining.seed = [1, 1]\n", "two runs of the name seed=1"),
+        ("folder = '{training.seed}'\n[grid]\nchannel.snr_db = [0, 1]\n", "two runs of the name 0"),
+        ("folder = '../{training.seed}'\n", "no name of a folder"),
+        ("folder = '{training.sed}'\n", "no field training.sed"),
+        ("[[variants]]\nname = '../x'\n", "must be a name"),
+        ("[[variants]]\nname = 'a'\n[[variants]]\nname = 'a'\n", "twice"),
+        ("gird = 1\n", "gird"),
+        ("experiment = 'none.toml'\n", "none.toml"),
+        (f"[grid]\ntraining.seed = {SEEDS}\ntraining.epochs = {SEEDS}\n", "40,000 runs"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_runs_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        points(tmp_path, text)
