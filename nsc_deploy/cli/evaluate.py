@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nsc_deploy.training.features.sweep import CodecSweep
+    from nsc_deploy.training.memory.sweep import MemorySweep
     from nsc_deploy.training.sweep import Sweep
 
 _MOST_POINTS = 1000
@@ -102,11 +103,14 @@ def evaluate(
     Codecs for features: over --flip or --erase, without either on the channel of the training.
 
     With these, a run of a backbone is evaluated with JPEG and a convolutional code.
+
+    Systems with memory: right answers, mean over tasks, at --snr or from -6 to 18 dB, and symbols a sentence.
     """
     points = None if snr is None else parse_range(snr, "--snr", _SNRS)
     errors = _errors(flip, erase)
     forms = _forms(quantise, bits)
     from nsc_deploy.training.features.sweep import are_features
+    from nsc_deploy.training.memory.sweep import have_memory
     from nsc_deploy.training.plots import check_place, write_plots
     from nsc_deploy.training.run_directory import experiment_to_resume
     from nsc_deploy.training.sweep import sweep_runs
@@ -115,6 +119,10 @@ def evaluate(
     for run in runs:
         experiment_to_resume(run)
     check_place(directory)
+    if have_memory(runs):
+        _require_none({"--quantise": quantise, "--flip": flip, "--erase": erase}, "systems with memory")
+        _evaluate_memory(runs, points, samples, directory, as_json)
+        return
     codecs = are_features(runs)
     _require_fitting(codecs, {"--snr": snr, "--quantise": quantise, "--flip": flip, "--erase": erase})
     if codecs:
@@ -151,6 +159,52 @@ def _require_fitting(codecs: bool, given: dict[str, object]) -> None:
         what = "runs of speech receivers" if codecs else "runs of codecs and backbones"
         hint = "Codecs are evaluated over --flip or --erase." if codecs else "Use --snr for these."
         raise ConfigError(f"is only used with {what}", where=option, hint=hint)
+
+
+def _require_none(given: dict[str, object], what: str) -> None:
+    option = next((one for one, value in given.items() if value is not None), None)
+    if option is not None:
+        raise ConfigError(f"is not used with runs of {what}", where=option, hint="Use --snr for these.")
+
+
+def _evaluate_memory(
+    runs: list[Path], snrs: tuple[float, ...] | None, samples: int | None, directory: Path, as_json: bool
+) -> None:
+    from nsc_deploy.training.memory.sweep import QUESTIONS, sweep_memory, write_sweeps
+
+    sweeps = sweep_memory(runs, snrs, samples or QUESTIONS)
+    files = write_sweeps(sweeps, directory)
+    if as_json:
+        typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))
+    else:
+        _print_memory(sweeps)
+    for path in files:
+        typer.echo(f"wrote {path}", err=as_json)
+
+
+def _print_memory(sweeps: "list[MemorySweep]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False)
+    for sweep in sweeps:
+        table = Table()
+        for column in (
+            "SNR (dB)",
+            "answers right",
+            "tasks at 95 %",
+            "symbols",
+            "in blocks",
+            "with positions",
+        ):
+            table.add_column(column, justify="right")
+        for point in sweep.points:
+            symbols = point.symbols
+            counts = (f"{one:.1f}" for one in (symbols.sent, symbols.blocks, symbols.with_positions))
+            tasks = f"{point.solved} of {len(point.by_task)}"
+            table.add_row(f"{point.snr_db:g}", f"{point.accuracy:.1%}", tasks, *counts)
+        console.print(f"{sweep.run.name}: {sweep.label}", style="bold", highlight=False)
+        console.print(table)
 
 
 def _evaluate_codecs(

@@ -3,7 +3,7 @@
 from nsc_deploy.channels.config import ChannelConfig, ChannelKind
 from nsc_deploy.channels.symbols import Knowledge
 from nsc_deploy.config.memory import MemoryChannelConfig, MemoryExperiment
-from nsc_deploy.data.stories import Corpus
+from nsc_deploy.data.stories import Corpus, Vocabulary
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.memory.jsc import build_jsc
 from nsc_deploy.models.memory.masks import ImportanceModel, Mask
@@ -19,14 +19,14 @@ _SOURCES = {
 }
 
 
-def sizes_of(experiment: MemoryExperiment, corpus: Corpus) -> SemanticSizes:
-    """The sizes of an experiment's semantic codec on a corpus."""
+def sizes_of(experiment: MemoryExperiment, vocabulary: Vocabulary, longest: int) -> SemanticSizes:
+    """The sizes of an experiment's semantic codec for a vocabulary and sentences of so many words at most."""
     system = experiment.system
     return SemanticSizes(
-        words=corpus.vocabulary.size,
-        answers=len(corpus.vocabulary.answers),
+        words=vocabulary.size,
+        answers=len(vocabulary.answers),
         memory=system.memory,
-        longest=corpus.sentences.shape[1],
+        longest=longest,
         width=system.width,
         heads=system.heads,
         hidden=system.hidden,
@@ -55,9 +55,9 @@ def channel_of(config: MemoryChannelConfig) -> ChannelConfig:
     )
 
 
-def build_semantic(experiment: MemoryExperiment, corpus: Corpus) -> SemanticCodec:
+def build_semantic(experiment: MemoryExperiment, vocabulary: Vocabulary, longest: int) -> SemanticCodec:
     """The semantic codec, with weights drawn from the experiment's seed."""
-    return SemanticCodec(sizes_of(experiment, corpus), experiment.training.seed)
+    return SemanticCodec(sizes_of(experiment, vocabulary, longest), experiment.training.seed)
 
 
 def build_memory_system(experiment: MemoryExperiment, semantic: SemanticCodec) -> MemDeepSC:

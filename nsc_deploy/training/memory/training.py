@@ -7,7 +7,7 @@ import torch
 
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.data.corpora import corpus_sha256, load_corpus
-from nsc_deploy.data.stories import Corpus
+from nsc_deploy.data.stories import Corpus, Vocabulary
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.models.memory.build import (
@@ -105,18 +105,20 @@ def train_memory(
         DataError: a state is damaged.
     """
     states = run / DIRECTORY
-    semantic = build_semantic(experiment, corpus)
+    longest = corpus.sentences.shape[1]
+    semantic = build_semantic(experiment, corpus.vocabulary, longest)
+    known = [corpus.vocabulary.words, corpus.vocabulary.answers, longest]
     stages = [_train_semantic(experiment, corpus, semantic, states, report)]
     system: MemDeepSC | TextSystem
     if experiment.system.name == "mem-deepsc":
         system = build_memory_system(experiment, semantic)
         stages += _train_over_the_air(experiment, corpus, system, states, report)
         finish(system)
-        write_tensors(states / BEST, system.state_dict(), {})
+        write_tensors(states / BEST, system.state_dict(), known)
     else:
         system = build_text_system(experiment, semantic, corpus)
         weights = {f"{_HEAD}{name}": value for name, value in semantic.state_dict().items()}
-        write_tensors(states / BEST, weights, {})
+        write_tensors(states / BEST, weights, known)
     metrics = measure(experiment, corpus, semantic, system, stages)
     if isinstance(system, MemDeepSC):
         write_memory_graphs(
@@ -136,14 +138,25 @@ def finished_memory_system(experiment: MemoryExperiment, corpus: Corpus, run: Pa
     Raises:
         DataError: its weights are missing or damaged.
     """
-    weights, _ = read_tensors(run / DIRECTORY / BEST)
-    semantic = build_semantic(experiment, corpus)
     if experiment.system.name == "mem-deepsc":
-        system = build_memory_system(experiment, semantic)
-        system.load_state_dict(weights)
-        return system.eval()
+        return finished_mem_deepsc(experiment, run)[0]
+    weights, _ = read_tensors(run / DIRECTORY / BEST)
+    semantic = build_semantic(experiment, corpus.vocabulary, corpus.sentences.shape[1])
     semantic.load_state_dict(under(weights, _HEAD))
     return build_text_system(experiment, semantic.eval(), corpus)
+
+
+def finished_mem_deepsc(experiment: MemoryExperiment, run: Path) -> tuple[MemDeepSC, Vocabulary]:
+    """The Mem-DeepSC of a finished run and the words and answers that it knows; no data is read.
+
+    Raises:
+        DataError: its weights are missing or damaged.
+    """
+    weights, (words, answers, longest) = read_tensors(run / DIRECTORY / BEST)
+    vocabulary = Vocabulary(tuple(words), tuple(answers))
+    system = build_memory_system(experiment, build_semantic(experiment, vocabulary, longest))
+    system.load_state_dict(weights)
+    return system.eval(), vocabulary
 
 
 def finish(system: MemDeepSC) -> None:

@@ -1,0 +1,125 @@
+"""Sentences sent one after the other over the air, remembered, and a question answered from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nsc_deploy.config.memory import MemoryExperiment
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.models.memory.system import MemDeepSC
+from nsc_deploy.training.memory.training import finished_mem_deepsc
+from nsc_deploy.training.run_directory import read_experiment_of, read_metrics
+
+_MOST_LIKELY = 3
+
+
+@dataclass(frozen=True)
+class Message:
+    """What was sent of one sentence.
+
+    Attributes:
+        text: the sentence.
+        symbols: complex symbols on the air.
+        error: mean squared error of its vector as received, over the vector's mean square.
+        remembered: False for a statement that the queue has forgotten again, and for the question.
+    """
+
+    text: str
+    symbols: int
+    error: float
+    remembered: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and how it came about.
+
+    Attributes:
+        answer: the most likely one.
+        likely: the most likely answers with their probabilities, the first first.
+        messages: the statements, then the question.
+        snr_db: of all of them.
+        memory: statements that the receiver can remember.
+    """
+
+    answer: str
+    likely: tuple[tuple[str, float], ...]
+    messages: tuple[Message, ...]
+    snr_db: float
+    memory: int
+
+
+def ask(run: Path, sentences: Sequence[str], snr_db: float, seed: int = 0) -> Reply:
+    """Send statements and, last, a question; they meet one channel coefficient.
+
+    Args:
+        run: finished run of mem-deepsc.
+        sentences: statements, oldest first, then the question.
+        snr_db: in dB.
+        seed: of the channel.
+
+    Raises:
+        ConfigError: no statement before the question, or a run of a system that sends text.
+        DataError: not a finished run, unknown words, or a sentence longer than any that was learnt.
+    """
+    experiment = read_experiment_of(MemoryExperiment, run)
+    if experiment.system.name != "mem-deepsc":
+        raise ConfigError(
+            f"is a run of {experiment.system.name}, which sends no vectors",
+            where=run,
+            hint="Name a run of mem-deepsc.",
+        )
+    read_metrics(run)
+    if len(sentences) < 2:
+        raise ConfigError(
+            "an empty story: there is no statement before the question",
+            where="SENTENCE",
+            hint='Write statements, then the question: "Mary went to the garden." "Where is Mary?"',
+        )
+    system, vocabulary = finished_mem_deepsc(experiment, run)
+    longest = len(system.semantic.encoder.places)
+    numbers = [vocabulary.numbers(sentence) for sentence in sentences]
+    for sentence, found in zip(sentences, numbers, strict=True):
+        if len(found) > longest:
+            raise ConfigError(
+                f"has {len(found)} words, and the longest sentence that was learnt has {longest}",
+                where=repr(sentence),
+                hint="Say it in two sentences.",
+            )
+    with torch.inference_mode():
+        return _send(system, vocabulary.answers, sentences, numbers, snr_db, seed)
+
+
+def _send(
+    system: MemDeepSC,
+    answers: Sequence[str],
+    sentences: Sequence[str],
+    numbers: Sequence[Sequence[int]],
+    snr_db: float,
+    seed: int,
+) -> Reply:
+    words = torch.zeros(len(numbers), max(map(len, numbers)), dtype=torch.int64)
+    for row, found in zip(words, numbers, strict=True):
+        row[: len(found)] = torch.tensor(found)
+    generator = torch.Generator().manual_seed(seed)
+    vectors = system.semantic.encoder(words)
+    count, snrs = len(numbers), torch.full((len(numbers),), float(snr_db))
+    symbols = system.jsc_encoder(vectors)
+    kept = system.mask(symbols, snrs, torch.Generator().manual_seed(seed)).keep
+    received = system.receive(symbols, snrs, torch.zeros(count, dtype=torch.int64), generator)
+    error = (received - vectors).square().mean(1) / vectors.square().mean(1)
+    told = received[:-1][max(0, count - 1 - system.memory) :]
+    queue = torch.zeros(1, system.memory, vectors.shape[1])
+    if len(told):
+        queue[0, -len(told) :] = told
+    scores = system.semantic.decoder(received[-1:], queue, torch.tensor([len(told)]))
+    shares, order = scores.softmax(1)[0].topk(min(_MOST_LIKELY, len(answers)))
+    sent = [system.symbols] * count if kept is None else kept.sum(1).tolist()
+    messages = tuple(
+        Message(text, int(sent[place]), float(error[place]), count - 1 - system.memory <= place < count - 1)
+        for place, text in enumerate(sentences)
+    )
+    likely = tuple((answers[one], float(share)) for one, share in zip(order.tolist(), shares, strict=True))
+    return Reply(likely[0][0], likely, messages, snr_db, system.memory)

@@ -1,0 +1,140 @@
+"""Runs of systems with memory over many SNRs: accuracy, tasks solved and symbols, and a picture of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from nsc_deploy.config.memory import MemoryExperiment
+from nsc_deploy.data.corpora import load_corpus
+from nsc_deploy.data.stories import Corpus
+from nsc_deploy.errors import ConfigError
+from nsc_deploy.io.files import write_json
+from nsc_deploy.io.pictures import save_figure
+from nsc_deploy.io.progress import waiting
+from nsc_deploy.training.fit import reproducible
+from nsc_deploy.training.memory.evaluate import Point, evaluate_at
+from nsc_deploy.training.memory.rounds import sample
+from nsc_deploy.training.memory.training import finished_memory_system
+from nsc_deploy.training.run_directory import read_experiment, read_experiment_of, read_metrics
+
+SNRS_DB = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0, 12.0, 18.0)
+QUESTIONS = 200
+"""Of each task that a point is measured on; 20 tasks of them tell 1 part of 100 apart."""
+
+
+@dataclass(frozen=True)
+class MemorySweep:
+    """One run at several SNRs.
+
+    Attributes:
+        run: its directory.
+        label: the system and its channel.
+        points: by rising SNR.
+    """
+
+    run: Path
+    label: str
+    points: tuple[Point, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For evaluation.json."""
+        return {
+            "run": str(self.run),
+            "label": self.label,
+            "points": [
+                {
+                    "snr_db": point.snr_db,
+                    "accuracy": point.accuracy,
+                    "tasks_at_95": point.solved,
+                    "by_task": {str(task): share for task, share in point.by_task.items()},
+                    "symbols": point.symbols.sent,
+                    "symbols_blocks": point.symbols.blocks,
+                    "symbols_with_positions": point.symbols.with_positions,
+                }
+                for point in self.points
+            ],
+        }
+
+
+def have_memory(runs: Sequence[Path]) -> bool:
+    """Whether all runs are of systems with memory.
+
+    Raises:
+        ConfigError: only some of them are.
+    """
+    kinds = [isinstance(read_experiment(run), MemoryExperiment) for run in runs]
+    if any(kinds) and not all(kinds):
+        raise ConfigError(
+            "systems with memory and others answer different questions",
+            where=runs[kinds.index(False)],
+            hint="Evaluate them apart.",
+        )
+    return all(kinds)
+
+
+def sweep_memory(
+    runs: Sequence[Path], snrs_db: Sequence[float] | None, questions: int = QUESTIONS
+) -> list[MemorySweep]:
+    """Evaluate finished runs, on the same test questions and noise at each SNR.
+
+    Args:
+        runs: their directories.
+        snrs_db: in dB; None for -6 to 18.
+        questions: of each task.
+
+    Raises:
+        DataError: a run is not finished, or its data is missing.
+    """
+    corpora: dict[str, Corpus] = {}
+    sweeps = []
+    with waiting("stories") as say:
+        for run in runs:
+            experiment = read_experiment_of(MemoryExperiment, run)
+            read_metrics(run)
+            corpus = corpora.setdefault(experiment.data.model_dump_json(), load_corpus(experiment.data))
+            with reproducible(experiment.training.threads):
+                system = finished_memory_system(experiment, corpus, run)
+                chosen = sample(corpus.test, questions)
+                points = []
+                for snr_db in sorted(snrs_db or SNRS_DB):
+                    say(f"{run.name} at {snr_db:g} dB")
+                    points.append(evaluate_at(system, corpus, chosen, snr_db, experiment.training.seed))
+            sweeps.append(MemorySweep(run, _label(experiment), tuple(points)))
+    return sweeps
+
+
+def _label(experiment: MemoryExperiment) -> str:
+    system, channel = experiment.system, experiment.channel
+    parts: list[str] = [system.name]
+    if system.name != "mem-deepsc":
+        parts.append(system.modulation)
+    else:
+        parts += ["spiking"] * (system.codec == "spiking") + [f"{system.mask} mask"] * (system.mask != "none")
+        parts += ["separate"] * (experiment.training.joint_steps == 0)
+    if system.memory <= 1:
+        parts.append("question only" if system.memory == 0 else "last sentence")
+    pilot = " with a pilot" if channel.knowledge == "pilot" else ""
+    return f"{', '.join(parts)}, {channel.kind}{pilot}"
+
+
+def write_sweeps(sweeps: Sequence[MemorySweep], directory: Path) -> list[Path]:
+    """Write accuracy.png, accuracy.svg and evaluation.json; the files written."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for sweep, marker in zip(sweeps, "osD^vP*X" * len(sweeps), strict=False):
+        snrs = [point.snr_db for point in sweep.points]
+        axes.plot(snrs, [point.accuracy for point in sweep.points], marker=marker, label=sweep.label)
+    axes.set_xlabel("SNR (dB)")
+    axes.set_ylabel("answers right, mean over tasks")
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    files = [directory / "accuracy.png", directory / "accuracy.svg"]
+    for path in files:
+        save_figure(figure, path)
+    values = directory / "evaluation.json"
+    write_json(values, [sweep.as_json() for sweep in sweeps])
+    return [*files, values]
