@@ -225,6 +225,7 @@ FOLDER_VARIABLE = "NSC_DEPLOY_DATA"
 NAMES = {
     "fsdd": ("fsdd_8k_int16.npz", "fsdd/fsdd_8k_int16.npz", "fsdd/recordings", "fsdd"),
     "shd": ("shd_train.h5", "shd/shd_train.h5"),
+    "babi": ("babi", "tasks_1-20_v1-2.tar.gz", "tasks_1-20_v1-2"),
     "cifar100": (
         "cifar100_webp.npz", "cifar-100-binary.tar.gz", "cifar100/cifar-100-binary.tar.gz",
         "cifar-100-binary",
