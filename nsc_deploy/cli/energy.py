@@ -8,11 +8,13 @@ import typer
 
 from nsc_deploy.cli import options
 from nsc_deploy.cli.diagnostics import tell_in_full
+from nsc_deploy.cli.recordings import beside
 
 _SOURCES = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN_OR_GRAPH", help="Run directories; or .nir and .onnx files, which need --inputs."
+        metavar="RUN_OR_GRAPH",
+        help="Run directories; or .nir and .onnx files, with --inputs or a recording (.npz) beside them.",
     ),
 ]
 _INPUTS = Annotated[
@@ -138,7 +140,7 @@ def report(
         sources,
         profile,
         host_profile=host_profile,
-        inputs=inputs or [],
+        inputs=beside(sources, inputs),
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
@@ -219,7 +221,7 @@ def check(
             tolerance=tolerance,
             profile=profile,
             host_profile=host_profile,
-            inputs=inputs or [],
+            inputs=beside(sources, inputs),
             samples=samples,
             dt=dt,
             step_seconds=step_seconds,
@@ -278,7 +280,7 @@ def compare(
         before,
         after,
         profile=profile,
-        inputs=inputs or [],
+        inputs=beside([before, after], inputs),
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
@@ -296,7 +298,10 @@ def compare(
 def advise(
     source: Annotated[
         Path,
-        typer.Argument(metavar="RUN_OR_GRAPH", help="Run directory; or a .nir file, which needs --inputs."),
+        typer.Argument(
+            metavar="RUN_OR_GRAPH",
+            help="Run directory; or a .nir file with --inputs, or .npz beside it.",
+        ),
     ],
     profile: Annotated[
         str | None,
@@ -366,7 +371,7 @@ def advise(
         write=write,
         part=part,
         notify=lambda line: typer.echo(line, err=True),
-        inputs=inputs or [],
+        inputs=beside([source], inputs),
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nsc_deploy.cli.options import Classes, Dt, ResetChoice, RunCode, SignalChoice, words
+from nsc_deploy.cli.recordings import beside
 
 BACKENDS = words("reference", "snntorch", "norse", "lava", "twin", "onnx")
 
@@ -105,6 +106,7 @@ def verify(
         exact,
         allow_silence=allow_silence,
     )
+    inputs = next(iter(beside([subject], None if inputs is None else [inputs])), None)
     opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes), inputs)
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:

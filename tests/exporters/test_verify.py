@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -327,7 +328,12 @@ def test_the_command_has_three_ways_to_end(folder: Path, tmp_path: Path) -> None
     assert missed.returncode == 1, missed.stderr
     assert "MISSED  every spike and output equal" in missed.stdout
     assert "first divergence: sample" in missed.stdout
-    wrong = nsc(folder / "receiver.nir", "--against", "twin")
+    # A run keeps the recording of RUN/receiver.nir beside it under its name: that is what is meant.
+    found = nsc(folder / "receiver.nir", "--against", "twin", "--samples", 5)
+    assert found.returncode == 0, found.stderr
+    assert f"inputs: {folder / 'receiver.npz'}, which lies beside the graph" in found.stderr
+    shutil.copy(folder / "receiver.nir", tmp_path / "alone.nir")
+    wrong = nsc(tmp_path / "alone.nir", "--against", "twin")
     assert wrong.returncode == 2
     assert "no recorded inputs" in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -60,9 +60,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _require_the_same(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
     missing = sorted(name for name in expected.keys() - weights.keys() if not name.endswith(_COUNTER))
     unknown = sorted(weights.keys() - expected.keys())
-    hint = (
-        "Rename and reshape them: a run of this backbone has the names in checkpoints/best.safetensors."
-    )
+    hint = "Rename and reshape them: a run of this backbone has the names in checkpoints/best.safetensors."
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(f"holds no {missing[0]}{more}", where=path, hint=hint)
