@@ -7,6 +7,8 @@ Sources: the generators 133, 171, 165 (octal) of 3GPP TS 36.212, 5.1.3.1, with a
 A. J. Viterbi, "Error bounds for convolutional codes", IEEE Trans. Inf. Theory 13(2), 1967.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,22 @@ RATE = len(GENERATORS)
 def coded_length(length: int) -> int:
     """Bits on the channel for a message of `length` bits: its bits and the tail, three for each."""
     return RATE * (length + MEMORY)
+
+
+class Operations(NamedTuple):
+    """Integer operations of a decoder."""
+
+    additions: int
+    comparisons: int
+
+
+def decoding(length: int) -> Operations:
+    """What it takes to decode a message of `length` bits, the look-up of branch costs and memory left out.
+
+    In each step two additions and a comparison for each of the 64 states.
+    """
+    steps = length + MEMORY
+    return Operations(2 * STATES * steps, STATES * steps)
 
 
 def encode(message: Bits) -> Bits:

@@ -1,0 +1,66 @@
+"""What a feature system takes, counted from its run: each figure from shapes and recorded bits, by hand."""
+
+import numpy as np
+import pytest
+
+from nsc_deploy.energy import estimate
+from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.models.features.codecs import LastNeuron
+from tests.support.feature_systems import CHANNELS, IMAGE, PLACE, system, write_run
+
+HIDDEN, BITS, SAMPLES = 4, 2, 6
+
+
+def inside(height, width):
+    """Pairs of an output and an input that a 3 x 3 kernel with padding 1 joins, in one map."""
+    return (3 * height - 2) * (3 * width - 2)
+
+
+def counted(run):
+    """Multiply-accumulates and accumulates of each part, mean of a sample."""
+    (found,) = estimate([run]).report.systems
+    return found, {part.name: (part.counts.macs, part.counts.acs) for part in found.parts}
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_the_first_convolution_is_paid_once_and_every_bit(tmp_path, steps):
+    one = system(steps=steps)
+    found, parts = counted(write_run(tmp_path / "run", one, SAMPLES))
+    backbone = inside(*IMAGE[1:]) * CHANNELS
+    first = inside(*PLACE) * CHANNELS * HIDDEN
+    assert parts["transmitter-host"][0] == backbone + first
+    assert found.channel_uses == steps * BITS * PLACE[0] * PLACE[1]
+    # What meets the chips are events alone: bits and spikes.
+    assert parts["transmitter"][0] == parts["receiver"][0] == 0
+    converter = steps * CHANNELS * PLACE[0] * PLACE[1]
+    assert parts["receiver-host"][0] == converter + CHANNELS * 3
+
+
+def test_a_bit_costs_the_synapses_it_meets(tmp_path):
+    one = system(last=LastNeuron.IF)
+    run = write_run(tmp_path / "run", one, SAMPLES)
+    received = read_recording(run / "receiver.npz").values.sum(axis=(0, 1, 2)) / SAMPLES
+    height, width = PLACE
+    fan_out = np.array(
+        [
+            [
+                (min(row + 2, height) - max(row - 1, 0)) * (min(column + 2, width) - max(column - 1, 0))
+                for column in range(width)
+            ]
+            for row in range(height)
+        ]
+    )
+    (found,) = estimate([run]).report.systems
+    layers = {
+        layer.name: layer for layer in next(one for one in found.parts if one.name == "receiver").layers
+    }
+    assert layers["conv3"].counts.acs == pytest.approx((received * fan_out).sum() * HIDDEN)
+
+
+def test_a_conventional_codec_multiplies_at_both_ends(tmp_path):
+    one = system("cnn-sc")
+    found, parts = counted(write_run(tmp_path / "run", one, SAMPLES))
+    encoder = inside(*PLACE) * (CHANNELS * HIDDEN + HIDDEN * BITS)
+    assert parts["transmitter"][0] == inside(*IMAGE[1:]) * CHANNELS + encoder
+    assert parts["receiver"][0] == encoder + CHANNELS * 3
+    assert found.channel_uses == one.codec.form.bits_per_inference(*PLACE)
