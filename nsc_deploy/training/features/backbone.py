@@ -3,28 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-import lightning
+import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from nsc_deploy.config.features import BackboneExperiment, BackboneTrainingConfig
-from nsc_deploy.data.images import ImageData, ImageSet, load_images, split_validation
+from nsc_deploy.data.events import held_out
+from nsc_deploy.data.images import ImageData, ImageSet, load_images
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import sha256
 from nsc_deploy.models.features.backbones import Backbone, build_backbone
 from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, StateIO, read_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, read_tensors
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.features.augmentation import crop_and_flip, normalised, resized
 from nsc_deploy.training.features.foreign_weights import take_weights
+from nsc_deploy.training.features.trainer import single_device_trainer
 from nsc_deploy.training.fit import (
-    EndOnSigterm,
     is_complete,
     plain_signals,
     quiet_lightning,
@@ -33,7 +33,7 @@ from nsc_deploy.training.fit import (
 )
 from nsc_deploy.training.metrics import BackboneMetrics
 from nsc_deploy.training.module import SystemTraining
-from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
+from nsc_deploy.training.record import TrainingRecord
 
 EVALUATION_BATCH = 250
 
@@ -103,7 +103,8 @@ def fit_backbone(
     batches = ShuffledBatches(len(training), config.batch_size, config.seed)
     module = BackboneFit(backbone, images, config, len(batches))
     with quiet_lightning(), reproducible(config.threads):
-        trainer = _trainer(config, run, record, progress=progress)
+        bfloat16 = config.precision == "bf16" or (config.precision == "auto" and has_bfloat16())
+        trainer = single_device_trainer(config.epochs, run, record, bfloat16=bfloat16, progress=progress)
         with plain_signals(), state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,
@@ -116,10 +117,17 @@ def fit_backbone(
 
 def parts(images: ImageData, config: BackboneTrainingConfig) -> tuple[ImageSet, ImageSet | None]:
     """The training part without its validation part, and that part; None if there is none."""
-    if not config.validation_fraction:
+    chosen = in_validation(images.train.labels, config)
+    if not chosen.any():
         return images.train, None
-    seed = stream_seed(config.seed, "validation part")
-    return split_validation(images.train, config.validation_fraction, seed)
+    return images.train.take(np.flatnonzero(~chosen)), images.train.take(np.flatnonzero(chosen))
+
+
+def in_validation(labels: NDArray[np.int64], config: BackboneTrainingConfig) -> NDArray[np.bool_]:
+    """Which samples of the training part a backbone keeps for validation, as codecs behind it do."""
+    if not config.validation_fraction:
+        return np.zeros(len(labels), dtype=bool)
+    return held_out(labels, config.validation_fraction, stream_seed(config.seed, "validation part"))
 
 
 def new_backbone(experiment: BackboneExperiment, images: ImageData) -> Backbone:
@@ -290,27 +298,3 @@ def _tensors(part: ImageSet) -> TensorDataset:
 def _in_order(part: ImageSet) -> DataLoader[tuple[Tensor, ...]]:
     index = torch.split(torch.arange(len(part)), EVALUATION_BATCH)
     return DataLoader(_tensors(part), sampler=index, batch_size=None)
-
-
-def _trainer(
-    config: BackboneTrainingConfig, run: Path, record: TrainingRecord, *, progress: bool
-) -> lightning.Trainer:
-    callbacks: list[Callback] = [record, SaveState(record), EndOnSigterm()]
-    if progress:
-        callbacks.append(EpochProgress(record))
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bfloat16())
-    return lightning.Trainer(
-        accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=1,
-        strategy=SingleDeviceStrategy(device, checkpoint_io=StateIO()),
-        precision="bf16-mixed" if bf16 else "32-true",
-        max_epochs=config.epochs,
-        deterministic=True,
-        num_sanity_val_steps=0,
-        callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=run,
-    )

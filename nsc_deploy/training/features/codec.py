@@ -7,11 +7,8 @@ third they train the whole network; here the device's part stays as it is, for f
 from collections.abc import Iterator
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.config.features import CodecTrainingConfig, FeaturesExperiment
-from nsc_deploy.data.events import held_out
 from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
-from nsc_deploy.training.checkpoints import DIRECTORY, LAST, StateIO
+from nsc_deploy.training.checkpoints import DIRECTORY, LAST
+from nsc_deploy.training.features.backbone import in_validation
 from nsc_deploy.training.features.cache import Features, FeatureSource
 from nsc_deploy.training.features.system import CodedClassifier, new_classifier
+from nsc_deploy.training.features.trainer import single_device_trainer
 from nsc_deploy.training.fit import (
-    EndOnSigterm,
     is_complete,
     plain_signals,
     quiet_lightning,
@@ -35,7 +32,7 @@ from nsc_deploy.training.fit import (
     state_that_fits,
 )
 from nsc_deploy.training.module import SystemTraining
-from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
+from nsc_deploy.training.record import TrainingRecord
 
 EVALUATION_BATCH = 250
 
@@ -75,7 +72,7 @@ def fit_codec(
     module = CodecFit(new_classifier(experiment, source.backbone), experiment, len(batches))
     samples = _Samples(features.train, features.train_labels, training)
     with quiet_lightning(), reproducible(config.threads):
-        trainer = _trainer(epochs, run, record, progress=progress)
+        trainer = single_device_trainer(epochs, run, record, progress=progress)
         with plain_signals(), state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,
@@ -92,12 +89,7 @@ def training_indices(
     source: FeatureSource, features: Features
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The samples of the training part that the backbone was trained on, and those of its validation part."""
-    config = source.experiment.training
-    count = len(features.train_labels)
-    if not config.validation_fraction:
-        return np.arange(count), np.arange(0)
-    seed = stream_seed(config.seed, "validation part")
-    chosen = held_out(features.train_labels, config.validation_fraction, seed)
+    chosen = in_validation(features.train_labels, source.experiment.training)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
@@ -221,22 +213,3 @@ class CodecFit(SystemTraining):
             f"{part}/spike_rate": bits.detach().mean(),
         }
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
-
-
-def _trainer(epochs: int, run: Path, record: TrainingRecord, *, progress: bool) -> lightning.Trainer:
-    callbacks: list[Callback] = [record, SaveState(record), EndOnSigterm()]
-    if progress:
-        callbacks.append(EpochProgress(record))
-    return lightning.Trainer(
-        accelerator="cpu",
-        devices=1,
-        strategy=SingleDeviceStrategy("cpu", checkpoint_io=StateIO()),
-        max_epochs=epochs,
-        deterministic=True,
-        num_sanity_val_steps=0,
-        callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=run,
-    )

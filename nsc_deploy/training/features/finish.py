@@ -14,6 +14,7 @@ from nsc_deploy.deployment import Deployment, Readout, write_deployment
 from nsc_deploy.models.features.export import FeatureSystem, Samples, channel_use, write_parts
 from nsc_deploy.training.batches import stream, stream_seed
 from nsc_deploy.training.features.augmentation import normalised
+from nsc_deploy.training.features.backbone import parts
 from nsc_deploy.training.features.cache import Features, FeatureSource
 from nsc_deploy.training.features.codec import training_indices
 from nsc_deploy.training.features.evaluate import accuracy_without_channel, measure_codec
@@ -63,9 +64,10 @@ def write_graphs(
     device = source.backbone.device_part.eval()
     channel = BinaryChannel(experiment.channel)
     system = FeatureSystem(device, classifier.codec, channel, classifier.server)
+    trained_on, _ = parts(images, source.experiment.training)
     test = _samples(images, _balanced(images.test, stream_seed(seed, "recorded")))
-    calibration = _samples(images, _balanced(_trained_on(source), stream_seed(seed, "calibration")))
-    parts = write_parts(run, system, test, calibration, STEP_SECONDS, stream(seed, "recorded"))
+    calibration = _samples(images, _balanced(trained_on, stream_seed(seed, "calibration")))
+    written = write_parts(run, system, test, calibration, STEP_SECONDS, stream(seed, "recorded"))
     with torch.no_grad():
         scores, _ = classifier(device(torch.from_numpy(test.images)), channel, stream(seed, "recorded"))
     accuracy = float((scores.argmax(1).numpy() == test.labels).mean())
@@ -77,19 +79,10 @@ def write_graphs(
         dt=STEP_SECONDS,
         channel=channel_use(system, (height, width)),
         readout=Readout(classes=images.classes, group=1),
-        parts=parts,
+        parts=written,
         test_accuracy=accuracy,
     )
     write_deployment(run, deployment)
-
-
-def _trained_on(source: FeatureSource) -> ImageSet:
-    """The training part without the validation part."""
-    config, train = source.experiment.training, source.images.train
-    if not config.validation_fraction:
-        return train
-    seed = stream_seed(config.seed, "validation part")
-    return train.take(np.flatnonzero(~held_out(train.labels, config.validation_fraction, seed)))
 
 
 def _balanced(part: ImageSet, seed: int) -> ImageSet:

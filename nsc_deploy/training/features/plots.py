@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nsc_deploy.io.files import require_writable, write_json
+from nsc_deploy.io.files import write_json
 from nsc_deploy.io.pictures import save_figure
 from nsc_deploy.training.features.sweep import CodecSweep
 
@@ -33,15 +33,6 @@ def write_codec_plots(sweeps: Sequence[CodecSweep], directory: Path) -> list[Pat
     values = directory / _VALUES
     write_json(values, [sweep.as_json() for sweep in sweeps])
     return [*files, values]
-
-
-def check_codec_place(directory: Path) -> None:
-    """Refuse a directory that could not be written, before the work.
-
-    Raises:
-        UserError: no file can be written there.
-    """
-    require_writable(directory / _VALUES)
 
 
 def codec_figure(sweeps: Sequence[CodecSweep]) -> Figure:

@@ -86,7 +86,7 @@ def test_all_steps_make_the_last_point_of_the_curve(snn: Path, backbone: Path):
     assert curve[-1] == whole.accuracy
 
 
-@pytest.mark.parametrize("name", ["s-jscc", "cnn-1bit"])
+@pytest.mark.parametrize("name", ["s-jscc", pytest.param("cnn-sc", marks=pytest.mark.slow)])
 def test_every_codec_trains(name: str, backbone: Path, tmp_path: Path):
     experiment = codec_experiment(
         backbone, name, channel={"kind": "bec", "p": 0.1}, training={"tuning_epochs": 0}
