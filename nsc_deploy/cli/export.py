@@ -123,6 +123,25 @@ def export(
         typer.echo(f"wrote {folder}")
         for line in described.get(folder, ()):
             typer.echo(f"  {line}")
+        hint = calibration_hint(folder)
+        if hint is not None:
+            typer.echo(f"  {hint}")
+
+
+def calibration_hint(folder: Path) -> str | None:
+    """What to try where the decisions of integers differ, and their scales were chosen on no inputs."""
+    from nsc_deploy.io.files import read_json
+
+    manifest = folder / "manifest.json"
+    content = read_json(manifest) if manifest.is_file() else {}
+    calibration, verification = content.get("calibration"), content.get("verification") or {}
+    agreement = verification.get("agreement")
+    if calibration is None or calibration.get("samples") or agreement is None or agreement == 1:
+        return None
+    return (
+        f"{1 - agreement:.1%} of the decisions differ: scales chosen on recorded inputs may help "
+        "(--calibration FILE.npz, other samples than those of --inputs)"
+    )
 
 
 def _print_json(source: Path, target: str, folders: tuple[Path, ...], warnings: list[Diagnostic]) -> None:

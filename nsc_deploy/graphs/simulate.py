@@ -127,13 +127,35 @@ def _values_by_input(network: Network, values: Values) -> dict[str, NDArray[Any]
     return found
 
 
-def _check_values(node: Node, array: NDArray[Any]) -> None:
-    if array.ndim < 2 or array.shape[2:] != node.input_shape or 0 in array.shape:
+def require_shape(node: Node, given: tuple[int, ...]) -> None:
+    """Refuse values that an input node does not take.
+
+    Raises:
+        DataError: with both shapes and, where the axes seem to stand in another order, how to turn them.
+    """
+    if len(given) < 2 or given[2:] != node.input_shape or 0 in given:
         wanted = ", ".join(map(str, ("steps", "samples", *node.input_shape)))
         raise DataError(
-            f"values of the shape {array.shape} are given where [{wanted}] is wanted",
+            f"values of the shape {given} are given where [{wanted}] is wanted",
             where=f"node '{node.name}'",
+            hint=_axes_hint(given, node.input_shape, wanted),
         )
+
+
+def _axes_hint(given: tuple[int, ...], shape: tuple[int, ...], wanted: str) -> str | None:
+    if len(given) == len(shape) + 1 and given[1:] == shape:
+        return f"The axis of samples is missing: one sample is [steps, 1{wanted.partition('samples')[2]}]."
+    sizes = list(given)
+    for size in shape:
+        if size not in sizes:
+            return None
+        sizes.remove(size)
+    # What is left over are the steps and the samples.
+    return f"The axes seem to stand in another order: turn them to [{wanted}]." if len(sizes) == 2 else None
+
+
+def _check_values(node: Node, array: NDArray[Any]) -> None:
+    require_shape(node, array.shape)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError("the values hold NaN or infinity", where=f"node '{node.name}'")
 

@@ -1,3 +1,5 @@
+import re
+
 import nir
 import numpy as np
 import pytest
@@ -398,3 +400,25 @@ def test_a_reset_potential_and_subtraction_exclude_each_other():
     node = nir.IF(r=np.ones(2), v_threshold=np.ones(2), v_reset=np.full(2, 0.5))
     with pytest.raises(GraphError, match="exclude"):
         simulate(assemble(one_node(node, (2,), (2,), reset="subtract")), np.zeros((1, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((25, 300, 63), None),
+        ((3, 25, 300), r"turn them to \[steps, samples, 3\]"),
+        ((25, 3, 300), "another order"),
+        ((25, 3), r"one sample is \[steps, 1, 3\]"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_told_whole_with_the_axes_that_seem_turned(
+    shape: tuple[int, ...], said: str | None
+) -> None:
+    builder = GraphBuilder(1e-3)
+    builder.input(3, Signal.EVENTS)
+    builder.threshold("cells", 0.5, 3)
+    builder.output(3)
+    network = assemble(builder.build())
+    with pytest.raises(DataError, match=re.escape(str(shape))) as caught:
+        simulate(network, np.zeros(shape, np.uint8))
+    assert caught.value.hint is None if said is None else re.search(said, caught.value.hint or "")

@@ -30,7 +30,7 @@ from nsc_deploy.energy.counting.nir_rules import (
 from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations, PartCount, Traffic
 from nsc_deploy.graphs.formats.recording import Recording, require_step
 from nsc_deploy.graphs.network import Network, Node, Signal
-from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.graphs.simulate import require_shape, simulate
 
 Progress = Callable[[int], None]
 Outputs = NDArray[np.floating[Any]]
@@ -73,6 +73,7 @@ def count_network(
     """
     refuse_empty(recording)
     require_step(recording, network.dt, f"the recording of {name}")
+    require_shape(network.input_node, recording.values.shape)
     counters = {node.name: _NodeCounter(network, node, recording) for node in network.nodes}
     refuse_too_many({name: one.at_most for name, one in counters.items()}, recording.samples)
     entry = network.input_node

@@ -154,12 +154,19 @@ def check_recording(recording: Recording, where: object) -> None:
             "holds graded values that are no whole numbers", where=where, hint="Those are --signal real."
         )
     if labels is not None:
-        _check_labels(labels, values.shape[1], where)
+        _check_labels(labels, values.shape[0], values.shape[1], where)
 
 
-def _check_labels(labels: NDArray[Any], samples: int, where: object) -> None:
+def _check_labels(labels: NDArray[Any], steps: int, samples: int, where: object) -> None:
     if labels.shape != (samples,) or labels.dtype.kind not in "iuf":
-        raise DataError(f"has {labels.dtype} labels {labels.shape} for {samples} samples", where=where)
+        swapped = labels.shape == (steps,)
+        raise DataError(
+            f"has {labels.dtype} labels {labels.shape} for {samples} samples and {steps} steps",
+            where=where,
+            hint="There is a label for each step: are the first two axes swapped? Time is the first."
+            if swapped
+            else None,
+        )
     if not np.array_equal(labels, np.rint(labels)) or labels.min() < 0:
         raise DataError(
             f"has labels from {labels.min():g} to {labels.max():g} that are no classes",

@@ -209,3 +209,10 @@ def test_a_damaged_array_file_is_named(tmp_path: Path, damage: str) -> None:
         path.write_bytes(path.read_bytes()[:-3] if damage == "cut" else b"1 2 3")
     with pytest.raises(DataError, match=r"not a valid \.npy file"):
         read_inputs(path, signal=Signal.EVENTS, dt=1.0)
+
+
+def test_labels_of_each_step_are_taken_for_swapped_axes(tmp_path: Path) -> None:
+    values, labels = np.zeros((25, 300, 4), np.uint8), np.zeros(25, np.int64)
+    with pytest.raises(DataError, match="300 samples and 25 steps") as caught:
+        write_recording(tmp_path / "it.npz", Recording(values, Signal.EVENTS, 1e-3, labels))
+    assert "are the first two axes swapped" in (caught.value.hint or "")
