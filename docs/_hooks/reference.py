@@ -7,6 +7,7 @@ from typer.main import get_command
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
+from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.experiment_file import experiment_text
 
@@ -14,6 +15,7 @@ COMMANDS = "<!-- commands -->"
 EXPERIMENTS = {
     "<!-- experiment -->": SpeechExperiment(),
     "<!-- experiment backbone -->": BackboneExperiment(),
+    "<!-- experiment memory -->": MemoryExperiment(),
     "<!-- experiment codec -->": FeaturesExperiment.model_validate({"system": {"backbone": "runs/backbone"}}),
 }
 

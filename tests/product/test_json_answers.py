@@ -91,7 +91,7 @@ def calls(folder: Path) -> dict[str, Words]:
     }
 
 
-ELSEWHERE = {"train", "sweep", "demo", "lava install"}
+ELSEWHERE = {"train", "sweep", "demo", "lava install", "ask"}
 
 
 def test_every_command_with_json_is_documented() -> None:
