@@ -17,7 +17,9 @@ from nsc_deploy.exporters.base import (
 from nsc_deploy.exporters.partitioned.target import PartitionedTarget, split_hint
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.formats.nir import GraphOptions
+from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import read_json
+from nsc_deploy.passes.partition import joined
 
 
 @dataclass(frozen=True)
@@ -84,25 +86,64 @@ def export_all(
     options = GraphOptions() if graph is None else graph
     items = items_of(source, out, part, inputs)
     choices = [_calibration(item, source, calibration, calibrate) for item in items]
-    requests = [
-        ExportRequest(
-            network=options.read(item.graph_file, item.recording_file),
-            graph_file=item.graph_file,
-            out=item.out,
-            recording_file=item.recording_file,
-            bits=bits,
-            granularity=granularity,
-            calibration=chosen,
-            run=source if source.is_dir() else None,
-            part=item.part,
-            notify=notify,
-            describe=partial(describe, item.out),
+    requests = []
+    for item, chosen in zip(items, choices, strict=True):
+        network, recording_file = _whole(item, source, inputs, found, options, notify)
+        requests.append(
+            ExportRequest(
+                network=network,
+                graph_file=item.graph_file,
+                out=item.out,
+                recording_file=recording_file,
+                bits=bits,
+                granularity=granularity,
+                calibration=chosen,
+                run=source if source.is_dir() else None,
+                part=item.part,
+                notify=notify,
+                describe=partial(describe, item.out),
+            )
         )
-        for item, chosen in zip(items, choices, strict=True)
-    ]
     for request in requests:
         _require_accepted(found, request, split=split)
     return tuple(_export(found, request, split=split) for request in requests)
+
+
+def _whole(
+    item: Item,
+    source: Path,
+    inputs: Path | None,
+    target: Target,
+    options: GraphOptions,
+    notify: Callable[[str], None],
+) -> tuple[Network, Path | None]:
+    """The graph of an item and its recording, with the part in front of it where the target takes both."""
+    network = options.read(item.graph_file, item.recording_file)
+    takes_samples = getattr(target, "takes_samples", False) and inputs is None
+    front = _front_end(source, item.part) if takes_samples and item.part is not None else None
+    if front is None:
+        return network, item.recording_file
+    folder = item.graph_file.parent
+    before = options.read(folder / front.graph, folder / front.recording)
+    try:
+        both = joined(before, network)
+    except ExportError:
+        return network, item.recording_file
+    refused = target.check(both).refused
+    if refused:
+        notify(f"{front.name} stays on the host: '{refused[0].node}' {refused[0].reason}")
+        return network, item.recording_file
+    notify(f"{front.name} goes along: received samples come in")
+    return both, folder / front.recording
+
+
+def _front_end(run: Path, part: str) -> Part | None:
+    """The NIR part on the host that stands right before a part, at the same end; None without one."""
+    parts = read_deployment(run).parts
+    at = next(index for index, one in enumerate(parts) if one.name == part)
+    if at == 0 or parts[at - 1].side is not parts[at].side or parts[at - 1].place is not Place.HOST:
+        return None
+    return parts[at - 1] if parts[at - 1].graph.endswith(".nir") else None
 
 
 def items_of(source: Path, out: Path, part: str | None, inputs: Path | None) -> tuple[Item, ...]:

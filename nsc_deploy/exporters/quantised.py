@@ -1,20 +1,26 @@
 """What every export to integers says of itself: on what scales were chosen, and what was approximated."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Self
 
 from pydantic import Field
 
 from nsc_deploy.exporters.base import ExportRequest
 from nsc_deploy.exporters.inputs import calibration_inputs, fits, recording_for
-from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.formats.recording import Recording, stated_signal
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.io.files import sha256
 from nsc_deploy.io.records import Record
 from nsc_deploy.passes.base import Note
 
 
-def choose_calibration(request: ExportRequest) -> Recording | None:
+def choose_calibration(request: ExportRequest, behind: Network | None = None) -> Recording | None:
     """Check the recording of a request, read the one that scales are chosen on, and say so.
+
+    Args:
+        request: what is asked for.
+        behind: of a graph that begins with comparators, what lies behind them: events for it will do too.
 
     Returns:
         What scales are chosen on; None where it is the weights alone.
@@ -26,7 +32,9 @@ def choose_calibration(request: ExportRequest) -> Recording | None:
     if request.recording_file is not None:
         recording = recording_for(request.network, request.recording_file)
         fits(recording, request.network, request.recording_file)
-    found = calibration_inputs(request)
+    source = request.calibration
+    events = source is not None and stated_signal(source.file) is Signal.EVENTS
+    found = calibration_inputs(replace(request, network=behind) if behind is not None and events else request)
     on = "the weights alone" if found is None else f"{found.samples} recorded samples"
     request.notify(f"lowering and quantising, scales chosen on {on}")
     return found

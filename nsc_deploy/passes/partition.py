@@ -271,6 +271,32 @@ def part_of(
     )
 
 
+def joined(front: Network, behind: Network) -> Network:
+    """Two graphs as one: what leaves the first enters the second.
+
+    Raises:
+        ExportError: what leaves is not what enters, the steps differ, or both have a node of the same name.
+    """
+    given, taken = front.output_node, behind.input_node
+    before = tuple(node for node in front.nodes if node.name != given.name)
+    after = tuple(node for node in behind.nodes if node.name != taken.name)
+    twice = {node.name for node in before} & {node.name for node in after}
+    steps = {network.dt for network in (front, behind)} - {None}
+    if given.output_shape != taken.output_shape or len(given.inputs) != 1 or len(steps) > 1 or twice:
+        raise ExportError("does not fit the graph behind it", where=f"node '{given.name}'")
+    return replace(
+        behind,
+        nodes=(*before, *(_reading(node, taken.name, given.inputs[0]) for node in after)),
+        dt=next(iter(steps), None),
+        reset=behind.reset or front.reset,
+        back_edges=front.back_edges | behind.back_edges,
+        components=(
+            *(group for group in front.components if given.name not in group),
+            *(group for group in behind.components if taken.name not in group),
+        ),
+    )
+
+
 def _reading(node: Node, old: str, new: str) -> Node:
     return replace(node, inputs=tuple(new if one == old else one for one in node.inputs))
 

@@ -15,12 +15,15 @@ something else is refused, unless code of the folder may run.
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
+from nsc_deploy.exporters.c.comparators import FrontEnd, find_front_end
 from nsc_deploy.exporters.c.controllers import find_controller
+from nsc_deploy.exporters.c.emulator import entering
 from nsc_deploy.exporters.c.firmware import Firmware
 from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
 from nsc_deploy.exporters.c.lowering import Lowered, lower_to_program
@@ -44,7 +47,7 @@ from nsc_deploy.exporters.manifest import (
 from nsc_deploy.exporters.quantised import Calibrated, approximations, choose_calibration
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
-from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.readout import readout_of
 from nsc_deploy.io.files import sha256, write_text
 from nsc_deploy.io.folders import replacing_folder, require_folder
@@ -70,11 +73,12 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         UserError: the folder cannot be written.
     """
     require_folder(request.out)
-    chosen_on = choose_calibration(request)
+    front_end = find_front_end(request.network)
+    chosen_on = choose_calibration(request, behind=None if front_end is None else front_end.behind)
     lowered = lower_to_program(
         request.network,
         bits=request.bits,
-        inputs=None if chosen_on is None else chosen_on.values,
+        inputs=None if chosen_on is None else _events(chosen_on, front_end),
         granularity=request.granularity,
     )
     inputs = check_inputs(request)
@@ -200,6 +204,15 @@ def _read_text(file: Path) -> str:
         raise DataError(f"cannot be read ({error})", where=file, hint="Export the folder again.") from error
 
 
+def _events(recording: Recording, front_end: FrontEnd | None) -> NDArray[Any]:
+    """What scales are chosen on: events as they were recorded, or those of recorded samples."""
+    if front_end is None or recording.signal is Signal.EVENTS:
+        return recording.values
+    comparators = front_end.comparators
+    events = comparators.events(comparators.quantised(recording.values))
+    return events.reshape(*events.shape[:2], *front_end.behind.input_node.output_shape)
+
+
 def _layout(request: ExportRequest, program: Program) -> Layout:
     classes, group = readout_of(request.network) or (None, None)
     name = identifier(request.part or request.graph_file.stem)
@@ -217,7 +230,7 @@ def _read_origin(folder: Path, manifest: Manifest) -> Origin:
 
 def _write_code(folder: Path, layout: Layout, origin: Origin, inputs: Samples) -> tuple[tuple[str, str], ...]:
     """All files of text but the header; their names and what they hold."""
-    first = inputs.values[:, 0].reshape(len(inputs.values), -1).astype(np.uint8)
+    first = entering(layout.program, inputs.values[:, :1])[:, 0]
     about = "random events" if inputs.seed is not None else f"recorded sample {inputs.indices[0]}"
     texts = (
         (f"{layout.name}.c", "the code", source_text(layout, origin)),

@@ -47,9 +47,11 @@ def emulate(program: Program, events: NDArray[Any], *, record: bool = False) -> 
 
     Args:
         program: valid (see `program.validate`).
-        events: [steps, samples, inputs] of 0 and 1.
+        events: [steps, samples, inputs] of 0 and 1; or what its front end takes in (see `entering`).
         record: whether every population is kept, and not only the output.
     """
+    if program.front_end is not None:
+        events = program.front_end.events(events)
     steps, samples, _ = events.shape
     states = {one.name: _State(one, samples) for one in program.populations}
     spikes: dict[str, Spikes] = {program.input: events.astype(np.uint8)}
@@ -75,6 +77,12 @@ def emulate(program: Program, events: NDArray[Any], *, record: bool = False) -> 
     leaving, late = np.zeros_like(spikes[program.output.source]), program.output.delay
     leaving[late:] = spikes[program.output.source][: max(0, steps - late)]
     return ProgramTrace(leaving, traces)
+
+
+def entering(program: Program, values: NDArray[Any]) -> NDArray[Any]:
+    """Inputs of the graph [steps, samples, *shape] as they enter: events as uint8, or samples as int16."""
+    flat = values.reshape(*values.shape[:2], -1)
+    return flat.astype(np.uint8) if program.front_end is None else program.front_end.quantised(flat)
 
 
 class _State:

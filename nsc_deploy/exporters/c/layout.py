@@ -6,10 +6,12 @@ How weights are stored stands in `packing`.
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
-from nsc_deploy.exporters.c.packing import Delivery, Ring, Table, deliver, fits_lanes, form_of
+from nsc_deploy.exporters.c.comparators import Comparators
+from nsc_deploy.exporters.c.packing import Delivery, Ring, Table, deliver, fits_lanes, form_of, unsigned
 from nsc_deploy.exporters.c.program import STATE_LIMIT, UNITY, Integers, Population, Program
 
 _TAKEN = frozenset({"main", "harness", "start"})
@@ -127,6 +129,36 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
+class FrontEndTables:
+    """Comparators as they are written: which sample each looks at, and with which pair of limits.
+
+    Attributes:
+        comparators: what they are.
+        each: comparators a line.
+        tables: samples, which pair of limits, and the pairs.
+    """
+
+    comparators: Comparators
+    each: int
+    tables: tuple[Table, Table, Table, Table]
+
+    @classmethod
+    def of(cls, one: Comparators) -> Self:
+        """The tables of some comparators."""
+        limits = np.stack([one.low.reshape(-1), one.high.reshape(-1)], axis=1)
+        pairs, which = np.unique(limits, axis=0, return_inverse=True)
+        which = which.reshape(-1).astype(np.int64)
+        sources, low, high = (values.astype(np.int64) for values in (one.source.reshape(-1), *pairs.T))
+        tables = (
+            Table("comparators_sample", unsigned(sources), sources, "which sample", one.name),
+            Table("comparators_pair", unsigned(which), which, "which limits", one.name),
+            Table("comparators_low", "int16_t", low, "lower limits", one.name),
+            Table("comparators_high", "int16_t", high, "upper limits", one.name),
+        )
+        return cls(one, one.source.shape[1], tables)
+
+
+@dataclass(frozen=True, eq=False)
 class Layout:
     """A program as it is written.
 
@@ -145,6 +177,23 @@ class Layout:
     layers: tuple[Layer, ...]
     classes: int | None
     group: int
+
+    @cached_property
+    def front_end(self) -> "FrontEndTables | None":
+        """The comparators as they are written; None where events come in."""
+        found = self.program.front_end
+        return None if found is None else FrontEndTables.of(found)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Everything in flash but code."""
+        front = () if self.front_end is None else self.front_end.tables
+        return (*front, *(table for one in self.layers for table in one.tables))
+
+    @property
+    def entry(self) -> str:
+        """What runs a step: of events or of received samples."""
+        return "step" if self.front_end is None else "receive"
 
     @property
     def macro(self) -> str:

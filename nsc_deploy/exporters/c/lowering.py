@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import ScaleGranularity
+from nsc_deploy.exporters.c.comparators import find_front_end
 from nsc_deploy.exporters.c.direct import INTEGRATORS, extract, lowered
 from nsc_deploy.exporters.c.program import (
     UNITY,
@@ -66,12 +67,27 @@ def lower_to_program(
     Args:
         network: the graph.
         bits: bits of a weight, 2..8.
-        inputs: recorded inputs [steps, samples, *shape] to choose scales on, or None.
+        inputs: recorded events [steps, samples, *shape] to choose scales on, those behind comparators where
+            samples come in; or None.
         granularity: whose scales must be alike; the places of a convolution always share one.
 
     Raises:
         ExportError: a limit that shows on the populations alone; it names the node and a way out.
     """
+    front_end = find_front_end(network)
+    if front_end is not None:
+        behind = lower_to_program(front_end.behind, bits=bits, inputs=inputs, granularity=granularity)
+        comparators = front_end.comparators
+        note = Note(
+            "comparators",
+            comparators.name,
+            f"events of {comparators.samples} samples of 16 bits, {comparators.fraction_bits} of them behind "
+            "the point",
+            exact=False,
+            error=2.0 ** -(comparators.fraction_bits + 1),
+        )
+        program = replace(behind.program, front_end=comparators)
+        return Lowered(program, (("front-end", note), *behind.notes))
     alike = behind_convolutions(network)
     if any(one.status is Status.REFUSED for one in lava_verdicts(network)):
         return _lower_directly(network, bits, inputs, granularity, alike)

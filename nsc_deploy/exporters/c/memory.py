@@ -84,7 +84,7 @@ def map_memory(layout: Layout, core: str) -> MemoryMap:
     Raises:
         BackendError: the compiler is there and failed.
     """
-    tables = [Piece(table.layer, table.holds, table.bytes) for one in layout.layers for table in one.tables]
+    tables = [Piece(table.layer, table.holds, table.bytes) for table in layout.tables]
     states = [
         Piece(SHARED if name in {"sums", "rest"} else name, _STATES.get(name, "state"), size)
         for name, size in layout.state_bytes.items()
@@ -110,7 +110,7 @@ def _compiled(layout: Layout, core: str, folder: Path) -> tuple[list[Piece], int
     write_text(source, source_text(layout, origin))
     options = (f"-mcpu={core}", "-mthumb", *STANDARD, "-O2", "-fcallgraph-info=su", "-ffunction-sections")
     out = folder / "linked.elf"
-    doors = [f"{layout.name}_{name}" for name in ("reset", "step", "step_list", "decide")]
+    doors = [f"{layout.name}_{name}" for name in ("reset", "step", "step_list", "receive", "decide")]
     link = [f"-Wl,-u,{name}" for name in doors] + ["-nostdlib", f"-Wl,-e,{layout.name}_step"]
     arm_compiler().build([source], out, (*options, *link), folder, libraries=("-lgcc", *_NO_START))
     listed = _sizes(Path(arm_compiler().command[0]).with_name("arm-none-eabi-nm"), out)
@@ -130,6 +130,8 @@ _NO_START = ("-Wl,--unresolved-symbols=ignore-all",)
 
 def layer_of(symbol: str, layout: Layout) -> str:
     """The node whose function a symbol is; "all layers" for one that serves all."""
+    if layout.front_end is not None and symbol.startswith("comparators_"):
+        return layout.front_end.comparators.name
     for one in layout.layers:
         if symbol.startswith(f"{one.name}_"):
             return one.population.name

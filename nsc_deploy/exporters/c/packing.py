@@ -243,8 +243,8 @@ def _sparse_tables(connection: Connection, name: str, layer: str) -> tuple[Table
     order = np.lexsort((weight.target, weight.source))
     start = np.searchsorted(weight.source[order], np.arange(weight.shape[1] + 1))
     return (
-        Table(f"{name}_start", _unsigned(start), start.astype(np.int64), "where lists start", layer),
-        Table(f"{name}_target", _unsigned(weight.target), _listed(weight.target[order]), "targets", layer),
+        Table(f"{name}_start", unsigned(start), start.astype(np.int64), "where lists start", layer),
+        Table(f"{name}_target", unsigned(weight.target), _listed(weight.target[order]), "targets", layer),
         Table(f"{name}_weight", "int8_t", _listed(weight.values[order]), "weights", layer),
     )
 
@@ -254,6 +254,7 @@ def _listed(values: NDArray[np.int32]) -> NDArray[np.int64]:
     return values.astype(np.int64) if len(values) else np.zeros(1, np.int64)
 
 
-def _unsigned(values: Sequence[int] | NDArray[np.int64]) -> str:
+def unsigned(values: Sequence[int] | NDArray[np.int64]) -> str:
+    """The type of numbers that are not negative."""
     largest = int(np.max(values, initial=0))
     return "uint8_t" if largest < 2**8 else "uint16_t" if largest < 2**16 else "uint32_t"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c.deployment import read_c_deployment
+from nsc_deploy.exporters.c.emulator import entering
 from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.qemu import QemuRunner
-from nsc_deploy.exporters.c.runners import flat_events
 from nsc_deploy.exporters.c.timings import disassembled, timings
 from nsc_deploy.exporters.c.trace import traced
 from nsc_deploy.exporters.inputs import choose_samples
@@ -103,7 +103,7 @@ def profile(runner: QemuRunner, layout: Layout, values: NDArray[Any]) -> Profile
     Raises:
         BackendError: QEMU or objdump failed.
     """
-    events = flat_events(values[:MOST_STEPS, :1])
+    events = entering(layout.program, values[:MOST_STEPS, :1])
     trace = traced(runner, layout, events)
     steps = len(events)
     found = timings().get(runner.board.cpu)

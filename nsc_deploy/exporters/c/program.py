@@ -11,7 +11,7 @@ Every backend of this target is held to these equations. In a step, population a
 `trunc` rounds toward zero. An integrator has no threshold: it never fires, and its v is what it gives out.
 All states, and all events before the first step, are 0. That is the arithmetic of Lava 0.10.0 where a
 graph can be held there (see `exporters.lava.arithmetic`), with the time of the graph: no connection takes a
-step by itself.
+step by itself. Where samples come in, `comparators` says how they become events.
 
 A program as a file of numbers (.npz) beside a list of names in the manifest, read back with every range
 checked.
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError
+from nsc_deploy.exporters.c.comparators import HIGHEST, LOWEST, Comparators
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.graphs.connectivity import Axes, KernelAxis
 from nsc_deploy.graphs.network import Shape
@@ -148,6 +149,7 @@ class Program:
         populations: in the order of a step.
         output: what leaves.
         dt: length of a step in seconds; None where nothing depends on it.
+        front_end: what makes the events of received samples; None where events come in.
     """
 
     input: str
@@ -155,6 +157,7 @@ class Program:
     populations: tuple[Population, ...]
     output: Output
     dt: float | None
+    front_end: Comparators | None = None
 
     def size(self, signal: str) -> int:
         """Number of lines of the input or of a population."""
@@ -192,6 +195,8 @@ def validate(program: Program) -> None:
     Raises:
         DataError: with the population and the parameter.
     """
+    if program.front_end is not None:
+        _validate_front_end(program.front_end, program.inputs)
     known = {program.input: program.inputs}
     sizes = known | {one.name: one.size for one in program.populations}
     if len(sizes) != len(program.populations) + 1 or not 1 <= program.inputs <= MAX_SIZE:
@@ -219,6 +224,19 @@ def validate(program: Program) -> None:
         raise DataError("delays values, which only spikes can be", where="program")
 
 
+def _validate_front_end(one: Comparators, lines: int) -> None:
+    where = f"comparators '{one.name}'"
+    if one.lines != lines or one.source.ndim != 2 or not 1 <= one.samples <= MAX_SIZE:
+        raise DataError("have an impossible size", where=where)
+    if one.low.shape != one.source.shape or one.high.shape != one.source.shape:
+        raise DataError("have limits of another size", where=where)
+    if not 0 <= one.fraction_bits <= 15:
+        raise DataError("have samples of another kind", where=where)
+    _in_range(f"{where}, samples", one.source, 0, one.samples - 1)
+    for limits in (one.low, one.high):
+        _in_range(f"{where}, limits", limits, LOWEST, HIGHEST)
+
+
 def _validate_arrays(one: Population, where: str) -> None:
     if not 1 <= one.size <= MAX_SIZE or not 0 <= one.shift <= MAX_SHIFT:
         raise DataError("has an impossible size or shift", where=where)
@@ -244,6 +262,7 @@ def _in_range(where: str, values: NDArray[Any], low: int, high: int) -> None:
         raise DataError(f"leaves the range {low}..{high}", where=where)
 
 
+_LIMITS = ("source", "low", "high")
 _VECTORS = ("keep_v", "keep_u", "bias", "threshold", "floor", "scale")
 
 
@@ -258,6 +277,11 @@ def write_program(path: Path, program: Program) -> None:
     }
     if program.dt is not None:
         arrays["dt"] = np.asarray(program.dt)
+    front_end = program.front_end
+    if front_end is not None:
+        arrays["front_end"] = np.array([front_end.name])
+        arrays["front_end.form"] = np.array([front_end.samples, front_end.fraction_bits])
+        arrays |= {f"front_end.{name}": getattr(front_end, name) for name in _LIMITS}
     for index, one in enumerate(program.populations):
         arrays[f"{index}.shift"] = np.asarray(one.shift)
         arrays |= {f"{index}.{name}": value for name in _VECTORS if (value := getattr(one, name)) is not None}
@@ -307,7 +331,12 @@ def _program(arrays: Mapping[str, NDArray[Any]]) -> Program:
     source, delay = (str(part) for part in arrays["output"])
     populations = tuple(_population(arrays, index, name) for index, name in enumerate(names))
     dt = float(arrays["dt"]) if "dt" in arrays else None
-    return Program(entrance, int(arrays["inputs"]), populations, Output(source, int(delay)), dt)
+    output, front_end = Output(source, int(delay)), None
+    if "front_end" in arrays:
+        samples, bits = (int(number) for number in arrays["front_end.form"])
+        limits = [arrays[f"front_end.{name}"].astype(np.int32) for name in _LIMITS]
+        front_end = Comparators(str(arrays["front_end"][0]), samples, bits, *limits)
+    return Program(entrance, int(arrays["inputs"]), populations, output, dt, front_end)
 
 
 def _population(arrays: Mapping[str, NDArray[Any]], index: int, name: str) -> Population:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c.compilers import ARM_HINT, STANDARD, arm_compiler
+from nsc_deploy.exporters.c.emulator import entering
 from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.runners import (
-    flat_events,
     harness_input,
     harness_trace,
     write_sources,
@@ -129,7 +129,7 @@ class QemuRunner:
         Raises:
             BackendError: QEMU or the program failed, or fell silent.
         """
-        events = flat_events(values)
+        events = entering(self._layout.program, values)
         write_bytes(self.folder / "in.bin", harness_input(events))
         self.start()
         self._settings.advance(values.shape[1])

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from nsc_deploy.exporters.c.comparators import find_front_end
 from nsc_deploy.exporters.c.direct import INTEGRATORS
 from nsc_deploy.exporters.c.program import MAX_SIZE, UNITY
 from nsc_deploy.exporters.lava.lowering.extract import KNOWN
@@ -47,7 +48,18 @@ _BECOMES = {
 
 def verdicts(network: Network) -> tuple[Verdict, ...]:
     """A verdict on each node, in the order of the network."""
-    return judge(network, RULES, _BECOMES)
+    found = find_front_end(network)
+    if found is None:
+        return judge(network, RULES, _BECOMES)
+    becomes = f"comparators of samples of 16 bits, {found.comparators.fraction_bits} of them behind the point"
+    behind = {one.node: one for one in judge(found.behind, RULES, _BECOMES)}
+    front = {node.name for node in found.graph.nodes} - {found.graph.output_node.name}
+    return tuple(
+        Verdict(node.name, node.primitive, Status.NATIVE, becomes)
+        if node.name in front
+        else behind[node.name]
+        for node in network.nodes
+    )
 
 
 def every_node_becomes_neurons_or_synapses(node: Node, network: Network) -> Refusal | None:
@@ -62,7 +74,8 @@ def events_enter(node: Node, network: Network) -> Refusal | None:
     if node.primitive == "Input" and node.emits is not Signal.EVENTS:
         return (
             f"takes in {node.emits.value} values, and a step takes in events",
-            "Turn them into events on the host (Affine and Threshold); --signal events if they are.",
+            "Begin with comparators (weights that look at one sample each, and a Threshold), or turn them "
+            "into events on the host; --signal events if they are.",
         )
     return None
 

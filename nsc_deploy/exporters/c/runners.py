@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c.compilers import STANDARD, Compiler, host_compiler
-from nsc_deploy.exporters.c.emulator import emulate
+from nsc_deploy.exporters.c.emulator import emulate, entering
 from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.program import Population, Program
-from nsc_deploy.exporters.c.write import Origin, harness_text, header_text, packed_events, traced_layers
+from nsc_deploy.exporters.c.write import Origin, harness_text, header_text, packed, traced_layers
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.operators.coefficients import coefficients
 from nsc_deploy.io.files import write_text
@@ -45,7 +45,7 @@ class EmulatorRunner:
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
-        trace = emulate(self._program, flat_events(values), record=self._settings.layers)
+        trace = emulate(self._program, entering(self._program, values), record=self._settings.layers)
         self._settings.advance(values.shape[1])
         # Weights at the end of a graph have neurons behind them that are no node of it.
         named = {node.name for node in self._network.nodes} & set(trace.populations)
@@ -101,7 +101,7 @@ class HostRunner:
         Raises:
             BackendError: the program failed.
         """
-        events = flat_events(values)
+        events = entering(self._layout.program, values)
         try:
             done = subprocess.run(
                 [str(self._program)],
@@ -127,14 +127,14 @@ def write_sources(folder: Path, layout: Layout, source: str, template: str, **va
     write_text(folder / "harness.c", harness_text(layout, origin, template, **values))
 
 
-def harness_input(events: NDArray[np.uint8]) -> bytes:
-    """Events [steps, samples, lines] as a harness reads them."""
-    sizes = np.array(events.shape[:2], "<u4").tobytes()
-    return sizes + packed_events(events.transpose(1, 0, 2)).tobytes()
+def harness_input(entering: NDArray[Any]) -> bytes:
+    """Events or samples [steps, samples, lines] as a harness reads them."""
+    sizes = np.array(entering.shape[:2], "<u4").tobytes()
+    return sizes + packed(entering.transpose(1, 0, 2)).tobytes()
 
 
 def harness_trace(
-    answer: bytes, events: NDArray[np.uint8], layout: Layout, network: Network, *, timed: bool = False
+    answer: bytes, events: NDArray[Any], layout: Layout, network: Network, *, timed: bool = False
 ) -> tuple[RunTrace, NDArray[np.uint32]]:
     """What a harness wrote: the run, and where it is timed the ticks of each step [steps, samples].
 
@@ -164,11 +164,6 @@ def _unpacked(words: NDArray[np.uint32], lines: int) -> NDArray[np.uint8]:
     """Bit maps [..., words] as events [..., lines]."""
     octets = np.ascontiguousarray(words).view(np.uint8)
     return np.unpackbits(octets, axis=-1, bitorder="little")[..., :lines]
-
-
-def flat_events(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Events [steps, samples, *shape] as [steps, samples, lines]."""
-    return values.reshape(*values.shape[:2], -1).astype(np.uint8)
 
 
 def _output(output: NDArray[Any], program: Program, network: Network) -> NDArray[Any]:

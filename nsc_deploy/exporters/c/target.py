@@ -16,6 +16,7 @@ class CTarget:
         controller: name of a microcontroller whose memory a graph must fit; None for any.
     """
 
+    takes_samples = True
     summary = "C99 for microcontrollers: integers, no heap, event-driven (c:NAME for one of them)"
 
     def __init__(self, controller: str | None = None) -> None:

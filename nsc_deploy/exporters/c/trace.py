@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError
+from nsc_deploy.exporters.c.emulator import entering
 from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.qemu import QemuRunner
-from nsc_deploy.exporters.c.runners import flat_events, harness_input
+from nsc_deploy.exporters.c.runners import harness_input
 from nsc_deploy.exporters.c.timings import Timings, disassembled, published
 from nsc_deploy.io.files import write_bytes
 
@@ -119,7 +120,7 @@ def count_cycles(
         BackendError: no timings are published for the core, or QEMU or objdump failed.
     """
     prices = published(runner.board.cpu)
-    events = flat_events(values)
+    events = entering(layout.program, values)
     program = disassembled(runner.folder / "program.elf")
     steps = len(events)
     found: list[tuple[Counts, Counts, dict[str, Counts]]] = []
@@ -153,7 +154,7 @@ def _portions(instructions: Counts) -> Iterator[slice]:
     yield slice(start, instructions.shape[1])
 
 
-def traced(runner: QemuRunner, layout: Layout, events: NDArray[np.uint8]) -> Trace:
+def traced(runner: QemuRunner, layout: Layout, events: NDArray[Any]) -> Trace:
     """Run events [steps, samples, lines] with every block written down.
 
     Raises:
@@ -162,7 +163,7 @@ def traced(runner: QemuRunner, layout: Layout, events: NDArray[np.uint8]) -> Tra
     write_bytes(runner.folder / "in.bin", harness_input(events))
     runner.start("-d", "in_asm,exec,nochain", "-D", _LOG)
     blocks, order = _read(runner.folder / _LOG, disassembled(runner.folder / "program.elf"))
-    step = _steps(blocks, order, layout.name)
+    step = _steps(blocks, order, layout)
     if step.max(initial=-1) + 1 != events.shape[0] * events.shape[1]:
         raise BackendError("QEMU has not written down every step", where=_LOG)
     first = np.array([block.addresses[0] for block in blocks])
@@ -216,11 +217,11 @@ def _block(
     return Block(tuple(addresses), addresses[-1] + size, function)
 
 
-def _steps(blocks: Sequence[Block], order: NDArray[np.int32], name: str) -> NDArray[np.int32]:
+def _steps(blocks: Sequence[Block], order: NDArray[np.int32], layout: Layout) -> NDArray[np.int32]:
     """The step of each block that ran; -1 for the harness, the reset and the decision."""
-    left_out = _HARNESS | {f"{name}_reset", f"{name}_decide"}
+    left_out = _HARNESS | {f"{layout.name}_reset", f"{layout.name}_decide"}
     ours = np.array([block.function not in left_out for block in blocks])[order]
-    entry = min(block.addresses[0] for block in blocks if block.function == f"{name}_step")
+    entry = min(block.addresses[0] for block in blocks if block.function == f"{layout.name}_{layout.entry}")
     begins = np.array([block.addresses[0] == entry for block in blocks])[order]
     step = np.cumsum(begins, dtype=np.int32) - 1
     return np.where(ours, step, -1).astype(np.int32)

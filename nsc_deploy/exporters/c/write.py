@@ -47,8 +47,9 @@ def source_text(layout: Layout, origin: Origin) -> str:
 
 
 def example_text(layout: Layout, origin: Origin, events: NDArray[Any], about: str) -> str:
-    """main.c, with the events [steps, inputs] of one sample and the answer that the emulator gives."""
-    most = max(1, MOST_EXAMPLE_WORDS // layout.input.words)
+    """main.c, with what enters [steps, inputs] of one sample and the answer that the emulator gives."""
+    samples = events.dtype == np.int16
+    most = max(1, MOST_EXAMPLE_WORDS // packed(events[:1]).size)
     taken = events[:most]
     output = emulate(layout.program, taken[:, None]).output[:, 0]
     decision = None
@@ -61,7 +62,11 @@ def example_text(layout: Layout, origin: Origin, events: NDArray[Any], about: st
         origin,
         about=about,
         steps=len(taken),
-        recorded=_wrapped([f"0x{word:X}u" for word in packed_events(taken).reshape(-1)]),
+        recorded=_wrapped(
+            [str(value) for value in taken.reshape(-1)]
+            if samples
+            else [f"0x{word:X}u" for word in packed_events(taken).reshape(-1)]
+        ),
         expected=int(output[-1, 0]) if layout.program.gives_values else int(output.sum()),
         decision=decision,
     )
@@ -94,6 +99,15 @@ def linker_text(board: Any) -> str:
 def traced_layers(layout: Layout) -> tuple[Layer, ...]:
     """Layers whose spikes a harness shows, in its order."""
     return tuple(one for one in layout.layers if one.spikes is not None)
+
+
+def packed(entering: NDArray[Any]) -> NDArray[np.uint32]:
+    """What enters a step [..., lines] in words: events a bit each, or samples of 16 bits, two a word."""
+    if entering.dtype != np.int16:
+        return packed_events(entering)
+    even = np.zeros((*entering.shape[:-1], entering.shape[-1] + entering.shape[-1] % 2), "<i2")
+    even[..., : entering.shape[-1]] = entering
+    return even.view("<u4")
 
 
 def packed_events(events: NDArray[Any]) -> NDArray[np.uint32]:
@@ -166,6 +180,7 @@ def _render(template: str, layout: Layout, origin: Origin, **values: Any) -> str
             program=program,
             name=layout.name,
             macro=layout.macro,
+            front=layout.front_end,
             tool=nsc_deploy.__version__,
             graph=comment(origin.graph),
             ready=origin.ready,
@@ -204,7 +219,9 @@ def comment(text: str) -> str:
 
 def _what(layout: Layout) -> str:
     sizes = " -> ".join(str(one.size) for one in layout.layers) or "none"
-    return f"{counted(layout.program.inputs, 'event line')} -> {sizes} neurons"
+    front_end = layout.program.front_end
+    came = "" if front_end is None else f"{counted(front_end.samples, 'sample')} -> "
+    return f"{came}{counted(layout.program.inputs, 'event line')} -> {sizes} neurons"
 
 
 def _lane_mask(bits: int) -> str:

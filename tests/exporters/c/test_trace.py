@@ -8,10 +8,10 @@ import pytest
 
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c import trace
+from nsc_deploy.exporters.c.emulator import entering
 from nsc_deploy.exporters.c.layout import Layout, lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.qemu import QemuRunner
-from nsc_deploy.exporters.c.runners import flat_events
 from nsc_deploy.exporters.c.trace import count_cycles, traced
 from nsc_deploy.exporters.c.write import source_text
 from nsc_deploy.graphs.assemble import assemble
@@ -40,7 +40,7 @@ def test_every_step_has_the_instructions_that_the_timer_counts(layout: Layout, r
     events = random_events(0, STEPS, SAMPLES, assemble(receiver()))
     counted = runner.run(events).instructions
     assert counted is not None
-    found = traced(runner, layout, flat_events(events))
+    found = traced(runner, layout, entering(layout.program, events))
     size = np.array([len(block.addresses) for block in found.blocks])[found.order]
     ours = found.step >= 0
     each = np.bincount(found.step[ours], size[ours]).reshape(SAMPLES, STEPS).T
