@@ -115,12 +115,12 @@ class QemuRunner:
         self._layout = layout
         self._network = network
         self._settings = settings
-        self._qemu = find_qemu()
+        find_qemu()
         self.folder = settings.closing.enter_context(scratch_folder("qemu"))
         write_sources(self.folder, layout, source, "board.c.jinja", board=self.board)
         write_text(self.folder / "board.ld", linker_text(self.board))
         sources = [self.folder / "harness.c", self.folder / f"{layout.name}.c"]
-        link = (*self.board.options, *_LINK, f"-Wl,-T{self.folder / 'board.ld'}")
+        link = link_options(self.board, self.folder)
         arm_compiler().build(sources, self.folder / "program.elf", link, self.folder, libraries=("-lgcc",))
 
     def run(self, values: NDArray[Any]) -> RunTrace:
@@ -135,49 +135,63 @@ class QemuRunner:
         self._settings.advance(values.shape[1])
         answer = (self.folder / "out.bin").read_bytes()
         trace, ticks = harness_trace(answer, events, self._layout, self._network, timed=True)
-        nanoseconds = ticks * self.board.tick_ns
-        counts = np.rint(nanoseconds / 2**self.board.insn_shift).astype(np.int64)
-        return RunTrace(trace.output, trace.layers, instructions=counts)
+        return RunTrace(trace.output, trace.layers, instructions=instructions_of(self.board, ticks))
 
     def start(self, *options: str) -> None:
         """Run what is compiled on what lies in in.bin."""
-        board, out = self.board, self.folder / "out.bin"
-        out.unlink(missing_ok=True)
-        command = [
-            self._qemu,
-            *("-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none"),
-            *("-semihosting-config", "enable=on,target=native"),
-            *("-icount", f"shift={board.insn_shift},sleep=off", *options, "-kernel", "program.elf"),
-        ]
-        with subprocess.Popen(
-            command,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as process:
-            self._watch(process, out)
-            said = process.stdout.read().decode("utf-8", "replace") if process.stdout is not None else ""
-        if process.returncode != 0:
+        run_board(self.board, self.folder, *options, silence_s=self._settings.silence_s)
+
+
+def run_board(board: Board, folder: Path, *options: str, silence_s: float = RunSettings().silence_s) -> None:
+    """Run program.elf of a folder in QEMU, from in.bin to out.bin.
+
+    Raises:
+        BackendError: QEMU is missing, it or the program failed, or fell silent.
+    """
+    out = folder / "out.bin"
+    out.unlink(missing_ok=True)
+    command = [
+        find_qemu(),
+        *("-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none"),
+        *("-semihosting-config", "enable=on,target=native"),
+        *("-icount", f"shift={board.insn_shift},sleep=off", *options, "-kernel", "program.elf"),
+    ]
+    with subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        _watch(process, out, silence_s)
+        said = process.stdout.read().decode("utf-8", "replace") if process.stdout is not None else ""
+    if process.returncode != 0:
+        raise BackendError(
+            f"the code ended with status {process.returncode} in QEMU: {printable(said.strip(), 400)}"
+        )
+
+
+def _watch(process: "subprocess.Popen[bytes]", out: Path, silence_s: float) -> None:
+    """Wait for the end as long as what is written grows."""
+    size, since, pause = -1, monotonic(), 0.01
+    while process.poll() is None:
+        sleep(pause)
+        pause = min(0.2, 2 * pause)
+        now = out.stat().st_size if out.exists() else 0
+        if now != size:
+            size, since = now, monotonic()
+        elif monotonic() - since > silence_s:
+            process.kill()
             raise BackendError(
-                f"the code ended with status {process.returncode} in QEMU: {printable(said.strip(), 400)}"
+                f"QEMU wrote nothing for {silence_s:g} s and was ended", hint="Give it longer: --timeout"
             )
 
-    def _watch(self, process: "subprocess.Popen[bytes]", out: Path) -> None:
-        """Wait for the end as long as what is written grows."""
-        size, since, pause = -1, monotonic(), 0.01
-        while process.poll() is None:
-            sleep(pause)
-            pause = min(0.2, 2 * pause)
-            now = out.stat().st_size if out.exists() else 0
-            if now != size:
-                size, since = now, monotonic()
-            elif monotonic() - since > self._settings.silence_s:
-                process.kill()
-                raise BackendError(
-                    f"QEMU wrote nothing for {self._settings.silence_s:g} s and was ended",
-                    hint="Give it longer: --timeout",
-                )
+
+def link_options(board: Board, folder: Path) -> tuple[str, ...]:
+    """Of the compiler, to link for a board with the board.ld of a folder."""
+    return (*board.options, *_LINK, f"-Wl,-T{folder / 'board.ld'}")
+
+
+def instructions_of(board: Board, ticks: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Instructions from ticks of a board's clock."""
+    counts: NDArray[np.int64] = np.rint(ticks * board.tick_ns / 2**board.insn_shift).astype(np.int64)
+    return counts
 
 
 def find_qemu() -> str:

@@ -36,6 +36,27 @@ class Origin:
     recording: bool
 
 
+@dataclass(frozen=True)
+class Harness:
+    """What a main program hands to a step and gets from it; both fill whole words of 32 bits.
+
+    Attributes:
+        in_type: of an element that enters.
+        in_size: how many.
+        out_type: of an element that leaves.
+        out_size: how many.
+        call: the function behind "NAME_".
+        decides: whether there is a decision at the end of a sample.
+    """
+
+    in_type: str
+    in_size: int
+    out_type: str
+    out_size: int
+    call: str
+    decides: bool
+
+
 def header_text(layout: Layout, origin: Origin, manifest_sha256: str = NO_MANIFEST) -> str:
     """NAME.h."""
     return _render("network.h.jinja", layout, origin, manifest_sha256=manifest_sha256)
@@ -88,7 +109,16 @@ def readme_text(layout: Layout, origin: Origin, about: str) -> str:
 
 def harness_text(layout: Layout, origin: Origin, template: str, **values: Any) -> str:
     """A main program that runs recorded samples, for `runners`."""
-    return _render(template, layout, origin, traced=traced_layers(layout), **values)
+    program, front = layout.program, layout.front_end
+    harness = Harness(
+        in_type="uint32_t" if front is None else "int16_t",
+        in_size=layout.input.words if front is None else 2 * -(-front.comparators.samples // 2),
+        out_type="int32_t" if program.gives_values else "uint32_t",
+        out_size=program.outputs if layout.output_ring is None else layout.output_ring.words,
+        call=layout.entry,
+        decides=layout.classes is not None,
+    )
+    return _render(template, layout, origin, harness=harness, traced=traced_layers(layout), **values)
 
 
 def linker_text(board: Any) -> str:
@@ -172,28 +202,30 @@ def _arrays(layout: Layout) -> list[tuple[str, int]]:
 def _render(template: str, layout: Layout, origin: Origin, **values: Any) -> str:
     program = layout.program
     dt_ns = None if program.dt is None else round(program.dt * 1e9)
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            layout=layout,
-            program=program,
-            name=layout.name,
-            macro=layout.macro,
-            front=layout.front_end,
-            tool=nsc_deploy.__version__,
-            graph=comment(origin.graph),
-            ready=origin.ready,
-            what=_what(layout),
-            dt_ns=dt_ns if dt_ns is not None and 0 < dt_ns < 2**32 else None,
-            out="values" if program.gives_values else "spikes",
-            out_type="int32_t" if program.gives_values else "uint32_t",
-            line_type="uint16_t" if program.inputs <= 2**16 else "uint32_t",
-            vote_type="int64_t" if program.gives_values else "uint32_t",
-            vote_steps=_VOTE_STEPS // layout.group,
-            **values,
-        )
+    return template_text(
+        template,
+        layout=layout,
+        program=program,
+        name=layout.name,
+        macro=layout.macro,
+        front=layout.front_end,
+        tool=nsc_deploy.__version__,
+        graph=comment(origin.graph),
+        ready=origin.ready,
+        what=_what(layout),
+        dt_ns=dt_ns if dt_ns is not None and 0 < dt_ns < 2**32 else None,
+        out="values" if program.gives_values else "spikes",
+        out_type="int32_t" if program.gives_values else "uint32_t",
+        line_type="uint16_t" if program.inputs <= 2**16 else "uint32_t",
+        vote_type="int64_t" if program.gives_values else "uint32_t",
+        vote_steps=_VOTE_STEPS // layout.group,
+        **values,
     )
+
+
+def template_text(template: str, /, **values: Any) -> str:
+    """A template of this target with its values."""
+    return _environment().get_template(template).render(**values)
 
 
 @cache
