@@ -8,6 +8,7 @@ headers and tables. A picture that cannot be read becomes a feature of zeros, an
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,7 +142,10 @@ def _read(stream: bytes, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(stream), formats=["JPEG"]) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the size that a damaged header claims
+            opened = Image.open(io.BytesIO(stream), formats=["JPEG"])
+        with opened as picture:
             # Looked at before the pixels are: a damaged header may ask for any amount of memory.
             if picture.mode != "L" or (picture.height, picture.width) != shape:
                 return None

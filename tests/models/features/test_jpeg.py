@@ -1,13 +1,16 @@
+import io
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.channels.coding.convolutional import decode, encode
 from nsc_deploy.channels.config import BinaryChannelConfig
-from nsc_deploy.models.features.jpeg import JpegCodec, grid, picture_shape, tiled, untiled
+from nsc_deploy.models.features.jpeg import JpegCodec, _read, grid, picture_shape, tiled, untiled
 
 SHAPE = (64, 4, 4)
 CODEC = JpegCodec(SHAPE)
@@ -88,3 +91,13 @@ def test_whatever_arrives_nothing_but_a_picture_or_a_failure_comes_of_it(junk, s
     for damaged in (junk, bytes(hit)):
         restored = CODEC.restore(sent, encode(np.unpackbits(np.frombuffer(damaged, np.uint8))))
         assert restored is None or restored.shape == SHAPE
+
+
+def test_a_header_that_claims_a_giant_picture_is_no_picture_and_no_warning(recwarn: pytest.WarningsRecorder):
+    stream = io.BytesIO()
+    Image.new("L", (16, 16)).save(stream, "JPEG")
+    content = bytearray(stream.getvalue())
+    place = content.index(b"\xff\xc0") + 5  # height and width of the frame
+    content[place : place + 4] = (12000).to_bytes(2) + (9000).to_bytes(2)
+    assert _read(bytes(content), (16, 16)) is None
+    assert not recwarn.list
