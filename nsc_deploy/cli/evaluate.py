@@ -273,7 +273,10 @@ def parse_range(text: str, option: str, what: str) -> tuple[float, ...]:
         raise _bad_range(text, option, what) from error
     if step <= 0 or last < first or (last - first) / step > _MOST_POINTS:
         raise _bad_range(text, option, what)
-    return tuple(first + step * index for index in range(math.floor((last - first) / step + 1e-9) + 1))
+    # Rounded, for 3 * 0.05 is not 0.15 in binary.
+    return tuple(
+        round(first + step * index, 12) for index in range(math.floor((last - first) / step + 1e-9) + 1)
+    )
 
 
 def _forms(quantise: QuantiseOption | None, bits: str | None) -> tuple[int, ...]:

@@ -168,6 +168,10 @@ def test_ranges_of_snr(text: str, values: tuple[float, ...]) -> None:
     assert parse_range(text, "--snr", _SNRS) == pytest.approx(values)
 
 
+def test_a_range_holds_the_numbers_that_a_person_writes() -> None:
+    assert parse_range("0:0.3:0.05", "--flip", "") == (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+
+
 @pytest.mark.parametrize(
     "text", ["", "a", "1:2", "1:2:0", "2:1:1", "0:1e9:1", "nan", "1:inf:1", "0:1:1:1", "1,,2"]
 )
