@@ -62,6 +62,9 @@ def check(
     found = load_target(target)
     networks = graphs_of(graph, GraphOptions.of(dt, reset, signal), part, inputs)
     results = [(name, network, found.check(network, bits)) for name, network in networks]
+    if signal is None and inputs is None:
+        for name, network, result in results:
+            _refuse_unstated(name, network, result)
     if bits is not None and any(result.weight_bits != bits for _, _, result in results):
         raise ConfigError(
             f"'{target}' chooses the bits of a weight when it exports",
@@ -77,6 +80,31 @@ def check(
             _print(result, found, network, name, details=details)
     if not all(result.fits for _, _, result in results):
         raise typer.Exit(1)
+
+
+def _refuse_unstated(name: str, network: "Network", result: "CheckResult") -> None:
+    """A refusal of what enters is no answer about the target where nobody has said what enters.
+
+    Raises:
+        ConfigError: the target refuses real values, which the graph was taken to take in for want of a word.
+    """
+    from nsc_deploy.errors import ConfigError
+    from nsc_deploy.graphs.network import Signal
+
+    silent = {
+        node.name
+        for node in network.nodes
+        if node.primitive == "Input"
+        and node.emits is Signal.REAL
+        and "signal" not in node.parameters.metadata
+    }
+    if any(verdict.node in silent for verdict in result.refused):
+        raise ConfigError(
+            "does not state what enters it, and the answer depends on it",
+            where=name,
+            hint="Add --signal events (spikes), graded (whole numbers) or real; or --inputs with a recording "
+            "that states it.",
+        )
 
 
 def _print(result: "CheckResult", target: "Target", network: "Network", name: str, *, details: bool) -> None:

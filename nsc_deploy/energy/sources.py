@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
+from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
 from nsc_deploy.energy.counting.operations import PartCount
@@ -356,6 +357,8 @@ def _count_exported(
     """Count what a deployment folder runs."""
     from nsc_deploy.energy.counting.deployed import count_deployed
 
+    if exported.firmware is not None:
+        announce(_counted_as_floats(exported.path))
     work = source.work[0]
     recording = _read_inputs(work, options)
     _require_step(recording, exported.network.dt, options, work.recording)
@@ -381,6 +384,17 @@ def _count_exported(
         floats=floats,
         firmware=_firmware_run(exported.firmware, recording),
         measured_accuracy=decisions.accuracy,
+    )
+
+
+def _counted_as_floats(folder: Path) -> Diagnostic:
+    return Diagnostic(
+        "counted-in-floating-point",
+        "Operations and energy are those of the floating-point graph; the integers of the firmware may fire "
+        "otherwise. Flash, RAM, cycles and time are the firmware's own.",
+        "operations of an export to C are not counted in its integers.",
+        f"How far the two agree: nsc-deploy verify {folder}",
+        str(folder),
     )
 
 

@@ -81,6 +81,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
     flat = FlatGraph(nodes, inputs, metadata, dt=dt)
     refuse_cut(flat)
     sign = None if flat.own else sign_of(flat)
+    _refuse_unstated(metadata, dt, reset, flat, sign)
     step = time_step(metadata, dt, needed=not STATEFUL.isdisjoint(kinds.values()), sign=sign)
     how = reset_of(metadata, reset, flat.of(*RESETTING).values(), sign=sign)
     late = late_edges(metadata)
@@ -108,6 +109,24 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
         order.components,
         metadata,
         diagnose(flat, sign),
+    )
+
+
+def _refuse_unstated(
+    metadata: Mapping[str, Any], dt: float | None, reset: Reset | None, flat: FlatGraph, sign: Sign | None
+) -> None:
+    """Where step and reset are both needed and both missing, ask for them at once."""
+    resetting = flat.of(*RESETTING).values()
+    lacking = "dt" not in metadata and dt is None and "reset" not in metadata and reset is None
+    if not lacking or not resetting or any(np.any(node.v_reset) for node in resetting):
+        return
+    raise GraphError(
+        "the file does not state its time step, and does not state how its neurons reset; their spikes "
+        "depend on both",
+        hint=f"It looks like a file of {sign.writer}: give --dt {sign.hint_dt}; --reset {sign.hint_reset}."
+        if sign
+        else "Name both: --dt 0.001 (seconds, as in training) --reset zero (to the reset potential), or "
+        "--reset subtract (less the threshold).",
     )
 
 
@@ -265,8 +284,9 @@ def time_step(
     if dt is None and needed:
         raise GraphError(
             "the file does not state its time step, and its neurons or delays depend on it",
-            hint="Name the step the network was trained with, in seconds: --dt 0.001"
-            + (f"\nIt looks like a file of {sign.writer}: then give {sign.hint_dt}." if sign else ""),
+            hint=f"It looks like a file of {sign.writer}: give --dt {sign.hint_dt}."
+            if sign
+            else "Name the step the network was trained with, in seconds: --dt 0.001",
         )
     if dt is not None and not (math.isfinite(dt) and dt > 0):
         raise GraphError(f"the time step is {dt}", hint="It is a positive number of seconds.")

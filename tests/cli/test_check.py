@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import nir
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.errors import UserError
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Signal
 from tests.support.small_runs import event_run
 
 
@@ -73,3 +77,20 @@ def test_what_is_neither_is_refused(tmp_path: Path, run: Path) -> None:
         answer(*command, code=2)
     answer("check", run / "receiver.nir", "--part", "receiver", "--target", "lava", code=2)
     answer("check", run, "--part", "nobody", "--target", "lava", code=2)
+
+
+def test_what_enters_is_asked_for_where_the_answer_depends_on_it(tmp_path: Path) -> None:
+    """Not the no of a chip, which exit code 1 says."""
+    builder = GraphBuilder(1e-3)
+    builder.input(4, Signal.REAL)
+    builder.linear("weights", np.eye(4, dtype=np.float32))
+    builder.lif("lif", 0.9, 1.0, 4)
+    builder.output(4)
+    path, graph = tmp_path / "silent.nir", builder.build()
+    graph.nodes["input"].metadata.clear()
+    nir.write(path, graph)
+    done = CliRunner().invoke(app, ["check", str(path), "--target", "loihi2"])
+    assert isinstance(done.exception, UserError)
+    assert "does not state what enters" in done.exception.message
+    assert "\nfits loihi2" in answer("check", path, "--target", "loihi2", "--signal", "events")
+    answer("check", path, "--target", "loihi2", "--signal", "real", code=1)

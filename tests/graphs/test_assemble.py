@@ -307,3 +307,37 @@ def test_parameters_with_ones_in_front_are_those_of_the_layer():
     network = assemble(chain(dt=0.5, reset="zero", dense=nir.Linear(np.eye(2)), lif=lif((1, 2))))
     assert network.node("lif").parameters.tau.shape == (2,)
     assert [one.name for one in network.diagnostics] == ["batch-in-the-shape"]
+
+
+def test_step_and_reset_that_are_both_missing_are_asked_for_at_once():
+    with pytest.raises(GraphError, match=r"time step, and does not state how its neurons reset") as caught:
+        assemble(chain(lif=lif(2)))
+    assert "--dt 0.001" in caught.value.hint and "--reset zero" in caught.value.hint
+
+
+def test_a_step_of_a_known_writer_is_not_contradicted_by_an_example():
+    gain = np.full(2, 1e4, dtype=np.float32)
+    zeros = np.zeros(2, dtype=np.float32)
+    snntorch = nir.LIF(tau=gain * np.float32(1e-4), r=gain, v_leak=zeros, v_threshold=zeros + 1)
+    for missing in ({}, {"reset": "zero"}):
+        with pytest.raises(GraphError, match="does not state its time step") as caught:
+            assemble(chain(lif=snntorch, **missing))
+        assert "--dt 1e-4" in caught.value.hint
+        assert "0.001" not in caught.value.hint
+
+
+def test_a_time_constant_of_one_step_is_not_shorter_for_being_single_precision():
+    tau = np.full(2, 0.01, dtype=np.float32)
+    assert float(tau[0]) < 0.01
+    ones = np.ones(2, dtype=np.float32)
+    neuron = nir.LIF(tau=tau, r=ones, v_leak=0 * ones, v_threshold=ones / 2)
+    network = assemble(chain(lif=neuron), dt=0.01, reset=Reset.ZERO)
+    assert network.diagnostics == ()
+    assert simulate(network, np.ones((3, 1, 2))).output.all()
+
+
+@pytest.mark.parametrize(("dt", "r", "told"), [(1e-3, 1.0, True), (1.0, 1.0, False), (1e-3, 1e3, False)])
+def test_integrators_that_a_step_makes_deaf_are_told_of(dt, r, told):
+    ones = np.ones(2)
+    network = assemble(chain(neuron=nir.IF(r=r * ones, v_threshold=ones)), dt=dt, reset=Reset.ZERO)
+    assert ("integrator-gain" in {one.name for one in network.diagnostics}) is told

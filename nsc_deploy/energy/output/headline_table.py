@@ -8,7 +8,9 @@ from nsc_deploy.energy.report.numbers import MISSING
 from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.energy.report.schema import Report, SystemReport
 from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns
+from nsc_deploy.graphs.network import SPIKING
 
+_MOST_NAMES = 4
 SIDE_BY_SIDE = 3
 """Systems that one screen of a terminal holds beside each other."""
 _Say = Callable[[Headline], str]
@@ -43,8 +45,24 @@ def _table(systems: Sequence[SystemReport]) -> Table:
         f"Integers of {label} as they run; their float graph: {numbers.count(graph.synops.mean)} SynOps."
         for label, graph in floats
     ]
+    notes += [words for one in systems if (words := _silence(one, alone=len(systems) == 1))]
     heads = (*columns("", holds=Holds.NAMES), *columns(*(one.label for one in systems)))
     return Table("", heads, rows, "\n".join(notes))
+
+
+def _silence(system: SystemReport, *, alone: bool) -> str:
+    """Which spiking layers never fire, for what they cost and what stands behind them is then no measure."""
+    silent = [
+        layer.name
+        for part in system.parts
+        if part.spiking and "spikes" not in part.unknown
+        for layer in part.layers
+        if layer.primitive in SPIKING and not layer.counts.spikes
+    ]
+    if not silent:
+        return ""
+    which = ", ".join(silent[:_MOST_NAMES]) + (" and others" if len(silent) > _MOST_NAMES else "")
+    return f"No neuron of {which}{'' if alone else f' ({system.label})'} fires in any sample."
 
 
 def _rows() -> list[tuple[str, _Say]]:

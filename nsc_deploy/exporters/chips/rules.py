@@ -10,7 +10,7 @@ import numpy as np
 from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.chips.chip import Chip
 from nsc_deploy.exporters.chips.projections import Obstacle, Projection, ProjectionGraph
-from nsc_deploy.graphs.network import RESETTING, Network, Node, Signal
+from nsc_deploy.graphs.network import FLOAT_ROUNDING, RESETTING, Network, Node, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 
 Refusal = tuple[str, str]
@@ -160,7 +160,7 @@ def decay_known(node: Node, case: Case) -> Refusal | None:
 
 def _decay_refusal(name: str, share: Any, case: Case) -> Refusal | None:
     decay = case.chip.neurons.decay
-    if np.any(share > 1 + 1e-9):
+    if np.any(share > 1 + FLOAT_ROUNDING):
         return f"has a {name} shorter than the time step", "Choose a shorter time step."
     if decay.form == "fraction" and np.any(np.rint(share * 2.0 ** (decay.bits or 0)) < 1):
         return (

@@ -14,7 +14,7 @@ from nsc_deploy.exporters.lava.integers import DECAY_UNITY, MAX_DELAY
 from nsc_deploy.exporters.lava.lowering.extract import KNOWN, NEURONS, WIRES
 from nsc_deploy.exporters.lava.lowering.recurrence import Bound, Disagreement, least_lateness
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses, too_many_synapses
-from nsc_deploy.graphs.network import RESETTING, Network, Node, Reset, Signal
+from nsc_deploy.graphs.network import FLOAT_ROUNDING, RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.io.text import counted
@@ -169,7 +169,7 @@ def decays_survive_rounding(unity: int) -> Rule:
                     f"it decays by less than 1/{2 * unity} in a step",
                     "Use an IF neuron, or a longer time step.",
                 )
-            if (share > 1 + 1e-9).any():
+            if (share > 1 + FLOAT_ROUNDING).any():
                 return (
                     f"has a {name} shorter than the time step of {network.dt:g} s",
                     "Choose a shorter time step.",

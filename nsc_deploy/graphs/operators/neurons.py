@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.network import Node, Reset
+from nsc_deploy.graphs.network import FLOAT_ROUNDING, Node, Reset
 from nsc_deploy.graphs.operators import Operator, Real, Setting
 from nsc_deploy.kernels import leaky_forward
 
@@ -169,7 +169,7 @@ def _perfect(node: Node, setting: Setting) -> tuple[Any, Any, Any]:
 def _share(node: Node, setting: Setting, tau: NDArray[Any]) -> Any:
     """Dt / tau, at most 1: past it Euler's method turns the sign of the potential at each step."""
     share = _step(node, setting) / tau.astype(np.float64)
-    if (share > 1 + 1e-9).any():
+    if (share > 1 + FLOAT_ROUNDING).any():
         raise GraphError(
             f"has a time constant of {tau.min():g} s, shorter than the time step of {setting.dt:g} s",
             where=f"node '{node.name}'",

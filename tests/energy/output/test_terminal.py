@@ -121,3 +121,18 @@ def test_a_layer_of_another_kind_says_which(tmp_path: Path) -> None:
     after.affine("weights", weights(2, 6), weights(2))
     found = compared(tmp_path, before, after)["weights"]
     assert found[0][:3] == ["Linear", "->", "Affine"]
+
+
+@pytest.mark.parametrize("threshold", [1.0, 1e6])
+def test_layers_that_never_fire_are_named(threshold: float, tmp_path: Path) -> None:
+    builder = GraphBuilder(DT)
+    builder.input(8, Signal.EVENTS)
+    builder.linear("weights", weights(4, 8))
+    builder.lif("deaf", 0.9, threshold, 4)
+    builder.output(4)
+    write_network(tmp_path / "graph.nir", builder.build())
+    write_recording(tmp_path / "inputs.npz", events(8))
+    report = estimate(tmp_path / "graph.nir", inputs=tmp_path / "inputs.npz").report
+    text = StringIO()
+    print_headlines(report, Console(file=text, width=80))
+    assert ("No neuron of deaf fires in any sample." in text.getvalue()) is (threshold > 1)

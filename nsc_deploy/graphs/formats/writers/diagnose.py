@@ -29,6 +29,7 @@ from nsc_deploy.graphs.formats.writers.faults import (
     spikingjelly_time_step,
 )
 from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer, some_names
+from nsc_deploy.graphs.network import FLOAT_ROUNDING
 
 DETECTORS: Mapping[Writer, tuple[Callable[[FlatGraph, Sign], Diagnostic | None], ...]] = {
     Writer.SNNTORCH: (snntorch_time_step, snntorch_reset, snntorch_recurrent_bias),
@@ -56,7 +57,9 @@ DETECTORS: Mapping[Writer, tuple[Callable[[FlatGraph, Sign], Diagnostic | None],
 def diagnose(graph: FlatGraph, sign: Sign | None) -> tuple[Diagnostic, ...]:
     """All that is to be told about a graph that looks like a writer's, or like nobody's."""
     found = [] if sign is None else [detect(graph, sign) for detect in DETECTORS[sign.writer]]
-    found += [detect(graph) for detect in _GENERAL]
+    told = {diagnostic.name for diagnostic in found if diagnostic is not None}
+    general = [detect(graph) for detect in _GENERAL]
+    found += [diagnostic for diagnostic in general if diagnostic is not None and diagnostic.name not in told]
     return tuple(replace(diagnostic, in_file=True) for diagnostic in found if diagnostic is not None)
 
 
@@ -118,7 +121,7 @@ def _step_too_long(graph: FlatGraph) -> Diagnostic | None:
         name: float(np.min(getattr(node, field)))
         for name, node in graph.neurons.items()
         for field in ("tau", "tau_mem", "tau_syn")
-        if hasattr(node, field) and (getattr(node, field) < graph.dt * (1 - 1e-9)).any()
+        if hasattr(node, field) and (getattr(node, field) < graph.dt * (1 - FLOAT_ROUNDING)).any()
     }
     if not short:
         return None
@@ -127,6 +130,21 @@ def _step_too_long(graph: FlatGraph) -> Diagnostic | None:
         f"Time constants are shorter than the step of {graph.dt:g} s, so the graph cannot be run with it.",
         f"{some_names(short)}, {min(short.values()):g} s at the shortest.",
         "Give the step the network was trained with (--dt); NIR counts in seconds, which a writer may not.",
+    )
+
+
+def _weak_integrators(graph: FlatGraph) -> Diagnostic | None:
+    """Integrators with the gain 1, which a step of milliseconds makes a thousandth."""
+    weak = {name: node for name, node in graph.of("IF").items() if np.all(node.r == 1)}
+    if graph.own or not weak or graph.dt is None or graph.dt >= 1:
+        return None
+    return Diagnostic(
+        "integrator-gain",
+        f"An IF adds dt times r times its input: with r = 1 and a step of {graph.dt:g} s only {graph.dt:g} "
+        "of each input, and hardly a neuron fires.",
+        f"r is 1 in {some_names(weak)}.",
+        "If the model adds its whole input, give --dt 1 (and --step-seconds for the real step), or write r "
+        "as 1 over the step.",
     )
 
 
@@ -174,4 +192,4 @@ def _added_input(graph: FlatGraph) -> Diagnostic | None:
     )
 
 
-_GENERAL = (_step_too_long, _late_edges, _added_input, _one_number, _batch)
+_GENERAL = (_step_too_long, _weak_integrators, _late_edges, _added_input, _one_number, _batch)
