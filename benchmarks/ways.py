@@ -71,7 +71,7 @@ CALLS = {
     f"check {GRAPH} --target lava": Goal(loaded=90),
     f"check {GRAPH} --target loihi1": Goal(),
     f"export {GRAPH} --inputs {INPUTS} --target lava --out {DEPLOYED}": Goal(entered=60),
-    f"energy report {GRAPH} --inputs {INPUTS}": Goal(entered=48, onnx_counting=False),
+    f"energy report {GRAPH} --inputs {INPUTS}": Goal(entered=45, onnx_counting=False),
     f"inspect {GRAPH}": Goal(),
     f"{READING} {GRAPH}": Goal(entered=8),
 }

@@ -44,7 +44,23 @@ class Diagnostic:
 
 
 Listener = Callable[[Diagnostic], None]
+_in_full: ContextVar[bool] = ContextVar("in_full", default=False)
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+
+
+def tell_in_full(*, asked: bool = True) -> None:
+    """Have whoever tells of warnings once the running command is done tell the whole of each, if `asked`."""
+    _in_full.set(_in_full.get() or asked)
+
+
+@contextmanager
+def asking_for_length() -> Iterator[Callable[[], bool]]:
+    """Whether `tell_in_full` was called inside, by calling what this gives."""
+    token = _in_full.set(False)
+    try:
+        yield _in_full.get
+    finally:
+        _in_full.reset(token)
 
 
 def announce(diagnostic: Diagnostic) -> None:

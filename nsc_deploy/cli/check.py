@@ -1,12 +1,13 @@
 """`nsc-deploy check`: what a target says about each node of a graph, and whether the graph fits a chip."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice, check_targets
+from nsc_deploy.diagnostics import tell_in_full
 
 if TYPE_CHECKING:
     from nsc_deploy.exporters.base import CheckResult, Target
@@ -57,8 +58,11 @@ def check(
     from nsc_deploy.exporters.check import graphs_of
     from nsc_deploy.exporters.registry import load_target
     from nsc_deploy.graphs.formats.nir import GraphOptions
+    from nsc_deploy.graphs.formats.recording import recordings_beside
 
     tell_in_full()
+    named = None if inputs is None else [inputs]
+    inputs = next(iter(recordings_beside([graph], named, partial(typer.echo, err=True))), None)
     found = load_target(target)
     networks = graphs_of(graph, GraphOptions.of(dt, reset, signal), part, inputs)
     results = [(name, network, found.check(network, bits)) for name, network in networks]

@@ -6,36 +6,27 @@ What is wrong with a file is told in full by the commands that ask about the fil
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 
-from nsc_deploy.diagnostics import Diagnostic, listening
+from nsc_deploy.diagnostics import Diagnostic, asking_for_length, listening, tell_in_full
 from nsc_deploy.errors import UserError
 from nsc_deploy.io.text import counted
-
-_in_full: ContextVar[bool] = ContextVar("in_full", default=False)
-
-
-def tell_in_full(*, asked: bool = True) -> None:
-    """Have the running command tell the whole of each warning, if `asked`."""
-    _in_full.set(_in_full.get() or asked)
 
 
 @contextmanager
 def telling(tell: Callable[[str], None]) -> Iterator[None]:
     """Tell the warnings that a command comes upon when it is done, before the error that it ends with."""
     found: list[Diagnostic] = []
-    token = _in_full.set(False)
-    try:
-        with listening(found.append):
-            yield
-    except UserError:
-        _in_full.set(True)
-        raise
-    finally:
-        for text in _told(found, in_full=_in_full.get()):
-            tell(text)
-        _in_full.reset(token)
+    with asking_for_length() as asked_in_full:
+        try:
+            with listening(found.append):
+                yield
+        except UserError:
+            tell_in_full()
+            raise
+        finally:
+            for text in _told(found, in_full=asked_in_full()):
+                tell(text)
 
 
 def _told(found: list[Diagnostic], *, in_full: bool) -> Iterator[str]:

@@ -1,14 +1,14 @@
 """`nsc-deploy energy`: count the operations of a system, price them, report."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nsc_deploy.cli import options
-from nsc_deploy.cli.diagnostics import tell_in_full
-from nsc_deploy.cli.recordings import beside
+from nsc_deploy.diagnostics import tell_in_full
 
 _SOURCES = Annotated[
     list[Path],
@@ -140,7 +140,7 @@ def report(
         sources,
         profile,
         host_profile=host_profile,
-        inputs=beside(sources, inputs),
+        inputs=_beside(sources, inputs),
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
@@ -221,7 +221,7 @@ def check(
             tolerance=tolerance,
             profile=profile,
             host_profile=host_profile,
-            inputs=beside(sources, inputs),
+            inputs=_beside(sources, inputs),
             samples=samples,
             dt=dt,
             step_seconds=step_seconds,
@@ -280,7 +280,7 @@ def compare(
         before,
         after,
         profile=profile,
-        inputs=beside([before, after], inputs),
+        inputs=_beside([before, after], inputs),
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
@@ -371,7 +371,7 @@ def advise(
         write=write,
         part=part,
         notify=lambda line: typer.echo(line, err=True),
-        inputs=beside([source], inputs),
+        inputs=_beside([source], inputs),
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
@@ -422,3 +422,9 @@ def schema() -> None:
     from nsc_deploy.energy import Report
 
     typer.echo(json.dumps(Report.model_json_schema(), indent=2))
+
+
+def _beside(graphs: list[Path], inputs: list[Path] | None) -> list[Path]:
+    from nsc_deploy.graphs.formats.recording import recordings_beside
+
+    return recordings_beside(graphs, inputs, partial(typer.echo, err=True))

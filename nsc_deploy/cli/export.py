@@ -1,6 +1,7 @@
 """`nsc-deploy export`: from a graph to a deployment folder."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,10 @@ def export(
     ] = None,
     inputs: Annotated[
         Path | None,
-        typer.Option("--inputs", help="Recorded inputs (.npz) of a NIR file; those of the run by default."),
+        typer.Option(
+            "--inputs",
+            help="Recorded inputs (.npz) of a NIR file; by default those of the run or beside the file.",
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -89,11 +93,14 @@ def export(
     from nsc_deploy.exporters.base import ScaleGranularity
     from nsc_deploy.exporters.export import export_all
     from nsc_deploy.graphs.formats.nir import GraphOptions
+    from nsc_deploy.graphs.formats.recording import recordings_beside
 
     options = GraphOptions.of(dt, reset, signal, classes)
     for file in (inputs, calibration):
         if file is not None and not file.is_file():
             raise ConfigError("there is no such file", where=file)
+    named = None if inputs is None else [inputs]
+    inputs = next(iter(recordings_beside([source], named, partial(typer.echo, err=True))), None)
     described: dict[Path, list[str]] = {}
 
     def describe(folder: Path, line: str, detail: bool) -> None:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice
+from nsc_deploy.diagnostics import tell_in_full
 
 _PIPE_WIDTH = 140
 

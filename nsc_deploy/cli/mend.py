@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import ResetChoice, SignalChoice
+from nsc_deploy.diagnostics import tell_in_full
 from nsc_deploy.errors import ConfigError
 
 

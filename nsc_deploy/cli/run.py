@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsc_deploy.cli.diagnostics import tell_in_full
 from nsc_deploy.cli.options import RunCode, words
-from nsc_deploy.diagnostics import Diagnostic, collected
+from nsc_deploy.diagnostics import Diagnostic, collected, tell_in_full
 
 if TYPE_CHECKING:
     from nsc_deploy.exporters.c.cost import StepCost

@@ -1,12 +1,12 @@
 """`nsc-deploy verify`: two backends, one graph, the same inputs."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nsc_deploy.cli.options import Classes, Dt, ResetChoice, RunCode, SignalChoice, words
-from nsc_deploy.cli.recordings import beside
 
 BACKENDS = words("reference", "snntorch", "norse", "lava", "twin", "onnx")
 
@@ -89,6 +89,7 @@ def verify(
     from nsc_deploy.exporters.verify import open_subject
     from nsc_deploy.exporters.verify import verify as run
     from nsc_deploy.graphs.formats.nir import GraphOptions
+    from nsc_deploy.graphs.formats.recording import recordings_beside
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.progress import progress_bar
     from nsc_deploy.verification.limits import Limits
@@ -106,7 +107,8 @@ def verify(
         exact,
         allow_silence=allow_silence,
     )
-    inputs = next(iter(beside([subject], None if inputs is None else [inputs])), None)
+    named = None if inputs is None else [inputs]
+    inputs = next(iter(recordings_beside([subject], named, partial(typer.echo, err=True))), None)
     opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes), inputs)
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:

@@ -329,9 +329,11 @@ def test_the_command_has_three_ways_to_end(folder: Path, tmp_path: Path) -> None
     assert "MISSED  every spike and output equal" in missed.stdout
     assert "first divergence: sample" in missed.stdout
     # A run keeps the recording of RUN/receiver.nir beside it under its name: that is what is meant.
-    found = nsc(folder / "receiver.nir", "--against", "twin", "--samples", 5)
+    shutil.copy(folder / "receiver.nir", tmp_path / "receiver.nir")
+    shutil.copy(folder / "inputs.npz", tmp_path / "receiver.npz")
+    found = nsc(tmp_path / "receiver.nir", "--against", "twin", "--samples", 5)
     assert found.returncode == 0, found.stderr
-    assert f"inputs: {folder / 'receiver.npz'}, which lies beside the graph" in found.stderr
+    assert f"inputs: {tmp_path / 'receiver.npz'}, which lies beside the graph" in found.stderr
     shutil.copy(folder / "receiver.nir", tmp_path / "alone.nir")
     wrong = nsc(tmp_path / "alone.nir", "--against", "twin")
     assert wrong.returncode == 2

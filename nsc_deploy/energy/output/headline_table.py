@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from nsc_deploy.energy.report import numbers
-from nsc_deploy.energy.report.headline import Figure, Headline
 from nsc_deploy.energy.report.numbers import MISSING
-from nsc_deploy.energy.report.quantity import Quantity
+from nsc_deploy.energy.report.quantity import Figure, Headline, Quantity
 from nsc_deploy.energy.report.schema import Report, SystemReport
 from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns
 from nsc_deploy.graphs.network import SPIKING

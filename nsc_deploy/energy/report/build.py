@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+
 import nsc_deploy
 from nsc_deploy.deployment import Deployment, Place, Side
 from nsc_deploy.energy.counting.operations import LayerCount, Operations, PartCount, Store
@@ -21,8 +23,18 @@ from nsc_deploy.energy.pricing.price import (
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
-from nsc_deploy.energy.report.headline import headline
+from nsc_deploy.energy.report.measures import Meter
 from nsc_deploy.energy.report.on_chip import on_target
+from nsc_deploy.energy.report.quantity import (
+    OF_SAMPLES,
+    ON_DEMAND,
+    UNITS,
+    Answer,
+    Figure,
+    Headline,
+    Quantity,
+    Unanswered,
+)
 from nsc_deploy.energy.report.schema import (
     Accesses,
     Counts,
@@ -140,7 +152,7 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
         synops=spread(operations.synaptic),
         spikes=spread(operations.spikes),
         float_graph=_float_graph(system),
-        headline=headline(system, book),
+        headline=_headline(system, book),
         energy=sum_prices(prices),
         network_uj=_network(parts),
         radio_uj=_radio(system.deployment, book.profile),
@@ -344,3 +356,51 @@ def pareto_front(systems: Sequence[SystemReport], column: str) -> tuple[FrontPoi
             )
         )
     return tuple(points)
+
+
+def _headline(system: CountedSystem, prices: PriceBook) -> Headline:
+    """Measure a whole system once: every quantity but those on demand.
+
+    Args:
+        system: counted.
+        prices: of its operations.
+    """
+    meter = Meter(system, tuple(range(len(system.parts))), prices, MEMORY)
+    return Headline(
+        samples=system.samples,
+        steps=max(part.steps for part in system.parts),
+        dt=system.parts[0].dt,
+        synapses=sum(layer.synapses for part in system.parts for layer in part.layers),
+        column=MEMORY.name,
+        target=system.target,
+        figures={one: _figure(one, meter.measure(one)) for one in Quantity if one not in ON_DEMAND},
+    )
+
+
+def _figure(quantity: Quantity, found: Answer) -> Figure:
+    unit = UNITS[quantity]
+    if isinstance(found, Unanswered):
+        return Figure(
+            unit=unit,
+            mean=None,
+            p95=None,
+            worst=None,
+            sample=None,
+            step=None,
+            lower_bound=False,
+            not_published=found.not_published,
+            why=str(found),
+        )
+    values = found.values
+    worst = int(values.argmax()) if quantity in OF_SAMPLES else None
+    return Figure(
+        unit=unit,
+        mean=float(values.mean()),
+        p95=float(np.percentile(values, 95)),
+        worst=float(values.max()),
+        sample=worst,
+        step=None if found.steps is None or worst is None else int(found.steps[worst]),
+        lower_bound=bool(found.bound),
+        not_published=found.not_published,
+        why=found.bound or "; ".join(found.problems),
+    )

@@ -1,10 +1,13 @@
-"""The quantities that budgets limit and a report says first, and how each is answered."""
+"""The quantities that budgets limit and a report says first, how each is answered, and the first block."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+from nsc_deploy.io.records import Record
 
 Values = NDArray[np.float64]
 
@@ -100,3 +103,38 @@ class Unanswered:
 
 
 Answer = Measured | Unanswered
+
+
+class Figure(Record):
+    """One quantity of a system over the samples; of one number for all of them the three are equal.
+
+    All three are None where it cannot be told.
+    """
+
+    unit: str
+    mean: float | None
+    p95: float | None = Field(description="95th percentile over the samples, linear interpolation")
+    worst: float | None
+    sample: int | None = Field(description="the worst one, counted from 0; None for one number for all")
+    step: int | None = Field(description="of that sample, the busiest one; None where it is of no step")
+    lower_bound: bool = Field(description="whether a price is missing, so that it may be more")
+    not_published: bool = Field(
+        default=False, description="whether it is because something of the target or a price is not published"
+    )
+    why: str = Field(description="why it cannot be told, is a lower bound, or does not fit; else empty")
+
+
+class Headline(Record):
+    """What a whole system takes, and what that was measured on."""
+
+    samples: int
+    steps: int = Field(description="of a sample; of several parts the most")
+    dt: float = Field(description="seconds that a step takes")
+    synapses: int
+    column: str = Field(description="accounting of the energy")
+    target: str | None
+    figures: dict[Quantity, Figure]
+
+    def __getitem__(self, quantity: Quantity) -> Figure:
+        """The figure of a quantity."""
+        return self.figures[quantity]

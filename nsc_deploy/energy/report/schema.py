@@ -15,8 +15,8 @@ from nsc_deploy.energy.counting.operations import Store
 from nsc_deploy.energy.pricing.price import Column
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import Against, BreakEven
-from nsc_deploy.energy.report.headline import Headline
 from nsc_deploy.energy.report.on_chip import OnTarget
+from nsc_deploy.energy.report.quantity import Headline
 from nsc_deploy.energy.report.statistics import Energy, Kept, Load, MemoryUse, OverTime, Spread, Whole
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record

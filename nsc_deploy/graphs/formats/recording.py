@@ -7,7 +7,7 @@ read too where somebody says what they hold.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -21,6 +21,7 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.npz import load_npy, load_npz, most_unpacked, save_npz
 
+_GRAPHS = frozenset({".nir", ".onnx"})
 _HINT = "Name a recording: RUN/receiver.npz for example, or make one of your arrays: nsc-deploy record"
 INPUT_NAMES = ("inputs", "events", "values", "x")
 OUTPUT_NAMES = ("outputs", "spikes", "y")
@@ -269,6 +270,29 @@ def make_recording(
     check_recording(given, where)
     kind = np.uint8 if signal is Signal.EVENTS else np.float32
     return Recording(values.astype(kind), signal, dt, None if labels is None else labels.astype(np.int64))
+
+
+def recordings_beside(
+    graphs: Sequence[Path], named: Sequence[Path] | None, say: Callable[[str], object]
+) -> list[Path]:
+    """The recordings of graph files, in their order: those that are named, else those beside all of them.
+
+    A recording lies beside a graph under its name, receiver.npz beside receiver.nir, as in a run.
+
+    Args:
+        graphs: what a command was given; runs and deployment folders hold recordings of their own.
+        named: the recordings that it was given.
+        say: told of each one that was found.
+    """
+    if named:
+        return list(named)
+    files = [graph for graph in graphs if graph.suffix in _GRAPHS and graph.is_file()]
+    found = [graph.with_suffix(".npz") for graph in files]
+    if not all(recording.is_file() for recording in found):
+        return []
+    for recording in found:
+        say(f"inputs: {recording}, which lies beside the graph")
+    return found
 
 
 def stated_signal(path: Path) -> Signal | None:

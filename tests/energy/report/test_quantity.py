@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.energy import Budget, count
-from nsc_deploy.energy.report.headline import Headline
-from nsc_deploy.energy.report.quantity import ON_DEMAND, UNITS, Quantity
+from nsc_deploy.energy.report.quantity import ON_DEMAND, UNITS, Headline, Quantity
 from tests.support.small_runs import event_run, lstm_run
 
 
