@@ -56,10 +56,12 @@ def load_target(name: str) -> Target:
     else:
         points = [point for point in _entry_points() if point.name == name]
         if not points:
+            known = (*target_names(), *_controllers())
+            meant = f"c:{name}" if f"c:{name}" in known else None
             raise ConfigError(
-                f"unknown target '{name}'{did_you_mean(name, target_names())}",
+                f"unknown target '{name}'{did_you_mean(meant or name, known)}",
                 where="--target",
-                hint=f"Known targets: {', '.join(target_names())}.",
+                hint=f"Known targets: {', '.join(known)}.",
             )
         found = _load(points[0])
     if not isinstance(found, Target):
@@ -67,6 +69,12 @@ def load_target(name: str) -> Target:
             f"target '{name}' has no name, summary, check, export and open", where=f"entry point {name}"
         )
     return found
+
+
+def _controllers() -> tuple[str, ...]:
+    from nsc_deploy.exporters.c.controllers import controllers
+
+    return tuple(f"c:{one}" for one in controllers())
 
 
 def load_opener(name: str, folder: Path) -> Callable[[Path], Deployment]:

@@ -113,7 +113,11 @@ def _latency(one: Headline) -> str:
     steps, time = one[Quantity.LATENCY_STEPS], one[Quantity.LATENCY_MS]
     if steps.worst is None or time.worst is None:
         return MISSING
-    return f"{steps.worst:g} steps, {'> ' if time.lower_bound else ''}{time.worst:.4g} ms"
+    return f"{steps.worst:g} steps, {'> ' if time.lower_bound else ''}{_milliseconds(time.worst)}"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 1000 else f"{value:.4g} ms"
 
 
 def _microjoules(value: float) -> str:

@@ -367,6 +367,12 @@ def _check_size(path: Path) -> None:
         status = path.stat()
     except OSError as error:
         raise unreadable(path, error, GraphError) from error
+    if path.suffix in {".npz", ".npy"}:
+        raise GraphError(
+            "is a recording by its name, and a graph is wanted",
+            where=path,
+            hint=f"Name the graph, and this with --inputs {path}",
+        )
     if not path.is_file():
         raise GraphError("is not a file", where=path, hint="Name a NIR file, RUN/receiver.nir for example.")
     if status.st_size > MAX_FILE_BYTES:

@@ -198,3 +198,10 @@ def test_metadata_have_a_limit(tmp_path, receiver, value, place):
         stream[f"{place}/much"] = value
     with pytest.raises(GraphError, match=r"has metadata of [\d,]+ bytes, and 1,048,576 are allowed"):
         read_network(tmp_path / "graph.nir")
+
+
+def test_a_recording_in_the_place_of_a_graph_is_said_to_be_one(tmp_path):
+    np.savez(tmp_path / "inputs.npz", inputs=np.zeros(3))
+    with pytest.raises(GraphError, match="is a recording by its name") as caught:
+        read_network(tmp_path / "inputs.npz")
+    assert "--inputs" in str(caught.value.hint)
