@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
 from nsc_deploy.config.families import Experiment, family_of, system_names
-from nsc_deploy.errors import ConfigError, MisfitError, nearest
+from nsc_deploy.errors import ConfigError, MisfitError, did_you_mean, nearest
 from nsc_deploy.io.files import write_text
 from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, read_toml, validate
 
@@ -99,11 +99,10 @@ def _family(values: Mapping[str, Any], path: Path | None, spelled: Mapping[str, 
     name = system.get("name") if isinstance(system, Mapping) else None
     if isinstance(name, str) and name not in system_names():
         where = spelled.get(_SYSTEM, f"{path or 'experiment'}, field {_SYSTEM}")
-        close = nearest(name, system_names())
         raise ConfigError(
-            f"there is no system {name!r}",
+            f"there is no system {name!r}{did_you_mean(name, system_names())}",
             where=where,
-            hint=f"Did you mean {close}?" if close else f"The systems are {', '.join(system_names())}.",
+            hint=f"The systems are {', '.join(system_names())}.",
         )
     return family_of(name)
 

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from nsc_deploy.sweep.grid import Grid, Point
-    from nsc_deploy.sweep.results import Progress, Result
+    from nsc_deploy.sweep.results import PointProgress, Result
 
 
 class Executor(StrEnum):
@@ -41,7 +41,7 @@ def sweep(
 
     Finished runs are skipped and those that were killed go on. Exit code 1 where a run failed.
 
-    For example: nsc-deploy sweep examples/fsdd_results.toml --out runs/fsdd --jobs 2
+    For example: nsc-deploy sweep examples/grids/fsdd_results.toml --out runs/fsdd --jobs 2
     """
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.sweep.grid import read_grid
@@ -136,7 +136,7 @@ def _print_results(results: "list[Result]") -> None:
     Console(markup=False, highlight=False).print(table)
 
 
-def _print_progress(found: "list[Progress]", *, as_json: bool) -> None:
+def _print_progress(found: "list[PointProgress]", *, as_json: bool) -> None:
     import json
     from collections import Counter
 
@@ -150,5 +150,5 @@ def _print_progress(found: "list[Progress]", *, as_json: bool) -> None:
     typer.echo(", ".join(f"{number} {state}" for state, number in numbers.items()) or "no runs")
 
 
-def _told(found: "list[Progress]") -> list[dict[str, str]]:
+def _told(found: "list[PointProgress]") -> list[dict[str, str]]:
     return [{"run": one.point.name, "state": one.state, "why": one.why} for one in found]

@@ -116,7 +116,7 @@ def located(name: str, path: Path | None = None) -> DataConfig | ImageDataConfig
         return DataConfig.model_validate({"dataset": name, "path": path})
     except ValidationError as error:
         raise ConfigError(
-            f"is not used: {name} is made, from no file", where="--path", hint="Leave it out."
+            f"is not used: {name} is synthesised, from no file", where="--path", hint="Leave it out."
         ) from error
 
 

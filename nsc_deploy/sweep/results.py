@@ -36,7 +36,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Progress:
+class PointProgress:
     """The state of a run, and of one that failed the error that it ended with."""
 
     point: Point
@@ -73,23 +73,23 @@ class Result:
     note: str = ""
 
 
-def progress_of(grid: Grid, out: Path) -> list[Progress]:
+def progress_of(grid: Grid, out: Path) -> list[PointProgress]:
     """The state of each run; nothing but folders is read, so any machine that sees them can ask."""
     jobs = read_json(out / JOBS) if (out / JOBS).is_file() else {}
     return [_progress(point, out, jobs.get(point.name)) for point in grid.points]
 
 
-def _progress(point: Point, out: Path, job: str | None) -> Progress:
+def _progress(point: Point, out: Path, job: str | None) -> PointProgress:
     run = out / point.name
     if (run / _METRICS).is_file():
-        return Progress(point, State.FINISHED)
+        return PointProgress(point, State.FINISHED)
     log = log_of(point, out) if job is None else out / SLURM / f"{job}_0_log.err"
     why = _last_error(log)
     if why:
-        return Progress(point, State.FAILED, why)
+        return PointProgress(point, State.FAILED, why)
     if job is not None and not log.is_file():
-        return Progress(point, State.SUBMITTED, f"job {job}")
-    return Progress(point, State.UNFINISHED if (run / FILE_NAME).is_file() else State.WAITING)
+        return PointProgress(point, State.SUBMITTED, f"job {job}")
+    return PointProgress(point, State.UNFINISHED if (run / FILE_NAME).is_file() else State.WAITING)
 
 
 def _last_error(log: Path) -> str:

@@ -23,7 +23,8 @@ def test_list_says_what_is_here_and_what_is_not(tone_digits: Path, monkeypatch: 
     assert places["fsdd"] == str(tone_digits)
     assert places["shd"] is None
     text = CliRunner().invoke(app, ["data", "list"]).stdout
-    assert [line.split()[:2] for line in text.splitlines()][1:] == [["fsdd", "here"], ["shd", "absent"]]
+    said = dict(line.split()[:2] for line in text.splitlines())
+    assert (said["fsdd"], said["shd"], said["cifar100"]) == ("here", "absent", "absent")
 
 
 def test_info_counts_what_it_encodes(tone_digits: Path) -> None:

@@ -10,6 +10,8 @@ import torch
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
+from nsc_deploy.config.speech import SpeechExperiment
+from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.checkpoints import write_tensors
 from nsc_deploy.training.run_directory import read_experiment
 
@@ -92,7 +94,12 @@ def test_an_snr_or_a_range_replaces_those_of_the_file(
     assert (channel.snr_db, channel.snr_to_db) == ends
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+OF_SPEECH = [
+    path for path in sorted(EXAMPLES.glob("*.toml")) if isinstance(load_experiment(path), SpeechExperiment)
+]
+
+
+@pytest.mark.parametrize("example", OF_SPEECH, ids=lambda path: path.name)
 def test_every_example_trains(example: Path, options: list[str], tmp_path: Path) -> None:
     """On the small data set, small layers and one epoch; the rest is the example's."""
     run = tmp_path / "run"

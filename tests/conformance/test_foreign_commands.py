@@ -34,8 +34,8 @@ def run(*arguments):
 
 COMMANDS = {
     "inspect": (["inspect"], False),
-    "check": (["check", "--target", "lava"], False),
-    "check, a chip": (["check", "--target", "loihi2"], False),
+    "check": (["check", "--target", "lava", "--signal", "events"], False),
+    "check, a chip": (["check", "--target", "loihi2", "--signal", "events"], False),
     "verify": (["verify", "--against", "onnx", "--signal", "events"], True),
     "export": (["export", "--target", "nir", "--signal", "events"], True),
     "energy report": (["energy", "report"], True),

@@ -137,7 +137,7 @@ def test_a_step_other_than_snntorch_s_is_told(tmp_path):
     assert told[0] == "snntorch-time-step"
     assert "--dt 1e-4" in network.diagnostics[0].way_out
     assert differing(network, values, snntorch_spikes(model, values)) > 50
-    with pytest.raises(GraphError, match=r"looks like a file of snnTorch's export_to_nir: then give 1e-4"):
+    with pytest.raises(GraphError, match=r"looks like a file of snnTorch's export_to_nir: give dt=1e-4"):
         assemble(graph)
     with pytest.raises(GraphError, match="then give the model's reset_mechanism"):
         assemble(graph, dt=1e-4)

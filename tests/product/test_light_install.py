@@ -86,5 +86,5 @@ def test_each_extra_brings_what_the_messages_say() -> None:
         for extra in set(EXTRAS.values())
         for need in extras[extra]
     }
-    packages = {"PIL": "pillow", "sionna": "sionna_no_rt"}
+    packages = {"PIL": "pillow", "sionna": "sionna_no_rt", "sklearn": "scikit_learn"}
     assert {(packages.get(module, module), extra) for module, extra in EXTRAS.items()} <= brought

@@ -82,7 +82,7 @@ class Trainee(Answering, Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
+class RoundRecord:
     """What training has come to at one step.
 
     Attributes:
@@ -108,8 +108,8 @@ def train_rounds(
     trainee: Trainee,
     plan: RoundPlan,
     state: Path,
-    report: Callable[[Progress], None] = lambda progress: None,
-) -> list[Progress]:
+    report: Callable[[RoundRecord], None] = lambda progress: None,
+) -> list[RoundRecord]:
     """Train two sides; go on from `state` where it is there, and keep it there as training goes.
 
     The questions of a round depend on the seed, the step and the weights of the tasks alone, so a training
@@ -148,7 +148,7 @@ def train_rounds(
         if step // plan.validate_every > passed or step == plan.steps:
             accuracy = by_task_accuracy(trainee, corpus, checked)
             seconds = before + time.process_time() - started
-            history.append(Progress(step, float(np.mean(losses)), accuracy, seconds))
+            history.append(RoundRecord(step, float(np.mean(losses)), accuracy, seconds))
             weights, losses = _weigh(corpus, accuracy), []
             _keep(state, trainee, optimisers, history)
             report(history[-1])
@@ -240,7 +240,7 @@ def _draw(
     )
 
 
-def _keep(state: Path, trainee: Trainee, optimisers: Optimisers, history: list[Progress]) -> None:
+def _keep(state: Path, trainee: Trainee, optimisers: Optimisers, history: list[RoundRecord]) -> None:
     tensors = {f"weights.{name}": weights for name, weights in trainee.state_dict().items()}
     for side, optimiser in zip(_SIDES, optimisers, strict=True):
         for number, moments in optimiser.state_dict()["state"].items() if optimiser else ():
@@ -248,12 +248,12 @@ def _keep(state: Path, trainee: Trainee, optimisers: Optimisers, history: list[P
     write_tensors(state, tensors, [_as_json(one) for one in history])
 
 
-def _as_json(progress: Progress) -> list[object]:
+def _as_json(progress: RoundRecord) -> list[object]:
     accuracy = {str(task): share for task, share in progress.accuracy.items()}
     return [progress.step, progress.loss, accuracy, progress.seconds]
 
 
-def _restore(state: Path, trainee: Trainee, optimisers: Optimisers) -> list[Progress]:
+def _restore(state: Path, trainee: Trainee, optimisers: Optimisers) -> list[RoundRecord]:
     tensors, note = read_tensors(state)
     trainee.load_state_dict(under(tensors, "weights."))
     for side, optimiser in zip(_SIDES, optimisers, strict=True):
@@ -264,7 +264,7 @@ def _restore(state: Path, trainee: Trainee, optimisers: Optimisers) -> list[Prog
         if optimiser is not None:
             optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
     return [
-        Progress(step, loss, {int(task): share for task, share in accuracy.items()}, seconds)
+        RoundRecord(step, loss, {int(task): share for task, share in accuracy.items()}, seconds)
         for step, loss, accuracy, seconds in note
     ]
 

@@ -26,8 +26,8 @@ from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.memory.codec import CodecPlan, train_codec
 from nsc_deploy.training.memory.evaluate import symbols_at
 from nsc_deploy.training.memory.rounds import (
-    Progress,
     RoundPlan,
+    RoundRecord,
     by_task_accuracy,
     sample,
     train_rounds,
@@ -81,7 +81,7 @@ class MemoryTraining(Training):
             return train_memory(self._experiment, self._corpus, out, report)
 
 
-Report = Callable[[str, Progress], None]
+Report = Callable[[str, RoundRecord], None]
 
 
 def _saying(say: Callable[[str], None]) -> Report:
@@ -278,6 +278,6 @@ def _plan(experiment: MemoryExperiment, steps: int, rate: float) -> RoundPlan:
     )
 
 
-def _stage(name: str, history: list[Progress]) -> MemoryStage:
+def _stage(name: str, history: list[RoundRecord]) -> MemoryStage:
     last = history[-1]
     return MemoryStage(name=name, steps=last.step, seconds=last.seconds, validation_accuracy=last.mean)

@@ -28,6 +28,7 @@ def test_every_rule_is_held_by_some_directed_case(mutation: Mutation, core: Answ
     assert first_difference(modules, *core) is not None, "the mutation survived"
 
 
+@pytest.mark.slow
 def test_what_is_listed_as_equivalent_is_a_change_of_the_source() -> None:
     known = equivalent()
     assert set(known) <= {mutant.text for file in FILES for mutant in every_mutation(file)}

@@ -121,6 +121,7 @@ def test_names_of_a_graph_cannot_leave_a_comment(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("cppcheck") is None, reason="no cppcheck here")
+@pytest.mark.slow
 def test_misra_rules_that_are_not_followed_are_those_of_the_page(layout: Layout, tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "microcontrollers.md").read_text(encoding="utf-8")
     table = page.split("## MISRA", 1)[1]

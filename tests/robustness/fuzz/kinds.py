@@ -96,8 +96,8 @@ def _nir_commands(corpus: Path, file: Path, stem: str) -> list[Command]:
         _arguments("inspect", file, "--json"),
         _arguments("inspect", file, "--json"),
         _arguments("inspect", file),
-        _arguments("check", file, "--target", "lava", "--json"),
-        _arguments("check", file, "--target", "loihi2", "--json"),
+        _arguments("check", file, "--target", "lava", "--signal", "events", "--json"),
+        _arguments("check", file, "--target", "loihi2", "--signal", "events", "--json"),
         _arguments("energy", "report", file, "--inputs", recording, "--json"),
     ]
 
