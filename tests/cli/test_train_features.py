@@ -42,7 +42,7 @@ def test_a_codec_is_trained_with_options_alone(tmp_path: Path, monkeypatch: pyte
         (["--system", "snn-sc", "--backbone", "x", "--flip", "0", "--erase", "0"], "cannot be combined"),
         (["--system", "backbone", "--backbone", "vgg11"], "--backbone"),
         (["--system", "backbone", "--set", "system.split=pool9"], "there is no block pool9"),
-        (["--system", "snn-sd"], "Did you mean snn-sc?"),
+        (["--system", "snn-sd"], "did you mean snn-sc?"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

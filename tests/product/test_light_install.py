@@ -38,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_graphs_are_checked_exported_run_verified_and_counted_without_it(folder: Path) -> None:
     for command in (
         "inspect g.nir",

@@ -20,6 +20,7 @@ from nsc_deploy.training.run import train
 Make = Callable[..., dict[str, object]]
 
 
+@pytest.mark.slow
 def test_two_devices_train_like_one_and_resume(small_experiment: Make, tmp_path: Path) -> None:
     """Half the batch each; noise differs from process to process, so the channel has none to speak of."""
     weights = []

@@ -409,6 +409,7 @@ def as_in_ci(line: str, checkout: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_github_action_runs(checkout: Path) -> None:
     workflow = yaml.safe_load((EXAMPLES / "ci" / "github-actions.yml").read_text())
     steps = workflow["jobs"]["budget"]["steps"]
