@@ -35,7 +35,7 @@ def load_experiment(
         ConfigError: not TOML, an unknown field (with the nearest valid name), or a value out of range.
     """
     values = {} if path is None else read_toml(path, "an experiment file", hint=_HINT)
-    changes, written = dict(overrides or {}), _flat(values).keys()
+    changes, written = dict(overrides or {}), by_dotted_name(values).keys()
     for name, value in changes.items():
         _set(values, name.split("."), value, path)
     known = dict(options or {})
@@ -80,8 +80,19 @@ def write_experiment(path: Path, experiment: Experiment) -> None:
 
 def differing_fields(one: Experiment, other: Experiment) -> list[str]:
     """The dotted names of the fields in which two experiments differ, sorted."""
-    left, right = _flat(one.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+    left, right = by_dotted_name(one.model_dump(mode="json")), by_dotted_name(other.model_dump(mode="json"))
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+
+def by_dotted_name(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables by dotted name, as TOML's own dotted keys and quoted ones alike."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= by_dotted_name(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def _set(values: dict[str, Any], name: list[str], value: object, path: Path | None) -> None:
@@ -183,13 +194,3 @@ def _fill(table: tomlkit.TOMLDocument | Table, section: BaseModel) -> None:
             table.add(tomlkit.comment(f"{name} = (not set)"))
         else:
             table.add(name, section.model_dump(mode="json", include={name})[name])
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.experiment_file import by_dotted_name, load_experiment
 from nsc_deploy.io.records import Record, read_toml_record
 
 VARIANT = "variant"
@@ -84,7 +84,7 @@ def read_grid(path: Path) -> Grid:
         ConfigError: no TOML, an unknown field, a value out of range, or two runs of one name.
     """
     written = read_toml_record(GridFile, path, "a grid file", hint=_HINT)
-    fixed, lists = _flat(written.set), _flat(written.grid)
+    fixed, lists = by_dotted_name(written.set), by_dotted_name(written.grid)
     for name, values in lists.items():
         if not isinstance(values, list) or not values:
             raise ConfigError("must be a list of values", where=f"{path}, field grid.{name}", hint=_HINT)
@@ -119,7 +119,7 @@ def _variants(written: GridFile, path: Path) -> dict[str | None, dict[str, Any]]
             raise ConfigError("must be a name of letters, digits, '.', '_', '+', '=' and '-'", where=where)
         if name in found:
             raise ConfigError(f"{name!r} is there twice", where=where)
-        found[name] = _flat(changes)
+        found[name] = by_dotted_name(changes)
     return found or {None: {}}
 
 
@@ -161,14 +161,3 @@ def _refuse_twice(names: Iterable[str], path: Path) -> None:
             hint = "Take the value that is there twice away, or name what differs in folder."
             raise ConfigError(f"has two runs of the name {name}", where=path, hint=hint)
         seen.add(name)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables by dotted name, as TOML's own dotted keys and quoted ones alike."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
