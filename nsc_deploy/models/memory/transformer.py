@@ -1,7 +1,8 @@
 """The universal Transformer (Dehghani et al. 2019): one block, taken several times over a sequence."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,7 @@ class UniversalTransformer(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int, steps: int) -> None:
         super().__init__()
+        self.products = torch.float32
         self.width, self.heads, self.steps = width, heads, steps
         self.step = nn.Parameter(torch.randn(steps, width) * 0.02)
         self.before_attention = nn.LayerNorm(width)
@@ -99,21 +101,41 @@ class UniversalTransformer(nn.Module):
         back = _positions([rows.kept() for rows in groups])
         for step in range(self.steps):
             x = x + places + self.step[step]
-            mixed = self.projections(self.before_attention(x))
+            with self._dense():
+                mixed = self.projections(self.before_attention(x))
+            mixed = mixed.float()
             if heads_only and step == self.steps - 1:
                 attended = [_attend_group(mixed, rows, self.heads)[:, 0] for rows in groups]
                 back = _positions([rows.index[:, 0] for rows in groups])
                 x = x[: len(back)]
             else:
                 attended = [rows.keep_only(_attend_group(mixed, rows, self.heads)) for rows in groups]
-            x = self._after_attention(x, torch.cat(attended).index_select(0, back))
+            with self._dense():
+                x = self._after_attention(x, torch.cat(attended).index_select(0, back))
         normed: Tensor = self.last(x)
         return normed
+
+    def _dense(self) -> torch.autocast:
+        """Dense products in `products`; bfloat16 gains nothing in sums, norms and attention."""
+        return torch.autocast("cpu", self.products, enabled=self.products != torch.float32)
 
     def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
         x = x + self.mix(attended)
         added: Tensor = x + self.back(functional.relu(self.dense(self.before_dense(x))))
         return added
+
+
+@contextmanager
+def products_in(dtype: torch.dtype, sides: Sequence[nn.Module]) -> Iterator[None]:
+    """Compute the dense products of rows in another number format, until the end."""
+    blocks = [one for side in sides for one in side.modules() if isinstance(one, UniversalTransformer)]
+    for block in blocks:
+        block.products = dtype
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.products = torch.float32
 
 
 def _positions(parts: Sequence[Tensor]) -> Tensor:

@@ -25,6 +25,7 @@ from nsc_deploy.training.features.augmentation import crop_and_flip, normalised,
 from nsc_deploy.training.features.foreign_weights import take_weights
 from nsc_deploy.training.features.trainer import single_device_trainer
 from nsc_deploy.training.fit import (
+    in_bfloat16,
     is_complete,
     plain_signals,
     quiet_lightning,
@@ -103,8 +104,9 @@ def fit_backbone(
     batches = ShuffledBatches(len(training), config.batch_size, config.seed)
     module = BackboneFit(backbone, images, config, len(batches))
     with quiet_lightning(), reproducible(config.threads):
-        bfloat16 = config.precision == "bf16" or (config.precision == "auto" and has_bfloat16())
-        trainer = single_device_trainer(config.epochs, run, record, bfloat16=bfloat16, progress=progress)
+        trainer = single_device_trainer(
+            config.epochs, run, record, bfloat16=in_bfloat16(config.precision), progress=progress
+        )
         with plain_signals(), state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,
@@ -196,17 +198,6 @@ def measure_backbone(
         training_seconds=sum(epoch.seconds for epoch in record.epochs),
         history=tuple(record.epochs),
     )
-
-
-def has_bfloat16() -> bool:
-    """Whether products in bfloat16 are faster here: the processor (or the GPU) has instructions for them.
-
-    Without them torch emulates them, which takes twenty times as long.
-    """
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 class BackboneFit(SystemTraining):

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from nsc_deploy.data.stories import Corpus, Questions
 from nsc_deploy.models.memory.batches import Batch, in_order, make_batches
+from nsc_deploy.models.memory.transformer import products_in
 from nsc_deploy.training.checkpoints import read_tensors, write_tensors
 
 LEAST_WEIGHT = 0.02
@@ -40,6 +41,7 @@ class RoundPlan:
         clip: largest norm of a gradient, sender and receiver apart.
         validate_every: steps after which tasks are weighed anew and the state is kept.
         validate_on: questions of each task.
+        products: number format of dense products in training; weights and sums stay in float32.
     """
 
     seed: int = 0
@@ -51,6 +53,7 @@ class RoundPlan:
     clip: float = 1.0
     validate_every: int = 400
     validate_on: int = 100
+    products: torch.dtype = torch.float32
 
 
 class Answering(Protocol):
@@ -142,7 +145,8 @@ def train_rounds(
         drawn = np.random.default_rng((plan.seed, step))
         chosen = [_draw(by_task, weights, plan.batch, drawn) for _ in range(count)]
         distinct, batches = make_batches(corpus.train, chosen, trainee.memory)
-        losses += _round(trainee, optimisers, sentences[distinct], batches, plan, step)
+        with products_in(plan.products, trainee.sides):
+            losses += _round(trainee, optimisers, sentences[distinct], batches, plan, step)
         passed = step // plan.validate_every
         step += count
         if step // plan.validate_every > passed or step == plan.steps:

@@ -22,7 +22,7 @@ from nsc_deploy.models.memory.system import MemDeepSC
 from nsc_deploy.models.memory.text import TextSystem
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, STEPS, read_tensors, write_tensors
 from nsc_deploy.training.family import Training
-from nsc_deploy.training.fit import reproducible
+from nsc_deploy.training.fit import in_bfloat16, reproducible
 from nsc_deploy.training.memory.codec import CodecPlan, train_codec
 from nsc_deploy.training.memory.evaluate import symbols_at
 from nsc_deploy.training.memory.rounds import (
@@ -275,6 +275,7 @@ def _plan(experiment: MemoryExperiment, steps: int, rate: float) -> RoundPlan:
         warm_up=max(1, round(config.warmup * steps)),
         validate_every=config.validate_every,
         validate_on=config.validate_on,
+        products=torch.bfloat16 if in_bfloat16(config.precision) else torch.float32,
     )
 
 

@@ -4,7 +4,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nsc_deploy.models.memory.transformer import Rows, UniversalTransformer, attention_weights, sinusoids
+from nsc_deploy.models.memory.transformer import (
+    Rows,
+    UniversalTransformer,
+    attention_weights,
+    products_in,
+    sinusoids,
+)
 
 
 def _network(steps=3):
@@ -84,3 +90,17 @@ def test_the_product_of_two_places_depends_on_their_distance():
         diagonal = products.diagonal(distance)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
     assert math.isclose(float(products[0, 0]), 8, abs_tol=1e-5)
+
+
+def test_products_in_bfloat16_are_near_and_end_with_their_block():
+    network = _network()
+    x, places = torch.randn(6, 8), sinusoids(3, 8).repeat(2, 1)
+    groups = [Rows(torch.arange(6).view(2, 3), None)]
+    exact = network.on_rows(x, places, groups)
+    with products_in(torch.bfloat16, [nn.ModuleList([network])]):
+        rough = network.on_rows(x, places, groups)
+        rough.sum().backward()
+    assert rough.dtype == network.projections.weight.grad.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.1)
+    torch.testing.assert_close(network.on_rows(x, places, groups), exact, atol=0, rtol=0)

@@ -12,10 +12,10 @@ from nsc_deploy.training.features.backbone import (
     accuracy,
     best_backbone,
     fit_backbone,
-    has_bfloat16,
     new_backbone,
     parts,
 )
+from nsc_deploy.training.fit import has_bfloat16
 from nsc_deploy.training.metrics import BackboneMetrics
 from nsc_deploy.training.run import train
 from nsc_deploy.training.run_directory import read_metrics

@@ -30,9 +30,11 @@ def test_a_small_codec_learns_small_stories(corpus, tmp_path):
     assert by_task_accuracy(codec, corpus, corpus.test).keys() == {1, 2}
 
 
-def test_a_killed_training_comes_to_the_same_codec(corpus, tmp_path):
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+def test_a_killed_training_comes_to_the_same_codec(corpus, tmp_path, products):
+    plan = replace(PLAN, products=products)
     whole = SemanticCodec(_sizes(corpus), seed=0)
-    told = train_rounds(corpus, whole, PLAN, tmp_path / "whole.safetensors")
+    told = train_rounds(corpus, whole, plan, tmp_path / "whole.safetensors")
 
     class KilledError(Exception):
         pass
@@ -43,9 +45,9 @@ def test_a_killed_training_comes_to_the_same_codec(corpus, tmp_path):
 
     again = SemanticCodec(_sizes(corpus), seed=0)
     with pytest.raises(KilledError):
-        train_rounds(corpus, again, PLAN, tmp_path / "again.safetensors", kill)
+        train_rounds(corpus, again, plan, tmp_path / "again.safetensors", kill)
     resumed = SemanticCodec(_sizes(corpus), seed=5)
-    history = train_rounds(corpus, resumed, PLAN, tmp_path / "again.safetensors")
+    history = train_rounds(corpus, resumed, plan, tmp_path / "again.safetensors")
     assert [(one.step, one.loss) for one in history] == [(one.step, one.loss) for one in told]
     for name, weights in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weights, atol=0, rtol=0)
