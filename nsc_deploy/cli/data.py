@@ -22,6 +22,7 @@ class Fetchable(StrEnum):
     FSDD = "fsdd"
     SHD = "shd"
     CIFAR100 = "cifar100"
+    BABI = "babi"
 
 
 @app.command("list")
@@ -49,8 +50,8 @@ def info(
         str,
         typer.Argument(
             metavar="NAME",
-            help="spoken-digits, fsdd, shd, cifar100 or digits.",
-            autocompletion=words("spoken-digits", "fsdd", "shd", "cifar100", "digits"),
+            help="spoken-digits, fsdd, shd, cifar100, digits or babi.",
+            autocompletion=words("spoken-digits", "fsdd", "shd", "cifar100", "digits", "babi"),
         ),
     ],
     path: Annotated[
@@ -91,6 +92,7 @@ def _rows(described: "Description") -> dict[str, object]:
         "steps": described.dt and f"{described.steps} of {described.dt * 1000:g} ms",
         "images": described.shape and " x ".join(map(str, described.shape)),
         "training part": described.train_samples and counted(described.train_samples, "sample"),
+        "words": described.words and f"{described.words}, in {described.sentences:,} distinct sentences",
         "test part": described.test_samples and counted(described.test_samples, "sample"),
         "event rate": None if rate is None else f"{rate:.2%} of channels and steps, training part",
     }
@@ -99,7 +101,7 @@ def _rows(described: "Description") -> dict[str, object]:
 @app.command("fetch")
 def fetch(
     name: Annotated[
-        Fetchable, typer.Argument(metavar="NAME", help="What to download: fsdd, shd or cifar100.")
+        Fetchable, typer.Argument(metavar="NAME", help="What to download: fsdd, shd, cifar100 or babi.")
     ],
     folder: Annotated[
         Path | None, typer.Option(help="Data folder to put it in; the one of the user by default.")
@@ -113,12 +115,14 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a data set, check it and put it where it is found without a path."""
-    from nsc_deploy.data.fetch import FsddSource, fetch_cifar100, fetch_fsdd, fetch_shd
+    from nsc_deploy.data.fetch import FsddSource, fetch_babi, fetch_cifar100, fetch_fsdd, fetch_shd
 
     if name is Fetchable.CIFAR100:
         place = fetch_cifar100(folder=folder, progress=True)
     elif name is Fetchable.SHD:
         place = fetch_shd(folder=folder, progress=True)
+    elif name is Fetchable.BABI:
+        place = fetch_babi(folder=folder, progress=True)
     else:
         place = fetch_fsdd(FsddSource(content=expect) if expect else FsddSource(), folder, progress=True)
     typer.echo(place)

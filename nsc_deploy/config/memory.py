@@ -138,7 +138,7 @@ class MemoryTrainingConfig(Section):
     validate_on: Annotated[int, Field(ge=1, le=1000)] = 100
     """validation questions of each task that this looks at"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """number format of dense products in steps 1 and 3; auto: bf16 where the processor has instructions for it"""
+    """number format of dense products in steps 1 and 3; auto: bf16 where the processor has it"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """seed of weights, batches and channel (0 to 2^31 - 1)"""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1

@@ -12,8 +12,10 @@ from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.image_config import ImageDataConfig, ImageDataset
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import sha256, unreadable
+from nsc_deploy.io.records import Record
 
-Name = Literal["spoken-digits", "fsdd", "shd", "cifar100", "digits"]
+Name = Literal["spoken-digits", "fsdd", "shd", "cifar100", "digits", "babi"]
+BABI_ARCHIVE = "tasks_1-20_v1-2.tar.gz"
 IMAGES = frozenset(get_args(ImageDataset))
 
 
@@ -78,7 +80,26 @@ CATALOGUE: tuple[DataSetFacts, ...] = (
         source="UCI, Optical Recognition of Handwritten Digits; from scikit-learn "
         "(pip install nsc-deploy[images])",
     ),
+    DataSetFacts(
+        name="babi",
+        summary="bAbI tasks 1 to 20: stories with questions, for systems with memory",
+        classes=60,
+        samples="160000 + 20000 questions, 20000 more for validation",
+        splits=("official",),
+        licence="CC BY 3.0",
+        source="https://research.facebook.com/downloads/babi/ (Weston et al. 2015)",
+    ),
 )
+
+
+class StoryDataConfig(Record):
+    """Where a data set of stories is."""
+
+    dataset: Literal["babi"] = "babi"
+    path: Path | None = None
+
+
+AnyDataConfig = DataConfig | ImageDataConfig | StoryDataConfig
 
 
 class Availability(BaseModel):
@@ -103,7 +124,7 @@ def facts(name: str) -> DataSetFacts:
     raise ConfigError("there is no such data set", where=name, hint=f"Choose one of: {names}.")
 
 
-def located(name: str, path: Path | None = None) -> DataConfig | ImageDataConfig:
+def located(name: str, path: Path | None = None) -> AnyDataConfig:
     """The configuration of a data set at a path; None for the usual places.
 
     Raises:
@@ -113,6 +134,8 @@ def located(name: str, path: Path | None = None) -> DataConfig | ImageDataConfig
     try:
         if name in IMAGES:
             return ImageDataConfig.model_validate({"dataset": name, "path": path})
+        if name == "babi":
+            return StoryDataConfig(path=path)
         return DataConfig.model_validate({"dataset": name, "path": path})
     except ValidationError as error:
         raise ConfigError(
@@ -120,7 +143,7 @@ def located(name: str, path: Path | None = None) -> DataConfig | ImageDataConfig
         ) from error
 
 
-def availability(config: "DataConfig | ImageDataConfig") -> Availability:
+def availability(config: AnyDataConfig) -> Availability:
     """Look for the files (or the synthesiser) of a data set without reading them."""
     try:
         if config.dataset == "spoken-digits":
@@ -148,6 +171,8 @@ class Description(DataSetFacts):
     train_samples: int | None = Field(default=None, description="samples of the training part")
     test_samples: int | None = Field(default=None, description="samples of the test part")
     train_rate: float | None = Field(default=None, description="events per channel and step, training part")
+    words: int | None = Field(default=None, description="of stories: distinct words")
+    sentences: int | None = Field(default=None, description="of stories: distinct sentences")
 
 
 def _digits() -> Availability:
@@ -162,7 +187,7 @@ def _digits() -> Availability:
 _IMAGE_SHAPES: dict[str, tuple[int, int, int]] = {"cifar100": (3, 32, 32), "digits": (1, 8, 8)}
 
 
-def describe(config: DataConfig | ImageDataConfig, *, encode: bool = False) -> Description:
+def describe(config: AnyDataConfig, *, encode: bool = False) -> Description:
     """Describe a data set; with `encode` it is loaded and counted too.
 
     Raises:
@@ -172,6 +197,8 @@ def describe(config: DataConfig | ImageDataConfig, *, encode: bool = False) -> D
         _check_named(config)
     if isinstance(config, ImageDataConfig):
         return _described_images(config, load=encode)
+    if isinstance(config, StoryDataConfig):
+        return _described_stories(config, load=encode)
     counts: dict[str, float] = {}
     if encode:
         from nsc_deploy.data.load import load_events
@@ -211,7 +238,24 @@ def _described_images(config: ImageDataConfig, *, load: bool) -> Description:
     )
 
 
-def _check_named(config: DataConfig | ImageDataConfig) -> None:
+def _described_stories(config: StoryDataConfig, *, load: bool) -> Description:
+    counts: dict[str, int] = {}
+    if load:
+        from nsc_deploy.data.babi import read_babi
+
+        corpus = read_babi(find_source(config))
+        counts = {
+            "train_samples": len(corpus.train),
+            "test_samples": len(corpus.test),
+            "words": len(corpus.vocabulary.words),
+            "sentences": len(corpus.texts),
+        }
+    return Description.model_validate(
+        {**facts(config.dataset).model_dump(), **availability(config).model_dump(), **counts}
+    )
+
+
+def _check_named(config: AnyDataConfig) -> None:
     """Refuse a named path that is not there or, as far as names tell, is not of the set."""
     source = find_source(config)
     if config.dataset == "shd":
@@ -225,7 +269,7 @@ FOLDER_VARIABLE = "NSC_DEPLOY_DATA"
 NAMES = {
     "fsdd": ("fsdd_8k_int16.npz", "fsdd/fsdd_8k_int16.npz", "fsdd/recordings", "fsdd"),
     "shd": ("shd_train.h5", "shd/shd_train.h5"),
-    "babi": ("babi", "tasks_1-20_v1-2.tar.gz", "tasks_1-20_v1-2"),
+    "babi": ("babi", BABI_ARCHIVE, "tasks_1-20_v1-2"),
     "cifar100": (
         "cifar100_webp.npz", "cifar-100-binary.tar.gz", "cifar100/cifar-100-binary.tar.gz",
         "cifar-100-binary",

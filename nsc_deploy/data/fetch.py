@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from nsc_deploy.data.catalogue import data_folder
+from nsc_deploy.data.catalogue import BABI_ARCHIVE, data_folder
 from nsc_deploy.data.cifar100 import ARCHIVE
 from nsc_deploy.data.fsdd import content_digest, read_folder, write_npz
 from nsc_deploy.errors import DataError
@@ -71,9 +71,25 @@ class CifarSource:
     md5: str = "03b5dce01913d631647c71ecec9e9cb8"
 
 
+@dataclass(frozen=True)
+class BabiSource:
+    """Where bAbI comes from.
+
+    Attributes:
+        url: the archive of version 1.2 on its author's site.
+        sha256: of the archive, as Hugging Face's loader of the set recorded it with this address
+            (`datasets/babi_qa/dataset_infos.json`, 15,719,851 bytes); its author publishes none. Copies on
+            other servers are packed differently and are not fetched.
+    """
+
+    url: str = f"http://www.thespermwhale.com/jaseweston/babi/{BABI_ARCHIVE}"
+    sha256: str = "0364ebde659f14d11bc21744516c5ec49d3d06cb692733f66680771244998898"
+
+
 FSDD = FsddSource()
 SHD = ShdSource()
 CIFAR100 = CifarSource()
+BABI = BabiSource()
 
 
 def fetch_fsdd(source: FsddSource = FSDD, folder: Path | None = None, *, progress: bool = False) -> Path:
@@ -154,11 +170,34 @@ def fetch_cifar100(
         DataError: no connection, or a download whose checksum does not match.
     """
     target = (folder or data_folder()) / "cifar100" / ARCHIVE
+    return _fetch_archive(source.url, f"md5:{source.md5}", target, progress=progress)
+
+
+def fetch_babi(source: BabiSource = BABI, folder: Path | None = None, *, progress: bool = False) -> Path:
+    """Download bAbI and keep the archive as it is, which is read without unpacking.
+
+    Args:
+        source: where from and what to expect.
+        folder: data folder; None for the user's own.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The archive.
+
+    Raises:
+        DataError: no connection, or a download whose checksum does not match.
+    """
+    target = (folder or data_folder()) / "babi" / BABI_ARCHIVE
+    return _fetch_archive(source.url, f"sha256:{source.sha256}", target, progress=progress)
+
+
+def _fetch_archive(url: str, known_hash: str, target: Path, *, progress: bool) -> Path:
+    """Download an archive that is kept as it is; one that is there already is not fetched again."""
     if target.is_file():
         return target
     require_writable(target)
     with tempfile.TemporaryDirectory() as name:
-        archive = _download(source.url, f"md5:{source.md5}", Path(name), progress=progress)
+        archive = _download(url, known_hash, Path(name), progress=progress)
         with replacing(target) as temporary:
             shutil.copyfile(archive, temporary)
     return target

@@ -73,3 +73,18 @@ def test_info_for_people_has_units(tone_digits: Path) -> None:
     assert rows["steps"] == "30 of 30 ms"
     assert rows["training part"] == "200 samples"
     assert rows["event rate"].partition("%")[2].startswith(" of channels and steps")
+
+
+def test_info_of_stories_counts_words_and_sentences(tmp_path: Path) -> None:
+    folder = tmp_path / "babi" / "en-10k"
+    folder.mkdir(parents=True)
+    for task in range(1, 21):
+        story = f"1 Mary went to place {'abcdefghijklmnopqrst'[task - 1]}.\n2 Where is Mary?\tthere\t1\n"
+        for part, count in (("train", 10), ("test", 3)):
+            (folder / f"qa{task}_of-a-kind_{part}.txt").write_text(story * count)
+    command = ["data", "info", "babi", "--path", str(tmp_path), "--encode"]
+    described = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (described["train_samples"], described["test_samples"]) == (160, 60)
+    assert described["words"] == 6 + 20
+    assert described["licence"] == "CC BY 3.0"
+    assert "in 21 distinct sentences" in CliRunner().invoke(app, command).stdout

@@ -15,10 +15,14 @@ import numpy as np
 import pytest
 
 from nsc_deploy.data import DataConfig, load_events
+from nsc_deploy.data.babi import read_babi
+from nsc_deploy.data.catalogue import BABI_ARCHIVE, StoryDataConfig, find_source
 from nsc_deploy.data.fetch import (
+    BabiSource,
     CifarSource,
     FsddSource,
     ShdSource,
+    fetch_babi,
     fetch_cifar100,
     fetch_fsdd,
     fetch_shd,
@@ -200,3 +204,26 @@ def test_cifar100_is_fetched_checked_and_found(site: tuple[str, Path], tmp_path:
     with pytest.raises(DataError, match="damaged on the way"):
         fetch_cifar100(CifarSource(f"{address}/{name}", "0" * 32), tmp_path / "other")
     assert not list((tmp_path / "other").rglob("*.tar.gz"))
+
+
+def test_babi_is_fetched_checked_and_found(
+    site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, folder = site
+    story = "".join(
+        f"{2 * n + 1} Mary went to the hall.\n{2 * n + 2} Where is Mary?\thall\t1\n" for n in range(20)
+    )
+    files = {
+        f"tasks_1-20_v1-2/en/qa1_single-supporting-fact_{part}.txt": story * 10 for part in ("train", "test")
+    }
+    write_archive(folder / BABI_ARCHIVE, {name: text.encode() for name, text in files.items()})
+    digest = hashlib.sha256((folder / BABI_ARCHIVE).read_bytes()).hexdigest()
+    source = BabiSource(f"{address}/{BABI_ARCHIVE}", digest)
+    place = fetch_babi(source, tmp_path / "data")
+    monkeypatch.setenv("NSC_DEPLOY_DATA", str(tmp_path / "data"))
+    found = find_source(StoryDataConfig())
+    assert found == place.parent
+    assert len(read_babi(found, [1], size="en").test) == 200
+    with pytest.raises(DataError, match="damaged on the way or has changed"):
+        fetch_babi(BabiSource(source.url, "0" * 64), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
