@@ -405,6 +405,14 @@ def ask(
     ],
     snr: Annotated[float, typer.Option(min=-100, max=400, help="SNR in dB (-100 to 400).")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the channel: another seed, other noise.")] = 0,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--attention",
+            help="Picture to write, .png, .svg or .pdf: how much the question heeds each sentence.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Send sentences over the channel of a run and answer a question from what the receiver remembers.
@@ -415,9 +423,18 @@ def ask(
     """
     from dataclasses import asdict
 
+    from nsc_deploy.io.files import require_writable
+    from nsc_deploy.io.pictures import require_format
     from nsc_deploy.training.memory.ask import ask as send
+    from nsc_deploy.training.memory.ask import write_attention
 
+    if picture is not None:
+        require_format(picture)
+        require_writable(picture)
     reply = send(run, sentences, snr, seed)
+    if picture is not None:
+        write_attention(reply, picture)
+        typer.echo(f"wrote {picture}", err=as_json)
     if as_json:
         import json
 

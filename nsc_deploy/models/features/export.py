@@ -133,7 +133,7 @@ def write_parts(
     for one in parts_of(system, calibration.images, dt, noise):
         if one.place is Place.CHIP:
             recorded[one.name] = f"{one.name}{CALIBRATION}"
-            _record(run / recorded[one.name], one, dt, calibration.labels)
+            record_part(run / recorded[one.name], one, dt, calibration.labels)
     return tuple(
         write_part(run, one, dt, samples.labels, recorded.get(one.name))
         for one in parts_of(system, samples.images, dt, noise)
@@ -161,7 +161,7 @@ def write_part(run: Path, one: PartRun, dt: float, labels: Values, calibration: 
         write_onnx(path, one.graph)
     flipped = check_graph(path, one.inputs, one.outputs, rounding_decides=one.rounding_decides)
     recording = f"{one.name}.npz"
-    _record(run / recording, one, dt, labels)
+    record_part(run / recording, one, dt, labels)
     return Part(
         name=one.name,
         side=one.side,
@@ -174,7 +174,8 @@ def write_part(run: Path, one: PartRun, dt: float, labels: Values, calibration: 
     )
 
 
-def _record(path: Path, one: PartRun, dt: float, labels: Values) -> None:
+def record_part(path: Path, one: PartRun, dt: float, labels: Values) -> None:
+    """Write what enters a part."""
     dtype = np.uint8 if one.signal is Signal.EVENTS else np.float32
     write_recording(path, Recording(one.inputs.astype(dtype), one.signal, dt, labels))
 

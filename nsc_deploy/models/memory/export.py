@@ -32,7 +32,8 @@ from nsc_deploy.data.stories import Corpus, Questions
 from nsc_deploy.deployment import ChannelUse, Deployment, Place, Readout, Side, write_deployment
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.models.features.export import PartRun, through, write_part
+from nsc_deploy.models.export import CALIBRATION
+from nsc_deploy.models.features.export import PartRun, record_part, through, write_part
 from nsc_deploy.models.features.graphs import OPSET, onnx_graph
 from nsc_deploy.models.memory.semantic import SemanticDecoder, SemanticEncoder, push
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
@@ -51,10 +52,12 @@ def write_memory_graphs(
 ) -> Deployment:
     """Write each part as a graph with what enters it for some test questions, and deployment.json.
 
+    Of parts for a chip it is recorded too what enters them for training questions: scales are chosen on it.
+
     Args:
         run: the run directory.
         system: finished, in evaluation mode.
-        corpus: whose test questions are recorded, evenly from all tasks.
+        corpus: whose questions are recorded, evenly from all tasks.
         dataset: its name.
         test_accuracy: of the torch model.
         seed: of the channel.
@@ -63,12 +66,20 @@ def write_memory_graphs(
         GraphError: a graph does not compute what the torch model computed.
         UserError: the run directory cannot be written.
     """
-    rows = np.linspace(0, len(corpus.test) - 1, min(RECORDED, len(corpus.test))).astype(np.int64)
-    questions = corpus.test.only(rows)
+    judged, learnt = _some(corpus.test), _some(corpus.train)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        told = _tell(system, corpus, questions, generator)
-    parts = tuple(write_part(run, part, STEP_S, questions.answer, None) for part in _parts(system, told))
+        told = _tell(system, corpus, judged, generator)
+        calibrating = _tell(system, corpus, learnt, generator)
+    calibrations = {}
+    for part in _parts(system, calibrating):
+        if part.place is Place.CHIP:
+            calibrations[part.name] = f"{part.name}{CALIBRATION}"
+            record_part(run / calibrations[part.name], part, STEP_S, learnt.answer)
+    parts = tuple(
+        write_part(run, part, STEP_S, judged.answer, calibrations.get(part.name))
+        for part in _parts(system, told)
+    )
     for name, graph in stream_graphs(system.semantic.decoder).items():
         write_onnx(run / name, graph)
     channel = system.air.channel
@@ -90,6 +101,11 @@ def write_memory_graphs(
     )
     write_deployment(run, deployment)
     return deployment
+
+
+def _some(questions: Questions) -> Questions:
+    """A few hundred questions, evenly from all tasks."""
+    return questions.only(np.linspace(0, len(questions) - 1, min(RECORDED, len(questions))).astype(np.int64))
 
 
 def stream_graphs(decoder: SemanticDecoder) -> Mapping[str, onnx.ModelProto]:

@@ -106,12 +106,20 @@ class SemanticDecoder(nn.Module):
             queue: vectors of the sentences as received [B, memory, width], the newest last.
             filled: [B] how many slots of the queue hold a sentence; they are the last ones.
         """
+        logits: Tensor = self.answer(self.block(*self._slots(question, queue, filled), read=1)[:, 0])
+        return logits
+
+    def heed(self, question: Tensor, queue: Tensor, filled: Tensor) -> Tensor:
+        """How much the question heeds itself and each slot [steps, B, heads, 1 + memory], from the same."""
+        heeded: Tensor = self.block.heed(*self._slots(question, queue, filled))[1]
+        return heeded
+
+    def _slots(self, question: Tensor, queue: Tensor, filled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Question and queue [B, 1 + memory, width], the code of their places, and which are filled."""
         slots = int(queue.shape[1])
         x = torch.cat([(question + self.mark).unsqueeze(1), queue], 1)
         ages = torch.cat([torch.zeros(1, dtype=torch.int64), torch.arange(slots, 0, -1)])
-        keep = ages <= filled.unsqueeze(1)
-        logits: Tensor = self.answer(self.block(x, self.places[ages], keep, read=1)[:, 0])
-        return logits
+        return x, self.places[ages], ages <= filled.unsqueeze(1)
 
     def on_rows(self, questions: Tensor, statements: Tensor, ages: Tensor, groups: Sequence[Rows]) -> Tensor:
         """Logits [B, answers] of stories of many lengths without work on empty slots.

@@ -85,6 +85,25 @@ class UniversalTransformer(nn.Module):
         normed: Tensor = self.last(x)
         return normed
 
+    def heed(self, x: Tensor, places: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and how much the first place heeds every place on the way there.
+
+        Args:
+            x: sequences [B, L, width].
+            places: code of each place [B, L, width].
+            keep: [B, L], False for padding, which nothing attends to.
+
+        Returns:
+            The sequences [B, L, width], and weights [steps, B, heads, L] whose sums over L are 1.
+        """
+        heeded = []
+        for step in range(self.steps):
+            x = x + places + self.step[step]
+            q, k, v = self.projections(self.before_attention(x)).chunk(3, -1)
+            heeded.append(attention_weights(q[:, :1], k, self.heads, keep)[:, :, 0])
+            x = self._after_attention(x, attend(q, k, v, self.heads, keep))
+        return self.last(x), torch.stack(heeded)
+
     def on_rows(
         self, x: Tensor, places: Tensor, groups: Sequence[Rows], *, heads_only: bool = False
     ) -> Tensor:

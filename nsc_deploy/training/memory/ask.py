@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.io.pictures import save_figure
 from nsc_deploy.models.memory.system import MemDeepSC
 from nsc_deploy.training.memory.training import finished_mem_deepsc
 from nsc_deploy.training.run_directory import read_experiment_of, read_metrics
@@ -42,6 +45,8 @@ class Reply:
         messages: the statements, then the question.
         snr_db: of all of them.
         memory: statements that the receiver can remember.
+        attention: how much the question heeds each message in each step of the receiver, mean over the heads;
+            sums of 1.
     """
 
     answer: str
@@ -49,6 +54,7 @@ class Reply:
     messages: tuple[Message, ...]
     snr_db: float
     memory: int
+    attention: tuple[tuple[float, ...], ...]
 
 
 def ask(run: Path, sentences: Sequence[str], snr_db: float, seed: int = 0) -> Reply:
@@ -114,7 +120,9 @@ def _send(
     queue = torch.zeros(1, system.memory, vectors.shape[1])
     if len(told):
         queue[0, -len(told) :] = told
-    scores = system.semantic.decoder(received[-1:], queue, torch.tensor([len(told)]))
+    heard = received[-1:], queue, torch.tensor([len(told)])
+    scores = system.semantic.decoder(*heard)
+    heeded = system.semantic.decoder.heed(*heard)[:, 0].mean(1)
     shares, order = scores.softmax(1)[0].topk(min(_MOST_LIKELY, len(answers)))
     sent = [system.symbols] * count if kept is None else kept.sum(1).tolist()
     messages = tuple(
@@ -122,4 +130,35 @@ def _send(
         for place, text in enumerate(sentences)
     )
     likely = tuple((answers[one], float(share)) for one, share in zip(order.tolist(), shares, strict=True))
-    return Reply(likely[0][0], likely, messages, snr_db, system.memory)
+    by_message = torch.zeros(len(heeded), count)
+    by_message[:, -1] = heeded[:, 0]
+    by_message[:, count - 1 - len(told) : -1] = heeded[:, 1 + system.memory - len(told) :]
+    attention = tuple(tuple(step) for step in by_message.tolist())
+    return Reply(likely[0][0], likely, messages, snr_db, system.memory, attention)
+
+
+def write_attention(reply: Reply, path: Path) -> None:
+    """Draw how much the question heeds each message in each step; the suffix decides the format.
+
+    Raises:
+        ConfigError: a suffix that is no format of a picture.
+        UserError: the place cannot be written.
+    """
+    texts = [message.text for message in reply.messages]
+    widest = max(map(len, texts))
+    figure = Figure(figsize=(4 + 0.085 * widest, 1.6 + 0.3 * len(texts)), layout="constrained")
+    axes = figure.subplots()
+    shares = np.array(reply.attention).T
+    image = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_yticks(range(len(texts)), texts)
+    axes.set_xticks(range(shares.shape[1]), [str(step) for step in range(1, shares.shape[1] + 1)])
+    for row, place in zip(shares, range(len(shares)), strict=True):
+        for step, share in enumerate(row):
+            if share >= 0.1:
+                colour = "white" if share > 0.6 else "black"
+                axes.text(step, place, f"{share:.0%}", ha="center", va="center", color=colour, fontsize=7)
+    axes.set(
+        xlabel="step of the receiver", title=f"{reply.answer} ({reply.likely[0][1]:.0%}), {reply.snr_db:g} dB"
+    )
+    figure.colorbar(image, ax=axes, label="attention of the question", shrink=0.9)
+    save_figure(figure, path)

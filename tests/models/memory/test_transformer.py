@@ -74,6 +74,17 @@ def test_reading_the_first_place_alone_changes_nothing_in_it():
     torch.testing.assert_close(heads, whole[:, 0], atol=1e-5, rtol=1e-5)
 
 
+def test_what_the_first_place_heeds_comes_with_the_same_outputs():
+    network = _network()
+    x, places = torch.randn(2, 5, 8), sinusoids(5, 8).expand(2, 5, 8)
+    keep = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()
+    read, heeded = network.heed(x, places, keep)
+    torch.testing.assert_close(read[keep], network(x, places, keep)[keep])
+    assert heeded.shape == (3, 2, 2, 5)
+    torch.testing.assert_close(heeded.sum(-1), torch.ones(3, 2, 2))
+    assert heeded[:, 1, :, 2:].abs().max() == 0
+
+
 def test_weights_of_attention_sum_to_one_and_leave_padding_out():
     q, k = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
     keep = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()

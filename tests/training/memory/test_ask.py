@@ -1,7 +1,7 @@
 import pytest
 
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.training.memory.ask import ask
+from nsc_deploy.training.memory.ask import ask, write_attention
 from nsc_deploy.training.run import train
 from tests.training.memory.test_training import small
 
@@ -57,3 +57,15 @@ def test_a_run_that_sends_text_is_refused(run, tmp_path):
     train(rival, tmp_path / "run", progress=False)
     with pytest.raises(ConfigError, match="is a run of utf8-turbo, which sends no vectors"):
         ask(tmp_path / "run", STORY, 0.0)
+
+
+def test_attention_is_shared_among_what_is_remembered(run, tmp_path):
+    story = [*["Mary went to the garden."] * 10, "Where is Mary?"]
+    reply = ask(run, story, 10.0)
+    assert len(reply.attention) == 2
+    for step in reply.attention:
+        assert sum(step) == pytest.approx(1, abs=1e-5)
+        assert step[:2] == (0, 0)
+        assert min(step[2:]) > 0
+    write_attention(reply, tmp_path / "attention.svg")
+    assert "Where is Mary?" in (tmp_path / "attention.svg").read_text()
