@@ -101,7 +101,7 @@ def read_grid(path: Path) -> Grid:
         varied = dict(zip(lists, values, strict=True))
         for variant, of_variant in variants.items():
             fields = ({} if variant is None else {VARIANT: variant}) | varied
-            changes = fixed | of_variant | varied
+            changes = _filled_in(fixed | of_variant, varied, path) | varied
             known = load_experiment(experiment, changes, {one: f"{path}, field {one}" for one in changes})
             points.append(Point(_name(written.folder, fields, known, path), fields, known))
     _refuse_twice([point.name for point in points], path)
@@ -121,6 +121,19 @@ def _variants(written: GridFile, path: Path) -> dict[str | None, dict[str, Any]]
             raise ConfigError(f"{name!r} is there twice", where=where)
         found[name] = by_dotted_name(changes)
     return found or {None: {}}
+
+
+def _filled_in(changes: Mapping[str, Any], varied: Mapping[str, Value], path: Path) -> dict[str, Any]:
+    """Texts that name a field that varies, start_from = "runs/first_{training.seed}", with its value."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in varied:
+            raise ConfigError(f"{found[0]} names no field of [grid]", where=path, hint=_HINT)
+        return _spelt(varied[found[1]])
+
+    return {
+        name: _PLACE.sub(value, text) if isinstance(text, str) else text for name, text in changes.items()
+    }
 
 
 def _name(form: str | None, fields: Mapping[str, Value], experiment: Experiment, path: Path) -> str:

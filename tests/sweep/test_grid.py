@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.sweep.grid import Point, read_grid
@@ -48,6 +49,18 @@ def test_variants_vary_fields_together_and_folders_are_named_by_a_form(tmp_path:
     assert found[0].fields == {"variant": "event", "channel.snr_db": 10}
 
 
+def test_a_text_takes_on_what_varies(tmp_path: Path) -> None:
+    text = (
+        "[set]\nsystem.name = 'mem-deepsc'\ntraining.start_from = 'runs/{training.seed}'\n"
+        "[grid]\ntraining.seed = [0, 7]\n"
+    )
+    found = [one.experiment for one in points(tmp_path, text)]
+    assert [one.training.start_from for one in found if isinstance(one, MemoryExperiment)] == [
+        "runs/0",
+        "runs/7",
+    ]
+
+
 def test_a_grid_does_not_care_for_the_family(tmp_path: Path) -> None:
     found = points(
         tmp_path,
@@ -71,6 +84,7 @@ def test_a_grid_does_not_care_for_the_family(tmp_path: Path) -> None:
         ("[[variants]]\nname = '../x'\n", "must be a name"),
         ("[[variants]]\nname = 'a'\n[[variants]]\nname = 'a'\n", "twice"),
         ("gird = 1\n", "gird"),
+        ("[set]\nsystem.name = 'mem-deepsc'\ntraining.start_from = 'r/{channel.kind}'\n", "no field of"),
         ("experiment = 'none.toml'\n", "none.toml"),
         (f"[grid]\ntraining.seed = {SEEDS}\ntraining.epochs = {SEEDS}\n", "40,000 runs"),
     ],
@@ -78,3 +92,16 @@ def test_a_grid_does_not_care_for_the_family(tmp_path: Path) -> None:
 def test_what_makes_no_runs_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         points(tmp_path, text)
+
+
+def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
+    grid = read_grid(Path(__file__).parents[2] / "examples" / "grids" / "babi_results.toml")
+    experiments = {one.name: one.experiment for one in grid.points}
+    assert len(experiments) == 10 * 3 + 2
+    pilot = experiments["importance_pilot_0"]
+    assert isinstance(pilot, MemoryExperiment)
+    assert (pilot.system.mask, pilot.channel.kind, pilot.channel.knowledge) == ("importance", "rician", "pilot")
+    assert pilot.training.start_from == "runs/babi/first_0"
+    alone = experiments["question-only_awgn_0"]
+    assert isinstance(alone, MemoryExperiment)
+    assert (alone.system.memory, alone.training.start_from) == (0, None)
