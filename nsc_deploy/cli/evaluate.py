@@ -172,7 +172,8 @@ def _require_none(given: dict[str, object], what: str) -> None:
 def _evaluate_memory(
     runs: list[Path], snrs: tuple[float, ...] | None, samples: int | None, directory: Path, as_json: bool
 ) -> None:
-    from nsc_deploy.training.memory.sweep import QUESTIONS, sweep_memory, write_sweeps
+    from nsc_deploy.training.memory.plots import write_sweeps
+    from nsc_deploy.training.memory.sweep import QUESTIONS, sweep_memory
 
     sweeps = sweep_memory(runs, snrs, samples or QUESTIONS)
     files = write_sweeps(sweeps, directory)

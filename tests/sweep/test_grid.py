@@ -100,7 +100,11 @@ def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
     assert len(experiments) == 10 * 3 + 2
     pilot = experiments["importance_pilot_0"]
     assert isinstance(pilot, MemoryExperiment)
-    assert (pilot.system.mask, pilot.channel.kind, pilot.channel.knowledge) == ("importance", "rician", "pilot")
+    assert (pilot.system.mask, pilot.channel.kind, pilot.channel.knowledge) == (
+        "importance",
+        "rician",
+        "pilot",
+    )
     assert pilot.training.start_from == "runs/babi/first_0"
     alone = experiments["question-only_awgn_0"]
     assert isinstance(alone, MemoryExperiment)

@@ -1,18 +1,14 @@
-"""Runs of systems with memory over many SNRs: accuracy, tasks solved and symbols, and a picture of it."""
+"""Runs of systems with memory over many SNRs: accuracy, tasks solved and symbols."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.data.stories import Corpus
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.io.files import write_json
-from nsc_deploy.io.pictures import save_figure
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.memory.evaluate import Point, evaluate_at
@@ -31,13 +27,20 @@ class MemorySweep:
 
     Attributes:
         run: its directory.
-        label: the system and its channel.
+        system: its name and what distinguishes it.
+        channel: its kind, and whether it is known from a pilot.
         points: by rising SNR.
     """
 
     run: Path
-    label: str
+    system: str
+    channel: str
     points: tuple[Point, ...]
+
+    @property
+    def label(self) -> str:
+        """The system and its channel."""
+        return f"{self.system}, {self.channel}"
 
     def as_json(self) -> dict[str, Any]:
         """For evaluation.json."""
@@ -102,11 +105,12 @@ def sweep_memory(
                 for snr_db in sorted(snrs_db or SNRS_DB):
                     say(f"{run.name} at {snr_db:g} dB")
                     points.append(evaluate_at(system, corpus, chosen, snr_db, experiment.training.seed))
-            sweeps.append(MemorySweep(run, _label(experiment), tuple(points)))
+            sweeps.append(MemorySweep(run, *_labels(experiment), tuple(points)))
     return sweeps
 
 
-def _label(experiment: MemoryExperiment) -> str:
+def _labels(experiment: MemoryExperiment) -> tuple[str, str]:
+    """What distinguishes the system, and the channel."""
     system, channel = experiment.system, experiment.channel
     parts: list[str] = [system.name]
     if system.name != "mem-deepsc":
@@ -117,24 +121,4 @@ def _label(experiment: MemoryExperiment) -> str:
     if system.memory <= 1:
         parts.append("question only" if system.memory == 0 else "last sentence")
     pilot = " with a pilot" if channel.knowledge == "pilot" else ""
-    return f"{', '.join(parts)}, {channel.kind}{pilot}"
-
-
-def write_sweeps(sweeps: Sequence[MemorySweep], directory: Path) -> list[Path]:
-    """Write accuracy.png, accuracy.svg and evaluation.json; the files written."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for sweep, marker in zip(sweeps, "osD^vP*X" * len(sweeps), strict=False):
-        snrs = [point.snr_db for point in sweep.points]
-        axes.plot(snrs, [point.accuracy for point in sweep.points], marker=marker, label=sweep.label)
-    axes.set_xlabel("SNR (dB)")
-    axes.set_ylabel("answers right, mean over tasks")
-    axes.set_ylim(0, 1)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    files = [directory / "accuracy.png", directory / "accuracy.svg"]
-    for path in files:
-        save_figure(figure, path)
-    values = directory / "evaluation.json"
-    write_json(values, [sweep.as_json() for sweep in sweeps])
-    return [*files, values]
+    return ", ".join(parts), f"{channel.kind}{pilot}"
