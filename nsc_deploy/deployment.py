@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -93,7 +93,19 @@ class ChannelUse(Record):
     uses_per_step: int = Field(
         ge=1, description="channel uses charged for one step, with the guard interval; bits of a bsc or bec"
     )
-    steps: int = Field(ge=1)
+    steps: int = Field(
+        ge=1, description="1 where a sample is sent as a whole; of separate coding the mean, rounded"
+    )
+
+
+class SeparateCoding(Record):
+    """Source and channel coding at both ends, whose operations no graph states."""
+
+    source: Literal["deflate", "jpeg"] = Field(description="what compresses, in front of the channel code")
+    message_bits: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        description="bits of each recorded sample that the convolutional code of rate 1/3 (K = 7) protects"
+    )
+    blocks: int = Field(default=0, ge=0, description="jpeg: blocks of 8 x 8 pixels of one sample")
 
 
 class Deployment(Record):
@@ -107,6 +119,7 @@ class Deployment(Record):
     channel: ChannelUse
     readout: Readout
     parts: tuple[Part, ...]
+    coding: SeparateCoding | None = Field(default=None, description="of systems that code separately")
     test_accuracy: float = Field(ge=0, le=1, description="of the torch model, on the recorded inputs")
 
     @field_validator("parts")

@@ -44,7 +44,7 @@ def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
     epochs=st.integers(1, 100_000),
     rate=st.floats(1e-9, 10, allow_nan=False),
     snr=st.floats(-100, 400),
-    name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm", "qnn", "gru", "ds-cnn"]),
+    name=st.sampled_from(["att-neurosc", "vanilla-snn", "fc", "lstm", "qnn", "gru", "ds-cnn", "sscc"]),
     speaker=st.none()
     | st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20),
 )

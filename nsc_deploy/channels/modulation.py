@@ -133,7 +133,12 @@ class Link(nn.Module):
     Args:
         channel: fading, noise and SNR.
         modulation: how values become symbols.
+
+    Attributes:
+        whole: whether a sample arrives all at once, behind its last step.
     """
+
+    whole = False
 
     def __init__(self, channel: ChannelConfig, modulation: Modulation) -> None:
         super().__init__()

@@ -66,8 +66,8 @@ System = Annotated[
     str | None,
     _option(
         _SYSTEM,
-        "Speech: att-neurosc, vanilla-snn, fc, lstm; in integers qnn, gru or ds-cnn. Images: backbone, and "
-        "behind one snn-sc, s-jscc, cnn-sc or cnn-1bit. Text: mem-deepsc, utf8-turbo, word-turbo or "
+        "Speech: att-neurosc, vanilla-snn, fc, lstm; in integers qnn, gru or ds-cnn; sscc. Images: backbone, "
+        "and behind one snn-sc, s-jscc, cnn-sc or cnn-1bit. Text: mem-deepsc, utf8-turbo, word-turbo or "
         "sentence-turbo; default att-neurosc.",
         "att-neurosc",
         "vanilla-snn",
@@ -76,6 +76,7 @@ System = Annotated[
         "qnn",
         "gru",
         "ds-cnn",
+        "sscc",
         "backbone",
         "snn-sc",
         "s-jscc",

@@ -26,11 +26,22 @@ class SystemName(StrEnum):
     QNN = "qnn"
     GRU = "gru"
     DS_CNN = "ds-cnn"
+    SSCC = "sscc"
 
     @property
     def spiking(self) -> bool:
         """Whether the symbols on the air are spikes."""
         return self in {SystemName.ATT_NEUROSC, SystemName.VANILLA_SNN}
+
+    @property
+    def has_neurons(self) -> bool:
+        """Whether spiking neurons are in it, also where it sends no spikes."""
+        return self.spiking or self is SystemName.SSCC
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a sample is sent as a whole, after its last step."""
+        return self.integer or self is SystemName.SSCC
 
     @property
     def integer(self) -> bool:
@@ -68,7 +79,8 @@ class SystemConfig(Section):
     """Transmitter and receiver: what they are and how large."""
 
     name: SystemName = SystemName.ATT_NEUROSC
-    """att-neurosc, vanilla-snn (the same without attention), fc or lstm; in integers qnn, gru or ds-cnn"""
+    """att-neurosc, vanilla-snn (the same without attention), fc or lstm; in integers qnn, gru or ds-cnn;
+    sscc (separate source and channel coding of events, classified by spiking neurons)"""
     receiver: ReceiverKind = ReceiverKind.EVENT
     """att-neurosc only: analog (the poster's, multiplies on the host) or event (spikes only)"""
     coding: Coding = Coding.RATE
@@ -76,7 +88,7 @@ class SystemConfig(Section):
     hidden: Annotated[int, Field(ge=1, le=65536)] = 128
     """neurons of the hidden layers (1 to 65536)"""
     symbols: Annotated[int, Field(ge=1, le=65536)] = 128
-    """symbols sent in one time step (1 to 65536)"""
+    """symbols sent in one time step, in one frame of sscc (1 to 65536)"""
     group: Annotated[int, Field(ge=1, le=1024)] = 5
     """output neurons that vote for one class (1 to 1024)"""
     decay_steps: Annotated[float, Field(gt=1, le=1e6)] = 10.0
@@ -88,7 +100,7 @@ class SystemConfig(Section):
     gate_threshold: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """analog only: firing threshold of the attention's neurons, in units of their input (above 0)"""
     gate_hidden: Annotated[int, Field(ge=0, le=65536)] = 32
-    """event only: neurons through which the attention sees all lines (to 65536); 0: no attention"""
+    """event and sscc: neurons through which the attention sees all lines (to 65536); 0: no attention"""
     front_end_level: Annotated[float, Field(gt=0, le=1e6)] = 0.4
     """event only: lowest level of the receiver's comparators before training, in amplitudes (above 0)"""
     front_end_levels: Annotated[int, Field(ge=1, le=16)] = 2
@@ -207,9 +219,10 @@ OWN_SETTINGS: dict[tuple[SystemName, ReceiverKind | None], dict[str, object]] = 
     (SystemName.DS_CNN, None): {
         "epochs": 50, "learning_rate": 2e-3, "channel_dropout": 0.1, "spike_rate_weight": 0.0,
     },
+    (SystemName.SSCC, None): {"spike_rate_weight": 0.0},
 }  # fmt: skip
 """Training settings in which a system differs from the defaults, each chosen on FSDD without its test part
-(docs/results.md), but those of gru and ds-cnn, for which nothing else was tried."""
+(docs/results.md), but those of gru, ds-cnn and sscc, for which nothing else was tried."""
 
 
 class QuantisationConfig(Section):
@@ -279,7 +292,7 @@ class SpeechExperiment(Section):
                 raise ValueError("quantisation.bits is only used with quantisation.target lava")
             return self
         system = self.system
-        if not system.name.spiking:
+        if not system.name.has_neurons:
             raise ValueError(
                 f"quantisation.target lava: {system.name} has nothing for a chip; use a spiking system"
             )
@@ -292,7 +305,8 @@ class SpeechExperiment(Section):
 
     @model_validator(mode="after")
     def _only_spikes_have_a_rate(self) -> Self:
-        for field in ("spike_rate_weight", "synop_weight"):
-            if getattr(self.training, field) and not self.system.name.spiking:
-                raise ValueError(f"training.{field} needs a spiking system; {self.system.name} has no spikes")
+        name = self.system.name
+        for field, has in (("spike_rate_weight", name.spiking), ("synop_weight", name.has_neurons)):
+            if getattr(self.training, field) and not has:
+                raise ValueError(f"training.{field} needs a spiking system; {name} has no spikes")
         return self

@@ -13,7 +13,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, read_deployment
+from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, Side, read_deployment
 from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
@@ -87,6 +87,8 @@ class Work:
         decides: whether the system decides by its outputs.
         graph_given: the graph where it is in memory.
         inputs_given: inputs in memory, [steps, samples, *shape].
+        coding: the end whose separate coding is counted, which has no graph: `graph` and `recording` are then
+            deployment.json, which says what is coded.
     """
 
     graph: Path
@@ -95,6 +97,7 @@ class Work:
     decides: bool = True
     graph_given: nir.NIRGraph | None = field(default=None, compare=False)
     inputs_given: NDArray[Any] | Recording | None = field(default=None, compare=False)
+    coding: Side | None = None
 
     @classmethod
     def of(cls, graph: Given, inputs: Inputs, part: Part | None = None, *, decides: bool = True) -> "Work":
@@ -246,12 +249,20 @@ def _run(path: Path) -> Source:
     deployment = read_deployment(path)
     if not deployment.parts:
         raise DataError("lists no parts", where=path / FILE_NAME)
-    work = tuple(
+    work = [
         Work(_inside(path, one.graph), _inside(path, one.recording), one, one is deployment.parts[-1])
         for one in deployment.parts
-    )
+    ]
+    if deployment.coding is not None:
+        first = next(
+            (index for index, one in enumerate(deployment.parts) if one.side is Side.RECEIVER), len(work)
+        )
+        stated = path / FILE_NAME
+        # Of DEFLATE nothing is counted, so a transmitter that compresses with it has no line.
+        sides = Side if deployment.coding.source == "jpeg" else (Side.RECEIVER,)
+        work[first:first] = [Work(stated, stated, None, decides=False, coding=side) for side in sides]
     kind = f" ({deployment.receiver})" if deployment.receiver else ""
-    return Source(deployment.system + kind, path, deployment, work)
+    return Source(deployment.system + kind, path, deployment, tuple(work))
 
 
 def _inside(run: Path, name: str) -> Path:
@@ -320,6 +331,10 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
     placed: list[PlacedPart | None] = []
     accuracy = None
     for index, work in enumerate(source.work):
+        if work.coding is not None:
+            parts.append(_count_coding(source, work.coding, options))
+            placed.append(None)
+            continue
         recording, network = read_part(work, options)
 
         def report(done: int, index: int = index, samples: int = recording.samples) -> None:
@@ -349,6 +364,18 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         target=None if options.target is None else options.target.name,
         measured_accuracy=accuracy,
     )
+
+
+def _count_coding(source: Source, side: Side, options: Options) -> PartCount:
+    # Reports of other systems load nothing of it.
+    from nsc_deploy.energy.counting.coding import count_coding
+
+    deployment = source.deployment
+    if deployment is None or deployment.coding is None:
+        raise RuntimeError("coding is counted of runs that say so")
+    most = len(deployment.coding.message_bits)
+    samples = most if options.samples is None else min(options.samples, most)
+    return count_coding(deployment.coding, side, samples, options.step_seconds or deployment.dt)
 
 
 def _count_exported(

@@ -15,9 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nsc_deploy.channels.separate import CodedLink
 from nsc_deploy.config.speech import SpeechExperiment, SystemName
 from nsc_deploy.data import EventData, EventSet
-from nsc_deploy.deployment import ChannelUse, Deployment, Part, Place, Side, write_deployment
+from nsc_deploy.deployment import (
+    ChannelUse,
+    Deployment,
+    Part,
+    Place,
+    SeparateCoding,
+    Side,
+    write_deployment,
+)
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.onnx import write_onnx
@@ -116,15 +125,35 @@ def write_run_graphs(
             snr_db=experiment.channel.snr_db,
             snr_to_db=experiment.channel.snr_to_db,
             taps=experiment.channel.delay_spread + 1,
-            uses_per_step=system.link.uses_per_step(experiment.system.symbols),
-            steps=1 if experiment.system.name.integer else data.test.steps,
+            uses_per_step=uses_per_step(system, experiment, data.test),
+            steps=1 if experiment.system.name.at_once else data.test.steps,
         ),
         readout=system.readout,
         parts=tuple(parts),
+        coding=_coding(system, data.test),
         test_accuracy=test_accuracy,
     )
     write_deployment(run, deployment)
     return deployment
+
+
+def uses_per_step(system: System, experiment: SpeechExperiment, part: EventSet) -> int:
+    """Channel uses of a step; of coded messages, which differ in length, of a whole sample, the mean."""
+    link = system.link
+    if not isinstance(link, CodedLink):
+        return link.uses_per_step(experiment.system.symbols)
+    return round(float(np.mean([link.uses(bits) for bits in link.message_bits(_signal(part.events))])))
+
+
+def _coding(system: System, part: EventSet) -> SeparateCoding | None:
+    if not isinstance(system.link, CodedLink):
+        return None
+    return SeparateCoding(source="deflate", message_bits=system.link.message_bits(_signal(part.events)))
+
+
+def _signal(events: NDArray[np.uint8]) -> Tensor:
+    """Events [T, B, C] as a system takes them, of [B, T, C]."""
+    return torch.from_numpy(events).transpose(0, 1).float()
 
 
 @torch.no_grad()
@@ -134,8 +163,7 @@ def record_stages(system: System, part: EventSet, noise: torch.Generator) -> Ite
     sides = {Side.TRANSMITTER: system.transmitter, Side.RECEIVER: system.receiver}
     traces: dict[Side, list[list[Tensor]]] = {side: [] for side in sides}
     for start in range(0, len(part.labels), BATCH):
-        events = torch.from_numpy(part.events[start : start + BATCH]).transpose(0, 1).float()
-        sent = system.transmitter.trace(events)
+        sent = system.transmitter.trace(_signal(part.events[start : start + BATCH]))
         traces[Side.TRANSMITTER].append(sent)
         traces[Side.RECEIVER].append(system.receiver.trace(system.link(sent[-1], noise)))
     for side, module in sides.items():

@@ -70,7 +70,7 @@ class Stage(nn.Module, ABC):
 
 
 class Side(nn.Module):
-    """The stages of a transmitter or a receiver, one behind the other."""
+    """The stages of a transmitter or a receiver, one behind the other; with none, events pass."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Side(nn.Module):
     @property
     def emits(self) -> Signal:
         """What leaves the last stage."""
-        return self.stages[-1].emits
+        return self.stages[-1].emits if self.stages else Signal.EVENTS
 
     def forward(self, signal: Tensor) -> Tensor:
         """The output of the last stage [T, B, out]."""

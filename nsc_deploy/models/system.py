@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.integers import IntegerLink
 from nsc_deploy.channels.modulation import Link, Modulation, straight_through
+from nsc_deploy.channels.separate import CodedLink
 from nsc_deploy.config.speech import MOST_BITS, Coding, ReceiverKind, SystemConfig, SystemName
 from nsc_deploy.deployment import Readout
 from nsc_deploy.errors import ConfigError
@@ -75,7 +76,7 @@ class System(nn.Module):
     @property
     def spiking(self) -> bool:
         """Whether the symbols on the air are spikes."""
-        return self.transmitter.emits is Signal.EVENTS
+        return self.link.modulation is Modulation.SPIKES
 
     def forward(self, events: Tensor, generator: torch.Generator) -> SystemOutput:
         """Votes and what led to them; the generator draws fading and noise."""
@@ -135,6 +136,8 @@ def build_system(
 
 def link_of(config: SystemConfig, channel: ChannelConfig) -> Link:
     """What carries the symbols of a system."""
+    if config.name is SystemName.SSCC:
+        return CodedLink(channel, config.symbols)
     if config.activation_bits is not None:
         return IntegerLink(channel, config.activation_bits)
     return Link(channel, Modulation.SPIKES if config.name.spiking else Modulation(config.transmission.value))
@@ -176,15 +179,19 @@ def _att_neurosc(plan: _Plan) -> tuple[Side, Side]:
 
 def _event(plan: _Plan) -> tuple[Side, Side]:
     front_end = FrontEnd(plan.received // 2, plan.config.front_end_level, plan.config.front_end_levels)
+    receiver = _event_layers(plan, (front_end.lines, plan.config.hidden, plan.outputs), SPARSE_GAIN)
+    return Side([_event_layers(plan, plan.transmitter_sizes, 1.0)]), Side([front_end, receiver])
 
-    def layers(sizes: tuple[int, int, int], gain: float) -> Stage:
-        hidden = plan.config.gate_hidden
-        if not hidden:
-            return SpikingLayers(sizes, plan.form, gain=gain)
-        return EventLayers(sizes, plan.form, plan.event_gate_form, hidden, gain=gain)
 
-    receiver = layers((front_end.lines, plan.config.hidden, plan.outputs), SPARSE_GAIN)
-    return Side([layers(plan.transmitter_sizes, 1.0)]), Side([front_end, receiver])
+def _event_layers(plan: _Plan, sizes: tuple[int, int, int], gain: float) -> Stage:
+    hidden = plan.config.gate_hidden
+    if not hidden:
+        return SpikingLayers(sizes, plan.form, gain=gain)
+    return EventLayers(sizes, plan.form, plan.event_gate_form, hidden, gain=gain)
+
+
+def _sscc(plan: _Plan) -> tuple[Side, Side]:
+    return Side([]), Side([_event_layers(plan, (plan.channels, plan.config.hidden, plan.outputs), 1.0)])
 
 
 def _analog(plan: _Plan) -> tuple[Side, Side]:
@@ -249,6 +256,7 @@ _BUILDERS: dict[SystemName, Callable[[_Plan], tuple[Side, Side]]] = {
     SystemName.QNN: _qnn,
     SystemName.GRU: _gru,
     SystemName.DS_CNN: _ds_cnn,
+    SystemName.SSCC: _sscc,
 }
 
 

@@ -60,6 +60,9 @@ class SpeechMetrics(RunMetrics):
     steps: int = Field(description="time steps of a sample")
     channel_uses_per_step: int
     channel_uses: int = Field(description="charged for one sample")
+    lost: float | None = Field(
+        default=None, description="part of the test samples that could not be decoded; separate coding"
+    )
     best_epoch: int = Field(description="whose weights were kept, counted from 0")
     stopped_early: bool
     history: tuple[EpochRecord, ...]
@@ -81,6 +84,7 @@ class SpeechMetrics(RunMetrics):
             "spikes a neuron and step": _number(self.test_spike_rate),
             "spikes a sample": _number(self.spikes_per_sample),
             "channel uses a sample": str(self.channel_uses),
+            **({} if self.lost is None else {"not decoded": _percent(self.lost)}),
             "epochs": f"{self.epochs}, best {self.best_epoch + 1}{early}",
             "training time": f"{self.training_seconds:.1f} s",
         }

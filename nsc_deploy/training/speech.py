@@ -15,7 +15,7 @@ from nsc_deploy.training.metrics import SpeechMetrics
 from nsc_deploy.training.processes import Job, workers_beside
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.start import finished_system, require_same_samples, require_start
-from nsc_deploy.training.sweep import Measurement, channel_uses, measure
+from nsc_deploy.training.sweep import ChannelUses, Measurement, channel_uses, measure
 
 
 class SpeechTraining(Training):
@@ -84,7 +84,8 @@ def finish(experiment: SpeechExperiment, data: EventData, run: Path, record: Tra
         write_run_graphs(system, run, data, experiment, on_test.accuracy, stream(seed, "test"))
         record_calibration(experiment, data, run, system)
     parameters = sum(parameter.numel() for parameter in system.parameters())
-    return _metrics(experiment, data, record, on_training, on_validation, on_test, parameters)
+    uses = channel_uses(experiment, system, data.test)
+    return _metrics(experiment, data, record, on_training, on_validation, on_test, parameters, uses)
 
 
 def _metrics(
@@ -95,9 +96,10 @@ def _metrics(
     on_validation: Measurement | None,
     on_test: Measurement,
     parameters: int,
+    uses: ChannelUses,
 ) -> SpeechMetrics:
-    system, uses, steps = experiment.system, channel_uses(experiment), data.test.steps
-    sent = 1 if system.name.integer else steps
+    system, steps = experiment.system, data.test.steps
+    sent = 1 if system.name.at_once else steps
     return SpeechMetrics(
         system=system.name,
         receiver=system.receiver if system.name == "att-neurosc" else None,
@@ -116,6 +118,7 @@ def _metrics(
         steps=steps,
         channel_uses_per_step=uses.per_step,
         channel_uses=uses.per_step * sent,
+        lost=on_test.lost,
         parameters=parameters,
         epochs=len(record.epochs),
         best_epoch=record.best.epoch if record.best else 0,

@@ -14,7 +14,8 @@ from nsc_deploy.data import EventData, EventSet, load_events
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.io.text import span
-from nsc_deploy.models.system import System, link_of
+from nsc_deploy.models.export import uses_per_step
+from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, stream, to_signal
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.integers import LavaPart, in_integers, taken_by_lava
@@ -28,16 +29,19 @@ class Measurement:
     """What a system does on a set of samples.
 
     Attributes:
-        decisions: [T, N] int64, the decision after the first 1, 2, ..., T steps.
+        decisions: [T, N] int64, the decision after the first 1, 2, ..., T steps; [1, N] where a sample
+            arrives as a whole.
         labels: [N] int64.
         spike_rate: spikes per transmitter neuron and step; None for a system without spikes.
         spikes_per_sample: spikes sent for one sample, mean; None likewise.
+        lost: part of the samples that could not be decoded; None where none is coded.
     """
 
     decisions: NDArray[np.int64]
     labels: NDArray[np.int64]
     spike_rate: float | None
     spikes_per_sample: float | None
+    lost: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -62,11 +66,14 @@ def measure(system: System, part: EventSet, seed: int, purpose: str = "test") ->
     """
     system.eval()
     samples, noise = Samples(part), stream(seed, purpose)
-    decisions, spikes, steps_and_neurons = [], 0.0, 0
+    decisions, spikes, steps_and_neurons, lost = [], 0.0, 0, 0
     for events, _ in samples.in_order(EVALUATION_BATCH):
         output = system(to_signal(events), noise)
         steps = torch.arange(1, output.votes.shape[0] + 1).reshape(-1, 1, 1)
-        decisions.append(first_largest(output.votes.cumsum(0) / steps))
+        means = output.votes.cumsum(0) / steps
+        decisions.append(first_largest(means[-1:] if system.link.whole else means))
+        if system.link.whole:
+            lost += int((output.received != output.symbols).any(2).any(0).sum())
         spikes += float(output.symbols.sum(dtype=torch.float64))
         steps_and_neurons = output.symbols.shape[0] * output.symbols.shape[2]
     per_sample = spikes / len(samples) if system.spiking else None
@@ -75,6 +82,7 @@ def measure(system: System, part: EventSet, seed: int, purpose: str = "test") ->
         labels=part.labels,
         spike_rate=None if per_sample is None else per_sample / steps_and_neurons,
         spikes_per_sample=per_sample,
+        lost=lost / len(samples) if system.link.whole else None,
     )
 
 
@@ -83,7 +91,8 @@ class ChannelUses:
     """What the air is charged for.
 
     Attributes:
-        per_step: channel uses of one time step: those of its symbols, and the guard interval behind them.
+        per_step: channel uses of one time step: those of its symbols, and the guard interval behind them; of
+            coded messages those of a whole sample, the mean.
         per_symbol: channel uses of one symbol: 1 for a spike, 16 for a value of half precision. The
             poster's latency axis counts these, as if all symbols of a step were sent side by side.
     """
@@ -106,6 +115,7 @@ class Sweep:
         uses: channel uses.
         bits: of a weight, where the parts for a chip computed in Lava's integers; None in floating point.
         trained_snr_to_db: the upper end of the SNRs of its training; None where it was one.
+        lost: part of the samples that could not be decoded, one for each of `snr_db`; separate coding.
     """
 
     run: Path
@@ -117,6 +127,7 @@ class Sweep:
     uses: ChannelUses
     bits: int | None = None
     trained_snr_to_db: float | None = None
+    lost: tuple[float, ...] = ()
 
     @property
     def label(self) -> str:
@@ -217,8 +228,9 @@ def sweep(
         accuracy_after=tuple(
             float(value) for value in measured[channel.snr_db, channel.snr_to_db].accuracy_after
         ),
-        uses=channel_uses(experiment),
+        uses=channel_uses(experiment, system, data.test),
         bits=bits,
+        lost=tuple(one.lost for snr in snr_db if (one := measured[snr, None]).lost is not None),
     )
 
 
@@ -259,9 +271,15 @@ def display_name(system: SystemConfig) -> str:
     return f"{system.name} ({system.receiver})" if system.name == "att-neurosc" else str(system.name)
 
 
-def channel_uses(experiment: SpeechExperiment) -> ChannelUses:
-    """What one time step costs on the air: a spike one use, a half-precision value sixteen, and the guard."""
-    system = experiment.system
-    link = link_of(system, experiment.channel)
-    per_symbol = system.activation_bits or link.modulation.uses_per_value
-    return ChannelUses(per_step=link.uses_per_step(system.symbols), per_symbol=per_symbol)
+def channel_uses(experiment: SpeechExperiment, system: System, part: EventSet) -> ChannelUses:
+    """What one time step costs on the air: a spike one use, a half-precision value sixteen, and the guard.
+
+    Args:
+        experiment: of the system.
+        system: with its link.
+        part: the samples whose messages are measured, where they differ in length.
+    """
+    bits = experiment.system.activation_bits
+    whole = system.link.whole
+    per_symbol = 1 if whole else bits or system.link.modulation.uses_per_value
+    return ChannelUses(per_step=uses_per_step(system, experiment, part), per_symbol=per_symbol)

@@ -71,6 +71,13 @@ def sent_of(run: Path, sample: int) -> Sent:
     """The bits of one recorded sample; arguments and errors as of `draw_sent`."""
     deployment = read_deployment(run)
     channel = deployment.channel
+    if deployment.coding is not None:
+        raise ConfigError(
+            f"codes source and channel apart ({deployment.coding.source}), and this draws bits as a codec "
+            "sends them",
+            where=run,
+            hint="Name the run of a codec for features: snn-sc, cnn-sc and the like.",
+        )
     if channel.p is None:
         raise ConfigError(
             f"sends symbols over a channel with noise ({channel.kind}), and this draws bits",

@@ -111,7 +111,10 @@ def test_every_example_trains(example: Path, options: list[str], tmp_path: Path)
     ("arguments", "message"),
     [
         (["--epochs=0"], "--epochs"),
-        (["--system=transformer"], "The systems are att-neurosc, vanilla-snn, fc, lstm, qnn, gru, ds-cnn"),
+        (
+            ["--system=transformer"],
+            "The systems are att-neurosc, vanilla-snn, fc, lstm, qnn, gru, ds-cnn, sscc",
+        ),
         (["--snr=nan"], "--snr"),
         (["--snr=10:-10"], "--snr: '10:-10' is no SNR in dB and no range that rises\nWrite --snr=10, or"),
         (["--snr=-10:10:2"], "no range that rises"),

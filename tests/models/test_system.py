@@ -37,6 +37,7 @@ SYSTEMS = {
     "qnn": SystemConfig(name=SystemName.QNN, hidden=20, symbols=16, activation_bits=5),
     "gru": SystemConfig(name=SystemName.GRU, hidden=20, symbols=16, activation_bits=7),
     "ds-cnn": SystemConfig(name=SystemName.DS_CNN, hidden=20, symbols=16, activation_bits=7),
+    "sscc": SystemConfig(name=SystemName.SSCC, hidden=20, symbols=16, gate_hidden=6),
 }
 USES = {True: 16 + 2, False: 16 * 16 + 2}
 """Channel uses of a step, of spikes and of half-precision values."""
@@ -120,9 +121,14 @@ def test_graphs_and_recordings_replay_the_system(name, data, tmp_path):
     write_run_graphs(system, tmp_path, data, experiment, 0.25, noise())
     deployment = read_deployment(tmp_path)
     config = SYSTEMS[name]
-    uses = (config.activation_bits or 0) * (16 + 2) or USES[config.name.spiking]
+    if deployment.coding is None:
+        uses = (config.activation_bits or 0) * (16 + 2) or USES[config.name.spiking]
+    else:
+        # Three coded bits for each of a message and of its tail, in frames of 16 symbols with a guard of 2.
+        lengths = deployment.coding.message_bits
+        uses = round(np.mean([-(-3 * (bits + 6) // 16) * (16 + 2) for bits in lengths]))
     assert deployment.channel.uses_per_step == uses
-    assert deployment.channel.steps == (1 if config.name.integer else STEPS)
+    assert deployment.channel.steps == (1 if config.name.at_once else STEPS)
     assert [part.side for part in deployment.parts] == sorted(
         (part.side for part in deployment.parts), key=list(Side).index
     )

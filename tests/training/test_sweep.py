@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from nsc_deploy.cli.evaluate import _SNRS, parse_range
 from nsc_deploy.config.speech import SpeechExperiment
+from nsc_deploy.data import EventSet
 from nsc_deploy.deployment import read_deployment
+from nsc_deploy.energy import estimate
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.models.system import build_system
 from nsc_deploy.training.plots import accuracy_figure, write_plots
 from nsc_deploy.training.run import train
 from nsc_deploy.training.sweep import ChannelUses, Sweep, channel_uses, sweep, sweep_runs
@@ -185,8 +188,33 @@ def test_the_latency_axis_has_the_guard_interval_of_a_multipath_link(system: str
     overrides = {"system.name": system, "system.symbols": 128, "channel.kind": "multipath", "channel.taps": 8}
     experiment = load_experiment(None, overrides)
     assert isinstance(experiment, SpeechExperiment)
-    found = channel_uses(experiment)
+    one = build_system(experiment.system, experiment.channel, 4, 3, "snntorch", 5)
+    found = channel_uses(experiment, one, EventSet(np.zeros((0, 5, 4), np.uint8), np.zeros(0, np.int64)))
     assert found.per_step == uses
     swept = replace(made_up(system, "a", 0, (0.0,), 1), uses=found)
     (line,) = accuracy_figure([swept]).axes[1].get_lines()
     assert line.get_xdata()[:3].tolist() == [uses, 2 * uses, 3 * uses]
+
+
+def test_coded_messages_fall_all_at_once_and_arrive_as_a_whole(
+    small_experiment: Make, tmp_path: Path
+) -> None:
+    overrides = small_experiment(
+        system__name="sscc", training__epochs=8, training__learning_rate=1e-2, training__spike_rate_weight=0.0
+    )
+    run = train(load_experiment(None, overrides), tmp_path / "sscc", progress=False).run
+    swept = sweep(run, (-10.0, -1.5, 40.0))
+    deployment = read_deployment(run)
+    assert deployment.coding is not None
+    assert swept.lost[0] == 1
+    assert 0 < swept.lost[1] < 1
+    assert swept.lost[2] == 0
+    assert len(swept.accuracy_after) == 1
+    assert swept.uses.per_step == deployment.channel.uses_per_step
+    assert swept.milestones() == [(1, swept.accuracy_after[0])]
+    (told,) = estimate([run]).report.systems
+    assert told.channel_uses == deployment.channel.uses_per_step
+    coding, receiver = told.parts
+    bits = deployment.coding.message_bits
+    assert coding.counts.additions == pytest.approx(128 * (np.mean(bits) + 6))
+    assert receiver.counts.acs > 0

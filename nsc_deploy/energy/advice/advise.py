@@ -368,6 +368,8 @@ def _unchanged_parts(system: CountedSystem) -> Iterator[str]:
     for work, part in zip(system.work, system.parts, strict=True):
         if work.graph.suffix == ".onnx":
             yield f"{part.name}: an ONNX graph is not changed"
+        elif work.coding is not None:
+            yield f"{part.name}: source and channel coding are not changed"
 
 
 def _unchanged_bits_and_steps(

@@ -62,6 +62,8 @@ def nir_parts(system: CountedSystem, options: Options) -> list[ObservedPart]:
     """Read and run every NIR part of a system; the outputs of its last part decide, if labels are known."""
     parts = []
     for work, count in zip(system.work, system.parts, strict=True):
+        if work.coding is not None:
+            continue
         recording, network = read_part(work, options)
         if network is None:
             continue

@@ -86,6 +86,7 @@ def build_report(
     profile = prices.profile
     reports = [_system(system, prices, accountings) for system in systems]
     hosted = any(part.place is Place.HOST for system in systems for part in system.parts)
+    coded = any(one.coding is not None for system in systems for one in system.work)
     with_ratios = [
         report.model_copy(
             update={"ratio": _ratios(report, reports[0], accountings), "against": against(report, reports)}
@@ -105,7 +106,7 @@ def build_report(
         trained_opponents=_trained_opponents(reports),
         definitions=DEFINITIONS,
         estimated=estimated(
-            prices, max(system.samples for system in systems), _placed_on(systems), hosted=hosted
+            prices, max(system.samples for system in systems), _placed_on(systems), hosted=hosted, coded=coded
         ),
         poster_note=POSTER_NOTE if any(report.poster for report in reports) else None,
     )

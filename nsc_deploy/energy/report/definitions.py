@@ -77,7 +77,7 @@ def basis_words(profile: Profile) -> str:
 
 
 def estimated(
-    prices: PriceBook, samples: int, target: str | None = None, *, hosted: bool = False
+    prices: PriceBook, samples: int, target: str | None = None, *, hosted: bool = False, coded: bool = False
 ) -> tuple[str, ...]:
     """What of a report is counted, what is estimated and what is left out.
 
@@ -86,6 +86,7 @@ def estimated(
         samples: recorded inputs that were counted.
         target: where parts were placed.
         hosted: whether any part runs on a host.
+        coded: whether any system codes source and channel separately.
     """
     profile = prices.profile
     lines = [
@@ -99,6 +100,10 @@ def estimated(
     ]
     if hosted:
         lines.append(_hosts(prices))
+    if coded:
+        from nsc_deploy.energy.counting.coding import LEFT_OUT
+
+        lines.append(LEFT_OUT)
     if target is not None:
         lines.append(
             f"On {target}: pools are exact for one placement (greedy, as `nsc-deploy check --target "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nsc_deploy.channels.binary import BinaryChannel
-from nsc_deploy.deployment import ChannelUse, Part, Place, Side
+from nsc_deploy.deployment import ChannelUse, Part, Place, SeparateCoding, Side
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -26,6 +26,7 @@ from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.models.export import CALIBRATION, check_graph, part_name
 from nsc_deploy.models.features.codecs import Codec, LastNeuron
 from nsc_deploy.models.features.graphs import (
+    AtOnce,
     OnDevice,
     OnServer,
     QuantisedReceiver,
@@ -34,6 +35,7 @@ from nsc_deploy.models.features.graphs import (
     encoder_graph,
     onnx_graph,
 )
+from nsc_deploy.models.features.jpeg import JpegCodec
 from nsc_deploy.models.features.quantised_codec import QuantisedCodec
 from nsc_deploy.models.features.spiking_codec import SpikingCodec
 from nsc_deploy.models.stage import StageLabel
@@ -178,6 +180,66 @@ def record_part(path: Path, one: PartRun, dt: float, labels: Values) -> None:
     """Write what enters a part."""
     dtype = np.uint8 if one.signal is Signal.EVENTS else np.float32
     write_recording(path, Recording(one.inputs.astype(dtype), one.signal, dt, labels))
+
+
+@dataclass(frozen=True)
+class SeparateParts:
+    """What separate coding of features leaves in a run.
+
+    Attributes:
+        parts: the backbone's two ends.
+        coding: what is compressed and coded between them.
+        bits: on the channel for one sample, mean.
+        accuracy: of the server's end on the features as JPEG gives them back.
+    """
+
+    parts: tuple[Part, ...]
+    coding: SeparateCoding
+    bits: float
+    accuracy: float
+
+
+def write_separate_parts(
+    run: Path, device_part: nn.Module, server_part: nn.Module, codec: JpegCodec, samples: Samples, dt: float
+) -> SeparateParts:
+    """Write a backbone's two ends as graphs, with JPEG and the convolutional code between, without errors.
+
+    Args:
+        run: the run directory.
+        device_part: images to features.
+        server_part: features to scores.
+        codec: for its features.
+        samples: of the test part.
+        dt: length of a step in seconds.
+
+    Raises:
+        GraphError: a graph does not compute what the torch model computed.
+        UserError: the run directory cannot be written.
+    """
+    device, server = AtOnce(device_part), AtOnce(server_part)
+    entering = samples.images[None]
+    features = through(device, entering)
+    sent = [codec.compress(feature) for feature in features[0]]
+    arrived = np.stack([codec.decompress(one) for one in sent])[None]
+    scores = through(server, arrived)
+    ends = (
+        PartRun(
+            Side.TRANSMITTER, StageLabel.MAIN, Place.HOST, "backbone up to the split",
+            onnx_graph(device, entering.shape[2:], 1, Signal.REAL, dt), Signal.REAL, entering, features,
+        ),
+        PartRun(
+            Side.RECEIVER, StageLabel.MAIN, Place.HOST, "backbone from the split",
+            onnx_graph(server, arrived.shape[2:], 1, Signal.REAL, dt), Signal.REAL, arrived, scores,
+        ),
+    )  # fmt: skip
+    return SeparateParts(
+        parts=tuple(write_part(run, one, dt, samples.labels, None) for one in ends),
+        coding=SeparateCoding(
+            source="jpeg", message_bits=tuple(one.message_bits for one in sent), blocks=codec.blocks
+        ),
+        bits=float(np.mean([one.bits for one in sent])),
+        accuracy=float((scores[0].argmax(1) == samples.labels).mean()),
+    )
 
 
 def channel_use(system: FeatureSystem, place: tuple[int, int]) -> ChannelUse:

@@ -95,6 +95,19 @@ def _convolve(builder: GraphBuilder, name: str, layer: NormalisedConvolution, pl
     )
 
 
+class AtOnce(nn.Module):
+    """A module on [N, ...] as one on [1, N, ...], which takes a sample at once."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, values: Tensor) -> Tensor:
+        """What the module gives, with one step."""
+        given: Tensor = self.module(values.squeeze(0))
+        return given.unsqueeze(0)
+
+
 class OnDevice(nn.Module):
     """Images [1, N, *image] to what enters the encoder's chip [1, N, C/8, h, w]: once, whatever T is."""
 

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nsc_deploy.channels.coding.convolutional import Bits, decode, encode
+from nsc_deploy.channels.coding.convolutional import MEMORY, RATE, Bits, decode, encode
 from nsc_deploy.models.features.codecs import BitChannel
 
 RANGE_BITS = 64
 QUALITY = 50
+_BLOCK = 8
 Feature = NDArray[np.float32]
 
 
@@ -42,6 +43,11 @@ class Compressed:
     def bits(self) -> int:
         """Bits on the channel, the range included."""
         return len(self.coded) + RANGE_BITS
+
+    @property
+    def message_bits(self) -> int:
+        """Bits that the convolutional code protects."""
+        return len(self.coded) // RATE - MEMORY
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +75,12 @@ class JpegCodec:
     shape: tuple[int, int, int]
     quality: int = QUALITY
 
+    @property
+    def blocks(self) -> int:
+        """Blocks of 8 x 8 pixels of a picture, the last ones filled up."""
+        height, width = picture_shape(self.shape)
+        return -(-height // _BLOCK) * -(-width // _BLOCK)
+
     def compress(self, feature: Feature) -> Compressed:
         """The coded bits of a feature.
 
@@ -82,6 +94,13 @@ class JpegCodec:
         stream = io.BytesIO()
         Image.fromarray(tiled(grey.astype(np.uint8))).save(stream, "JPEG", quality=self.quality)
         return Compressed(encode(np.unpackbits(np.frombuffer(stream.getvalue(), np.uint8))), low, high)
+
+    def decompress(self, sent: Compressed) -> Feature:
+        """The feature that arrives where no bit is wrong."""
+        feature = self.restore(sent, sent.coded)
+        if feature is None:
+            raise RuntimeError("a picture that was just written cannot be read")
+        return feature
 
     def restore(self, sent: Compressed, received: Bits) -> Feature | None:
         """The feature in received bits; None where they hold no picture of its size.

@@ -23,6 +23,7 @@ from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, read_te
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.features.augmentation import crop_and_flip, normalised, resized
 from nsc_deploy.training.features.foreign_weights import take_weights
+from nsc_deploy.training.features.separate import write_separate_graphs
 from nsc_deploy.training.features.trainer import single_device_trainer
 from nsc_deploy.training.fit import (
     in_bfloat16,
@@ -61,7 +62,7 @@ class BackboneTraining(Training):
         return self._images.sha256()
 
     def run(self, out: Path, *, resume: bool, progress: bool) -> BackboneMetrics:
-        """Train, then measure the best weights."""
+        """Train, write what separate coding of its features takes, then measure the best weights."""
         if self._images is None:
             raise RuntimeError("training began before its data was loaded")
         system = self._experiment.system
@@ -71,6 +72,8 @@ class BackboneTraining(Training):
             record = TrainingRecord(out, patience=0)
         else:
             record = fit_backbone(self._experiment, self._images, out, resume=resume, progress=progress)
+        with reproducible(self._experiment.training.threads):
+            write_separate_graphs(self._experiment, best_backbone(self._experiment, out), self._images, out)
         return measure_backbone(self._experiment, self._images, out, record)
 
 

@@ -8,25 +8,18 @@ from numpy.typing import NDArray
 
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.config.features import FeaturesExperiment
-from nsc_deploy.data.events import held_out
-from nsc_deploy.data.images import ImageData, ImageSet
 from nsc_deploy.deployment import Deployment, Readout, write_deployment
-from nsc_deploy.models.features.export import FeatureSystem, Samples, channel_use, write_parts
+from nsc_deploy.models.features.export import FeatureSystem, channel_use, write_parts
 from nsc_deploy.training.batches import stream, stream_seed
-from nsc_deploy.training.features.augmentation import normalised
 from nsc_deploy.training.features.backbone import parts
 from nsc_deploy.training.features.cache import Features, FeatureSource
 from nsc_deploy.training.features.codec import training_indices
 from nsc_deploy.training.features.evaluate import accuracy_without_channel, measure_codec
+from nsc_deploy.training.features.recorded import STEP_SECONDS, recorded
 from nsc_deploy.training.features.system import CodedClassifier, finished_classifier
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.metrics import FeaturesMetrics
 from nsc_deploy.training.record import TrainingRecord
-
-RECORDED = 100
-"""Test images whose way through the system is recorded; calibration has as many of the training part."""
-STEP_SECONDS = 0.001
-"""Length of a step in the graphs: features have no clock of their own, so this one is nominal."""
 
 
 def finish(
@@ -65,8 +58,8 @@ def write_graphs(
     channel = BinaryChannel(experiment.channel)
     system = FeatureSystem(device, classifier.codec, channel, classifier.server)
     trained_on, _ = parts(images, source.experiment.training)
-    test = _samples(images, _balanced(images.test, stream_seed(seed, "recorded")))
-    calibration = _samples(images, _balanced(trained_on, stream_seed(seed, "calibration")))
+    test = recorded(images, images.test, stream_seed(seed, "recorded"))
+    calibration = recorded(images, trained_on, stream_seed(seed, "calibration"))
     written = write_parts(run, system, test, calibration, STEP_SECONDS, stream(seed, "recorded"))
     with torch.no_grad():
         scores, _ = classifier(device(torch.from_numpy(test.images)), channel, stream(seed, "recorded"))
@@ -83,19 +76,6 @@ def write_graphs(
         test_accuracy=accuracy,
     )
     write_deployment(run, deployment)
-
-
-def _balanced(part: ImageSet, seed: int) -> ImageSet:
-    """Up to `RECORDED` samples, as many of each class as there are, in their order."""
-    if len(part) <= RECORDED:
-        return part
-    fraction = min(0.99, RECORDED / len(part))
-    return part.take(np.flatnonzero(held_out(part.labels, fraction, seed)))
-
-
-def _samples(images: ImageData, part: ImageSet) -> Samples:
-    pixels = normalised(torch.from_numpy(part.pixels), images.mean, images.deviation)
-    return Samples(np.ascontiguousarray(pixels.numpy()), part.labels)
 
 
 def _metrics(

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
-from nsc_deploy.training.batches import stream
+from nsc_deploy.models.features.jpeg import JpegCodec
 from nsc_deploy.training.features.cache import Features, FeatureSource, load_features
 from nsc_deploy.training.features.evaluate import (
     accuracy_after,
@@ -20,13 +19,11 @@ from nsc_deploy.training.features.evaluate import (
     encoded,
     measure_bits,
 )
+from nsc_deploy.training.features.separate import SEPARATE, measure_separate
 from nsc_deploy.training.features.system import finished_classifier
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.run_directory import read_experiment
 from nsc_deploy.training.start import require_finished
-
-SEPARATE = "jpeg-conv"
-"""How tables call JPEG and the convolutional code, which a run of a backbone is evaluated with."""
 
 
 @dataclass(frozen=True)
@@ -252,8 +249,6 @@ def _separate(
     advance: Callable[[], None],
 ) -> CodecSweep:
     """JPEG of the tiled feature, and the convolutional code of rate 1/3, over a channel."""
-    from nsc_deploy.models.features.jpeg import JpegCodec
-
     features, labels = test
     server = source.backbone.server_part
     _, channels_in, height, width = features.shape
@@ -261,15 +256,9 @@ def _separate(
     with reproducible(source.experiment.training.threads):
         without = accuracy_without_channel(server, features, labels)
         sent = [codec.compress(one.astype(np.float32)) for one in features]
-        accuracy, deviation, failures = [], [], []
+        found = []
         for channel in channels:
-            tries = [
-                codec.send(sent, BinaryChannel(channel), stream(seed, "test", draw)) for draw in range(draws)
-            ]
-            right = [accuracy_without_channel(server, one.features, labels) for one in tries]
-            accuracy.append(float(np.mean(right)))
-            deviation.append(float(np.std(right)))
-            failures.append(float(np.mean([one.failed.mean() for one in tries])))
+            found.append(measure_separate(server, codec, sent, labels, channel, seed, draws))
             advance()
     return CodecSweep(
         run=source.run,
@@ -279,11 +268,11 @@ def _separate(
         trained_at="",
         channel=channels[0].kind.value,
         p=tuple(one.p for one in channels),
-        accuracy=tuple(accuracy),
-        deviation=tuple(deviation),
+        accuracy=tuple(one.accuracy for one in found),
+        deviation=tuple(one.deviation for one in found),
         bits=float(np.mean([one.bits for one in sent])),
         ones=None,
-        failures=tuple(failures),
+        failures=tuple(one.failures for one in found),
         after=(),
         after_p=None,
         without_channel=without,
