@@ -26,6 +26,9 @@ def record(
         Path | None,
         typer.Option("--labels", help="The class of each sample [samples], from 0 on: an .npy file."),
     ] = None,
+    samples_first: Annotated[
+        bool, typer.Option("--samples-first", help="The values are [samples, steps, ...].")
+    ] = False,
 ) -> None:
     """Write a recording that every command takes as --inputs, of arrays that any program saved.
 
@@ -38,11 +41,13 @@ def record(
     require_writable(out)
     kind = Signal(signal.value)
     if labels is None:
-        made = recording.read_inputs(values, signal=kind, dt=dt)
+        made = recording.read_inputs(values, signal=kind, dt=dt, samples_first=samples_first)
     else:
         read = recording.read_array(values, recording.INPUT_NAMES)
         classes = recording.read_array(labels, recording.LABEL_NAMES)
-        made = recording.make_recording(read, kind, dt, classes, where=values)
+        made = recording.recording_of_array(
+            read, classes, signal=kind, dt=dt, where=values, samples_first=samples_first
+        )
     recording.write_recording(out, made)
     of = f"{made.signal.value} of shape {list(made.shape)}"
     typer.echo(f"wrote {out}: {made.steps} steps, {made.samples} samples, {of}")

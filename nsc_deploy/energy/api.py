@@ -67,6 +67,7 @@ class CountOptions(TypedDict, total=False):
     reset: str | None
     classes: int | None
     signal: str | None
+    samples_first: bool
     target: str | Path | None
     layout: str | None
     skip_zeros: bool
@@ -82,6 +83,7 @@ def count(
     reset: str | None = None,
     classes: int | None = None,
     signal: str | None = None,
+    samples_first: bool = False,
     target: str | Path | None = None,
     layout: str | None = None,
     skip_zeros: bool = False,
@@ -102,6 +104,7 @@ def count(
             have an accuracy.
         signal: "events", "graded" or "real", for inputs that are plain arrays (also .npy, .npz), which need
             `dt` too.
+        samples_first: whether such arrays are [samples, steps, *shape].
         target: name of a target, or the TOML file of a chip, on which NIR parts are placed and watched;
             None or "none" for nowhere.
         layout: of what enters the .onnx files: "steps-first" (as recordings are, the default),
@@ -119,6 +122,7 @@ def count(
         reset=_reset(reset),
         classes=classes,
         signal=_signal(signal),
+        samples_first=samples_first,
         target=target_of(target),
         layout=_layout(layout),
         skip_zeros=skip_zeros,

@@ -28,6 +28,7 @@ from nsc_deploy.graphs.formats.recording import (
     make_recording,
     read_inputs,
     recording_of_array,
+    refuse_samples_first,
     require_step,
 )
 from nsc_deploy.graphs.network import Network, Reset, Signal
@@ -59,6 +60,7 @@ class Options:
         reset: for a NIR file that does not state how its neurons reset.
         classes: how many the outputs of a NIR file vote for, where it does not say.
         signal: what plain arrays hold, which do not say it.
+        samples_first: whether plain arrays are [samples, steps, *shape], and not steps first.
         target: where NIR parts that are not for a host are placed; None for nowhere.
         layout: of what enters an ONNX file that is named by itself; those of runs are steps-first.
         skip_zeros: charge products of real values in ONNX graphs only where no factor is zero.
@@ -71,6 +73,7 @@ class Options:
     reset: Reset | None = None
     classes: int | None = None
     signal: Signal | None = None
+    samples_first: bool = False
     target: Target | None = None
     layout: Layout = Layout.STEPS_FIRST
     skip_zeros: bool = False
@@ -145,6 +148,8 @@ class CountedSystem(Source):
         firmware: the recorded samples on the microcontroller whose code a deployment folder holds, else None.
         measured_accuracy: share of the recorded samples that the last part decides right; None where it has
             no labels, or nothing says how a decision is read from its outputs.
+        arrays: shapes [steps, samples, *shape] that plain arrays were read as; none of recordings, which say
+            what their axes are.
     """
 
     parts: tuple[PartCount, ...] = ()
@@ -153,6 +158,7 @@ class CountedSystem(Source):
     floats: tuple[PartCount, ...] = ()
     firmware: "FirmwareRun | None" = None
     measured_accuracy: float | None = None
+    arrays: tuple[tuple[int, ...], ...] = ()
 
     @property
     def accuracy(self) -> float | None:
@@ -169,6 +175,15 @@ class CountedSystem(Source):
     def samples(self) -> int:
         """Number of samples counted."""
         return self.parts[0].samples
+
+    @property
+    def arrays_as_read(self) -> tuple[str, ...]:
+        """How plain arrays were read, in words; none of recordings."""
+        if not self.arrays:
+            return ()
+        from nsc_deploy.graphs.formats.axes import words_of_axes
+
+        return tuple(dict.fromkeys(map(words_of_axes, self.arrays)))
 
 
 def find_sources(given: Sequence[Given], recordings: Sequence[Inputs] = ()) -> tuple[Source, ...]:
@@ -329,6 +344,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         return _count_exported(source, source.exported, options, progress)
     parts: list[PartCount] = []
     placed: list[PlacedPart | None] = []
+    arrays: list[tuple[int, ...]] = []
     accuracy = None
     for index, work in enumerate(source.work):
         if work.coding is not None:
@@ -336,6 +352,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             placed.append(None)
             continue
         recording, network = read_part(work, options)
+        arrays += [recording.values.shape] if recording.plain else []
 
         def report(done: int, index: int = index, samples: int = recording.samples) -> None:
             if progress is not None:
@@ -363,6 +380,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         placed=tuple(placed),
         target=None if options.target is None else options.target.name,
         measured_accuracy=accuracy,
+        arrays=tuple(arrays),
     )
 
 
@@ -411,6 +429,7 @@ def _count_exported(
         floats=floats,
         firmware=_firmware_run(exported.firmware, recording),
         measured_accuracy=decisions.accuracy,
+        arrays=(recording.values.shape,) if recording.plain else (),
     )
 
 
@@ -568,7 +587,7 @@ def _read_inputs(work: Work, options: Options) -> Recording:
             f"is {options.step_seconds:g} where a positive number is wanted", where="--step-seconds"
         )
     plain_dt = options.dt or options.step_seconds
-    recording = _given_inputs(work, options.signal, plain_dt)
+    recording = _given_inputs(work, options, plain_dt)
     if options.signal not in {None, recording.signal}:
         raise ConfigError(
             f"states that it holds {recording.signal} values, and --signal {options.signal} is given",
@@ -580,14 +599,15 @@ def _read_inputs(work: Work, options: Options) -> Recording:
     return recording if options.samples is None else recording.first(options.samples)
 
 
-def _given_inputs(work: Work, signal: Signal | None, dt: float | None) -> Recording:
+def _given_inputs(work: Work, options: Options, dt: float | None) -> Recording:
     """All recorded samples, from a file or from memory."""
-    given = work.inputs_given
+    given, signal, samples_first = work.inputs_given, options.signal, options.samples_first
     if given is None:
-        return read_inputs(work.recording, signal=signal, dt=dt)
+        return read_inputs(work.recording, signal=signal, dt=dt, samples_first=samples_first)
     if isinstance(given, Recording):
+        refuse_samples_first(work.recording, samples_first=samples_first)
         return make_recording(given.values, given.signal, given.dt, given.labels, where=work.recording)
-    return recording_of_array(given, signal=signal, dt=dt, where=work.recording)
+    return recording_of_array(given, signal=signal, dt=dt, where=work.recording, samples_first=samples_first)
 
 
 def _require_step(recording: Recording, step: float | None, options: Options, where: Path) -> None:

@@ -1,5 +1,6 @@
 """`nsc-deploy record`, and plain arrays given to the commands that take recordings."""
 
+import json
 from pathlib import Path
 
 import nir
@@ -35,6 +36,55 @@ def test_a_recording_holds_what_the_options_say(
     np.testing.assert_array_equal(recording.values, np.load(events))
     assert recording.labels is not None
     assert (recording.dt, recording.signal, recording.labels.tolist()) == (1e-3, Signal.EVENTS, [0, 1, 2] * 2)
+
+
+def test_samples_may_come_first(events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "turned.npy", np.load(events).swapaxes(0, 1))
+    labels, out = tmp_path / "labels.npy", tmp_path / "recording.npz"
+    words = ("--samples-first", "--labels", labels, "--dt", "1e-3", "--signal", "events", "--out", out)
+    assert tool("record", tmp_path / "turned.npy", *words) == 0
+    assert "12 steps, 6 samples" in capsys.readouterr().out
+    np.testing.assert_array_equal(read_recording(out).values, np.load(events))
+
+
+def test_the_first_screen_says_how_an_array_was_read_and_takes_the_other_order(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = np.random.default_rng(0)
+    rates = 0.9 * chance.random((40, 4))
+    np.save(tmp_path / "turned.npy", chance.random((40, 25, 4)) < rates[:, None])
+    np.save(tmp_path / "right.npy", np.load(tmp_path / "turned.npy").swapaxes(0, 1))
+    budget = tmp_path / "budget.toml"
+    budget.write_text("[limits]\nsynops_per_inference = 1e9\n")
+    for verb in (["report", "--json"], ["report"], ["check", "--budget", budget]):
+        words = ["energy", verb[0], graph, *verb[1:], "--dt", "1e-3", "--signal", "events", "--inputs"]
+        asked = {}
+        for name, more in (("right", ()), ("turned", ()), ("turned", ("--samples-first",))):
+            assert tool(*words, tmp_path / f"{name}.npy", *more) == 0
+            asked[name, *more] = capsys.readouterr()
+        right, wrong, said = asked.values()
+        if "--json" in verb:
+            synops = [
+                json.loads(one.out)["systems"][0]["headline"]["figures"]["synops_per_inference"]["mean"]
+                for one in asked.values()
+            ]
+            assert synops[0] == synops[2] != synops[1]
+        else:
+            assert "read steps first: 25 steps of 40 samples, 4 channels" in right.out
+            assert "read steps first: 40 steps of 25 samples, 4 channels" in wrong.out
+            assert "25 steps of 40 samples" in said.out
+        assert "swapped" in wrong.err
+        assert "--samples-first" in wrong.err
+        assert "swapped" not in right.err + said.err
+
+
+def test_the_order_of_axes_is_not_for_recordings(
+    graph: Path, events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "recording.npz"
+    assert tool("record", events, "--dt", "1e-3", "--signal", "events", "--out", out) == 0
+    assert tool("energy", "report", graph, "--inputs", out, "--samples-first") == 2
+    assert "is a recording, which has its steps first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,14 @@ def reasons(report: Report) -> list[str]:
     return list(found)
 
 
+def memory_words(report: Report) -> str:
+    """What the memory is of; empty where it is what cores hold, or not known."""
+    if any(one.headline[Quantity.FLASH].worst is not None for one in report.systems):
+        return "Memory: of C code its flash and RAM."
+    bits = report.profile.operand_bits
+    return "" if bits is None else f"Memory: values of {bits} bits."
+
+
 def _table(systems: Sequence[SystemReport]) -> Table:
     lines = [(name, [say(one.headline) for one in systems]) for name, say in _rows()]
     rows = tuple(Row((name, *cells)) for name, cells in lines if any(cell != MISSING for cell in cells))
@@ -44,6 +52,8 @@ def _table(systems: Sequence[SystemReport]) -> Table:
         f"Integers of {label} as they run; their float graph: {numbers.count(graph.synops.mean)} SynOps."
         for label, graph in floats
     ]
+    read = dict.fromkeys(words for one in systems for words in one.headline.arrays)
+    notes += [f"Array read steps first: {words} (else: --samples-first)." for words in read]
     notes += [words for one in systems if (words := _silence(one, alone=len(systems) == 1))]
     heads = (*columns("", holds=Holds.NAMES), *columns(*(one.label for one in systems)))
     return Table("", heads, rows, "\n".join(notes))
@@ -83,7 +93,7 @@ def _rows() -> list[tuple[str, _Say]]:
         ("Flash", lambda one: _mean(one[Quantity.FLASH], lambda value: numbers.in_bytes(round(value)))),
         ("RAM", lambda one: _mean(one[Quantity.RAM], lambda value: numbers.in_bytes(round(value)))),
         ("Latency", _latency),
-        ("Accuracy", lambda one: _mean(one[Quantity.ACCURACY], lambda value: f"{100 * value:.1f} %")),
+        ("Accuracy", lambda one: _mean(one[Quantity.ACCURACY], lambda value: f"{numbers.percent(value)} %")),
     ]
 
 

@@ -130,6 +130,7 @@ class Headline(Record):
     samples: int
     steps: int = Field(description="of a sample; of several parts the most")
     dt: float = Field(description="seconds that a step takes")
+    arrays: tuple[str, ...] = Field(default=(), description="how plain arrays were read, which do not say it")
     synapses: int
     column: str = Field(description="accounting of the energy")
     target: str | None

@@ -8,7 +8,7 @@ read too where somebody says what they hold.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import prod
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.diagnostics import announce
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.npz import load_npy, load_npz, most_unpacked, save_npz
@@ -54,12 +55,14 @@ class Recording:
         signal: what the values are.
         dt: length of a step in seconds.
         labels: [samples] int64, the class of each sample, or None.
+        plain: whether it was made of an array that does not say what its axes are.
     """
 
     values: NDArray[Any]
     signal: Signal
     dt: float
     labels: NDArray[np.int64] | None = None
+    plain: bool = False
 
     @property
     def steps(self) -> int:
@@ -79,7 +82,7 @@ class Recording:
     def first(self, samples: int) -> "Recording":
         """The first `samples` samples."""
         labels = None if self.labels is None else self.labels[:samples]
-        return Recording(self.values[:, :samples], self.signal, self.dt, labels)
+        return replace(self, values=self.values[:, :samples], labels=labels)
 
 
 def require_step(recording: Recording, step: float | None, where: object) -> None:
@@ -212,7 +215,9 @@ def read_recording(path: Path) -> Recording:
     return _own(load_npz(path), path)
 
 
-def read_inputs(path: Path, *, signal: Signal | None, dt: float | None) -> Recording:
+def read_inputs(
+    path: Path, *, signal: Signal | None, dt: float | None, samples_first: bool = False
+) -> Recording:
     """Read a recording, or plain arrays of any program with what they do not say.
 
     Plain are an .npy file, and an .npz file with an array of one of the `INPUT_NAMES`, or with one array
@@ -222,15 +227,33 @@ def read_inputs(path: Path, *, signal: Signal | None, dt: float | None) -> Recor
         path: the file.
         signal: what plain values are.
         dt: seconds a step of plain values.
+        samples_first: whether plain values are [samples, steps, *shape].
 
     Raises:
         DataError: missing, damaged, or holding what it does not state; plain and without a signal or a step.
+        ConfigError: `samples_first` of a recording, which has its steps first.
     """
     if path.suffix != ".npy" and not is_plain(arrays := load_npz(path)):
+        refuse_samples_first(path, samples_first=samples_first)
         return _own(arrays, path)
     values = read_array(path, INPUT_NAMES)
     labels = None if path.suffix == ".npy" else arrays.get("labels")
-    return recording_of_array(values, labels, signal=signal, dt=dt, where=path)
+    return recording_of_array(values, labels, signal=signal, dt=dt, where=path, samples_first=samples_first)
+
+
+def refuse_samples_first(where: object, *, samples_first: bool) -> None:
+    """Refuse an order of axes that is said of a recording.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if samples_first:
+        raise ConfigError(
+            "is for plain arrays, and this is a recording, which has its steps first",
+            where=f"--samples-first: {where}",
+            hint="Leave it out. A recording that was made with the axes swapped is to be made anew: "
+            "nsc-deploy record ARRAY --samples-first",
+        )
 
 
 def recording_of_array(
@@ -240,8 +263,9 @@ def recording_of_array(
     signal: Signal | None,
     dt: float | None,
     where: object,
+    samples_first: bool = False,
 ) -> Recording:
-    """A recording of plain arrays, [steps, samples, *shape], with what they do not say.
+    """A recording of plain arrays, [steps, samples, *shape] or samples first, with what they do not say.
 
     Raises:
         DataError: without a signal or a step, and as `check_recording`.
@@ -253,13 +277,21 @@ def recording_of_array(
             where=where,
             hint=f"Say it: {lacking}. Or write a recording once: nsc-deploy record",
         )
-    return make_recording(values, signal, dt, labels, where=where)
+    if samples_first and values.ndim > 1:
+        values = values.swapaxes(0, 1)
+    return make_recording(values, signal, dt, labels, where=where, plain=True)
 
 
 def make_recording(
-    values: NDArray[Any], signal: Signal, dt: float, labels: NDArray[Any] | None = None, *, where: object
+    values: NDArray[Any],
+    signal: Signal,
+    dt: float,
+    labels: NDArray[Any] | None = None,
+    *,
+    where: object,
+    plain: bool = False,
 ) -> Recording:
-    """A recording of arrays, which are looked at first.
+    """A recording of arrays, which are looked at first; what is unlikely of them is told.
 
     Raises:
         DataError: see `check_recording`.
@@ -268,8 +300,14 @@ def make_recording(
         raise DataError(f"holds {values.dtype} values, and numbers are wanted", where=where)
     given = Recording(values, signal, dt, labels)
     check_recording(given, where)
+    # Recordings that were written here were looked at then.
+    from nsc_deploy.graphs.formats.axes import doubts
+
+    for doubt in doubts(values, signal, labels, where):
+        announce(doubt)
     kind = np.uint8 if signal is Signal.EVENTS else np.float32
-    return Recording(values.astype(kind), signal, dt, None if labels is None else labels.astype(np.int64))
+    whole = None if labels is None else labels.astype(np.int64)
+    return Recording(values.astype(kind), signal, dt, whole, plain)
 
 
 def recordings_beside(
