@@ -1,12 +1,12 @@
 """`nsc-deploy check`: what a target says about each node of a graph, and whether the graph fits a chip."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsc_deploy.cli.options import Dt, ResetChoice, SignalChoice, check_targets
+from nsc_deploy.cli.diagnostics import tell
+from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice, check_targets
 from nsc_deploy.diagnostics import tell_in_full
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def check(
     dt: Dt = None,
     reset: ResetChoice = None,
     signal: SignalChoice = None,
+    classes: Classes = None,
 ) -> None:
     """Say whether a graph fits a target, what it takes there, and what would make it fit.
 
@@ -62,9 +63,10 @@ def check(
 
     tell_in_full()
     named = None if inputs is None else [inputs]
-    inputs = next(iter(recordings_beside([graph], named, partial(typer.echo, err=True))), None)
+    inputs = next(iter(recordings_beside([graph], named, tell)), None)
     found = load_target(target)
-    networks = graphs_of(graph, GraphOptions.of(dt, reset, signal), part, inputs)
+    options = GraphOptions.of(dt, reset, signal, classes)
+    networks = graphs_of(graph, options, part, inputs, target=found, notify=tell)
     results = [(name, network, found.check(network, bits)) for name, network in networks]
     if signal is None and inputs is None:
         for name, network, result in results:
@@ -165,6 +167,6 @@ def _counted(result: "CheckResult") -> "CheckResult":
     try:
         result.pools  # noqa: B018 - counted at the first look
     except ExportError as error:
-        typer.echo(f"not counted: {error.message}", err=True)
+        tell(f"not counted: {error.message}")
         return replace(result, count_pools=tuple)
     return result

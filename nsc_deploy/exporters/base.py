@@ -92,7 +92,7 @@ class CheckResult:
         keeps_weights: whether an export leaves weights in float32, so that there is nothing to quantise.
         pipeline_steps: what the target adds to the steps of the graph; None where only an export tells.
         chip: what is published about the chip; None where the target is none. Chips are checked only.
-        firmware: the graph as code of a microcontroller; None where the target is none.
+        build_firmware: makes the graph into code of a microcontroller; None where the target is none.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -105,7 +105,7 @@ class CheckResult:
     keeps_weights: bool = False
     pipeline_steps: int | None = None
     chip: "Chip | None" = None
-    firmware: "Firmware | None" = field(default=None, compare=False)
+    build_firmware: "Callable[[], Firmware] | None" = field(default=None, compare=False)
 
     @property
     def refused(self) -> tuple[Verdict, ...]:
@@ -130,6 +130,15 @@ class CheckResult:
             ExportError: an obstacle that no verdict told of.
         """
         return self.count_pools()
+
+    @cached_property
+    def firmware(self) -> "Firmware | None":
+        """The graph as code of a microcontroller, made at the first look; None where the target is none.
+
+        Raises:
+            ExportError: as `pools`.
+        """
+        return None if self.build_firmware is None else self.build_firmware()
 
 
 class ScaleGranularity(StrEnum):

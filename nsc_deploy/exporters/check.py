@@ -1,9 +1,11 @@
 """Which graphs a check is about: a file, the parts of a run, or what a deployment was made from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from nsc_deploy.deployment import FILE_NAME, Part, Place, read_deployment
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import GraphOptions
 from nsc_deploy.graphs.network import Network
 
@@ -11,7 +13,13 @@ MANIFEST = "manifest.json"
 
 
 def graphs_of(
-    source: Path, options: GraphOptions, part: str | None = None, inputs: Path | None = None
+    source: Path,
+    options: GraphOptions,
+    part: str | None = None,
+    inputs: Path | None = None,
+    *,
+    target: Target,
+    notify: Callable[[str], None] = lambda _message: None,
 ) -> tuple[tuple[str, Network], ...]:
     """The graphs that `source` holds for a target, each with the name of its file.
 
@@ -21,6 +29,8 @@ def graphs_of(
         options: what a file may leave open.
         part: the one part of a run.
         inputs: a recording, which says what enters where neither the file nor the options do.
+        target: which the graphs are for: with a part of a run may go the one in front of it, as in an export.
+        notify: called with a line where it does, or why it does not.
 
     Raises:
         ConfigError: no such part, or nothing for a chip.
@@ -30,13 +40,31 @@ def graphs_of(
     if part is not None and not run:
         raise ConfigError("only a run has parts", where="--part", hint="Leave it out, or name a run.")
     if run:
-        files = [source / one.graph for one in _parts(source, part)]
-        return tuple((str(file), options.read(file, inputs)) for file in files)
+        return tuple(
+            (str(source / one.graph), _of_run(source, one, options, inputs, target, notify))
+            for one in _parts(source, part)
+        )
     if source.is_dir():
         from nsc_deploy.exporters.verify import open_deployment
 
         return ((str(source), open_deployment(source).network),)
     return ((str(source), options.read(source, inputs)),)
+
+
+def _of_run(
+    run: Path,
+    part: Part,
+    options: GraphOptions,
+    inputs: Path | None,
+    target: Target,
+    notify: Callable[[str], None],
+) -> Network:
+    network = options.read(run / part.graph, inputs)
+    if inputs is not None or not getattr(target, "takes_samples", False):
+        return network
+    from nsc_deploy.exporters.export import with_front_end
+
+    return with_front_end(network, run, part.name, target, options, notify)[0]
 
 
 def _parts(run: Path, name: str | None) -> list[Part]:

@@ -119,22 +119,35 @@ def _whole(
 ) -> tuple[Network, Path | None]:
     """The graph of an item and its recording, with the part in front of it where the target takes both."""
     network = options.read(item.graph_file, item.recording_file)
-    takes_samples = getattr(target, "takes_samples", False) and inputs is None
-    front = _front_end(source, item.part) if takes_samples and item.part is not None else None
-    if front is None:
+    if inputs is not None or item.part is None:
         return network, item.recording_file
-    folder = item.graph_file.parent
-    before = options.read(folder / front.graph, folder / front.recording)
+    whole, front = with_front_end(network, source, item.part, target, options, notify)
+    return whole, item.recording_file if front is None else source / front.recording
+
+
+def with_front_end(
+    network: Network,
+    run: Path,
+    part: str,
+    target: Target,
+    options: GraphOptions,
+    notify: Callable[[str], None],
+) -> tuple[Network, Part | None]:
+    """A part of a run, with the part in front of it where the target takes both; and which part that is."""
+    front = _front_end(run, part) if getattr(target, "takes_samples", False) else None
+    if front is None:
+        return network, None
+    before = options.read(run / front.graph, run / front.recording)
     try:
         both = joined(before, network)
     except ExportError:
-        return network, item.recording_file
+        return network, None
     refused = target.check(both).refused
     if refused:
         notify(f"{front.name} stays on the host: '{refused[0].node}' {refused[0].reason}")
-        return network, item.recording_file
+        return network, None
     notify(f"{front.name} goes along: received samples come in")
-    return both, folder / front.recording
+    return both, front
 
 
 def _front_end(run: Path, part: str) -> Part | None:

@@ -54,6 +54,34 @@ def test_a_run_is_checked_part_by_part(run: Path) -> None:
     assert one == told["graphs"][1]
 
 
+@pytest.mark.parametrize("classes", [None, 4])
+def test_c_code_takes_as_much_as_when_it_is_exported(run: Path, tmp_path: Path, classes: int | None) -> None:
+    undecided = nir.read(run / "receiver.nir")
+    undecided.nodes["output"].metadata.clear()
+    nir.write(tmp_path / "it.nir", undecided)
+    told = [] if classes is None else ["--classes", classes]
+    words = (tmp_path / "it.nir", *told, "--target", "c:stm32l432", "--json")
+    pools = json.loads(answer("check", *words))["pools"]
+    exported = json.loads(answer("export", *words, "--out", tmp_path / "c"))
+    memory = exported["deployments"][0]["manifest"]["memory"]
+    assert {one["pool"]: one["used"] for one in pools} == {
+        "flash": sum(piece["bytes"] for piece in memory["flash"]),
+        "RAM": sum(piece["bytes"] for piece in memory["ram"]),
+    }
+    details = answer("check", *words[:-1], "--details")
+    assert ("no code that decides is counted" in details) is (classes is None)
+
+
+def test_what_goes_along_in_an_export_is_checked_too(run: Path, tmp_path: Path) -> None:
+    words = (run, "--part", "receiver", "--target", "c:stm32l432", "--json")
+    told = json.loads(answer("check", *words))
+    exported = json.loads(answer("export", *words, "--out", tmp_path / "c"))
+    assert "compare" in {one["node"] for one in told["nodes"]}
+    used = {one["pool"]: one["used"] for one in told["pools"]}
+    memory = exported["deployments"][0]["manifest"]["memory"]
+    assert used["flash"] == sum(piece["bytes"] for piece in memory["flash"])
+
+
 def test_a_deployment_is_checked_by_the_graph_it_was_made_from(run: Path, tmp_path: Path) -> None:
     answer("export", run, "--target", "lava", "--out", tmp_path / "lava")
     mine = json.loads(answer("check", tmp_path / "lava", "--target", "loihi1", "--json"))

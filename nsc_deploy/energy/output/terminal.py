@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nsc_deploy.energy.advice.records import Advice, AdviceReport
 from nsc_deploy.energy.output import tables
-from nsc_deploy.energy.output.headline_table import headline_tables, reasons
+from nsc_deploy.energy.output.headline_table import headline_tables, memory_words, reasons
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.answers import figure
@@ -44,7 +44,10 @@ def print_headlines(report: Report, console: Console, *, full: bool = False) -> 
     prices, host = report.profile, report.host_profile
     hosts = "" if host is None else f", parts on a host {host.name}"
     words = f"Energy: {report.main.title.lower()}. Prices: {prices.name} ({prices.basis}){hosts}."
-    console.print(f"{words} Counted from 0.", style="dim", highlight=False)
+    kept = memory_words(report)
+    console.print(
+        " ".join([words, *([kept] if kept else []), "Counted from 0."]), style="dim", highlight=False
+    )
     for line in reasons(report)[: None if full else _MOST_REASONS]:
         console.print(f"* {line}", highlight=False, markup=False)
 

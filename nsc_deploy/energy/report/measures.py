@@ -134,15 +134,20 @@ class Meter:
         return Measured(found.values, found.layers, bound=bound, not_published=bool(bound))
 
     def _memory(self) -> Answer:
-        """Bytes of weights, states and inputs; of a profile without widths what the target counts."""
-        wordless = [part for part in self.counts if self.prices.of(part).operand_bits is None]
+        """Bytes: of C code its flash and RAM; else of what is kept, as wide as the profile says.
+
+        Of a profile without widths it is what the target counts.
+        """
+        firmware = {part.name for part, _ in self.firmware}
+        others = [part for part in self.counts if part.name not in firmware]
+        wordless = [part for part in others if self.prices.of(part).operand_bits is None]
         if not wordless:
-
-            def memory(part: PartCount, layer: LayerCount) -> Values:
-                values = sum(layer.footprint.of(store) for store in Store)
-                return np.array([float(-(-values * (self.prices.of(part).operand_bits or 0) // 8))])
-
-            return self._of_layers(memory)
+            code, bound = self._pieces(lambda memory: (*memory.flash, *memory.ram))
+            stored = (
+                (part.name, layer.name, self._stored(part, layer)) for part in others for layer in part.layers
+            )
+            layers = (*code, *stored)
+            return Measured(_added(layers), layers, bound=bound)
         on_target = {id(part): _target_bytes(placed) for part, placed in self.placed}
         known = [on_target.get(id(part)) for part in self.counts]
         if all(size is not None for size in known):
@@ -152,6 +157,11 @@ class Meter:
             f"profile {profile.name} does not say how wide a value is, so bytes cannot be counted",
             "Give it operand_bits, name a profile that has them, or a target that counts bytes",
         )
+
+    def _stored(self, part: PartCount, layer: LayerCount) -> Values:
+        """Bytes of what a layer keeps, each value as wide as the profile says."""
+        values = sum(layer.footprint.of(store) for store in Store)
+        return np.array([float(-(-values * (self.prices.of(part).operand_bits or 0) // 8))])
 
     def _latency_steps(self) -> Answer:
         """Steps from the first input to the last output, those of the target's pipeline included."""
@@ -168,7 +178,8 @@ class Meter:
             return late
         longest, bound = np.zeros(self.system.samples), ""
         activities = {part.name: placed.activity for part, placed in self.placed}
-        runs = {part.name: run for part, run in self.firmware}
+        # Without a microcontroller there is no clock that could be too slow.
+        runs = {part.name: run for part, run in self.firmware if run.firmware.controller is not None}
         for part in self.counts:
             activity, run = activities.get(part.name), runs.get(part.name)
             times = None if activity is None else activity.times
@@ -248,6 +259,13 @@ class Meter:
         missing = self._codeless()
         if missing is not None:
             return missing
+        listed, bound = self._pieces(pieces_of)
+        return Measured(_added(listed), listed, bound=bound)
+
+    def _pieces(
+        self, pieces_of: "Callable[[MemoryMap], tuple[Piece, ...]]"
+    ) -> tuple[tuple[tuple[str, str, Values], ...], str]:
+        """Bytes of C code by part and layer, and what makes them a lower bound."""
         layers: dict[tuple[str, str], Values] = {}
         bound = ""
         for part, run in self.firmware:
@@ -257,8 +275,7 @@ class Meter:
             for piece in pieces_of(memory):
                 key = part.name, piece.layer
                 layers[key] = layers.get(key, np.zeros(1)) + piece.bytes
-        listed = tuple((*key, size) for key, size in layers.items())
-        return Measured(_added(listed), listed, bound=bound)
+        return tuple((*key, size) for key, size in layers.items()), bound
 
     def _cycles(self) -> Answer:
         """The most cycles of the costliest step of each sample, without wait states of memory."""

@@ -1,4 +1,4 @@
-"""Whether a graph fits a microcontroller: flash and RAM used of what its data sheet states."""
+"""A graph as firmware, and whether it fits: flash and RAM used of what the data sheet states."""
 
 from dataclasses import replace
 
@@ -8,8 +8,11 @@ from nsc_deploy.exporters.c.firmware import Firmware
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.memory import MemoryMap, Piece, map_memory
+from nsc_deploy.exporters.c.qemu import DEFAULT_CPU
+from nsc_deploy.exporters.c.target import DEFAULT_BITS
 from nsc_deploy.exporters.chips.placement import Breach, Usage
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.readout import readout_of
 
 
 def fit(network: Network, controller: Controller, found: CheckResult) -> CheckResult:
@@ -23,11 +26,8 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
     Raises:
         ExportError: a limit that shows on the populations alone.
     """
-    program = lower_to_program(network, bits=found.weight_bits or 8).program
-    metadata = network.output_node.parameters.metadata
-    classes = metadata.get("classes")
-    layout = lay_out(program, "network", classes=None if classes is None else int(classes))
-    memory = map_memory(layout, controller.core)
+    firmware = build_firmware(network, found.weight_bits or DEFAULT_BITS, controller)
+    memory = firmware.memory
     least = memory.compiler is None
     pools = (
         Usage("flash", memory.flash_bytes, controller.flash_bytes, "bytes", at_least=least),
@@ -36,6 +36,8 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
     notes = [f"memory and clock: {controller.source}"]
     if controller.note:
         notes.append(controller.note)
+    if firmware.layout.classes is None:
+        notes.append("no code that decides is counted: the graph does not say how many classes (--classes)")
     if least:
         notes.append("code and stack are not measured: there is no arm-none-eabi-gcc here")
     return replace(
@@ -43,8 +45,26 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
         count_pools=lambda: pools,
         breaches=_breaches(memory, controller),
         notes=tuple(notes),
-        firmware=Firmware(layout, network, memory, controller),
+        build_firmware=lambda: firmware,
     )
+
+
+def build_firmware(network: Network, bits: int, controller: Controller | None) -> Firmware:
+    """The code of a graph, with scales chosen on its weights alone, and its memory.
+
+    Args:
+        network: a graph that C can hold.
+        bits: of a weight.
+        controller: what it is for; None for any, whose memory is then that of a Cortex-M4.
+
+    Raises:
+        ExportError: a limit that shows on the populations alone.
+    """
+    program = lower_to_program(network, bits=bits).program
+    classes, group = readout_of(network) or (None, None)
+    layout = lay_out(program, "network", classes=classes, group=group)
+    memory = map_memory(layout, DEFAULT_CPU if controller is None else controller.core)
+    return Firmware(layout, network, memory, controller)
 
 
 def _breaches(memory: MemoryMap, controller: Controller) -> tuple[Breach, ...]:

@@ -1,10 +1,15 @@
 """The target "c", for any microcontroller or for one that is named."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest
 from nsc_deploy.exporters.c.rules import verdicts
 from nsc_deploy.graphs.network import Network
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.firmware import Firmware
 
 DEFAULT_BITS = 8
 
@@ -32,8 +37,12 @@ class CTarget:
             weight_bits=DEFAULT_BITS if weight_bits is None else weight_bits,
             pipeline_steps=0,
         )
-        if not found.fits or self._controller is None:
+        if not found.fits:
             return found
+        if self._controller is None:
+            return replace(
+                found, build_firmware=lambda: _firmware(network, found.weight_bits or DEFAULT_BITS)
+            )
         from nsc_deploy.exporters.c.controllers import find_controller
         from nsc_deploy.exporters.c.fit import fit
 
@@ -50,6 +59,12 @@ class CTarget:
         from nsc_deploy.exporters.c.deployment import read_c_deployment
 
         return read_c_deployment(folder).opened()
+
+
+def _firmware(network: Network, bits: int) -> "Firmware":
+    from nsc_deploy.exporters.c.fit import build_firmware
+
+    return build_firmware(network, bits, None)
 
 
 TARGET = CTarget()

@@ -57,6 +57,37 @@ def test_flash_and_ram_are_those_of_the_map_by_layer(place: Path) -> None:
     assert f"{memory.flash[0].bytes:,}" in page
 
 
+@pytest.mark.parametrize("target", ["c:stm32l432", "c"])
+def test_the_memory_of_c_code_is_its_own_and_not_that_of_a_profile(place: Path, target: str) -> None:
+    # The part has a Cortex-M4, which is what any is taken to be.
+    code = held(counted(place), MEMORY)
+    for profile in ("horowitz-45nm", "horowitz-45nm-int8", "loihi"):
+        systems = counted(place, target)
+        limits = Budget.model_validate({"profile": profile, "limits": {"memory_bytes": 1}})
+        (found,) = systems.check(limits).findings
+        assert found.value == code["flash_bytes"].value + code["ram_bytes"].value
+        assert found.culprits
+    elsewhere = held(counted(place, None), {"memory_bytes": 1})["memory_bytes"]
+    assert elsewhere.value != found.value
+
+
+def test_memory_adds_the_parts_on_a_host_to_those_that_are_code(tmp_path: Path) -> None:
+    systems = count(event_run(tmp_path / "run"), target="c:stm32l432")
+    every = held(systems, {"memory_bytes": 1, **MEMORY})
+    host = Budget.model_validate({"place": "host", "limits": {"memory_bytes": 1}})
+    (front,) = systems.check(host).findings
+    assert front.value
+    code = every["flash_bytes"].value + every["ram_bytes"].value
+    assert every["memory_bytes"].value == code + front.value
+
+
+def test_without_a_microcontroller_there_is_no_clock_to_be_late_by(place: Path) -> None:
+    found = held(counted(place, "c"), TIME)
+    assert found["latency_ms"].value == pytest.approx(STEPS * 30)
+    assert found["latency_ms"].passed
+    assert "no microcontroller is named" in found["microseconds_per_step"].why
+
+
 @needs_qemu
 def test_cycles_and_microseconds_are_those_of_the_worst_step(place: Path) -> None:
     # Steps of a nanosecond are over before the core is done with one.
@@ -85,7 +116,7 @@ def test_an_exported_folder_is_held_to_the_same_limits(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "why"), [(None, "no part is on a target"), ("loihi1", "no microcontroller"), ("c", "c is no")]
+    ("target", "why"), [(None, "no part is on a target"), ("loihi1", "no microcontroller")]
 )
 def test_what_is_on_no_microcontroller_cannot_be_told(place: Path, target: str | None, why: str) -> None:
     for finding in held(counted(place, target), MEMORY | {"cycles_per_step": 1}).values():
