@@ -4,17 +4,59 @@ What is wrong with a file is told in full by the commands that ask about the fil
 `mend`), with `--details`, and where a command fails; the others, which come upon it each time, name it.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from nsc_deploy.diagnostics import Diagnostic, asking_for_length, listening, tell_in_full
 from nsc_deploy.errors import UserError
 from nsc_deploy.io.text import counted
 
 
+def say(text: str, *, error: bool = False, **style: Any) -> None:
+    """Print lines, folded between words where a terminal, or a width that was set, has no room for them.
+
+    Args:
+        text: what to print; spaces that a line starts with are kept in front of what is folded.
+        error: to the standard error.
+        style: of `typer.secho`.
+    """
+    if (sys.stderr if error else sys.stdout).isatty() or "COLUMNS" in os.environ:
+        import shutil
+
+        text = folded(text, shutil.get_terminal_size().columns)
+    typer.secho(text, err=error, **style)
+
+
+def tell(text: str) -> None:
+    """Print lines beside the answer, to the standard error."""
+    say(text, error=True)
+
+
+def folded(text: str, width: int) -> str:
+    """Lines of at most so many characters, but for words that are longer."""
+    import textwrap
+
+    lines = []
+    for line in text.split("\n"):
+        start = line[: len(line) - len(line.lstrip(" "))] + "  "
+        lines += (
+            [line]
+            if len(line) <= width
+            else textwrap.wrap(
+                line, width, subsequent_indent=start, break_long_words=False, break_on_hyphens=False
+            )
+        )
+    return "\n".join(lines)
+
+
 @contextmanager
-def telling(tell: Callable[[str], None]) -> Iterator[None]:
+def telling(warn: Callable[[str], None]) -> Iterator[None]:
     """Tell the warnings that a command comes upon when it is done, before the error that it ends with."""
     found: list[Diagnostic] = []
     with asking_for_length() as asked_in_full:
@@ -26,7 +68,7 @@ def telling(tell: Callable[[str], None]) -> Iterator[None]:
             raise
         finally:
             for text in _told(found, in_full=asked_in_full()):
-                tell(text)
+                warn(text)
 
 
 def _told(found: list[Diagnostic], *, in_full: bool) -> Iterator[str]:

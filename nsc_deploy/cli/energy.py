@@ -1,13 +1,13 @@
 """`nsc-deploy energy`: count the operations of a system, price them, report."""
 
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nsc_deploy.cli import options
+from nsc_deploy.cli.diagnostics import say, tell
 from nsc_deploy.diagnostics import tell_in_full
 
 _SOURCES = Annotated[
@@ -57,6 +57,12 @@ _SIGNAL = Annotated[
     options.SignalOption | None,
     typer.Option(
         help="What inputs are that are plain arrays (.npy, or .npz of numpy): events, graded or real."
+    ),
+]
+_SAMPLES_FIRST = Annotated[
+    bool,
+    typer.Option(
+        "--samples-first", help="Such arrays are [samples, steps, ...]; by default steps come first."
     ),
 ]
 _TARGET = Annotated[
@@ -120,6 +126,7 @@ def report(
     reset: _RESET = None,
     layout: _LAYOUT = None,
     signal: _SIGNAL = None,
+    samples_first: _SAMPLES_FIRST = False,
     classes: options.Classes = None,
     target: _TARGET = None,
     skip_zeros: _SKIP_ZEROS = False,
@@ -147,13 +154,14 @@ def report(
         reset=reset,
         layout=layout,
         signal=signal,
+        samples_first=samples_first,
         classes=classes,
         target=target,
         skip_zeros=skip_zeros,
     )
     if out is not None:
         for path in priced.write(out):
-            typer.echo(f"wrote {path}", err=True)
+            tell(f"wrote {path}")
     if as_json:
         typer.echo(priced.report.model_dump_json(indent=2))
     else:
@@ -191,6 +199,7 @@ def check(
     reset: _RESET = None,
     layout: _LAYOUT = None,
     signal: _SIGNAL = None,
+    samples_first: _SAMPLES_FIRST = False,
     classes: options.Classes = None,
     target: _TARGET = None,
     junit: Annotated[
@@ -228,6 +237,7 @@ def check(
             reset=reset,
             layout=layout,
             signal=signal,
+            samples_first=samples_first,
             classes=classes,
             target=target,
         )
@@ -242,8 +252,10 @@ def check(
         write_text(junit, result.as_junit())
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
+    elif output is OutputFormat.GITHUB:
+        typer.echo(result.as_github())
     else:
-        typer.echo(result.as_github() if output is OutputFormat.GITHUB else result.as_text())
+        say(result.as_text())
     if not result.passed:
         raise typer.Exit(1 if result.exceeded else 2)
 
@@ -271,6 +283,7 @@ def compare(
     reset: _RESET = None,
     layout: _LAYOUT = None,
     signal: _SIGNAL = None,
+    samples_first: _SAMPLES_FIRST = False,
     as_json: _JSON = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
@@ -287,6 +300,7 @@ def compare(
         reset=reset,
         layout=layout,
         signal=signal,
+        samples_first=samples_first,
     )
     if as_json:
         typer.echo(comparison.model_dump_json(indent=2))
@@ -338,6 +352,7 @@ def advise(
     step_seconds: _STEP = None,
     reset: _RESET = None,
     signal: _SIGNAL = None,
+    samples_first: _SAMPLES_FIRST = False,
     classes: options.Classes = None,
     rate_run: Annotated[
         Path | None,
@@ -370,13 +385,14 @@ def advise(
         rate_run=rate_run,
         write=write,
         part=part,
-        notify=lambda line: typer.echo(line, err=True),
+        notify=tell,
         inputs=_beside([source], inputs),
         samples=samples,
         dt=dt,
         step_seconds=step_seconds,
         reset=reset,
         signal=signal,
+        samples_first=samples_first,
         classes=classes,
     )
     if as_json:
@@ -427,4 +443,4 @@ def schema() -> None:
 def _beside(graphs: list[Path], inputs: list[Path] | None) -> list[Path]:
     from nsc_deploy.graphs.formats.recording import recordings_beside
 
-    return recordings_beside(graphs, inputs, partial(typer.echo, err=True))
+    return recordings_beside(graphs, inputs, tell)

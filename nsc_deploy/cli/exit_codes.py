@@ -15,9 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
 
-import typer
-
-from nsc_deploy.cli.diagnostics import telling
+from nsc_deploy.cli.diagnostics import say, telling
 from nsc_deploy.errors import UserError, missing_package
 from nsc_deploy.io.files import MENDABLE
 from nsc_deploy.io.text import CONTROL, printable
@@ -139,7 +137,7 @@ def _warn(text: str) -> None:
 def _tell(text: str, colour: str | None = None) -> None:
     """Write to standard error; where that is full or gone, the exit code alone tells."""
     with suppress(OSError):
-        typer.secho(text, fg=None if os.environ.get("NO_COLOR") else colour, err=True)
+        say(text, error=True, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
 def _mendable(error: Exception) -> TypeGuard[OSError]:

@@ -1,12 +1,12 @@
 """`nsc-deploy export`: from a graph to a deployment folder."""
 
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli.diagnostics import say, tell
 from nsc_deploy.cli.options import Classes, Dt, ResetChoice, SignalChoice, export_targets
 from nsc_deploy.diagnostics import Diagnostic, collected
 from nsc_deploy.errors import ConfigError
@@ -100,7 +100,7 @@ def export(
         if file is not None and not file.is_file():
             raise ConfigError("there is no such file", where=file)
     named = None if inputs is None else [inputs]
-    inputs = next(iter(recordings_beside([source], named, partial(typer.echo, err=True))), None)
+    inputs = next(iter(recordings_beside([source], named, tell)), None)
     described: dict[Path, list[str]] = {}
 
     def describe(folder: Path, line: str, detail: bool) -> None:
@@ -120,19 +120,19 @@ def export(
             granularity=ScaleGranularity(scales.value),
             graph=options,
             split=split,
-            notify=lambda line: typer.echo(line, err=True),
+            notify=tell,
             describe=describe,
         )
     if as_json:
         _print_json(source, target, exported, warnings)
         return
     for folder in exported:
-        typer.echo(f"wrote {folder}")
+        say(f"wrote {folder}")
         for line in described.get(folder, ()):
-            typer.echo(f"  {line}")
+            say(f"  {line}")
         hint = calibration_hint(folder)
         if hint is not None:
-            typer.echo(f"  {hint}")
+            say(f"  {hint}")
 
 
 def calibration_hint(folder: Path) -> str | None:

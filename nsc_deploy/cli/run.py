@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nsc_deploy.cli.diagnostics import say
 from nsc_deploy.cli.options import RunCode, words
 from nsc_deploy.diagnostics import Diagnostic, collected, tell_in_full
 
@@ -123,7 +124,7 @@ def run(
         typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
         extra = [line for one in (cost, profiled) if one is not None for line in one.lines()]
-        typer.echo("\n".join([_as_text(done, details=details), *extra]))
+        say("\n".join([_as_text(done, details=details), *extra]))
 
 
 def _cost(done: "Run", dt: float | None, cpu: str | None, clock: float | None) -> "StepCost | None":
@@ -156,13 +157,13 @@ def _as_json(folder: Path, done: "Run", warnings: list[Diagnostic]) -> dict[str,
 
 
 def _as_text(done: "Run", *, details: bool) -> str:
-    from nsc_deploy.io.text import counted
+    from nsc_deploy.io.text import counted, percent
 
     one, name = done.comparison, done.backend
     output, decisions = one.output, one.decisions
 
     def share(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2%}"
+        return "-" if value is None else f"{percent(value, 2)}%"
 
     accuracies = (
         (None, None) if decisions is None else (decisions.reference_accuracy, decisions.other_accuracy)

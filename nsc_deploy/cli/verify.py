@@ -1,11 +1,11 @@
 """`nsc-deploy verify`: two backends, one graph, the same inputs."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli.diagnostics import say, tell
 from nsc_deploy.cli.options import Classes, Dt, ResetChoice, RunCode, SignalChoice, words
 
 BACKENDS = words("reference", "snntorch", "norse", "lava", "twin", "onnx")
@@ -108,7 +108,7 @@ def verify(
         allow_silence=allow_silence,
     )
     named = None if inputs is None else [inputs]
-    inputs = next(iter(recordings_beside([subject], named, partial(typer.echo, err=True))), None)
+    inputs = next(iter(recordings_beside([subject], named, tell)), None)
     opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes), inputs)
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:
@@ -126,7 +126,10 @@ def verify(
         )
     if out is not None:
         for path in write_report(out, result):
-            typer.echo(f"wrote {path}", err=True)
-    typer.echo(json.dumps(machine(result), indent=2, allow_nan=False) if as_json else as_text(result))
+            tell(f"wrote {path}")
+    if as_json:
+        typer.echo(json.dumps(machine(result), indent=2, allow_nan=False))
+    else:
+        say(as_text(result))
     if not result.passed:
         raise typer.Exit(1)

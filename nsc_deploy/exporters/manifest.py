@@ -22,6 +22,7 @@ from nsc_deploy.graphs.readout import readout_of
 from nsc_deploy.io.files import read_json, sha256, write_json
 from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
+from nsc_deploy.io.text import percent
 from nsc_deploy.verification.compare import Comparison
 
 FILE_NAME = "manifest.json"
@@ -135,8 +136,9 @@ class VerificationRecord(Record):
                 f"{what}: {self.diverging_samples} samples differ from the reference simulator, each first "
                 f"where a potential lies within {self.tolerance:g} of its threshold (float32 rounding){quiet}"
             )
-        shown = self.coincidence is not None and not self.silent
-        share = f", {self.coincidence:.2%} of the output spikes coincide" if shown else ""
+        share = ""
+        if self.coincidence is not None and not self.silent:
+            share = f", {percent(self.coincidence, 2)}% of the output spikes coincide"
         return f"{what}: {self.diverging_samples} samples differ from the reference simulator{share}{quiet}"
 
 

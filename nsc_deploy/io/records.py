@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -38,6 +38,33 @@ class Record(BaseModel):
     """Base of what is kept in files: unchangeable, no unknown fields, no infinite or undefined numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class UserRecord(Record):
+    """Base of records that users make in Python too: what is wrong reads as it does of a file.
+
+    Attributes:
+        what: what it is, with its article: "a budget".
+        hint: the way out where it does not fit.
+    """
+
+    what: ClassVar[str]
+    hint: ClassVar[str | None] = None
+
+    def __init__(self, **fields: Any) -> None:
+        """Take fields by their names.
+
+        Raises:
+            ConfigError: one is missing, unknown or out of range; the message names the field.
+        """
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            own = type(self)
+            raise ConfigError(_message(faults(error, own, own.what)), hint=own.hint) from error
+
+    # Pydantic calls an own __init__ for what files hold as well, and then is strict no more.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

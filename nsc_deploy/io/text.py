@@ -76,6 +76,21 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def percent(share: float, decimals: int = 0, *, apart: tuple[float, ...] = (1.0,)) -> str:
+    """A share in per cent, with so many decimals that it never looks like what it falls short of or passes.
+
+    Args:
+        share: 0.997 for example, which is 99.7 and never 100.
+        decimals: the fewest.
+        apart: shares that it must not seem to be without being equal.
+    """
+    for more in range(decimals, decimals + 6):
+        text = f"{100 * share:.{more}f}"
+        if all(share == one or float(text) != round(100 * one, more) for one in apart):
+            return text
+    return f"{100 * share!r}"
+
+
 def span(low: float, high: float | None) -> str:
     """A number, or the range from one to another: "10", "-10 to 10"."""
     return f"{low:g}" if high is None else f"{low:g} to {high:g}"

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from nsc_deploy.io.files import write_json, write_text
+from nsc_deploy.io.text import percent
 from nsc_deploy.verification.compare import Comparison
 from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerParity, Side
 from nsc_deploy.verification.limits import Finding, Verification
@@ -109,7 +110,7 @@ def finding_sentence(finding: Finding) -> str:
 
 def share(value: float | None) -> str:
     """A share in per cent."""
-    return "-" if value is None else f"{value:.2%}"
+    return "-" if value is None else f"{percent(value, 2)}%"
 
 
 def number(value: float | None) -> str:

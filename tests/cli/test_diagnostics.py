@@ -35,11 +35,25 @@ def test_a_warning_stands_below_the_answer_and_nothing_is_left_of_the_bar(files:
     code, lines = on_terminal(["energy", "report", graph, "--inputs", inputs, *FOREIGN])
     assert code == 0, lines
     answer = next(index for index, line in enumerate(lines) if "SynOps, mean" in line)
-    (told,) = [index for index, line in enumerate(lines) if "warning" in line]
+    (told,) = [index for index, line in enumerate(lines) if line.startswith("warning")]
     assert told > answer
     assert lines[told].startswith("warning: ")
     assert "nsc-deploy inspect" in "".join(lines[told:])
     assert not [line for line in lines if "counting" in line or "━" in line]
+
+
+@pytest.mark.parametrize(
+    "command", ["energy report {} --inputs {} --details", "inspect {}", "export {} --inputs {} --target lava"]
+)
+def test_what_is_said_is_folded_between_words(files: list[Path], command: str, tmp_path: Path) -> None:
+    words = command.format(*files).split() + ["--out", str(tmp_path / "out")] * ("export" in command)
+    code, lines = on_terminal([*words, *FOREIGN])
+    assert code == 0, lines
+    said = [line for line in lines if str(tmp_path)[:8] not in line]
+    assert max(map(len, said)) <= 80
+    told = next(index for index, line in enumerate(said) if "Evidence" in line or "verified" in line)
+    assert said[told + 1].startswith("  ")
+    assert not said[told].endswith("-")
 
 
 def test_the_command_about_a_file_and_details_tell_the_whole(files: list[Path]) -> None:

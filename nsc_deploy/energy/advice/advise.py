@@ -30,6 +30,7 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.io.text import percent
 
 Progress = Callable[[str], None]
 _COLUMNS = ("paper", "compute", "memory")
@@ -346,7 +347,7 @@ def objective_of(result: CheckResult) -> tuple[Objective, str]:
             f"limits nothing that a change could save ({', '.join(_OBJECTIVES)})", where="--budget"
         )
     share, most = max(ranked, key=lambda one: one[0])
-    return _OBJECTIVES[most.quantity], f"{most.quantity} is at {100 * share:.0f} % of its limit"
+    return _OBJECTIVES[most.quantity], f"{most.quantity} is at {percent(share)} % of its limit"
 
 
 def refuse_unknown_column(name: str) -> None:

@@ -8,12 +8,12 @@ left out, never guessed: the report then says that it is not priced.
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from nsc_deploy.errors import ConfigError, did_you_mean
-from nsc_deploy.io.records import Record, read_toml_record
+from nsc_deploy.io.records import Record, UserRecord, read_toml_record
 
 DEFAULT_PROFILE = "horowitz-45nm"
 _PICOJOULES = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3, "uJ": 1e6}
@@ -145,7 +145,7 @@ class LoadLimit(Record):
     source: str = Field(min_length=1, description="where the figure is from, and how it is made up")
 
 
-class Profile(Record):
+class Profile(UserRecord):
     """One device, or one arithmetic, with the price of its operations.
 
     Attributes:
@@ -156,6 +156,9 @@ class Profile(Record):
         memory_included: True where the price of an operation holds its accesses to memory already.
         chip: the target on which reports with these prices place graphs, unless another is named.
     """
+
+    what: ClassVar[str] = "an energy profile"
+    hint: ClassVar[str | None] = "docs/energy.md shows every field of a profile."
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     title: str = Field(min_length=1)
@@ -257,6 +260,4 @@ def read_profile(path: Path) -> Profile:
     Raises:
         ConfigError: as `load_profile`.
     """
-    return read_toml_record(
-        Profile, path, "an energy profile", hint="docs/energy.md shows every field of a profile."
-    )
+    return read_toml_record(Profile, path, Profile.what, hint=Profile.hint)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from nsc_deploy.errors import UserError
-from nsc_deploy.io.text import counted, printable
+from nsc_deploy.io.text import counted, percent, printable
 
 if TYPE_CHECKING:
     from nsc_deploy.energy.report.budget import CheckedSystem, CheckResult, Finding
 
 _NAMES = {"paper": "the paper's accounting", "compute": "MAC-aware", "memory": "with memory"}
+_MARKS = (0.9, 1.0)
+"""Shares of a limit that a verdict changes at."""
 _SUITE = "nsc-deploy energy check"
 
 
@@ -91,9 +93,10 @@ def _subject(label: str, system: "CheckedSystem | None") -> str:
         return label
     steps = f"{counted(system.steps, 'step')} of {system.dt * 1000:g} ms"
     words = f"{label}: {', '.join(system.parts)}; {counted(system.samples, 'sample')}, {steps}"
-    if system.float_synops is None:
-        return words
-    return f"{words}; integers (the float graph: {figure(system.float_synops)} SynOps, mean)"
+    if system.float_synops is not None:
+        words += f"; integers (the float graph: {figure(system.float_synops)} SynOps, mean)"
+    read = [f"  array read steps first: {shape} (else: --samples-first)" for shape in system.arrays]
+    return "\n".join([words, *read])
 
 
 def _mark(finding: "Finding") -> str:
@@ -112,12 +115,21 @@ def _figures(finding: "Finding") -> str:
     if finding.value is None:
         return f"cannot be shown to be {'' if finding.at_least else 'at most '}{limit}{unit}"
     more = "more than " if finding.passed is None else ""
-    share = "" if finding.share is None or finding.at_least else f"  {100 * finding.share:.0f} %"
+    share = "" if finding.share is None or finding.at_least else f"  {percent(finding.share, apart=_MARKS)} %"
     where = f" in sample {finding.sample}" if finding.sample is not None else ""
     where += f", step {finding.step}" if finding.step is not None else ""
     over = f"  ({finding.over}{where})" if finding.over else ""
     rest = ", the rest not published" if finding.not_published else ""
-    return f"{more}{figure(finding.value)} of {limit}{unit}{rest}{share}{over}"
+    return f"{more}{_beside(finding.value, finding.limit)} of {limit}{unit}{rest}{share}{over}"
+
+
+def _beside(value: float, limit: float) -> str:
+    """A figure with as many digits as it takes to see on which side of its limit it lies."""
+    if value == limit or figure(value) != figure(limit):
+        return figure(value)
+    whole = len(f"{abs(value):.0f}") if abs(value) >= 1 else 0
+    texts = (f"{value:,.{digits}f}" for digits in range(max(0, 5 - whole), 18))
+    return next((text for text in texts if text != f"{limit:,.{len(text.partition('.')[2])}f}"), repr(value))
 
 
 def _reasons(finding: "Finding") -> list[str]:

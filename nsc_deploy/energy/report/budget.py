@@ -7,7 +7,7 @@ held against what `measures` finds; one that cannot be answered says why and hid
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from nsc_deploy.energy.report.quantity import OF_SAMPLES, UNITS, Measured, Quant
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.energy.sources import CountedSystem
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.io.records import Record, read_toml_record
+from nsc_deploy.io.records import Record, UserRecord, read_toml_record
 
 CULPRITS = 3
 NEAR = 0.9
@@ -32,9 +32,10 @@ _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
 _HINT = "Limits are: " + ", ".join(Quantity) + ". docs/energy.md shows a budget."
 
 
-class Most(Record):
+class Most(UserRecord):
     """The most that a quantity may be."""
 
+    what: ClassVar[str] = "a limit"
     most: float = Field(ge=0)
     over: str | None = Field(default=None, description="mean, worst or a percentile such as p95")
 
@@ -45,9 +46,10 @@ class Most(Record):
         return self
 
 
-class Least(Record):
+class Least(UserRecord):
     """The least that a quantity may be."""
 
+    what: ClassVar[str] = "a limit"
     least: float = Field(ge=0, le=1)
 
 
@@ -70,16 +72,20 @@ AnyMost = Annotated[Most, BeforeValidator(_most)]
 AnyLeast = Annotated[Least, BeforeValidator(_least)]
 
 
-class Limits(Record):
+class Limits(UserRecord):
     """At least one limit; of one inference, which is one sample."""
 
+    what: ClassVar[str] = "limits"
+    hint: ClassVar[str | None] = _HINT
     synops_per_inference: AnyMost | None = None
     synops_per_step: AnyMost | None = Field(default=None, description="in the busiest step of a sample")
     synops_per_second: AnyMost | None = Field(default=None, description="of a sample over its duration")
     energy_uj: AnyMost | None = None
     spikes_per_inference: AnyMost | None = None
     neurons: AnyMost | None = None
-    memory_bytes: AnyMost | None = Field(default=None, description="of weights, states and inputs")
+    memory_bytes: AnyMost | None = Field(
+        default=None, description="of weights, states and inputs; of C code its flash and RAM"
+    )
     latency_steps: AnyMost | None = Field(
         default=None, description="from the first input to the last output, with the target's pipeline"
     )
@@ -111,7 +117,7 @@ class Limits(Record):
                 yield quantity, Least(least=1) if limit is True else limit
 
 
-class Budget(Record):
+class Budget(UserRecord):
     """Limits for one inference, what of the samples they are held against, and what the figures stand on.
 
     Attributes:
@@ -125,6 +131,8 @@ class Budget(Record):
         over: "mean", "worst" or a percentile over the samples ("p95"); a limit may have its own.
     """
 
+    what: ClassVar[str] = "a budget"
+    hint: ClassVar[str | None] = _HINT
     profile: str | None = None
     host_profile: str | None = None
     target: str | None = None
@@ -148,7 +156,7 @@ class Budget(Record):
             ConfigError: missing, not TOML, or a field that is missing, unknown or out of range; the
                 message names the field.
         """
-        budget = read_toml_record(cls, Path(path), "a budget", hint=_HINT)
+        budget = read_toml_record(cls, Path(path), cls.what, hint=cls.hint)
         named = {name: getattr(budget, name) for name in ("profile", "host_profile", "target")}
         files = {
             name: str(Path(path).parent / value)
@@ -202,6 +210,7 @@ class CheckedSystem(Record):
     samples: int
     steps: int = Field(description="of a sample; of several parts the most")
     dt: float = Field(description="seconds that a step takes")
+    arrays: tuple[str, ...] = Field(default=(), description="how plain arrays were read, which do not say it")
     float_synops: float | None = Field(
         default=None,
         description="where integers of a deployment were counted: mean SynOps of the graph they were made "
@@ -294,6 +303,7 @@ def checked_system(system: CountedSystem, parts: Sequence[PartCount]) -> Checked
         samples=system.samples,
         steps=max(part.steps for part in parts),
         dt=parts[0].dt,
+        arrays=system.arrays_as_read,
         float_synops=float(sum(one.per_sample.synaptic.mean() for one in floats)) if floats else None,
     )
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from nsc_deploy.energy.counting.operations import Kind, Store
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report.statistics import Energy
+from nsc_deploy.io.text import percent as percent_of
 from nsc_deploy.io.text import span
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -71,7 +72,7 @@ def ratio(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share in per cent."""
-    return MISSING if value is None else f"{100 * value:.1f}"
+    return MISSING if value is None else percent_of(value, 1)
 
 
 def snr(low: float | None, high: float | None) -> str:
@@ -90,7 +91,11 @@ def share(value: float | None) -> str:
     """A share of a limit in per cent, with two significant digits where it is small."""
     if value is None:
         return MISSING
-    return f"{100 * value:.2g} %" if value < 0.1 else f"{grouped(100 * value)} %"
+    return (
+        f"{100 * value:.2g} %"
+        if value < 0.1
+        else f"{grouped(100 * value) if value >= 10 else percent_of(value)} %"
+    )
 
 
 def per_second(value: float | None) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 from nsc_deploy.exporters.base import CheckResult, Status, Verdict
 from nsc_deploy.exporters.chips.chip import NOT_PUBLISHED, Chip, parts
 from nsc_deploy.exporters.chips.placement import Core, Placement, Route, Usage
-from nsc_deploy.io.text import counted
+from nsc_deploy.io.text import counted, percent
 
 _MOST_LISTED = 8
 _STYLES = {
@@ -189,7 +189,7 @@ def _limit(pool: Usage) -> str:
 def _percent(pool: Usage) -> str:
     if pool.percent is None:
         return "over" if pool.over else ""
-    return f"{pool.percent:.1f}"
+    return percent(pool.percent / 100, 1)
 
 
 def _cores(cores: Sequence[Core], chip_pools: Sequence[Usage]) -> _Table:
@@ -228,8 +228,8 @@ def _holds(cores: Sequence[Core]) -> str:
 def _use(pool: Usage, shared: str | None) -> Text:
     least = ">= " if pool.at_least else ""
     limit = "" if shared is not None else f"\nof {_limit(pool)}"
-    percent = f"\n{pool.percent:.1f} %" if pool.percent is not None else ""
-    return Text(f"{least}{pool.used:,}{limit}{percent}", "red" if pool.over else "")
+    share = "" if pool.percent is None else f"\n{percent(pool.percent / 100, 1)} %"
+    return Text(f"{least}{pool.used:,}{limit}{share}", "red" if pool.over else "")
 
 
 def _broken(answer: CheckResult) -> Iterator[Text]:

@@ -53,6 +53,52 @@ def shell(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=cwd)
 
 
+@pytest.mark.parametrize(
+    ("factor", "mark"),
+    [(1.0004, "OVER"), (1.000001, "OVER"), (0.9996, "NEAR"), (0.8996, "ok"), (0.9, "NEAR"), (1.0, "NEAR")],
+)
+def test_no_figure_looks_as_if_it_were_on_the_other_side_of_its_limit(
+    run: Path, factor: float, mark: str
+) -> None:
+    (value,) = {
+        one.value for one in count([run]).check(Budget(limits={"energy_uj": 1.0, "neurons": 1})).findings[:1]
+    }
+    assert value is not None
+    limits = {"energy_uj": value / factor}
+    line = count([run]).check(Budget(limits=limits)).as_text().splitlines()[2]
+    assert line.startswith(mark)
+    given, share = re.findall(r"([\d.,]+) of ([\d.,]+)", line)[0], re.search(r"([\d.]+) %", line)
+    assert share is not None
+    assert (given[0] == given[1]) is (factor == 1.0)
+    assert (float(share[1]) > 100, float(share[1]) == 100) == (factor > 1, factor == 1)
+    assert (float(share[1]) >= 90) is (factor >= 0.9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"limits": {"energy": 1}}, "field limits.energy: is not a field of a budget"),
+        ({"limits": {"energy_uj": "250"}}, "field limits.energy_uj: is neither a number nor"),
+        ({"limits": {"energy_uj": 1}, "colum": "paper"}, "did you mean column?"),
+        ({"limits": {}}, "field limits: is empty"),
+        ({}, "field limits: is missing"),
+        ({"limits": {"energy_uj": 1}, "over": "best"}, "'best' is none of mean, worst"),
+    ],
+)
+def test_a_budget_made_in_python_is_refused_as_a_file_is(
+    tmp_path: Path, fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)) as caught:
+        Budget(**fields)
+    assert "synops_per_inference" in (caught.value.hint or "")
+    tables = fields.get("limits", {}).items()
+    rows = [f"{name} = {json.dumps(value)}" for name, value in fields.items() if name != "limits"]
+    rows += ["[limits]"] * ("limits" in fields) + [f"{name} = {json.dumps(value)}" for name, value in tables]
+    with pytest.raises(ConfigError) as read:
+        Budget.read(budget(tmp_path, "\n".join(rows)))
+    assert (read.value.problem, read.value.hint) == (caught.value.problem, caught.value.hint)
+
+
 def test_values_are_those_of_the_counts(run: Path) -> None:
     counted = count([run]).systems
     parts = counted[0].parts
