@@ -1,6 +1,8 @@
 """What the README tells people to type exists, with the options it names."""
 
+import contextlib
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from nsc_deploy.cli.app import app
 
@@ -71,6 +74,42 @@ def test_the_readme_s_commands_parse(page: str, line: str) -> None:
 @pytest.mark.parametrize(("page", "target"), sorted(set(targets())))
 def test_every_make_target_exists(page: str, target: str) -> None:
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), page
+
+
+@pytest.fixture(scope="module")
+def patterns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("patterns")
+    with contextlib.chdir(folder):
+        runpy.run_path(str(ROOT / "examples" / "patterns.py"), run_name="__main__")
+    (budget,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "does-it-fit.md").read_text(), re.DOTALL)
+    (folder / "budget.toml").write_text(budget)
+    return folder
+
+
+def answers() -> Iterator[tuple[str, str, str]]:
+    """Commands with the answers that pages show: page, command, answer."""
+    for page in ("README.md", "docs/does-it-fit.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for block in re.findall(r"```text\n(\$ .*?)```", text, re.DOTALL):
+            for shown in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                yield page, *shown.split("\n", 1)
+        for command, shown in re.findall(
+            r"```sh\n(nsc-deploy [^\n]*)\n```\n\n```text\n(?!\$)(.*?)```", text, re.DOTALL
+        ):
+            yield page, command, shown
+
+
+@pytest.mark.parametrize(("page", "command", "shown"), sorted(set(answers())))
+def test_the_answers_on_the_pages_are_the_real_ones(
+    patterns: Path, monkeypatch: pytest.MonkeyPatch, page: str, command: str, shown: str
+) -> None:
+    """On a terminal of 80 columns; what goes to the standard error may be left out."""
+    monkeypatch.chdir(patterns)
+    done = CliRunner().invoke(app, shlex.split(command)[1:], env={"COLUMNS": "80", "NO_COLOR": "1"})
+    assert done.exit_code == 0, done.output
+    lines = {line.strip() for line in shown.splitlines()}
+    assert {line.strip() for line in done.stdout.splitlines()} <= lines | {""}
+    assert lines - {""} <= {line.strip() for line in done.output.splitlines()}
 
 
 def test_the_pages_say_something_to_type() -> None:
