@@ -13,7 +13,7 @@ import numpy as np
 from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest, Status, Verdict
 from nsc_deploy.exporters.float32 import Written, open_exact_deployment, write_exact_deployment
 from nsc_deploy.graphs.network import Network, Node, Reset
-from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.graphs.operators.neurons import coefficients
 from nsc_deploy.io.files import write_text
 from nsc_deploy.verification.runner import LayerTrace, RunTrace
 

@@ -39,7 +39,7 @@ from nsc_deploy.exporters.manifest import (
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.operators import Setting
-from nsc_deploy.graphs.operators.coefficients import build_operator
+from nsc_deploy.graphs.simulate import build_operator
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.passes.verdict import Refusal, Rule, judge
 from nsc_deploy.verification.compare import compare_runs

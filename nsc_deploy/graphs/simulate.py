@@ -1,6 +1,6 @@
 """The reference simulator: what every other backend is compared with.
 
-The equations and their order are in `nsc_deploy.graphs.operators.coefficients`. Arrays are
+The equations and their order are in `nsc_deploy.graphs.operators.neurons`. Arrays are
 [T, N, *shape]: T time steps, N samples, the shape of one sample at one step.
 """
 
@@ -14,10 +14,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.network import Network, Node
-from nsc_deploy.graphs.operators import Operator, Real, Setting
-from nsc_deploy.graphs.operators.coefficients import build_operator
-from nsc_deploy.graphs.operators.linear import Delay
-from nsc_deploy.graphs.operators.neurons import Membrane, Synapse
+from nsc_deploy.graphs.operators import Builder, Operator, Real, Setting
+from nsc_deploy.graphs.operators.linear import LINEAR, Delay
+from nsc_deploy.graphs.operators.neurons import NEURONS, Membrane, Synapse
 
 Values = NDArray[Any] | Mapping[str, NDArray[Any]]
 Names = Iterable[str] | Literal["all"] | None
@@ -311,3 +310,27 @@ def samples_at_once(network: Network, steps: int, most: int) -> int:
     """
     values = steps * sum(math.prod(node.output_shape) for node in network.nodes)
     return max(1, min(most, VALUES_AT_ONCE // values))
+
+
+class Pass:
+    """Output: what comes in."""
+
+    def __init__(self, node: Node, setting: Setting) -> None:
+        pass
+
+    def run(self, values: Real) -> Real:
+        """[T, N, *shape], unchanged."""
+        return values
+
+
+BUILDERS: Mapping[str, Builder] = {"Input": Pass, "Output": Pass, **LINEAR, **NEURONS}
+"""What makes the operator of a primitive."""
+
+
+def build_operator(node: Node, setting: Setting) -> Operator:
+    """The operator of a node.
+
+    Raises:
+        GraphError: the parameters and the time step do not fit together.
+    """
+    return BUILDERS[node.primitive](node, setting)

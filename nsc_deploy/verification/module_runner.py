@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError, missing_package
 from nsc_deploy.graphs.network import SPIKING, Network
-from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.graphs.operators.neurons import coefficients
 from nsc_deploy.io.files import replacing, write_json
 from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.scratch import scratch_folder

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.graphs.operators.neurons import coefficients
 from nsc_deploy.graphs.simulate import Trace, simulate
 
 LAYERS = frozenset({"LIF", "IF", "CubaLIF", "Threshold", "LI", "CubaLI", "I"})

@@ -16,7 +16,7 @@ from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.program import Population, Program
 from nsc_deploy.exporters.c.write import Origin, harness_text, header_text, packed, traced_layers
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.graphs.operators.neurons import coefficients
 from nsc_deploy.io.files import write_text
 from nsc_deploy.io.scratch import scratch_folder
 from nsc_deploy.io.text import printable

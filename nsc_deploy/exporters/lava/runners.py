@@ -20,7 +20,7 @@ from nsc_deploy.exporters.lava.integers import (
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
 from nsc_deploy.exporters.lava.worker import run_in_lava
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.graphs.operators.neurons import coefficients
 from nsc_deploy.verification.runner import Float32, LayerTrace, RunTrace
 
 _SETTINGS = RunSettings()

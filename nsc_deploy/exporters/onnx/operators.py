@@ -1,7 +1,7 @@
 """A graph as ONNX operators: nodes without a state on [M, *shape], M rows of any meaning, and a whole step.
 
 The states of a step are values that come in and go out. The order of operations is that of the reference
-simulator (`nsc_deploy.graphs.operators.coefficients`). A layer shows its potential before the reset as
+simulator (`nsc_deploy.graphs.operators.neurons`). A layer shows its potential before the reset as
 "<node>/charged" and its spikes as "<node>/spikes".
 """
 
@@ -17,8 +17,8 @@ from nsc_deploy.exporters.manifest import StateRecord
 from nsc_deploy.exporters.stepwise import Stage
 from nsc_deploy.graphs.connectivity import padding_pairs
 from nsc_deploy.graphs.network import Network, Node, Shape
-from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
 from nsc_deploy.graphs.operators.linear import delay_steps
+from nsc_deploy.graphs.operators.neurons import Coefficients, Float32, coefficients
 
 
 def charged_name(node: str) -> str:

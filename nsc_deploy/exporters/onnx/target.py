@@ -23,7 +23,7 @@ from nsc_deploy.exporters.onnx.operators import charged_name, spikes_name
 from nsc_deploy.graphs.formats.onnx import read_onnx, write_onnx
 from nsc_deploy.graphs.network import SPIKING, Network
 from nsc_deploy.graphs.onnx_run import open_session
-from nsc_deploy.graphs.operators.coefficients import coefficients
+from nsc_deploy.graphs.operators.neurons import coefficients
 from nsc_deploy.io.npz import save_npz
 from nsc_deploy.verification.runner import LayerTrace, RunTrace, layer_names
 

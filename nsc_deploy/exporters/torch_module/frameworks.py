@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.graphs.operators.coefficients import Coefficients
+from nsc_deploy.graphs.operators.neurons import Coefficients
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -19,8 +19,8 @@ import nsc_deploy
 from nsc_deploy.exporters.stepwise import Stage, late_names, stages
 from nsc_deploy.exporters.torch_module.frameworks import Arrays, Framework, Layer
 from nsc_deploy.graphs.network import Network, Node, Shape
-from nsc_deploy.graphs.operators.coefficients import Coefficients, Float32, coefficients
 from nsc_deploy.graphs.operators.linear import delay_steps
+from nsc_deploy.graphs.operators.neurons import Coefficients, Float32, coefficients
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What each NIR primitive computes. An operator is a node at work on one batch, with a state between calls.
 
-`coefficients` states the equations and finds the operator of a primitive.
+`neurons` states the equations; `simulate` finds the operator of a primitive.
 """
 
 from dataclasses import dataclass

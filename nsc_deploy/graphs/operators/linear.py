@@ -1,6 +1,7 @@
 """Linear operators: dense connections, Scale, Delay, convolutions, pooling and Flatten."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.connectivity import Axes, kernel_axes
 from nsc_deploy.graphs.network import Node
-from nsc_deploy.graphs.operators import Real, Setting
+from nsc_deploy.graphs.operators import Builder, Real, Setting
 
 
 class Dense:
@@ -185,3 +186,17 @@ def _correlate(windows: NDArray[Any], weight: Real) -> Real:
     rows = windows.transpose(order).reshape(frames * int(np.prod(positions)), -1)
     result = (rows @ weight.reshape(len(weight), -1).T).reshape(frames, *positions, len(weight))
     return np.moveaxis(result, -1, 1)
+
+
+LINEAR: Mapping[str, Builder] = {
+    "Linear": Dense,
+    "Affine": Dense,
+    "Scale": Scale,
+    "Conv1d": Convolution,
+    "Conv2d": Convolution,
+    "SumPool2d": Pool,
+    "AvgPool2d": Pool,
+    "Flatten": Reshape,
+    "Delay": Delay,
+}
+"""What makes the operator of a linear primitive."""
