@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nsc_deploy.experiment_file import load_experiment
@@ -30,13 +31,19 @@ COMMANDS = {
     "export to lava": "export run --target lava --out new",
     "export to onnx": "export run --target onnx --out new",
     "export to snntorch": "export run --target snntorch --out new",
+    "export to c": "export run --target c --out new",
     "run": "run lava --backend twin --json --out new.npz",
     "run in lava": "run lava --backend lava --samples 1",
+    "run c": "run c --backend host --samples 2",
     "verify": "verify onnx --against reference --json",
     "verify a module": "verify snntorch --against reference --run-code --out new",
     "energy report": "energy report run --out new --samples 2",
     "energy check": "energy check run --budget budget.toml --junit new.xml --samples 2",
     "energy advise": "energy advise run --samples 2",
+    "energy compare": "energy compare run run --samples 2",
+    "evaluate": "evaluate run --snr=10 --out new",
+    "sweep": "sweep grid.toml --out new",
+    "record": "record events.npy --signal events --dt 0.001 --out new.npz",
     "inspect": "inspect run/receiver.nir --picture new.svg",
     "check": "check run/receiver.nir --target loihi2 --json",
     "data": "data info fsdd --path digits.npz --encode",
@@ -57,8 +64,10 @@ def workplace(
     run = train(load_experiment(None, values), place / "run", progress=False).run
     shutil.copy(run / "experiment.toml", place / "experiment.toml")
     shutil.copy(tone_digits, place / "digits.npz")
+    np.save(place / "events.npy", np.eye(4, dtype=np.uint8)[:, None])
+    (place / "grid.toml").write_text('experiment = "experiment.toml"\n[grid]\ntraining.seed = [0, 1]\n')
     (place / "budget.toml").write_text("[limits]\nsynops_per_inference = 1e9\n")
-    for target in ("lava", "onnx", "snntorch"):
+    for target in ("lava", "onnx", "snntorch", "c"):
         ended = command(place, ["export", "run", "--target", target, "--out", target])
         assert ended.returncode == 0, ended.stderr
     return place
