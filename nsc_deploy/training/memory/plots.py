@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -63,7 +64,8 @@ def memory_figure(sweeps: Sequence[MemorySweep]) -> Figure:
 
 
 def _draw(column: Sequence[Axes], sweep: MemorySweep, number: int) -> None:
-    look = {"color": f"C{number % 10}", "marker": _MARKERS[number % len(_MARKERS)], "markersize": 4}
+    marker = _MARKERS[number % len(_MARKERS)]
+    look: dict[str, Any] = {"color": f"C{number % 10}", "marker": marker, "markersize": 4}
     snrs = [point.snr_db for point in sweep.points]
     answers = [100 * point.accuracy for point in sweep.points]
     column[0].plot(snrs, answers, label=sweep.system, **look)
