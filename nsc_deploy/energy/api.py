@@ -30,16 +30,8 @@ from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profi
 from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.compare import Comparison, read_report
 from nsc_deploy.energy.results import Counted, CountedGraph, Estimate, prices_of, target_of
-from nsc_deploy.energy.sources import (
-    CountedSystem,
-    Given,
-    Inputs,
-    Options,
-    Source,
-    count_source,
-    find_sources,
-    is_exported,
-)
+from nsc_deploy.energy.sources import Given, Inputs, Source, find_sources, is_exported
+from nsc_deploy.energy.systems import CountedSystem, Options, count_source
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import Layout, Recording
 from nsc_deploy.graphs.network import Network, Reset, Signal

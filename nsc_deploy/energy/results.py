@@ -20,7 +20,7 @@ from nsc_deploy.energy.report.on_chip import OnTarget
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.energy.report.statistics import Energy
 from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns, frame
-from nsc_deploy.energy.sources import CountedSystem, Options
+from nsc_deploy.energy.systems import CountedSystem, Options
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Target
 from nsc_deploy.exporters.registry import load_target

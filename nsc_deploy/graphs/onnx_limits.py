@@ -18,6 +18,7 @@ import onnx
 from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.graphs.onnx_constants import Constants, find_constants, kept_constants, taken_in
 from nsc_deploy.graphs.onnx_numbers import NumbersOf
+from nsc_deploy.graphs.onnx_shapes import Shape, infer_shapes, known_shapes, opset_of, shapes_of
 
 MAX_MEMORY = 4 * 2**30
 """Bytes of weights and of all values that are held at once."""
@@ -25,14 +26,10 @@ MAX_OPERATIONS = 10**11
 """Of one sample: some seconds of matrix products on one thread, minutes of anything else."""
 MAX_TURNS = 10**7
 """Of the body of a Scan within a Scan."""
-OPEN_SIZE = 64
-"""What a size is taken for that the file leaves open and nobody states."""
 MEMORY_VARIABLE, OPERATIONS_VARIABLE = "NSC_DEPLOY_MAX_MEMORY", "NSC_DEPLOY_MAX_OPERATIONS"
 
 _CALL = 5000
 """Operations that the call of an operator is counted for: some microseconds."""
-_WRITTEN_OUT = 2**12
-"""Constants of more values take no part in shape inference, and are left out of its copy of the model."""
 # Operators whose output may be larger than all that enters them.
 _MAKERS = frozenset(
     {"ConstantOfShape", "Expand", "Tile", "Range", "Resize", "Upsample", "Pad", "OneHot", "EyeLike"}
@@ -42,7 +39,6 @@ _MAKERS = frozenset(
 _ENDLESS = frozenset({"Loop", "SequenceMap", "SequenceInsert", "SplitToSequence"})
 _MOVING = frozenset({"Concat", "Reshape", "Slice", "Transpose", "Squeeze", "Unsqueeze", "Gather", "Where"})
 _PAIRS = frozenset({"Einsum", "DFT", "STFT", "Attention", "NonMaxSuppression", "QLinearMatMul", "Det"})
-Shape = tuple[int | None, ...] | None
 
 
 @dataclass(frozen=True)
@@ -103,138 +99,12 @@ def refuse_unbounded(
     limits = limits or Limits.from_environment()
     together = infer_shapes(model, entering)
     constants = find_constants(model.graph)
-    opset = _opset(model)
+    opset = opset_of(model)
     _Estimate(limits, opset, operations=False).whole(together, constants)
     alone = entering if entering is None else (*entering[:1], *(1 for _ in entering[1:2]), *entering[2:])
     # What a batch takes does not grow in step with its samples where constants are worked on.
     single = together if alone == entering else infer_shapes(model, alone)
     _Estimate(limits, opset, operations=True).whole(single, constants)
-
-
-def infer_shapes(model: onnx.ModelProto, entering: Sequence[int] | None = None) -> onnx.GraphProto:
-    """The graph with the shapes of its values, those of what enters filled in.
-
-    Args:
-        model: read and checked; stays as it is.
-        entering: shape of what enters the first input; without it each open size is taken as 64.
-
-    Returns:
-        A copy without large weights, which stand among its inputs: what the file says of the shapes of
-        other values is not believed.
-
-    Raises:
-        GraphError: shapes that do not fit together.
-    """
-    sketch = _sketch(model, entering)
-    try:
-        plain = onnx.shape_inference.infer_shapes(sketch)
-        followed = _can_follow_values(
-            plain.graph, NumbersOf(plain.graph, shapes_of(plain.graph), _opset(model))
-        )
-        return (onnx.shape_inference.infer_shapes(sketch, data_prop=True) if followed else plain).graph
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise GraphError(f"has shapes that do not fit together ({reason})") from error
-
-
-def shapes_of(graph: onnx.GraphProto) -> dict[str, Shape]:
-    """Shapes of the values of an inferred graph, without those inside its nodes; None for an open size."""
-    found: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape"):
-            found[value.name] = tuple(
-                dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim
-            )
-    return found
-
-
-def _sketch(model: onnx.ModelProto, entering: Sequence[int] | None) -> onnx.ModelProto:
-    """A copy with the sizes that enter, without what the file says of shapes, and without large weights."""
-    sketch = onnx.ModelProto(ir_version=model.ir_version)
-    sketch.opset_import.extend(model.opset_import)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    sketch.graph.name = model.graph.name
-    sketch.graph.input.extend(inputs)
-    for index, value in enumerate(sketch.graph.input):
-        given = entering if index == 0 else None
-        dims = value.type.tensor_type.shape.dim
-        for axis, dim in enumerate(dims):
-            if given is not None and len(given) == len(dims):
-                dim.dim_value = int(given[axis])
-            elif dim.dim_value < 1:
-                dim.dim_value = OPEN_SIZE
-    _copy(model.graph, sketch.graph, sketch.graph, {value.name for value in inputs})
-    return sketch
-
-
-def _copy(source: onnx.GraphProto, target: onnx.GraphProto, main: onnx.GraphProto, names: set[str]) -> None:
-    target.node.extend(source.node)
-    # What enters may leave as it is: its type is stated once.
-    leaving = (value.name for value in source.output if target is not main or value.name not in names)
-    target.output.extend(onnx.ValueInfoProto(name=name) for name in leaving)
-    target.sparse_initializer.extend(source.sparse_initializer)
-    for tensor in source.initializer:
-        if prod(tensor.dims) <= _WRITTEN_OUT or tensor.name in names:
-            target.initializer.append(tensor)
-        else:
-            # A body sees what is declared in the main graph.
-            kind, sizes = tensor.data_type, list(tensor.dims)
-            main.input.append(onnx.helper.make_tensor_value_info(tensor.name, kind, sizes))
-            names.add(tensor.name)
-    for node, other in zip(source.node, target.node, strict=True):
-        for attribute, again in zip(node.attribute, other.attribute, strict=True):
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                again.g.Clear()
-                again.g.name = attribute.g.name
-                again.g.input.extend(attribute.g.input)
-                _copy(attribute.g, again.g, main, names)
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    """The version of the standard operators."""
-    return next((one.version for one in model.opset_import if one.domain in {"", "ai.onnx"}), 1)
-
-
-def _can_follow_values(graph: onnx.GraphProto, numbers: NumbersOf) -> bool:
-    """Whether the integers that shapes are made of stay few: inference holds them one by one.
-
-    It writes a Range out in full, in bodies too, however long it is.
-    """
-    shapes = shapes_of(graph)
-    makers = {output: node for node in graph.node for output in node.output}
-    most: dict[str, int] = {name: prod(shape) for name, shape in _known(shapes).items() if len(shape) < 2}
-    for node in graph.node:
-        entering = [most.get(name, 1) for name in node.input if name]
-        bodies = (attribute.g for attribute in node.attribute if attribute.HasField("g"))
-        if any(not _can_follow_values(body, numbers.inside(body, shapes_of(body))) for body in bodies):
-            return False
-        if node.op_type == "Range" and (numbers.made(node) or (_WRITTEN_OUT + 1,))[0] > _WRITTEN_OUT:
-            return False
-        if node.op_type == "ConstantOfShape" and not (node.output and shapes.get(node.output[0])):
-            maker = makers.get(node.input[0])
-            if _holds_integers(node) and not (maker is not None and maker.op_type == "Shape"):
-                return False
-        bound = sum(entering) if node.op_type == "Concat" else max(entering, default=1)
-        for output in node.output:
-            size = most.setdefault(output, bound)
-            if size > _WRITTEN_OUT and node.op_type in {"Concat", "ConstantOfShape"}:
-                return False
-    return True
-
-
-def _holds_integers(node: Any) -> bool:
-    return any(attribute.t.data_type != onnx.TensorProto.FLOAT for attribute in node.attribute)
-
-
-def _known(shapes: Mapping[str, Shape]) -> dict[str, tuple[int, ...]]:
-    """The shapes without an open size."""
-    return {
-        name: tuple(size or 0 for size in shape)
-        for name, shape in shapes.items()
-        if shape is not None and None not in shape
-    }
 
 
 @dataclass(frozen=True)
@@ -313,7 +183,7 @@ class _Estimate:
             within = constants.bodies.get(index, Constants())
             inner = self._inside(node, within, values, shapes, numbers, held, turns, depth, where)
             for output in filter(None, node.output):
-                shape = _known({output: shapes.get(output)}).get(output)
+                shape = known_shapes({output: shapes.get(output)}).get(output)
                 if shape is None and node.op_type in _MAKERS:
                     shape = numbers.made(node)
                 value = self._value(node, shape, inner.get(output), values, widths.get(output, 4), where)
@@ -420,7 +290,7 @@ def _refuse(problem: str, where: str, limit: int, variable: str) -> NoReturn:
 
 def _declared(graph: onnx.GraphProto) -> dict[str, _Value]:
     """The values that a graph starts with: what enters, and its weights."""
-    widths, shapes = _widths(graph), _known(shapes_of(graph))
+    widths, shapes = _widths(graph), known_shapes(shapes_of(graph))
     names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     found = {
         name: _Value(shapes[name], prod(shapes[name]), widths.get(name, 4)) for name in names & set(shapes)

@@ -19,10 +19,9 @@ from nsc_deploy.graphs.onnx_limits import (
     MEMORY_VARIABLE,
     OPERATIONS_VARIABLE,
     Limits,
-    infer_shapes,
     refuse_unbounded,
-    shapes_of,
 )
+from nsc_deploy.graphs.onnx_shapes import infer_shapes, shapes_of
 from tests.support.small_runs import DT, weights
 
 ENTERING = (5, 2, 24)

@@ -25,7 +25,7 @@ from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, PriceBook, 
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.budget import CheckResult
 from nsc_deploy.energy.report.quantity import Quantity
-from nsc_deploy.energy.sources import CountedSystem, Options
+from nsc_deploy.energy.systems import CountedSystem, Options
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording

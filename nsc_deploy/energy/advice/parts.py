@@ -17,7 +17,7 @@ from nsc_deploy.energy.advice.prune import (
     without_weights,
 )
 from nsc_deploy.energy.counting.operations import PartCount
-from nsc_deploy.energy.sources import CountedSystem, Options, read_part, readout_of_source
+from nsc_deploy.energy.systems import CountedSystem, Options, read_part, readout_of_source
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.readout import decide, require_classes

@@ -21,7 +21,7 @@ from nsc_deploy.energy.report import answers
 from nsc_deploy.energy.report.measures import Meter
 from nsc_deploy.energy.report.quantity import OF_SAMPLES, UNITS, Measured, Quantity, Unanswered
 from nsc_deploy.energy.report.tabular import Tabular
-from nsc_deploy.energy.sources import CountedSystem
+from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record, UserRecord, read_toml_record
 

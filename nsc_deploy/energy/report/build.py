@@ -58,7 +58,8 @@ from nsc_deploy.energy.report.statistics import (
     sum_energy,
     sum_records,
 )
-from nsc_deploy.energy.sources import CountedSystem, hashes
+from nsc_deploy.energy.sources import hashes
+from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.graphs.network import Signal
 
 OPPONENT_SYSTEM = "qnn"

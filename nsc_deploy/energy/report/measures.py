@@ -14,7 +14,7 @@ from nsc_deploy.energy.counting.on_chip import PlacedPart
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
 from nsc_deploy.energy.pricing.price import MICROJOULE, Accounting, PriceBook, price_layer
 from nsc_deploy.energy.report.quantity import Answer, Measured, Quantity, Unanswered, Values
-from nsc_deploy.energy.sources import CountedSystem
+from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.errors import BackendError
 
 if TYPE_CHECKING:

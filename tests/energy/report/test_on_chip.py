@@ -277,7 +277,8 @@ def test_the_command_takes_a_target(runs: list[Path]) -> None:
 
 def test_samples_are_kept_apart(runs: list[Path]) -> None:
     """Batches of one sample and all at once give the same."""
-    from nsc_deploy.energy.sources import Options, count_source, find_sources
+    from nsc_deploy.energy.sources import find_sources
+    from nsc_deploy.energy.systems import Options, count_source
     from nsc_deploy.exporters.registry import load_target
 
     (source,) = find_sources(runs[:1])

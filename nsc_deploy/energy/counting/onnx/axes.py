@@ -22,7 +22,7 @@ from nsc_deploy.energy.counting.onnx.operators import (
     body_of,
     opset_of,
 )
-from nsc_deploy.graphs.onnx_limits import infer_shapes, shapes_of
+from nsc_deploy.graphs.onnx_shapes import infer_shapes, shapes_of
 
 
 def samples_in(model: Any, known: Known, entering: Sequence[int]) -> Mapping[str, Axis]:

@@ -18,8 +18,8 @@ from nsc_deploy.energy.counting.onnx.instrument import declare, lead_out
 from nsc_deploy.energy.counting.onnx.operators import Known, Shape, Values, attribute_of, body_of, written
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.onnx_constants import Constants, find_constants, kept_constants
-from nsc_deploy.graphs.onnx_limits import infer_shapes, shapes_of
 from nsc_deploy.graphs.onnx_run import reason_of, start_session
+from nsc_deploy.graphs.onnx_shapes import infer_shapes, shapes_of
 
 
 def work_out_constants(model: Any, values: NDArray[np.float32]) -> Known:

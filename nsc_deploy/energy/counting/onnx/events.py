@@ -3,6 +3,7 @@
 `EventMeter` counts those that meet weights, `JoinMeter` the additions of values that are joined without any.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ def meter_of(plan: Plan, index: int, steps: int) -> "EventMeter | JoinMeter":
     return (JoinMeter if plan.places[index].site.joined else EventMeter)(plan, index, steps)
 
 
-class _Meter:
+class _Meter(ABC):
     """Where one operator's inputs come out of the instrumented graph."""
 
     def __init__(self, plan: Plan, index: int, steps: int) -> None:
@@ -62,6 +63,19 @@ class _Meter:
         self._site, self._depth = place.site, len(place.scans)
         self._sources = {name: plan.outputs[index, name] for name in wanted_values(place.site)}
         self._length = steps
+
+    @abstractmethod
+    def __call__(
+        self, values: Mapping[str, Values], axes: Mapping[str, Axis], steps: Mapping[str, Axis], samples: int
+    ) -> Fed:
+        """What happens in a batch.
+
+        Args:
+            values: what the run of the batch gave out.
+            axes: where each source holds the samples; not looked at for a single sample.
+            steps: where a single sample of a source holds the steps, of those that do.
+            samples: of the batch.
+        """
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -88,14 +102,7 @@ class JoinMeter(_Meter):
     def __call__(
         self, values: Mapping[str, Values], axes: Mapping[str, Axis], steps: Mapping[str, Axis], samples: int
     ) -> Fed:
-        """What happens in a batch.
-
-        Args:
-            values: what the run of the batch gave out.
-            axes: where each source holds the samples; not looked at for a single sample.
-            steps: where a single sample of a source holds the steps, of those that do.
-            samples: of the batch.
-        """
+        """As every meter."""
         there = {
             name: value != 0 if name in self._site.joined else np.ones(value.shape, np.bool_)
             for name, value in self._held(values, axes, samples).items()
@@ -164,14 +171,7 @@ class EventMeter(_Meter):
     def __call__(
         self, values: Mapping[str, Values], axes: Mapping[str, Axis], steps: Mapping[str, Axis], samples: int
     ) -> Fed:
-        """What happens in a batch.
-
-        Args:
-            values: what the run of the batch gave out.
-            axes: where each source holds the samples; not looked at for a single sample.
-            steps: where a single sample of a source holds the steps, of those that do.
-            samples: of the batch.
-        """
+        """As every meter."""
         held = self._held(values, axes, samples)
         if len(held) == 1:
             [(name, apart)] = held.items()

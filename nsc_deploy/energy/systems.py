@@ -1,0 +1,414 @@
+"""The counts of a system: of every part of a run, of a graph, or of what a deployment folder runs."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from nsc_deploy.deployment import Place, Side
+from nsc_deploy.diagnostics import Diagnostic, announce
+from nsc_deploy.energy.counting.nir import count_network
+from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
+from nsc_deploy.energy.counting.operations import PartCount
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.base import Deployment as Exported
+from nsc_deploy.exporters.base import Target
+from nsc_deploy.graphs.formats.nir import assemble_network, read_network
+from nsc_deploy.graphs.formats.recording import (
+    Layout,
+    Recording,
+    make_recording,
+    read_inputs,
+    recording_of_array,
+    refuse_samples_first,
+    require_step,
+)
+from nsc_deploy.graphs.network import Network, Reset, Signal
+from nsc_deploy.graphs.readout import decide, readout_of, require_classes, with_readout
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.firmware import Firmware, FirmwareRun
+
+from nsc_deploy.energy.sources import Source, Work
+
+Progress = Callable[[int], None]
+SystemProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to count.
+
+    Attributes:
+        samples: at most so many of each recording, the first ones; None for all.
+        batch: samples that are simulated together.
+        dt: seconds, for a NIR file that does not state its time step.
+        step_seconds: how long a step really takes, where the one of a graph is nominal; figures a second
+            are for it. None: as the graph says.
+        reset: for a NIR file that does not state how its neurons reset.
+        classes: how many the outputs of a NIR file vote for, where it does not say.
+        signal: what plain arrays hold, which do not say it.
+        samples_first: whether plain arrays are [samples, steps, *shape], and not steps first.
+        target: where NIR parts that are not for a host are placed; None for nowhere.
+        layout: of what enters an ONNX file that is named by itself; those of runs are steps-first.
+        skip_zeros: charge products of real values in ONNX graphs only where no factor is zero.
+    """
+
+    samples: int | None = None
+    batch: int = 64
+    dt: float | None = None
+    step_seconds: float | None = None
+    reset: Reset | None = None
+    classes: int | None = None
+    signal: Signal | None = None
+    samples_first: bool = False
+    target: Target | None = None
+    layout: Layout = Layout.STEPS_FIRST
+    skip_zeros: bool = False
+
+
+@dataclass(frozen=True)
+class CountedSystem(Source):
+    """A system with its counts: a transmitter and a receiver, or a single graph.
+
+    Attributes:
+        parts: the counts, for each of `work`.
+        placed: each part on the target; None for a part on a host, and for all without a target.
+        target: name of the target; None without one.
+        floats: of integers that were counted, the counts of the graphs they were made from.
+        firmware: the recorded samples on the microcontroller whose code a deployment folder holds, else None.
+        measured_accuracy: share of the recorded samples that the last part decides right; None where it has
+            no labels, or nothing says how a decision is read from its outputs.
+        arrays: shapes [steps, samples, *shape] that plain arrays were read as; none of recordings, which say
+            what their axes are.
+    """
+
+    parts: tuple[PartCount, ...] = ()
+    placed: tuple[PlacedPart | None, ...] = ()
+    target: str | None = None
+    floats: tuple[PartCount, ...] = ()
+    firmware: "FirmwareRun | None" = None
+    measured_accuracy: float | None = None
+    arrays: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of a run that of its whole recorded test set, else what was measured on the recording."""
+        stated = None if self.deployment is None else self.deployment.test_accuracy
+        return self.measured_accuracy if stated is None else stated
+
+    @property
+    def spiking(self) -> bool:
+        """Whether any part holds a spiking neuron; the paper's accounting treats the whole system alike."""
+        return any(part.spiking for part in self.parts)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples counted."""
+        return self.parts[0].samples
+
+    @property
+    def arrays_as_read(self) -> tuple[str, ...]:
+        """How plain arrays were read, in words; none of recordings."""
+        if not self.arrays:
+            return ()
+        from nsc_deploy.graphs.formats.axes import words_of_axes
+
+        return tuple(dict.fromkeys(map(words_of_axes, self.arrays)))
+
+
+def count_source(source: Source, options: Options, progress: SystemProgress | None = None) -> CountedSystem:
+    """Count all parts of a system.
+
+    Args:
+        source: the system.
+        options: how to count.
+        progress: called with how many samples are done and how many there are, over all parts.
+
+    Raises:
+        DataError: damaged or empty recordings, or recordings that do not fit their graph.
+        GraphError: a graph that cannot be represented or counted exactly.
+    """
+    if source.exported is not None:
+        return _count_exported(source, source.exported, options, progress)
+    parts: list[PartCount] = []
+    placed: list[PlacedPart | None] = []
+    arrays: list[tuple[int, ...]] = []
+    accuracy = None
+    for index, work in enumerate(source.work):
+        if work.coding is not None:
+            parts.append(_count_coding(source, work.coding, options))
+            placed.append(None)
+            continue
+        recording, network = read_part(work, options)
+        arrays += [recording.values.shape] if recording.plain else []
+
+        def report(done: int, index: int = index, samples: int = recording.samples) -> None:
+            if progress is not None:
+                progress(index * samples + done, len(source.work) * samples)
+
+        try:
+            readout = None if network is None or not work.decides else readout_of_source(source, network)
+            decisions = _Decisions(network, recording, readout)
+            part, place = _count(work, recording, network, options, report, decisions)
+            accuracy = decisions.accuracy
+        except DataError as error:
+            where = work.recording if error.where is None else f"{work.recording}: {error.where}"
+            raise DataError(error.problem, where=where, hint=error.hint) from error
+        parts.append(replace(part, dt=options.step_seconds or part.dt))
+        placed.append(place)
+        report(recording.samples)
+    if len({part.samples for part in parts}) > 1:
+        numbers = ", ".join(f"{part.name} {part.samples}" for part in parts)
+        raise DataError(
+            f"has parts with different numbers of recorded samples ({numbers})", where=source.path
+        )
+    return CountedSystem(
+        **vars(source),
+        parts=tuple(parts),
+        placed=tuple(placed),
+        target=None if options.target is None else options.target.name,
+        measured_accuracy=accuracy,
+        arrays=tuple(arrays),
+    )
+
+
+def _count_coding(source: Source, side: Side, options: Options) -> PartCount:
+    # Reports of other systems load nothing of it.
+    from nsc_deploy.energy.counting.coding import count_coding
+
+    deployment = source.deployment
+    if deployment is None or deployment.coding is None:
+        raise RuntimeError("coding is counted of runs that say so")
+    most = len(deployment.coding.message_bits)
+    samples = most if options.samples is None else min(options.samples, most)
+    return count_coding(deployment.coding, side, samples, options.step_seconds or deployment.dt)
+
+
+def _count_exported(
+    source: Source, exported: Exported, options: Options, progress: SystemProgress | None
+) -> CountedSystem:
+    """Count what a deployment folder runs."""
+    from nsc_deploy.energy.counting.deployed import count_deployed
+
+    if exported.firmware is not None:
+        announce(_counted_as_floats(exported.path))
+    work = source.work[0]
+    recording = _read_inputs(work, options)
+    _require_step(recording, exported.network.dt, options, work.recording)
+    recording = replace(recording, dt=exported.network.dt or recording.dt)
+    network = with_readout(exported.network, options.classes)
+    decisions = _Decisions(network, recording, readout_of_source(source, network))
+    try:
+        found = count_deployed(
+            exported.parts, recording, batch=options.batch, progress=progress or (lambda done, total: None)
+        )
+    except DataError as error:
+        raise DataError(error.problem, where=f"{work.recording}: {error.where}", hint=error.hint) from error
+    decisions(slice(None), network.output_node.name, found.outputs)
+    parts, floats = (
+        tuple(replace(one, dt=options.step_seconds or one.dt) for one in counts)
+        for counts in (found.parts, found.floats)
+    )
+    return CountedSystem(
+        **vars(source),
+        parts=parts,
+        placed=(None,) * len(parts),
+        target=exported.target,
+        floats=floats,
+        firmware=_firmware_run(exported.firmware, recording),
+        measured_accuracy=decisions.accuracy,
+        arrays=(recording.values.shape,) if recording.plain else (),
+    )
+
+
+def _counted_as_floats(folder: Path) -> Diagnostic:
+    return Diagnostic(
+        "counted-in-floating-point",
+        "Operations and energy are those of the floating-point graph; the integers of the firmware may fire "
+        "otherwise. Flash, RAM, cycles and time are the firmware's own.",
+        "operations of an export to C are not counted in its integers.",
+        f"How far the two agree: nsc-deploy verify {folder}",
+        str(folder),
+    )
+
+
+class _Decisions:
+    """Holds the decisions of a graph that is counted against the labels of its recording.
+
+    Args:
+        network: the graph; None for one that gives out no values as it is counted.
+        recording: its inputs.
+        readout: classes, and outputs that vote for each; None where nobody decides by them.
+    """
+
+    def __init__(
+        self, network: Network | None, recording: Recording, readout: tuple[int, int] | None
+    ) -> None:
+        self._readout, self._labels, self._samples = readout, recording.labels, recording.samples
+        if readout is not None:
+            require_classes(recording.labels, readout[0])
+        self._output = None if network is None else network.output_node.name
+        self._right = 0
+
+    def __call__(self, samples: slice, name: str, output: NDArray[Any]) -> None:
+        """Take in the output [T, N, *shape] of a node for some samples."""
+        if name == self._output and self._readout is not None and self._labels is not None:
+            self._right += int((decide(output, *self._readout) == self._labels[samples]).sum())
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share that is right; None without labels or a readout."""
+        return None if self._readout is None or self._labels is None else self._right / self._samples
+
+
+def readout_of_source(source: Source, network: Network) -> tuple[int, int] | None:
+    """Classes, and outputs that vote for each, from the deployment of a run or the Output node of a graph."""
+    if source.deployment is not None:
+        readout = source.deployment.readout
+        return readout.classes, readout.group
+    return readout_of(network) if len(network.output_node.output_shape) == 1 else None
+
+
+def _count(
+    work: Work,
+    recording: Recording,
+    network: Network | None,
+    options: Options,
+    progress: Progress,
+    decisions: _Decisions,
+) -> tuple[PartCount, PlacedPart | None]:
+    part, placed = work.part, None
+    if network is None:
+        # Reports of NIR graphs load nothing of it.
+        from nsc_deploy.energy.counting.onnx.count import count_onnx
+
+        nominal = _is_real_step(recording, options)
+        layout = options.layout if part is None else Layout.STEPS_FIRST
+        count = count_onnx(
+            work.graph,
+            recording,
+            progress,
+            dt=options.dt,
+            nominal=nominal,
+            layout=layout,
+            skip_zeros=options.skip_zeros,
+        )
+    else:
+        if options.target is not None and (part is None or part.place is not Place.HOST):
+            placed = PlacedPart(options.target, options.target.check(network))
+        counter = None if placed is None else activity_counter(placed.found, network, recording)
+
+        def observe(samples: slice, name: str, output: NDArray[Any]) -> None:
+            decisions(samples, name, output)
+            if counter is not None:
+                counter(samples, name, output)
+
+        count = count_network(
+            network,
+            recording,
+            name=work.graph.stem,
+            batch=options.batch,
+            progress=progress,
+            observe=observe,
+        )
+        if placed is not None:
+            activity = None if counter is None else counter.activity()
+            run = _firmware_run(placed.found.firmware, recording)
+            placed = replace(placed, activity=activity, run=run)
+    if part is not None:
+        count = replace(count, name=part.name, side=part.side, place=part.place)
+    return count, placed
+
+
+def _firmware_run(firmware: "Firmware | None", recording: Recording) -> "FirmwareRun | None":
+    """Recorded samples on the code of a microcontroller, where a target has made some."""
+    if firmware is None:
+        return None
+    from nsc_deploy.exporters.c.firmware import FirmwareRun
+
+    return FirmwareRun(firmware, recording.values)
+
+
+def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:
+    """The graph and as many of its recorded samples as are to be counted, with one and the same step.
+
+    Returns:
+        The recording, and the graph: None where it is an ONNX file, which is read as it is counted.
+
+    Raises:
+        DataError: the recording is missing or damaged.
+        GraphError: the graph is missing or damaged, or cannot be represented exactly.
+        ConfigError: no sample is asked for, or the steps of recording and graph differ.
+    """
+    recording = _read_inputs(work, options)
+    if work.graph.suffix == ".onnx":
+        return recording, None
+    if work.graph_given is None:
+        network = read_network(
+            work.graph,
+            dt=options.dt,
+            reset=options.reset,
+            signal=recording.signal,
+            recorded_dt=recording.dt,
+        )
+    else:
+        network = assemble_network(
+            work.graph_given,
+            dt=options.dt,
+            reset=options.reset,
+            signal=recording.signal,
+            recorded_dt=recording.dt,
+            where=work.graph,
+        )
+    _require_step(recording, network.dt, options, work.recording)
+    if work.decides:
+        network = with_readout(network, options.classes)
+    return replace(recording, dt=network.dt or recording.dt), network
+
+
+def _read_inputs(work: Work, options: Options) -> Recording:
+    """As many recorded samples as are to be counted."""
+    if options.samples is not None and options.samples < 1:
+        raise ConfigError("needs at least one sample", where="--samples")
+    if options.step_seconds is not None and not 0 < options.step_seconds < math.inf:
+        raise ConfigError(
+            f"is {options.step_seconds:g} where a positive number is wanted", where="--step-seconds"
+        )
+    plain_dt = options.dt or options.step_seconds
+    recording = _given_inputs(work, options, plain_dt)
+    if options.signal not in {None, recording.signal}:
+        raise ConfigError(
+            f"states that it holds {recording.signal} values, and --signal {options.signal} is given",
+            where=work.recording,
+            hint="Leave --signal out.",
+        )
+    if work.decides and recording.labels is not None and options.classes is not None:
+        require_classes(recording.labels, options.classes)
+    return recording if options.samples is None else recording.first(options.samples)
+
+
+def _given_inputs(work: Work, options: Options, dt: float | None) -> Recording:
+    """All recorded samples, from a file or from memory."""
+    given, signal, samples_first = work.inputs_given, options.signal, options.samples_first
+    if given is None:
+        return read_inputs(work.recording, signal=signal, dt=dt, samples_first=samples_first)
+    if isinstance(given, Recording):
+        refuse_samples_first(work.recording, samples_first=samples_first)
+        return make_recording(given.values, given.signal, given.dt, given.labels, where=work.recording)
+    return recording_of_array(given, signal=signal, dt=dt, where=work.recording, samples_first=samples_first)
+
+
+def _require_step(recording: Recording, step: float | None, options: Options, where: Path) -> None:
+    """Refuse a recording that has neither the step of the graph nor the one that is said to be real."""
+    if not _is_real_step(recording, options):
+        require_step(recording, step, where)
+
+
+def _is_real_step(recording: Recording, options: Options) -> bool:
+    """Whether a recording has the step that is said to be the real one, and so need not have the graph's."""
+    real = options.step_seconds
+    return real is not None and math.isclose(recording.dt, real, rel_tol=1e-6)
