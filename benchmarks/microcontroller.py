@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.c.code import HERE
 from nsc_deploy.exporters.c.cost import Spread
+from nsc_deploy.exporters.c.events import EmulatorRunner, EventCode
 from nsc_deploy.exporters.c.layout import Layout, lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.memory import map_memory
 from nsc_deploy.exporters.c.qemu import QemuRunner, boards, find_board
-from nsc_deploy.exporters.c.runners import EmulatorRunner
-from nsc_deploy.exporters.c.write import Origin, source_text
+from nsc_deploy.exporters.c.write import source_text
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network, Signal
@@ -51,8 +52,10 @@ def instructions(
 ) -> tuple[NDArray[np.int64], float]:
     """Of each step [steps, samples], and synaptic operations a step; every spike is that of the emulator."""
     with ExitStack() as closing:
-        source = source_text(written, Origin("benchmark", "00000000", recording=False))
-        trace = QemuRunner(written, source, graph, RunSettings(cpu=cpu, closing=closing)).run(events)
+        source = source_text(written, HERE)
+        trace = QemuRunner(EventCode(written, graph), source, RunSettings(cpu=cpu, closing=closing)).run(
+            events
+        )
     expected = EmulatorRunner(written.program, graph).run(events)
     for name, layer in trace.layers.items():
         assert np.array_equal(layer.spikes, expected.layers[name].spikes)
@@ -89,7 +92,7 @@ def main() -> None:
     for cpu in parser.parse_args().cpu:
         counts, synops = instructions(graph, written, events, cpu)
         step, slope = Spread.of(counts), per_synop(cpu)
-        memory = map_memory(written, find_board(cpu).cpu)
+        memory = map_memory(EventCode(written, graph), find_board(cpu).cpu)
         code = sum(piece.bytes for piece in memory.flash if piece.holds == "code")
         print(
             f"{find_board(cpu).cpu:<12}{step.mean:>8.0f}{step.percentile_95:>8.0f}{step.worst:>8.0f}"

@@ -11,7 +11,7 @@ from nsc_deploy.io.files import write_json
 from nsc_deploy.io.records import Record, read_json_record
 
 FILE_NAME = "deployment.json"
-EXPORTED_GRAPH = "source.nir"
+EXPORTED_GRAPHS = ("source.nir", "source.onnx")
 """In a deployment folder: the graph it was made from."""
 
 
@@ -166,6 +166,7 @@ def graph_files(path: Path) -> tuple[Path, ...]:
     """
     if not path.is_dir():
         return (path,)
-    if (path / EXPORTED_GRAPH).is_file():
-        return (path / EXPORTED_GRAPH,)
+    exported = tuple(path / name for name in EXPORTED_GRAPHS if (path / name).is_file())
+    if exported:
+        return exported
     return tuple(path / part.graph for part in read_deployment(path).parts)

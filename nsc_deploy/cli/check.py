@@ -18,7 +18,8 @@ def check(
     graph: Annotated[
         Path,
         typer.Argument(
-            help="A NIR file, a run (its parts for a chip) or a deployment folder.", metavar="GRAPH"
+            help="A NIR file, a run (its parts for a chip), a deployment folder, or (c) an ONNX file.",
+            metavar="GRAPH",
         ),
     ],
     target: Annotated[

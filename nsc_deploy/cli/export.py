@@ -20,7 +20,9 @@ class ScalesOption(StrEnum):
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A run directory, or a NIR file.", metavar="RUN_OR_NIR")],
+    source: Annotated[
+        Path, typer.Argument(help="A run directory, a NIR file, or (c) an ONNX file.", metavar="RUN_OR_GRAPH")
+    ],
     target: Annotated[
         str,
         typer.Option(
@@ -35,21 +37,22 @@ def export(
         str | None,
         typer.Option(
             "--part",
-            help="Part of the run, as its deployment.json names them; the receiver's chip parts by default.",
+            help="Part of the run, as its deployment.json names them; the receiver's chip parts by default "
+            "(c: or a conventional receiver).",
         ),
     ] = None,
     inputs: Annotated[
         Path | None,
         typer.Option(
             "--inputs",
-            help="Recorded inputs (.npz) of a NIR file; by default those of the run or beside the file.",
+            help="Recorded inputs (.npz) of a graph file; by default those of the run or beside the file.",
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
             "--calibration",
-            help="lava: inputs (.npz) to choose scales on; by default the run's own, of its training part.",
+            help="lava, c: inputs (.npz) to choose scales on; by default those of the run's training part.",
         ),
     ] = None,
     calibrate: Annotated[

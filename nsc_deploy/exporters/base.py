@@ -7,7 +7,7 @@
 Nothing outside a target's folder asks which target it has before it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -257,6 +257,8 @@ class Deployment:
         leaving: the node whose spikes leave the chip for a host; None where the whole graph is on one side.
         parts: what runs, one after the other, for those who count it; empty: the graph as it is.
         firmware: the code of a microcontroller; None for other targets.
+        reference: makes what runs the graph in floating point, and shows the nodes named (None: each layer);
+            None where that is the reference simulator.
     """
 
     path: Path
@@ -268,3 +270,4 @@ class Deployment:
     leaving: str | None = None
     parts: tuple[DeployedPart, ...] = ()
     firmware: "Firmware | None" = None
+    reference: "Callable[[Sequence[str] | None], Runner] | None" = None

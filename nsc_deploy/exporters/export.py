@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nsc_deploy.deployment import FILE_NAME, Part, Place, Side, read_deployment
+from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Place, Side, read_deployment
 from nsc_deploy.errors import ConfigError, ExportError, UserError
 from nsc_deploy.exporters.base import (
     CalibrationSource,
@@ -32,6 +32,7 @@ class Item:
         out: the folder to write.
         part: name of the part of a run, or None.
         calibration_file: inputs recorded on training samples, or None.
+        readout: classes, and consecutive outputs that vote for each, where a run decides by its outputs.
     """
 
     graph_file: Path
@@ -39,6 +40,7 @@ class Item:
     out: Path
     part: str | None = None
     calibration_file: Path | None = None
+    readout: tuple[int, int] | None = None
 
 
 def export_all(
@@ -84,11 +86,18 @@ def export_all(
     """
     found = load_target(target)
     options = GraphOptions() if graph is None else graph
-    items = items_of(source, out, part, inputs)
+    onnx = getattr(found, "takes_onnx", False)
+    items = items_of(source, out, part, inputs, onnx=onnx)
     choices = [_calibration(item, source, calibration, calibrate) for item in items]
     requests = []
     for item, chosen in zip(items, choices, strict=True):
-        network, recording_file = _whole(item, source, inputs, found, options, notify)
+        if item.graph_file.suffix == ".onnx":
+            if split:
+                raise ConfigError("cuts NIR graphs only", where="--split", hint="Leave it out.")
+            recording_file = item.recording_file
+            network = read_conventional(item.graph_file, found, options, recording_file, item.readout)
+        else:
+            network, recording_file = _whole(item, source, inputs, found, options, notify)
         requests.append(
             ExportRequest(
                 network=network,
@@ -107,6 +116,49 @@ def export_all(
     for request in requests:
         _require_accepted(found, request, split=split)
     return tuple(_export(found, request, split=split) for request in requests)
+
+
+def read_conventional(
+    file: Path,
+    target: Target,
+    options: GraphOptions,
+    inputs: Path | None,
+    readout: tuple[int, int] | None = None,
+) -> Network:
+    """An ONNX graph, for a target that takes them.
+
+    Args:
+        file: the graph.
+        target: it is for.
+        options: what the file may leave open.
+        inputs: a recording, which says how long a sample is.
+        readout: classes, and consecutive outputs that vote for each, where a run says so.
+
+    Raises:
+        ConfigError: the target takes none.
+    """
+    if not getattr(target, "takes_onnx", False):
+        raise ConfigError(
+            f"is an ONNX graph, which '{target.name}' does not take",
+            where=file,
+            hint="Conventional networks have C for microcontrollers: --target c",
+        )
+    from nsc_deploy.graphs.onnx_network import read_onnx_network
+
+    return read_onnx_network(
+        file,
+        inputs=inputs,
+        signal=options.signal,
+        dt=options.dt,
+        readout=readout,
+        classes=options.classes,
+    )
+
+
+def readout_of_part(deployment: Deployment, part: Part) -> tuple[int, int] | None:
+    """Classes, and outputs that vote for each, of the part that a run decides by; None of another."""
+    readout = deployment.readout
+    return (readout.classes, readout.group) if part.name == deployment.parts[-1].name else None
 
 
 def _whole(
@@ -159,8 +211,17 @@ def _front_end(run: Path, part: str) -> Part | None:
     return parts[at - 1] if parts[at - 1].graph.endswith(".nir") else None
 
 
-def items_of(source: Path, out: Path, part: str | None, inputs: Path | None) -> tuple[Item, ...]:
+def items_of(
+    source: Path, out: Path, part: str | None, inputs: Path | None, *, onnx: bool = False
+) -> tuple[Item, ...]:
     """What `source` holds that can be exported.
+
+    Args:
+        source: a graph file or a run.
+        out: the folder to write.
+        part: the one part wanted.
+        inputs: recorded inputs.
+        onnx: whether the target takes ONNX graphs: then a receiver that has nothing for a chip goes too.
 
     Raises:
         ConfigError: no such part, or nothing for a chip.
@@ -170,7 +231,8 @@ def items_of(source: Path, out: Path, part: str | None, inputs: Path | None) -> 
         if part is not None:
             raise ConfigError("a single graph has no parts", where="--part")
         return (Item(source, inputs, out),)
-    parts = _chosen(source, part)
+    deployment = read_deployment(source)
+    parts = chosen_parts(source, deployment, part, onnx=onnx)
     several = len(parts) > 1
     return tuple(
         Item(
@@ -179,17 +241,23 @@ def items_of(source: Path, out: Path, part: str | None, inputs: Path | None) -> 
             out=out / one.name if several else out,
             part=one.name,
             calibration_file=None if one.calibration is None else source / one.calibration,
+            readout=readout_of_part(deployment, one),
         )
         for one in parts
     )
 
 
-def _chosen(run: Path, name: str | None) -> tuple[Part, ...]:
-    deployment = read_deployment(run)
+def chosen_parts(run: Path, deployment: Deployment, name: str | None, *, onnx: bool) -> tuple[Part, ...]:
+    """The part of a name; without one those of the receiver for a chip, or all of a conventional receiver.
+
+    Raises:
+        ConfigError: there are none, or ONNX graphs that the target does not take.
+    """
     if name is None:
-        parts = tuple(
-            part for part in deployment.parts if part.side is Side.RECEIVER and part.place is Place.CHIP
-        )
+        receiver = [part for part in deployment.parts if part.side is Side.RECEIVER]
+        parts = tuple(part for part in receiver if part.place is Place.CHIP)
+        if onnx and not parts:
+            parts = tuple(part for part in receiver if part.graph.endswith(".onnx"))
     else:
         parts = tuple(part for part in deployment.parts if part.name == name)
     chip = [part.name for part in deployment.parts if part.place is Place.CHIP]
@@ -202,7 +270,7 @@ def _chosen(run: Path, name: str | None) -> tuple[Part, ...]:
             hint=hint,
         )
     for part in parts:
-        if not part.graph.endswith(".nir"):
+        if not part.graph.endswith(".nir") and not onnx:
             raise ConfigError(
                 f"part '{part.name}' is {part.graph}, which runs on the host",
                 where=run / FILE_NAME,

@@ -126,6 +126,9 @@ class VerificationRecord(Record):
         quiet = "; no output fires on either side, which says nothing of it" if self.silent else ""
         if self.equal:
             return f"{what}: all {self.spikes} spikes are those of the reference simulator{quiet}"
+        if self.spikes == 0 and self.largest_error is not None:
+            alike = "" if self.agreement is None else f", {self.agreement:.2%} of the decisions are alike"
+            return f"{what}: outputs are those of the reference within {self.largest_error:.1g}{alike}"
         if self.diverging_samples == 0 and self.largest_error is not None:
             return (
                 f"{what}: all {self.spikes} spikes and, within {self.largest_error:.1g}, all outputs are "

@@ -4,7 +4,7 @@
 holds the comparison against limits. Both are `verification.compare` with runners that the target opened.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,13 +133,13 @@ def run(
     chosen = choose_samples(deployment, inputs, samples)
     name = list(deployment.runners)[-1] if backend is None else backend
     nodes = () if leaving is None else (leaving,)
-    reference = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
+    reference = _Kept(_reference(deployment, nodes), leaving)
     with ExitStack() as closing:
         settings = RunSettings(
             layers=False, silence_s=silence_s, advance=advance, run_code=run_code, cpu=cpu, closing=closing
         )
         if name == REFERENCE:
-            other = _Kept(ReferenceRunner(network, nodes=nodes), leaving)
+            other = _Kept(_reference(deployment, nodes), leaving)
         else:
             other = _Kept(_own_runner(deployment, name, settings), leaving)
         comparison = compare_runs(network, reference, other, chosen.values, labels=chosen.labels, at=leaving)
@@ -280,12 +280,19 @@ def backend_names() -> tuple[str, ...]:
 def _runner(subject: Deployment, backend: str, folder: Path, bits: int, settings: RunSettings) -> Runner:
     """A backend for the graph of a subject: its own artefact where it has one for that backend."""
     if backend == REFERENCE:
-        return ReferenceRunner(subject.network)
+        return _reference(subject)
     if backend in subject.runners:
         return subject.runners[backend](settings)
     # Written by this tool in this moment: nobody else's code.
     ours = replace(settings, run_code=True)
     return _own_runner(_exported(subject, backend, folder, bits), backend, ours)
+
+
+def _reference(subject: Deployment, nodes: Sequence[str] | None = None) -> Runner:
+    """What runs the graph in floating point, showing `nodes` alone; None: every layer."""
+    if subject.reference is not None:
+        return subject.reference(nodes)
+    return ReferenceRunner(subject.network, nodes=nodes)
 
 
 def _own_runner(deployment: Deployment, backend: str, settings: RunSettings) -> Runner:

@@ -179,6 +179,11 @@ class Network:
         return _only(self.output_nodes, "outputs")
 
     @property
+    def conventional(self) -> bool:
+        """Whether its nodes are operators of ONNX, which no rule for NIR is about."""
+        return False
+
+    @property
     def recurrent(self) -> bool:
         """Whether the graph has a cycle."""
         return any(self.cyclic(component) for component in self.components)

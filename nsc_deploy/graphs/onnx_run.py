@@ -60,6 +60,38 @@ def run_onnx(
     return np.concatenate(parts, axis=1)
 
 
+def run_onnx_flat(model: onnx.ModelProto, values: NDArray[Any], *, batch: int = 256) -> Float32:
+    """Run a model without steps on each step of each sample apart.
+
+    Args:
+        model: takes [N, *shape], N open or fixed.
+        values: [T, N, *shape].
+        batch: rows run together, where N is open.
+
+    Returns:
+        The output [T, N, ...].
+
+    Raises:
+        DataError: the values do not fit.
+        BackendError: onnxruntime cannot run the model.
+    """
+    rows = np.ascontiguousarray(values, dtype=np.float32).reshape(-1, *values.shape[2:])
+    session = open_session(model, (min(batch, len(rows)), *rows.shape[1:]))
+    entrance, leaving = session.get_inputs()[0], session.get_outputs()[0]
+    fixed = entrance.shape[0]
+    size = fixed if isinstance(fixed, int) else batch
+    parts = []
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        count = len(part)
+        if isinstance(fixed, int) and count < size:
+            part = np.concatenate([part, np.zeros((size - count, *part.shape[1:]), np.float32)])
+        _check_shape(part, entrance.shape)
+        parts.append(_run(session, leaving.name, {entrance.name: part})[:count])
+    found = np.concatenate(parts)
+    return found.reshape(*values.shape[:2], *found.shape[1:])
+
+
 def open_session(
     model: Path | onnx.ModelProto, entering: Sequence[int] | None = None
 ) -> onnxruntime.InferenceSession:

@@ -267,7 +267,9 @@ def _check_values(path: Path, inputs: NDArray[Any], outputs: NDArray[Any], *, ro
 def write_calibration(
     system: System, run: Path, deployment: Deployment, samples: EventSet, noise: torch.Generator
 ) -> Deployment:
-    """Record what enters each chip part of a run, and name the recordings in deployment.json.
+    """Record what enters each part whose scales an export may choose, and name it in deployment.json.
+
+    Those are the parts for a chip, and conventional networks (ONNX), which C in 8 bits takes.
 
     The graphs that are there must give what the system gives on these samples: weights and graphs of
     different trainings are never mixed.
@@ -284,7 +286,11 @@ def write_calibration(
         UserError: the run directory cannot be written.
     """
     recorded: dict[str, str] = {}
-    places = {part.name: part for part in deployment.parts if part.place is Place.CHIP}
+    places = {
+        part.name: part
+        for part in deployment.parts
+        if part.place is Place.CHIP or part.graph.endswith(".onnx")
+    }
     for stage_run in record_stages(system, samples, noise):
         part = places.get(stage_run.name)
         if part is None:

@@ -134,7 +134,7 @@ _PURPOSE = "calibration"
 
 
 def record_calibration(experiment: SpeechExperiment, data: EventData, run: Path, system: System) -> None:
-    """Record samples of the training part (never of validation or test) for every chip part.
+    """Record samples of the training part (never of validation or test) for every part with scales to choose.
 
     Raises:
         GraphError: the graphs of the run do not belong to the weights.

@@ -10,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.c.code import Origin
 from nsc_deploy.exporters.c.compilers import STRICT, Compiler
+from nsc_deploy.exporters.c.events import EventCode
 from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.runners import HostRunner
-from nsc_deploy.exporters.c.write import Origin, source_text
+from nsc_deploy.exporters.c.write import source_text
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.verification.runner import RunTrace
@@ -196,6 +198,5 @@ def run_compiled(
     """Events through the compiled code, with every warning an error and every undefined operation the end."""
     with ExitStack() as closing:
         settings = RunSettings(closing=closing)
-        return HostRunner(layout, source_text(layout, ORIGIN), network, settings, options, compiler).run(
-            events
-        )
+        code = EventCode(layout, network)
+        return HostRunner(code, source_text(layout, ORIGIN), settings, options, compiler).run(events)

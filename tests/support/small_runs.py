@@ -63,7 +63,7 @@ def onnx_graph(
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["T", "N", outputs])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.save(model, str(path))
 
 
@@ -94,6 +94,95 @@ def lstm_graph(path: Path, inputs: int, hidden: int, outputs: int) -> None:
         "v": weights(hidden, outputs),
     }
     onnx_graph(path, nodes, constants, inputs, outputs)
+
+
+def gru_graph(path: Path, inputs: int, hidden: int, outputs: int) -> None:
+    nodes = [
+        helper.make_node(
+            "GRU", ["input", "w", "r", "b"], ["y"], name="gru", hidden_size=hidden, linear_before_reset=1
+        ),
+        helper.make_node("Squeeze", ["y", "axis"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "v"], ["product"], name="readout"),
+        helper.make_node("Add", ["product", "c"], ["output"], name="bias"),
+    ]
+    constants = {
+        "w": weights(1, 3 * hidden, inputs),
+        "r": weights(1, 3 * hidden, hidden, seed=1),
+        "b": weights(1, 6 * hidden, seed=2),
+        "axis": np.array([1]),
+        "v": weights(hidden, outputs, seed=3),
+        "c": weights(outputs, seed=4),
+    }
+    onnx_graph(path, nodes, constants, inputs, outputs)
+
+
+def separable_graph(path: Path, channels: int, filters: int, outputs: int) -> None:
+    """Depthwise-separable convolutions over time, the largest of each filter, a dense layer."""
+    nodes = [
+        helper.make_node("Transpose", ["input"], ["turned"], perm=[1, 2, 0]),
+        helper.make_node("Conv", ["turned", "k1", "b1"], ["c1"], name="first", pads=[1, 1], strides=[2]),
+        helper.make_node("Relu", ["c1"], ["a1"]),
+        helper.make_node("Conv", ["a1", "k2"], ["c2"], name="depth", pads=[2, 2], group=filters),
+        helper.make_node("Relu", ["c2"], ["a2"]),
+        helper.make_node("Conv", ["a2", "k3", "b3"], ["c3"], name="point"),
+        helper.make_node("ReduceMax", ["c3", "axis"], ["most"], name="pool", keepdims=0),
+        helper.make_node("MatMul", ["most", "v"], ["sums"], name="readout"),
+        helper.make_node("Unsqueeze", ["sums", "front"], ["output"]),
+    ]
+    constants = {
+        "k1": weights(filters, channels, 3),
+        "b1": weights(filters, seed=1),
+        "k2": weights(filters, 1, 5, seed=2),
+        "k3": weights(filters + 1, filters, 1, seed=3),
+        "b3": weights(filters + 1, seed=4),
+        "axis": np.array([2]),
+        "v": weights(filters + 1, outputs, seed=5),
+        "front": np.array([0]),
+    }
+    onnx_graph(path, nodes, constants, channels, outputs)
+
+
+def image_graph(path: Path, shape: Sequence[int], outputs: int) -> None:
+    """A small convolutional network over images [N, C, H, W], as frameworks write it."""
+    channels, height, width = shape
+    rows, columns = (height + 1) // 2 // 2, (width + 1) // 2 // 2
+    nodes = [
+        helper.make_node(
+            "Conv", ["image", "k1", "b1"], ["c1"], name="conv", pads=[1, 1, 1, 1], strides=[2, 2]
+        ),
+        helper.make_node("BatchNormalization", ["c1", "s", "t", "m", "q"], ["n1"], name="norm"),
+        helper.make_node("Relu", ["n1"], ["a1"]),
+        helper.make_node(
+            "Conv", ["a1", "k2"], ["c2"], name="depth", pads=[2, 0, 2, 0], dilations=[2, 1], group=6
+        ),
+        helper.make_node("Relu", ["c2"], ["a2"]),
+        helper.make_node("MaxPool", ["a2"], ["p2"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p2", "k3"], ["c3"], name="point"),
+        helper.make_node("Relu", ["c3"], ["a3"]),
+        helper.make_node("AveragePool", ["a3"], ["p3"], name="mean", kernel_shape=[2, 1]),
+        helper.make_node("Flatten", ["p3"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "v", "c"], ["scores"], name="dense", transB=1),
+    ]
+    constants = {
+        "k1": weights(6, channels, 3, 3),
+        "b1": weights(6, seed=1),
+        "s": 1 + weights(6, seed=2),
+        "t": weights(6, seed=3),
+        "m": weights(6, seed=4),
+        "q": np.abs(weights(6, seed=5)) + np.float32(0.5),
+        "k2": weights(6, 1, 3, 1, seed=6),
+        "k3": weights(4, 6, 1, 1, seed=7),
+        "v": weights(outputs, 4 * (rows - 1) * columns, seed=8),
+        "c": weights(outputs, seed=9),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", *shape])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", outputs])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
 
 
 def write_run(

@@ -13,12 +13,15 @@ from nsc_deploy.data import EventSet, load_events
 from nsc_deploy.deployment import Place, read_deployment, write_deployment
 from nsc_deploy.errors import GraphError
 from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.exporters.c.deployment import read_c_deployment
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.models.export import balanced
 from nsc_deploy.training.fit import reproducible, training_and_validation
 from nsc_deploy.training.run import RunResult, train
 from nsc_deploy.training.speech import record_calibration
 from nsc_deploy.training.start import finished_system
+from tests.support.c_graphs import needs_compiler
 
 Make = Callable[..., dict[str, object]]
 
@@ -26,6 +29,12 @@ Make = Callable[..., dict[str, object]]
 @pytest.fixture(scope="module")
 def finished(small_experiment: Make, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     overrides = small_experiment(system__name="vanilla-snn", training__epochs=1)
+    return train(load_experiment(None, overrides), tmp_path_factory.mktemp("runs") / "run", progress=False)
+
+
+@pytest.fixture(scope="module")
+def conventional(small_experiment: Make, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    overrides = small_experiment(system__name="fc", training__epochs=1)
     return train(load_experiment(None, overrides), tmp_path_factory.mktemp("runs") / "run", progress=False)
 
 
@@ -54,8 +63,8 @@ def test_every_chip_part_has_a_recording_of_the_training_part(finished: RunResul
     training, _ = training_and_validation(data, finished.experiment)
     deployment = read_deployment(finished.run)
     for part in deployment.parts:
-        chip = part.place is Place.CHIP
-        assert part.calibration == (f"{part.name}.calibration.npz" if chip else None)
+        wanted = part.place is Place.CHIP or part.graph.endswith(".onnx")
+        assert part.calibration == (f"{part.name}.calibration.npz" if wanted else None)
     recording = read_recording(finished.run / "transmitter.calibration.npz")
     known = {sample.tobytes() for sample in training.events}
     held_out = {sample.tobytes() for sample in data.test.events} - known
@@ -65,6 +74,34 @@ def test_every_chip_part_has_a_recording_of_the_training_part(finished: RunResul
     assert set(recorded) <= known
     assert recording.labels is not None
     assert sorted(recording.labels) == sorted(training.labels)
+
+
+def test_a_conventional_network_has_one_too(conventional: RunResult) -> None:
+    deployment = read_deployment(conventional.run)
+    training, _ = training_and_validation(load_events(conventional.experiment.data), conventional.experiment)
+    assert [part.place for part in deployment.parts] == [Place.HOST, Place.HOST]
+    for part in deployment.parts:
+        assert part.calibration is not None
+        recorded, test = (
+            read_recording(conventional.run / name) for name in (part.calibration, part.recording)
+        )
+        assert recorded.samples == len(training)
+        assert recorded.shape == test.shape
+
+
+@needs_compiler
+def test_its_export_to_c_chooses_ranges_on_them(conventional: RunResult, tmp_path: Path) -> None:
+    (out,) = export_all(conventional.run, "c", tmp_path / "out")
+    found = read_c_deployment(out)
+    part = read_deployment(conventional.run).parts[-1]
+    assert part.calibration is not None
+    told = found.manifest.calibration
+    assert (told.path, told.samples) == (
+        str(conventional.run / part.calibration),
+        read_recording(conventional.run / part.calibration).samples,
+    )
+    kept = read_recording(out / "inputs.npz")
+    np.testing.assert_array_equal(kept.values, read_recording(conventional.run / part.recording).values)
 
 
 def digests(run: Path) -> dict[str, str]:

@@ -18,8 +18,9 @@ from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.errors import BackendError
 
 if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.code import Piece
     from nsc_deploy.exporters.c.firmware import FirmwareRun
-    from nsc_deploy.exporters.c.memory import MemoryMap, Piece
+    from nsc_deploy.exporters.c.memory import MemoryMap
 
 _MILLISECONDS, _MICROSECOND, _NANOSECOND = 1e3, 1e-6, 1e-9
 

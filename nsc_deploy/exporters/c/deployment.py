@@ -4,7 +4,7 @@ NAME.h, NAME.c   what a firmware needs
 main.c           an example
 README.md        how it is used
 manifest.json    what is in it (see `manifest`); its hash is a macro of NAME.h
-source.nir       the graph, as it was
+source.nir       the graph, as it was (of a conventional network source.onnx)
 program.npz      the integers
 inputs.npz       recorded inputs, where there are any
 
@@ -14,50 +14,40 @@ something else is refused, unless code of the folder may run.
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
-from nsc_deploy.exporters.c.comparators import FrontEnd, find_front_end
+from nsc_deploy.exporters.c.code import Code, Origin, Prepared
 from nsc_deploy.exporters.c.controllers import find_controller
-from nsc_deploy.exporters.c.emulator import entering
 from nsc_deploy.exporters.c.firmware import Firmware
-from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
-from nsc_deploy.exporters.c.lowering import Lowered, lower_to_program
 from nsc_deploy.exporters.c.manifest import CompiledRecord, Manifest, MemoryRecord, layer_records, summary
 from nsc_deploy.exporters.c.memory import map_memory
-from nsc_deploy.exporters.c.program import Program, read_program, write_program
 from nsc_deploy.exporters.c.qemu import DEFAULT_CPU
-from nsc_deploy.exporters.c.runners import HOST_OPTIONS, EmulatorRunner, HostRunner
-from nsc_deploy.exporters.c.write import Origin, example_text, header_text, readme_text, source_text
-from nsc_deploy.exporters.inputs import Samples, check_inputs, copy_recording
+from nsc_deploy.exporters.c.runners import HOST_OPTIONS, HostRunner
+from nsc_deploy.exporters.inputs import Samples
 from nsc_deploy.exporters.manifest import (
     FILE_NAME,
-    GRAPH,
     RECORDING,
     VerificationRecord,
-    exported_graph,
     read_manifest,
     recorded_files,
     write_manifest,
 )
-from nsc_deploy.exporters.quantised import Calibrated, approximations, choose_calibration
-from nsc_deploy.graphs.formats.nir import write_network
-from nsc_deploy.graphs.formats.recording import Recording
-from nsc_deploy.graphs.network import Network, Signal
-from nsc_deploy.graphs.readout import readout_of
+from nsc_deploy.exporters.quantised import approximations
 from nsc_deploy.io.files import sha256, write_text
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.verification.compare import compare_runs
-from nsc_deploy.verification.runner import ReferenceRunner, Runner
+from nsc_deploy.verification.runner import Runner
 
 PROGRAM = "program.npz"
 EXAMPLE = "main.c"
 README = "README.md"
 EMULATOR = "the emulator of the C code"
+_FORMS = {"events": "nsc_deploy.exporters.c.events", "int8": "nsc_deploy.exporters.c.int8.code"}
+"""Modules with `prepare` and `read_back`; the one of ONNX is loaded for ONNX alone."""
 
 
 def write_c_deployment(request: ExportRequest, controller: str | None = None) -> Path:
@@ -73,38 +63,31 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         UserError: the folder cannot be written.
     """
     require_folder(request.out)
-    front_end = find_front_end(request.network)
-    chosen_on = choose_calibration(request, behind=None if front_end is None else front_end.behind)
-    lowered = lower_to_program(
-        request.network,
-        bits=request.bits,
-        inputs=None if chosen_on is None else _events(chosen_on, front_end),
-        granularity=request.granularity,
-    )
-    inputs = check_inputs(request)
+    form = "int8" if request.graph_file.suffix == ".onnx" else "events"
+    prepared: Prepared = import_module(_FORMS[form]).prepare(request)
+    code, inputs = prepared.code, prepared.inputs
     with replacing_folder(request.out) as folder:
         request.notify("writing")
-        write_network(folder / GRAPH, request.network)
-        write_program(folder / PROGRAM, lowered.program)
-        if request.recording_file is not None:
-            copy_recording(request.network, request.recording_file, folder / RECORDING)
-        layout, origin = _layout(request, lowered.program), _origin(folder, request)
-        written = _write_code(folder, layout, origin, inputs)
+        prepared.put_graph(folder / prepared.graph)
+        code.write(folder / PROGRAM)
+        if prepared.put_recording is not None:
+            prepared.put_recording(folder / RECORDING)
+        origin = _origin(folder, request.graph_file.name)
+        written = _write_code(folder, code, origin, inputs)
         request.notify("checking")
         core = DEFAULT_CPU if controller is None else find_controller(controller).core
-        memory = map_memory(layout, core)
-        record = MemoryRecord.of(memory)
-        manifest = _manifest(request, lowered, layout, folder, written, chosen_on, record, controller)
-        manifest = _checked(manifest, request.network, layout, folder, inputs)
+        memory = map_memory(code, core)
+        manifest = _manifest(request, prepared, form, folder, written, MemoryRecord.of(memory), controller)
+        manifest = _checked(manifest, folder, inputs)
         write_manifest(folder, manifest)
-        write_text(folder / f"{layout.name}.h", header_text(layout, origin, sha256(folder / FILE_NAME)))
+        write_text(folder / f"{code.name}.h", code.header(origin, sha256(folder / FILE_NAME)))
     if manifest.verification is not None:
         request.notify(f"verified: {manifest.verification.sentence}")
     for line in summary(manifest):
         request.describe(line, False)
     for line in memory.lines():
         request.describe(line, True)
-    for step, note in lowered.notes:
+    for step, note in prepared.notes:
         mark = "=" if note.exact else "~"
         request.describe(f"{mark} {step}: {note.node or 'graph'}: {note.text}", True)
     return request.out
@@ -117,14 +100,12 @@ class CDeployment:
     Attributes:
         folder: where it lies.
         manifest: what it says about itself.
-        network: the graph it was made from.
-        layout: its integers, as they are written.
+        code: its integers, as they are written.
     """
 
     folder: Path
     manifest: Manifest
-    network: Network
-    layout: Layout
+    code: Code
 
     def source(self, settings: RunSettings) -> str:
         """The text of NAME.c that may be compiled: this tool's own, or with leave that of the folder.
@@ -132,11 +113,11 @@ class CDeployment:
         Raises:
             ConfigError: the folder holds other code than its integers ask for, and it may not run.
         """
-        origin = _read_origin(self.folder, self.manifest)
+        origin = _origin(self.folder, Path(self.manifest.source.path).name)
         source, header = (self.folder / f"{self.manifest.name}.{kind}" for kind in "ch")
         own = {
-            source: source_text(self.layout, origin),
-            header: header_text(self.layout, origin, sha256(self.folder / FILE_NAME)),
+            source: self.code.source(origin),
+            header: self.code.header(origin, sha256(self.folder / FILE_NAME)),
         }
         for file, text in own.items():
             if not settings.run_code and _read_text(file) != text:
@@ -151,23 +132,21 @@ class CDeployment:
     def opened(self) -> Deployment:
         """The folder as every target's: the emulator and the compiled code run it."""
 
-        def emulator(settings: RunSettings) -> Runner:
-            return EmulatorRunner(self.layout.program, self.network, settings)
-
         def host(settings: RunSettings) -> Runner:
-            return HostRunner(self.layout, self.source(settings), self.network, settings)
+            return HostRunner(self.code, self.source(settings), settings)
 
         def qemu(settings: RunSettings) -> Runner:
             from nsc_deploy.exporters.c.qemu import QemuRunner
 
-            return QemuRunner(self.layout, self.source(settings), self.network, settings)
+            return QemuRunner(self.code, self.source(settings), settings)
 
         recording = self.folder / RECORDING
         return Deployment(
             path=self.folder,
             target=self.manifest.target,
-            network=self.network,
-            runners={EmulatorRunner.name: emulator, "qemu": qemu, HostRunner.name: host},
+            network=self.code.network,
+            runners={"emulator": self.code.emulator, "qemu": qemu, HostRunner.name: host},
+            reference=self.code.reference,
             recording_file=recording if recording.is_file() else None,
             class_names=self.manifest.source.class_names,
             firmware=self._firmware(),
@@ -176,7 +155,7 @@ class CDeployment:
     def _firmware(self) -> Firmware:
         name = self.manifest.controller
         controller = None if name is None else find_controller(name)
-        return Firmware(self.layout, self.network, self.manifest.memory.as_map(), controller)
+        return Firmware(self.code, self.manifest.memory.as_map(), controller)
 
 
 def read_c_deployment(folder: Path) -> CDeployment:
@@ -186,10 +165,8 @@ def read_c_deployment(folder: Path) -> CDeployment:
         DataError: no deployment, damaged, or changed since it was written.
     """
     manifest = read_manifest(Manifest, folder)
-    network = exported_graph(folder / GRAPH, manifest)
-    program = read_program(folder / manifest.program)
-    layout = lay_out(program, manifest.name, classes=manifest.classes, group=manifest.group)
-    return CDeployment(folder, manifest, network, layout)
+    code: Code = import_module(_FORMS[manifest.form]).read_back(folder, manifest)
+    return CDeployment(folder, manifest, code)
 
 
 def _read_text(file: Path) -> str:
@@ -204,38 +181,17 @@ def _read_text(file: Path) -> str:
         raise DataError(f"cannot be read ({error})", where=file, hint="Export the folder again.") from error
 
 
-def _events(recording: Recording, front_end: FrontEnd | None) -> NDArray[Any]:
-    """What scales are chosen on: events as they were recorded, or those of recorded samples."""
-    if front_end is None or recording.signal is Signal.EVENTS:
-        return recording.values
-    comparators = front_end.comparators
-    events = comparators.events(comparators.quantised(recording.values))
-    return events.reshape(*events.shape[:2], *front_end.behind.input_node.output_shape)
+def _origin(folder: Path, graph: str) -> Origin:
+    return Origin(graph, sha256(folder / PROGRAM)[:8], (folder / RECORDING).is_file())
 
 
-def _layout(request: ExportRequest, program: Program) -> Layout:
-    classes, group = readout_of(request.network) or (None, None)
-    name = identifier(request.part or request.graph_file.stem)
-    return lay_out(program, name, classes=classes, group=group)
-
-
-def _origin(folder: Path, request: ExportRequest) -> Origin:
-    return Origin(request.graph_file.name, sha256(folder / PROGRAM)[:8], request.recording_file is not None)
-
-
-def _read_origin(folder: Path, manifest: Manifest) -> Origin:
-    ready = sha256(folder / manifest.program)[:8]
-    return Origin(Path(manifest.source.path).name, ready, (folder / RECORDING).is_file())
-
-
-def _write_code(folder: Path, layout: Layout, origin: Origin, inputs: Samples) -> tuple[tuple[str, str], ...]:
+def _write_code(folder: Path, code: Code, origin: Origin, inputs: Samples) -> tuple[tuple[str, str], ...]:
     """All files of text but the header; their names and what they hold."""
-    first = entering(layout.program, inputs.values[:, :1])[:, 0]
     about = "random events" if inputs.seed is not None else f"recorded sample {inputs.indices[0]}"
     texts = (
-        (f"{layout.name}.c", "the code", source_text(layout, origin)),
-        (EXAMPLE, "an example", example_text(layout, origin, first, about)),
-        (README, "how it is used", readme_text(layout, origin, about)),
+        (f"{code.name}.c", "the code", code.source(origin)),
+        (EXAMPLE, "an example", code.example(origin, inputs.values[:, :1], about)),
+        (README, "how it is used", code.readme(origin, about)),
     )
     for name, _, text in texts:
         write_text(folder / name, text)
@@ -244,57 +200,58 @@ def _write_code(folder: Path, layout: Layout, origin: Origin, inputs: Samples) -
 
 def _manifest(
     request: ExportRequest,
-    lowered: Lowered,
-    layout: Layout,
+    prepared: Prepared,
+    form: str,
     folder: Path,
     written: tuple[tuple[str, str], ...],
-    chosen_on: Recording | None,
     memory: MemoryRecord,
     controller: str | None,
 ) -> Manifest:
-    held = [(GRAPH, "the graph as it was"), (PROGRAM, "the integers"), *written]
-    if request.recording_file is not None:
+    held = [(prepared.graph, "the graph as it was"), (PROGRAM, "the integers"), *written]
+    if prepared.put_recording is not None:
         held.append((RECORDING, "recorded inputs"))
-    layers = layer_records(layout)
+    layers = layer_records(prepared.code)
+    fields: dict[str, Any] = {"form": form}
     return Manifest.of(
         request,
-        name=layout.name,
+        **fields,
+        name=prepared.code.name,
         weight_bits=request.bits,
         files=recorded_files(folder, held),
         program=PROGRAM,
-        calibration=Calibrated.of(request, chosen_on),
+        calibration=prepared.calibration,
         layers=layers,
-        state_bytes=sum(layout.state_bytes.values()),
+        state_bytes=sum(one.bytes for one in prepared.code.state),
         table_bytes=sum(one.table_bytes for one in layers),
-        approximations=approximations(lowered.notes),
+        approximations=approximations(prepared.notes),
         compiled=None,
         controller=controller,
         memory=memory,
     )
 
 
-def _checked(manifest: Manifest, network: Network, layout: Layout, folder: Path, inputs: Samples) -> Manifest:
+def _checked(manifest: Manifest, folder: Path, inputs: Samples) -> Manifest:
     """The manifest with what the check found: emulator beside reference, compiled code beside emulator.
 
     Raises:
         ExportError: the compiled code computes something else.
     """
-    program = read_program(folder / PROGRAM)
-    emulator = EmulatorRunner(program, network)
-    found = compare_runs(network, ReferenceRunner(network), emulator, inputs.values, labels=inputs.labels)
+    code: Code = import_module(_FORMS[manifest.form]).read_back(folder, manifest)
+    emulator = code.emulator(RunSettings())
+    found = compare_runs(code.network, code.reference(), emulator, inputs.values, labels=inputs.labels)
     record = VerificationRecord.of(found, backend=EMULATOR, seed=inputs.seed)
     manifest = manifest.model_copy(update={"verification": record})
-    source = (folder / f"{layout.name}.c").read_text("utf-8")
+    source = _read_text(folder / f"{code.name}.c")
     with ExitStack() as closing:
         try:
-            host = HostRunner(layout, source, network, RunSettings(closing=closing))
-            compared = compare_runs(network, emulator, host, inputs.values)
+            host = HostRunner(code, source, RunSettings(closing=closing))
+            compared = compare_runs(code.network, emulator, host, inputs.values)
         except BackendError as error:
             return manifest.model_copy(update={"not_compiled": error.message})
         if not compared.equal:
             raise ExportError(
                 "the compiled code computes something else than the emulator",
-                where=layout.name,
+                where=code.name,
                 hint="Nothing was written. Please report this with the graph: it is a fault of the exporter.",
             )
         done = CompiledRecord(
@@ -303,5 +260,6 @@ def _checked(manifest: Manifest, network: Network, layout: Layout, folder: Path,
             samples=compared.samples,
             steps=compared.steps,
             spikes=sum(layer.reference_spikes or 0 for layer in compared.layers),
+            values=compared.output.compared if compared.output.reference_spikes is None else 0,
         )
     return manifest.model_copy(update={"compiled": done})

@@ -10,31 +10,27 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.c.code import HERE, Code
 from nsc_deploy.exporters.c.controllers import Controller
-from nsc_deploy.exporters.c.layout import Layout
-from nsc_deploy.exporters.c.memory import MemoryMap, layer_of
+from nsc_deploy.exporters.c.memory import MemoryMap
 from nsc_deploy.exporters.c.qemu import QemuRunner
 from nsc_deploy.exporters.c.timings import published
 from nsc_deploy.exporters.c.trace import Counts, StepCycles, count_cycles
-from nsc_deploy.exporters.c.write import Origin, source_text
-from nsc_deploy.graphs.network import Network
 
 _MEGAHERTZ = 1e6
 
 
 @dataclass(frozen=True, eq=False)
 class Firmware:
-    """A graph in C.
+    """A graph in C on a core.
 
     Attributes:
-        layout: the integers, as they are written.
-        network: the graph they were made from.
+        code: the integers, as they are written.
         memory: flash and RAM on its core.
         controller: the part it is for; None where only the core is known, and no clock.
     """
 
-    layout: Layout
-    network: Network
+    code: Code
     memory: MemoryMap
     controller: Controller | None = None
 
@@ -71,14 +67,14 @@ class FirmwareRun:
         published(self.firmware.memory.core)
         with ExitStack() as closing:
             runner = self._runner(closing)
-            return count_cycles(runner, self.firmware.layout, self.values, _instructions(runner, self.values))
+            return count_cycles(runner, self.values, _instructions(runner, self.values))
 
     @cached_property
     def layers(self) -> dict[str, Counts]:
         """The most cycles by node, [steps, samples]; "all layers" for what serves all."""
         shares: dict[str, Counts] = {}
         for function, cycles in self.cycles.functions.items():
-            name = layer_of(function, self.firmware.layout)
+            name = self.firmware.code.layer_of(function)
             shares[name] = shares.get(name, 0) + cycles
         return shares
 
@@ -111,8 +107,7 @@ class FirmwareRun:
     def _runner(self, closing: ExitStack) -> QemuRunner:
         firmware = self.firmware
         settings = RunSettings(layers=False, cpu=firmware.memory.core, closing=closing)
-        source = source_text(firmware.layout, Origin("this graph", "00000000", recording=False))
-        return QemuRunner(firmware.layout, source, firmware.network, settings)
+        return QemuRunner(firmware.code, firmware.code.source(HERE), settings)
 
 
 def _instructions(runner: QemuRunner, values: NDArray[Any]) -> Counts:

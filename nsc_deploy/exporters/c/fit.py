@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 from nsc_deploy.exporters.base import CheckResult
+from nsc_deploy.exporters.c.code import Code, Piece
 from nsc_deploy.exporters.c.controllers import Controller
+from nsc_deploy.exporters.c.events import EventCode
 from nsc_deploy.exporters.c.firmware import Firmware
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
-from nsc_deploy.exporters.c.memory import MemoryMap, Piece, map_memory
+from nsc_deploy.exporters.c.memory import MemoryMap, map_memory
 from nsc_deploy.exporters.c.qemu import DEFAULT_CPU
 from nsc_deploy.exporters.c.target import DEFAULT_BITS
 from nsc_deploy.exporters.chips.placement import Breach, Usage
@@ -36,7 +38,7 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
     notes = [f"memory and clock: {controller.source}"]
     if controller.note:
         notes.append(controller.note)
-    if firmware.layout.classes is None:
+    if readout_of(network) is None:
         notes.append("no code that decides is counted: the graph does not say how many classes (--classes)")
     if least:
         notes.append("code and stack are not measured: there is no arm-none-eabi-gcc here")
@@ -60,11 +62,19 @@ def build_firmware(network: Network, bits: int, controller: Controller | None) -
     Raises:
         ExportError: a limit that shows on the populations alone.
     """
+    code = _code(network, bits)
+    memory = map_memory(code, DEFAULT_CPU if controller is None else controller.core)
+    return Firmware(code, memory, controller)
+
+
+def _code(network: Network, bits: int) -> Code:
+    if network.conventional:
+        from nsc_deploy.exporters.c.int8.code import code_of_size
+
+        return code_of_size(network)
     program = lower_to_program(network, bits=bits).program
     classes, group = readout_of(network) or (None, None)
-    layout = lay_out(program, "network", classes=classes, group=group)
-    memory = map_memory(layout, DEFAULT_CPU if controller is None else controller.core)
-    return Firmware(layout, network, memory, controller)
+    return EventCode(lay_out(program, "network", classes=classes, group=group), network)
 
 
 def _breaches(memory: MemoryMap, controller: Controller) -> tuple[Breach, ...]:

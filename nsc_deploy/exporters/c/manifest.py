@@ -7,8 +7,8 @@ from pydantic import Field
 
 from nsc_deploy.deployment import FileName
 from nsc_deploy.exporters import manifest as common
-from nsc_deploy.exporters.c.layout import Layout
-from nsc_deploy.exporters.c.memory import MemoryMap, Piece
+from nsc_deploy.exporters.c.code import Code, Piece
+from nsc_deploy.exporters.c.memory import MemoryMap
 from nsc_deploy.exporters.quantised import Approximation, Calibrated
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
@@ -33,6 +33,7 @@ class CompiledRecord(Record):
     samples: int = Field(ge=1)
     steps: int = Field(ge=1)
     spikes: int = Field(ge=0, description="of all layers; every one is that of the emulator")
+    values: int = Field(default=0, ge=0, description="that left and are no spikes; every one likewise")
 
 
 class PieceRecord(Record):
@@ -78,6 +79,9 @@ class Manifest(common.Manifest):
     """Everything about a folder but its numbers."""
 
     target: Literal["c"] = "c"
+    form: Literal["events", "int8"] = Field(
+        default="events", description="event-driven, or a conventional network in 8 bits"
+    )
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="prefix of everything in the code")
     weight_bits: int = Field(ge=2, le=8)
     files: tuple[common.FileRecord, ...]
@@ -97,37 +101,28 @@ class Manifest(common.Manifest):
         return ((one.name, one.sha256) for one in self.files)
 
 
-def layer_records(layout: Layout) -> tuple[LayerRecord, ...]:
+def layer_records(code: Code) -> tuple[LayerRecord, ...]:
     """What the manifest says of the layers."""
-    states = layout.state_bytes
-    return tuple(
-        LayerRecord(
-            node=one.population.name,
-            neurons=one.size,
-            synapses=one.population.synapses,
-            forms=tuple(f"{each.form} {each.bits}" for each in one.deliveries),
-            table_bytes=sum(table.bytes for table in one.tables),
-            state_bytes=states[one.population.name],
-        )
-        for one in layout.layers
-    )
+    return tuple(LayerRecord(**vars(one)) for one in code.sizes)
 
 
 def summary(manifest: Manifest) -> list[str]:
     """Sizes, and how the code was checked, a line each."""
     sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
+    what = "neurons" if manifest.form == "events" else "values in 8 bits"
     memory = manifest.memory
     least = "" if memory.compiler else "at least "
     lines = [
-        f"{sizes} neurons; {least}{counted(memory.flash_bytes, 'byte')} of flash and "
+        f"{sizes} {what}; {least}{counted(memory.flash_bytes, 'byte')} of flash and "
         f"{counted(memory.ram_bytes, 'byte')} of RAM on {manifest.controller or memory.core}"
     ]
     done = manifest.compiled
     if done is None:
         lines.append(f"not compiled: {manifest.not_compiled}")
     else:
+        what = f"{done.spikes} spikes" if done.spikes else f"{done.values} values"
         lines.append(
-            f"compiled with {done.compiler}: all {done.spikes} spikes of {counted(done.samples, 'sample')} "
+            f"compiled with {done.compiler}: all {what} of {counted(done.samples, 'sample')} "
             "are those of the emulator"
         )
     return lines

@@ -12,29 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsc_deploy.errors import BackendError
+from nsc_deploy.exporters.c.code import HERE, SHARED, Code, Piece
 from nsc_deploy.exporters.c.compilers import STANDARD, arm_compiler
-from nsc_deploy.exporters.c.layout import Layout
-from nsc_deploy.exporters.c.write import Origin, header_text, source_text
 from nsc_deploy.io.files import write_text
 from nsc_deploy.io.scratch import scratch_folder
 from nsc_deploy.io.text import printable
-
-SHARED = "all layers"
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some bytes.
-
-    Attributes:
-        layer: the node they belong to, "input", or "all layers".
-        holds: code, weights, thresholds, state, sums, stack and the like.
-        bytes: how many.
-    """
-
-    layer: str
-    holds: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -74,51 +56,43 @@ class MemoryMap:
         return [*table, total + missing]
 
 
-def map_memory(layout: Layout, core: str) -> MemoryMap:
+def map_memory(code: Code, core: str) -> MemoryMap:
     """The memory of a program on a core.
 
     Args:
-        layout: the program.
+        code: the program.
         core: as GCC calls it, for example "cortex-m4".
 
     Raises:
         BackendError: the compiler is there and failed.
     """
-    tables = [Piece(table.layer, table.holds, table.bytes) for table in layout.tables]
-    states = [
-        Piece(SHARED if name in {"sums", "rest"} else name, _STATES.get(name, "state"), size)
-        for name, size in layout.state_bytes.items()
-        if size
-    ]
+    tables = [Piece(table.layer, table.holds, table.bytes) for table in code.tables]
+    states = [one for one in code.state if one.bytes]
     try:
         compiler = arm_compiler()
     except BackendError:
         return MemoryMap(core, None, tuple(tables), tuple(states))
     with scratch_folder("map") as folder:
-        code, stack = _compiled(layout, core, folder)
-    return MemoryMap(core, compiler.version, (*tables, *code), (*states, Piece(SHARED, "stack", stack)))
+        functions, stack = _compiled(code, core, folder)
+    return MemoryMap(core, compiler.version, (*tables, *functions), (*states, Piece(SHARED, "stack", stack)))
 
 
-_STATES = {"sums": "sums of a step", "rest": "votes and places", "input": "events"}
-
-
-def _compiled(layout: Layout, core: str, folder: Path) -> tuple[list[Piece], int]:
+def _compiled(code: Code, core: str, folder: Path) -> tuple[list[Piece], int]:
     """Sizes of the functions by layer, and the deepest stack."""
-    origin = Origin("this graph", "00000000", recording=False)
-    source = folder / f"{layout.name}.c"
-    write_text(folder / f"{layout.name}.h", header_text(layout, origin))
-    write_text(source, source_text(layout, origin))
+    source = folder / f"{code.name}.c"
+    write_text(folder / f"{code.name}.h", code.header(HERE))
+    write_text(source, code.source(HERE))
     options = (f"-mcpu={core}", "-mthumb", *STANDARD, "-O2", "-fcallgraph-info=su", "-ffunction-sections")
     out = folder / "linked.elf"
-    doors = [f"{layout.name}_{name}" for name in ("reset", "step", "step_list", "receive", "decide")]
-    link = [f"-Wl,-u,{name}" for name in doors] + ["-nostdlib", f"-Wl,-e,{layout.name}_step"]
+    doors = [f"{code.name}_{name}" for name in ("reset", "step", "step_list", "receive", "decide")]
+    link = [f"-Wl,-u,{name}" for name in doors] + ["-nostdlib", f"-Wl,-e,{code.name}_step"]
     arm_compiler().build([source], out, (*options, *link), folder, libraries=("-lgcc", *_NO_START))
     listed = _sizes(Path(arm_compiler().command[0]).with_name("arm-none-eabi-nm"), out)
     sizes: dict[str, int] = {}
     for line in listed.splitlines():
         parts = line.split()
         if len(parts) == 4 and parts[2] in "tT":
-            layer = layer_of(parts[3], layout)
+            layer = code.layer_of(parts[3])
             sizes[layer] = sizes.get(layer, 0) + int(parts[1], 16)
     graphs = sorted(folder.glob("*.ci"))
     stack = max((_deepest(path.read_text("utf-8", "replace")) for path in graphs), default=0)
@@ -126,16 +100,6 @@ def _compiled(layout: Layout, core: str, folder: Path) -> tuple[list[Piece], int
 
 
 _NO_START = ("-Wl,--unresolved-symbols=ignore-all",)
-
-
-def layer_of(symbol: str, layout: Layout) -> str:
-    """The node whose function a symbol is; "all layers" for one that serves all."""
-    if layout.front_end is not None and symbol.startswith("comparators_"):
-        return layout.front_end.comparators.name
-    for one in layout.layers:
-        if symbol.startswith(f"{one.name}_"):
-            return one.population.name
-    return SHARED
 
 
 def _sizes(tool: Path, file: Path) -> str:

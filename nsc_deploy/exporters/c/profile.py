@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c.deployment import read_c_deployment
-from nsc_deploy.exporters.c.emulator import entering
-from nsc_deploy.exporters.c.layout import Layout
 from nsc_deploy.exporters.c.qemu import QemuRunner
 from nsc_deploy.exporters.c.timings import disassembled, timings
 from nsc_deploy.exporters.c.trace import traced
@@ -88,24 +86,22 @@ def profile_folder(
     sample = choose_samples(found.opened(), inputs, 1)
     with ExitStack() as closing:
         settings = RunSettings(cpu=cpu, run_code=run_code, closing=closing)
-        runner = QemuRunner(found.layout, found.source(settings), found.network, settings)
-        return profile(runner, found.layout, sample.values)
+        return profile(QemuRunner(found.code, found.source(settings), settings), sample.values)
 
 
-def profile(runner: QemuRunner, layout: Layout, values: NDArray[Any]) -> Profile:
+def profile(runner: QemuRunner, values: NDArray[Any]) -> Profile:
     """Run the first sample once more, with every instruction written down.
 
     Args:
         runner: the compiled code on its board.
-        layout: what it computes.
         values: recorded inputs [steps, samples, *shape]; at most 32 steps are taken.
 
     Raises:
         BackendError: QEMU or objdump failed.
     """
-    events = entering(layout.program, values[:MOST_STEPS, :1])
-    trace = traced(runner, layout, events)
-    steps = len(events)
+    entering = runner.code.entering(values[:MOST_STEPS, :1])
+    trace = traced(runner, entering)
+    steps = len(entering)
     found = timings().get(runner.board.cpu)
     cycles = None
     if found is not None:

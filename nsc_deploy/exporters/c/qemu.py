@@ -19,16 +19,10 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.c.code import Code
 from nsc_deploy.exporters.c.compilers import ARM_HINT, STANDARD, arm_compiler
-from nsc_deploy.exporters.c.emulator import entering
-from nsc_deploy.exporters.c.layout import Layout
-from nsc_deploy.exporters.c.runners import (
-    harness_input,
-    harness_trace,
-    write_sources,
-)
+from nsc_deploy.exporters.c.runners import harness_input, write_sources
 from nsc_deploy.exporters.c.write import linker_text
-from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import write_bytes, write_text
 from nsc_deploy.io.scratch import scratch_folder
 from nsc_deploy.io.text import printable
@@ -98,9 +92,8 @@ class QemuRunner:
     """Compiles the C code for a Cortex-M and runs it in QEMU, instructions counted.
 
     Args:
-        layout: what is run.
+        code: what is run.
         source: the text of NAME.c.
-        network: the graph it was made from.
         settings: how; the core is among them, and what is compiled ends with them.
 
     Raises:
@@ -110,16 +103,14 @@ class QemuRunner:
 
     name = "qemu"
 
-    def __init__(self, layout: Layout, source: str, network: Network, settings: RunSettings) -> None:
+    def __init__(self, code: Code, source: str, settings: RunSettings) -> None:
         self.board = find_board(settings.cpu)
-        self._layout = layout
-        self._network = network
+        self.code = code
         self._settings = settings
         find_qemu()
         self.folder = settings.closing.enter_context(scratch_folder("qemu"))
-        write_sources(self.folder, layout, source, "board.c.jinja", board=self.board)
+        sources = write_sources(self.folder, code, source, "board.c.jinja", board=self.board)
         write_text(self.folder / "board.ld", linker_text(self.board))
-        sources = [self.folder / "harness.c", self.folder / f"{layout.name}.c"]
         link = link_options(self.board, self.folder)
         arm_compiler().build(sources, self.folder / "program.elf", link, self.folder, libraries=("-lgcc",))
 
@@ -129,12 +120,12 @@ class QemuRunner:
         Raises:
             BackendError: QEMU or the program failed, or fell silent.
         """
-        events = entering(self._layout.program, values)
-        write_bytes(self.folder / "in.bin", harness_input(events))
+        entering = self.code.entering(values)
+        write_bytes(self.folder / "in.bin", harness_input(self.code, entering))
         self.start()
         self._settings.advance(values.shape[1])
         answer = (self.folder / "out.bin").read_bytes()
-        trace, ticks = harness_trace(answer, events, self._layout, self._network, timed=True)
+        trace, ticks = self.code.trace(answer, entering, timed=True)
         return RunTrace(trace.output, trace.layers, instructions=instructions_of(self.board, ticks))
 
     def start(self, *options: str) -> None:

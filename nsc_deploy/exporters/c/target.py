@@ -21,7 +21,7 @@ class CTarget:
         controller: name of a microcontroller whose memory a graph must fit; None for any.
     """
 
-    takes_samples = True
+    takes_samples = takes_onnx = True
     summary = "C99 for microcontrollers: integers, no heap, event-driven (c:NAME for one of them)"
 
     def __init__(self, controller: str | None = None) -> None:
@@ -32,11 +32,13 @@ class CTarget:
 
     def check(self, network: Network, weight_bits: int | None = None) -> CheckResult:
         """A verdict on each node, and for one microcontroller whether it has the memory."""
-        found = CheckResult(
-            verdicts(network),
-            weight_bits=DEFAULT_BITS if weight_bits is None else weight_bits,
-            pipeline_steps=0,
-        )
+        bits = DEFAULT_BITS if weight_bits is None else weight_bits
+        if network.conventional:
+            from nsc_deploy.exporters.c.int8.check import operator_verdicts
+
+            found = CheckResult(operator_verdicts(network), weight_bits=DEFAULT_BITS, pipeline_steps=0)
+        else:
+            found = CheckResult(verdicts(network), weight_bits=bits, pipeline_steps=0)
         if not found.fits:
             return found
         if self._controller is None:

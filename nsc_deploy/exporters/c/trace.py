@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError
-from nsc_deploy.exporters.c.emulator import entering
-from nsc_deploy.exporters.c.layout import Layout
+from nsc_deploy.exporters.c.code import Code
 from nsc_deploy.exporters.c.qemu import QemuRunner
 from nsc_deploy.exporters.c.runners import harness_input
 from nsc_deploy.exporters.c.timings import Timings, disassembled, published
@@ -105,14 +104,11 @@ class Block:
         return sum(low for low, _ in each), sum(high for _, high in each)
 
 
-def count_cycles(
-    runner: QemuRunner, layout: Layout, values: NDArray[Any], instructions: Counts
-) -> StepCycles:
+def count_cycles(runner: QemuRunner, values: NDArray[Any], instructions: Counts) -> StepCycles:
     """Run recorded samples once more, with every block written down.
 
     Args:
         runner: the compiled code on its board.
-        layout: what it computes.
         values: recorded inputs [steps, samples, *shape].
         instructions: of each step [steps, samples], as they were counted.
 
@@ -120,12 +116,12 @@ def count_cycles(
         BackendError: no timings are published for the core, or QEMU or objdump failed.
     """
     prices = published(runner.board.cpu)
-    events = entering(layout.program, values)
+    entering = runner.code.entering(values)
     program = disassembled(runner.folder / "program.elf")
-    steps = len(events)
+    steps = len(entering)
     found: list[tuple[Counts, Counts, dict[str, Counts]]] = []
     for some in _portions(instructions):
-        trace = traced(runner, layout, events[:, some])
+        trace = traced(runner, entering[:, some])
         found.append(trace.cycles(steps * (some.stop - some.start), program, prices))
     names = sorted({name for _, _, functions in found for name in functions})
     shares = {
@@ -154,17 +150,17 @@ def _portions(instructions: Counts) -> Iterator[slice]:
     yield slice(start, instructions.shape[1])
 
 
-def traced(runner: QemuRunner, layout: Layout, events: NDArray[Any]) -> Trace:
-    """Run events [steps, samples, lines] with every block written down.
+def traced(runner: QemuRunner, entering: NDArray[Any]) -> Trace:
+    """Run what enters [steps, samples, numbers] with every block written down.
 
     Raises:
         BackendError: QEMU failed, or what it wrote is not what was run.
     """
-    write_bytes(runner.folder / "in.bin", harness_input(events))
+    write_bytes(runner.folder / "in.bin", harness_input(runner.code, entering))
     runner.start("-d", "in_asm,exec,nochain", "-D", _LOG)
     blocks, order = _read(runner.folder / _LOG, disassembled(runner.folder / "program.elf"))
-    step = _steps(blocks, order, layout)
-    if step.max(initial=-1) + 1 != events.shape[0] * events.shape[1]:
+    step = _steps(blocks, order, runner.code)
+    if step.max(initial=-1) + 1 != entering.shape[0] * entering.shape[1]:
         raise BackendError("QEMU has not written down every step", where=_LOG)
     first = np.array([block.addresses[0] for block in blocks])
     end = np.array([block.end for block in blocks])
@@ -217,11 +213,11 @@ def _block(
     return Block(tuple(addresses), addresses[-1] + size, function)
 
 
-def _steps(blocks: Sequence[Block], order: NDArray[np.int32], layout: Layout) -> NDArray[np.int32]:
+def _steps(blocks: Sequence[Block], order: NDArray[np.int32], code: Code) -> NDArray[np.int32]:
     """The step of each block that ran; -1 for the harness, the reset and the decision."""
-    left_out = _HARNESS | {f"{layout.name}_reset", f"{layout.name}_decide"}
+    left_out = _HARNESS | {f"{code.name}_reset", f"{code.name}_decide"}
     ours = np.array([block.function not in left_out for block in blocks])[order]
-    entry = min(block.addresses[0] for block in blocks if block.function == f"{layout.name}_{layout.entry}")
+    entry = min(block.addresses[0] for block in blocks if block.function == f"{code.name}_{code.entry}")
     begins = np.array([block.addresses[0] == entry for block in blocks])[order]
     step = np.cumsum(begins, dtype=np.int32) - 1
     return np.where(ours, step, -1).astype(np.int32)

@@ -10,6 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from numpy.typing import NDArray
 
 import nsc_deploy
+from nsc_deploy.exporters.c.code import HERE, NO_MANIFEST, Origin
 from nsc_deploy.exporters.c.emulator import emulate
 from nsc_deploy.exporters.c.layout import Layer, Layout
 from nsc_deploy.exporters.c.packing import Table
@@ -17,23 +18,7 @@ from nsc_deploy.io.text import counted
 
 LINE = 110
 MOST_EXAMPLE_WORDS = 1024
-NO_MANIFEST = "0" * 64
 _VOTE_STEPS = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a program comes from, for the first lines of its files.
-
-    Attributes:
-        graph: name of the file.
-        ready: eight hexadecimal digits that tell its states from those of another.
-        recording: whether recorded inputs lie in the folder.
-    """
-
-    graph: str
-    ready: str
-    recording: bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ def example_text(layout: Layout, origin: Origin, events: NDArray[Any], about: st
         origin,
         about=about,
         steps=len(taken),
-        recorded=_wrapped(
+        recorded=wrapped(
             [str(value) for value in taken.reshape(-1)]
             if samples
             else [f"0x{word:X}u" for word in packed_events(taken).reshape(-1)]
@@ -107,7 +92,7 @@ def readme_text(layout: Layout, origin: Origin, about: str) -> str:
     )
 
 
-def harness_text(layout: Layout, origin: Origin, template: str, **values: Any) -> str:
+def harness_text(layout: Layout, template: str, **values: Any) -> str:
     """A main program that runs recorded samples, for `runners`."""
     program, front = layout.program, layout.front_end
     harness = Harness(
@@ -118,7 +103,7 @@ def harness_text(layout: Layout, origin: Origin, template: str, **values: Any) -
         call=layout.entry,
         decides=layout.classes is not None,
     )
-    return _render(template, layout, origin, harness=harness, traced=traced_layers(layout), **values)
+    return _render(template, layout, HERE, harness=harness, traced=traced_layers(layout), **values)
 
 
 def linker_text(board: Any) -> str:
@@ -263,11 +248,12 @@ def _lane_mask(bits: int) -> str:
 def _table_text(table: Table) -> str:
     unsigned = table.ctype.startswith("u")
     if table.ctype == "uint32_t":
-        return _wrapped([f"0x{value:X}u" for value in table.values.tolist()])
-    return _wrapped([f"{value}u" if unsigned else str(value) for value in table.values.tolist()])
+        return wrapped([f"0x{value:X}u" for value in table.values.tolist()])
+    return wrapped([f"{value}u" if unsigned else str(value) for value in table.values.tolist()])
 
 
-def _wrapped(numbers: list[str]) -> str:
+def wrapped(numbers: list[str]) -> str:
+    """Numbers of a table, as many a line as there is room for."""
     lines, line = [], "   "
     for number in numbers:
         if len(line) + len(number) + 2 > LINE:

@@ -65,6 +65,8 @@ class PartitionedTarget:
 
 def split_hint(network: Network, target: Target) -> str | None:
     """What --split would do with a graph that was refused: a sentence, or None where it would not help."""
+    if network.conventional:
+        return None
     try:
         parts = PartitionedTarget(target).cut(network).graph
     except ExportError:

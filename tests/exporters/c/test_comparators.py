@@ -12,10 +12,10 @@ from nsc_deploy.exporters.c.comparators import HIGHEST, LOWEST, find_front_end, 
 from nsc_deploy.exporters.c.compilers import STRICT
 from nsc_deploy.exporters.c.deployment import read_c_deployment
 from nsc_deploy.exporters.c.emulator import emulate, entering
+from nsc_deploy.exporters.c.events import EmulatorRunner, EventCode
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.program import read_program, write_program
-from nsc_deploy.exporters.c.runners import EmulatorRunner
 from nsc_deploy.exporters.c.write import source_text
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.registry import load_target
@@ -134,7 +134,7 @@ def test_a_cortex_m_receives_samples_too() -> None:
     values = samples(6, 2, seed=2)
     with ExitStack() as closing:
         settings = RunSettings(cpu="m4", closing=closing)
-        found = QemuRunner(layout, source_text(layout, ORIGIN), network, settings).run(values)
+        found = QemuRunner(EventCode(layout, network), source_text(layout, ORIGIN), settings).run(values)
     np.testing.assert_array_equal(found.output, EmulatorRunner(program, network).run(values).output)
     assert found.instructions is not None
     assert found.instructions.min() > 100

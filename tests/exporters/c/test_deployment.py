@@ -51,7 +51,7 @@ def test_a_folder_is_complete(folder: Path) -> None:
     assert (manifest.classes, manifest.group) == (6, 2)
     assert manifest.verification is not None
     assert manifest.verification.backend == "the emulator of the C code"
-    assert manifest.state_bytes == sum(read_c_deployment(folder).layout.state_bytes.values())
+    assert manifest.state_bytes == sum(one.bytes for one in read_c_deployment(folder).code.state)
 
 
 @needs_compiler

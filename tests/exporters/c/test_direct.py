@@ -9,10 +9,10 @@ import pytest
 from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.c.direct import firing
 from nsc_deploy.exporters.c.emulator import emulate
+from nsc_deploy.exporters.c.events import EmulatorRunner
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.program import validate
 from nsc_deploy.exporters.c.rules import verdicts
-from nsc_deploy.exporters.c.runners import EmulatorRunner
 from nsc_deploy.exporters.lava.rules import verdicts as lava_verdicts
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder

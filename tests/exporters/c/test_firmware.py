@@ -28,7 +28,7 @@ def run(controller: str) -> FirmwareRun:
 def test_cycles_are_those_of_the_layers_and_seconds_those_of_the_clock() -> None:
     found = run("stm32l432")
     np.testing.assert_array_equal(sum(found.layers.values()), found.cycles.high)
-    assert {one.population.name for one in found.firmware.layout.layers} < set(found.layers)
+    assert {one.node for one in found.firmware.code.sizes} < set(found.layers)
     assert found.clock_hz == 80e6
     # A step that is long enough is as long as it is; a short one is over when the core is done.
     np.testing.assert_array_equal(found.seconds(0.03), np.full((6, 2), 0.03))

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.c.events import EventCode
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.profile import profile
@@ -23,9 +24,9 @@ def test_functions_add_up_to_what_the_timer_counts(cpu: str) -> None:
     events = random_events(0, 12, 2, network)
     with ExitStack() as closing:
         settings = RunSettings(cpu=cpu, closing=closing)
-        runner = QemuRunner(layout, source_text(layout, ORIGIN), network, settings)
+        runner = QemuRunner(EventCode(layout, network), source_text(layout, ORIGIN), settings)
         counted = runner.run(events[:, :1]).instructions
-        found = profile(runner, layout, events)
+        found = profile(runner, events)
     assert counted is not None
     # The timer also sees the arguments of the call.
     assert sum(one.instructions for one in found.functions) == pytest.approx(counted.mean(), abs=8)

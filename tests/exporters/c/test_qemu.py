@@ -9,10 +9,10 @@ import pytest
 
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.c.events import EmulatorRunner, EventCode
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.qemu import QemuRunner, boards, find_board
-from nsc_deploy.exporters.c.runners import EmulatorRunner
 from nsc_deploy.exporters.c.write import source_text
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -27,7 +27,7 @@ def run_on(cpu: str, network: Network, events: np.ndarray, silence_s: float = 60
     layout = lay_out(program, "net")
     with ExitStack() as closing:
         settings = RunSettings(cpu=cpu, silence_s=silence_s, closing=closing)
-        trace = QemuRunner(layout, source_text(layout, ORIGIN), network, settings).run(events)
+        trace = QemuRunner(EventCode(layout, network), source_text(layout, ORIGIN), settings).run(events)
     emulated = EmulatorRunner(program, network).run(events)
     np.testing.assert_array_equal(trace.output, emulated.output)
     for name, layer in trace.layers.items():

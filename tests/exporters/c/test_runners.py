@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nsc_deploy.exporters.c.compilers import STRICT, clang
+from nsc_deploy.exporters.c.events import EmulatorRunner
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
-from nsc_deploy.exporters.c.runners import EmulatorRunner
 from nsc_deploy.graphs.assemble import assemble
 from tests.support.c_graphs import SANITISED, needs_compiler, random_c_graph, random_events, run_compiled
 from tests.support.lava import receiver

@@ -9,6 +9,7 @@ import pytest
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c import trace
 from nsc_deploy.exporters.c.emulator import entering
+from nsc_deploy.exporters.c.events import EventCode
 from nsc_deploy.exporters.c.layout import Layout, lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.qemu import QemuRunner
@@ -33,14 +34,14 @@ def layout() -> Layout:
 def runner(layout: Layout) -> Iterator[QemuRunner]:
     with ExitStack() as closing:
         settings = RunSettings(cpu="m4", closing=closing)
-        yield QemuRunner(layout, source_text(layout, ORIGIN), assemble(receiver()), settings)
+        yield QemuRunner(EventCode(layout, assemble(receiver())), source_text(layout, ORIGIN), settings)
 
 
 def test_every_step_has_the_instructions_that_the_timer_counts(layout: Layout, runner: QemuRunner) -> None:
     events = random_events(0, STEPS, SAMPLES, assemble(receiver()))
     counted = runner.run(events).instructions
     assert counted is not None
-    found = traced(runner, layout, entering(layout.program, events))
+    found = traced(runner, entering(layout.program, events))
     size = np.array([len(block.addresses) for block in found.blocks])[found.order]
     ours = found.step >= 0
     each = np.bincount(found.step[ours], size[ours]).reshape(SAMPLES, STEPS).T
@@ -56,13 +57,13 @@ def test_cycles_lie_between_their_bounds_and_are_shared_out_among_functions(
     events = random_events(1, STEPS, SAMPLES, assemble(receiver()))
     counted = runner.run(events).instructions
     assert counted is not None
-    at_once = count_cycles(runner, layout, events, counted)
+    at_once = count_cycles(runner, events, counted)
     assert (counted - AROUND_A_CALL < at_once.low).all()
     assert (at_once.low < at_once.high).all()
     assert (at_once.high < 4 * counted).all()
     np.testing.assert_array_equal(sum(at_once.functions.values()), at_once.high)
     # One sample at a time makes no difference.
     monkeypatch.setattr(trace, "MOST_INSTRUCTIONS", 1)
-    in_portions = count_cycles(runner, layout, events, counted)
+    in_portions = count_cycles(runner, events, counted)
     np.testing.assert_array_equal(in_portions.high, at_once.high)
     np.testing.assert_array_equal(in_portions.low, at_once.low)

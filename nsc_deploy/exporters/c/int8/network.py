@@ -1,4 +1,4 @@
-"""Dense layers and LSTM cells on whole numbers: the arithmetic that the C code is held to, bit for bit.
+"""Conventional layers on whole numbers: the arithmetic that the C code is held to, bit for bit.
 
     acc = W x + b                           x, W of 8 bits, a factor for each row of W; b and acc of 32
     y   = sat((acc m + 2^(s - 1)) >> s)     m of 31 bits, s a shift, each for its row: a real factor
@@ -9,18 +9,27 @@ bits behind the point and its output with 7:
 
     c = sat16(((f c + 2^14) >> 15) + ((i g + 2^18) >> 19))      h = sat8((o tanh(c) + 2^22) >> 23)
 
+A gated recurrent unit has the same gates, keeps its state with 15 bits behind the point and shows 7 of them:
+
+    n = tanh(sat16(Wn x + ((r Un h + 2^14) >> 15)))    s = (z s + (2^15 - z) n + 2^14) >> 15
+    h = sat8((s + 2^7) >> 8)
+
 `>>` rounds down. This is the requantisation of TensorFlow Lite with a single rounding.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.exporters.c.int8.geometry import Windows
+from nsc_deploy.exporters.c.int8.layers import convolve, entering
+
 Wide = NDArray[np.int64]
 GATE_BITS, CELL_BITS, HIDDEN_BITS = 12, 11, 7
+LARGEST, LARGEST_OUTPUT = 127, 2**15 - 1
 SEGMENT_BITS = 7
 
 
@@ -42,7 +51,12 @@ class Product:
 
     def of(self, values: Wide) -> Wide:
         """Values [samples, inputs] to [samples, outputs], before anything is cut off."""
-        total = values @ self.weight.T.astype(np.int64) + self.bias
+        # Sums below 2^31 are exact in float64, in which products of matrices are fast.
+        total = (values.astype(np.float64) @ self.weight.T.astype(np.float64)).astype(np.int64) + self.bias
+        return self.scaled(total)
+
+    def scaled(self, total: Wide) -> Wide:
+        """Sums [..., outputs] in the units of what leaves."""
         shift = self.shift.astype(np.int64)
         found: Wide = (total * self.multiplier + (np.int64(1) << (shift - 1))) >> shift
         return found
@@ -71,6 +85,65 @@ class Dense:
 
 
 @dataclass(frozen=True, eq=False)
+class Convolution:
+    """The same over windows of an image.
+
+    Attributes:
+        name: of its node.
+        product: weights [outputs, channels / groups * taps].
+        windows: which values meet.
+        groups: of channels that do not meet.
+        low: the least that leaves.
+        high: the most.
+    """
+
+    name: str
+    product: Product
+    windows: Windows
+    groups: int
+    low: int
+    high: int
+
+    @property
+    def outputs(self) -> int:
+        """Number of values that leave."""
+        rows, columns = self.windows.places
+        return len(self.product.weight) * rows * columns
+
+    def of(self, values: Wide) -> Wide:
+        """Images [..., inputs] to [..., outputs], before anything is cut off."""
+        product = self.product
+        total = convolve(values, product.weight, product.bias, self.windows, self.groups)
+        by_place = np.moveaxis(total.reshape(*values.shape[:-1], len(product.weight), -1), -2, -1)
+        scaled = np.moveaxis(product.scaled(by_place.astype(np.int64)), -1, -2)
+        return scaled.reshape(*values.shape[:-1], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Maximum:
+    """The largest value of each window.
+
+    Attributes:
+        name: of its node.
+        windows: which values meet.
+    """
+
+    name: str
+    windows: Windows
+
+    @property
+    def outputs(self) -> int:
+        """Number of values that leave."""
+        rows, columns = self.windows.places
+        return self.windows.shape[0] * rows * columns
+
+    def of(self, values: Wide) -> Wide:
+        """Images [..., inputs] to [..., outputs]."""
+        found: Wide = self.windows.gather(values, -128).max(axis=-1)
+        return found.reshape(*values.shape[:-1], -1)
+
+
+@dataclass(frozen=True, eq=False)
 class Lstm:
     """A layer of LSTM cells; rows by gate: input, output, forget, cell.
 
@@ -91,68 +164,106 @@ class Lstm:
 
 
 @dataclass(frozen=True, eq=False)
+class Gru:
+    """A layer of gated recurrent units; rows by gate: update, reset, new.
+
+    Attributes:
+        name: of its node.
+        entering: weights of what comes in, with the bias.
+        recurrent: weights of its own output, with the bias that the reset gate acts on.
+    """
+
+    name: str
+    entering: Product
+    recurrent: Product
+
+    @property
+    def outputs(self) -> int:
+        """Number of units."""
+        return int(self.recurrent.weight.shape[1])
+
+
+Layer: TypeAlias = Dense | Convolution | Maximum | Lstm | Gru
+
+
+@dataclass(frozen=True, eq=False)
 class Int8Network:
     """A network in 8 bits.
 
     Attributes:
-        inputs: values that come in with a step.
+        inputs: values that come in with a step, or with a sample that enters whole.
         input_scale: what 1 of an input stands for.
-        layers: in their order; the last gives out 16 bits.
+        layers: in their order; sums of the last one have 16 bits.
         output_scale: what 1 of an output stands for.
-        classes: that its outputs vote for.
+        classes: that its outputs vote for, or None.
         group: consecutive outputs that vote for a class.
+        whole: steps of a sample that enters whole; None where steps enter one by one.
     """
 
     inputs: int
     input_scale: float
-    layers: tuple[Dense | Lstm, ...]
+    layers: tuple[Layer, ...]
     output_scale: float
-    classes: int
-    group: int
+    classes: int | None = None
+    group: int = 1
+    whole: int | None = None
 
     @property
-    def products(self) -> Iterator[tuple[str, str, Product]]:
-        """Every product with its layer and its part there."""
-        for layer in self.layers:
-            if isinstance(layer, Dense):
-                yield layer.name, "weights", layer.product
-            else:
-                yield layer.name, "weights of inputs", layer.entering
-                yield layer.name, "weights of its own", layer.recurrent
+    def outputs(self) -> int:
+        """Values that leave."""
+        return self.layers[-1].outputs
 
     def quantised(self, values: NDArray[Any]) -> NDArray[np.int8]:
-        """Real inputs as they enter."""
-        return np.clip(np.rint(values / self.input_scale), -127, 127).astype(np.int8)
+        """Real inputs [steps, samples, *shape] as they enter, [steps or 1, samples, inputs]."""
+        flat = entering(values, self.whole)
+        return np.clip(np.rint(flat / self.input_scale), -127, 127).astype(np.int8)
+
+
+def products_of(layer: Layer) -> Iterator[tuple[str, Product]]:
+    """Every product of a layer, with what it is there."""
+    if isinstance(layer, Dense | Convolution):
+        yield "weights", layer.product
+    elif isinstance(layer, Lstm | Gru):
+        yield "weights of inputs", layer.entering
+        yield "weights of its own", layer.recurrent
 
 
 def emulate(network: Int8Network, values: NDArray[np.int8]) -> NDArray[np.int16]:
     """Run samples, each from rest: inputs [steps, samples, inputs] to [steps, samples, outputs]."""
     samples = values.shape[1]
-    states = [
-        np.zeros((2, samples, layer.outputs), np.int64) for layer in network.layers if isinstance(layer, Lstm)
-    ]
+    states = {
+        place: np.zeros((2, samples, layer.outputs), np.int64)
+        for place, layer in enumerate(network.layers)
+        if isinstance(layer, Lstm | Gru)
+    }
     given = []
     for step in values.astype(np.int64):
-        entering, cells = step, iter(states)
-        for layer in network.layers:
+        flowing: Wide = step
+        for place, layer in enumerate(network.layers):
             if isinstance(layer, Dense):
-                entering = np.clip(layer.product.of(entering), layer.low, layer.high)
+                flowing = np.clip(layer.product.of(flowing), layer.low, layer.high)
+            elif isinstance(layer, Convolution):
+                flowing = np.clip(layer.of(flowing), layer.low, layer.high)
+            elif isinstance(layer, Maximum):
+                flowing = layer.of(flowing)
             else:
-                entering = _cell(layer, entering, next(cells))
-        given.append(entering.astype(np.int16))
+                update = _lstm if isinstance(layer, Lstm) else _gru
+                flowing = update(layer.entering, layer.recurrent, flowing, states[place])
+        given.append(flowing.astype(np.int16))
     return np.stack(given)
 
 
 def decide(network: Int8Network, outputs: NDArray[np.int16]) -> NDArray[np.int64]:
     """Outputs [steps, samples, outputs] to classes [samples], the first of equals."""
-    votes = outputs.sum(axis=0, dtype=np.int64).reshape(-1, network.classes, network.group).sum(axis=2)
+    shape = (outputs.shape[1], network.classes or 1, network.group)
+    votes = outputs.sum(axis=0, dtype=np.int64).reshape(shape).sum(axis=2)
     decided: NDArray[np.int64] = votes.argmax(axis=1)
     return decided
 
 
-def _cell(layer: Lstm, entering: Wide, state: Wide) -> Wide:
+def _lstm(entering: Product, recurrent: Product, values: Wide, state: Wide) -> Wide:
     """One step; `state` holds the output and the cell, [2, samples, cells], and is changed."""
-    gates = _sat(layer.entering.of(entering) + layer.recurrent.of(state[0]), 16)
+    gates = _sat(entering.of(values) + recurrent.of(state[0]), 16)
     let_in, let_out, keep, new = np.split(gates, 4, axis=1)
     let_in, let_out, keep = (looked_up(SIGMOID, gate) for gate in (let_in, let_out, keep))
     new = looked_up(TANH, new)
@@ -160,6 +271,20 @@ def _cell(layer: Lstm, entering: Wide, state: Wide) -> Wide:
     state[1] = _sat(kept + ((let_in * new + (1 << 18)) >> 19), 16)
     seen = looked_up(TANH, _sat(state[1] << (GATE_BITS - CELL_BITS), 16))
     state[0] = _sat((let_out * seen + (1 << 22)) >> 23, 8)
+    shown: Wide = state[0].copy()
+    return shown
+
+
+def _gru(entering: Product, recurrent: Product, values: Wide, state: Wide) -> Wide:
+    """One step; `state` holds what is shown and what is kept, [2, samples, units], and is changed."""
+    arriving, own = entering.of(values), _sat(recurrent.of(state[0]), 16)
+    units = state.shape[2]
+    gates = _sat(arriving[:, : 2 * units] + own[:, : 2 * units], 16)
+    keep, reset = np.split(looked_up(SIGMOID, gates), 2, axis=1)
+    remembered = (reset * own[:, 2 * units :] + (1 << 14)) >> 15
+    new = looked_up(TANH, _sat(arriving[:, 2 * units :] + remembered, 16))
+    state[1] = (keep * state[1] + ((1 << 15) - keep) * new + (1 << 14)) >> 15
+    state[0] = _sat((state[1] + (1 << 7)) >> 8, 8)
     shown: Wide = state[0].copy()
     return shown
 

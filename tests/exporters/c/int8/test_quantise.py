@@ -1,78 +1,48 @@
-"""From ONNX to 8 bits: the emulator beside floating point, and what is refused."""
+"""From ONNX to 8 bits: the integers beside floating point, and how they are rounded."""
 
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from numpy.typing import NDArray
-from onnx import helper
 
-from nsc_deploy.errors import ConfigError, GraphError
-from nsc_deploy.exporters.c.int8.network import Dense, Lstm, decide, emulate
-from nsc_deploy.exporters.c.int8.quantise import quantise
-from nsc_deploy.graphs.onnx_run import run_onnx
-from tests.support.small_runs import dense_graph, lstm_graph, onnx_graph
-
-STEPS, SAMPLES, INPUTS, OUTPUTS = 12, 6, 7, 6
+from nsc_deploy.exporters.c.int8.network import Dense, Lstm, decide, emulate, products_of
+from tests.support.int8 import KINDS, OUTPUTS, code, network, reals
 
 
-def reals(seed: int = 0, samples: int = SAMPLES) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(0, 0.7, (STEPS, samples, INPUTS)).astype(np.float32)
-
-
-def graph(folder: Path, kind: str) -> Path:
-    path = folder / f"{kind}.onnx"
-    if kind == "lstm":
-        lstm_graph(path, INPUTS, 9, OUTPUTS)
-    else:
-        dense_graph(path, [INPUTS, 18, 11, OUTPUTS])
-    return path
-
-
-@pytest.mark.parametrize("kind", ["dense", "lstm"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_whole_numbers_follow_floating_point(kind: str, tmp_path: Path) -> None:
-    path = graph(tmp_path, kind)
-    network = quantise(path, reals(1, 40), classes=3, group=2)
-    values = reals(2)
-    found = emulate(network, network.quantised(values)) * network.output_scale
-    expected = run_onnx(path, values)
+    made = code(tmp_path, kind)
+    values = reals(kind, 2)
+    found, expected = made.emulate(values).output, made.network.run(values)
+    assert found.shape == expected.shape
     error = np.abs(found - expected).max() / np.abs(expected).max()
     assert 0 < error < 0.06
-    votes = expected.mean(axis=0).reshape(SAMPLES, 3, 2).sum(axis=2)
+    votes = expected.mean(axis=0).reshape(-1, 3, 2).sum(axis=2)
     first, second = np.sort(votes, axis=1)[:, -1], np.sort(votes, axis=1)[:, -2]
-    clear = first - second > 0.03 * np.abs(votes).max()
-    assert clear.sum() >= 3
-    decided = decide(network, emulate(network, network.quantised(values)))
+    clear = first - second > 0.06 * np.abs(votes).max()
+    assert clear.sum() >= 2
+    decided = decide(made.int8, emulate(made.int8, made.entering(values)))
     np.testing.assert_array_equal(decided[clear], votes.argmax(axis=1)[clear])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_in_floating_point_are_those_of_onnxruntime(kind: str, tmp_path: Path) -> None:
+    from nsc_deploy.exporters.c.int8.layers import read_chain
+
+    read, values = network(tmp_path, kind), reals(kind, 3)
+    chain = read_chain(read, kind)
+    flowing = chain.entering(values).astype(np.float64)
+    for layer in chain.layers:
+        flowing = layer.run(flowing)
+    np.testing.assert_allclose(flowing.reshape(*flowing.shape[:2], OUTPUTS), read.run(values), atol=2e-5)
+
+
 def test_each_row_has_a_factor_of_its_own(tmp_path: Path) -> None:
-    network = quantise(graph(tmp_path, "dense"), reals(), classes=3, group=2)
-    assert [type(layer) for layer in network.layers] == [Dense, Dense, Dense]
-    for _, _, product in network.products:
-        assert (np.abs(product.weight.astype(int)).max(axis=1) == 127).all()
-        assert len(set(product.multiplier.tolist())) > 1
-    assert [layer.low for layer in network.layers if isinstance(layer, Dense)] == [0, 0, 0]
-    cells = quantise(graph(tmp_path, "lstm"), reals(), classes=3, group=2)
-    assert [type(layer) for layer in cells.layers] == [Lstm, Dense]
-
-
-def test_an_operator_without_a_form_is_named(tmp_path: Path) -> None:
-    nodes = [
-        helper.make_node("MatMul", ["input", "w"], ["sum"], name="first"),
-        helper.make_node("Sigmoid", ["sum"], ["output"], name="squash"),
-    ]
-    onnx_graph(tmp_path / "s.onnx", nodes, {"w": np.ones((INPUTS, 6), np.float32)}, INPUTS, 6)
-    with pytest.raises(GraphError, match=r"'squash' \(Sigmoid\): has no form in 8 bits") as caught:
-        quantise(tmp_path / "s.onnx", reals(), classes=3, group=2)
-    assert caught.value.hint is not None
-
-
-def test_inputs_and_classes_have_to_fit(tmp_path: Path) -> None:
-    path = graph(tmp_path, "dense")
-    with pytest.raises(ConfigError, match="none of this graph"):
-        quantise(path, reals()[..., :3], classes=3, group=2)
-    with pytest.raises(ConfigError, match="gives out 6 values, not 10"):
-        quantise(path, reals(), classes=5, group=2)
-    assert onnx.load(path).graph.node
+    layers = code(tmp_path, "dense").int8.layers
+    assert [type(layer) for layer in layers] == [Dense, Dense, Dense]
+    for layer in layers:
+        for _, product in products_of(layer):
+            assert (np.abs(product.weight.astype(int)).max(axis=1) == 127).all()
+            assert len(set(product.multiplier.tolist())) > 1
+    assert [layer.low for layer in layers if isinstance(layer, Dense)] == [0, 0, 0]
+    assert [type(layer) for layer in code(tmp_path, "lstm").int8.layers] == [Lstm, Dense]

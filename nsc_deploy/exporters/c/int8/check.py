@@ -1,0 +1,51 @@
+"""What C in 8 bits says of each operator of an ONNX graph."""
+
+from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.c.int8.layers import HINT, ChainReader
+from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.onnx_network import OnnxNetwork
+from nsc_deploy.passes.verdict import Status, Verdict
+
+_BECOMES = {
+    "MatMul": (Status.NATIVE, "weights of 8 bits, a factor for each row"),
+    "Gemm": (Status.NATIVE, "weights of 8 bits, a factor for each row"),
+    "Conv": (Status.NATIVE, "weights of 8 bits, window by window"),
+    "LSTM": (Status.NATIVE, "gates of 16 bits, sigmoid and tanh from tables"),
+    "GRU": (Status.NATIVE, "gates of 16 bits, sigmoid and tanh from tables"),
+    "MaxPool": (Status.NATIVE, "the largest value of each window"),
+    "GlobalMaxPool": (Status.NATIVE, "the largest value of each channel"),
+    "ReduceMax": (Status.NATIVE, "the largest value of each channel"),
+    "AveragePool": (Status.SUBSTITUTED, "a convolution with equal weights"),
+    "GlobalAveragePool": (Status.SUBSTITUTED, "a convolution with equal weights"),
+    "ReduceMean": (Status.SUBSTITUTED, "a convolution with equal weights"),
+    "BatchNormalization": (Status.SUBSTITUTED, "folded into the weights"),
+    "Add": (Status.NATIVE, "a bias of 32 bits"),
+    "Relu": (Status.NATIVE, "where values are cut off"),
+}
+_NOTHING = (Status.NATIVE, "nothing: values keep their order")
+
+
+def operator_verdicts(network: Network) -> tuple[Verdict, ...]:
+    """A verdict on each operator, in the order of the graph; the first that is refused ends the chain."""
+    if not isinstance(network, OnnxNetwork):
+        raise TypeError("no graph of ONNX")
+    reader, ended = ChainReader(network, "graph"), False
+    verdicts = []
+    for node in network.nodes:
+        if node.primitive in {"Input", "Output"}:
+            verdicts.append(Verdict(node.name, node.primitive, Status.NATIVE, "values of 8 or 16 bits"))
+            continue
+        refusal = None
+        if not ended:
+            try:
+                reader.take(node.parameters)
+            except GraphError as error:
+                refusal, ended = error, True
+        elif not reader.knows(node.primitive):
+            refusal = GraphError("has no form in 8 bits", hint=HINT)
+        if refusal is None:
+            verdicts.append(Verdict(node.name, node.primitive, *_BECOMES.get(node.primitive, _NOTHING)))
+        else:
+            hint = refusal.hint or HINT
+            verdicts.append(Verdict(node.name, node.primitive, Status.REFUSED, refusal.problem, hint))
+    return tuple(verdicts)

@@ -1,0 +1,191 @@
+"""An ONNX graph as a `Network`: its operators in a row, what enters, and what leaves.
+
+Comparisons, targets and manifests ask a graph for its inputs, its outputs and its readout. Its operators stay
+what they are in ONNX: only a target that knows them looks at them, and onnxruntime runs them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import ConfigError, GraphError
+from nsc_deploy.graphs.formats.onnx import read_onnx
+from nsc_deploy.graphs.formats.recording import read_inputs, stated_signal
+from nsc_deploy.graphs.network import Network, Node, Shape, Signal
+from nsc_deploy.graphs.primitives import normalise
+
+ENDING = ".onnx"
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "Scan"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxNetwork(Network):
+    """An ONNX graph.
+
+    Attributes:
+        model: read and checked.
+        steps_first: whether the first two axes of its input are steps and samples; else the first is that of
+            samples, and each step is a sample of its own.
+        steps: of a recorded sample, where a recording is known.
+    """
+
+    model: onnx.ModelProto
+    steps_first: bool
+    steps: int | None = None
+
+    @property
+    def conventional(self) -> bool:
+        """Whether its nodes are operators of ONNX."""
+        return True
+
+    def run(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Recorded inputs [steps, samples, *shape] in onnxruntime, to [steps, samples, *shape].
+
+        Raises:
+            BackendError: onnxruntime cannot run the model.
+        """
+        from nsc_deploy.graphs.onnx_run import run_onnx, run_onnx_flat
+
+        return run_onnx(self.model, values) if self.steps_first else run_onnx_flat(self.model, values)
+
+
+def read_onnx_network(
+    path: Path,
+    *,
+    inputs: Path | None = None,
+    signal: Signal | None = None,
+    dt: float | None = None,
+    readout: tuple[int, int] | None = None,
+    classes: int | None = None,
+) -> OnnxNetwork:
+    """Read an ONNX file with one input and one output.
+
+    Args:
+        path: the file.
+        inputs: a recording, which says what enters where neither the file nor `signal` does.
+        signal: what enters, where the file does not say; real values by default.
+        dt: length of a step in seconds, where the file does not say.
+        readout: classes, and consecutive outputs that vote for each.
+        classes: of outputs that share themselves out among them, where no readout is known.
+
+    Raises:
+        GraphError: missing, damaged, or with several inputs or outputs, or of open sizes.
+        ConfigError: classes that the outputs cannot be shared out among.
+    """
+    model = read_onnx(path)
+    graph = model.graph
+    constants = {one.name for one in graph.initializer}
+    entrances = [one for one in graph.input if one.name not in constants]
+    if len(entrances) != 1 or len(graph.output) != 1:
+        raise GraphError(
+            f"has {len(entrances)} inputs and {len(graph.output)} outputs where one of each is wanted",
+            where=path,
+            hint="States that lie outside of the graph have no form; let it begin from rest.",
+        )
+    stated = {one.key: one.value for one in model.metadata_props}
+    given, left = _sizes(entrances[0]), _sizes(graph.output[0])
+    steps_first = _steps_first(given, graph)
+    shape, leaving = (_shape(sizes, 2 if steps_first else 1, path) for sizes in (given, left))
+    if readout is None and classes is not None:
+        readout = _shared_out(prod(leaving), classes)
+    if readout is not None and readout[0] * readout[1] != prod(leaving):
+        raise ConfigError(f"gives out {prod(leaving)} values, not {readout[0]} * {readout[1]}", where=path)
+    steps = None
+    if inputs is not None:
+        recorded = read_inputs(inputs, signal=signal or stated_signal(inputs) or Signal.REAL, dt=dt or 1.0)
+        signal, steps = signal or recorded.signal, recorded.steps
+        dt = dt if stated_signal(inputs) is None else recorded.dt
+    try:
+        dt = float(stated["dt"]) if "dt" in stated else dt
+        signal = Signal(stated["signal"]) if "signal" in stated else signal
+    except ValueError as error:
+        raise GraphError(f"states what cannot be ({error})", where=path) from error
+    nodes = (
+        _end("Input", entrances[0].name, (), shape, signal or Signal.REAL),
+        *_operators(graph, entrances[0].name),
+        _end("Output", f"{graph.output[0].name}.out", (), leaving, Signal.REAL, readout),
+    )
+    nodes = _joined(nodes)
+    components = tuple((node.name,) for node in nodes)
+    return OnnxNetwork(
+        nodes, dt, None, components=components, model=model, steps_first=steps_first, steps=steps
+    )
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int | None]:
+    """Sizes of the axes; None for an open one."""
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
+
+
+def _steps_first(sizes: Sequence[int | None], graph: onnx.GraphProto) -> bool:
+    """Whether steps come first: two open axes, or an operator that runs over them."""
+    if len(sizes) < 3:
+        return False
+    return sizes[:2] == [None, None] or any(node.op_type in _RECURRENT for node in graph.node)
+
+
+def _shape(sizes: Sequence[int | None], skipped: int, path: Path) -> Shape:
+    kept = sizes[skipped:]
+    known = tuple(size for size in kept if size is not None and size > 0)
+    if len(known) != len(kept) or not known:
+        raise GraphError(
+            f"leaves sizes of its inputs or outputs open ({', '.join(map(str, sizes))})",
+            where=path,
+            hint="Only the axes of steps and samples may be open, in front of the others.",
+        )
+    return known
+
+
+def _shared_out(outputs: int, classes: int) -> tuple[int, int]:
+    if classes < 1 or outputs % classes:
+        raise ConfigError(
+            f"{outputs} outputs cannot be shared out among {classes} classes",
+            where="--classes",
+            hint="Every class takes as many outputs in a row, the first ones class 0.",
+        )
+    return classes, outputs // classes
+
+
+def _end(
+    primitive: str,
+    name: str,
+    inputs: tuple[str, ...],
+    shape: Shape,
+    signal: Signal,
+    readout: tuple[int, int] | None = None,
+) -> Node:
+    metadata: dict[str, Any] = {"signal": signal.value}
+    if readout is not None:
+        metadata |= {"classes": readout[0], "group": readout[1]}
+    kind = nir.Input if primitive == "Input" else nir.Output
+    parameters = normalise(kind(np.array(shape), metadata=metadata))
+    return Node(name, primitive, parameters, inputs, shape, shape, signal)
+
+
+def _operators(graph: onnx.GraphProto, entrance: str) -> list[Node]:
+    """The operators, each fed by those whose results it takes; shapes are left to ONNX."""
+    made = {entrance: entrance}
+    taken = {entrance}
+    nodes = []
+    for place, node in enumerate(graph.node):
+        name = node.name or f"{node.op_type}_{place}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        inputs = tuple(dict.fromkeys(made[one] for one in node.input if one in made))
+        made |= dict.fromkeys(node.output, name)
+        nodes.append(Node(name, node.op_type, node, inputs, (), (), Signal.REAL))
+    return nodes
+
+
+def _joined(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """With what leaves fed by the operator that makes it."""
+    *others, output = nodes
+    return (*others, replace(output, inputs=(others[-1].name,)))

@@ -1,0 +1,123 @@
+"""Conventional networks by the same commands as graphs of events: export, run, verify, check."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nsc_deploy.errors import ConfigError, GraphError, UserError
+from nsc_deploy.exporters.c.deployment import read_c_deployment
+from nsc_deploy.exporters.check import graphs_of
+from nsc_deploy.exporters.export import export_all
+from nsc_deploy.exporters.inputs import choose_samples
+from nsc_deploy.exporters.registry import load_target
+from nsc_deploy.exporters.verify import open_deployment, run, verify
+from nsc_deploy.graphs.formats.nir import GraphOptions
+from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.verification.limits import Limits
+from tests.support.c_graphs import needs_compiler, needs_qemu
+from tests.support.int8 import KINDS, graph, write_inputs
+from tests.support.small_runs import dense_run, event_run
+
+THREE = GraphOptions(classes=3)
+
+
+def exported(folder: Path, kind: str) -> Path:
+    inputs = write_inputs(folder / "in.npz", kind, 2, 20)
+    (out,) = export_all(graph(folder, kind), "c", folder / "out", inputs=inputs, graph=THREE)
+    return out
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_onnx_file_goes_the_way_of_every_graph(kind: str, tmp_path: Path) -> None:
+    out = exported(tmp_path, kind)
+    manifest = read_c_deployment(out).manifest
+    assert (manifest.form, manifest.classes, manifest.group) == ("int8", 3, 2)
+    assert manifest.compiled is not None
+    assert manifest.compiled.values > 0
+    assert manifest.verification is not None
+    assert manifest.verification.agreement is not None
+    assert "of the decisions are alike" in manifest.verification.sentence
+    opened = open_deployment(out)
+    host, emulator = (run(opened, name) for name in ("host", "emulator"))
+    np.testing.assert_array_equal(host.spikes, emulator.spikes)
+    np.testing.assert_array_equal(host.decisions, emulator.decisions)
+    assert host.comparison.samples == 10  # ranges were chosen on the other ten
+    found = verify(opened, "reference", choose_samples(opened, None, None), Limits(min_agreement=0.5))
+    assert found.passed
+
+
+@needs_compiler
+def test_ranges_and_check_never_see_the_same_samples(tmp_path: Path) -> None:
+    out, whole = exported(tmp_path, "dense"), read_recording(tmp_path / "in.npz")
+    kept = read_recording(out / "inputs.npz")
+    np.testing.assert_array_equal(kept.values, whole.values[:, 1::2])
+    assert read_c_deployment(out).manifest.calibration.samples == 10
+    other = write_inputs(tmp_path / "other.npz", "dense", 3, 8)
+    inputs = tmp_path / "in.npz"
+    (out,) = export_all(
+        tmp_path / "dense.onnx", "c", tmp_path / "all", inputs=inputs, calibration=other, graph=THREE
+    )
+    assert read_recording(out / "inputs.npz").samples == 20
+    assert read_c_deployment(out).manifest.calibration.path == str(other)
+
+
+@needs_qemu
+def test_qemu_runs_it_too(tmp_path: Path) -> None:
+    done = run(open_deployment(exported(tmp_path, "gru")), "qemu", samples=2)
+    assert done.instructions is not None
+    assert done.instructions.min() > 500
+
+
+@needs_compiler
+def test_the_receiver_of_a_conventional_run_is_taken_with_its_readout(tmp_path: Path) -> None:
+    (out,) = export_all(dense_run(tmp_path / "run"), "c", tmp_path / "out")
+    manifest = read_c_deployment(out).manifest
+    assert (manifest.name, manifest.classes, manifest.group) == ("receiver", 2, 2)
+    (sender,) = export_all(tmp_path / "run", "c", tmp_path / "sender", part="transmitter")
+    assert read_c_deployment(sender).manifest.classes is None
+    (event,) = export_all(event_run(tmp_path / "event"), "c", tmp_path / "firmware")
+    assert read_c_deployment(event).manifest.form == "events"
+
+
+def test_other_targets_take_no_onnx(tmp_path: Path) -> None:
+    path = graph(tmp_path, "dense")
+    with pytest.raises(ConfigError, match="is an ONNX graph, which 'lava' does not take"):
+        export_all(path, "lava", tmp_path / "out")
+    with pytest.raises(ConfigError, match="is an ONNX graph, which 'lava' does not take"):
+        graphs_of(path, GraphOptions(), target=load_target("lava"))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "ranges of 8 bits are chosen on recorded inputs, and there are none"),
+        ({"bits": 4}, "have 8 bits and a factor for each row"),
+        ({"split": True}, "cuts NIR graphs only"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, object], problem: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=problem):
+        export_all(graph(tmp_path, "dense"), "c", tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_check_needs_no_ranges(kind: str, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "in.npz", kind)
+    ((_, network),) = graphs_of(graph(tmp_path, kind), THREE, inputs=inputs, target=load_target("c"))
+    found = load_target("c:stm32l432").check(network)
+    assert found.fits
+    flash, ram = found.pools
+    assert flash.used > 500
+    assert ram.used > 50
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    out = exported(tmp_path, "dense")
+    (out / "source.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match="not the file that was exported"):
+        open_deployment(out)
+    with pytest.raises(GraphError, match="not an ONNX file"):
+        graphs_of(out / "source.onnx", GraphOptions(), target=load_target("c"))
