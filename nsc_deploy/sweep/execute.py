@@ -25,7 +25,7 @@ def command(point: Point, out: Path) -> list[str]:
     """The command that trains a run, or goes on with it; its experiment is written for it."""
     experiment = out / EXPERIMENTS / f"{point.name}.toml"
     write_experiment(experiment, point.experiment)
-    program = [sys.executable, "-m", "nsc_deploy", "train", str(experiment.absolute())]
+    program = [sys.executable, "-P", "-m", "nsc_deploy", "train", str(experiment.absolute())]
     return [*program, "--out", str((out / point.name).absolute()), "--resume", "--quiet"]
 
 

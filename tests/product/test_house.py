@@ -131,3 +131,16 @@ def test_what_comes_after_training_runs_without_a_training_framework(room: str) 
     )
     assert answer.returncode == 0, answer.stderr
     assert FRAMEWORKS & set(answer.stdout.split()) == set()
+
+
+def test_every_python_that_is_started_leaves_the_working_folder_alone() -> None:
+    """Without -P or -I a torch.py that lies where the user stands would run in place of torch."""
+    started = []
+    for path in tracked("nsc_deploy/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.List | ast.Tuple) and node.elts:
+                words = [ast.unparse(one) for one in node.elts]
+                if words[0] == "sys.executable" or ("'-m'" in words and words[0] != "'-m'"):
+                    started.append((path.name, words[1]))
+    assert len(started) >= 8
+    assert [one for one in started if one[1] not in {"'-P'", "'-I'"}] == []

@@ -94,7 +94,7 @@ def clang() -> Compiler | None:
         return Compiler((path,), _version((path,)))
     if find_spec("ziglang") is None:
         return None
-    command = (sys.executable, "-m", "ziglang", "cc")
+    command = (sys.executable, "-P", "-m", "ziglang", "cc")
     return Compiler(command, _version(command))
 
 
