@@ -1,13 +1,17 @@
 """The integer arithmetic against the real Lava: spikes, currents and potentials of every layer and step."""
 
+import subprocess
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
+from nsc_deploy.exporters.lava.environment import require_environment
 from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork, Role
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.lava.worker import run_in_lava
+from nsc_deploy.exporters.lava.worker import WORKER, run_in_lava
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.simulate import simulate
 from tests.support.lava import int32, random_events, random_layer, receiver
@@ -103,3 +107,55 @@ def test_a_sample_does_not_depend_on_its_neighbours() -> None:
     spikes = run_in_lava(integers, events).spikes
     assert spikes.any()
     np.testing.assert_array_equal(spikes[:, 0], spikes[:, 4])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_neurons_that_subtract_are_those_of_our_process(seed: int) -> None:
+    """Beside stock ones, with decays, delays, biases and samples end to end."""
+    chance = np.random.default_rng(seed)
+    layers = [
+        random_layer(chance, 14, 10),
+        random_layer(chance, 12, 14, delay=2 * seed),
+        random_layer(chance, 9, 12),
+    ]
+    kinds = ([True, False, True], [False, True, True])[seed]
+    chain = tuple(replace(layer, subtracts=kind) for layer, kind in zip(layers, kinds, strict=True))
+    network = IntegerNetwork(chain, dt=1e-3)
+    events = random_events(chance, 11, 3, 10, rate=0.3)
+    stock = IntegerNetwork(tuple(layers), dt=1e-3)
+    assert not np.array_equal(output_spikes(network, events), output_spikes(stock, events))
+    assert_equal_everywhere(network, events)
+
+
+_READ_THE_PORT = """
+import sys; sys.path.insert(0, sys.argv[1])
+import numpy as np
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc.dense.process import Dense
+from lava.proc.io.sink import RingBuffer as Sink
+from lava.proc.io.source import RingBuffer as Source
+from subtractive_lif import SubtractiveLIF
+
+source = Source(data=np.ones((1, 8), np.int32))
+synapse = Dense(weights=np.array([[30], [-20]]))
+neurons = SubtractiveLIF(shape=(2,), du=4095, dv=0, vth=70, reset_interval=100, reset_offset=1)
+spikes, potentials = (Sink(shape=(2,), buffer=8) for _ in range(2))
+source.s_out.connect(synapse.s_in); synapse.a_out.connect(neurons.a_in)
+neurons.s_out.connect(spikes.a_in); neurons.v_out.connect(potentials.a_in)
+source.run(condition=RunSteps(num_steps=8), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+print((spikes.data.get()).astype(int).tolist(), (potentials.data.get() / 64).tolist())
+source.stop()
+"""
+
+
+def test_the_second_port_of_our_process_sends_what_is_left_of_the_potential() -> None:
+    """In stock Lava, with nothing of ours but the file that a deployment folder holds."""
+    command = [str(require_environment().python), "-I", "-c", _READ_THE_PORT, str(WORKER.parent)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    # The source sends from the first step on, the connection a step later: 30 each, 70 taken off above 70.
+    assert told.strip() == (
+        "[[0, 0, 0, 1, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0]] "
+        "[[0.0, 30.0, 60.0, 20.0, 50.0, 10.0, 40.0, 70.0], "
+        "[0.0, -20.0, -40.0, -60.0, -80.0, -100.0, -120.0, -140.0]]"
+    )

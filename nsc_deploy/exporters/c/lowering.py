@@ -34,10 +34,11 @@ from nsc_deploy.exporters.lava.integers import (
     Role,
 )
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
+from nsc_deploy.exporters.lava.lowering.soft_resets import soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import CONVOLUTIONS, POOLS, Matrix
 from nsc_deploy.exporters.lava.rules import verdicts as lava_verdicts
 from nsc_deploy.graphs.connectivity import kernel_axes, pairs
-from nsc_deploy.graphs.network import SPIKING, Network, Node
+from nsc_deploy.graphs.network import SPIKING, Network, Node, Reset
 from nsc_deploy.passes.base import Note
 from nsc_deploy.passes.verdict import Status
 
@@ -89,7 +90,8 @@ def lower_to_program(
         program = replace(behind.program, front_end=comparators)
         return Lowered(program, (("front-end", note), *behind.notes))
     alike = behind_convolutions(network)
-    if any(one.status is Status.REFUSED for one in lava_verdicts(network)):
+    subtracts = network.reset is Reset.SUBTRACT or bool(soft_resets(network))
+    if subtracts or any(one.status is Status.REFUSED for one in lava_verdicts(network)):
         return _lower_directly(network, bits, inputs, granularity, alike)
     lowering = lower(network, bits=bits, inputs=inputs, granularity=granularity, alike=alike)
     folded = next((step.graph for step in reversed(lowering.steps) if step.graph is not None), network)
@@ -104,7 +106,7 @@ def _lower_directly(
     granularity: ScaleGranularity,
     alike: frozenset[str],
 ) -> Lowered:
-    """What Lava refuses."""
+    """What Lava refuses, or holds in neurons that subtract."""
     direct = extract(network)
     rounded, notes = lowered(direct, network, bits=bits, inputs=inputs, granularity=granularity, alike=alike)
     populations = [_with_kernels(one, direct.folded) for one in rounded]

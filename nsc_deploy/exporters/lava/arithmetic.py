@@ -3,7 +3,7 @@
     a[t] = (sum over the spikes s[t - delay] of weight) << weight_exp
     u[t] = sgn(u) * (|u| * (4096 - (du + 1)) >> 12) + (a[t] << 6)     wrapped once into 24 bits
     v[t] = clip(sgn(v) * (|v| * (4096 - dv) >> 12) + u[t] + bias)      to -(2^23 - 1) .. 2^23 - 1
-    s[t] = v[t] > vth << 6, and v[t] = 0 where s[t]
+    s[t] = v[t] > vth << 6, and v[t] = 0 where s[t]; in our SubtractiveLIF v[t] - (vth << 6)
 
 `u` and `v` on the right are those of the step before; `bias` is `bias_mant << bias_exp`. Time is that of
 the graph: the step a connection between layers takes in Lava is left out, since it only shifts every layer
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.emulator import simulate as emulator
 from nsc_deploy.exporters.lava.emulator.connections import DelaySparse, Dense, SignMode, Sparse
-from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, Network
+from nsc_deploy.exporters.lava.emulator.network import LIF, Layer, Network, SubtractiveLIF
 from nsc_deploy.exporters.lava.emulator.simulate import LayerTrace
 from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
@@ -95,7 +95,8 @@ def _connection(layer: IntegerLayer, weight: Matrix) -> Dense:
 
 
 def _neurons(layer: IntegerLayer) -> LIF:
-    return LIF(
+    kind = SubtractiveLIF if layer.subtracts else LIF
+    return kind(
         layer.neurons,
         du=layer.du,
         dv=layer.dv,

@@ -4,6 +4,7 @@ manifest.json   what is in it (see `manifest`)
 source.nir      the graph, as it was
 network.npz     the integers
 network.net     the same for lava-dl's netx (HDF5), where netx can hold it
+subtractive_lif.py  our process, where neurons reset by subtraction
 inputs.npz      recorded inputs, where there are any
 
 An export ends with a check: the integers that were written run in the emulator beside the graph, and the
@@ -43,7 +44,7 @@ from nsc_deploy.exporters.quantised import Calibrated, approximations, choose_ca
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.files import sha256
+from nsc_deploy.io.files import sha256, write_bytes
 from nsc_deploy.io.folders import replacing_folder, require_folder, require_unchanged
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.divergence import LayerParity
@@ -53,6 +54,7 @@ SOURCE = "source.nir"
 INTEGERS = "network.npz"
 NETX = "network.net"
 RECORDING = "inputs.npz"
+OWN_PROCESS = Path(__file__).parent / "subtractive_lif.py"
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         # Written anew, so that dt and reset named on the command line are in the copy.
         write_network(folder / SOURCE, request.network)
         write_integers(folder / INTEGERS, lowering.network)
+        if _needs_ours(lowering.network):
+            write_bytes(folder / OWN_PROCESS.name, OWN_PROCESS.read_bytes())
         if obstacle(lowering.network) is None:
             write_netx(folder / NETX, lowering.network)
         if request.recording_file is not None:
@@ -143,6 +147,11 @@ def write_lava_deployment(request: ExportRequest) -> Path:
     for line in explanation(manifest):
         request.describe(line, True)
     return request.out
+
+
+def _needs_ours(network: IntegerNetwork) -> bool:
+    """Whether a process of ours runs in it."""
+    return any(layer.subtracts for layer in network.layers)
 
 
 def read_lava_deployment(folder: Path) -> LavaDeployment:
@@ -179,6 +188,9 @@ def _manifest(
         netx_sha256=sha256(folder / NETX) if problem is None else None,
         netx_obstacle=problem,
         netx_difference=difference(network) if problem is None else None,
+        own_process=OWN_PROCESS.name if _needs_ours(network) else None,
+        own_process_sha256=sha256(OWN_PROCESS) if _needs_ours(network) else None,
+        graded=network.graded,
         latency=network.latency,
         calibration=Calibrated.of(request, chosen_on),
         layers=_layer_records(network),
@@ -199,6 +211,7 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
             weight_exp=layer.weight_exp,
             latency=index + 1,
             groups=tuple(GroupRecord(**vars(one)) for one in layer.groups),
+            process="SubtractiveLIF" if layer.subtracts else "LIFReset",
         )
         for index, layer in enumerate(network.layers)
     )

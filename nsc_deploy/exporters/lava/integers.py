@@ -92,6 +92,8 @@ class IntegerLayer:
         weight_exp: 0..7, one for the layer: lets thresholds be finer than weights.
         groups: what the rows stand for, in order and without gaps.
         recurrent: [out, out], what a spike adds one step later, as `weight`; None without a cycle.
+        subtracts: whether a spike takes the threshold off the potential, which no process of Lava's does:
+            neurons of our own (`subtractive_lif`) in place of LIFReset.
     """
 
     weight: Matrix
@@ -104,6 +106,7 @@ class IntegerLayer:
     weight_exp: int = 0
     groups: tuple[Group, ...] = ()
     recurrent: Matrix | None = None
+    subtracts: bool = False
 
     @property
     def neurons(self) -> int:
@@ -138,10 +141,12 @@ class IntegerNetwork:
     Attributes:
         layers: in order; the neurons of one are the input lines of the next.
         dt: length of a step in seconds.
+        graded: whether the potentials of the last layer leave, those before the reset, and not its spikes.
     """
 
     layers: tuple[IntegerLayer, ...]
     dt: float
+    graded: bool = False
 
     @property
     def inputs(self) -> int:
@@ -178,6 +183,8 @@ def validate(network: IntegerNetwork) -> None:
     """
     if not network.layers:
         raise DataError("an integer network needs at least one layer")
+    if network.graded and len(network.layers[-1].groups) > 1:
+        raise DataError("gives out the potentials of several nodes")
     width = network.inputs
     for index, layer in enumerate(network.layers):
         if layer.inputs != width or layer.neurons < 1:
@@ -245,14 +252,19 @@ def write_integers(path: Path, network: IntegerNetwork) -> None:
     Layer `i` has the vectors `i.delay` and so on. Its weights are the array `i.weight` [out, in] or, where
     that would be large and mostly zero, a list: `i.weight.values` and `i.weight.source` of each synapse,
     ordered by target, and `i.weight.start`, where the list of each target begins. `i.recurrent` likewise.
+    `i.subtracts` is there where it is true, and so is `graded`.
     """
     arrays: dict[str, NDArray[Any]] = {"dt": np.asarray(network.dt)}
+    if network.graded:
+        arrays["graded"] = np.asarray(True)
     for index, layer in enumerate(network.layers):
         arrays |= _weight_arrays(f"{index}.weight", layer.weight)
         if layer.recurrent is not None:
             arrays |= _weight_arrays(f"{index}.recurrent", layer.recurrent)
         arrays |= {f"{index}.{name}": getattr(layer, name) for name in VECTORS}
         arrays[f"{index}.weight_exp"] = np.asarray(layer.weight_exp)
+        if layer.subtracts:
+            arrays[f"{index}.subtracts"] = np.asarray(True)
     save_npz(path, arrays)
 
 
@@ -263,12 +275,12 @@ def read_integers(path: Path, groups: tuple[tuple[Group, ...], ...]) -> IntegerN
         DataError: missing, damaged, or out of range.
     """
     arrays = load_npz(path)
-    held = {name.split(".", maxsplit=1)[0] for name in arrays} - {"dt"}
+    held = {name.split(".", maxsplit=1)[0] for name in arrays} - {"dt", "graded"}
     if held != {str(index) for index in range(len(groups))}:
         raise DataError(f"holds {len(held)} layers where the manifest names {len(groups)}", where=path)
     try:
         layers = tuple(_layer(arrays, index, layer_groups) for index, layer_groups in enumerate(groups))
-        network = IntegerNetwork(layers, float(arrays["dt"]))
+        network = IntegerNetwork(layers, float(arrays["dt"]), "graded" in arrays)
         validate(network)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"does not hold the layers the manifest names ({error})", where=path) from error
@@ -298,6 +310,7 @@ def _layer(arrays: Mapping[str, NDArray[Any]], index: int, groups: tuple[Group, 
         weight_exp=int(arrays[f"{index}.weight_exp"]),
         groups=groups,
         recurrent=_weight(arrays, recurrent) if cyclic else None,
+        subtracts=f"{index}.subtracts" in arrays,
     )
 
 

@@ -60,6 +60,9 @@ class LayerRecord(Record):
     weight_exp: int = Field(ge=0, description="a spike adds weight * 2^weight_exp")
     latency: int = Field(ge=1, description="steps from the input of the network to these spikes")
     groups: tuple[GroupRecord, ...]
+    process: str = Field(
+        default="LIFReset", description="what its neurons are: LIFReset of Lava, or SubtractiveLIF of ours"
+    )
 
 
 class LayerError(Record):
@@ -108,6 +111,15 @@ class Manifest(common.Manifest):
     netx_difference: str | None = Field(
         default=None, description="what the network file holds less exactly than the integers"
     )
+    own_process: FileName | None = Field(
+        default=None,
+        description="file of the process of ours that neurons which reset by subtraction are; None where all "
+        "processes are Lava's",
+    )
+    own_process_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    graded: bool = Field(
+        default=False, description="whether potentials leave, from its second port, and no spikes"
+    )
     latency: int = Field(ge=1, description="steps from an input to the output it causes")
     calibration: Calibrated = Calibrated(samples=0)
     layers: tuple[LayerRecord, ...] = Field(min_length=1)
@@ -120,6 +132,8 @@ class Manifest(common.Manifest):
         if self.netx is not None and self.netx_sha256 is not None:
             # Nothing here reads it, but what is checked here goes to the chip through it.
             yield self.netx, self.netx_sha256
+        if self.own_process is not None and self.own_process_sha256 is not None:
+            yield self.own_process, self.own_process_sha256
 
     def layer_groups(self) -> tuple[tuple[Group, ...], ...]:
         """What the rows of each layer stand for."""
@@ -138,6 +152,14 @@ def summary(manifest: Manifest) -> list[str]:
         f"{counted(manifest.latency, 'step')} of latency, {counted(len(inexact), 'approximation')}, "
         f"netx file {'written' if manifest.netx else 'not written'}"
     ]
+    ours = [str(index) for index, layer in enumerate(manifest.layers) if layer.process != "LIFReset"]
+    if ours:
+        layers = counted(len(ours), "layer").split(" ", 1)[1]
+        leaving = "; potentials leave by its second port" if manifest.graded else ""
+        lines.append(
+            f"not Lava's: neurons of {layers} {', '.join(ours)} reset by subtraction, a process of ours "
+            f"({manifest.own_process}){leaving}"
+        )
     if manifest.netx_obstacle:
         lines.append(f"no netx file: {manifest.netx_obstacle}")
     if manifest.netx_difference:

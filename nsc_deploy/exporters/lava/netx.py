@@ -22,6 +22,8 @@ LARGEST_FULL = 2**26
 def obstacle(network: IntegerNetwork) -> str | None:
     """Why netx could not hold the network, or None."""
     for index, layer in enumerate(network.layers):
+        if layer.subtracts:
+            return f"netx has no neurons that reset by subtraction, as those of layer {index} do"
         for weight in _parts(layer):
             places = weight.shape[0] * weight.shape[1]
             if kept_sparse(weight) or places > LARGEST_FULL:

@@ -6,6 +6,7 @@ weights.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.lava.integers import DECAY_UNITY, MAX_DELAY
 from nsc_deploy.exporters.lava.lowering.extract import KNOWN, NEURONS, WIRES
 from nsc_deploy.exporters.lava.lowering.recurrence import Bound, Disagreement, least_lateness
+from nsc_deploy.exporters.lava.lowering.soft_resets import potentials_leave, soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX, most_synapses, too_many_synapses
 from nsc_deploy.graphs.network import FLOAT_ROUNDING, RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
@@ -29,6 +31,7 @@ _BECOMES = {
     "LIF": (Status.NATIVE, "LIF neurons without synaptic current"),
     "CubaLIF": (Status.NATIVE, "LIF neurons with synaptic current"),
     "IF": (Status.NATIVE, "LIF neurons without decay"),
+    "I": (Status.SUBSTITUTED, "part of neurons that reset by subtraction"),
     "Threshold": (Status.SUBSTITUTED, "LIF neurons whose potential decays at once"),
     "Delay": (Status.SUBSTITUTED, "relay neurons with delayed synapses"),
     "Conv1d": (Status.SUBSTITUTED, "synapses with 8-bit weights, one for each use of a weight"),
@@ -40,14 +43,36 @@ _BECOMES = {
 }
 
 
+OWN_PROCESS = "neurons that reset by subtraction: SubtractiveLIF, a process of ours, for Lava has none"
+_WRITTEN_OUT = "part of such neurons"
+
+
 def verdicts(network: Network) -> tuple[Verdict, ...]:
     """A verdict on each node, in the order of the network."""
-    return judge(network, RULES, _BECOMES)
+    ours = _of_our_process(network)
+
+    def told(one: Verdict) -> Verdict:
+        if one.node not in ours or one.status is Status.REFUSED:
+            return one
+        return replace(one, status=Status.SUBSTITUTED, reason=ours[one.node])
+
+    return tuple(told(one) for one in judge(network, RULES, _BECOMES))
+
+
+def _of_our_process(network: Network) -> dict[str, str]:
+    """What becomes of the nodes that are, or are part of, neurons that subtract."""
+    found = {node.name: OWN_PROCESS for node in network.nodes if node.primitive in RESETTING}
+    found = found if network.reset is Reset.SUBTRACT else {}
+    for loop in soft_resets(network).values():
+        found |= {loop.threshold: OWN_PROCESS, loop.integrator: _WRITTEN_OUT, loop.reset: _WRITTEN_OUT}
+    if potentials_leave(network) is not None:
+        found[network.output_node.name] = "potentials of the last layer, from the second port of our process"
+    return found
 
 
 def every_node_has_a_lowering(node: Node, network: Network) -> Refusal | None:
     """Only primitives that become neurons or synapses."""
-    if node.primitive in KNOWN:
+    if node.primitive in KNOWN or node.name in soft_resets(network):
         return None
     if node.primitive in {"LI", "CubaLI", "I"}:
         hint = "End the graph with the spiking layer before it and integrate on the host."
@@ -111,6 +136,8 @@ def spikes_of_one_node_leave(node: Node, network: Network) -> Refusal | None:
             f"sums the outputs of {len(node.inputs)} nodes, and spikes of one are wanted",
             "End the graph with one spiking neuron for each output; sum on the host.",
         )
+    if potentials_leave(network) is not None:
+        return None
     if network.arrives(node.name) is not Signal.EVENTS:
         return (
             "is fed with values that are not spikes",
@@ -133,12 +160,10 @@ def synapses_of_a_node_fit(most: int) -> Rule:
     return rule
 
 
-def potentials_reset_to_zero(node: Node, network: Network) -> Refusal | None:
-    """The only reset Lava's LIF has."""
+def potentials_reset_to_zero_or_by_subtraction(node: Node, network: Network) -> Refusal | None:
+    """Resets to a value of its own have no process, neither Lava's nor ours, which subtracts."""
     if node.primitive not in RESETTING:
         return None
-    if network.reset is Reset.SUBTRACT:
-        return "resets by subtraction, which no Lava process does", "Train with a reset to zero."
     if np.any(node.parameters.v_reset != 0):
         return (
             "resets to a value other than zero, which no Lava process does",
@@ -235,7 +260,7 @@ RULES: tuple[Rule, ...] = (
     events_enter,
     spikes_of_one_node_leave,
     synapses_of_a_node_fit(LARGEST_MATRIX),
-    potentials_reset_to_zero,
+    potentials_reset_to_zero_or_by_subtraction,
     thresholds_are_not_negative,
     decays_survive_rounding(DECAY_UNITY),
     no_bias_passes_a_synapse,

@@ -49,7 +49,10 @@ def _run(job: dict[str, Any], arrays: dict[str, Any], directory: Path) -> dict[s
     from lava.proc.lif.process import LIFReset
 
     source, connections, recurrent = _build(job, arrays, directory)
-    config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map={LIFReset: _neurons_that_record()})
+    recording = {LIFReset: _neurons_that_record(_lavas())}
+    if any(_subtracts(arrays, index) for index in range(job["layers"])):
+        recording |= {_ours().SubtractiveLIF: _neurons_that_record(_ours().PySubtractiveLIF)}
+    config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=recording)
     try:
         done = 0
         for stop in _stops(job, arrays, recurrent):
@@ -91,11 +94,30 @@ def _recorded(path: Path, kind: Any, shape: tuple[int, int]) -> Any:
     return np.fromfile(path, kind).reshape(shape)
 
 
-def _neurons_that_record() -> Any:
-    """Lava's own model of LIFReset, which also writes what it computed."""
+def _lavas() -> Any:
+    """Lava's own model of LIFReset."""
     from lava.proc.lif.models import PyLifResetModelBitAcc
 
-    class Recording(PyLifResetModelBitAcc):  # type: ignore[misc]
+    return PyLifResetModelBitAcc
+
+
+def _ours() -> Any:
+    """Our process for resets by subtraction, which lies beside this script."""
+    if str(Path(__file__).parent) not in sys.path:
+        sys.path.insert(0, str(Path(__file__).parent))
+    import subtractive_lif
+
+    return subtractive_lif
+
+
+def _subtracts(arrays: dict[str, Any], index: int) -> bool:
+    return f"{index}.subtracts" in arrays
+
+
+def _neurons_that_record(model: Any) -> Any:
+    """A model of neurons that also writes what it computed."""
+
+    class Recording(model):  # type: ignore[misc]
         def __init__(self, proc_params: Any) -> None:
             super().__init__(proc_params)
             self._folder = proc_params["record"]
@@ -234,7 +256,8 @@ def _neurons(job: dict[str, Any], arrays: dict[str, Any], index: int, directory:
     if index in _shown(job):
         _record_of(directory, index).mkdir(exist_ok=True)
         names = tuple(_KEPT) if job["probe"] else ("s",)
-    neurons = LIFReset(
+    kind = _ours().SubtractiveLIF if _subtracts(arrays, index) else LIFReset
+    neurons = kind(
         shape=arrays[f"{index}.vth"].shape,
         **values,
         bias_mant=arrays[f"{index}.bias"].astype(np.int32),

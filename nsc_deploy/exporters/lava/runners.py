@@ -46,6 +46,12 @@ class _IntegerRunner:
         for layer, trace in zip(self._integers.layers, traces, strict=False):  # none where none are shown
             layers |= _shown(layer, trace, self._network)
         shape = (*spikes.shape[:2], *self._network.output_node.output_shape)
+        if self._integers.graded:
+            last = self._integers.layers[-1].groups[0].node
+            output = layers[last].potentials
+            if output is None:
+                raise RuntimeError("neurons without potentials")
+            return RunTrace(output.reshape(shape), layers if self._settings.layers else {})
         return RunTrace(spikes.reshape(shape), layers)
 
 
@@ -57,7 +63,8 @@ class EmulatorRunner(_IntegerRunner):
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
         events = flat_events(values)
-        traces = run_network(self._integers, events) if self._settings.layers else ()
+        kept = self._settings.layers or self._integers.graded
+        traces = run_network(self._integers, events) if kept else ()
         spikes = traces[-1].spikes if traces else output_spikes(self._integers, events)
         self._settings.advance(values.shape[1])
         return self._trace(spikes, traces)
@@ -77,7 +84,7 @@ class LavaRunner(_IntegerRunner):
         answer = run_in_lava(
             self._integers,
             flat_events(values),
-            probe=self._settings.layers,
+            probe=self._settings.layers or self._integers.graded,
             silence_s=self._settings.silence_s,
             advance=self._settings.advance,
         )

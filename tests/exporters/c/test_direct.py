@@ -41,13 +41,11 @@ def fires_as_the_reference(network: Network, seed: int) -> int:
 
 @pytest.mark.parametrize("make", [random_cyclic_graph, random_image_graph])
 def test_resets_by_subtraction_are_exact(make) -> None:
-    fired, refusals = 0, 0
+    fired = 0
     for seed in range(15):
         network = replace(assemble(make(seed)), reset=Reset.SUBTRACT)
-        refusals += refused(network, lava_verdicts)
         fired += fires_as_the_reference(network, seed)
     assert fired
-    assert refusals
 
 
 def test_resets_to_a_value_are_exact() -> None:

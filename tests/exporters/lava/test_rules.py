@@ -152,7 +152,6 @@ def summed_spikes() -> nir.NIRGraph:
 
 
 REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str, str]] = {
-    "reset by subtraction": (lambda: lif(starting(reset=Reset.SUBTRACT)), "n", "subtraction"),
     "reset elsewhere": (lambda: lif(starting(), v_reset=0.1 * ONE), "n", "other than zero"),
     "threshold below zero": (lambda: lif(starting(), v_threshold=-ONE), "n", "below zero"),
     "decay rounds to none": (lambda: lif(starting(), tau=100 * ONE), "n", "1/8192"),

@@ -99,7 +99,7 @@ def _update(arriving: "Integers", neurons: "Neurons", u: "Integers", v: "Integer
     driven = _decayed(v, neurons.keep_v) + current + neurons.bias
     potential = np.clip(driven, -_LARGEST, _LARGEST)
     fired: NDArray[np.bool_] = potential > neurons.threshold
-    v[:] = np.where(fired, 0, potential)
+    v[:] = np.where(fired, potential - neurons.threshold if neurons.subtracts else 0, potential)
     return fired
 
 

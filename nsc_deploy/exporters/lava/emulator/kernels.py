@@ -65,6 +65,7 @@ class Neurons(NamedTuple):
         v: potential at the start.
         reset_interval: steps from one clearing of the state to the next; 0 for none.
         reset_offset: the state is cleared before steps (counted from 1) with this remainder.
+        subtracts: whether a spike takes the threshold off the potential, and does not clear it.
     """
 
     keep_u: Integers
@@ -76,6 +77,7 @@ class Neurons(NamedTuple):
     v: Integers
     reset_interval: int
     reset_offset: int
+    subtracts: bool
 
 
 @inlined
@@ -272,7 +274,9 @@ def update(
         potential = saturated(int32(driven + neurons.bias[neuron]))
         fired = fires(potential, neurons.threshold[neuron])
         spikes[step, sample, neuron] = fired
-        v[neuron] = 0 if fired else potential
+        if fired:
+            potential = int32(potential - neurons.threshold[neuron]) if neurons.subtracts else int32(0)
+        v[neuron] = potential
 
 
 @kernel_or(arrays.run_samples)

@@ -63,6 +63,8 @@ class LIF:
     u: Value = 0
     v: Value = 0
 
+    subtracts = False
+
     @property
     def reset(self) -> tuple[int, int]:
         """Interval and offset of the clearing of the state; (0, 0) for none."""
@@ -90,6 +92,7 @@ class LIF:
             v=values["v"],
             reset_interval=interval,
             reset_offset=offset,
+            subtracts=self.subtracts,
         )
 
     def _vector(self, name: str) -> NDArray[np.int32]:
@@ -241,3 +244,10 @@ class LIFReset(LIF):
         if self.reset_interval < 1:
             raise DataError("is below 1", where="LIFReset reset_interval")
         return self.reset_interval, self.reset_offset % self.reset_interval
+
+
+@dataclass(frozen=True)
+class SubtractiveLIF(LIF):
+    """Neurons of our own, which Lava has not (`subtractive_lif`): a spike takes off the threshold."""
+
+    subtracts = True

@@ -6,7 +6,7 @@ weight matrices in a row are taken in float64 beforehand.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.lava.lowering.populations import Population, PopulationGraph, Tap
+from nsc_deploy.exporters.lava.lowering.soft_resets import SoftReset, potentials_leave, soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import (
     CONVOLUTIONS,
     DENSE,
@@ -26,7 +27,7 @@ from nsc_deploy.exporters.lava.lowering.synapses import (
     too_many_synapses,
     weights_of,
 )
-from nsc_deploy.graphs.network import SPIKING, Network, Node, Signal
+from nsc_deploy.graphs.network import SPIKING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 from nsc_deploy.passes.base import Note, Pass, Rewrite
 
@@ -46,20 +47,29 @@ class ExtractPopulations(Pass[Network, PopulationGraph]):
         Raises:
             ExportError: the weights of several nodes in a row are too many synapses together.
         """
+        loops = soft_resets(network)
+        written_out = {loop.threshold: loop for loop in loops.values()}
         drives = {node.name: events_of(node) for node in network.nodes if node.primitive not in WIRES}
+        # Who reads the potential of neurons that leave is told apart below: `graded`.
+        drives |= {name: drives[loop.threshold] for name, loop in loops.items()}
         notes: list[Note] = []
         for node in _wires_in_order(network):
             drives[node.name] = _through(node, _arriving(node, drives, network), network.dt)
             notes.extend(_notes(node, network))
         populations = [
-            population_of(node, _arriving(node, drives, network), network)
+            _subtracting(written_out[node.name], drives, network)
+            if node.name in written_out
+            else population_of(node, _arriving(node, drives, network), network)
             for node in network.nodes
             if node.primitive in NEURONS
         ]
         entrance = network.input_node
         output = _output_tap(drives[network.output_node.name])
         size = int(np.prod(entrance.output_shape))
-        graph = PopulationGraph(entrance.name, size, tuple(populations), output, network.step_seconds)
+        graded = potentials_leave(network) is not None
+        graph = PopulationGraph(
+            entrance.name, size, tuple(populations), output, network.step_seconds, graded=graded
+        )
         return Rewrite(graph, tuple(notes))
 
     def ensures(self, graph: PopulationGraph, /) -> str | None:
@@ -120,9 +130,12 @@ def population_of(node: Node, arriving: Drive, network: Network) -> Population:
         return Population(node.name, arriving.terms, arriving.bias, zeros, zeros + 1.0, None, threshold)
     dt = network.step_seconds
     threshold = _rounded(_flat(parameters.v_threshold))
+    subtracts = network.reset is Reset.SUBTRACT
     if node.primitive == "IF":
         driven = arriving.scaled(_rounded(_flat(parameters.r) * dt))
-        return Population(node.name, driven.terms, driven.bias, zeros, zeros, None, threshold)
+        return Population(
+            node.name, driven.terms, driven.bias, zeros, zeros, None, threshold, subtracts=subtracts
+        )
     leak_v = np.minimum(dt / _flat(parameters.tau if node.primitive == "LIF" else parameters.tau_mem), 1.0)
     offset = leak_v * _flat(parameters.v_leak)
     gain = _rounded(_flat(parameters.r) * leak_v)
@@ -132,7 +145,21 @@ def population_of(node: Node, arriving: Drive, network: Network) -> Population:
         leak_u = np.minimum(dt / _flat(parameters.tau_syn), 1.0)
         gain = gain * _rounded(_flat(parameters.w_in) * leak_u)
     driven = arriving.scaled(gain)
-    return Population(node.name, driven.terms, driven.bias, offset, leak_v, leak_u, threshold)
+    return Population(
+        node.name, driven.terms, driven.bias, offset, leak_v, leak_u, threshold, subtracts=subtracts
+    )
+
+
+def _subtracting(loop: SoftReset, drives: Mapping[str, Drive], network: Network) -> Population:
+    """The neurons that an integrator, a threshold and a loop are."""
+    integrator = network.node(loop.integrator)
+    inputs = tuple(name for name in integrator.inputs if name != loop.reset)
+    arriving = _arriving(replace(integrator, inputs=inputs), drives, network)
+    zeros = np.zeros(int(np.prod(integrator.output_shape)))
+    threshold = _rounded(_flat(network.node(loop.threshold).parameters.threshold))
+    return Population(
+        loop.threshold, arriving.terms, arriving.bias, zeros, zeros, None, threshold, subtracts=True
+    )
 
 
 def _wires_in_order(network: Network) -> list[Node]:

@@ -41,7 +41,7 @@ class Population:
 
         u[t] = (1 - leak_u) u[t-1] + x[t]         only with a synaptic current, else u = x
         v[t] = (1 - leak_v) v[t-1] + u[t] + bias + offset
-        s[t] = v[t] > threshold, and v[t] = 0 where s[t]
+        s[t] = v[t] > threshold, and v[t] = 0 where s[t], or v[t] - threshold with `subtracts`
 
     Attributes:
         name: of the graph node.
@@ -53,6 +53,7 @@ class Population:
         leak_v: [size] in 0..1; 1 means no memory.
         leak_u: [size], or None without a synaptic current.
         threshold: [size].
+        subtracts: whether a spike takes the threshold off the potential.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Population:
     threshold: Reals
     recurrent: Mapping[Tap, Matrix] = field(default_factory=dict)
     late: int = 0
+    subtracts: bool = False
 
     @property
     def size(self) -> int:
@@ -87,6 +89,8 @@ class PopulationGraph:
         output: the tap that leaves the graph.
         dt: length of a step in seconds.
         cycles: names of the populations that drive each other (or themselves), once they are sorted out.
+        graded: whether the potentials of the output's population leave, those before the reset, and not its
+            spikes.
     """
 
     input: str
@@ -95,6 +99,7 @@ class PopulationGraph:
     output: Tap
     dt: float
     cycles: tuple[frozenset[str], ...] = ()
+    graded: bool = False
 
     def size(self, source: str) -> int:
         """Number of event lines of the input or of a population."""

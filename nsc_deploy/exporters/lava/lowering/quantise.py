@@ -129,7 +129,8 @@ class Quantise(Pass[Levels, IntegerNetwork]):
             notes.extend(made)
             before = slots
             calibration = None if calibration is None else calibration.behind(layer)
-        return Rewrite(IntegerNetwork(tuple(layers), levels.graph.dt), tuple(notes))
+        network = IntegerNetwork(tuple(layers), levels.graph.dt, levels.graph.graded)
+        return Rewrite(network, tuple(notes))
 
     def ensures(self, network: IntegerNetwork, /) -> str | None:
         """A number out of range, or a current that can wrap."""
@@ -238,6 +239,7 @@ def neuron_rows(population: Population, rounded: Rounded, start: int, weight_exp
         bias=_int32(mantissa),
         bias_exp=_int32(exponent),
         weight_exp=weight_exp,
+        subtracts=population.subtracts,
     )
     group = Group(population.name, Role.NEURON, start, size, _one_or_many(rounded.scale), population.late)
     return Rows(group, layer)
@@ -285,6 +287,8 @@ def as_layer(rows: Sequence[Rows], inputs: int, exponent: int) -> IntegerLayer:
         weight_exp=exponent,
         groups=tuple(one.group for one in rows),
         recurrent=recurrent if recurrent.synapses else None,
+        # Beside such neurons relays may subtract too: they forget their potential in every step.
+        subtracts=any(one.layer.subtracts for one in rows),
     )
 
 
@@ -336,6 +340,9 @@ def notes_on(population: Population, rounded: Rounded, layer: IntegerLayer, limi
     if bias_error > 0:
         text = f"bias rounded by up to {bias_error:.2g} in the graph's units"
         notes.append(Note("bias-rounding", name, text, exact=False, error=float(bias_error)))
+    if layer.subtracts:
+        text = "resets by subtraction: neurons of a process of ours (SubtractiveLIF), which Lava has none of"
+        notes.append(Note("own-process", name, text))
     if (layer.dv == DECAY_UNITY).all():
         text = "has no memory: a LIF neuron whose potential decays at once (dv = 4096, one more than 12 bits)"
         notes.append(Note("memoryless", name, text))

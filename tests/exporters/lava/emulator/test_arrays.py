@@ -1,12 +1,26 @@
 """The emulator without compiled loops: every spike, current and potential is that of the compiled ones."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 
 from nsc_deploy.exporters.lava.emulator import arrays
 from nsc_deploy.exporters.lava.emulator import simulate as emulator
+from nsc_deploy.exporters.lava.emulator.network import LIF, Network, SubtractiveLIF
 from tests.support.directed_networks import Case, directed_cases
 from tests.support.random_networks import random_case
+
+
+def subtracting(case: Case) -> Case:
+    """The same with neurons of ours in the place of every LIF."""
+    layers = tuple(
+        replace(
+            layer, neurons=SubtractiveLIF(**{f.name: getattr(layer.neurons, f.name) for f in fields(LIF)})
+        )
+        for layer in case.network.layers
+    )
+    return replace(case, network=Network(layers))
 
 
 def require_equal(case: Case, lag: int, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -32,3 +46,8 @@ def test_directed_edges(lag: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_random_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     fired = [require_equal(random_case(seed), seed % 2, monkeypatch) for seed in range(200)]
     assert np.count_nonzero(fired) > 100
+
+
+def test_neurons_that_subtract(monkeypatch: pytest.MonkeyPatch) -> None:
+    fired = [require_equal(subtracting(random_case(seed)), seed % 2, monkeypatch) for seed in range(60)]
+    assert np.count_nonzero(fired) > 30
