@@ -20,8 +20,9 @@ class MemorySystemConfig(Section):
     name: MemorySystemName = "mem-deepsc"
     """mem-deepsc, or a rival that sends text under a turbo code: utf8-turbo (letters), word-turbo (numbers of
     words) or sentence-turbo (the number of the sentence)"""
-    codec: Literal["dense", "spiking"] = "dense"
-    """mem-deepsc: the joint source-channel codec, dense layers or spiking neurons"""
+    codec: Literal["dense", "spiking", "spiking-transmitter"] = "dense"
+    """mem-deepsc: the joint source-channel codec, dense layers or spiking neurons; spiking-transmitter: the
+    sender is one recurrent spiking network from words on, in place of the sentence encoder too"""
     symbols: Annotated[int, Field(ge=4, le=1024)] = 32
     """mem-deepsc: complex symbols of a sentence (4 to 1024)"""
     mask: Literal["none", "importance", "consecutive", "random"] = "none"
@@ -52,12 +53,12 @@ class MemorySystemConfig(Section):
                 f"{{least_symbols}} is more than the {self.symbols} {{symbols}} of a sentence",
                 "A mask is no longer than the signal: lower {least_symbols}, or raise {symbols}.",
             )
-        if self.mask != "none" and (self.name != "mem-deepsc" or self.codec == "spiking"):
+        if self.mask != "none" and (self.name != "mem-deepsc" or self.codec != "dense"):
             raise MisfitError(
                 "{mask} is only used by mem-deepsc with a dense {codec}",
                 "Leave {mask} out.",
             )
-        if self.codec == "spiking" and self.symbols % 8:
+        if self.codec != "dense" and self.symbols % 8:
             raise MisfitError(
                 "{symbols} of a spiking {codec} are eighths of its bits: a multiple of 8",
                 "Choose a multiple of 8 {symbols}.",
@@ -115,8 +116,8 @@ class MemoryTrainingConfig(Section):
     """step 1: Adam's step size at its largest (above 0)"""
     codec_steps: Annotated[int, Field(ge=1, le=10**7)] = 6000
     """step 2: batches of sentence vectors over the channel (1 to 10000000)"""
-    codec_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    """step 2: Adam's step size at its largest (above 0)"""
+    codec_rate: Annotated[float | None, Field(gt=0, le=10)] = None
+    """step 2: Adam's step size at its largest (above 0); not set: 0.001, of spiking codecs 0.004"""
     joint_steps: Annotated[int, Field(ge=0, le=10**7)] = 3000
     """step 3: batches over the channel with both codecs; 0: they stay as trained apart (separate)"""
     joint_rate: Annotated[float, Field(gt=0, le=10)] = 5e-4

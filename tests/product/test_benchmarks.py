@@ -10,7 +10,7 @@ from tests.support.lava import ensure_lava
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize("name", ["training_step", "feature_codec", "inference", "cli_startup"])
+@pytest.mark.parametrize("name", ["training_step", "feature_codec", "inference", "cli_startup", "told_once"])
 def test_a_benchmark_runs_checks_its_spikes_and_reports(name):
     command = [sys.executable, BENCHMARKS / f"{name}.py", "--json", "--rounds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,5 +1,7 @@
 """From an experiment to the system that it describes."""
 
+from torch import nn
+
 from nsc_deploy.channels.config import ChannelConfig, ChannelKind
 from nsc_deploy.channels.symbols import Knowledge
 from nsc_deploy.config.memory import MemoryChannelConfig, MemoryExperiment
@@ -9,6 +11,7 @@ from nsc_deploy.models.memory.jsc import build_jsc
 from nsc_deploy.models.memory.masks import ImportanceModel, Mask
 from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
 from nsc_deploy.models.memory.spiking import build_spiking_jsc
+from nsc_deploy.models.memory.spiking_sender import build_spiking_sender
 from nsc_deploy.models.memory.system import Air, MemDeepSC
 from nsc_deploy.models.memory.text import Adaptation, SourceCode, TextCode, TextSystem
 
@@ -63,8 +66,12 @@ def build_semantic(experiment: MemoryExperiment, vocabulary: Vocabulary, longest
 def build_memory_system(experiment: MemoryExperiment, semantic: SemanticCodec) -> MemDeepSC:
     """Mem-DeepSC around a semantic codec, its other weights drawn from the experiment's seed."""
     system, seed = experiment.system, experiment.training.seed
-    build = build_spiking_jsc if system.codec == "spiking" else build_jsc
+    build = build_jsc if system.codec == "dense" else build_spiking_jsc
+    encoder: nn.Module
     encoder, decoder = build(system.width, system.symbols, seed)
+    if system.codec == "spiking-transmitter":
+        table, places = semantic.encoder.table, semantic.encoder.places
+        encoder = build_spiking_sender(table.num_embeddings, len(places), system.width, system.symbols, seed)
     importance = ImportanceModel(system.symbols) if system.mask == "importance" else None
     return MemDeepSC(semantic, encoder, decoder, system.symbols, air_of(experiment), importance)
 

@@ -2,7 +2,8 @@
 
 A sample is a test question with the memory of its story. Parts, in the order of its way:
 
-- `transmitter-host`: the numbers of its words to its vector (for a spiking codec: to its neurons' current);
+- `transmitter-host`: the numbers of its words to its vector (for a spiking codec: to its neurons' current in
+  each step; none where the whole sender spikes);
 - `transmitter`: to symbols, an ONNX graph on the host or, spiking, a NIR graph on a chip;
 - `receiver`: what was detected to the vector again (spiking: to its parts in each step, whose mean it is);
 - `receiver-host`: vector and memory to scores. A slot is the vector and, behind it, whether it is filled; the
@@ -37,6 +38,7 @@ from nsc_deploy.models.features.export import PartRun, record_part, through, wri
 from nsc_deploy.models.features.graphs import OPSET, onnx_graph
 from nsc_deploy.models.memory.semantic import SemanticDecoder, SemanticEncoder, push
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
+from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
 from nsc_deploy.models.memory.system import MemDeepSC
 from nsc_deploy.models.stage import StageLabel
 
@@ -159,7 +161,7 @@ class _Told:
 
     Attributes:
         words: of the questions [1, N, W].
-        vectors: [1, N, width] as sent.
+        vectors: of the questions [1, N, width].
         detected: symbols of the questions [N, L, 2].
         slots: questions and memories as received [1, N, 1 + memory, width + 1].
     """
@@ -177,9 +179,9 @@ def _tell(system: MemDeepSC, corpus: Corpus, questions: Questions, generator: to
     lengths = torch.tensor([len(story) for story in stories])
     block = torch.cat([torch.arange(count), torch.arange(count).repeat_interleave(lengths)])
     rows = np.concatenate([questions.question, *stories]).astype(np.int64)
-    vectors = system.semantic.send(torch.from_numpy(corpus.sentences[rows]))
+    told = torch.from_numpy(corpus.sentences[rows])
     snr_db = system.draw_snr(count, generator)[block]
-    message = system.mask(system.jsc_encoder(vectors), snr_db, generator)
+    message = system.mask(system.send(told), snr_db, generator)
     air = system.air
     detected = transmit(message.symbols, snr_db, block, air.channel, air.knowledge, generator).symbols
     if message.keep is not None:
@@ -193,23 +195,33 @@ def _tell(system: MemDeepSC, corpus: Corpus, questions: Questions, generator: to
             slots[number, -length:, :-1] = received[first : first + length]
             slots[number, -length:, -1] = 1
         first += length
-    words = torch.from_numpy(corpus.sentences[questions.question]).float()
-    return _Told(words[None].numpy(), vectors[None, :count], detected[:count], slots[None].numpy())
+    vectors = system.semantic.send(told[:count])
+    return _Told(told[None, :count].float().numpy(), vectors[None], detected[:count], slots[None].numpy())
 
 
 class SentenceReader(nn.Module):
-    """Numbers of words [1, N, W] as floats to vectors [1, N, width], or to a current in their place."""
+    """Numbers of words [1, N, W] as floats to vectors [1, N, width]."""
 
-    def __init__(self, encoder: SemanticEncoder, drive: nn.Module | None) -> None:
+    def __init__(self, encoder: SemanticEncoder) -> None:
         super().__init__()
-        self.encoder, self.drive = encoder, drive
+        self.encoder = encoder
 
     def forward(self, words: Tensor) -> Tensor:
-        """Vectors, or the current of the first neurons."""
+        """Vectors."""
         vectors: Tensor = self.encoder(words.squeeze(0).long())
-        if self.drive is not None:
-            vectors = self.drive(vectors)
         return vectors.unsqueeze(0)
+
+
+class CurrentReader(SentenceReader):
+    """Numbers of words [1, N, W] as floats to the current of a codec's first neurons [T, N, 2 width]."""
+
+    def __init__(self, encoder: SemanticEncoder, codec: SpikingJscEncoder) -> None:
+        super().__init__(encoder)
+        self.codec = codec
+
+    def forward(self, words: Tensor) -> Tensor:
+        """The current, of which a step adds its own to one product."""
+        return self.codec.current(super().forward(words).squeeze(0))
 
 
 class DenseSender(nn.Module):
@@ -254,17 +266,21 @@ class Answerer(nn.Module):
 
 def _parts(system: MemDeepSC, told: _Told) -> Iterator[PartRun]:
     encoder, decoder = system.jsc_encoder, system.jsc_decoder
-    drive = encoder.drive if isinstance(encoder, SpikingJscEncoder) else None
-    reader = SentenceReader(system.semantic.encoder, drive)
-    yield PartRun(
-        Side.TRANSMITTER, StageLabel.HOST, Place.HOST, "words of a sentence to its vector",
-        onnx_graph(reader, told.words.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, told.words,
-        through(reader, told.words),
-    )  # fmt: skip
-    if isinstance(encoder, SpikingJscEncoder) and isinstance(decoder, SpikingJscDecoder):
-        yield from _spiking_parts(encoder, decoder, told)
+    if isinstance(encoder, SpikingTransmitter):
+        yield _spiking_sender(encoder, told)
+    elif isinstance(encoder, SpikingJscEncoder):
+        yield _reader(
+            CurrentReader(system.semantic.encoder, encoder), told, "words to a current in each step"
+        )
+        yield _spiking_encoder(encoder, told)
     else:
-        yield from _dense_parts(encoder, decoder, told)
+        yield _reader(SentenceReader(system.semantic.encoder), told, "words of a sentence to its vector")
+        yield _dense_encoder(encoder, told)
+    yield (
+        _spiking_decoder(decoder, told)
+        if isinstance(decoder, SpikingJscDecoder)
+        else _dense_decoder(decoder, told)
+    )
     answerer = Answerer(system.semantic.decoder)
     yield PartRun(
         Side.RECEIVER, StageLabel.HOST, Place.HOST, "question and memory to an answer",
@@ -273,32 +289,54 @@ def _parts(system: MemDeepSC, told: _Told) -> Iterator[PartRun]:
     )  # fmt: skip
 
 
-def _dense_parts(encoder: nn.Module, decoder: nn.Module, told: _Told) -> Iterator[PartRun]:
-    sender, receiver = DenseSender(encoder), DenseReceiver(decoder)
-    vectors = told.vectors.numpy()
-    yield PartRun(
+def _reader(reader: SentenceReader, told: _Told, description: str) -> PartRun:
+    return PartRun(
+        Side.TRANSMITTER, StageLabel.HOST, Place.HOST, description,
+        onnx_graph(reader, told.words.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, told.words,
+        through(reader, told.words),
+    )  # fmt: skip
+
+
+def _dense_encoder(encoder: nn.Module, told: _Told) -> PartRun:
+    sender, vectors = DenseSender(encoder), told.vectors.numpy()
+    return PartRun(
         Side.TRANSMITTER, StageLabel.MAIN, Place.HOST, "vector to symbols",
         onnx_graph(sender, vectors.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, vectors,
         through(sender, vectors),
     )  # fmt: skip
-    detected = told.detected.flatten(1)[None].numpy()
-    yield PartRun(
+
+
+def _dense_decoder(decoder: nn.Module, told: _Told) -> PartRun:
+    receiver, detected = DenseReceiver(decoder), told.detected.flatten(1)[None].numpy()
+    return PartRun(
         Side.RECEIVER, StageLabel.MAIN, Place.HOST, "detected symbols to the vector",
         onnx_graph(receiver, detected.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, detected,
         through(receiver, detected),
     )  # fmt: skip
 
 
-def _spiking_parts(encoder: SpikingJscEncoder, decoder: SpikingJscDecoder, told: _Told) -> Iterator[PartRun]:
-    with torch.no_grad():
-        driven = encoder.current(told.vectors[0])
-        events = decoder.events(told.detected)
-        spikes, values = encoder.spikes(driven), decoder.values(events)
-    yield PartRun(
-        Side.TRANSMITTER, StageLabel.MAIN, Place.CHIP, "the same current in each step, to spikes",
-        encoder.graph(STEP_S), Signal.REAL, driven.numpy(), spikes.numpy(),
+@torch.no_grad()
+def _spiking_sender(sender: SpikingTransmitter, told: _Told) -> PartRun:
+    events = sender.events(torch.from_numpy(told.words[0]).long())
+    return PartRun(
+        Side.TRANSMITTER, StageLabel.MAIN, Place.CHIP, "words and ticks to spikes; the last steps are sent",
+        sender.graph(STEP_S), Signal.EVENTS, events.numpy(), sender.spikes(events).numpy(),
     )  # fmt: skip
-    yield PartRun(
-        Side.RECEIVER, StageLabel.MAIN, Place.CHIP, "bits to the parts of a vector, whose mean it is",
-        decoder.graph(STEP_S), Signal.EVENTS, events.numpy(), values.numpy(),
+
+
+@torch.no_grad()
+def _spiking_encoder(encoder: SpikingJscEncoder, told: _Told) -> PartRun:
+    driven = encoder.current(told.vectors[0])
+    return PartRun(
+        Side.TRANSMITTER, StageLabel.MAIN, Place.CHIP, "a current in each step, to spikes",
+        encoder.graph(STEP_S), Signal.REAL, driven.numpy(), encoder.spikes(driven).numpy(),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _spiking_decoder(decoder: SpikingJscDecoder, told: _Told) -> PartRun:
+    events = decoder.events(told.detected)
+    return PartRun(
+        Side.RECEIVER, StageLabel.MAIN, Place.CHIP, "bits and ticks to parts of a vector, whose mean it is",
+        decoder.graph(STEP_S), Signal.EVENTS, events.numpy(), decoder.values(events).numpy(),
     )  # fmt: skip

@@ -1,11 +1,13 @@
 """The spiking codec: a sentence's vector to binary spikes, two to a QPSK symbol; received bits to a vector.
 
-The sender's first neurons meet the same current in each of four steps, so the host works it out once; what
-follows meets events alone. The receiver decides each bit and hands it to its neurons as an event. Weights
-that meet events lie on a dyadic grid once training has ended, on which a chip's sums are exact.
+The sender's first neurons meet the same current in each of four steps but for what a step adds to it, so the
+host works out one product; what follows meets events alone. The receiver decides each bit and hands it to its
+neurons as an event, beside one that says which step it is: the same bit means another thing in each step.
+Weights that meet events lie on a dyadic grid once training has ended, on which a chip's sums are exact.
 """
 
 import math
+from dataclasses import replace
 
 import nir
 import torch
@@ -18,13 +20,15 @@ from nsc_deploy.models.spiking import NeuronForm, add_neurons, bias_of, dense, s
 
 STEPS = 4
 FORM = NeuronForm(decay_steps=2.0, threshold=1.0, framework="snntorch")
+AT_ONCE = replace(FORM, decay_steps=1.0)
+"""Neurons that keep nothing from step to step: each bit is decided on its own."""
 _LEVEL = 1 / math.sqrt(2)
 
 
 class SpikingJscEncoder(nn.Module):
     """Sentence vectors [N, width] to QPSK symbols [N, L, 2] through T = 4 steps of L / 2 spikes.
 
-        current = W1 z + b1, in every step;  LIF of 2 width neurons;  W2 s + b2;  LIF of L / 2 neurons
+        current = W1 z + b1 + c[t];  LIF of 2 width neurons;  W2 s + b2;  L / 2 neurons that keep nothing
 
     A spike is sent as +1 / sqrt 2, none as -1 / sqrt 2: the power of a message is 1, whatever is said.
 
@@ -37,20 +41,25 @@ class SpikingJscEncoder(nn.Module):
         super().__init__()
         self.lines = 2 * symbols // STEPS
         self.drive = dense(width, 2 * width)
+        self.clock = nn.Parameter(torch.randn(STEPS, 2 * width) / 2)
         self.first = FORM.layer(2 * width)
-        self.dense = dense(2 * width, self.lines, gain=2.0)
-        self.last = FORM.layer(self.lines)
+        self.dense = balanced(2 * width, self.lines)
+        self.last = AT_ONCE.layer(self.lines)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Symbols [N, L, 2]."""
-        spikes = self.spikes(self.current(vectors))
-        values = (2 * spikes - 1) * _LEVEL
-        return values.transpose(0, 1).reshape(len(vectors), -1, 2)
+        return qpsk(self.spikes(self.current(vectors)))
+
+    @torch.no_grad()
+    def fit(self, mean: Tensor, deviation: Tensor) -> None:
+        """Take vectors of this mean [width] and deviation as if they had none and 1 / 2: before training."""
+        self.drive.weight.mul_(2 / deviation)
+        self.drive.bias.sub_(self.drive.weight @ mean)
 
     def current(self, vectors: Tensor) -> Tensor:
         """What drives the first neurons in each step [T, N, 2 width]."""
-        driven: Tensor = self.drive(vectors)
-        return driven.expand(STEPS, *driven.shape).contiguous()
+        driven: Tensor = self.drive(vectors) + self.clock.unsqueeze(1)
+        return driven
 
     def spikes(self, current: Tensor) -> Tensor:
         """Spikes [T, N, L / 2]: what a chip computes."""
@@ -75,7 +84,7 @@ class SpikingJscEncoder(nn.Module):
 class SpikingJscDecoder(nn.Module):
     """Detected QPSK symbols [N, L, 2] to sentence vectors [N, width]: bits as events, one hidden layer.
 
-        W1 s + b1;  LIF of 2 width neurons;  W2 s + b2;  mean over the steps
+        W1 [s, step] + b1;  LIF of 2 width neurons;  W2 s + b2;  mean over the steps
 
     Args:
         width: of a sentence vector.
@@ -85,7 +94,7 @@ class SpikingJscDecoder(nn.Module):
     def __init__(self, width: int, symbols: int) -> None:
         super().__init__()
         self.lines = 2 * symbols // STEPS
-        self.first = dense(self.lines, 2 * width, gain=2.0)
+        self.first = dense(self.lines + STEPS, 2 * width, gain=2.0)
         self.neurons = FORM.layer(2 * width)
         self.out = dense(2 * width, width)
 
@@ -93,11 +102,22 @@ class SpikingJscDecoder(nn.Module):
         """Sentence vectors [N, width]."""
         return self.values(self.events(symbols)).mean(0)
 
+    @torch.no_grad()
+    def fit(self, mean: Tensor, deviation: Tensor) -> None:
+        """Give vectors of about this mean [width] and deviation: before training."""
+        self.out.weight.mul_(deviation)
+        self.out.bias.copy_(mean)
+
     def events(self, symbols: Tensor) -> Tensor:
-        """The bits of the symbols as events [T, N, L / 2]; their gradient is that of the clipped values."""
+        """The bits of the symbols, then an event on the line of each step [T, N, L / 2 + T].
+
+        The gradient of a bit is that of the clipped value.
+        """
         values = symbols.reshape(len(symbols), STEPS, self.lines).transpose(0, 1).contiguous()
         soft = (values / _LEVEL).clamp(-1, 1) / 2 + 0.5
-        return straight_through(soft, (values > 0).to(values.dtype))
+        bits = straight_through(soft, (values > 0).to(values.dtype))
+        clock = torch.eye(STEPS).unsqueeze(1).expand(STEPS, len(symbols), STEPS)
+        return torch.cat([bits, clock], -1)
 
     def values(self, events: Tensor) -> Tensor:
         """What each step adds to the vector [T, N, width]: what a chip computes."""
@@ -112,12 +132,27 @@ class SpikingJscDecoder(nn.Module):
     def graph(self, dt: float) -> nir.NIRGraph:
         """From bits to the vector's parts, for a chip."""
         builder = GraphBuilder(dt)
-        builder.input(self.lines, Signal.EVENTS)
+        builder.input(self.first.in_features, Signal.EVENTS)
         builder.affine("dense1", weight_of(self.first), bias_of(self.first))
         add_neurons(builder, "lif1", self.neurons)
         builder.affine("dense2", weight_of(self.out), bias_of(self.out))
         builder.output(self.out.out_features)
         return builder.build()
+
+
+def qpsk(spikes: Tensor) -> Tensor:
+    """Spikes [T, N, lines] as QPSK symbols of unit power [N, T lines / 2, 2]: a spike is +, none is -."""
+    values = (2 * spikes - 1) * _LEVEL
+    return values.transpose(0, 1).reshape(spikes.shape[1], -1, 2)
+
+
+def balanced(inputs: int, outputs: int) -> nn.Linear:
+    """A layer in front of `AT_ONCE` neurons that fire in about half of the steps before training."""
+    layer = dense(inputs, outputs, gain=2.0)
+    with torch.no_grad():
+        layer.weight.sub_(layer.weight.mean(1, keepdim=True))
+        layer.bias.fill_(AT_ONCE.threshold)
+    return layer
 
 
 def build_spiking_jsc(width: int, symbols: int, seed: int) -> tuple[SpikingJscEncoder, SpikingJscDecoder]:

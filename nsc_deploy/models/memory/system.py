@@ -18,6 +18,7 @@ from nsc_deploy.models.memory.masks import (
     soft_largest,
 )
 from nsc_deploy.models.memory.semantic import SemanticCodec, read_stories
+from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class MemDeepSC(nn.Module):
 
     Args:
         semantic: encoder and decoder of step 1.
-        jsc_encoder: sentence vectors [N, width] to symbols [N, L, 2].
+        jsc_encoder: sentence vectors [N, width] to symbols [N, L, 2]; or a whole sender, from words [N, W].
         jsc_decoder: detected symbols [N, L, 2] to sentence vectors [N, width].
         symbols: L.
         air: what lies between.
@@ -92,15 +93,26 @@ class MemDeepSC(nn.Module):
 
     @property
     def sides(self) -> tuple[nn.Module, nn.Module]:
-        """What a sender and a receiver have; the importance model learns with the receiver's gradient."""
+        """What a sender and a receiver have; the importance model learns with the receiver's gradient.
+
+        Where a whole sender stands in place of the sentence encoder, the latter is its teacher alone.
+        """
         receiver = nn.ModuleList([self.jsc_decoder, self.semantic.decoder])
         if self.importance is not None:
             receiver.append(self.importance)
+        if self.reads_words:
+            return self.jsc_encoder, receiver
         return nn.ModuleList([self.semantic.encoder, self.jsc_encoder]), receiver
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether what makes symbols reads words, and not vectors."""
+        return isinstance(self.jsc_encoder, SpikingTransmitter)
 
     def send(self, words: Tensor) -> Tensor:
         """Symbols of each sentence [N, W] before their power is normalised: [N, L, 2]."""
-        symbols: Tensor = self.jsc_encoder(self.semantic.encoder.by_length(words))
+        read = words if self.reads_words else self.semantic.encoder.by_length(words)
+        symbols: Tensor = self.jsc_encoder(read)
         return symbols
 
     def answer(self, sent: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -112,7 +112,7 @@ def _send(
     generator = torch.Generator().manual_seed(seed)
     vectors = system.semantic.encoder(words)
     count, snrs = len(numbers), torch.full((len(numbers),), float(snr_db))
-    symbols = system.jsc_encoder(vectors)
+    symbols = system.send(words)
     kept = system.mask(symbols, snrs, torch.Generator().manual_seed(seed)).keep
     received = system.receive(symbols, snrs, torch.zeros(count, dtype=torch.int64), generator)
     error = (received - vectors).square().mean(1) / vectors.square().mean(1)

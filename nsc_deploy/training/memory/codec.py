@@ -3,11 +3,13 @@
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nsc_deploy.data.stories import Corpus
+from nsc_deploy.data.stories import Corpus, Questions
+from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
 from nsc_deploy.models.memory.system import MemDeepSC
 
 
@@ -44,7 +46,12 @@ def train_codec(corpus: Corpus, system: MemDeepSC, plan: CodecPlan) -> tuple[flo
         seconds.
     """
     started = time.process_time()
-    vectors = sentence_vectors(corpus, system)
+    words = sentences_of(corpus.train, corpus)
+    vectors = sentence_vectors(words, system)
+    for half in (system.jsc_encoder, system.jsc_decoder):
+        if isinstance(half, SpikingJscEncoder | SpikingJscDecoder):
+            half.fit(vectors.mean(0), vectors.std(0).mean())
+    read = words if system.reads_words else vectors
     generator = torch.Generator().manual_seed(plan.seed)
     halves = [*system.jsc_encoder.parameters(), *system.jsc_decoder.parameters()]
     optimiser = torch.optim.Adam(halves, lr=plan.rate)
@@ -54,9 +61,8 @@ def train_codec(corpus: Corpus, system: MemDeepSC, plan: CodecPlan) -> tuple[flo
     for _ in range(plan.steps):
         drawn = torch.randint(len(vectors), (plan.batch,), generator=generator)
         snr_db = system.draw_snr(plan.batch, generator)
-        found = system.receive(
-            system.jsc_encoder(vectors[drawn]), snr_db, torch.arange(plan.batch), generator
-        )
+        symbols = system.jsc_encoder(read[drawn])
+        found = system.receive(symbols, snr_db, torch.arange(plan.batch), generator)
         loss = functional.mse_loss(found, vectors[drawn])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -67,8 +73,13 @@ def train_codec(corpus: Corpus, system: MemDeepSC, plan: CodecPlan) -> tuple[flo
     return sum(last) / len(last) / variance, time.process_time() - started
 
 
-def sentence_vectors(corpus: Corpus, system: MemDeepSC) -> Tensor:
-    """The vector of each distinct sentence of the training part [sentences, width]."""
-    told = {int(row) for row in corpus.train.statements} | {int(row) for row in corpus.train.question}
+def sentences_of(questions: Questions, corpus: Corpus) -> Tensor:
+    """The distinct sentences of a part of a corpus, as numbers of words [sentences, W]."""
+    told = np.union1d(questions.statements, questions.question)
+    return torch.from_numpy(corpus.sentences[told])
+
+
+def sentence_vectors(words: Tensor, system: MemDeepSC) -> Tensor:
+    """The vector of each sentence [sentences, width]."""
     with torch.no_grad():
-        return system.semantic.send(torch.from_numpy(corpus.sentences[sorted(told)]))
+        return system.semantic.send(words)

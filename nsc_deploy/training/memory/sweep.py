@@ -116,7 +116,9 @@ def _labels(experiment: MemoryExperiment) -> tuple[str, str]:
     if system.name != "mem-deepsc":
         parts.append(system.modulation)
     else:
-        parts += ["spiking"] * (system.codec == "spiking") + [f"{system.mask} mask"] * (system.mask != "none")
+        parts += [system.codec] * (system.codec != "dense") + [f"{system.mask} mask"] * (
+            system.mask != "none"
+        )
         parts += ["separate"] * (experiment.training.joint_steps == 0)
     if system.memory <= 1:
         parts.append("question only" if system.memory == 0 else "last sentence")

@@ -18,6 +18,7 @@ from nsc_deploy.models.memory.build import (
 from nsc_deploy.models.memory.export import write_memory_graphs
 from nsc_deploy.models.memory.semantic import SemanticCodec
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
+from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
 from nsc_deploy.models.memory.system import MemDeepSC
 from nsc_deploy.models.memory.text import TextSystem
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, STEPS, read_tensors, write_tensors
@@ -38,6 +39,8 @@ from nsc_deploy.training.run_directory import read_experiment_of, read_metrics
 
 SEMANTIC, CODEC, JOINT, MASK = STEPS
 _HEAD = "semantic."
+RATE, SPIKING_RATE = 1e-3, 4e-3
+"""Of the codec, where the experiment sets none."""
 
 
 class MemoryTraining(Training):
@@ -162,7 +165,7 @@ def finished_mem_deepsc(experiment: MemoryExperiment, run: Path) -> tuple[MemDee
 def finish(system: MemDeepSC) -> None:
     """Put the weights of a spiking codec on the grid of a chip."""
     for half in (system.jsc_encoder, system.jsc_decoder):
-        if isinstance(half, SpikingJscEncoder | SpikingJscDecoder):
+        if isinstance(half, SpikingJscEncoder | SpikingJscDecoder | SpikingTransmitter):
             half.finish()
 
 
@@ -180,7 +183,7 @@ def measure(
     validated = by_task_accuracy(system, corpus, sample(corpus.validation, 1000), seed)
     trained = list(semantic.parameters())
     if isinstance(system, MemDeepSC):
-        trained = list(system.parameters())
+        trained = [weights for side in system.sides for weights in side.parameters()]
     return MemoryMetrics(
         system=experiment.system.name,
         dataset=experiment.data.dataset,
@@ -255,7 +258,8 @@ def _train_codec(
         weights, told = read_tensors(state)
         halves.load_state_dict(weights)
     else:
-        plan = CodecPlan(config.seed, config.codec_steps, rate=config.codec_rate)
+        usual = RATE if experiment.system.codec == "dense" else SPIKING_RATE
+        plan = CodecPlan(config.seed, config.codec_steps, rate=config.codec_rate or usual)
         error, seconds = train_codec(corpus, system, plan)
         told = [error, seconds]
         write_tensors(state, halves.state_dict(), told)

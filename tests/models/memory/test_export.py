@@ -15,7 +15,7 @@ from nsc_deploy.training.run import train
 from tests.training.memory.test_training import small
 
 
-@pytest.fixture(scope="module", params=["dense", "spiking"])
+@pytest.fixture(scope="module", params=["dense", "spiking", "spiking-transmitter"])
 def run(tmp_path_factory, request):
     out = tmp_path_factory.mktemp("memory") / "run"
     return train(small(system__codec=request.param), out, progress=False)
@@ -27,18 +27,12 @@ def _session(path):
 
 def test_a_run_has_four_parts_with_their_inputs(run):
     deployment = read_deployment(run.run)
-    assert [part.name for part in deployment.parts] == [
-        "transmitter-host",
-        "transmitter",
-        "receiver",
-        "receiver-host",
-    ]
-    spiking = run.experiment.system.codec == "spiking"
-    assert [part.place for part in deployment.parts] == [
-        "host",
-        *(["chip"] * 2 if spiking else ["host"] * 2),
-        "host",
-    ]
+    names = ["transmitter-host", "transmitter", "receiver", "receiver-host"]
+    codec = run.experiment.system.codec
+    assert [part.name for part in deployment.parts] == names[codec == "spiking-transmitter" :]
+    on_chip = {part.name for part in deployment.parts if part.place == "chip"}
+    assert on_chip == (set() if codec == "dense" else {"transmitter", "receiver"})
+    assert {part.name for part in deployment.parts if part.calibration} == on_chip
     assert deployment.channel.uses_per_step * deployment.channel.steps == 16
     recording = read_recording(run.run / "receiver-host.npz")
     assert recording.values.shape[2:] == (9, 17)

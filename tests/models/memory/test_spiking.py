@@ -28,13 +28,15 @@ def test_bits_arrive_as_the_spikes_that_were_sent(codec):
     encoder, decoder = codec
     vectors = 4 * torch.randn(5, 16)
     spikes = encoder.spikes(encoder.current(vectors))
-    torch.testing.assert_close(decoder.events(encoder(vectors)), spikes)
+    events = decoder.events(encoder(vectors))
+    torch.testing.assert_close(events[..., : decoder.lines], spikes)
+    assert events[:, 0, decoder.lines :].tolist() == torch.eye(STEPS).tolist()
 
 
 def test_both_halves_are_graphs_that_give_the_same(codec, tmp_path):
     encoder, decoder = codec
     current = encoder.current(4 * torch.randn(7, 16))
-    events = (torch.rand(STEPS, 7, decoder.lines) < 0.5).float()
+    events = (torch.rand(STEPS, 7, decoder.lines + STEPS) < 0.5).float()
     with torch.no_grad():
         expected = encoder.spikes(current), decoder.values(events)
     for graph, entering, leaving in zip(
@@ -51,3 +53,13 @@ def test_gradients_pass_spikes_and_bits(codec):
     for layer in (encoder.drive, encoder.dense, decoder.first, decoder.out):
         assert layer.weight.grad is not None
         assert layer.weight.grad.abs().max() > 0
+
+
+def test_a_codec_is_fitted_to_the_vectors_before_it_is_trained():
+    encoder, decoder = build_spiking_jsc(width=16, symbols=16, seed=0)
+    vectors = 30 + 0.1 * torch.randn(200, 16)
+    assert encoder(vectors).std(0).max() == 0
+    for half in (encoder, decoder):
+        half.fit(vectors.mean(0), vectors.std(0).mean())
+    assert encoder(vectors).std(0).mean() > 0.2
+    assert decoder(encoder(vectors)).mean().item() == pytest.approx(30, abs=0.1)

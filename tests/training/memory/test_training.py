@@ -78,6 +78,7 @@ def test_a_run_killed_between_steps_ends_the_same(run, tmp_path):
     [
         ({"system__mask": "importance"}, 16),
         ({"system__codec": "spiking", "channel__kind": "rician", "channel__knowledge": "pilot"}, 16),
+        ({"system__codec": "spiking-transmitter"}, 16),
         ({"system__mask": "random", "channel__snr_db": 18.0, "channel__snr_to_db": None}, 9),
     ],
 )
