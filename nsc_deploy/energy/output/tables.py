@@ -30,10 +30,14 @@ def files_table(report: Report) -> Table:
     return Table("Counted", (*heads, *columns("Steps", "ms", "Samples")), _by_part(report.systems, row))
 
 
+_ITEMS = {"radio_uj": "Radio\nuJ", "addressing_uj": "Address.\nuJ", "static_uj": "Static\nuJ"}
+"""Items that stand in no column, where the profile prices them."""
+
+
 def systems_table(report: Report) -> Table:
     """Systems side by side in each accounting; on a page the two ends of each link too."""
     digits = numbers.digits(_all_sides(report))
-    radio = any(system.radio_uj is not None for system in report.systems)
+    items = [name for name in _ITEMS if any(getattr(one, name) is not None for one in report.systems)]
     rows = []
     for system in report.systems:
         known: tuple[str, ...] = (
@@ -41,14 +45,13 @@ def systems_table(report: Report) -> Table:
             numbers.snr(system.snr_db, system.snr_to_db),
             MISSING if system.channel_uses is None else numbers.count(system.channel_uses),
         )
-        if radio:
-            known += (MISSING if system.radio_uj is None else f"{system.radio_uj:.{digits}f}",)
+        known += tuple(_item(getattr(system, name), digits) for name in items)
         rows.append(Row((system.label, *known, *_energies(report, system.energy, digits)), "system"))
         rows += [
             Row((f"  {side}", *[""] * len(known), *_energies(report, energy, digits)), "side", Medium.PAGE)
             for side, energy in system.sides.items()
         ]
-    facts = columns("Acc\n%", "SNR\ndB", "Channel\nuses", *(["Radio\nuJ"] if radio else []))
+    facts = columns("Acc\n%", "SNR\ndB", "Channel\nuses", *(_ITEMS[name] for name in items))
     heads = (*columns("\nSystem", holds=Holds.NAMES), *facts, *_energy_columns(report))
     profile = report.profile
     note = (
@@ -57,6 +60,10 @@ def systems_table(report: Report) -> Table:
     )
     words = _trained_words(report)
     return Table("Energy of a sample", heads, tuple(rows), f"{note}\n{words}" if words else note)
+
+
+def _item(value: float | None, digits: int) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def has_ratios(report: Report) -> bool:

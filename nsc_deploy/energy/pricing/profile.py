@@ -137,6 +137,42 @@ class Radio(Record):
     source: str = Field(min_length=1, description="where the figure is from, and what it includes")
 
 
+class Addressing(Record):
+    """Energy of finding weights; an item of its own in reports.
+
+    No profile of this package has one: a dense layer on a systolic array finds its weights for nothing, while
+    events that meet a pruned matrix read an index for each synapse (Lemaire et al. 2022, equations 16 and 17,
+    charge an addition of addresses for each synaptic operation, event-driven or not).
+    """
+
+    synapse: Price = Field(description="of finding the weight and the target of one synaptic operation")
+    source: str = Field(min_length=1, description="where the figure is from, and what it includes")
+
+
+class PowerUnit(StrEnum):
+    """Units a power may be given in."""
+
+    MICROWATT = "uW"
+    MILLIWATT = "mW"
+    WATT = "W"
+
+
+_WATTS = {PowerUnit.MICROWATT: 1e-6, PowerUnit.MILLIWATT: 1e-3, PowerUnit.WATT: 1.0}
+
+
+class StaticPower(Record):
+    """What a device draws while nothing happens in it; an item of its own in reports."""
+
+    value: float = Field(ge=0, description="power of the device at one end of the link")
+    unit: PowerUnit
+    source: str = Field(min_length=1, description="where the figure is from, and at which voltage")
+
+    @property
+    def watts(self) -> float:
+        """The power in watts."""
+        return self.value * _WATTS[self.unit]
+
+
 class LoadLimit(Record):
     """The most synaptic operations a second that a device keeps up with."""
 
@@ -185,6 +221,10 @@ class Profile(UserRecord):
     memories: tuple[Memory, ...] = ()
     network: Network = Network()
     radio: Radio | None = Field(default=None, description="left out where the link is not priced")
+    addressing: Addressing | None = Field(default=None, description="left out where finding weights is free")
+    static_power: StaticPower | None = Field(
+        default=None, description="left out where none is published, or prices of operations include it"
+    )
     load_limit: LoadLimit | None = Field(default=None, description="left out where none is published")
 
     @model_validator(mode="after")

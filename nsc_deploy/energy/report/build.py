@@ -158,6 +158,8 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
         energy=sum_prices(prices),
         network_uj=_network(parts),
         radio_uj=_radio(system.deployment, book.profile),
+        addressing_uj=_addressing(counts, book.profile),
+        static_uj=_static(counts, book.profile),
         break_even=whole_break_even(counts, prices) if compared else None,
         against=(),
         ratio={},
@@ -202,6 +204,24 @@ def _radio(deployment: Deployment | None, profile: Profile) -> float | None:
         return None
     uses = deployment.channel.uses_per_step * deployment.channel.steps
     return uses * profile.radio.channel_use.picojoules * 1e-6
+
+
+def _addressing(parts: Sequence[PartCount], profile: Profile) -> float | None:
+    """Energy of finding the weights of a sample's synaptic operations: one place for each of them."""
+    if profile.addressing is None:
+        return None
+    found = sum(float(part.per_sample.synaptic.mean()) for part in parts)
+    return found * profile.addressing.synapse.picojoules * 1e-6
+
+
+def _static(parts: Sequence[PartCount], profile: Profile) -> float | None:
+    """Energy that the devices at the ends draw at rest while a sample lasts: the longest part of each end."""
+    if profile.static_power is None:
+        return None
+    lasts: dict[Side | None, float] = {}
+    for part in parts:
+        lasts[part.side] = max(lasts.get(part.side, 0.0), part.seconds)
+    return sum(lasts.values()) * profile.static_power.watts * 1e6
 
 
 def _network(parts: Sequence[PartReport]) -> float | None:

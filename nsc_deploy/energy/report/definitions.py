@@ -94,7 +94,8 @@ def estimated(
         "assumed.",
         f"Estimated: the energies. The prices of {profile.name} are {basis_words(profile)}; no device was "
         f"measured for this report. Scope of the prices: {profile.scope}",
-        "Not included in any column: messages between cores, leakage, clocks, converters, the radio "
+        "Not included in any column: messages between cores, clocks, converters, power at rest "
+        f"({_static_words(profile)}), finding the weights ({_addressing_words(profile)}), the radio "
         f"({_radio_words(profile)}) and everything before the events. Weights, states and activations in "
         "memory: in the columns with memory only.",
     ]
@@ -145,3 +146,19 @@ def _radio_words(profile: Profile) -> str:
         return "the profile has no price of a channel use"
     price = f"{profile.radio.channel_use.picojoules:g} pJ a channel use"
     return f"an item of its own: {price}, {profile.radio.source}"
+
+
+def _static_words(profile: Profile) -> str:
+    """What is said of leakage."""
+    power = profile.static_power
+    if power is None:
+        return "the profile has none"
+    return f"an item of its own: {power.value:g} {power.unit} at each end, {power.source}"
+
+
+def _addressing_words(profile: Profile) -> str:
+    """What is said of indices and addresses."""
+    if profile.addressing is None:
+        return "the profile has no price of it"
+    price = f"{profile.addressing.synapse.picojoules:g} pJ a synaptic operation"
+    return f"an item of its own: {price}, {profile.addressing.source}"

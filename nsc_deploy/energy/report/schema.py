@@ -176,6 +176,16 @@ class SystemReport(Record):
         description="channel uses of a sample at the profile's price, in no column; None without a channel, "
         "or where the profile has no price of the radio"
     )
+    addressing_uj: float | None = Field(
+        default=None,
+        description="finding the weights of a sample's synaptic operations at the profile's price, in no "
+        "column; None where the profile has no such price",
+    )
+    static_uj: float | None = Field(
+        default=None,
+        description="static power of each end times the time that a sample lasts, in no column; None where "
+        "the profile has none",
+    )
     break_even: BreakEven | None = Field(description="of the whole spiking system")
     against: tuple[Against, ...] = Field(description="a spiking system against each conventional one")
     ratio: dict[str, Ratio]

@@ -70,6 +70,26 @@ def test_the_radio_is_an_item_of_its_own_where_a_profile_prices_it(runs: list[Pa
     assert any("2000 pJ a channel use, data sheet, table 7" in line for line in priced.estimated)
 
 
+def test_rest_and_addresses_are_items_of_their_own_where_a_profile_prices_them(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    own = (PROFILES / "horowitz-45nm.toml").read_text().replace('"horowitz-45nm"', '"mine"')
+    rest = '\n[static_power]\nvalue = 420\nunit = "uW"\nsource = "at the supply"\n'
+    found = '\n[addressing]\nsynapse = { value = 100, unit = "fJ" }\nsource = "an int32 addition"\n'
+    (tmp_path / "mine.toml").write_text(own + rest + found)
+    plain, priced = estimate(runs).report, estimate(runs, profile=tmp_path / "mine.toml").report
+    assert {(one.static_uj, one.addressing_uj) for one in plain.systems} == {(None, None)}
+    for before, after in zip(plain.systems, priced.systems, strict=True):
+        assert after.energy == before.energy
+        assert after.addressing_uj == pytest.approx(after.synops.mean * 0.1e-6)
+        ends = {part.side for part in after.parts}
+        longest = {end: max(part.steps * part.dt for part in after.parts if part.side == end) for end in ends}
+        assert after.static_uj == pytest.approx(sum(longest.values()) * 420)
+    heads = [column.head for column in systems_table(priced).columns]
+    assert {"Static\nuJ", "Address.\nuJ"} <= set(heads)
+    assert any("420 uW at each end, at the supply" in line for line in priced.estimated)
+
+
 def test_a_trained_opponent_stands_beside_the_column_that_prices_it(runs: list[Path], tmp_path: Path) -> None:
     qnn = dense_run(tmp_path / "qnn")
     deployment = read_deployment(qnn)
