@@ -128,7 +128,7 @@ def evaluate(
     codecs = are_features(runs)
     _require_fitting(codecs, {"--snr": snr, "--quantise": quantise, "--flip": flip, "--erase": erase})
     if codecs:
-        _evaluate_codecs(runs, errors, draws, samples, directory, as_json)
+        _evaluate_codecs(runs, errors, draws, samples, forms, directory, as_json)
         return
     sweeps = sweep_runs(runs, points, bits=forms, progress=True)
     files = write_plots(sweeps, directory)
@@ -155,7 +155,7 @@ def _errors(flip: str | None, erase: str | None) -> "Errors":
 
 def _require_fitting(codecs: bool, given: dict[str, object]) -> None:
     """Refuse an option that the runs have no use for."""
-    wrong = ("--snr", "--quantise") if codecs else ("--flip", "--erase")
+    wrong = ("--snr",) if codecs else ("--flip", "--erase")
     option = next((one for one in wrong if given[one] is not None), None)
     if option is not None:
         what = "runs of speech receivers" if codecs else "runs of codecs and backbones"
@@ -211,24 +211,31 @@ def _print_memory(sweeps: "list[MemorySweep]") -> None:
 
 
 def _evaluate_codecs(
-    runs: list[Path], errors: "Errors", draws: int, samples: int | None, directory: Path, as_json: bool
+    runs: list[Path],
+    errors: "Errors",
+    draws: int,
+    samples: int | None,
+    forms: tuple[int, ...],
+    directory: Path,
+    as_json: bool,
 ) -> None:
     from nsc_deploy.channels.config import BinaryKind
     from nsc_deploy.training.features.plots import write_codec_plots
     from nsc_deploy.training.features.sweep import sweep_codecs
 
     kind, points = (None, ()) if errors is None else (BinaryKind(errors[0]), errors[1])
-    sweeps = sweep_codecs(runs, kind, points, draws=draws, most=samples, progress=True)
+    sweeps = sweep_codecs(runs, kind, points, draws=draws, most=samples, bits=forms, progress=True)
     files = write_codec_plots(sweeps, directory)
     if as_json:
         typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))
     else:
-        _print_codecs(sweeps)
+        print_codecs(sweeps)
     for path in files:
         typer.echo(f"wrote {path}", err=as_json)
 
 
-def _print_codecs(sweeps: "list[CodecSweep]") -> None:
+def print_codecs(sweeps: "list[CodecSweep]") -> None:
+    """Print the accuracy of codecs over a channel as one table."""
     from rich.console import Console
     from rich.table import Table
 

@@ -16,6 +16,7 @@ which stay Lava's own, write what they computed into files after every step; tho
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -105,9 +106,7 @@ def _ours() -> Any:
     """Our process for resets by subtraction, which lies beside this script."""
     if str(Path(__file__).parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).parent))
-    import subtractive_lif
-
-    return subtractive_lif
+    return importlib.import_module("subtractive_lif")
 
 
 def _subtracts(arrays: dict[str, Any], index: int) -> bool:

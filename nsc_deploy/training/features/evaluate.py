@@ -1,5 +1,6 @@
 """How well a codec sends: accuracy over a channel, after the first steps, and what its bits tell."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from nsc_deploy.training.batches import stream
 from nsc_deploy.training.features.system import CodedClassifier
 
 BATCH = 250
+Scores = Callable[[Tensor], Tensor]
+"""Scores [B, classes] of received bits [n, B, k, h, w]."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,15 @@ def measure_bits(
     *,
     draws: int = 1,
     purpose: str = "test",
+    scores: Scores | None = None,
 ) -> CodecMeasurement:
-    """The same with the bits of the features, as `encoded` gives them: over one channel after another."""
+    """The same with the bits of the features, as `encoded` gives them: over one channel after another.
+
+    With `scores`, that is what becomes of received bits, in the place of the classifier's decoder.
+    """
+    decide = scores or classifier.scores
     accuracies = [
-        _accuracy(classifier, bits, labels, BinaryChannel(channel), stream(seed, purpose, draw))
+        _accuracy(decide, bits, labels, BinaryChannel(channel), stream(seed, purpose, draw))
         for draw in range(draws)
     ]
     sent = bits.float()
@@ -98,7 +106,7 @@ def encoded(classifier: CodedClassifier, features: NDArray[np.float16]) -> Tenso
 
 
 def _accuracy(
-    classifier: CodedClassifier,
+    decide: Scores,
     bits: Tensor,
     labels: NDArray[np.int64],
     channel: BinaryChannel,
@@ -108,7 +116,7 @@ def _accuracy(
     right = 0
     for start in range(0, len(labels), BATCH):
         received = channel(bits[:, start : start + BATCH].float(), noise)
-        scores = classifier.server(classifier.codec.decode(received[:steps]))
+        scores = decide(received[:steps])
         right += int((scores.argmax(1).numpy() == labels[start : start + BATCH]).sum())
     return right / len(labels)
 
@@ -123,7 +131,7 @@ def accuracy_after(
 ) -> tuple[float, ...]:
     """Accuracy of a spiking codec when only the first 1, 2, ..., T of the steps have arrived."""
     return tuple(
-        _accuracy(classifier, bits, labels, BinaryChannel(channel), stream(seed, "test", 0), steps)
+        _accuracy(classifier.scores, bits, labels, BinaryChannel(channel), stream(seed, "test", 0), steps)
         for steps in range(1, len(bits) + 1)
     )
 

@@ -19,6 +19,7 @@ from nsc_deploy.training.features.evaluate import (
     encoded,
     measure_bits,
 )
+from nsc_deploy.training.features.integers import in_integers, require_chip_parts
 from nsc_deploy.training.features.separate import SEPARATE, measure_separate
 from nsc_deploy.training.features.system import finished_classifier
 from nsc_deploy.training.fit import reproducible
@@ -103,6 +104,7 @@ def sweep_codecs(
     *,
     draws: int = 1,
     most: int | None = None,
+    bits: Sequence[int] = (),
     progress: bool = False,
 ) -> list[CodecSweep]:
     """Evaluate runs on the test images over probabilities of an error.
@@ -113,6 +115,7 @@ def sweep_codecs(
         points: the probabilities; none with no kind.
         draws: how often each sample is sent.
         most: look at the first so many test images alone; None for all.
+        bits: of a weight; for each a further sweep of each run, its chip parts in Lava's integers.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -127,11 +130,15 @@ def sweep_codecs(
                 where=run,
                 hint="Say which one to evaluate JPEG and the convolutional code on: --flip 0:0.1:0.01.",
             )
+        if bits:
+            require_chip_parts(run)
+    forms: tuple[int | None, ...] = (None, *bits)
     with progress_bar(shown=progress) as bar:
-        task = bar.add_task("evaluating", total=len(runs) * max(1, len(points)))
+        task = bar.add_task("evaluating", total=len(runs) * len(forms) * max(1, len(points)))
         return [
-            _sweep(run, kind, points, draws, most, lambda: bar.advance(task), progress=progress)
+            _sweep(run, kind, points, draws, most, lambda: bar.advance(task), form, progress=progress)
             for run in runs
+            for form in forms
         ]
 
 
@@ -142,6 +149,7 @@ def _sweep(
     draws: int,
     most: int | None,
     advance: Callable[[], None],
+    bits: int | None,
     *,
     progress: bool,
 ) -> CodecSweep:
@@ -157,7 +165,7 @@ def _sweep(
     features = _first(load_features(source, progress=progress), most)
     own = experiment.channel
     channels = [own] if kind is None else [channel_at(kind, p) for p in points]
-    return _codec(run, experiment, source, features, channels, draws, advance)
+    return _codec(run, experiment, source, features, channels, draws, advance, bits)
 
 
 def channel_at(kind: BinaryKind, p: float) -> BinaryChannelConfig:
@@ -189,24 +197,27 @@ def _codec(
     channels: Sequence[BinaryChannelConfig],
     draws: int,
     advance: Callable[[], None],
+    weight_bits: int | None,
 ) -> CodecSweep:
     features, labels = test
     own, seed = experiment.channel, experiment.training.seed
     with reproducible(experiment.training.threads):
         without = accuracy_without_channel(source.backbone.server_part, features, labels)
         classifier = finished_classifier(experiment, source.backbone, run)
-        bits = encoded(classifier, features)
+        chips = None if weight_bits is None else in_integers(run, classifier, weight_bits)
+        bits = encoded(classifier, features) if chips is None else chips.encoded(features)
+        scores = classifier.scores if chips is None else chips.scores
         found = []
         for channel in channels:
-            found.append(measure_bits(classifier, bits, labels, channel, seed, draws=draws))
+            found.append(measure_bits(classifier, bits, labels, channel, seed, draws=draws, scores=scores))
             advance()
         after_at = max((one for one in channels if one.p <= own.p), key=lambda one: one.p, default=None)
-        spiking = classifier.codec.form.name.spiking and after_at is not None
+        spiking = chips is None and classifier.codec.form.name.spiking
         after = accuracy_after(classifier, bits, labels, after_at, seed) if spiking and after_at else ()
     ends = f"{own.p:g}" if own.p_to is None else f"{own.p:g} to {own.p_to:g}"
     return CodecSweep(
         run=run,
-        name=_name(experiment),
+        name=_name(experiment) + ("" if weight_bits is None else f", {weight_bits} bits"),
         backbone=source.experiment.system.backbone,
         steps=experiment.system.steps,
         trained_at=f"{own.kind.value} {ends}",

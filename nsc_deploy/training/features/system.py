@@ -45,6 +45,11 @@ class CodedClassifier(nn.Module):
         coded = self.codec(features, channel, generator)
         return self.server(coded.features), coded
 
+    def scores(self, received: Tensor) -> Tensor:
+        """Scores [B, classes] of received bits [n, B, k, h, w]."""
+        scores: Tensor = self.server(self.codec.decode(received))
+        return scores
+
 
 def form_of(experiment: FeaturesExperiment, channels: int) -> CodecForm:
     """The codec that an experiment asks for, for features of so many channels.

@@ -1,4 +1,5 @@
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,36 @@ def test_options_that_do_not_fit_are_refused(runs: tuple[Path, Path], options: l
     done = CliRunner().invoke(app, ["evaluate", str(runs[1]), *options])
     assert isinstance(done.exception, ConfigError)
     assert problem in done.exception.problem
+
+
+def test_a_codec_is_evaluated_in_the_integers_of_lava(runs: tuple[Path, Path], folder: Path):
+    backbone, conventional = runs
+    spiking = train(codec_experiment(backbone, "snn-sc"), folder / "spiking", progress=False).run
+    floats, integers, coarse = sweep_codecs([spiking], BinaryKind.BSC, [0.1], draws=2, bits=(8, 2))
+    assert [one.name for one in (floats, integers, coarse)] == ["snn-sc", "snn-sc, 8 bits", "snn-sc, 2 bits"]
+    assert floats.accuracy[0] > 0.6
+    assert abs(floats.accuracy[0] - integers.accuracy[0]) < 0.05
+    assert integers.ones != coarse.ones
+    assert floats.after
+    assert integers.after == ()
+    with pytest.raises(ConfigError, match="nothing for a chip"):
+        sweep_codecs([spiking, conventional], BinaryKind.BSC, [0.1], bits=(8,))
+
+
+def test_evaluations_of_several_runs_are_one_figure(tmp_path: Path):
+    module = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "features_figure.py"))
+    made = {
+        "name": "snn-sc", "backbone": "vgg16", "steps": 8, "trained_at": "bsc 0.15", "channel": "bsc",
+        "p": [0.0, 0.1], "accuracy": [0.7, 0.6], "deviation": [0.01, 0.02], "without_channel": 0.72,
+    }  # fmt: skip
+    other_seed = made | {"p": [0.0, 0.1, 0.2], "accuracy": [0.72, 0.64, 0.1], "deviation": [0.0] * 3}
+    separate = made | {"name": SEPARATE, "steps": None, "trained_at": "", "accuracy": [0.7, 0.01]}
+    (tmp_path / "evaluation.json").write_text(json.dumps([made, other_seed, separate]))
+    ((title, curves),) = module["panels_of"](module["read"](tmp_path))
+    assert title == "vgg16, n = 8, bits flipped (BSC)"
+    assert list(curves) == ["snn-sc, trained at bsc 0.15", SEPARATE]
+    points, means, bars = module["mean_curve"](curves["snn-sc, trained at bsc 0.15"])
+    assert points == [0.0, 0.1]
+    assert means == pytest.approx([71, 62])
+    assert bars == pytest.approx([1, 2])
+    assert module["mean_curve"](curves[SEPARATE])[2] == pytest.approx([1, 2])

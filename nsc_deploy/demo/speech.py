@@ -160,7 +160,7 @@ def demonstrate(
         runs.append(train(plan.experiment(name), out / name, **asked).run)
     notify("Exporting the spiking receiver to Lava")
     (deployment,) = export_all(out / SPIKING, "lava", out / "lava")
-    without_lava = _lava_or_why_not() if lava else "not asked for"
+    without_lava = lava_or_why_not() if lava else "not asked for"
     backend = "lava" if without_lava is None else "twin"
     notify(f"Running {counted(plan.lava_samples, 'sample')} on {backend}")
     outcome = _run(deployment, backend, plan.lava_samples)
@@ -180,7 +180,8 @@ def _run(deployment: Path, backend: str, samples: int) -> Run:
         )
 
 
-def _lava_or_why_not() -> str | None:
+def lava_or_why_not() -> str | None:
+    """Install Lava's environment if it is not there; why that is not possible, or None."""
     with waiting("Lava's environment") as tell:
         try:
             install_environment(notify=lambda line: tell(f"Lava's environment: {line}"))

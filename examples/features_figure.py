@@ -1,0 +1,83 @@
+"""Accuracy over a channel as figures 5 and 6 of the SNN-SC paper draw it, of evaluations of many runs.
+
+    python examples/features_figure.py EVALUATION... [--out figure.svg]
+
+An EVALUATION is a folder that `nsc-deploy evaluate RUN... --flip|--erase ... --out EVALUATION` wrote, or its
+evaluation.json. One panel for each backbone, channel and n; runs that differ in their seed alone are one
+curve, with the deviation over seeds as its bars (of one seed that over the draws of the channel).
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from matplotlib.figure import Figure
+
+MARKERS = "osD^vP*X"
+WORDS = {"bsc": "bits flipped (BSC)", "bec": "bits erased (BEC)"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("evaluations", type=Path, nargs="+", metavar="EVALUATION")
+    parser.add_argument("--out", type=Path, default=Path("figure.svg"), help="picture to write")
+    options = parser.parse_args()
+    sweeps = [one for path in options.evaluations for one in read(path)]
+    panels = panels_of(sweeps)
+    figure = Figure(figsize=(5.2 * len(panels), 4.4), layout="constrained")
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(axes, title, curves)
+    figure.savefig(options.out)
+    print(f"wrote {options.out}")
+
+
+def read(path: Path) -> list[dict]:
+    """The runs of an evaluation."""
+    return json.loads((path / "evaluation.json" if path.is_dir() else path).read_text(encoding="utf-8"))
+
+
+def panels_of(sweeps: list[dict]) -> list[tuple[str, dict[str, list[dict]]]]:
+    """Title and curves of each panel; separate coding, which has no n, is in every panel of its channel."""
+    steps = {(one["backbone"], one["channel"], one["steps"]) for one in sweeps if one["steps"] is not None}
+    panels = []
+    for backbone, channel, n in sorted(steps, key=str):
+        curves = defaultdict(list)
+        for one in sweeps:
+            if (one["backbone"], one["channel"]) == (backbone, channel) and one["steps"] in {n, None}:
+                trained = f", trained at {one['trained_at']}" if one["trained_at"] else ""
+                curves[f"{one['name']}{trained}"].append(one)
+        panels.append((f"{backbone}, n = {n}, {WORDS[channel]}", dict(curves)))
+    return panels
+
+
+def draw(axes, title: str, curves: dict[str, list[dict]]) -> None:
+    for number, (label, runs) in enumerate(curves.items()):
+        points, means, bars = mean_curve(runs)
+        seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
+        marker, colour = MARKERS[number % len(MARKERS)], f"C{number % 10}"
+        style = {"marker": marker, "color": colour, "capsize": 2, "label": label + seeds}
+        axes.errorbar(points, means, bars, **style)
+    first = next(iter(curves.values()))[0]
+    axes.axhline(100 * first["without_channel"], color="0.5", linestyle=":", label="no codec, no channel")
+    axes.set(title=title, xlabel="p", ylabel="test accuracy (%)", ylim=(0, 102))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, loc="lower left")
+
+
+def mean_curve(runs: list[dict]) -> tuple[list[float], list[float], list[float]]:
+    """Probabilities that all seeds were evaluated at, mean accuracy in %, and its deviation."""
+    by_p = [
+        dict(zip(one["p"], zip(one["accuracy"], one["deviation"], strict=True), strict=True)) for one in runs
+    ]
+    points = sorted(set.intersection(*(set(one) for one in by_p)))
+    means = [100 * fmean(one[p][0] for one in by_p) for p in points]
+    bars = [100 * (pstdev(one[p][0] for one in by_p) if len(runs) > 1 else by_p[0][p][1]) for p in points]
+    return points, means, bars
+
+
+if __name__ == "__main__":
+    main()
