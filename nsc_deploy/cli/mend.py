@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nsc_deploy.cli.options import ResetChoice, SignalChoice
-from nsc_deploy.diagnostics import tell_in_full
+from nsc_deploy.diagnostics import collected, tell_in_full
 from nsc_deploy.errors import ConfigError
 
 
@@ -62,13 +62,16 @@ def mend(
         Path | None,
         typer.Option("--outputs", help="What the model gave for it in its framework (.npz, .npy)."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the graph that a framework's exporter meant, with its step and its reset.
 
     With --inputs and --outputs nothing is written unless every output is the framework's own.
     """
     tell_in_full()
+    import json
     import math
+    from dataclasses import asdict
 
     from nsc_deploy.exporters.mend import mend_file
     from nsc_deploy.graphs.formats.writers.mend import Maker, Statement
@@ -89,7 +92,22 @@ def mend(
         signal=None if signal is None else Signal(signal.value),
     )
     require_writable(out)
-    done = mend_file(file, Maker(maker.value), statement, out, inputs=inputs, outputs=outputs)
+    with collected() as warnings:
+        done = mend_file(file, Maker(maker.value), statement, out, inputs=inputs, outputs=outputs)
+    if as_json:
+        answer = {
+            "file": str(out),
+            "from": maker.value,
+            "dt": done.network.step_seconds,
+            "reset": done.network.reset,
+            "assumed": done.assumed,
+            "unsaid": done.unsaid,
+            "compared": None if done.comparison is None else done.comparison.output.compared,
+            "outputs": done.outputs,
+            "warnings": [asdict(one) for one in warnings],
+        }
+        typer.echo(json.dumps(answer, indent=2))
+        return
     how = f"dt {done.network.step_seconds:g} s, reset {done.network.reset}"
     typer.echo(f"wrote {out}: {how}")
     for assumption in done.assumed:

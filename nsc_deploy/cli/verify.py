@@ -13,7 +13,10 @@ BACKENDS = words("reference", "snntorch", "norse", "lava", "twin", "onnx")
 
 def verify(
     subject: Annotated[
-        Path, typer.Argument(help="A deployment folder, or a NIR file.", metavar="DEPLOYMENT_OR_NIR")
+        Path,
+        typer.Argument(
+            help="A deployment folder, a NIR file, or a run (a part of it).", metavar="DEPLOYMENT_NIR_OR_RUN"
+        ),
     ],
     against: Annotated[
         str,
@@ -59,6 +62,10 @@ def verify(
         bool,
         typer.Option("--allow-silence", help="A limit may hold where no output fires on either side."),
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", help="The part of a run; by default the receiver's that is for a chip."),
+    ] = None,
     bits: Annotated[
         int,
         typer.Option("--bits", min=2, max=8, help="Bits of a weight where a NIR file is lowered to Lava."),
@@ -109,7 +116,9 @@ def verify(
     )
     named = None if inputs is None else [inputs]
     inputs = next(iter(recordings_beside([subject], named, tell)), None)
-    opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes), inputs)
+    opened = open_subject(subject, GraphOptions.of(dt, reset, signal, classes), inputs, part)
+    if opened.path != subject:
+        tell(f"verifying {opened.path}")
     chosen = choose_samples(opened, inputs, samples)
     with progress_bar() as progress:
         task = progress.add_task(f"samples against {against}", total=chosen.values.shape[1])

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.deployment import FILE_NAME
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, raise_first_refusal
+from nsc_deploy.exporters.export import items_of
 from nsc_deploy.exporters.inputs import Samples, choose_samples
+from nsc_deploy.exporters.manifest import FILE_NAME as MANIFEST
 from nsc_deploy.exporters.manifest import target_of
 from nsc_deploy.exporters.registry import BACKENDS, CHIPS, load_opener, load_target, target_names
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
@@ -39,23 +42,41 @@ def open_deployment(folder: Path) -> Deployment:
     return load_opener(target_of(folder), folder)(folder)
 
 
-def open_subject(path: Path, options: GraphOptions, inputs: Path | None = None) -> Deployment:
-    """Read a NIR file or a deployment folder.
+def open_subject(
+    path: Path, options: GraphOptions, inputs: Path | None = None, part: str | None = None
+) -> Deployment:
+    """Read a NIR file, a part of a run, or a deployment folder.
 
     Args:
         path: the file or folder.
         options: what a file may leave open.
         inputs: a recording, which says what enters where neither the file nor the options do.
+        part: of a run; by default the one that is for a chip at the receiver.
 
     Raises:
         DataError: no deployment, damaged, or of a target that is not there.
         GraphError: no graph, or one that leaves open what `options` do not say.
-        ConfigError: another number of classes than the graph has.
+        ConfigError: another number of classes than the graph has; no such part, or none named of several.
     """
+    run = (path / FILE_NAME).is_file() and not (path / MANIFEST).is_file()
+    if part is not None and not run:
+        raise ConfigError("only a run has parts", where="--part", hint="Leave it out, or name a run.")
+    if run:
+        return _open_part(path, options, inputs, part)
     if not path.is_dir():
         return Deployment(path, None, options.read(path, inputs), {})
     deployment = open_deployment(path)
     return replace(deployment, network=with_readout(deployment.network, options.classes))
+
+
+def _open_part(run: Path, options: GraphOptions, inputs: Path | None, part: str | None) -> Deployment:
+    """One part of a run, with its recording."""
+    items = items_of(run, run, part, inputs)
+    if len(items) > 1:
+        names = ", ".join(str(item.part) for item in items)
+        raise ConfigError("has several parts for a chip", where=run, hint=f"Choose one: --part ({names}).")
+    file, recording = items[0].graph_file, items[0].recording_file
+    return Deployment(file, None, options.read(file, recording), {}, recording_file=recording)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,39 @@ def test_what_goes_along_in_an_export_is_checked_too(run: Path, tmp_path: Path) 
     assert used["flash"] == sum(piece["bytes"] for piece in memory["flash"])
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "--target", "loihi1"),
+        ("inspect",),
+        ("verify", "--against", "snntorch"),
+        ("energy", "report"),
+    ],
+    ids=" ".join,
+)
+def test_a_graph_a_run_and_a_deployment_are_taken_alike(
+    run: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    answer("export", run, "--target", "lava", "--out", tmp_path / "lava")
+    for subject in (run / "receiver.nir", run, tmp_path / "lava"):
+        assert answer(*command, subject)
+        json.loads(answer(*command, subject, "--json"))
+
+
+def test_a_run_is_verified_part_by_part(run: Path) -> None:
+    words = ("--against", "snntorch", "--exact", "--json")
+    named = {
+        part: json.loads(answer("verify", run, "--part", part, *words))["subject"]
+        for part in ("transmitter", "receiver")
+    }
+    assert {part: Path(file).name for part, file in named.items()} == {
+        "transmitter": "transmitter.nir",
+        "receiver": "receiver.nir",
+    }
+    answer("verify", run / "receiver.nir", "--part", "receiver", *words, code=2)
+    answer("verify", run, "--part", "nobody", *words, code=2)
+
+
 def test_a_deployment_is_checked_by_the_graph_it_was_made_from(run: Path, tmp_path: Path) -> None:
     answer("export", run, "--target", "lava", "--out", tmp_path / "lava")
     mine = json.loads(answer("check", tmp_path / "lava", "--target", "loihi1", "--json"))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nir
+import numpy as np
 import pytest
 
 from nsc_deploy.cli.app import app
@@ -62,6 +64,10 @@ def place(train_words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
         with pytest.raises(SystemExit) as end:
             app(words, prog_name="nsc-deploy")
         assert end.value.code == 0
+    np.save(folder / "events.npy", np.eye(4)[:, None])
+    cells = nir.LIF(*(np.full(3, value) for value in (1e-3, 10.0, 0.0, 1.0)))
+    nodes = {"input": nir.Input(np.array([3])), "0": cells, "output": nir.Output(np.array([3]))}
+    nir.write(folder / "other.nir", nir.NIRGraph(nodes, [("input", "0"), ("0", "output")]))
     return folder
 
 
@@ -87,6 +93,14 @@ def calls(folder: Path) -> dict[str, Words]:
         ],
         "energy compare": ["energy", "compare", run, run, *few, "--json"],
         "energy advise": ["energy", "advise", run, *few, "--json"],
+        "record": [
+            *("record", str(folder / "events.npy"), "--dt", "1e-3", "--signal", "events", "--json"),
+            *("--out", str(folder / "recorded.npz")),
+        ],
+        "mend": [
+            *("mend", str(folder / "other.nir"), "--from", "snntorch", "--dt", "1e-4", "--reset", "zero"),
+            *("--json", "--out", str(folder / "mended.nir")),
+        ],
         "energy profiles": ["energy", "profiles", "--json"],
     }
 
