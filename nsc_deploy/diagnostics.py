@@ -23,6 +23,8 @@ class Diagnostic:
         way_out: what to do about it, or how to find out.
         where: the file.
         in_file: whether it is of the file itself, so that every command that reads it comes upon it.
+        contradicted: whether what was given beside the file is not what its writer does, so that every
+            figure is of another network; it is told in full wherever it is met.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Diagnostic:
     way_out: str
     where: str | None = None
     in_file: bool = False
+    contradicted: bool = False
 
     @property
     def message(self) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nsc_deploy.cli.diagnostics import say
 from nsc_deploy.cli.options import ResetChoice, SignalChoice
 from nsc_deploy.diagnostics import collected, tell_in_full
 from nsc_deploy.errors import ConfigError
@@ -109,16 +110,18 @@ def mend(
         typer.echo(json.dumps(answer, indent=2))
         return
     how = f"dt {done.network.step_seconds:g} s, reset {done.network.reset}"
-    typer.echo(f"wrote {out}: {how}")
+    say(f"wrote {out}: {how}")
     for assumption in done.assumed:
-        typer.echo(f"taken for granted: {assumption}")
+        say(f"taken for granted: {assumption}")
+    if signal is None and "signal" not in done.network.input_node.parameters.metadata:
+        say("what enters is left open: --signal events, graded or real writes it down")
     if done.comparison is None:
-        typer.echo(f"not compared with {maker.value}, whose files cannot say {done.unsaid}")
-        typer.echo("--inputs and --outputs compare it with what the model gave")
+        say(f"not compared with {maker.value}, whose files cannot say {done.unsaid}")
+        say("--inputs and --outputs compare it with what the model gave")
     else:
-        typer.echo(f"verified: all {done.comparison.output.compared} outputs are those of {outputs}")
+        say(f"verified: all {done.comparison.output.compared} outputs are those of {outputs}")
     if not done.outputs:
-        typer.echo("no output fires on the inputs that it was tried with: that says nothing of it")
+        say("no output fires on the inputs that it was tried with: that says nothing of it")
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

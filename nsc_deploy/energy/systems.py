@@ -82,6 +82,7 @@ class CountedSystem(Source):
         firmware: the recorded samples on the microcontroller whose code a deployment folder holds, else None.
         measured_accuracy: share of the recorded samples that the last part decides right; None where it has
             no labels, or nothing says how a decision is read from its outputs.
+        labelled: classes of the recorded labels, the highest one and those below it; None without labels.
         arrays: shapes [steps, samples, *shape] that plain arrays were read as; none of recordings, which say
             what their axes are.
     """
@@ -92,6 +93,7 @@ class CountedSystem(Source):
     floats: tuple[PartCount, ...] = ()
     firmware: "FirmwareRun | None" = None
     measured_accuracy: float | None = None
+    labelled: int | None = None
     arrays: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -137,7 +139,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
     parts: list[PartCount] = []
     placed: list[PlacedPart | None] = []
     arrays: list[tuple[int, ...]] = []
-    accuracy = None
+    accuracy = labelled = None
     for index, work in enumerate(source.work):
         if work.coding is not None:
             parts.append(_count_coding(source, work.coding, options))
@@ -154,7 +156,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             readout = None if network is None or not work.decides else readout_of_source(source, network)
             decisions = _Decisions(network, recording, readout)
             part, place = _count(work, recording, network, options, report, decisions)
-            accuracy = decisions.accuracy
+            accuracy, labelled = decisions.accuracy, decisions.labelled
         except DataError as error:
             where = work.recording if error.where is None else f"{work.recording}: {error.where}"
             raise DataError(error.problem, where=where, hint=error.hint) from error
@@ -172,6 +174,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         placed=tuple(placed),
         target=None if options.target is None else options.target.name,
         measured_accuracy=accuracy,
+        labelled=labelled,
         arrays=tuple(arrays),
     )
 
@@ -221,6 +224,7 @@ def _count_exported(
         floats=floats,
         firmware=_firmware_run(exported.firmware, recording),
         measured_accuracy=decisions.accuracy,
+        labelled=decisions.labelled,
         arrays=(recording.values.shape,) if recording.plain else (),
     )
 
@@ -263,6 +267,11 @@ class _Decisions:
     def accuracy(self) -> float | None:
         """The share that is right; None without labels or a readout."""
         return None if self._readout is None or self._labels is None else self._right / self._samples
+
+    @property
+    def labelled(self) -> int | None:
+        """Classes of the labels, the highest one and those below it; None without labels."""
+        return None if self._labels is None else int(self._labels.max()) + 1
 
 
 def readout_of_source(source: Source, network: Network) -> tuple[int, int] | None:

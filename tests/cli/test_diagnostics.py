@@ -56,6 +56,18 @@ def test_what_is_said_is_folded_between_words(files: list[Path], command: str, t
     assert not said[told].endswith("-")
 
 
+def test_a_step_that_the_writer_never_writes_is_told_in_full_by_every_command(files: list[Path]) -> None:
+    graph, inputs = files
+    values = np.zeros((10, 2, 8), np.uint8)
+    write_recording(inputs, Recording(values, Signal.EVENTS, 1e-3))
+    words = ["energy", "report", graph, "--inputs", inputs, "--reset", "zero"]
+    _, lines = on_terminal([*words, "--dt", "1e-3"])
+    assert any("read with 0.001 s, as another" in line for line in lines)
+    assert "--step-seconds" in " ".join(lines)
+    _, lines = on_terminal([*words, "--dt", "1e-4", "--step-seconds", "1e-3"])
+    assert not [line for line in lines if "another network" in line]
+
+
 def test_the_command_about_a_file_and_details_tell_the_whole(files: list[Path]) -> None:
     graph, inputs = files
     for arguments in (["inspect", graph], ["energy", "report", graph, "--inputs", inputs, "--details"]):

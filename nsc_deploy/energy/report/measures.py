@@ -307,6 +307,13 @@ class Meter:
         return Measured(total[steps, samples], shares, steps=steps)
 
     def _accuracy(self) -> Answer:
+        labelled = self.system.labelled
+        if self.system.accuracy is None and labelled is not None:
+            return Unanswered(
+                f"there are labels up to {labelled - 1}, and nothing says between how many classes the graph "
+                "decides",
+                f"Say it: --classes {labelled}",
+            )
         if self.system.accuracy is None:
             return Unanswered(
                 "no decisions could be held against labels",

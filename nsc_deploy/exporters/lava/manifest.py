@@ -165,7 +165,7 @@ def summary(manifest: Manifest) -> list[str]:
     if manifest.netx_difference:
         lines.append(f"netx file differs: {manifest.netx_difference}")
     lost = [
-        f"{words} {', '.join(f'{one.node} {one.error:.2%}' for one in told)}"
+        f"{words}: " + ", ".join(f"{one.error:.2%} of '{one.node}'" for one in told)
         for kind, words in _LOST.items()
         if (told := [one for one in manifest.approximations if one.kind == kind])
     ]

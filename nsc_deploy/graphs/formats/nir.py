@@ -243,7 +243,9 @@ def node_to_nir(node: Node) -> nir.NIRNode:
     clean.input_type = {"input": np.array(node.input_shape)}
     clean.output_type = {"output": np.array(node.output_shape)}
     if node.primitive == "Input":
-        clean.metadata["signal"] = node.emits.value
+        # Real values are what is taken where nobody says it, and no file is to say what nobody did.
+        if node.emits is not Signal.REAL:
+            clean.metadata["signal"] = node.emits.value
     elif node.primitive == "Conv1d":
         clean.input_shape = node.input_shape[1]
         clean.stride, clean.dilation = clean.stride[0], clean.dilation[0]

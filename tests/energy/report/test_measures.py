@@ -81,6 +81,18 @@ def test_memory_adds_the_parts_on_a_host_to_those_that_are_code(tmp_path: Path) 
     assert every["memory_bytes"].value == code + front.value
 
 
+def test_labels_say_how_many_classes_to_name(place: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled.npz"
+    events = random_events(np.random.default_rng(0), STEPS, 3, 24)
+    write_recording(labelled, Recording(events, Signal.EVENTS, 0.03, np.array([0, 3, 1])))
+    for inputs, said in ((labelled, "--classes 4"), (place / "inputs.npz", "Record labels")):
+        graph = receiver()
+        graph.nodes["output"].metadata.clear()
+        (finding,) = count(graph, inputs=inputs).check(Budget(limits={"accuracy": 0.5})).findings
+        assert finding.value is None
+        assert said in finding.why
+
+
 def test_without_a_microcontroller_there_is_no_clock_to_be_late_by(place: Path) -> None:
     found = held(counted(place, "c"), TIME)
     assert found["latency_ms"].value == pytest.approx(STEPS * 30)

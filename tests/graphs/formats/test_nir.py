@@ -144,6 +144,16 @@ def test_shapes_that_a_graph_leaves_open_are_written_out(tmp_path):
     assert tuple(nir.read(tmp_path / "open.nir").nodes["out"].input_type["input"]) == (108,)
 
 
+@pytest.mark.parametrize("signal", [None, Signal.EVENTS])
+def test_no_file_says_what_enters_where_nobody_did(tmp_path, receiver, signal):
+    graph = receiver
+    graph.nodes["input"].metadata.clear()
+    nir.write(tmp_path / "open.nir", graph)
+    write_network(tmp_path / "again.nir", read_network(tmp_path / "open.nir", signal=signal))
+    metadata = read_network(tmp_path / "again.nir").input_node.parameters.metadata
+    assert metadata.get("signal") == (None if signal is None else "events")
+
+
 def test_nested_graphs_are_read_from_files(tmp_path):
     inner = nir.NIRGraph(
         {"i": nir.Input(np.array([2])), "s": nir.Scale(np.array([2.0, 3.0])), "o": nir.Output(np.array([2]))},

@@ -60,7 +60,11 @@ def diagnose(graph: FlatGraph, sign: Sign | None) -> tuple[Diagnostic, ...]:
     told = {diagnostic.name for diagnostic in found if diagnostic is not None}
     general = [detect(graph) for detect in _GENERAL]
     found += [diagnostic for diagnostic in general if diagnostic is not None and diagnostic.name not in told]
-    return tuple(replace(diagnostic, in_file=True) for diagnostic in found if diagnostic is not None)
+    return tuple(
+        replace(diagnostic, in_file=not diagnostic.contradicted)
+        for diagnostic in found
+        if diagnostic is not None
+    )
 
 
 def refuse_cut(graph: FlatGraph) -> None:

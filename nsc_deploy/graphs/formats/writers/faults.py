@@ -20,15 +20,21 @@ def snntorch_time_step(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
     """The step is always written as 0.1 ms."""
     if "dt" in graph.metadata:
         return None
-    if graph.dt is not None and abs(graph.dt / SNNTORCH_DT - 1) < 1e-6:
+    wrong = graph.dt is not None and abs(graph.dt / SNNTORCH_DT - 1) >= 1e-6
+    if graph.dt is not None and not wrong:
         way_out = "Right for the spikes. Figures in seconds then count every step as 0.1 ms."
     else:
-        way_out = "Give --dt 1e-4: with any other step every decay and gain differs from the trained model."
+        way_out = (
+            "Give --dt 1e-4: with any other step every decay and gain differs from the trained model. "
+            "The real step is --step-seconds (energy commands); nsc-deploy mend --from snntorch writes it."
+        )
     return Diagnostic(
         "snntorch-time-step",
-        "snnTorch writes every graph as if a step were 1e-4 s, whatever it was trained with.",
+        "snnTorch writes every graph as if a step were 1e-4 s, whatever it was trained with"
+        + (f"; it is read with {graph.dt:g} s, as another network." if wrong else "."),
         sign.claim,
         way_out,
+        contradicted=wrong,
     )
 
 
@@ -254,6 +260,7 @@ def spikingjelly_time_step(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "decays than the trained model's.",
         f"{sign.claim} 1 / r of its IF nodes, or tau / r of its CubaLIF nodes, is {sign.dt:g}.",
         f"Give --dt {sign.dt:g}.",
+        contradicted=True,
     )
 
 
