@@ -1,15 +1,15 @@
-"""A receiver of events beside conventional ones in 8 bits, on a Cortex-M4.
+"""Receivers side by side on a microcontroller: what a step takes, and from how few events on events pay.
 
-python benchmarks/rivals.py FIRMWARE RUN ...
+python benchmarks/rivals.py FIRMWARE ...
 
-FIRMWARE is an export of an event receiver to C, with its front end; each RUN is a conventional one (fc, lstm)
-with a receiver in ONNX. Ranges of the latter are chosen on every second recorded sample, and accuracy is that
-of the others. Instructions are counted by QEMU; RAM is the state, without the stack.
+FIRMWARE are folders of `nsc-deploy export --target c`, event-driven or conventional. Instructions are counted by
+QEMU and cycles bounded from Arm's timings, both without wait states; RAM is with the stack; accuracies are
+those of the check at the end of each export, on all samples of its folder. For an event receiver the break-even
+with each conventional one is the number of events a synapse and step at which both would take as many
+instructions, on a line through its own steps.
 """
 
 import argparse
-import re
-import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,122 +17,120 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.deployment import read_deployment
 from nsc_deploy.exporters.base import RunSettings
-from nsc_deploy.exporters.c.compilers import STANDARD, arm_compiler
-from nsc_deploy.exporters.c.deployment import read_c_deployment
-from nsc_deploy.exporters.c.int8.network import decide, emulate
-from nsc_deploy.exporters.c.int8.quantise import quantise
-from nsc_deploy.exporters.c.int8.runners import NAME, run_in_qemu
-from nsc_deploy.exporters.c.int8.write import header_text, source_text
+from nsc_deploy.exporters.c.deployment import CDeployment, read_c_deployment
+from nsc_deploy.exporters.c.emulator import emulate
+from nsc_deploy.exporters.c.events import EventCode
 from nsc_deploy.exporters.c.qemu import DEFAULT_CPU, QemuRunner
+from nsc_deploy.exporters.c.trace import StepCycles, count_cycles
 from nsc_deploy.exporters.inputs import choose_samples
-from nsc_deploy.graphs.formats.recording import read_recording
-from nsc_deploy.graphs.onnx_run import run_onnx
-from nsc_deploy.io.scratch import scratch_folder
 
-CORE = DEFAULT_CPU
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One receiver."""
+    """One receiver.
+
+    Attributes:
+        name: of its folder.
+        deployment: the folder.
+        values: the samples that ran.
+        instructions: [steps, samples].
+        cycles: of the first sample.
+    """
 
     name: str
-    instructions: NDArray[np.int64]
-    flash: int
-    ram: int
-    accuracy: float
-    float_accuracy: float
+    deployment: CDeployment
+    values: NDArray[np.float32]
+    instructions: Counts
+    cycles: StepCycles
 
     def __str__(self) -> str:
         """As a row of a table in Markdown."""
-        sample = self.instructions.sum(axis=0)
+        memory, found = self.deployment.manifest.memory, self.deployment.manifest.verification
+        assert found is not None
+        assert found.accuracy is not None
+        assert found.reference_accuracy is not None
         cells = (
             f"{self.instructions.mean():,.0f}",
             f"{self.instructions.max():,}",
-            f"{sample.mean():,.0f}",
-            f"{self.flash:,}",
-            f"{self.ram:,}",
-            f"{self.accuracy:.2%}",
-            f"{self.float_accuracy:.2%}",
+            f"{self.instructions.sum(axis=0).mean():,.0f}",
+            f"{self.cycles.low.mean():,.0f} to {self.cycles.high.mean():,.0f}",
+            f"{memory.flash_bytes:,}",
+            f"{memory.ram_bytes:,}",
+            f"{found.accuracy:.2%}",
+            f"{found.reference_accuracy:.2%}",
+            f"{found.samples}",
         )
         return f"| {self.name} | {' | '.join(cells)} |"
 
 
-def event(folder: Path, samples: int) -> Row:
-    """An exported event receiver on its recorded samples; its decisions are the emulator's, bit for bit."""
+def measured(folder: Path, samples: int, cpu: str) -> Row:
+    """A receiver on its recorded samples."""
     found = read_c_deployment(folder)
-    record, memory = found.manifest.verification, found.manifest.memory
-    assert record is not None and record.accuracy is not None and record.reference_accuracy is not None
+    values = choose_samples(found.opened(), None, samples).values
     with ExitStack() as closing:
-        settings = RunSettings(layers=False, cpu=CORE, closing=closing)
-        runner = QemuRunner(found.layout, found.source(settings), found.network, settings)
-        run = runner.run(choose_samples(found.opened(), None, samples).values)
-    assert run.instructions is not None
-    stack = sum(one.bytes for one in memory.ram if one.holds == "stack")
-    ram = memory.ram_bytes - stack
-    name = "event, samples in" if found.layout.front_end else "event"
-    return Row(name, run.instructions, memory.flash_bytes, ram, record.accuracy, record.reference_accuracy)
+        settings = RunSettings(layers=False, cpu=cpu, closing=closing)
+        runner = QemuRunner(found.code, found.source(settings), settings)
+        instructions = runner.run(values).instructions
+        assert instructions is not None
+        cycles = count_cycles(runner, values[:, :1], instructions[:, :1])
+    return Row(folder.name, found, values, instructions, cycles)
 
 
-def conventional(run: Path, samples: int) -> Row:
-    """A conventional receiver in 8 bits."""
-    deployment = read_deployment(run)
-    part = deployment.parts[-1]
-    recording = read_recording(run / part.recording)
-    assert recording.labels is not None
-    readout = deployment.readout
-    network = quantise(
-        run / part.graph, recording.values[:, ::2], classes=readout.classes, group=readout.group
+def events_met(code: EventCode, values: NDArray[np.float32]) -> tuple[Counts, int]:
+    """Events that meet a synapse in each step [steps, samples], and how many synapses there are."""
+    program = code.layout.program
+    entering = code.entering(values)
+    trace = emulate(program, entering, record=True)
+    front = program.front_end
+    spikes = {program.input: entering if front is None else front.events(entering)}
+    spikes |= {name: one.spikes for name, one in trace.populations.items() if one.spikes is not None}
+    met, synapses = np.zeros(values.shape[:2], np.int64), 0
+    for population in program.populations:
+        for connection in population.connections:
+            weight = connection.weight
+            meets = np.bincount(weight.source, minlength=weight.shape[1])
+            each = spikes[connection.source].astype(np.int64) @ meets
+            met[connection.delay :] += each[: len(each) - connection.delay]
+            synapses += int(meets.sum())
+    return met, synapses
+
+
+def break_even(row: Row, code: EventCode, rivals: list[Row]) -> None:
+    """Print from how few events on an event receiver takes fewer instructions than each rival."""
+    met, synapses = events_met(code, row.values)
+    slope, fixed = np.polyfit(met.reshape(-1), row.instructions.reshape(-1), 1)
+    print(
+        f"\n{row.name}: {fixed:,.0f} instructions a step and {slope:.2f} an event at a synapse; "
+        f"{met.mean() / synapses:.4f} events a synapse and step of {synapses:,}"
     )
-    values, labels = recording.values[:, 1::2], recording.labels[1::2]
-    entering = network.quantised(values)
-    emulated = emulate(network, entering)
-    counted = run_in_qemu(network, entering[:, :samples], CORE)
-    assert np.array_equal(counted.outputs, emulated[:, :samples]), "QEMU differs from the emulator"
-    reals = run_onnx(run / part.graph, values).mean(axis=0)
-    votes = reals.reshape(-1, readout.classes, readout.group).mean(axis=2)
-    flash, ram = sizes(source_text(network, NAME), header_text(network, NAME))
-    assert counted.instructions is not None
-    return Row(
-        f"{deployment.system}, 8 bits",
-        counted.instructions,
-        flash,
-        ram,
-        float((decide(network, emulated) == labels).mean()),
-        float((votes.argmax(axis=1) == labels).mean()),
-    )
-
-
-def sizes(source: str, header: str) -> tuple[int, int]:
-    """Flash of the code with its tables, and RAM of one state, in bytes."""
-    with scratch_folder("sizes") as folder:
-        (folder / f"{NAME}.h").write_text(header)
-        (folder / f"{NAME}.c").write_text(f"{source}\n{NAME}_state the_state;\n")
-        options = (f"-mcpu={CORE}", "-mthumb", *STANDARD, "-O2", "-c")
-        arm_compiler().build([folder / f"{NAME}.c"], folder / "out.o", options, folder)
-        tool = Path(arm_compiler().command[0]).with_name("arm-none-eabi-size")
-        listed = subprocess.run([tool, folder / "out.o"], capture_output=True, text=True, check=True).stdout
-    text, data, bss = (int(number) for number in re.findall(r"\d+", listed.splitlines()[1])[:3])
-    return text + data, data + bss
+    for rival in rivals:
+        at = (rival.instructions.mean() - fixed) / slope / synapses
+        share = row.instructions.mean() / rival.instructions.mean()
+        print(f"- {share:.2f} times the instructions of {rival.name}; break-even at {at:.3f} events a synapse")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("firmware", type=Path)
-    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("firmware", type=Path, nargs="+")
     parser.add_argument("--samples", type=int, default=20, help="in QEMU")
+    parser.add_argument("--cpu", default=DEFAULT_CPU)
     options = parser.parse_args()
     print(
-        "| Receiver | instructions a step | worst | a sample | flash | RAM | accuracy | in floating point |"
+        "| Receiver | instructions a step | worst | a sample | cycles a step, bounds | flash | RAM | accuracy "
+        "| in floating point | samples |"
     )
-    print("|---|---|---|---|---|---|---|---|")
-    print(event(options.firmware, options.samples))
-    for run in options.runs:
-        print(conventional(run, options.samples))
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    rows = [measured(folder, options.samples, options.cpu) for folder in options.firmware]
+    print("\n".join(map(str, rows)))
+    rivals = [row for row in rows if not isinstance(row.deployment.code, EventCode)]
+    for row in rows:
+        if isinstance(row.deployment.code, EventCode):
+            break_even(row, row.deployment.code, rivals)
 
 
 if __name__ == "__main__":
