@@ -2,11 +2,11 @@
 
 python benchmarks/rivals.py FIRMWARE ...
 
-FIRMWARE are folders of `nsc-deploy export --target c`, event-driven or conventional. Instructions are counted by
-QEMU and cycles bounded from Arm's timings, both without wait states; RAM is with the stack; accuracies are
-those of the check at the end of each export, on all samples of its folder. For an event receiver the break-even
-with each conventional one is the number of events a synapse and step at which both would take as many
-instructions, on a line through its own steps.
+FIRMWARE are folders of `nsc-deploy export --target c`, event-driven or conventional. Instructions are counted
+by QEMU and cycles bounded from Arm's timings, both without wait states; RAM is with the stack; accuracies are
+those of the check at the end of each export, on at most 256 samples of its folder. For an event receiver the
+break-even with each conventional one is the number of events a synapse and step at which both would take as
+many instructions, on a line through its own steps.
 """
 
 import argparse
@@ -109,7 +109,9 @@ def break_even(row: Row, code: EventCode, rivals: list[Row]) -> None:
     for rival in rivals:
         at = (rival.instructions.mean() - fixed) / slope / synapses
         share = row.instructions.mean() / rival.instructions.mean()
-        print(f"- {share:.2f} times the instructions of {rival.name}; break-even at {at:.3f} events a synapse")
+        print(
+            f"- {share:.2f} times the instructions of {rival.name}; break-even at {at:.3f} events a synapse"
+        )
 
 
 def main() -> None:
@@ -121,8 +123,8 @@ def main() -> None:
     parser.add_argument("--cpu", default=DEFAULT_CPU)
     options = parser.parse_args()
     print(
-        "| Receiver | instructions a step | worst | a sample | cycles a step, bounds | flash | RAM | accuracy "
-        "| in floating point | samples |"
+        "| Receiver | instructions a step | worst | a sample | cycles a step, bounds | flash | RAM "
+        "| accuracy | in floating point | samples |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     rows = [measured(folder, options.samples, options.cpu) for folder in options.firmware]

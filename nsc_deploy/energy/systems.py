@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from nsc_deploy.deployment import Place, Side
+from nsc_deploy.deployment import Place, Side, graph_files
 from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
@@ -16,12 +16,13 @@ from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Deployment as Exported
 from nsc_deploy.exporters.base import Target
-from nsc_deploy.graphs.formats.nir import assemble_network, read_network
+from nsc_deploy.graphs.formats.nir import GraphOptions, assemble_network, read_network
 from nsc_deploy.graphs.formats.recording import (
     Layout,
     Recording,
     make_recording,
     read_inputs,
+    read_recording,
     recording_of_array,
     refuse_samples_first,
     require_step,
@@ -30,6 +31,7 @@ from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.readout import decide, readout_of, require_classes, with_readout
 
 if TYPE_CHECKING:
+    from nsc_deploy.energy.counting.deployed import DeployedCount
     from nsc_deploy.exporters.c.firmware import Firmware, FirmwareRun
 
 from nsc_deploy.energy.sources import Source, Work
@@ -197,7 +199,7 @@ def _count_exported(
     """Count what a deployment folder runs."""
     from nsc_deploy.energy.counting.deployed import count_deployed
 
-    if exported.firmware is not None:
+    if exported.firmware is not None and not exported.network.conventional:
         announce(_counted_as_floats(exported.path))
     work = source.work[0]
     recording = _read_inputs(work, options)
@@ -206,8 +208,15 @@ def _count_exported(
     network = with_readout(exported.network, options.classes)
     decisions = _Decisions(network, recording, readout_of_source(source, network))
     try:
-        found = count_deployed(
-            exported.parts, recording, batch=options.batch, progress=progress or (lambda done, total: None)
+        found = (
+            _count_conventional(exported, recording, options, progress)
+            if network.conventional
+            else count_deployed(
+                exported.parts,
+                recording,
+                batch=options.batch,
+                progress=progress or (lambda done, total: None),
+            )
         )
     except DataError as error:
         raise DataError(error.problem, where=f"{work.recording}: {error.where}", hint=error.hint) from error
@@ -227,6 +236,27 @@ def _count_exported(
         labelled=decisions.labelled,
         arrays=(recording.values.shape,) if recording.plain else (),
     )
+
+
+def _count_conventional(
+    exported: Exported, recording: Recording, options: Options, progress: SystemProgress | None
+) -> "DeployedCount":
+    """A conventional network in 8 bits: its products are those of the ONNX graph in its folder."""
+    from nsc_deploy.energy.counting.deployed import DeployedCount
+    from nsc_deploy.energy.counting.onnx.count import count_onnx
+    from nsc_deploy.exporters.base import RunSettings
+
+    part = count_onnx(
+        next(file for file in graph_files(exported.path) if file.suffix == ".onnx"),
+        recording,
+        lambda done: None if progress is None else progress(done, recording.samples),
+        dt=options.dt,
+        nominal=_is_real_step(recording, options),
+        layout=Layout.STEPS_FIRST if getattr(exported.network, "steps_first", True) else Layout.NO_STEPS,
+        skip_zeros=options.skip_zeros,
+    )
+    runner = next(iter(exported.runners.values()))(RunSettings(layers=False))
+    return DeployedCount((part,), (), runner.run(recording.values).output)
 
 
 def _counted_as_floats(folder: Path) -> Diagnostic:
@@ -290,7 +320,7 @@ def _count(
     progress: Progress,
     decisions: _Decisions,
 ) -> tuple[PartCount, PlacedPart | None]:
-    part, placed = work.part, None
+    part, placed, entering = work.part, None, recording
     if network is None:
         # Reports of NIR graphs load nothing of it.
         from nsc_deploy.energy.counting.onnx.count import count_onnx
@@ -308,7 +338,8 @@ def _count(
         )
     else:
         if options.target is not None and (part is None or part.place is not Place.HOST):
-            placed = PlacedPart(options.target, options.target.check(network))
+            whole, entering = _with_front_end(work, network, recording, options.target)
+            placed = PlacedPart(options.target, options.target.check(whole))
         counter = None if placed is None else activity_counter(placed.found, network, recording)
 
         def observe(samples: slice, name: str, output: NDArray[Any]) -> None:
@@ -326,11 +357,26 @@ def _count(
         )
         if placed is not None:
             activity = None if counter is None else counter.activity()
-            run = _firmware_run(placed.found.firmware, recording)
+            run = _firmware_run(placed.found.firmware, entering)
             placed = replace(placed, activity=activity, run=run)
     if part is not None:
         count = replace(count, name=part.name, side=part.side, place=part.place)
     return count, placed
+
+
+def _with_front_end(
+    work: Work, network: Network, recording: Recording, target: Target
+) -> tuple[Network, Recording]:
+    """A part of a run and what enters it; with the part in front of it where an export takes both along."""
+    if work.part is None or not getattr(target, "takes_samples", False):
+        return network, recording
+    from nsc_deploy.exporters.export import with_front_end
+
+    run = work.graph.parent
+    both, front = with_front_end(network, run, work.part.name, target, GraphOptions(), lambda _line: None)
+    if front is None:
+        return network, recording
+    return both, read_recording(run / front.recording).first(recording.samples)
 
 
 def _firmware_run(firmware: "Firmware | None", recording: Recording) -> "FirmwareRun | None":

@@ -1,0 +1,191 @@
+"""Dense layers in 8 bits by this tool and by BakeNN, on the same weights, ranges and samples.
+
+pip install bakenn    (Apache-2.0; numpy is all it needs)
+python benchmarks/int8_peer.py FIRMWARE
+
+FIRMWARE is a folder of `nsc-deploy export --target c`, of dense layers in ONNX, whose manifest names the
+recording that ranges were chosen on. BakeNN gets the same weights and the same recording, once with portable
+kernels and once with those it has for a Cortex-M4 (the CMSIS-NN that comes with it takes no factor a row).
+QEMU counts the instructions of a step; outputs are those of BakeNN's reference, byte for byte, or this ends.
+"""
+
+import argparse
+import os
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bakenn
+import numpy as np
+from bakenn.quantization.ptq import FloatLinear, FloatMLP, quantize_ptq
+from numpy.typing import NDArray
+
+from nsc_deploy.exporters.base import RunSettings
+from nsc_deploy.exporters.c.code import HERE
+from nsc_deploy.exporters.c.compilers import STANDARD, arm_compiler
+from nsc_deploy.exporters.c.deployment import read_c_deployment
+from nsc_deploy.exporters.c.int8.layers import Chain, FloatDense, read_chain
+from nsc_deploy.exporters.c.qemu import QemuRunner
+from nsc_deploy.exporters.c.runners import HostRunner, write_sources
+from nsc_deploy.exporters.c.write import Harness, template_text
+from nsc_deploy.exporters.inputs import choose_samples
+from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.graphs.readout import decide
+from nsc_deploy.io.scratch import scratch_folder
+from nsc_deploy.verification.runner import RunTrace
+
+CPU = "cortex-m4"
+KINDS = {
+    "BakeNN, portable": bakenn.CBackendOptions(),
+    "BakeNN, its kernels for Cortex-M4": bakenn.CBackendOptions(kernel_policy=bakenn.KernelPolicy.AUTO),
+}
+
+
+@dataclass
+class Baked:
+    """What BakeNN wrote, in the shape that QEMU's runner takes."""
+
+    plan: Any
+    folder: Path
+    inputs: int
+    outputs: int
+    name: str = "peer"
+    entry: str = "step"
+
+    def header(self, origin: object) -> str:
+        """NAME.h: BakeNN's, with what a harness calls."""
+        del origin
+        return (
+            f'#include <stdint.h>\n#include "{self.folder / "bknn_net.h"}"\n#define PEER_OK 0\n'
+            "typedef struct { uint8_t arena[BKNN_NET_ARENA_SIZE + 1u] __attribute__((aligned(16)));"
+            " int8_t out[BKNN_NET_OUTPUT_SIZE]; } peer_state;\n"
+            "int32_t peer_reset(peer_state *state);\n"
+            "int32_t peer_step(peer_state *state, const int8_t *values, int16_t *outputs);\n"
+        )
+
+    def source(self) -> str:
+        """NAME.c: BakeNN's files in one."""
+        files = [path for path in sorted(self.folder.rglob("*.c")) if path.name != "peer.c"]
+        parts = "".join(f'#include "{path}"\n' for path in files)
+        return (
+            f'#include "peer.h"\n{parts}'
+            "int32_t peer_reset(peer_state *state) { (void)state; return 0; }\n"
+            "int32_t peer_step(peer_state *state, const int8_t *values, int16_t *outputs) {\n"
+            "    bknn_net_infer(state->arena, values, state->out);\n"
+            "    for (uint32_t line = 0; line < BKNN_NET_OUTPUT_SIZE; ++line)"
+            " outputs[line] = state->out[line];\n    return 0;\n}\n"
+        )
+
+    def harness(self, template: str, **values: Any) -> str:
+        """The main program."""
+        harness = Harness(
+            "int8_t", 4 * -(-self.inputs // 4), "int16_t", 2 * -(-self.outputs // 2), "step", False
+        )
+        return template_text(template, name="peer", macro="PEER", harness=harness, traced=(), **values)
+
+    def entering(self, values: NDArray[Any]) -> NDArray[np.int8]:
+        """Inputs as BakeNN's reference quantises them."""
+        flat = values.reshape(-1, self.inputs).astype(np.float32)
+        one = self.plan.tensors[self.plan.inputs[0]].tensor_type.qparams
+        whole = np.floor(np.abs(flat / np.float32(one.scale)) + 0.5) * np.sign(flat) + one.zero_point
+        return np.clip(whole, -128, 127).astype(np.int8).reshape(*values.shape[:2], -1)
+
+    def packed(self, entering: NDArray[Any]) -> NDArray[np.uint32]:
+        """What enters in words [samples, steps, words]."""
+        steps, samples, inputs = entering.shape
+        full = np.zeros((samples, steps, -(-inputs // 4) * 4), np.int8)
+        full[..., :inputs] = entering.transpose(1, 0, 2)
+        return full.view("<u4")
+
+    def trace(
+        self, answer: bytes, entering: NDArray[Any], *, timed: bool = False
+    ) -> tuple[RunTrace, NDArray[np.uint32]]:
+        """What a harness wrote."""
+        steps, samples = entering.shape[:2]
+        width = -(-self.outputs // 2) + timed
+        rows = np.frombuffer(answer, "<u4").reshape(samples, -1)[:, :-1].reshape(samples, steps, width)
+        each = np.ascontiguousarray(rows.transpose(1, 0, 2))
+        shown = np.ascontiguousarray(each[..., : -(-self.outputs // 2)]).view("<i2")[..., : self.outputs]
+        return RunTrace(shown), each[..., -1]
+
+    def reference(self, entering: NDArray[Any]) -> NDArray[np.int8]:
+        """The same by BakeNN in Python."""
+        rows = [
+            bakenn.run_reference(self.plan, row[None]).reshape(-1)
+            for row in entering.reshape(-1, self.inputs)
+        ]
+        return np.stack(rows).reshape(*entering.shape[:2], -1)
+
+
+def baked(chain: Chain, calibration: NDArray[Any], options: Any, folder: Path) -> Baked:
+    layers = [layer for layer in chain.layers if isinstance(layer, FloatDense)]
+    assert len(layers) == len(chain.layers), "dense layers alone"
+    network = FloatMLP(
+        tuple(FloatLinear(one.weight, one.bias, one.relu, f"l{at}") for at, one in enumerate(layers)), "net"
+    )
+    graph = quantize_ptq(network, calibration.reshape(-1, layers[0].inputs).astype(np.float32))
+    made = bakenn.compile(graph, folder, model_name="net", backend_options=options, target=CPU)
+    return Baked(made.plan, folder, layers[0].inputs, layers[-1].outputs)
+
+
+def counted(code: Any, source: str, values: NDArray[Any]) -> tuple[Any, int]:
+    """The run on QEMU, and flash of the code with its tables."""
+    with ExitStack() as closing:
+        settings = RunSettings(layers=False, cpu=CPU, closing=closing)
+        runner = QemuRunner(code, source, settings)
+        run = runner.run(values)
+        folder = closing.enter_context(scratch_folder("size"))
+        write_sources(folder, code, source, "board.c.jinja", board=runner.board)
+        options = (f"-mcpu={CPU}", "-mthumb", *STANDARD, "-O2", "-c")
+        arm_compiler().build([folder / f"{code.name}.c"], folder / "out.o", options, folder)
+        tool = Path(arm_compiler().command[0]).with_name("arm-none-eabi-size")
+        told = subprocess.run([tool, folder / "out.o"], capture_output=True, text=True, check=True).stdout
+    text, data, _ = map(int, told.splitlines()[1].split()[:3])
+    return run, text + data
+
+
+def on_host(code: Any, values: NDArray[Any]) -> NDArray[Any]:
+    with ExitStack() as closing:
+        return HostRunner(code, code.source(), RunSettings(closing=closing)).run(values).output
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("firmware", type=Path)
+    parser.add_argument("--samples", type=int, default=4, help="in QEMU")
+    options = parser.parse_args()
+    found = read_c_deployment(options.firmware)
+    told, network = found.manifest.calibration, found.code.network
+    calibration = read_recording(Path(told.path or "")).first(told.samples)
+    chosen = choose_samples(found.opened(), None, None)
+    readout = (found.manifest.classes or 1, found.manifest.group or 1)
+    assert chosen.labels is not None
+    some = chosen.values[:, : options.samples]
+    ours = found.code.emulator(RunSettings()).run(chosen.values).output
+    run, flash = counted(found.code, found.code.source(HERE), some)
+    assert np.array_equal(run.output, ours[:, : options.samples])
+    print("| Dense layers in 8 bits | instructions a step | flash | accuracy |\n|---|---|---|---|")
+    accuracy = (decide(ours, *readout) == chosen.labels).mean()
+    print(f"| nsc-deploy | {run.instructions.mean():,.0f} | {flash:,} | {accuracy:.2%} |")
+    chain = read_chain(network, options.firmware)
+    with scratch_folder("bakenn") as folder:
+        code = baked(chain, calibration.values, KINDS["BakeNN, portable"], folder)
+        expected = on_host(code, chosen.values)
+        first = code.reference(code.entering(some[:, :1]))
+    assert np.array_equal(first, expected[:, :1]), "BakeNN's reference differs"
+    accuracy = (decide(expected.astype(np.float64), *readout) == chosen.labels).mean()
+    for name, kind in KINDS.items():
+        with scratch_folder("bakenn") as folder:
+            code = baked(chain, calibration.values, kind, folder)
+            os.environ["C_INCLUDE_PATH"] = ":".join({str(one.parent) for one in folder.rglob("*.h")})
+            run, flash = counted(code, code.source(), some)
+        assert np.array_equal(run.output, expected[:, : options.samples]), "QEMU differs"
+        print(f"| {name} | {run.instructions.mean():,.0f} | {flash:,} | {accuracy:.2%} |")
+
+
+if __name__ == "__main__":
+    main()
