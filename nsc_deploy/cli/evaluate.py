@@ -208,6 +208,23 @@ def _print_memory(sweeps: "list[MemorySweep]") -> None:
             table.add_row(f"{point.snr_db:g}", f"{point.accuracy:.1%}", tasks, *counts)
         console.print(f"{sweep.run.name}: {sweep.label}", style="bold", highlight=False)
         console.print(table)
+        if sweep.points[0].unseen is not None:
+            console.print(_apart(sweep))
+
+
+def _apart(sweep: "MemorySweep") -> "Table":
+    """Questions with and without sentences that were held out in training."""
+    from rich.table import Table
+
+    table = Table(title="sentences that were held out in steps 2 and 3")
+    for column in ("SNR (dB)", "questions", "answers right", "error"):
+        table.add_column(column, justify="right")
+    for point in sweep.points:
+        for name, met in (("without", point.seen), ("with", point.unseen)):
+            if met is not None:
+                shares = ("-" if share is None else f"{share:.1%}" for share in (met.accuracy, met.error))
+                table.add_row(f"{point.snr_db:g}", f"{met.questions:,} {name}", *shares)
+    return table
 
 
 def _evaluate_codecs(

@@ -124,6 +124,8 @@ class MemoryTrainingConfig(Section):
     """step 3: Adam's step size at its largest (above 0)"""
     freeze_encoder: bool = False
     """step 3: leave the semantic encoder as it is, which halves the time"""
+    hold_out: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """share of the distinct sentences that are never sent in steps 2 and 3; evaluate tells them apart"""
     mask_steps: Annotated[int, Field(ge=1, le=10**7)] = 1000
     """with the importance mask: batches in which it alone is trained, after the other steps"""
     mask_rate: Annotated[float, Field(gt=0, le=10)] = 5e-4

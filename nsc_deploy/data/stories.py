@@ -15,6 +15,7 @@ MOST_STATEMENTS = 1000
 _WORD = re.compile(r"[a-z]+")
 _PLAIN = re.compile(r"[A-Za-z .,?!'\t-]*")
 PADDING = 0
+_HELD_OUT = 0x5EED
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,13 @@ class Questions:
         """The last `memory` statements before a question, oldest first."""
         end = self.first[number] + self.length[number]
         return self.statements[max(self.first[number], end - memory) : end]
+
+    def telling(self, sentences: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which questions name one of these sentences, or have one told before them [questions]."""
+        told = np.concatenate([[0], np.cumsum(np.isin(self.statements, sentences))])
+        before = told[self.first + self.length] - told[self.first]
+        among: NDArray[np.bool_] = (before > 0) | np.isin(self.question, sentences)
+        return among
 
     def only(self, chosen: NDArray[np.int64]) -> "Questions":
         """The questions at `chosen`, in that order; the stories stay whole."""
@@ -146,6 +154,12 @@ class Corpus:
     def parts(self) -> Mapping[str, Questions]:
         """The three parts by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def held_out(self, share: float, seed: int) -> NDArray[np.int64]:
+        """A share of the distinct sentences, drawn evenly: their rows in rising order."""
+        drawn = np.random.default_rng((seed, _HELD_OUT))
+        count = round(share * len(self.texts))
+        return np.sort(drawn.choice(len(self.texts), count, replace=False)).astype(np.int64)
 
     @property
     def tasks(self) -> tuple[int, ...]:

@@ -74,3 +74,15 @@ def test_toy_stories_are_the_same_for_a_seed_and_true():
         place = next(text for text in reversed(told) if text.startswith(actor)).rstrip(".").split()[-1]
         right = place if asked[0] == "Where" else ("yes" if asked[-1] == place else "no")
         assert corpus.vocabulary.answers[questions.answer[number]] == right
+
+
+def test_questions_that_tell_of_some_sentences_are_found():
+    corpus = make_toy_corpus(questions=100)
+    held = corpus.held_out(0.1, seed=3)
+    assert len(held) == round(0.1 * len(corpus.texts)) == len(set(held.tolist()))
+    assert held.tolist() == corpus.held_out(0.1, seed=3).tolist()
+    among = corpus.train.telling(held)
+    for number, told in enumerate(among):
+        named = {*corpus.train.story(number, 1000).tolist(), int(corpus.train.question[number])}
+        assert told == bool(named & set(held.tolist()))
+    assert 0 < among.mean() < 1

@@ -1,14 +1,15 @@
 """Step 2 of Mem-DeepSC: the joint source-channel codec, by mean squared error on sentence vectors."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from nsc_deploy.data.stories import Corpus, Questions
+from nsc_deploy.data.stories import Corpus
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
 from nsc_deploy.models.memory.system import MemDeepSC
 
@@ -22,12 +23,14 @@ class CodecPlan:
         steps: of the optimiser.
         batch: sentences in a step, each with an SNR of its own.
         rate: highest learning rate, which falls to 0 by a cosine.
+        held_out: rows of sentences that are not sent.
     """
 
     seed: int = 0
     steps: int = 4000
     batch: int = 256
     rate: float = 1e-3
+    held_out: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def train_codec(corpus: Corpus, system: MemDeepSC, plan: CodecPlan) -> tuple[float, float]:
@@ -46,7 +49,7 @@ def train_codec(corpus: Corpus, system: MemDeepSC, plan: CodecPlan) -> tuple[flo
         seconds.
     """
     started = time.process_time()
-    words = sentences_of(corpus.train, corpus)
+    words = sentences_of(corpus, plan.held_out)
     vectors = sentence_vectors(words, system)
     for half in (system.jsc_encoder, system.jsc_decoder):
         if isinstance(half, SpikingJscEncoder | SpikingJscDecoder):
@@ -73,10 +76,10 @@ def train_codec(corpus: Corpus, system: MemDeepSC, plan: CodecPlan) -> tuple[flo
     return sum(last) / len(last) / variance, time.process_time() - started
 
 
-def sentences_of(questions: Questions, corpus: Corpus) -> Tensor:
-    """The distinct sentences of a part of a corpus, as numbers of words [sentences, W]."""
-    told = np.union1d(questions.statements, questions.question)
-    return torch.from_numpy(corpus.sentences[told])
+def sentences_of(corpus: Corpus, held_out: NDArray[np.int64]) -> Tensor:
+    """The distinct sentences of the training part but for some, as numbers of words [sentences, W]."""
+    told = np.union1d(corpus.train.statements, corpus.train.question)
+    return torch.from_numpy(corpus.sentences[np.setdiff1d(told, held_out)])
 
 
 def sentence_vectors(words: Tensor, system: MemDeepSC) -> Tensor:

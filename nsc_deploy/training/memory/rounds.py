@@ -135,7 +135,8 @@ def train_rounds(
     step = history[-1].step if history else 0
     before = history[-1].seconds if history else 0.0
     weights = _weigh(corpus, history[-1].accuracy if history else {})
-    by_task = {task: np.flatnonzero(corpus.train.task == task) for task in corpus.tasks}
+    every = {task: np.flatnonzero(corpus.train.task == task) for task in corpus.tasks}
+    by_task = {task: rows for task, rows in every.items() if len(rows)}
     sentences = torch.from_numpy(corpus.sentences)
     checked = sample(corpus.validation, plan.validate_on)
     losses: list[float] = []
@@ -238,7 +239,8 @@ def _weigh(corpus: Corpus, accuracy: dict[int, float]) -> dict[int, float]:
 def _draw(
     by_task: dict[int, NDArray[np.int64]], weights: dict[int, float], count: int, drawn: np.random.Generator
 ) -> NDArray[np.int64]:
-    shares = drawn.multinomial(count, [weights[task] for task in by_task])
+    wanted = np.array([weights[task] for task in by_task])
+    shares = drawn.multinomial(count, wanted / wanted.sum())
     return np.concatenate(
         [drawn.choice(rows, share) for rows, share in zip(by_task.values(), shares, strict=True)]
     )

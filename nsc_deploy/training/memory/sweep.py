@@ -1,7 +1,7 @@
 """Runs of systems with memory over many SNRs: accuracy, tasks solved and symbols."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class MemorySweep:
                     "symbols_blocks": point.symbols.blocks,
                     "symbols_with_positions": point.symbols.with_positions,
                 }
+                | ({} if point.seen is None else {"seen": asdict(point.seen)})
+                | ({} if point.unseen is None else {"unseen": asdict(point.unseen)})
                 for point in self.points
             ],
         }
@@ -100,11 +102,12 @@ def sweep_memory(
             corpus = corpora.setdefault(experiment.data.model_dump_json(), load_corpus(experiment.data))
             with reproducible(experiment.training.threads):
                 system = finished_memory_system(experiment, corpus, run)
-                chosen = sample(corpus.test, questions)
+                chosen, training = sample(corpus.test, questions), experiment.training
+                held_out = corpus.held_out(training.hold_out, training.seed) if training.hold_out else None
                 points = []
                 for snr_db in sorted(snrs_db or SNRS_DB):
                     say(f"{run.name} at {snr_db:g} dB")
-                    points.append(evaluate_at(system, corpus, chosen, snr_db, experiment.training.seed))
+                    points.append(evaluate_at(system, corpus, chosen, snr_db, training.seed, held_out))
             sweeps.append(MemorySweep(run, *_labels(experiment), tuple(points)))
     return sweeps
 

@@ -1,11 +1,13 @@
 """Training of a system with memory: the steps of Mem-DeepSC one after the other, each resumable."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from nsc_deploy.config.memory import MemoryExperiment
+from nsc_deploy.config.memory import MemoryExperiment, MemoryTrainingConfig
 from nsc_deploy.data.corpora import corpus_sha256, load_corpus
 from nsc_deploy.data.stories import Corpus, Vocabulary
 from nsc_deploy.errors import ConfigError
@@ -115,7 +117,8 @@ def train_memory(
     system: MemDeepSC | TextSystem
     if experiment.system.name == "mem-deepsc":
         system = build_memory_system(experiment, semantic)
-        stages += _train_over_the_air(experiment, corpus, system, states, report)
+        learnt = _without_held_out(corpus, experiment.training)
+        stages += _train_over_the_air(experiment, learnt, system, states, report)
         finish(system)
         write_tensors(states / BEST, system.state_dict(), known)
     else:
@@ -226,6 +229,21 @@ def _train_semantic(
     return _stage("semantic", history)
 
 
+def _without_held_out(corpus: Corpus, config: MemoryTrainingConfig) -> Corpus:
+    """The corpus without training questions that tell of sentences which are held out."""
+    if not config.hold_out:
+        return corpus
+    among = corpus.train.telling(corpus.held_out(config.hold_out, config.seed))
+    kept = corpus.train.only(np.flatnonzero(~among))
+    if not len(kept):
+        raise ConfigError(
+            f"leaves no training question without a sentence that is held out ({config.hold_out:.0%})",
+            where="training.hold_out",
+            hint="Hold out a smaller share.",
+        )
+    return replace(corpus, train=kept)
+
+
 def _train_over_the_air(
     experiment: MemoryExperiment, corpus: Corpus, system: MemDeepSC, states: Path, report: Report
 ) -> list[MemoryStage]:
@@ -259,7 +277,8 @@ def _train_codec(
         halves.load_state_dict(weights)
     else:
         usual = RATE if experiment.system.codec == "dense" else SPIKING_RATE
-        plan = CodecPlan(config.seed, config.codec_steps, rate=config.codec_rate or usual)
+        held_out = corpus.held_out(config.hold_out, config.seed)
+        plan = CodecPlan(config.seed, config.codec_steps, rate=config.codec_rate or usual, held_out=held_out)
         error, seconds = train_codec(corpus, system, plan)
         told = [error, seconds]
         write_tensors(state, halves.state_dict(), told)
