@@ -85,8 +85,7 @@ class CountedSystem(Source):
         measured_accuracy: share of the recorded samples that the last part decides right; None where it has
             no labels, or nothing says how a decision is read from its outputs.
         labelled: classes of the recorded labels, the highest one and those below it; None without labels.
-        arrays: shapes [steps, samples, *shape] that plain arrays were read as; none of recordings, which say
-            what their axes are.
+        arrays: how plain arrays were read, in words; none of recordings, which say what their axes are.
     """
 
     parts: tuple[PartCount, ...] = ()
@@ -96,7 +95,7 @@ class CountedSystem(Source):
     firmware: "FirmwareRun | None" = None
     measured_accuracy: float | None = None
     labelled: int | None = None
-    arrays: tuple[tuple[int, ...], ...] = ()
+    arrays: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float | None:
@@ -113,15 +112,6 @@ class CountedSystem(Source):
     def samples(self) -> int:
         """Number of samples counted."""
         return self.parts[0].samples
-
-    @property
-    def arrays_as_read(self) -> tuple[str, ...]:
-        """How plain arrays were read, in words; none of recordings."""
-        if not self.arrays:
-            return ()
-        from nsc_deploy.graphs.formats.axes import words_of_axes
-
-        return tuple(dict.fromkeys(map(words_of_axes, self.arrays)))
 
 
 def count_source(source: Source, options: Options, progress: SystemProgress | None = None) -> CountedSystem:
@@ -140,7 +130,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         return _count_exported(source, source.exported, options, progress)
     parts: list[PartCount] = []
     placed: list[PlacedPart | None] = []
-    arrays: list[tuple[int, ...]] = []
+    arrays: dict[str, None] = {}
     accuracy = labelled = None
     for index, work in enumerate(source.work):
         if work.coding is not None:
@@ -148,7 +138,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             placed.append(None)
             continue
         recording, network = read_part(work, options)
-        arrays += [recording.values.shape] if recording.plain else []
+        arrays |= dict.fromkeys(_as_read(recording, options))
 
         def report(done: int, index: int = index, samples: int = recording.samples) -> None:
             if progress is not None:
@@ -234,7 +224,7 @@ def _count_exported(
         firmware=_firmware_run(exported.firmware, recording),
         measured_accuracy=decisions.accuracy,
         labelled=decisions.labelled,
-        arrays=(recording.values.shape,) if recording.plain else (),
+        arrays=_as_read(recording, options),
     )
 
 
@@ -423,6 +413,16 @@ def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:
     if work.decides:
         network = with_readout(network, options.classes)
     return replace(recording, dt=network.dt or recording.dt), network
+
+
+def _as_read(recording: Recording, options: Options) -> tuple[str, ...]:
+    """How a plain array was read, in words; none of a recording, which says what its axes are."""
+    if not recording.plain:
+        return ()
+    from nsc_deploy.graphs.formats.axes import words_of_axes
+
+    first = "samples first" if options.samples_first else "steps first (else: --samples-first)"
+    return (f"{first}: {words_of_axes(recording.values.shape)}",)
 
 
 def _read_inputs(work: Work, options: Options) -> Recording:

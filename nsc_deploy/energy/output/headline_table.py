@@ -53,7 +53,7 @@ def _table(systems: Sequence[SystemReport]) -> Table:
         for label, graph in floats
     ]
     read = dict.fromkeys(words for one in systems for words in one.headline.arrays)
-    notes += [f"Array read steps first: {words} (else: --samples-first)." for words in read]
+    notes += [f"Array read {words}." for words in read]
     notes += [words for one in systems if (words := _silence(one, alone=len(systems) == 1))]
     heads = (*columns("", holds=Holds.NAMES), *columns(*(one.label for one in systems)))
     return Table("", heads, rows, "\n".join(notes))

@@ -95,7 +95,7 @@ def _subject(label: str, system: "CheckedSystem | None") -> str:
     words = f"{label}: {', '.join(system.parts)}; {counted(system.samples, 'sample')}, {steps}"
     if system.float_synops is not None:
         words += f"; integers (the float graph: {figure(system.float_synops)} SynOps, mean)"
-    read = [f"  array read steps first: {shape} (else: --samples-first)" for shape in system.arrays]
+    read = [f"  array read {words}" for words in system.arrays]
     return "\n".join([words, *read])
 
 

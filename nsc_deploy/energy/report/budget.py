@@ -303,7 +303,7 @@ def checked_system(system: CountedSystem, parts: Sequence[PartCount]) -> Checked
         samples=system.samples,
         steps=max(part.steps for part in parts),
         dt=parts[0].dt,
-        arrays=system.arrays_as_read,
+        arrays=system.arrays,
         float_synops=float(sum(one.per_sample.synaptic.mean() for one in floats)) if floats else None,
     )
 

@@ -392,7 +392,7 @@ def _headline(system: CountedSystem, prices: PriceBook) -> Headline:
         samples=system.samples,
         steps=max(part.steps for part in system.parts),
         dt=system.parts[0].dt,
-        arrays=system.arrays_as_read,
+        arrays=system.arrays,
         synapses=sum(layer.synapses for part in system.parts for layer in part.layers),
         column=MEMORY.name,
         target=system.target,

@@ -28,7 +28,7 @@ def words_of_axes(shape: tuple[int, ...]) -> str:
 
 
 def doubts(
-    values: NDArray[Any], signal: Signal, labels: NDArray[Any] | None, where: object
+    values: NDArray[Any], signal: Signal, labels: NDArray[Any] | None, where: object, *, turned: bool = False
 ) -> list[Diagnostic]:
     """What speaks against what somebody said of an array.
 
@@ -37,18 +37,19 @@ def doubts(
         signal: what they were said to hold.
         labels: [samples], or None.
         where: the file.
+        turned: whether they were said to come samples first.
     """
     found = []
     told_by_labels = labels is not None and values.shape[0] != values.shape[1]
     if not told_by_labels and (evidence := evidence_of_swapped_axes(values)):
+        say = "leave --samples-first out" if turned else "say --samples-first (energy commands, record)"
         read, other = words_of_axes(values.shape), f"{values.shape[1]:,} steps of {values.shape[0]:,} samples"
         found.append(
             Diagnostic(
                 "swapped-axes",
                 f"steps and samples may be swapped: it was read as {read}",
                 evidence,
-                f"Where it holds {other}, say --samples-first (energy commands, nsc-deploy record). "
-                "Where it was read right, nothing is wrong.",
+                f"Where it holds {other}, {say}. Where it was read right, nothing is wrong.",
                 str(where),
             )
         )

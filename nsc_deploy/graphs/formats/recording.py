@@ -279,7 +279,7 @@ def recording_of_array(
         )
     if samples_first and values.ndim > 1:
         values = values.swapaxes(0, 1)
-    return make_recording(values, signal, dt, labels, where=where, plain=True)
+    return make_recording(values, signal, dt, labels, where=where, plain=True, turned=samples_first)
 
 
 def make_recording(
@@ -290,6 +290,7 @@ def make_recording(
     *,
     where: object,
     plain: bool = False,
+    turned: bool = False,
 ) -> Recording:
     """A recording of arrays, which are looked at first; what is unlikely of them is told.
 
@@ -303,7 +304,7 @@ def make_recording(
     # Recordings that were written here were looked at then.
     from nsc_deploy.graphs.formats.axes import doubts
 
-    for doubt in doubts(values, signal, labels, where):
+    for doubt in doubts(values, signal, labels, where, turned=turned):
         announce(doubt)
     kind = np.uint8 if signal is Signal.EVENTS else np.float32
     whole = None if labels is None else labels.astype(np.int64)

@@ -97,6 +97,13 @@ def test_the_doubt_says_how_it_was_read_and_what_to_say() -> None:
     np.testing.assert_array_equal(read.values, rates())
 
 
+def test_an_order_that_was_said_and_seems_wrong_is_to_be_left_out() -> None:
+    with collected() as told:
+        recording_of_array(rates(), signal=Signal.EVENTS, dt=1e-3, where="it.npy", samples_first=True)
+    (one,) = told
+    assert "leave --samples-first out" in one.way_out
+
+
 def test_labels_that_fit_one_order_alone_end_the_doubt() -> None:
     swapped = rates().swapaxes(0, 1)
     with collected() as told:
