@@ -155,6 +155,8 @@ class CodecTrainingConfig(Section):
     """Adam's step size at the beginning of the passes together (above 0)"""
     halve_every: Annotated[int, Field(ge=0, le=100_000)] = 10
     """epochs after which the step size is halved, again and again (0 for never)"""
+    precision: Literal["auto", "bf16", "fp32"] = "fp32"
+    """bf16: products in bfloat16; auto: where the processor has instructions for them; fp32"""
     augmented_passes: Annotated[int, Field(ge=0, le=64)] = 0
     """features of so many augmented passes over the training part are kept and gone through in turn; 0: the
     features of the images as they are"""

@@ -50,7 +50,8 @@ class NormalisedConvolution(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """The normalised result."""
         rows = convolve(values, self.convolution.weight).permute(0, 2, 3, 1)
-        flat = rows.reshape(-1, rows.shape[-1])
+        # In float32 also where products are in bfloat16: what neurons add up must not round in each step.
+        flat = rows.reshape(-1, rows.shape[-1]).float()
         flat = flat + self.norm.bias if bool(self.finished) else self.norm(flat)
         return flat.view(rows.shape).permute(0, 3, 1, 2)
 

@@ -25,6 +25,7 @@ from nsc_deploy.training.features.cache import Features, FeatureSource
 from nsc_deploy.training.features.system import CodedClassifier, new_classifier
 from nsc_deploy.training.features.trainer import single_device_trainer
 from nsc_deploy.training.fit import (
+    in_bfloat16,
     is_complete,
     plain_signals,
     quiet_lightning,
@@ -72,7 +73,9 @@ def fit_codec(
     module = CodecFit(new_classifier(experiment, source.backbone), experiment, len(batches))
     samples = _Samples(features.train, features.train_labels, training)
     with quiet_lightning(), reproducible(config.threads):
-        trainer = single_device_trainer(epochs, run, record, progress=progress)
+        trainer = single_device_trainer(
+            epochs, run, record, bfloat16=in_bfloat16(config.precision), progress=progress
+        )
         with plain_signals(), state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,

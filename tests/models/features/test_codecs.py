@@ -250,3 +250,21 @@ def test_refuses_sizes_that_leave_nothing(fields, where):
     with pytest.raises(ConfigError) as refused:
         CodecForm(CodecName.SNN_SC, **{"channels": 64, **fields})
     assert refused.value.where == where
+
+
+def test_neurons_add_up_in_float32_where_products_are_in_bfloat16():
+    codec = build_codec(CodecForm(CodecName.SNN_SC, 64, steps=3))
+    features = torch.randn(4, 64, 2, 2, generator=torch.Generator().manual_seed(0))
+    kinds = set()
+    for neurons in (codec.if1, codec.if3, codec.ihf4):
+        neurons.register_forward_pre_hook(lambda _module, values: kinds.add(values[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        bits = codec.encode(features)
+        current = codec.current_of(bits)
+        given = codec.decode(bits)
+    assert kinds | {current.dtype, given.dtype} == {torch.float32}
+    exact = codec.conv1.eval()(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = codec.conv1(features)
+    assert not torch.equal(exact, rounded)
+    assert torch.allclose(exact, rounded, atol=0.05)

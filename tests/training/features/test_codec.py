@@ -175,3 +175,15 @@ def test_a_run_of_a_codec_is_no_backbone(snn: Path, tmp_path: Path):
 def test_the_directory_of_the_backbone_is_not_written(backbone: Path):
     with pytest.raises(ConfigError, match="is the run of the backbone"):
         train(codec_experiment(backbone), backbone, progress=False)
+
+
+def test_products_in_bfloat16_train_a_codec_that_is_measured_in_float32(backbone: Path, tmp_path: Path):
+    asked = {"precision": "bf16", "epochs": 3}
+    run = train(codec_experiment(backbone, training=asked), tmp_path / "half", progress=False).run
+    exactly = codec_experiment(backbone, training=asked | {"precision": "fp32"})
+    whole = train(exactly, tmp_path / "whole", progress=False).run
+    half, full = (read_metrics(one) for one in (run, whole))
+    assert half.history[-1] != full.history[-1]
+    assert half.test_accuracy > 0.7
+    # What was trained so is exported and measured as anything else: graphs equal torch bit for bit.
+    assert {part.name for part in read_deployment(run).parts} >= {"transmitter", "receiver"}
