@@ -109,3 +109,22 @@ def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
     alone = experiments["question-only_awgn_0"]
     assert isinstance(alone, MemoryExperiment)
     assert (alone.system.memory, alone.training.start_from) == (0, None)
+
+
+def test_the_grid_of_cifar100_holds_every_codec_and_three_seeds_where_it_matters() -> None:
+    grid = read_grid(Path(__file__).parents[2] / "examples" / "grids" / "cifar100_results.toml")
+    plain = [point for point in grid.points if point.name.count("-") == 1]
+    combinations = {
+        (one.system.name, one.system.steps, one.channel.kind.value, one.channel.p)
+        for one in (point.experiment for point in plain)
+    }
+    assert len(combinations) == 4 * 2 * 2 * 2
+    seeds = {
+        point.experiment.training.seed
+        for point in plain
+        if point.name.startswith("snn-sc_n8_bsc") and point.experiment.channel.p == 0.25
+    }
+    assert seeds == {0, 1, 2}
+    ablated = [point for point in grid.points if point not in plain]
+    assert {point.experiment.system.steps for point in ablated} == {8}
+    assert {point.experiment.training.precision for point in grid.points} == {"auto"}
