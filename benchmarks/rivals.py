@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.energy.counting.program import count_program
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c.deployment import CDeployment, read_c_deployment
-from nsc_deploy.exporters.c.emulator import emulate
 from nsc_deploy.exporters.c.events import EventCode
 from nsc_deploy.exporters.c.qemu import DEFAULT_CPU, QemuRunner
 from nsc_deploy.exporters.c.trace import StepCycles, count_cycles
 from nsc_deploy.exporters.inputs import choose_samples
+from nsc_deploy.graphs.formats.recording import Recording
 
 Counts = NDArray[np.int64]
 
@@ -79,28 +80,12 @@ def measured(folder: Path, samples: int, cpu: str) -> Row:
     return Row(folder.name, found, values, instructions, cycles)
 
 
-def events_met(code: EventCode, values: NDArray[np.float32]) -> tuple[Counts, int]:
-    """Events that meet a synapse in each step [steps, samples], and how many synapses there are."""
-    program = code.layout.program
-    entering = code.entering(values)
-    trace = emulate(program, entering, record=True)
-    front = program.front_end
-    spikes = {program.input: entering if front is None else front.events(entering)}
-    spikes |= {name: one.spikes for name, one in trace.populations.items() if one.spikes is not None}
-    met, synapses = np.zeros(values.shape[:2], np.int64), 0
-    for population in program.populations:
-        for connection in population.connections:
-            weight = connection.weight
-            meets = np.bincount(weight.source, minlength=weight.shape[1])
-            each = spikes[connection.source].astype(np.int64) @ meets
-            met[connection.delay :] += each[: len(each) - connection.delay]
-            synapses += int(meets.sum())
-    return met, synapses
-
-
 def break_even(row: Row, code: EventCode, rivals: list[Row]) -> None:
     """Print from how few events on an event receiver takes fewer instructions than each rival."""
-    met, synapses = events_met(code, row.values)
+    recording = Recording(row.values, code.network.input_node.emits, code.network.step_seconds)
+    count = count_program(code, recording, name=row.name)
+    met, synapses = count.synops, sum(layer.synapses for layer in count.layers)
+    assert met is not None
     slope, fixed = np.polyfit(met.reshape(-1), row.instructions.reshape(-1), 1)
     print(
         f"\n{row.name}: {fixed:,.0f} instructions a step and {slope:.2f} an event at a synapse; "

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from nsc_deploy.deployment import Place, Side, graph_files
-from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
 from nsc_deploy.energy.counting.operations import PartCount
@@ -189,8 +188,6 @@ def _count_exported(
     """Count what a deployment folder runs."""
     from nsc_deploy.energy.counting.deployed import count_deployed
 
-    if exported.firmware is not None and not exported.network.conventional:
-        announce(_counted_as_floats(exported.path))
     work = source.work[0]
     recording = _read_inputs(work, options)
     _require_step(recording, exported.network.dt, options, work.recording)
@@ -247,17 +244,6 @@ def _count_conventional(
     )
     runner = next(iter(exported.runners.values()))(RunSettings(layers=False))
     return DeployedCount((part,), (), runner.run(recording.values).output)
-
-
-def _counted_as_floats(folder: Path) -> Diagnostic:
-    return Diagnostic(
-        "counted-in-floating-point",
-        "Operations and energy are those of the floating-point graph; the integers of the firmware may fire "
-        "otherwise. Flash, RAM, cycles and time are the firmware's own.",
-        "operations of an export to C are not counted in its integers.",
-        f"How far the two agree: nsc-deploy verify {folder}",
-        str(folder),
-    )
 
 
 class _Decisions:

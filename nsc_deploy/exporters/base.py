@@ -20,6 +20,7 @@ from nsc_deploy.graphs.network import Network
 from nsc_deploy.passes.verdict import Status, Verdict, raise_first_refusal
 
 if TYPE_CHECKING:
+    from nsc_deploy.exporters.c.events import EventCode
     from nsc_deploy.exporters.c.firmware import Firmware
     from nsc_deploy.exporters.chips.chip import Chip
     from nsc_deploy.exporters.chips.placement import Breach, Core, Placement, Usage
@@ -233,6 +234,7 @@ class DeployedPart:
         file: of the folder, what runs.
         network: the floating-point graph it was made from.
         integers: what an integer target runs in its place; None where it computes in floating point.
+        code: the same of C code.
     """
 
     name: str
@@ -240,6 +242,7 @@ class DeployedPart:
     file: Path
     network: Network
     integers: "IntegerNetwork | None" = None
+    code: "EventCode | None" = None
 
 
 @dataclass(frozen=True)

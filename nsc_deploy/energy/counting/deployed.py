@@ -63,9 +63,14 @@ def count_deployed(
             name=part.name,
             batch=batch,
             progress=report,
-            observe=leaving if part.integers is None else None,
+            observe=leaving if part.integers is None and part.code is None else None,
         )
-        if part.integers is None:
+        if part.code is not None:
+            from nsc_deploy.energy.counting.program import count_program
+
+            count = count_program(part.code, recording, name=part.name, batch=batch, observe=leaving.take)
+            floats.append(as_graph)
+        elif part.integers is None:
             count = as_graph
         else:
             # The emulator is loaded where integers are counted, and nowhere else.

@@ -109,14 +109,15 @@ def _role(group: Group, layer: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Entering:
-    """Where spikes of one source enter a group: synapses of each line, and whether it has any."""
+class Entering:
+    """Where spikes of one source enter neurons: synapses of each line, and whether it has any."""
 
     fan_out: Integers
     reaches: Integers
 
     @classmethod
-    def of(cls, weight: Matrix, rows: slice) -> "_Entering":
+    def of(cls, weight: Matrix, rows: slice) -> "Entering":
+        """Of some rows of a matrix [neurons, lines]."""
         lines = np.bincount(weight.stored[rows].indices, minlength=weight.shape[1]).astype(np.int64)
         return cls(lines, (lines > 0).astype(np.int64))
 
@@ -140,8 +141,8 @@ class _GroupCounter:
         self.group = group
         self._at = at
         self._layer = layer
-        self._forward = _Entering.of(layer.weight, group.rows)
-        self._back = None if layer.recurrent is None else _Entering.of(layer.recurrent, group.rows)
+        self._forward = Entering.of(layer.weight, group.rows)
+        self._back = None if layer.recurrent is None else Entering.of(layer.recurrent, group.rows)
         self._met, self._read, self._fired = (np.zeros(shape, np.int64) for _ in range(3))
 
     def add(self, samples: slice, arriving: NDArray[Any], fired: NDArray[Any]) -> None:

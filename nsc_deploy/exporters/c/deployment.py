@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError
-from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings
+from nsc_deploy.exporters.base import DeployedPart, Deployment, ExportRequest, RunSettings
 from nsc_deploy.exporters.c.code import Code, Origin, Prepared
 from nsc_deploy.exporters.c.controllers import find_controller
 from nsc_deploy.exporters.c.firmware import Firmware
@@ -147,10 +147,19 @@ class CDeployment:
             network=self.code.network,
             runners={"emulator": self.code.emulator, "qemu": qemu, HostRunner.name: host},
             reference=self.code.reference,
+            parts=self._parts(),
             recording_file=recording if recording.is_file() else None,
             class_names=self.manifest.source.class_names,
             firmware=self._firmware(),
         )
+
+    def _parts(self) -> tuple[DeployedPart, ...]:
+        """What is counted: integers of events; the products of a conventional network are its graph's."""
+        from nsc_deploy.exporters.c.events import EventCode
+
+        code = self.code if isinstance(self.code, EventCode) else None
+        file = self.folder / FILE_NAME
+        return (DeployedPart(self.folder.name, None, file, self.code.network, code=code),)
 
     def _firmware(self) -> Firmware:
         name = self.manifest.controller
