@@ -52,10 +52,11 @@ class ExtractPopulations(Pass[Network, PopulationGraph]):
         drives = {node.name: events_of(node) for node in network.nodes if node.primitive not in WIRES}
         # Who reads the potential of neurons that leave is told apart below: `graded`.
         drives |= {name: drives[loop.threshold] for name, loop in loops.items()}
-        notes: list[Note] = []
+        notes = [_recognised(loop) for loop in loops.values()]
+        resets = {loop.reset for loop in loops.values()}
         for node in _wires_in_order(network):
             drives[node.name] = _through(node, _arriving(node, drives, network), network.dt)
-            notes.extend(_notes(node, network))
+            notes.extend([] if node.name in resets else _notes(node, network))
         populations = [
             _subtracting(written_out[node.name], drives, network)
             if node.name in written_out
@@ -227,6 +228,11 @@ def _output_tap(drive: Drive) -> Tap:
     [(tap, term)] = drive.terms.items()
     assert term.equals(Matrix.identity(term.shape[1])), "rule: spikes of one node leave"
     return tap
+
+
+def _recognised(loop: SoftReset) -> Note:
+    text = f"with '{loop.integrator}' and '{loop.reset}' neurons that reset by subtraction"
+    return Note("recognised", loop.threshold, text)
 
 
 def _notes(node: Node, network: Network) -> list[Note]:
