@@ -26,7 +26,8 @@ from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c.code import HERE
 from nsc_deploy.exporters.c.compilers import STANDARD, arm_compiler
 from nsc_deploy.exporters.c.deployment import read_c_deployment
-from nsc_deploy.exporters.c.int8.layers import Chain, FloatDense, read_chain
+from nsc_deploy.exporters.c.int8.chain import read_chain
+from nsc_deploy.exporters.c.int8.layers import Chain, FloatDense
 from nsc_deploy.exporters.c.qemu import QemuRunner
 from nsc_deploy.exporters.c.runners import HostRunner, write_sources
 from nsc_deploy.exporters.c.write import Harness, template_text

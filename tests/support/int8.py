@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.exporters.c.int8.chain import read_chain
 from nsc_deploy.exporters.c.int8.code import Int8Code
-from nsc_deploy.exporters.c.int8.layers import read_chain
 from nsc_deploy.exporters.c.int8.quantise import quantise
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal

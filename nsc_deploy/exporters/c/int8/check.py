@@ -1,7 +1,7 @@
 """What C in 8 bits says of each operator of an ONNX graph."""
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.exporters.c.int8.layers import HINT, ChainReader
+from nsc_deploy.exporters.c.int8.chain import HINT, ChainReader
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.onnx_network import OnnxNetwork
 from nsc_deploy.passes.verdict import Status, Verdict

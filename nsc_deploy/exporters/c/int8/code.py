@@ -14,7 +14,7 @@ from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.base import ExportRequest, RunSettings, ScaleGranularity
 from nsc_deploy.exporters.c.code import NO_MANIFEST, SHARED, LayerSize, Origin, Piece, Prepared
 from nsc_deploy.exporters.c.int8 import write
-from nsc_deploy.exporters.c.int8.layers import read_chain
+from nsc_deploy.exporters.c.int8.chain import read_chain
 from nsc_deploy.exporters.c.int8.network import Int8Network, emulate
 from nsc_deploy.exporters.c.int8.quantise import quantise
 from nsc_deploy.exporters.c.int8.store import read_int8, write_int8

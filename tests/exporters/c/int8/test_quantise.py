@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nsc_deploy.exporters.c.int8.chain import read_chain
 from nsc_deploy.exporters.c.int8.network import Dense, Lstm, decide, emulate, products_of
 from tests.support.int8 import KINDS, OUTPUTS, code, network, reals
 
@@ -27,8 +28,6 @@ def test_whole_numbers_follow_floating_point(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_layers_in_floating_point_are_those_of_onnxruntime(kind: str, tmp_path: Path) -> None:
-    from nsc_deploy.exporters.c.int8.layers import read_chain
-
     read, values = network(tmp_path, kind), reals(kind, 3)
     chain = read_chain(read, kind)
     flowing = chain.entering(values).astype(np.float64)

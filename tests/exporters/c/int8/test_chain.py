@@ -7,8 +7,8 @@ import pytest
 from onnx import helper
 
 from nsc_deploy.errors import ConfigError, GraphError
+from nsc_deploy.exporters.c.int8.chain import read_chain
 from nsc_deploy.exporters.c.int8.check import operator_verdicts
-from nsc_deploy.exporters.c.int8.layers import read_chain
 from nsc_deploy.graphs.onnx_network import read_onnx_network
 from nsc_deploy.passes.verdict import Status
 from tests.support.int8 import INPUTS, graph

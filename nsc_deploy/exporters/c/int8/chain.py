@@ -1,0 +1,387 @@
+"""An ONNX graph taken apart into layers one behind the other; what has no form is refused by its name.
+
+A graph that begins with Transpose(1, 2, 0) convolves over time: it takes a sample whole.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.c.int8.geometry import Pair, Windows
+from nsc_deploy.exporters.c.int8.layers import (
+    Chain,
+    FloatConvolution,
+    FloatDense,
+    FloatGru,
+    FloatLayer,
+    FloatLstm,
+    FloatMaximum,
+    Reals,
+)
+from nsc_deploy.graphs.onnx_network import OnnxNetwork
+
+HINT = (
+    "A chain of dense layers (MatMul or Gemm, Add), Conv, MaxPool, AveragePool, Relu, LSTM and GRU "
+    "(linear_before_reset = 1) has a form."
+)
+
+
+def read_chain(network: OnnxNetwork, where: object) -> Chain:
+    """Take an ONNX graph apart.
+
+    Args:
+        network: the graph; of one that convolves over time the steps of a sample are known.
+        where: it was read from, for errors.
+
+    Raises:
+        GraphError: an operator without a form, by name.
+    """
+    reader = ChainReader(network, where)
+    for node in network.model.graph.node:
+        reader.take(node)
+    return reader.chain
+
+
+class ChainReader:
+    """A chain as far as it was read.
+
+    Args:
+        network: the graph.
+        where: it was read from, for errors.
+    """
+
+    def __init__(self, network: OnnxNetwork, where: object) -> None:
+        self.layers: list[FloatLayer] = []
+        self.whole: int | None = None
+        self._known = {one.name: onnx.numpy_helper.to_array(one) for one in network.model.graph.initializer}
+        self._where, self._steps, self._steps_first = where, network.steps, network.steps_first
+        self._flowing = network.input_node.name
+        self._shape: tuple[int, ...] = network.input_node.output_shape
+        self._closed = False  # behind an activation or a pool nothing can be added to a layer
+
+    @property
+    def chain(self) -> Chain:
+        """What was read.
+
+        Raises:
+            GraphError: no layer.
+        """
+        if not self.layers:
+            raise GraphError("holds no layer", where=self._where, hint=HINT)
+        return Chain(tuple(self.layers), self.whole)
+
+    def take(self, node: onnx.NodeProto) -> None:
+        """One operator."""
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            self._known[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
+            return
+        entering = [name for name in node.input if name and name not in self._known]
+        if entering != [self._flowing]:
+            raise self._foreign(node, "is not one of a chain")
+        if not self.knows(node.op_type):
+            raise self._foreign(node, "has no form in 8 bits")
+        _FORMS[node.op_type](self, node)
+        self._flowing = node.output[0]
+
+    @staticmethod
+    def knows(operator: str) -> bool:
+        """Whether an operator has a form somewhere."""
+        return operator in _FORMS
+
+    def _foreign(self, node: onnx.NodeProto, problem: str) -> GraphError:
+        name = node.name or node.output[0]
+        return GraphError(problem, where=f"{self._where}: node '{name}' ({node.op_type})", hint=HINT)
+
+    def _constant(self, node: onnx.NodeProto, place: int) -> Reals | None:
+        there = len(node.input) > place and node.input[place]
+        return self._known[node.input[place]].astype(np.float64) if there else None
+
+    def _needed(self, node: onnx.NodeProto, place: int) -> Reals:
+        found = self._constant(node, place)
+        if found is None:
+            raise self._foreign(node, "lacks its weights")
+        return found
+
+    def _settings(self, node: onnx.NodeProto, **known: Any) -> dict[str, Any]:
+        """Attributes with their defaults; None as a default is any value that is not looked at.
+
+        Raises:
+            GraphError: another attribute.
+        """
+        given = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        strange = next((name for name in given if name not in known), None)
+        if strange is not None:
+            raise self._foreign(node, f"has {strange}, which has no form")
+        return known | given
+
+    def _add_layer(self, layer: FloatLayer, shape: tuple[int, ...], node: onnx.NodeProto) -> None:
+        if layer.inputs != int(np.prod(self._shape)):
+            raise self._foreign(node, f"takes {layer.inputs} numbers and {int(np.prod(self._shape))} arrive")
+        self.layers.append(layer)
+        self._shape, self._closed = shape, False
+
+    def _open(self, node: onnx.NodeProto) -> FloatDense | FloatConvolution:
+        """The last layer, if something may be added to its sums."""
+        last = self.layers[-1] if self.layers else None
+        if self._closed or not isinstance(last, FloatDense | FloatConvolution):
+            raise self._foreign(node, "stands behind no sums that it could be a part of")
+        return last
+
+    # Operators, by their names.
+
+    def _identity(self, node: onnx.NodeProto) -> None:
+        """Nothing."""
+
+    def _dropout(self, node: onnx.NodeProto) -> None:
+        """Nothing when a network runs."""
+
+    def _matmul(self, node: onnx.NodeProto) -> None:
+        weight = self._needed(node, 1)
+        if weight.ndim != 2 or len(self._shape) != 1 or node.input[0] != self._flowing:
+            raise self._foreign(node, "is no product of a vector and a matrix")
+        self._dense(node, weight.T, np.zeros(weight.shape[1]))
+
+    def _gemm(self, node: onnx.NodeProto) -> None:
+        given = self._settings(node, alpha=1.0, beta=1.0, transA=0, transB=0)
+        weight, bias = self._needed(node, 1), self._constant(node, 2)
+        if given["transA"] or len(self._shape) != 1 or node.input[0] != self._flowing:
+            raise self._foreign(node, "is no product of a vector and a matrix")
+        weight = given["alpha"] * (weight if given["transB"] else weight.T)
+        added = np.zeros(len(weight)) if bias is None else given["beta"] * bias.reshape(-1)
+        self._dense(node, weight, np.broadcast_to(added, len(weight)))
+
+    def _dense(self, node: onnx.NodeProto, weight: Reals, bias: Reals) -> None:
+        name = node.name or node.output[0]
+        self._add_layer(FloatDense(name, np.ascontiguousarray(weight), bias), (len(weight),), node)
+
+    def _add(self, node: onnx.NodeProto) -> None:
+        last = self._open(node)
+        place = 1 if node.input[0] == self._flowing else 0
+        bias = self._needed(node, place)
+        rows = len(last.bias)
+        if isinstance(last, FloatDense):
+            fits = bias.size in {1, rows} and (bias.ndim == 0 or bias.shape[-1] == bias.size)
+        else:
+            fits = bias.size == 1 or bias.shape[-len(self._shape) :] == (rows, *[1] * (len(self._shape) - 1))
+        if last.relu or not fits:
+            raise self._foreign(node, "adds something else than a bias")
+        self.layers[-1] = replace(last, bias=last.bias + np.broadcast_to(bias.reshape(-1), rows))
+
+    def _batchnormalization(self, node: onnx.NodeProto) -> None:
+        last = self._open(node)
+        given = self._settings(node, epsilon=1e-5, momentum=None, training_mode=0)
+        scale, shift, mean, variance = (self._needed(node, place) for place in range(1, 5))
+        if given["training_mode"] or last.relu or len(scale) != len(last.bias):
+            raise self._foreign(node, "does not stand behind the sums of a layer")
+        factor = scale / np.sqrt(variance + given["epsilon"])
+        weight, bias = last.weight * factor[:, None], (last.bias - mean) * factor + shift
+        self.layers[-1] = replace(last, weight=weight, bias=bias)
+
+    def _relu(self, node: onnx.NodeProto) -> None:
+        self.layers[-1:] = [replace(self._open(node), relu=True)]
+        self._closed = True
+
+    def _conv(self, node: onnx.NodeProto) -> None:
+        weight, bias = self._needed(node, 1), self._constant(node, 2)
+        rank = weight.ndim - 2
+        if rank not in {1, 2} or len(self._shape) != rank + 1:
+            raise self._foreign(node, "is no convolution over a sequence or an image")
+        given = self._settings(node, **_WINDOW, dilations=[1] * rank, group=1, kernel_shape=None)
+        windows = self._windows(node, weight.shape[2:], given)
+        groups = int(given["group"])
+        if weight.shape[1] * groups != self._shape[0] or len(weight) % groups:
+            raise self._foreign(node, "has weights for another number of channels")
+        rows = weight.reshape(len(weight), -1)
+        name = node.name or node.output[0]
+        layer = FloatConvolution(name, rows, np.zeros(len(rows)) if bias is None else bias, windows, groups)
+        self._add_layer(layer, (len(rows), *windows.places[2 - rank :]), node)
+
+    def _maxpool(self, node: onnx.NodeProto) -> None:
+        given = self._settings(
+            node, **_WINDOW, dilations=None, kernel_shape=None, ceil_mode=0, storage_order=0
+        )
+        if given["ceil_mode"] or given["storage_order"] or len(node.output) > 1:
+            raise self._foreign(node, "has settings without a form")
+        self._maximum(node, self._windows(node, given["kernel_shape"], given))
+
+    def _globalmaxpool(self, node: onnx.NodeProto) -> None:
+        self._maximum(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+
+    def _maximum(self, node: onnx.NodeProto, windows: Windows) -> None:
+        shape = (self._shape[0], *windows.places[3 - len(self._shape) :])
+        self._add_layer(FloatMaximum(node.name or node.output[0], windows), shape, node)
+        self._closed = True
+
+    def _averagepool(self, node: onnx.NodeProto) -> None:
+        given = self._settings(
+            node, **_WINDOW, dilations=None, kernel_shape=None, ceil_mode=0, count_include_pad=0
+        )
+        if given["ceil_mode"] or (given["pads"] and any(given["pads"]) and not given["count_include_pad"]):
+            raise self._foreign(node, "has settings without a form")
+        self._mean(node, self._windows(node, given["kernel_shape"], given))
+
+    def _globalaveragepool(self, node: onnx.NodeProto) -> None:
+        self._mean(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+
+    def _mean(self, node: onnx.NodeProto, windows: Windows) -> None:
+        """A convolution of each channel with equal weights."""
+        channels = self._shape[0]
+        weight = np.full((channels, windows.taps), 1 / windows.taps)
+        layer = FloatConvolution(
+            node.name or node.output[0], weight, np.zeros(channels), windows, groups=channels
+        )
+        self._add_layer(layer, (channels, *windows.places[3 - len(self._shape) :]), node)
+        self._closed = True
+
+    def _reducemax(self, node: onnx.NodeProto) -> None:
+        self._reduced(node)
+        self._maximum(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+        self._shape = self._shape[:1]
+
+    def _reducemean(self, node: onnx.NodeProto) -> None:
+        self._reduced(node)
+        self._mean(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+        self._shape = self._shape[:1]
+
+    def _reduced(self, node: onnx.NodeProto) -> None:
+        given = self._settings(node, axes=None, keepdims=1, noop_with_empty_axes=0)
+        axes = self._constant(node, 1) if given["axes"] is None else np.array(given["axes"])
+        rank = len(self._shape) + 1
+        if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes) != list(range(2, rank)):
+            raise self._foreign(node, "reduces other axes than those of an image")
+
+    def _windows(self, node: onnx.NodeProto, kernel: Sequence[int], given: dict[str, Any]) -> Windows:
+        rank = len(self._shape) - 1
+        if given["auto_pad"] not in {b"NOTSET", b"VALID"} or rank not in {1, 2} or len(kernel) != rank:
+            raise self._foreign(node, "has windows without a form")
+        pads = given["pads"] or [0] * 2 * rank
+
+        def pair(values: Sequence[int] | None, alone: int) -> Pair:
+            first, second = [alone] * (2 - rank) + list(values or [1] * rank)
+            return int(first), int(second)
+
+        channels, *space = self._shape
+        windows = Windows(
+            (channels, *pair(space, 1)),
+            pair(kernel, 1),
+            pair(given["strides"], 1),
+            pair(pads[:rank], 0),
+            pair(pads[rank:], 0),
+            pair(given.get("dilations"), 1),
+        )
+        if min(windows.places) < 1:
+            raise self._foreign(node, "has windows larger than the image")
+        return windows
+
+    def _transpose(self, node: onnx.NodeProto) -> None:
+        """[steps, samples, channels] to [samples, channels, steps], at the very front."""
+        turned = self._settings(node, perm=None)["perm"]
+        if self.layers or self.whole is not None or not self._steps_first or len(self._shape) != 1:
+            raise self._foreign(node, "has no form behind the input")
+        if self._steps is None:
+            raise self._foreign(
+                node, "convolves over steps, of which nobody says how many there are (--inputs)"
+            )
+        if list(turned or []) != [1, 2, 0]:
+            raise self._foreign(node, "turns axes otherwise than (1, 2, 0)")
+        self.whole = self._steps
+        self._shape = (self._shape[0], self._steps)
+
+    def _flatten(self, node: onnx.NodeProto) -> None:
+        if self._settings(node, axis=1)["axis"] != 1 or (self._steps_first and self.whole is None):
+            raise self._foreign(node, "joins other axes than those of an image")
+        self._shape = (int(np.prod(self._shape)),)
+
+    def _reshape(self, node: onnx.NodeProto) -> None:
+        """An image as a vector."""
+        size = int(np.prod(self._shape))
+        wanted = [int(one) for one in self._needed(node, 1)]
+        if self._steps_first or len(wanted) != 2 or wanted[1] not in {size, -1} or wanted == [-1, -1]:
+            raise self._foreign(node, "makes something else than a vector of an image")
+        self._shape = (size,)
+
+    def _squeeze(self, node: onnx.NodeProto) -> None:
+        """The directions of a recurrent layer, or places of which there is one."""
+        axes = self._axes(node)
+        last = self.layers[-1] if self.layers else None
+        if isinstance(last, FloatLstm | FloatGru) and axes == [1]:
+            return
+        kept = self._shape[1:]
+        if kept and axes == list(range(2, 2 + len(kept))) and set(kept) == {1}:
+            self._shape = self._shape[:1]
+            return
+        raise self._foreign(node, "takes away other axes than those of one value")
+
+    def _unsqueeze(self, node: onnx.NodeProto) -> None:
+        """The one step of a sample that entered whole."""
+        if self.whole is None or self._axes(node) != [0] or len(self._shape) != 1:
+            raise self._foreign(node, "adds an axis without a form")
+
+    def _axes(self, node: onnx.NodeProto) -> list[int]:
+        given = self._settings(node, axes=None)["axes"]
+        found = self._constant(node, 1) if given is None else given
+        return [] if found is None else [int(axis) for axis in found]
+
+    def _lstm(self, node: onnx.NodeProto) -> None:
+        self._settings(node, hidden_size=None, direction=b"forward", layout=0)
+        weight, recurrent, bias = self._recurrent(node, 4)
+        layer = FloatLstm(node.name or node.output[0], weight, recurrent, bias.sum(axis=0))
+        self._add_layer(layer, (layer.outputs,), node)
+        self._closed = True
+
+    def _gru(self, node: onnx.NodeProto) -> None:
+        given = self._settings(node, hidden_size=None, direction=b"forward", layout=0, linear_before_reset=0)
+        weight, recurrent, bias = self._recurrent(node, 3)
+        if not given["linear_before_reset"]:
+            raise self._foreign(node, "resets its state before the product (linear_before_reset = 0)")
+        units = recurrent.shape[1]
+        own = np.concatenate([np.zeros(2 * units), bias[1, 2 * units :]])
+        into = bias[0] + np.concatenate([bias[1, : 2 * units], np.zeros(units)])
+        layer = FloatGru(node.name or node.output[0], weight, recurrent, into, own)
+        self._add_layer(layer, (units,), node)
+        self._closed = True
+
+    def _recurrent(self, node: onnx.NodeProto, gates: int) -> tuple[Reals, Reals, Reals]:
+        """Weights, weights of its own output, and both biases [2, rows] of the one direction."""
+        given = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        if given.get("direction", b"forward") != b"forward" or given.get("layout", 0):
+            raise self._foreign(node, "runs backwards, or batch first")
+        outside = [name for name in node.input[4:] if name and self._known.get(name, np.ones(1)).any()]
+        if outside or not self._steps_first or self.whole is not None:
+            raise self._foreign(node, "has a state from outside, or no steps")
+        weight, recurrent = self._needed(node, 1)[0], self._needed(node, 2)[0]
+        bias = self._constant(node, 3)
+        both = np.zeros((2, len(weight))) if bias is None else bias[0].reshape(2, -1)
+        if len(weight) != gates * recurrent.shape[1]:
+            raise self._foreign(node, "has weights of another number of gates")
+        return weight, recurrent, both
+
+
+_WINDOW: dict[str, Any] = {"auto_pad": b"NOTSET", "pads": None, "strides": None}
+_FORMS: dict[str, Callable[[ChainReader, onnx.NodeProto], None]] = {
+    "Identity": ChainReader._identity,
+    "Dropout": ChainReader._dropout,
+    "MatMul": ChainReader._matmul,
+    "Gemm": ChainReader._gemm,
+    "Add": ChainReader._add,
+    "BatchNormalization": ChainReader._batchnormalization,
+    "Relu": ChainReader._relu,
+    "Conv": ChainReader._conv,
+    "MaxPool": ChainReader._maxpool,
+    "GlobalMaxPool": ChainReader._globalmaxpool,
+    "AveragePool": ChainReader._averagepool,
+    "GlobalAveragePool": ChainReader._globalaveragepool,
+    "ReduceMax": ChainReader._reducemax,
+    "ReduceMean": ChainReader._reducemean,
+    "Transpose": ChainReader._transpose,
+    "Flatten": ChainReader._flatten,
+    "Reshape": ChainReader._reshape,
+    "Squeeze": ChainReader._squeeze,
+    "Unsqueeze": ChainReader._unsqueeze,
+    "LSTM": ChainReader._lstm,
+    "GRU": ChainReader._gru,
+}
