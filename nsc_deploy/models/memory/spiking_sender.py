@@ -26,7 +26,7 @@ class SpikingTransmitter(nn.Module):
     """Numbers of words [N, W], 0 for padding, to QPSK symbols [N, L, 2].
 
         u <- u / 2 + W e[t] + R s[t-1];  v <- 3 v / 4 + u;  s[t] = 1 and v = 0 where v > 1
-        bits[t] = 1 where D s[t] + d > 1, of the last four steps
+        bits[t] = 1 where D s[t] + d > 4, of the last four steps
 
     e[t] has an event on the line of a word, or on that of a tick; s are 2 width current-based neurons.
 

@@ -50,7 +50,7 @@ def test_both_halves_are_graphs_that_give_the_same(codec, tmp_path):
 def test_gradients_pass_spikes_and_bits(codec):
     encoder, decoder = codec
     decoder(encoder(4 * torch.randn(5, 16))).square().sum().backward()
-    for layer in (encoder.drive, encoder.dense, decoder.first, decoder.out):
+    for layer in (encoder.drive, encoder.dense, decoder.first, decoder.second, decoder.out):
         assert layer.weight.grad is not None
         assert layer.weight.grad.abs().max() > 0
 
