@@ -17,6 +17,7 @@ EXTRAS = MappingProxyType(
         "snntorch": "train",
         "norse": "train",
         "tensorboard": "train",
+        "pooch": "train",
         "espeakng_loader": "speech",
         "matplotlib": "pictures",
         "pandas": "pandas",

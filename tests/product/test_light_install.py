@@ -68,6 +68,7 @@ def test_a_picture_says_what_to_install(folder: Path) -> None:
         "evaluate run",
         "attention run",
         "demo --out demo",
+        "data fetch shd --folder data",
         "export g.nir --inputs g.npz --target snntorch --out module",
         "export g.nir --inputs g.npz --target norse --out module",
     ],
@@ -77,7 +78,7 @@ def test_what_needs_it_says_what_to_install(folder: Path, command: str) -> None:
     assert done.returncode == 2, done.stderr
     assert re.search(r"error: \w+ is not installed, and this needs it", done.stderr)
     assert "pip install 'nsc-deploy[train]'" in done.stderr
-    assert not {path.name for path in folder.iterdir()} & {"run", "demo", "module"}
+    assert not {path.name for path in folder.iterdir()} & {"run", "demo", "module", "data"}
 
 
 def test_each_extra_brings_what_the_messages_say() -> None:
