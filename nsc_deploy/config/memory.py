@@ -109,7 +109,7 @@ class MemoryTrainingConfig(Section):
     """How the weights are found, step by step: semantic codec, joint codec, both together, then a mask."""
 
     start_from: Annotated[str | None, Field(min_length=1)] = None
-    """finished run of the same sizes whose semantic codec is taken, so that step 1 is left out"""
+    """finished run of the same sizes; its semantic codec, as step 1 left it, takes the place of step 1"""
     semantic_steps: Annotated[int, Field(ge=1, le=10**7)] = 8000
     """step 1: batches without a channel (1 to 10000000)"""
     semantic_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3

@@ -215,11 +215,14 @@ def _mean(by_task: dict[int, float]) -> float:
 def _train_semantic(
     experiment: MemoryExperiment, corpus: Corpus, semantic: SemanticCodec, states: Path, report: Report
 ) -> MemoryStage:
-    """Step 1, or the codec of the run that this one starts from."""
+    """Step 1, or the codec of the run that this one starts from, as step 1 had left it there.
+
+    What steps 2 and 3 made of it there has met a channel, and would be no codec of rivals that decode bits.
+    """
     config = experiment.training
     if config.start_from is not None:
-        weights, _ = read_tensors(Path(config.start_from) / DIRECTORY / BEST)
-        semantic.load_state_dict(under(weights, _HEAD))
+        weights, _ = read_tensors(Path(config.start_from) / DIRECTORY / SEMANTIC)
+        semantic.load_state_dict(under(weights, "weights."))
         write_tensors(states / SEMANTIC, {f"weights.{k}": v for k, v in semantic.state_dict().items()}, [])
         return MemoryStage(name="semantic", steps=0, seconds=0, validation_accuracy=None)
     plan = _plan(experiment, config.semantic_steps, config.semantic_rate)
