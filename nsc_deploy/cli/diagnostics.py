@@ -21,12 +21,15 @@ from nsc_deploy.io.text import counted
 def say(text: str, *, error: bool = False, **style: Any) -> None:
     """Print lines, folded between words where a terminal, or a width that was set, has no room for them.
 
+    A width that was set does not count for what is said beside the answer: readline sets one for whatever a
+    Python program starts, and a log is searched line by line.
+
     Args:
         text: what to print; spaces that a line starts with are kept in front of what is folded.
         error: to the standard error.
         style: of `typer.secho`.
     """
-    if (sys.stderr if error else sys.stdout).isatty() or "COLUMNS" in os.environ:
+    if (sys.stderr if error else sys.stdout).isatty() or (not error and "COLUMNS" in os.environ):
         import shutil
 
         text = folded(text, shutil.get_terminal_size().columns)

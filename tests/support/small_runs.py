@@ -54,7 +54,13 @@ def front_end_graph(path: Path, samples: int) -> None:
 
 
 def onnx_graph(
-    path: Path, nodes: Sequence[Any], constants: dict[str, Any], inputs: int, outputs: int
+    path: Path,
+    nodes: Sequence[Any],
+    constants: dict[str, Any],
+    inputs: int,
+    outputs: int,
+    *,
+    opset: int = 17,
 ) -> None:
     graph = helper.make_graph(
         list(nodes),
@@ -63,7 +69,7 @@ def onnx_graph(
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["T", "N", outputs])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     onnx.save(model, str(path))
 
 
@@ -139,7 +145,7 @@ def separable_graph(path: Path, channels: int, filters: int, outputs: int) -> No
         "v": weights(filters + 1, outputs, seed=5),
         "front": np.array([0]),
     }
-    onnx_graph(path, nodes, constants, channels, outputs)
+    onnx_graph(path, nodes, constants, channels, outputs, opset=18)
 
 
 def image_graph(path: Path, shape: Sequence[int], outputs: int) -> None:
