@@ -4,7 +4,6 @@ What is wrong with a file is told in full by the commands that ask about the fil
 `mend`), with `--details`, and where a command fails; the others, which come upon it each time, name it.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,17 +18,17 @@ from nsc_deploy.io.text import counted
 
 
 def say(text: str, *, error: bool = False, **style: Any) -> None:
-    """Print lines, folded between words where a terminal, or a width that was set, has no room for them.
+    """Print lines, folded between words where a terminal has no room for them.
 
-    A width that was set does not count for what is said beside the answer: readline sets one for whatever a
-    Python program starts, and a log is searched line by line.
+    A width that is set elsewhere does not count: readline sets one for what a Python program starts, and a
+    log is searched line by line.
 
     Args:
         text: what to print; spaces that a line starts with are kept in front of what is folded.
         error: to the standard error.
         style: of `typer.secho`.
     """
-    if (sys.stderr if error else sys.stdout).isatty() or (not error and "COLUMNS" in os.environ):
+    if (sys.stderr if error else sys.stdout).isatty():
         import shutil
 
         text = folded(text, shutil.get_terminal_size().columns)

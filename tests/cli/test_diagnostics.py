@@ -37,7 +37,7 @@ def test_a_warning_stands_below_the_answer_and_nothing_is_left_of_the_bar(files:
     answer = next(index for index, line in enumerate(lines) if "SynOps, mean" in line)
     (told,) = [index for index, line in enumerate(lines) if line.startswith("warning")]
     assert told > answer
-    assert lines[told].startswith("warning: ")
+    assert lines[told].startswith("warning:")
     assert "nsc-deploy inspect" in "".join(lines[told:])
     assert not [line for line in lines if "counting" in line or "━" in line]
 
@@ -74,7 +74,7 @@ def test_the_command_about_a_file_and_details_tell_the_whole(files: list[Path]) 
         code, lines = on_terminal([*arguments, *FOREIGN])
         assert code == 0
         assert sum(line.startswith("Evidence: ") for line in lines) == sum(
-            line.startswith("warning: ") for line in lines
+            line.startswith("warning:") for line in lines
         )
 
 
