@@ -70,12 +70,10 @@ def test_the_first_screen_says_how_an_array_was_read_and_takes_the_other_order(
             ]
             assert synops[0] == synops[2] != synops[1]
         else:
-            answers = [" ".join(one.out.split()) for one in asked.values()]
-            assert (
-                "read steps first (else: --samples-first): 25 steps of 40 samples, 4 channels" in answers[0]
-            )
-            assert "read steps first (else: --samples-first): 40 steps of 25 samples" in answers[1]
-            assert "read samples first: 25 steps of 40 samples" in answers[2]
+            first, second, third = (" ".join(one.out.split()) for one in asked.values())
+            assert "steps first (else: --samples-first): 25 steps of 40 samples, 4 channels" in first
+            assert "steps first (else: --samples-first): 40 steps of 25 samples" in second
+            assert "read samples first: 25 steps of 40 samples" in third
         assert "swapped" in wrong.err
         assert "--samples-first" in wrong.err
         assert "swapped" not in right.err + said.err
