@@ -98,7 +98,7 @@ def test_a_convolutional_network_comes_back(jelly, tmp_path):
 
 def test_the_numbers_tell_the_step(jelly, tmp_path):
     graph = jelly.export(chain(jelly.neuron.IFNode), torch.zeros(1, 10), dt=5e-4)
-    with pytest.raises(GraphError, match=r"SpikingJelly's export_to_nir: then give 0\.0005"):
+    with pytest.raises(GraphError, match=r"SpikingJelly's export_to_nir: give dt=0\.0005"):
         assemble(graph)
     network, told = read(graph, tmp_path / "it.nir", dt=1e-4)
     assert "spikingjelly-time-step" in told
