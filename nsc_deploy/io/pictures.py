@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.io.files import replacing
+from nsc_deploy.io.files import replacing, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,3 +41,16 @@ def save_figure(figure: "Figure", path: Path, *, dpi: int = 150) -> None:
     # The salt stands for the random part of the names that an SVG gives to what it repeats.
     with mpl.rc_context({"svg.hashsalt": "nsc-deploy"}), replacing(path) as temporary:
         figure.savefig(temporary, format=form[1:], dpi=dpi, facecolor="white", metadata=_DATES[form])
+
+
+def save_with_values(figure: "Figure", name: str, values: object, directory: Path) -> list[Path]:
+    """Write NAME.png, NAME.svg and evaluation.json with what they draw, into a folder made if need be.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    files = [directory / f"{name}.{form}" for form in ("png", "svg")]
+    for path in files:
+        save_figure(figure, path)
+    write_json(directory / "evaluation.json", values)
+    return [*files, directory / "evaluation.json"]

@@ -17,11 +17,11 @@ from nsc_deploy.energy.counting.inputs import nonzero, nonzero_and_fan_out, refu
 from nsc_deploy.energy.counting.operations import (
     Footprint,
     Integers,
-    Kind,
     LayerCount,
     Operations,
     PartCount,
     Traffic,
+    of_events,
 )
 from nsc_deploy.exporters.lava.arithmetic import processes
 from nsc_deploy.exporters.lava.emulator.simulate import all_spikes
@@ -190,17 +190,5 @@ class _GroupCounter:
     def _along(self, axis: int, active: Integers, biases: int) -> tuple[Operations, Traffic]:
         """Operations and accesses with one axis added up; `active` is 1 in the steps of the sample."""
         met, read, fired, steps = (one.sum(axis=axis) for one in (self._met, self._read, self._fired, active))
-        updates, added = self.group.size * steps, biases * steps
-        none = np.zeros_like(met)
-        counts = {Kind.AC: met, Kind.ADDITION: added, Kind.NEURON_UPDATE: updates, Kind.SPIKE: fired}
-        states = met + _STATES * updates
-        return (
-            Operations(**{kind.value: counts.get(kind, none) for kind in Kind}),
-            Traffic(
-                weight_reads=met + added,
-                state_reads=states,
-                state_writes=states,
-                activation_reads=read,
-                activation_writes=fired,
-            ),
-        )
+        updates = self.group.size * steps
+        return of_events(met, read, fired, updates=updates, biases=biases * steps, states=_STATES)

@@ -126,6 +126,34 @@ class Traffic(_Arrays):
     activation_writes: Integers
 
 
+def of_events(
+    met: Integers, read: Integers, fired: Integers, *, updates: Integers, biases: Integers, states: int
+) -> tuple[Operations, Traffic]:
+    """Operations and accesses of neurons that events drive; all arrays have one shape.
+
+    Args:
+        met: synapses that events met.
+        read: events that were read.
+        fired: spikes that were written.
+        updates: of neurons.
+        biases: that were added.
+        states: state variables that an update reads and writes.
+    """
+    none = np.zeros_like(met)
+    counts = {Kind.AC: met, Kind.ADDITION: biases, Kind.NEURON_UPDATE: updates, Kind.SPIKE: fired}
+    kept = met + states * updates
+    return (
+        Operations(**{kind.value: counts.get(kind, none) for kind in Kind}),
+        Traffic(
+            weight_reads=met + biases,
+            state_reads=kept,
+            state_writes=kept,
+            activation_reads=read,
+            activation_writes=fired,
+        ),
+    )
+
+
 class Store(StrEnum):
     """What a memory holds. Each layer has a memory of its own for each of them."""
 

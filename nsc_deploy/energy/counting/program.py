@@ -22,6 +22,7 @@ from nsc_deploy.energy.counting.operations import (
     Operations,
     PartCount,
     Traffic,
+    of_events,
 )
 from nsc_deploy.exporters.c.emulator import emulate, entering
 from nsc_deploy.exporters.c.events import EventCode
@@ -188,17 +189,4 @@ class _Counter:
         """Operations and accesses with one axis added up."""
         met, read, fired = (one.sum(axis=axis) for one in (self.met, self.read, self.fired))
         times = np.full_like(met, self.shape[axis])
-        none = np.zeros_like(met)
-        updates, added = size * times, biases * times
-        counts = {Kind.AC: met, Kind.ADDITION: added, Kind.NEURON_UPDATE: updates, Kind.SPIKE: fired}
-        kept = met + states * updates
-        return (
-            Operations(**{kind.value: counts.get(kind, none) for kind in Kind}),
-            Traffic(
-                weight_reads=met + added,
-                state_reads=kept,
-                state_writes=kept,
-                activation_reads=read,
-                activation_writes=fired,
-            ),
-        )
+        return of_events(met, read, fired, updates=size * times, biases=biases * times, states=states)

@@ -6,12 +6,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nsc_deploy.io.files import write_json
-from nsc_deploy.io.pictures import save_figure
+from nsc_deploy.io.pictures import save_with_values
 from nsc_deploy.training.features.sweep import CodecSweep
 
-_FORMATS = ("png", "svg")
-_VALUES = "evaluation.json"
 _MARKERS = "osD^vP*X"
 _ERRORS = {"bsc": "probability that a bit is flipped", "bec": "probability that a bit is erased"}
 
@@ -26,13 +23,8 @@ def write_codec_plots(sweeps: Sequence[CodecSweep], directory: Path) -> list[Pat
     Returns:
         The files written.
     """
-    figure = codec_figure(sweeps)
-    files = [directory / f"accuracy.{form}" for form in _FORMATS]
-    for path in files:
-        save_figure(figure, path)
-    values = directory / _VALUES
-    write_json(values, [sweep.as_json() for sweep in sweeps])
-    return [*files, values]
+    values = [sweep.as_json() for sweep in sweeps]
+    return save_with_values(codec_figure(sweeps), "accuracy", values, directory)
 
 
 def codec_figure(sweeps: Sequence[CodecSweep]) -> Figure:

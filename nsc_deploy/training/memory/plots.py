@@ -7,12 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nsc_deploy.io.files import write_json
-from nsc_deploy.io.pictures import save_figure
+from nsc_deploy.io.pictures import save_with_values
 from nsc_deploy.training.memory.sweep import MemorySweep
 
-_FORMATS = ("png", "svg")
-_VALUES = "evaluation.json"
 _MARKERS = "osD^vP*X"
 
 
@@ -26,13 +23,8 @@ def write_sweeps(sweeps: Sequence[MemorySweep], directory: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    figure = memory_figure(sweeps)
-    files = [directory / f"accuracy.{form}" for form in _FORMATS]
-    for path in files:
-        save_figure(figure, path)
-    values = directory / _VALUES
-    write_json(values, [sweep.as_json() for sweep in sweeps])
-    return [*files, values]
+    values = [sweep.as_json() for sweep in sweeps]
+    return save_with_values(memory_figure(sweeps), "accuracy", values, directory)
 
 
 def memory_figure(sweeps: Sequence[MemorySweep]) -> Figure:
