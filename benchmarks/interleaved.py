@@ -8,6 +8,21 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
+class Floor:
+    """How near something comes to the matrix products that it cannot do without.
+
+    Attributes:
+        name: what is held to it.
+        ratio: its time as a multiple of theirs.
+        goal: largest multiple.
+    """
+
+    name: str
+    ratio: float
+    goal: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What a benchmark measured.
 
@@ -17,6 +32,7 @@ class Comparison:
         ratio: how many times faster the product is than what it is compared with; None if it is not compared.
         goal: the claim, in words.
         reached: whether the claim holds in this run.
+        floors: what was held to the matrix products alone.
     """
 
     name: str
@@ -24,6 +40,7 @@ class Comparison:
     ratio: float | None
     goal: str
     reached: bool
+    floors: tuple[Floor, ...] = ()
 
 
 def best_times(
@@ -73,3 +90,6 @@ def report(comparison: Comparison, *, as_json: bool) -> None:
         print(f"  {name:<{width}}  {milliseconds:9.3f} ms")
     ratio = "" if comparison.ratio is None else f"{comparison.ratio:.2f} times as fast; "
     print(f"  {ratio}goal {comparison.goal}: {'reached' if comparison.reached else 'missed'}")
+    for floor in comparison.floors:
+        verdict = "reached" if floor.ratio <= floor.goal else "missed"
+        print(f"  {floor.name}: {floor.ratio:.2f} times the products alone; goal {floor.goal}: {verdict}")

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.models.neurons import Leaky
+from nsc_deploy.models.spiking import Dense
 
 SIZES = (128, 256, 256, 20)
 STEPS = 50
@@ -60,6 +61,13 @@ class ProductNetwork(nn.Module):
             signal = neuron(linear(signal))
         return signal
 
+    def signals(self, events: Tensor) -> list[Tensor]:
+        """What enters each layer, [T, B, in]."""
+        entering = [events]
+        for linear, neuron in zip(self.linears[:-1], self.neurons[:-1], strict=True):
+            entering.append(neuron(linear(entering[-1])).detach())
+        return entering
+
 
 def random_weights() -> list[Tensor]:
     """Weights on a grid fine enough to train on and coarse enough that sums of them are exact.
@@ -79,7 +87,7 @@ def random_events(batch: int) -> Tensor:
 
 
 def _linears(weights: list[Tensor]) -> nn.ModuleList:
-    linears = nn.ModuleList(nn.Linear(weight.shape[1], weight.shape[0], bias=False) for weight in weights)
+    linears = nn.ModuleList(Dense(weight.shape[1], weight.shape[0], bias=False) for weight in weights)
     for linear, weight in zip(linears, weights, strict=True):
         linear.weight = nn.Parameter(weight.clone())
     return linears

@@ -167,6 +167,9 @@ class TrainingConfig(Section):
     default is the system's own"""
     event_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """augmentation: probability that a single input event is lost (0 to 1)"""
+    precision: Literal["auto", "bf16", "fp32"] = "fp32"
+    """bf16: products that spikes enter in bfloat16 (weights, sums over steps and validation stay in float32);
+    auto: where the processor has instructions for them; fp32"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """seed of weights, data order, validation part, augmentation and channel noise (0 to 2^31 - 1)"""
     devices: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -309,4 +312,6 @@ class SpeechExperiment(Section):
         for field, has in (("spike_rate_weight", name.spiking), ("synop_weight", name.has_neurons)):
             if getattr(self.training, field) and not has:
                 raise ValueError(f"training.{field} needs a spiking system; {name} has no spikes")
+        if self.training.precision == "bf16" and not name.has_neurons:
+            raise ValueError(f"training.precision bf16 needs a spiking system; {name} has no spikes")
         return self

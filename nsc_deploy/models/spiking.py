@@ -4,7 +4,8 @@ Their inputs are events, and their weights can be put on a dyadic grid, so that 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -210,13 +211,39 @@ def add_output(builder: GraphBuilder, size: int, readout: Readout | None) -> Non
         builder.output(size, classes=readout.classes, group=readout.group)
 
 
-def dense(inputs: int, outputs: int, *, gain: float = 1.0) -> nn.Linear:
+class Dense(nn.Linear):
+    """W x + b in float32; in training the products may be in another number format (`products_in`)."""
+
+    products = torch.float32
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Currents [..., out], in float32 in any case: neurons add them up over the steps."""
+        if self.products is torch.float32:
+            return super().forward(signal)
+        with torch.autocast(signal.device.type, self.products):
+            return super().forward(signal).float()
+
+
+@contextmanager
+def products_in(dtype: torch.dtype, system: nn.Module) -> Iterator[None]:
+    """Compute the products of a system's dense layers in another number format, until the end."""
+    layers = [one for one in system.modules() if isinstance(one, Dense)]
+    for layer in layers:
+        layer.products = dtype
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.products = torch.float32
+
+
+def dense(inputs: int, outputs: int, *, gain: float = 1.0) -> Dense:
     """A dense layer with torch's usual initial weights, U(-1, 1) / sqrt(inputs), times a gain.
 
     Sparse events move a neuron little: where a hundredth of the inputs are active, a gain above 1 lets
     the neurons fire from the first epoch on, and so lets them learn.
     """
-    layer = nn.Linear(inputs, outputs)
+    layer = Dense(inputs, outputs)
     bound = gain / math.sqrt(inputs)
     nn.init.uniform_(layer.weight, -bound, bound)
     return layer

@@ -81,7 +81,8 @@ def fit(
         )
         # A resumed run takes its weights from its last state.
         system = new_system(experiment, data) if going_on else starting_system(experiment, data)
-        module = ReceiverTraining(system, config, len(batches), experiment.weight_bits)
+        products = torch.bfloat16 if in_bfloat16(config.precision) else torch.float32
+        module = ReceiverTraining(system, config, len(batches), experiment.weight_bits, products)
         with plain_signals(), state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,

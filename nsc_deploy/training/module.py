@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config.speech import TrainingConfig
+from nsc_deploy.models.spiking import products_in
 from nsc_deploy.models.system import System, SystemOutput, rounded_parameters
 from nsc_deploy.training.batches import Batch, Share, augment, stream, stream_seed, to_signal
 from nsc_deploy.training.sparsity import Synapses, cut_share
@@ -40,18 +41,25 @@ class ReceiverTraining(SystemTraining):
         config: how.
         steps_per_epoch: optimiser steps of an epoch, for the schedule.
         bits: round the weights of chip parts to so many in every pass; None leaves them as they are.
+        products: number format of the products of dense layers in training; validation is in float32.
     """
 
     system: System
 
     def __init__(
-        self, system: System, config: TrainingConfig, steps_per_epoch: int, bits: int | None = None
+        self,
+        system: System,
+        config: TrainingConfig,
+        steps_per_epoch: int,
+        bits: int | None = None,
+        products: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.system = system
         self._config = config
         self._steps_per_epoch = steps_per_epoch
         self._bits = bits
+        self._products = products
         self._synapses = Synapses(system)
         self._validation_noise = stream(config.seed, "validation")
 
@@ -79,7 +87,7 @@ class ReceiverTraining(SystemTraining):
             self._synapses.operations() if self._config.synop_weight else nullcontext([])
         )
         snr = training_snr(channel, self._config, self.current_epoch)
-        with self.system.at_snr(*snr), meter as operations:
+        with self.system.at_snr(*snr), meter as operations, products_in(self._products, self.system):
             output = self._run(events, stream(seed, "channel", *place))
         risen = _risen(self.current_epoch, self._config.spike_rate_warmup * self._config.epochs)
         loss = self._loss(output, batch[1], risen)

@@ -68,6 +68,32 @@ def test_the_same_experiment_gives_the_same_weights(finished: RunResult, tmp_pat
     assert again.metrics.test_accuracy == finished.metrics.test_accuracy
 
 
+def test_products_in_bfloat16_train_other_weights_that_are_measured_in_float32(
+    small_experiment: Make, tmp_path: Path
+) -> None:
+    runs = [
+        train(
+            load_experiment(
+                None,
+                small_experiment(
+                    system__name="att-neurosc", training__epochs=1, training__precision=precision
+                ),
+            ),
+            tmp_path / precision,
+            progress=False,
+        )
+        for precision in ("fp32", "bf16")
+    ]
+    exact, rough = (weights(run.run) for run in runs)
+    assert {tensor.dtype for tensor in rough.values()} == {tensor.dtype for tensor in exact.values()}
+    assert not equal(exact, rough)
+    # The first steps differ by the rounding of products alone.
+    assert all(torch.allclose(rough[name], exact[name], atol=0.05) for name in exact)
+    data = load_events(runs[1].experiment.data)
+    rerun = measure(load_system(tmp_path / "bf16", data), data.test, 3)
+    assert rerun.accuracy == runs[1].metrics.test_accuracy
+
+
 def test_another_seed_gives_other_weights(small_experiment: Make, tmp_path: Path) -> None:
     runs = [
         train(
