@@ -146,6 +146,10 @@ class TrainingConfig(Section):
     synop_weight: Annotated[float, Field(ge=0)] = 0.0
     """weight in the loss of thousands of synaptic operations a sample, in all layers that spikes drive; it
     rises as the spike rate weight does; 0: none"""
+    teacher: Annotated[str | None, Field(min_length=1)] = None
+    """finished run on the same data set whose mean votes are learnt beside the labels (Hinton et al. 2015)"""
+    teacher_weight: Annotated[float, Field(gt=0)] = 1.0
+    """weight in the loss of the squared distance to the teacher's mean votes (above 0)"""
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """part of the synapses of each dense layer that is cut in training, the weakest first (0 for none)"""
     cut_until: Annotated[float, Field(ge=0, le=1)] = 0.6

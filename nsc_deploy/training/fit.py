@@ -28,7 +28,7 @@ from nsc_deploy.training.module import ReceiverTraining
 from nsc_deploy.training.processes import is_connection_lost
 from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
 from nsc_deploy.training.run_directory import TENSORBOARD
-from nsc_deploy.training.start import new_system, starting_system
+from nsc_deploy.training.start import load_system, new_system, starting_system
 
 _STATE = {"callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states", "state_dict"}
 _LONGEST_REASON = 300
@@ -82,7 +82,10 @@ def fit(
         # A resumed run takes its weights from its last state.
         system = new_system(experiment, data) if going_on else starting_system(experiment, data)
         products = torch.bfloat16 if in_bfloat16(config.precision) else torch.float32
-        module = ReceiverTraining(system, config, len(batches), experiment.weight_bits, products)
+        teacher = None if config.teacher is None else load_system(Path(config.teacher), data)
+        module = ReceiverTraining(
+            system, config, len(batches), bits=experiment.weight_bits, products=products, teacher=teacher
+        )
         with plain_signals(), state_that_fits(record, going_on=going_on):
             trainer.fit(
                 module,

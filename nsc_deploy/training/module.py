@@ -42,6 +42,7 @@ class ReceiverTraining(SystemTraining):
         steps_per_epoch: optimiser steps of an epoch, for the schedule.
         bits: round the weights of chip parts to so many in every pass; None leaves them as they are.
         products: number format of the products of dense layers in training; validation is in float32.
+        teacher: a finished system whose mean votes are learnt as well.
     """
 
     system: System
@@ -51,8 +52,10 @@ class ReceiverTraining(SystemTraining):
         system: System,
         config: TrainingConfig,
         steps_per_epoch: int,
+        *,
         bits: int | None = None,
         products: torch.dtype = torch.float32,
+        teacher: System | None = None,
     ) -> None:
         super().__init__()
         self.system = system
@@ -60,6 +63,7 @@ class ReceiverTraining(SystemTraining):
         self._steps_per_epoch = steps_per_epoch
         self._bits = bits
         self._products = products
+        self._teacher = () if teacher is None else (teacher,)  # in a tuple: no part of what is trained
         self._synapses = Synapses(system)
         self._validation_noise = stream(config.seed, "validation")
 
@@ -91,6 +95,10 @@ class ReceiverTraining(SystemTraining):
             output = self._run(events, stream(seed, "channel", *place))
         risen = _risen(self.current_epoch, self._config.spike_rate_warmup * self._config.epochs)
         loss = self._loss(output, batch[1], risen)
+        for teacher in self._teacher:
+            with torch.no_grad():
+                votes = teacher(events, stream(seed, "teacher", *place)).votes
+            loss = loss + self._config.teacher_weight * distillation_loss(output.votes, votes)
         if operations:
             loss = loss + risen * self._config.synop_weight * torch.stack(operations).sum() / 1000
         self._note("train", output, batch[1], loss)
@@ -184,6 +192,21 @@ def classification_loss(votes: Tensor, labels: Tensor) -> Tensor:
     """
     target = functional.one_hot(labels, votes.shape[2]).to(votes.dtype)
     return functional.mse_loss(votes.mean(0), target)
+
+
+def distillation_loss(votes: Tensor, taught: Tensor) -> Tensor:
+    """Mean squared error between the mean votes over time of a system and of its teacher.
+
+        L = mean over b, c of (mean over t of y[t, b, c] - mean over t of y'[t, b, c])^2
+
+    Learning from a larger network what it makes of each sample: Hinton, Vinyals and Dean, "Distilling the
+    knowledge in a neural network", arXiv 1503.02531 (2015), with the distance of `classification_loss`.
+
+    Args:
+        votes: [T, B, classes].
+        taught: likewise, of as many steps as the teacher votes in.
+    """
+    return functional.mse_loss(votes.mean(0), taught.mean(0))
 
 
 def spike_rate_loss(symbols: Tensor) -> Tensor:

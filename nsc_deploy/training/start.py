@@ -1,5 +1,6 @@
 """The weights of a system: before training from the seed or another run, afterwards the best."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +19,6 @@ FINE_TUNING_RATE = 0.25
 """Fine-tuning begins at this part of the learning rate of the run it starts from."""
 NO_WARM_UP_DB = -100.0
 """Below every channel, so that training never begins on a better one."""
-_SAME_TABLES = ("system.", "data.")
 
 
 def fine_tuning(run: Path) -> dict[str, object]:
@@ -58,29 +58,50 @@ def require_finished(run: Path, option: str) -> None:
 
 
 def require_start(experiment: SpeechExperiment, out: Path, *, resume: bool) -> None:
-    """Check, before anything is written, that the run an experiment starts from is there and of its system.
+    """Check, before anything is written, that the runs an experiment needs are there and fit it.
+
+    That it starts from has its system and data set, its teacher its data set.
 
     Raises:
-        ConfigError: it is of another system or data set, or the directory to write, or it was trained on
-            samples of the validation part.
-        DataError: it is no finished run.
+        ConfigError: one does not fit, is the directory to write, or was trained on samples of the validation
+            part.
+        DataError: one is no finished run.
     """
-    start = experiment.training.start_from
-    if start is None or (resume and state_of(out) is not RunState.EMPTY):
-        return
-    require_finished(Path(start), "--from")
-    if Path(start).resolve() == out.resolve():
-        raise ConfigError("is the run to start from", where=out, hint="Name another --out.")
-    before = read_experiment_of(SpeechExperiment, Path(start))
-    different = differing_fields(before, experiment)
-    wrong = [name for name in different if name.startswith(_SAME_TABLES)]
+    start, teacher = experiment.training.start_from, experiment.training.teacher
+    if start is not None and not (resume and state_of(out) is not RunState.EMPTY):
+        _require_run(start, experiment, out, "--from", _OF_A_START)
+    if teacher is not None:
+        _require_run(teacher, experiment, out, "training.teacher", _OF_A_TEACHER)
+
+
+@dataclass(frozen=True)
+class _Sameness:
+    """What another run must have in common with an experiment: tables, and how that is said."""
+
+    tables: tuple[str, ...]
+    problem: str
+    hint: str
+
+
+_OF_A_START = _Sameness(
+    ("system.", "data."),
+    "was trained with another system or data set",
+    "Leave these options out: its weights fit its own system only.",
+)
+_OF_A_TEACHER = _Sameness(
+    ("data.",), "was trained on other data", "A teacher sees what its pupil sees: leave these options out."
+)
+
+
+def _require_run(run: str, experiment: SpeechExperiment, out: Path, option: str, same: _Sameness) -> None:
+    require_finished(Path(run), option)
+    if Path(run).resolve() == out.resolve():
+        raise ConfigError(f"is the run that {option} names", where=out, hint="Name another --out.")
+    before = read_experiment_of(SpeechExperiment, Path(run))
+    wrong = [name for name in differing_fields(before, experiment) if name.startswith(same.tables)]
     if wrong:
-        raise ConfigError(
-            f"was trained with another system or data set (different: {', '.join(wrong)})",
-            where=start,
-            hint="Leave these options out: its weights fit its own system only.",
-        )
-    _require_unseen_validation(before.training, experiment.training, start)
+        raise ConfigError(f"{same.problem} (different: {', '.join(wrong)})", where=run, hint=same.hint)
+    _require_unseen_validation(before.training, experiment.training, run)
 
 
 def _require_unseen_validation(before: TrainingConfig, now: TrainingConfig, start: str) -> None:
@@ -105,15 +126,16 @@ def require_same_samples(experiment: SpeechExperiment, data_sha256: str) -> None
     """Refuse to go on from a run whose data set held other samples: those it was trained on may judge now.
 
     Raises:
-        DataError: the run that the experiment starts from was trained on other samples.
+        DataError: the run that the experiment starts from, or its teacher, was trained on other samples.
     """
-    start = experiment.training.start_from
-    if start is not None and read_provenance(Path(start)).data_sha256 != data_sha256:
-        raise DataError(
-            "was trained on other samples than the data set holds now, some of which may judge here",
-            where=start,
-            hint="Give the data set as it was, or train anew without --from.",
-        )
+    config = experiment.training
+    for run in (config.start_from, config.teacher):
+        if run is not None and read_provenance(Path(run)).data_sha256 != data_sha256:
+            raise DataError(
+                "was trained on other samples than the data set holds now, some of which may judge here",
+                where=run,
+                hint="Give the data set as it was, or train anew without this run.",
+            )
 
 
 def new_system(experiment: SpeechExperiment, data: EventData) -> System:

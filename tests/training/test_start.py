@@ -267,7 +267,7 @@ def test_only_a_finished_run_can_be_started_from(
     assert "cannot be combined" in capsys.readouterr().err
     before = sorted(origin.run.iterdir())
     assert command("train", "--from", origin.run, "--out", origin.run, "--overwrite") == 2
-    assert "is the run to start from" in capsys.readouterr().err
+    assert "is the run that --from names" in capsys.readouterr().err
     assert sorted(origin.run.iterdir()) == before
 
 
