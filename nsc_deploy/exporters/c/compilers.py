@@ -1,5 +1,6 @@
 """The C compilers of this machine: where they are, how they are called, and what to install without one."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,10 +28,12 @@ class Compiler:
     Attributes:
         command: how it is called.
         version: its first line about itself.
+        cache: where it keeps what it has made of its own libraries; None for one that keeps nothing.
     """
 
     command: tuple[str, ...]
     version: str
+    cache: Path | None = None
 
     def build(
         self,
@@ -56,7 +59,13 @@ class Compiler:
         command += ["-o", str(out)]
         try:
             done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+                command,
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+                env=None if self.cache is None else _zig_environment(self.cache, folder),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BackendError(f"the compiler did not work ({error})", where=self.command[0]) from error
@@ -94,8 +103,11 @@ def clang() -> Compiler | None:
         return Compiler((path,), _version((path,)))
     if find_spec("ziglang") is None:
         return None
+    import platformdirs
+
     command = (sys.executable, "-P", "-m", "ziglang", "cc")
-    return Compiler(command, _version(command))
+    cache = platformdirs.user_cache_path("nsc-deploy") / "zig"
+    return Compiler(command, _version(command, _zig_environment(cache, cache)), cache)
 
 
 @cache
@@ -111,10 +123,21 @@ def arm_compiler() -> Compiler:
     return Compiler((path,), _version((path,)))
 
 
-def _version(command: tuple[str, ...]) -> str:
+def _zig_environment(cache: Path, folder: Path) -> dict[str, str]:
+    """Where Zig keeps its libraries, and beside the sources what it makes of them: not in the user's home."""
+    places = {"ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(folder / "zig-cache")}
+    return {**os.environ, **places}
+
+
+def _version(command: tuple[str, ...], environment: dict[str, str] | None = None) -> str:
     try:
         done = subprocess.run(
-            [*command, "--version"], capture_output=True, text=True, timeout=SECONDS, check=False
+            [*command, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BackendError(

@@ -99,7 +99,7 @@ def test_without_a_compiler_the_manifest_says_so(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    for find in (compilers.host_compiler, compilers.arm_compiler):
+    for find in (compilers.host_compiler, compilers.arm_compiler, compilers.clang):
         find.cache_clear()
     monkeypatch.setattr(compilers, "find_spec", lambda _name: None)
     try:
@@ -110,7 +110,7 @@ def test_without_a_compiler_the_manifest_says_so(
         assert "apt-get install gcc" in manifest.not_compiled
         assert manifest.memory.compiler is None
     finally:
-        for find in (compilers.host_compiler, compilers.arm_compiler):
+        for find in (compilers.host_compiler, compilers.arm_compiler, compilers.clang):
             find.cache_clear()
 
 
