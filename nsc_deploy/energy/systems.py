@@ -27,7 +27,7 @@ from nsc_deploy.graphs.formats.recording import (
     require_step,
 )
 from nsc_deploy.graphs.network import Network, Reset, Signal
-from nsc_deploy.graphs.readout import decide, readout_of, require_classes, with_readout
+from nsc_deploy.graphs.readout import decide, fewest_classes, readout_of, require_classes, with_readout
 
 if TYPE_CHECKING:
     from nsc_deploy.energy.counting.deployed import DeployedCount
@@ -84,6 +84,7 @@ class CountedSystem(Source):
         measured_accuracy: share of the recorded samples that the last part decides right; None where it has
             no labels, or nothing says how a decision is read from its outputs.
         labelled: classes of the recorded labels, the highest one and those below it; None without labels.
+        classes: the fewest, those of the labels among them, that outputs could vote for; None if none vote.
         arrays: how plain arrays were read, in words; none of recordings, which say what their axes are.
     """
 
@@ -94,6 +95,7 @@ class CountedSystem(Source):
     firmware: "FirmwareRun | None" = None
     measured_accuracy: float | None = None
     labelled: int | None = None
+    classes: int | None = None
     arrays: tuple[str, ...] = ()
 
     @property
@@ -130,7 +132,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
     parts: list[PartCount] = []
     placed: list[PlacedPart | None] = []
     arrays: dict[str, None] = {}
-    accuracy = labelled = None
+    accuracy = labelled = classes = None
     for index, work in enumerate(source.work):
         if work.coding is not None:
             parts.append(_count_coding(source, work.coding, options))
@@ -147,7 +149,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             readout = None if network is None or not work.decides else readout_of_source(source, network)
             decisions = _Decisions(network, recording, readout)
             part, place = _count(work, recording, network, options, report, decisions)
-            accuracy, labelled = decisions.accuracy, decisions.labelled
+            accuracy, labelled, classes = decisions.accuracy, decisions.labelled, decisions.classes
         except DataError as error:
             where = work.recording if error.where is None else f"{work.recording}: {error.where}"
             raise DataError(error.problem, where=where, hint=error.hint) from error
@@ -166,6 +168,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         target=None if options.target is None else options.target.name,
         measured_accuracy=accuracy,
         labelled=labelled,
+        classes=classes,
         arrays=tuple(arrays),
     )
 
@@ -221,6 +224,7 @@ def _count_exported(
         firmware=_firmware_run(exported.firmware, recording),
         measured_accuracy=decisions.accuracy,
         labelled=decisions.labelled,
+        classes=decisions.classes,
         arrays=_as_read(recording, options),
     )
 
@@ -262,6 +266,7 @@ class _Decisions:
         if readout is not None:
             require_classes(recording.labels, readout[0])
         self._output = None if network is None else network.output_node.name
+        self.classes = None if network is None else fewest_classes(network, self.labelled or 1)
         self._right = 0
 
     def __call__(self, samples: slice, name: str, output: NDArray[Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.primitives import normalise
 
 
@@ -53,6 +53,20 @@ def readout_of(network: Network) -> tuple[int, int] | None:
     classes = int(stated["classes"])
     group = int(stated["group"]) if "group" in stated else outputs // max(classes, 1)
     return (classes, group) if classes * group == outputs else None
+
+
+def fewest_classes(network: Network, known: int = 1) -> int | None:
+    """The fewest classes, at least `known`, that the outputs of a graph could vote for in equal groups.
+
+    Votes are spikes, or the values that a conventional network ends in. None where none leave: potentials,
+    outputs that have places, or fewer outputs than classes.
+    """
+    node = network.output_node
+    votes = network.conventional or network.arrives(node.name) is Signal.EVENTS
+    if not votes or len(node.output_shape) != 1:
+        return None
+    (outputs,) = node.output_shape
+    return next((classes for classes in range(known, outputs + 1) if outputs % classes == 0), None)
 
 
 def scores(outputs: NDArray[Any], classes: int, group: int) -> NDArray[np.float64]:

@@ -1,3 +1,4 @@
+import nir
 import numpy as np
 import pytest
 
@@ -6,7 +7,7 @@ from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.readout import decide, scores, with_readout
+from nsc_deploy.graphs.readout import decide, fewest_classes, scores, with_readout
 
 
 def test_groups_vote_and_the_first_of_equals_wins():
@@ -47,3 +48,20 @@ def test_a_graph_that_does_not_say_how_decisions_are_read_can_be_told(tmp_path):
         with_readout(told, 2)
     with pytest.raises(ConfigError, match="6 outputs cannot be shared out among 4"):
         with_readout(network, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "known", "classes"),
+    [((12,), 4, 4), ((12,), 5, 6), ((12,), 1, 1), ((3,), 4, None), ((3, 4), 3, None)],
+)
+def test_the_fewest_classes_that_outputs_could_vote_for(
+    shape: tuple[int, ...], known: int, classes: int | None
+) -> None:
+    for spikes in (True, False):
+        build = GraphBuilder(0.01)
+        build.input(shape, Signal.EVENTS)
+        build.threshold("n", 0.5, shape)
+        if not spikes:
+            build.add("s", nir.Scale(np.full(shape, 2, np.float32)))
+        build.output(shape)
+        assert fewest_classes(assemble(build.build()), known) == (classes if spikes else None)

@@ -307,19 +307,24 @@ class Meter:
         return Measured(total[steps, samples], shares, steps=steps)
 
     def _accuracy(self) -> Answer:
-        labelled = self.system.labelled
-        if self.system.accuracy is None and labelled is not None:
+        labelled, classes = self.system.labelled, self.system.classes
+        if self.system.accuracy is not None:
+            return Measured(np.array([self.system.accuracy]))
+        if classes is None:
             return Unanswered(
-                f"there are labels up to {labelled - 1}, and nothing says between how many classes the graph "
-                "decides",
-                f"Say it: --classes {labelled}",
+                "no outputs vote for classes: potentials leave, or values, or spikes that have places",
+                "Leave this limit out, or hold a run to it, which knows its accuracy",
             )
-        if self.system.accuracy is None:
+        if labelled is None:
             return Unanswered(
                 "no decisions could be held against labels",
                 "Record labels, and name the number of classes (--classes) where the graph does not",
             )
-        return Measured(np.array([self.system.accuracy]))
+        return Unanswered(
+            f"there are labels up to {labelled - 1}, and nothing says between how many classes the graph "
+            "decides",
+            f"Say it: --classes {classes}",
+        )
 
     def _placeless(self) -> Unanswered:
         """Why nothing is placed: no target is named, or nothing is for one."""

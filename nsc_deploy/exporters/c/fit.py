@@ -14,7 +14,7 @@ from nsc_deploy.exporters.c.qemu import DEFAULT_CPU
 from nsc_deploy.exporters.c.target import DEFAULT_BITS
 from nsc_deploy.exporters.chips.placement import Breach, Usage
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.graphs.readout import readout_of
+from nsc_deploy.graphs.readout import fewest_classes, readout_of
 
 
 def fit(network: Network, controller: Controller, found: CheckResult) -> CheckResult:
@@ -38,7 +38,7 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
     notes = [f"memory and clock: {controller.source}"]
     if controller.note:
         notes.append(controller.note)
-    if readout_of(network) is None:
+    if readout_of(network) is None and fewest_classes(network) is not None:
         notes.append("no code that decides is counted: the graph does not say how many classes (--classes)")
     if least:
         notes.append("code and stack are not measured: there is no arm-none-eabi-gcc here")

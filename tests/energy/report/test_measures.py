@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nir
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from nsc_deploy.energy.report.budget import Finding
 from nsc_deploy.energy.results import Counted
 from nsc_deploy.errors import BackendError
 from nsc_deploy.exporters.export import export_all
+from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
@@ -91,6 +93,34 @@ def test_labels_say_how_many_classes_to_name(place: Path, tmp_path: Path) -> Non
         (finding,) = count(graph, inputs=inputs).check(Budget(limits={"accuracy": 0.5})).findings
         assert finding.value is None
         assert said in finding.why
+
+
+@pytest.mark.parametrize(
+    ("leaves", "targets", "asked"),
+    [("v", ("lava",), False), ("i", ("c",), False), ("n", ("lava", "c"), True)],
+)
+def test_classes_are_asked_for_where_spikes_vote_and_not_of_potentials(
+    leaves: str, targets: tuple[str, ...], asked: bool, tmp_path: Path
+) -> None:
+    build = GraphBuilder(0.03)
+    build.input(24, Signal.EVENTS)
+    build.linear("w", np.random.default_rng(1).integers(-40, 90, (4, 24)) / 64)
+    build.add("v", nir.I(r=np.full(4, 1 / 0.03)))
+    if leaves != "i":
+        build.threshold("n", 1.0, (4,))
+        build.add("back", nir.Scale(np.full(4, -1.0, np.float32)))
+        build.connect("back", "v")
+    build.output(4, after="n" if leaves == "n" else "v")
+    graph, inputs = tmp_path / "g.nir", tmp_path / "inputs.npz"
+    write_network(graph, build.build())
+    events = random_events(np.random.default_rng(0), STEPS, 3, 24)
+    write_recording(inputs, Recording(events, Signal.EVENTS, 0.03, np.array([0, 3, 1])))
+    folders = [export_all(graph, target, tmp_path / target, inputs=inputs)[0] for target in targets]
+    for counts in (count(graph, inputs=inputs), *map(count, folders)):
+        (finding,) = counts.check(Budget(limits={"accuracy": 0.5})).findings
+        assert finding.value is None
+        assert ("--classes 4" in finding.why) == asked
+        assert ("no outputs vote for classes" in finding.why) != asked
 
 
 def test_without_a_microcontroller_there_is_no_clock_to_be_late_by(place: Path) -> None:
