@@ -40,35 +40,36 @@ def random_c_graph(seed: int, *, lava: bool = False) -> nir.NIRGraph:
     Args:
         seed: another graph for each.
         lava: whether Lava must be able to hold it; else one of two graphs resets by subtraction or to values,
-            has cycles without a delay, or gives out potentials.
+            has cycles without a delay, biases that pass synapses, Delays and cycles, or gives out potentials.
     """
     chance = np.random.default_rng(seed)
     free = not lava and seed % 2 == 1
+    biases = np.random.default_rng((seed, 1)) if free else None
     reset = Reset.SUBTRACT if free and chance.random() < 0.5 else Reset.ZERO
     build = GraphBuilder(DT, reset)
     last, sizes = "input", {}
     if chance.random() < 0.5:
-        last, size = _image(build, chance)
+        last, size = _image(build, chance, biases)
     else:
         size = int(chance.integers(1, 70))
         build.input(size, Signal.EVENTS)
     sizes[last] = size
     for index in range(int(chance.integers(1, 4))):
         width = int(chance.integers(1, 70))
-        wires = [_wire(build, chance, f"w{index}_0", last, sizes[last], width)]
+        wires = [_wire(build, chance, f"w{index}_0", last, sizes[last], width, biases)]
         if chance.random() < 0.4:
             source = str(chance.choice(list(sizes)))
-            wires.append(_wire(build, chance, f"w{index}_1", source, sizes[source], width))
+            wires.append(_wire(build, chance, f"w{index}_1", source, sizes[source], width, biases))
         before = last
         last = build.add(
             f"n{index}", _neuron(chance, (width,), floors=free and reset is Reset.ZERO), after=wires
         )
         sizes[last] = width
         if free and chance.random() < 0.4 and isinstance(build.build().nodes[before], _WITH_STATE):
-            build.linear(f"c{index}", _weights(chance, sizes[before], width), after=last)
+            _weighted(build, f"c{index}", _weights(chance, sizes[before], width), last, biases)
             build.connect(f"c{index}", before)
         if chance.random() < 0.5:
-            back = build.linear(f"r{index}", _weights(chance, width, width), after=last)
+            back = _weighted(build, f"r{index}", _weights(chance, width, width), last, biases)
             if chance.random() < 0.4 or isinstance(build.build().nodes[last], nir.Threshold):
                 back = build.delay(f"rd{index}", chance.integers(1, 4, width), width, after=back)
             build.connect(back, last)
@@ -127,13 +128,35 @@ def _neuron(chance: Chance, shape: tuple[int, ...], *, floors: bool = False, cub
     return nir.Threshold(limit)
 
 
-def _wire(build: GraphBuilder, chance: Chance, name: str, source: str, size: int, width: int) -> str:
+def _wire(
+    build: GraphBuilder,
+    chance: Chance,
+    name: str,
+    source: str,
+    size: int,
+    width: int,
+    biases: Chance | None = None,
+) -> str:
     if chance.random() < 0.3:
         source = build.delay(f"d{name}", chance.integers(0, 5, size), size, after=source)
-    return build.linear(name, _weights(chance, width, size), after=source)
+    wire = _weighted(build, name, _weights(chance, width, size), source, biases)
+    if biases is not None and biases.random() < 0.3:
+        late = biases.integers(0, 5, width if biases.random() < 0.5 else 1)
+        wire = build.delay(f"{name}_late", np.broadcast_to(late, width), width, after=wire)
+    return wire
 
 
-def _image(build: GraphBuilder, chance: Chance) -> tuple[str, int]:
+def _weighted(
+    build: GraphBuilder, name: str, weights: NDArray[Any], source: str, biases: Chance | None
+) -> str:
+    """Weights, and with leave perhaps biases: the same for all, or of each."""
+    if biases is None or biases.random() < 0.5:
+        return build.linear(name, weights, after=source)
+    bias = biases.normal(0.05, 0.1, len(weights) if biases.random() < 0.5 else 1)
+    return build.affine(name, weights, np.broadcast_to(bias, len(weights)), after=source)
+
+
+def _image(build: GraphBuilder, chance: Chance, biases: Chance | None = None) -> tuple[str, int]:
     """Convolutions over an image or a sequence, perhaps with a pooling; the name and size of their end."""
     if chance.random() < 0.3:
         build.input((2, 9), Signal.EVENTS)
@@ -142,7 +165,7 @@ def _image(build: GraphBuilder, chance: Chance) -> tuple[str, int]:
         node = nir.Conv1d(
             9, weight, int(chance.integers(1, 4)), int(chance.integers(0, 3)), 1, groups, np.zeros(4)
         )
-        return _spiking_image(build, chance, "c0", node)
+        return _spiking_image(build, chance, "c0", node, biases)
     channels = int(chance.integers(1, 4))
     shape = (channels, int(chance.integers(4, 9)), int(chance.integers(4, 9)))
     build.input(shape, Signal.EVENTS)
@@ -154,10 +177,12 @@ def _image(build: GraphBuilder, chance: Chance) -> tuple[str, int]:
     stride = tuple(int(step) for step in chance.integers(1, 3, 2))
     dilation = (1, 2) if chance.random() < 0.3 else (1, 1)
     node = nir.Conv2d(shape[1:], weight, stride, (1, int(chance.integers(0, 2))), dilation, groups, bias)
-    return _spiking_image(build, chance, "c0", node)
+    return _spiking_image(build, chance, "c0", node, biases)
 
 
-def _spiking_image(build: GraphBuilder, chance: Chance, name: str, node: Any) -> tuple[str, int]:
+def _spiking_image(
+    build: GraphBuilder, chance: Chance, name: str, node: Any, biases: Chance | None
+) -> tuple[str, int]:
     build.add(name, node)
     channels, *taps = np.asarray(node.weight).shape
     built = build.build().nodes[name]
@@ -173,7 +198,10 @@ def _spiking_image(build: GraphBuilder, chance: Chance, name: str, node: Any) ->
         )
     ]
     shape = (channels, *(int(size) for size in space))
-    build.add(f"{name}_spikes", _neuron(chance, shape, cuba=not node.bias.any()))
+    if biases is not None and biases.random() < 0.3:
+        late = biases.integers(0, 4, (shape[0], *[1] * (len(shape) - 1)))
+        build.delay(f"{name}_late", np.broadcast_to(late, shape), shape)
+    build.add(f"{name}_spikes", _neuron(chance, shape, cuba=biases is not None or not node.bias.any()))
     if len(shape) == 3 and min(shape[1:]) > 1 and chance.random() < 0.4:
         build.add(f"{name}_pool", nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])))
         shape = (shape[0], shape[1] // 2, shape[2] // 2)

@@ -1,7 +1,10 @@
 """Random graphs with cycles or over images whose lowering to Lava is exact: whole weights, nothing rounds."""
 
+from typing import Any
+
 import nir
 import numpy as np
+from numpy.typing import NDArray
 
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
@@ -23,13 +26,15 @@ def whole_neuron(
     return build.lif(name, 0.0, limit, shape, after=after)
 
 
-def random_cyclic_graph(seed: int) -> nir.NIRGraph:
+def random_cyclic_graph(seed: int, *, late_biases: bool = False) -> nir.NIRGraph:
     """Populations in a row that also drive themselves, each other or the ones before, with enough delay.
 
     Direct feedback, weights in the loop, delays for all or for each element, a Delay that closes the loop by
-    itself, late populations and delays of the surplus all occur.
+    itself, late populations and delays of the surplus all occur; and with `late_biases` what Lava refuses,
+    biases in front of Delays and in cycles.
     """
     chance = np.random.default_rng(seed)
+    biases = np.random.default_rng((seed, 1)) if late_biases else None
     build = GraphBuilder(0.01)
     sizes = {build.input(int(chance.integers(1, 5)), Signal.EVENTS): 0}
     sizes["input"] = int(build.build().nodes["input"].input_type["input"][0])
@@ -40,18 +45,38 @@ def random_cyclic_graph(seed: int) -> nir.NIRGraph:
         if chance.random() < 0.4:
             sources.append(str(chance.choice(list(sizes))))
         wires = [
-            build.linear(f"w{index}_{branch}", chance.integers(-2, 4, (size, sizes[source])), after=source)
+            _weighted(
+                build, f"w{index}_{branch}", chance.integers(-2, 4, (size, sizes[source])), source, biases
+            )
             for branch, source in enumerate(sources)
         ]
+        if biases is not None and biases.random() < 0.6:
+            late = biases.integers(0, 6, size)
+            wires[-1] = build.delay(f"wd{index}", late, size, after=wires[-1])
         row.append(whole_neuron(build, chance, f"n{index}", (size,), wires))
         sizes[row[-1]] = size
         if chance.random() < 0.7:
-            _feedback(build, chance, index, row, sizes)
+            _feedback(build, chance, index, row, sizes, biases)
     build.output(sizes[row[-1]], after=row[-1])
     return build.build()
 
 
-def _feedback(build: GraphBuilder, chance: Chance, index: int, row: list[str], sizes: dict[str, int]) -> None:
+def _weighted(
+    build: GraphBuilder, name: str, weights: NDArray[Any], source: str, biases: Chance | None
+) -> str:
+    if biases is None or biases.random() < 0.4:
+        return build.linear(name, weights, after=source)
+    return build.affine(name, weights, biases.integers(-2, 4, len(weights)) / 2, after=source)
+
+
+def _feedback(
+    build: GraphBuilder,
+    chance: Chance,
+    index: int,
+    row: list[str],
+    sizes: dict[str, int],
+    biases: Chance | None,
+) -> None:
     """From the last population to itself or to one before, with a step for each connection in between."""
     back = int(chance.integers(0, index + 1)) if chance.random() < 0.5 else index
     source, target = row[-1], row[back]
@@ -63,7 +88,9 @@ def _feedback(build: GraphBuilder, chance: Chance, index: int, row: list[str], s
     ):
         build.connect(source, target)
         return
-    weights = build.linear(f"r{index}", chance.integers(-3, 3, (sizes[target], sizes[source])), after=source)
+    weights = _weighted(
+        build, f"r{index}", chance.integers(-3, 3, (sizes[target], sizes[source])), source, biases
+    )
     late = connections if chance.random() < 0.5 else connections + chance.integers(0, 3, sizes[target])
     if connections > 1 or chance.random() < 0.4 or isinstance(build.build().nodes[target], nir.Threshold):
         weights = build.delay(f"d{index}", late, sizes[target], after=weights)

@@ -17,13 +17,22 @@ from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.c.emulator import emulate
-from nsc_deploy.exporters.c.program import UNITY, Connection, Output, Population, Program
+from nsc_deploy.exporters.c.program import (
+    STATE_LIMIT,
+    UNITY,
+    Connection,
+    Constant,
+    Output,
+    Population,
+    Program,
+)
 from nsc_deploy.exporters.lava.integers import FIXED_POINT_BITS, WEIGHT_STEP, IntegerLayer
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.populations import Population as Neurons
 from nsc_deploy.exporters.lava.lowering.populations import PopulationGraph, RemoveDead
 from nsc_deploy.exporters.lava.lowering.quantise import FINEST_WEIGHT_EXP, delayed, notes_on
 from nsc_deploy.exporters.lava.lowering.scales import (
+    SMALLEST,
     Rounded,
     best,
     candidates,
@@ -32,6 +41,7 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     memoryless,
     round_to,
 )
+from nsc_deploy.exporters.lava.lowering.soft_resets import soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.primitives import normalise
@@ -43,6 +53,8 @@ from nsc_deploy.passes.fold_pooling import FoldPooling, PoolingToConvolution
 from nsc_deploy.passes.fold_scales import FoldScales
 
 INTEGRATORS = frozenset({"LI", "CubaLI", "I"})
+UNLEAKED_STEPS = 256
+"""For so long an integrator that leaks less, or not at all, has room at least."""
 PIPELINE = (
     DropDeadNodes(),
     FoldScales(exactly=False),
@@ -90,6 +102,7 @@ def firing(network: Network) -> tuple[Network, frozenset[str]]:
     behind them.
     """
     integrators = {node.name for node in network.nodes if node.primitive in INTEGRATORS}
+    integrators -= set(soft_resets(network))  # Parts of neurons that fire.
     changed = [_as_neuron(node) for node in network.nodes if node.name in integrators]
     changed += [
         reparametrised(node, v_reset=np.zeros_like(node.parameters.v_reset))
@@ -135,7 +148,9 @@ def lowered(
         )
         population, rounded = rounding.best(recorded)
         populations.append(population)
-        notes += notes_on(one, rounded, _as_layer(population, rounded), rounding.limit)
+        as_held = replace(rounded, bias=population.bias.astype(np.int64))
+        notes += notes_on(one, as_held, _as_layer(population, rounded), rounding.limit)
+        notes += _notes_on_constants(one, population)
     return tuple(populations), tuple(notes)
 
 
@@ -154,6 +169,8 @@ class _Rest:
     @classmethod
     def of(cls, one: Neurons, network: Network, *, integrates: bool) -> "_Rest":
         """Of a population of a graph."""
+        if one.subtracts:
+            return cls(integrates, None)
         zeros = np.zeros(one.size)
         if integrates or network.node(one.name).primitive not in RESETTING:
             return cls(integrates, zeros)
@@ -206,18 +223,34 @@ class _Rounding:
     @cached_property
     def room(self) -> NDArray[np.float64]:
         """[size], the largest scales at which everything fits."""
-        levels = self.neurons.threshold
+        one, levels = self.neurons, self.neurons.threshold
         if self.rest.integrates:
             levels = np.zeros_like(levels)
         elif self.rest.floor is not None:
             levels = np.maximum(np.abs(levels), np.abs(self.rest.floor))
-        return largest_scales(replace(self.neurons, threshold=levels), self.weights)
+        largest = largest_scales(replace(one, threshold=levels), self.weights)
+        return np.minimum(largest, self._room_of_potentials(np.zeros(one.size)))
 
     @property
     def exponent(self) -> int:
-        """The largest weight exponent, up to 4, at which the population could have one scale."""
-        spare = self.room.min() / common_scale(self.weights, self.limit)
+        """The largest weight exponent, up to 4, at which the population could have one scale.
+
+        No events make what an integrator gives out leave its 24 bits then, where an exponent can see to that.
+        """
+        room = np.minimum(self.room, self._room_of_potentials(self.weights.strongest_drive()))
+        spare = room.min() / common_scale(self.weights, self.limit)
         return min(FINEST_WEIGHT_EXP, int(np.floor(np.log2(max(spare, 1.0)))))
+
+    def _room_of_potentials(self, drive: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[size], scales at which a drive in every step and all biases fit half the 24 bits of v."""
+        one = self.neurons
+        if not self.rest.integrates:
+            return np.full(one.size, np.inf)
+        leak_u = 1.0 if one.leak_u is None else one.leak_u
+        pushed = (drive + one.strongest_constant) / leak_u + np.abs(one.bias + one.offset)
+        settled = pushed / np.maximum(one.leak_v, 1 / UNLEAKED_STEPS)
+        room: NDArray[np.float64] = STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1) / np.maximum(settled, SMALLEST)
+        return room
 
     def best(self, recorded: _Recorded | None) -> tuple[Population, Rounded]:
         """Under the scale whose spikes disagree least with the reference, else with the smallest error."""
@@ -247,7 +280,7 @@ class _Rounding:
     def _population(self, rounded: Rounded, exponent: int) -> Population:
         one, fine = self.neurons, rounded.scale * 2.0 ** (exponent + FIXED_POINT_BITS)
         bias, threshold = rounded.bias, rounded.threshold << FIXED_POINT_BITS
-        if self.rest.integrates or not memoryless(one):
+        if self.rest.integrates or one.constants or not memoryless(one):
             bias = np.rint((one.bias + one.offset) * fine).astype(np.int64)
             threshold = np.rint(one.threshold * fine).astype(np.int64)
         floor = None if self.rest.floor is None else np.rint(self.rest.floor * fine)
@@ -262,7 +295,25 @@ class _Rounding:
             threshold=None if self.rest.integrates else _int32(threshold),
             floor=None if floor is None or self.rest.integrates else _int32(floor),
             scale=fine,
+            constants=tuple(
+                Constant(step, values) for step, values in _constants(one, fine).items() if values.any()
+            ),
         )
+
+
+def _constants(one: Neurons, fine: NDArray[np.float64]) -> dict[int, NDArray[np.int32]]:
+    """What arrives from a step on, in units of the potential, by that step."""
+    return {step: _int32(np.rint(one.constants[step] * fine)) for step in sorted(one.constants)}
+
+
+def _notes_on_constants(one: Neurons, population: Population) -> list[Note]:
+    """What rounding took from biases that begin late or that a synapse filters."""
+    rounded = _constants(one, population.scale)
+    errors = [np.abs(rounded[step] / population.scale - one.constants[step]).max() for step in rounded]
+    if not any(errors):
+        return []
+    text = f"biases that begin late or pass a synapse rounded by up to {max(errors):.2g} in the graph's units"
+    return [Note("bias-rounding", one.name, text, exact=False, error=float(max(errors)))]
 
 
 def _split(one: Neurons, weight: Matrix) -> tuple[Connection, ...]:

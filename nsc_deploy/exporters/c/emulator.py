@@ -92,11 +92,16 @@ class _State:
         self._population = population
         self._current = np.zeros((samples, population.size), np.int64)
         self._potential = np.zeros((samples, population.size), np.int64)
+        self._steps = 0
 
     def step(self, arriving: Integers) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Potentials before the reset, and who fires."""
         one = self._population
         current: NDArray[np.int64] = arriving.astype(np.int64) << np.int64(one.shift)
+        for constant in one.constants:
+            if self._steps >= constant.start:
+                current += constant.value
+        self._steps += 1
         if one.keep_u is not None:
             current += _kept(self._current, one.keep_u)
             self._current = current

@@ -18,7 +18,8 @@ from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.manifest import Manifest
 from nsc_deploy.exporters.c.packing import Table
-from nsc_deploy.exporters.c.program import Population, Program, read_program, write_program
+from nsc_deploy.exporters.c.program import Population, Program
+from nsc_deploy.exporters.c.program_file import read_program, write_program
 from nsc_deploy.exporters.inputs import check_inputs, copy_recording
 from nsc_deploy.exporters.manifest import GRAPH, exported_graph
 from nsc_deploy.exporters.quantised import Calibrated, choose_calibration

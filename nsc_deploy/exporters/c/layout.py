@@ -53,6 +53,19 @@ class Value:
     by_channel: bool = False
 
 
+@dataclass(frozen=True)
+class Addend:
+    """A constant of a population as it is written.
+
+    Attributes:
+        start: the first step that it arrives in.
+        value: what arrives.
+    """
+
+    start: int
+    value: Value
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """A population as it is written.
@@ -71,6 +84,7 @@ class Layer:
         floor: potential after a spike; None where the threshold is taken off.
         clip_low: whether a potential could fall below what is allowed.
         clip_high: whether it could rise above.
+        constants: what arrives beside events.
     """
 
     name: str
@@ -86,6 +100,13 @@ class Layer:
     floor: Value | None
     clip_low: bool
     clip_high: bool
+    constants: tuple[Addend, ...] = ()
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """Its parameters, those that it has."""
+        own = (self.keep_v, self.keep_u, self.bias, self.threshold, self.floor)
+        return (*(one for one in own if one is not None), *(one.value for one in self.constants))
 
     @property
     def size(self) -> int:
@@ -95,8 +116,7 @@ class Layer:
     @property
     def tables(self) -> tuple[Table, ...]:
         """Everything of it in flash."""
-        values = (self.keep_v, self.keep_u, self.bias, self.threshold, self.floor)
-        own = [one.table for one in values if one is not None and one.table is not None]
+        own = [one.table for one in self.values if one.table is not None]
         return (*(table for one in self.deliveries for table in one.tables), *own)
 
     @property
@@ -107,14 +127,13 @@ class Layer:
     @property
     def uses_state(self) -> bool:
         """Whether an update reads or writes the state."""
-        return self.remembers or self.keep_u is not None
+        return self.remembers or self.keep_u is not None or any(one.start for one in self.constants)
 
     @property
     def uses_neuron(self) -> bool:
         """Whether an update needs to know which neuron it is about."""
-        values = (self.keep_v, self.keep_u, self.bias, self.threshold, self.floor)
-        tables = any(one is not None and one.table is not None and not one.by_channel for one in values)
-        return self.uses_state or tables
+        tables = any(one.table is not None and not one.by_channel for one in self.values)
+        return self.remembers or self.keep_u is not None or tables
 
     @property
     def lane_words(self) -> int:
@@ -124,8 +143,7 @@ class Layer:
     @property
     def by_channel(self) -> bool:
         """Whether a parameter has one value a channel."""
-        values = (self.keep_v, self.keep_u, self.bias, self.threshold, self.floor)
-        return any(one is not None and one.by_channel for one in values)
+        return any(one.by_channel for one in self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +255,7 @@ class Layout:
             )
         found["sums"] = 4 * (self.lane_words + self.sums)
         votes = 0 if self.classes is None else self.classes * (8 if self.program.gives_values else 4)
-        found["rest"] = 4 + votes + 4 * len(self.ring_lengths)
+        found["rest"] = 4 + votes + 4 * len(self.ring_lengths) + 4 * (self.program.settled > 0)
         if votes and self.program.gives_values:
             found["rest"] += -sum(found.values()) % 8  # words of 64 bits are aligned
         return found
@@ -280,6 +298,10 @@ def _layer(population: Population, name: str, rings: dict[str, Ring]) -> Layer:
         floor=None if population.floor is None else value("floor", population.floor, "int32_t"),
         clip_low=low <= -STATE_LIMIT,
         clip_high=high >= STATE_LIMIT,
+        constants=tuple(
+            Addend(one.start, value(f"constant_{one.start}", one.value, "int32_t"))
+            for one in population.constants
+        ),
     )
 
 

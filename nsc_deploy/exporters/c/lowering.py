@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.c.comparators import find_front_end
 from nsc_deploy.exporters.c.direct import INTEGRATORS, extract, lowered
@@ -24,6 +25,7 @@ from nsc_deploy.exporters.c.program import (
     Population,
     Program,
     unrolled,
+    validate,
 )
 from nsc_deploy.exporters.lava.integers import (
     FIXED_POINT_BITS,
@@ -73,11 +75,25 @@ def lower_to_program(
         granularity: whose scales must be alike; the places of a convolution always share one.
 
     Raises:
-        ExportError: a limit that shows on the populations alone; it names the node and a way out.
+        ExportError: a limit that shows on the populations alone, or a range that cannot be proven; it names
+            the node and a way out.
     """
+    found = _lowered(network, bits, inputs, granularity)
+    try:
+        validate(found.program)
+    except DataError as error:
+        raise ExportError(
+            error.problem, where=error.where, hint="Train with smaller weights and biases, or shorter delays."
+        ) from error
+    return found
+
+
+def _lowered(
+    network: Network, bits: int, inputs: NDArray[np.uint8] | None, granularity: ScaleGranularity
+) -> Lowered:
     front_end = find_front_end(network)
     if front_end is not None:
-        behind = lower_to_program(front_end.behind, bits=bits, inputs=inputs, granularity=granularity)
+        behind = _lowered(front_end.behind, bits, inputs, granularity)
         comparators = front_end.comparators
         note = Note(
             "comparators",
@@ -123,7 +139,8 @@ def _lower_directly(
 
 def _with_kernels(population: Population, network: Network) -> Population:
     """A population whose convolutions are found."""
-    node = network.node(population.name)
+    loops = {loop.threshold: name for name, loop in soft_resets(network).items()}
+    node = network.node(loops.get(population.name, population.name))
     connections = (
         replace(one, kernel=found_kernel(one.weight, node, network.node(one.source), network))
         for one in population.connections
@@ -137,9 +154,9 @@ _OF_CHIPS = frozenset({"relay", "delay-line", "late", "unrolled", "recurrent", "
 
 def behind_convolutions(network: Network) -> frozenset[str]:
     """Spiking nodes that a convolution or a pooling feeds: their places use the same weights."""
-    shared = CONVOLUTIONS | POOLS
+    shared, loops = CONVOLUTIONS | POOLS, soft_resets(network)
     return frozenset(
-        node.name
+        loops[node.name].threshold if node.name in loops else node.name
         for node in network.nodes
         if node.primitive in SPIKING | INTEGRATORS
         and any(one.primitive in shared for name in node.inputs for one in _wires_before(name, network))

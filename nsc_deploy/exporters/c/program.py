@@ -3,7 +3,8 @@
 Every backend of this target is held to these equations. In a step, population after population in order:
 
     x    = sum over the connections of weight @ (events of the source, `delay` steps late)
-    u    = trunc(keep_u * u / 4096) + x * 2^shift          only with a synaptic current, else u = x * 2^shift
+    c    = sum of the constants whose `start` is not behind this step, steps counted from 0
+    u    = trunc(keep_u * u / 4096) + x * 2^shift + c      with a synaptic current, else u = x * 2^shift + c
     v    = clip(trunc(keep_v * v / 4096) + u + bias)       to -(2^23 - 1) .. 2^23 - 1
     s    = v > threshold
     v    = floor where s (reset to a value), or v - threshold where s (reset by subtraction)
@@ -12,14 +13,10 @@ Every backend of this target is held to these equations. In a step, population a
 All states, and all events before the first step, are 0. That is the arithmetic of Lava 0.10.0 where a
 graph can be held there (see `exporters.lava.arithmetic`), with the time of the graph: no connection takes a
 step by itself. Where samples come in, `comparators` says how they become events.
-
-A program as a file of numbers (.npz) beside a list of names in the manifest, read back with every range
-checked.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +25,8 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.c.comparators import HIGHEST, LOWEST, Comparators
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.graphs.connectivity import Axes, KernelAxis
+from nsc_deploy.graphs.connectivity import Axes
 from nsc_deploy.graphs.network import Shape
-from nsc_deploy.io.npz import load_npz, save_npz
 
 Integers = NDArray[np.int32]
 UNITY = 4096
@@ -80,6 +76,19 @@ class Connection:
 
 
 @dataclass(frozen=True, eq=False)
+class Constant:
+    """What arrives in every step from one on: a bias that a synapse filters, or that came through a Delay.
+
+    Attributes:
+        start: the first step that it arrives in, counted from 0.
+        value: [size] int32, in units of the potential.
+    """
+
+    start: int
+    value: Integers
+
+
+@dataclass(frozen=True, eq=False)
 class Population:
     """Neurons of one node of the graph; all arrays are [size].
 
@@ -93,6 +102,7 @@ class Population:
         threshold: int32, a spike needs a potential above it; None for an integrator.
         floor: int32, the potential after a spike; None where a spike takes the threshold off instead.
         scale: float64, units of the potential for one unit of the graph.
+        constants: added to what arrives, by their start.
     """
 
     name: str
@@ -104,6 +114,7 @@ class Population:
     threshold: Integers | None
     floor: Integers | None
     scale: NDArray[np.float64]
+    constants: tuple[Constant, ...] = ()
 
     @property
     def size(self) -> int:
@@ -116,14 +127,23 @@ class Population:
         return sum(one.weight.synapses for one in self.connections)
 
     def strongest_current(self) -> NDArray[np.int64]:
-        """The largest magnitude of u that any events can bring about, [size]."""
+        """The largest magnitude of u that any events and the constants can bring about, [size]."""
         arriving = sum(
             (one.weight.strongest_drive() for one in self.connections), start=np.zeros(self.size)
         ) * float(2**self.shift)
+        arriving += self.strongest_constant()
         if self.keep_u is None:
             return np.ceil(arriving).astype(np.int64)
         gone = np.maximum(UNITY - self.keep_u.astype(np.float64), 1e-9)
         return np.ceil(np.minimum(arriving * UNITY / gone, 2.0**40)).astype(np.int64)
+
+    def strongest_constant(self) -> NDArray[np.float64]:
+        """The largest magnitude of the constants of any step together, [size]."""
+        if not self.constants:
+            return np.zeros(self.size)
+        values = np.stack([one.value for one in self.constants]).astype(np.float64)
+        strongest: NDArray[np.float64] = np.abs(values.cumsum(axis=0)).max(axis=0)
+        return strongest
 
 
 @dataclass(frozen=True)
@@ -183,6 +203,11 @@ class Program:
         if self.output.source == signal:
             delays.append(self.output.delay)
         return max(delays, default=0)
+
+    @property
+    def settled(self) -> int:
+        """The first step from which on every constant arrives."""
+        return max((each.start for one in self.populations for each in one.constants), default=0)
 
     def connections(self) -> Iterator[tuple[Population, Connection]]:
         """Every connection with the population it drives."""
@@ -248,128 +273,27 @@ def _validate_arrays(one: Population, where: str) -> None:
         "floor": (-STATE_LIMIT + 1, STATE_LIMIT - 1),
     }
     for name, (low, high) in limits.items():
-        values = getattr(one, name)
-        if values is not None:
-            if values.shape != (one.size,) or values.dtype != np.int32:
-                raise DataError(f"has the shape {values.shape} of {values.dtype}", where=f"{where}, {name}")
-            _in_range(f"{where}, {name}", values, low, high)
+        _check_array(f"{where}, {name}", getattr(one, name), one.size, low, high)
+    starts = [each.start for each in one.constants]
+    if starts != sorted(set(starts)) or not all(0 <= start <= MAX_DELAY for start in starts):
+        raise DataError("has constants that start too late or out of order", where=where)
+    for each in one.constants:
+        _check_array(f"{where}, constants", each.value, one.size, -STATE_LIMIT + 1, STATE_LIMIT - 1)
     if one.scale.shape != (one.size,) or not (one.scale > 0).all():
         raise DataError("has scales that are none", where=where)
+
+
+def _check_array(where: str, values: Integers | None, size: int, low: int, high: int) -> None:
+    if values is None:
+        return
+    if values.shape != (size,) or values.dtype != np.int32:
+        raise DataError(f"has the shape {values.shape} of {values.dtype}", where=where)
+    _in_range(where, values, low, high)
 
 
 def _in_range(where: str, values: NDArray[Any], low: int, high: int) -> None:
     if values.size and (values.min() < low or values.max() > high):
         raise DataError(f"leaves the range {low}..{high}", where=where)
-
-
-_LIMITS = ("source", "low", "high")
-_VECTORS = ("keep_v", "keep_u", "bias", "threshold", "floor", "scale")
-
-
-def write_program(path: Path, program: Program) -> None:
-    """Write a program as .npz: `i.keep_v` and so on of population i, `i.j.source`, `i.j.delay`, and the
-    weights of its connection j as a list ordered by target (`i.j.target`, `i.j.line`, `i.j.weight`).
-    """
-    arrays: dict[str, NDArray[Any]] = {
-        "names": np.array([program.input, *(one.name for one in program.populations)]),
-        "inputs": np.asarray(program.inputs),
-        "output": np.array([program.output.source, str(program.output.delay)]),
-    }
-    if program.dt is not None:
-        arrays["dt"] = np.asarray(program.dt)
-    front_end = program.front_end
-    if front_end is not None:
-        arrays["front_end"] = np.array([front_end.name])
-        arrays["front_end.form"] = np.array([front_end.samples, front_end.fraction_bits])
-        arrays |= {f"front_end.{name}": getattr(front_end, name) for name in _LIMITS}
-    for index, one in enumerate(program.populations):
-        arrays[f"{index}.shift"] = np.asarray(one.shift)
-        arrays |= {f"{index}.{name}": value for name in _VECTORS if (value := getattr(one, name)) is not None}
-        for number, connection in enumerate(one.connections):
-            arrays |= _connection_arrays(f"{index}.{number}", connection)
-    save_npz(path, arrays)
-
-
-def read_program(path: Path) -> Program:
-    """Read what `write_program` wrote and check it.
-
-    Raises:
-        DataError: missing, damaged, or out of range.
-    """
-    arrays = load_npz(path)
-    try:
-        program = _program(arrays)
-        validate(program)
-    except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
-        raise DataError(f"does not hold a program ({error})", where=path) from error
-    except DataError as error:
-        raise DataError(error.problem, where=f"{path}: {error.where}") from error
-    return program
-
-
-def _connection_arrays(name: str, connection: Connection) -> dict[str, NDArray[Any]]:
-    weight, kernel = connection.weight, connection.kernel
-    arrays: dict[str, NDArray[Any]] = {
-        f"{name}.source": np.array(connection.source),
-        f"{name}.delay": np.asarray(connection.delay),
-        f"{name}.shape": np.array(weight.shape),
-        f"{name}.target": weight.target.astype(np.int32),
-        f"{name}.line": weight.source.astype(np.int32),
-        f"{name}.weight": weight.values.astype(np.int8),
-    }
-    if kernel is not None:
-        arrays[f"{name}.kernel"] = kernel.weight.astype(np.int8)
-        arrays[f"{name}.groups"] = np.asarray(kernel.groups)
-        arrays[f"{name}.axes"] = np.array(
-            [(one.inputs, one.kernel, one.stride, *one.padding, one.dilation) for one in kernel.axes]
-        )
-    return arrays
-
-
-def _program(arrays: Mapping[str, NDArray[Any]]) -> Program:
-    entrance, *names = (str(name) for name in arrays["names"])
-    source, delay = (str(part) for part in arrays["output"])
-    populations = tuple(_population(arrays, index, name) for index, name in enumerate(names))
-    dt = float(arrays["dt"]) if "dt" in arrays else None
-    output, front_end = Output(source, int(delay)), None
-    if "front_end" in arrays:
-        samples, bits = (int(number) for number in arrays["front_end.form"])
-        limits = [arrays[f"front_end.{name}"].astype(np.int32) for name in _LIMITS]
-        front_end = Comparators(str(arrays["front_end"][0]), samples, bits, *limits)
-    return Program(entrance, int(arrays["inputs"]), populations, output, dt, front_end)
-
-
-def _population(arrays: Mapping[str, NDArray[Any]], index: int, name: str) -> Population:
-    connections: list[Connection] = []
-    while f"{index}.{len(connections)}.source" in arrays:
-        connections.append(_connection(arrays, f"{index}.{len(connections)}"))
-    return Population(
-        name=name,
-        connections=tuple(connections),
-        shift=int(arrays[f"{index}.shift"]),
-        keep_v=arrays[f"{index}.keep_v"],
-        keep_u=arrays.get(f"{index}.keep_u"),
-        bias=arrays[f"{index}.bias"],
-        threshold=arrays.get(f"{index}.threshold"),
-        floor=arrays.get(f"{index}.floor"),
-        scale=arrays[f"{index}.scale"],
-    )
-
-
-def _connection(arrays: Mapping[str, NDArray[Any]], name: str) -> Connection:
-    targets, sources = (int(size) for size in arrays[f"{name}.shape"])
-    target, line = arrays[f"{name}.target"], arrays[f"{name}.line"]
-    weight = Matrix.from_entries((targets, sources), target, line, arrays[f"{name}.weight"].astype(np.int32))
-    kernel = None
-    if f"{name}.kernel" in arrays:
-        axes = tuple(
-            KernelAxis(size, taps, stride, (before, after), dilation)
-            for size, taps, stride, before, after, dilation in arrays[f"{name}.axes"].tolist()
-        )
-        kernel = Kernel(arrays[f"{name}.kernel"].astype(np.int32), axes, int(arrays[f"{name}.groups"]))
-        if not unrolled(kernel, sources).equals(weight):
-            raise ValueError(f"{name} is not the convolution that it says it is")
-    return Connection(str(arrays[f"{name}.source"]), int(arrays[f"{name}.delay"]), weight, kernel)
 
 
 def unrolled(kernel: Kernel, sources: int) -> Matrix:

@@ -1,6 +1,7 @@
 """What C code can hold: one rule a concern, listed in `RULES`; its text becomes the user's error."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,9 +9,9 @@ from nsc_deploy.exporters.c.comparators import find_front_end
 from nsc_deploy.exporters.c.direct import INTEGRATORS
 from nsc_deploy.exporters.c.program import MAX_SIZE, UNITY
 from nsc_deploy.exporters.lava.lowering.extract import KNOWN
+from nsc_deploy.exporters.lava.lowering.soft_resets import soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import LARGEST_MATRIX
 from nsc_deploy.exporters.lava.rules import (
-    bias_before,
     decays_survive_rounding,
     delays_fit_a_synapse,
     every_cycle_spikes,
@@ -50,15 +51,27 @@ def verdicts(network: Network) -> tuple[Verdict, ...]:
     """A verdict on each node, in the order of the network."""
     found = find_front_end(network)
     if found is None:
-        return judge(network, RULES, _BECOMES)
+        return _judged(network)
     becomes = f"comparators of samples of 16 bits, {found.comparators.fraction_bits} of them behind the point"
-    behind = {one.node: one for one in judge(found.behind, RULES, _BECOMES)}
+    behind = {one.node: one for one in _judged(found.behind)}
     front = {node.name for node in found.graph.nodes} - {found.graph.output_node.name}
     return tuple(
         Verdict(node.name, node.primitive, Status.NATIVE, becomes)
         if node.name in front
         else behind[node.name]
         for node in network.nodes
+    )
+
+
+def _judged(network: Network) -> tuple[Verdict, ...]:
+    """The verdicts, with what becomes of neurons that nodes write out."""
+    loops = soft_resets(network).values()
+    parts = {name for loop in loops for name in (loop.integrator, loop.threshold, loop.reset)}
+    return tuple(
+        replace(one, status=Status.SUBSTITUTED, reason="part of neurons that reset by subtraction")
+        if one.node in parts and one.status is not Status.REFUSED
+        else one
+        for one in judge(network, RULES, _BECOMES)
     )
 
 
@@ -106,8 +119,15 @@ def integrators_end_the_graph(node: Node, network: Network) -> Refusal | None:
     """Their potentials are values, and only events go on."""
     if node.primitive not in INTEGRATORS:
         return None
-    if all(one.primitive == "Output" for one in network.successors(node.name)):
+    leaves = [one.primitive == "Output" for one in network.successors(node.name)]
+    loop = soft_resets(network).get(node.name)
+    if all(leaves) or (loop is not None and not any(leaves)):
         return None
+    if loop is not None:
+        return (
+            f"gives out the potentials of neurons that fire in '{loop.threshold}', which give spikes alone",
+            "End the graph with the spikes, or with an integrator that does not fire.",
+        )
     return (
         "gives values to other nodes, and only events go from one to the next",
         "End the graph with it, or put a spiking neuron behind it.",
@@ -126,36 +146,7 @@ def one_signal_leaves(node: Node, network: Network) -> Refusal | None:
             f"sums the potentials of {len(sources)} nodes",
             "End the graph with one integrator, which sums what arrives.",
         )
-    if any(one.primitive == "Delay" for one in sources):
-        return "is late by a Delay of values", "Put the Delay in front of the last weights."
     return None
-
-
-def biases_are_added_to_potentials(node: Node, network: Network) -> Refusal | None:
-    """A bias in front of a CubaLIF would be filtered by its synapse."""
-    source = None
-    if node.primitive in {"CubaLIF", "CubaLI"}:
-        source = bias_before(node.inputs, network)
-    if source is None:
-        return None
-    return (
-        f"gets the bias of '{source}' through its synapse, and a bias is added behind it",
-        "Train without it, or use LIF neurons. Moved into v_leak it makes another neuron: train on there.",
-    )
-
-
-def biases_are_there_from_the_first_step(node: Node, network: Network) -> Refusal | None:
-    """A bias that starts late has no place."""
-    source = bias_before(node.inputs, network) if node.primitive == "Delay" else None
-    if source is not None and np.any(node.parameters.delay > 0):
-        return f"delays the bias of '{source}'", "Put the delay in front of the node with the bias."
-    source = bias_before([one for one in node.inputs if (one, node.name) in network.back_edges], network)
-    if source is None:
-        return None
-    return (
-        f"gets the bias of '{source}' through a cycle, so one step late, and a bias starts with the first",
-        "Move the bias into the weights that feed the cycle, or into v_leak.",
-    )
 
 
 RULES: tuple[Rule, ...] = (
@@ -169,7 +160,5 @@ RULES: tuple[Rule, ...] = (
     synapses_of_a_node_fit(LARGEST_MATRIX),
     thresholds_that_are_taken_off_are_not_negative,
     decays_survive_rounding(UNITY),
-    biases_are_added_to_potentials,
-    biases_are_there_from_the_first_step,
     delays_fit_a_synapse(LONGEST_DELAY),
 )

@@ -15,7 +15,7 @@ from nsc_deploy.exporters.c.emulator import emulate, entering
 from nsc_deploy.exporters.c.events import EmulatorRunner, EventCode
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
-from nsc_deploy.exporters.c.program import read_program, write_program
+from nsc_deploy.exporters.c.program_file import read_program, write_program
 from nsc_deploy.exporters.c.write import source_text
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.registry import load_target

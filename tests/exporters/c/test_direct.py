@@ -1,5 +1,6 @@
 """What Lava refuses and C can: exact where nothing rounds, and near the reference where potentials leave."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import nir
@@ -10,6 +11,7 @@ from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.c.direct import firing
 from nsc_deploy.exporters.c.emulator import emulate
 from nsc_deploy.exporters.c.events import EmulatorRunner
+from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.program import validate
 from nsc_deploy.exporters.c.rules import verdicts
@@ -62,6 +64,38 @@ def test_resets_to_a_value_are_exact() -> None:
     assert fired
 
 
+def test_biases_in_front_of_delays_and_in_cycles_are_exact() -> None:
+    fired = late = 0
+    for seed in range(20):
+        network = assemble(random_cyclic_graph(seed, late_biases=True))
+        fired += fires_as_the_reference(network, seed)
+        late += lower_to_program(network).program.settled > 0
+    assert fired
+    assert late > 10
+
+
+@pytest.mark.parametrize("late", [0, 2])
+def test_resets_by_subtraction_that_a_graph_writes_out_are_exact(late: int) -> None:
+    chance, shape = np.random.default_rng(0), (3, 6, 6)
+    build = GraphBuilder(0.01)
+    build.input((2, 6, 6), Signal.EVENTS)
+    weight, bias = chance.integers(-3, 6, (3, 2, 3, 3)) / 8, np.array([0.125, 0, -0.125])
+    build.add("c", nir.Conv2d((6, 6), weight, 1, 1, 1, 1, bias))
+    build.delay("d", late, shape)
+    build.add("v", nir.I(r=np.full(shape, 100.0)))
+    build.threshold("n", 1.0, shape)
+    build.add("back", nir.Scale(np.full(shape, -1.0, np.float32)))
+    build.connect("back", "v")
+    build.output(shape, after="n")
+    network = assemble(build.build())
+    assert fires_as_the_reference(network, 0) > 100
+    told = {one.node: one.reason for one in verdicts(network)}
+    assert all("reset by subtraction" in told[name] for name in ("v", "n", "back"))
+    (population,) = lower_to_program(network).program.populations
+    assert population.floor is None
+    assert all(one.kernel is not None for one in population.connections)
+
+
 def test_a_cycle_needs_no_more_than_the_step_it_has() -> None:
     build = GraphBuilder(0.01)
     build.input(3, Signal.EVENTS)
@@ -77,14 +111,16 @@ def test_a_cycle_needs_no_more_than_the_step_it_has() -> None:
     assert fires_as_the_reference(network, 0)
 
 
-def ends_in(node: nir.NIRNode | None, classes: int = 3) -> Network:
-    """Leaky neurons and a readout in front of an integrator, or of nothing."""
+def ends_in(node: nir.NIRNode | None, classes: int = 3, late: Sequence[int] | None = None) -> Network:
+    """Leaky neurons and a readout in front of an integrator, or of nothing; perhaps with a Delay between."""
     chance = np.random.default_rng(1)
     build = GraphBuilder(0.01)
     build.input(20, Signal.EVENTS)
     build.linear("w", chance.normal(0, 0.4, (30, 20)))
     build.lif("hidden", 0.8, 1.0, 30)
     build.affine("readout", chance.normal(0, 0.4, (classes, 30)), chance.normal(0, 0.1, classes))
+    if late is not None:
+        build.delay("late", late, classes)
     if node is not None:
         build.add("end", node)
     build.output(classes)
@@ -94,19 +130,62 @@ def ends_in(node: nir.NIRNode | None, classes: int = 3) -> Network:
 ENDS = {
     "LI": nir.LI(tau=np.full(3, 0.05), r=np.ones(3), v_leak=np.full(3, 0.1)),
     "I": nir.I(r=np.full(3, 100.0)),
+    "CubaLI": nir.CubaLI(
+        tau_syn=np.full(3, 0.03),
+        tau_mem=np.full(3, 0.1),
+        r=np.ones(3),
+        v_leak=np.full(3, 0.1),
+        w_in=np.full(3, 2.0),
+    ),
     "weights": None,
 }
 
 
+@pytest.mark.parametrize("late", [None, (0, 2, 7)])
 @pytest.mark.parametrize("end", sorted(ENDS))
-def test_potentials_that_leave_are_near_the_reference(end: str) -> None:
-    network = ends_in(ENDS[end])
+def test_potentials_that_leave_are_near_the_reference(end: str, late: tuple[int, ...] | None) -> None:
+    network = ends_in(ENDS[end], late=late)
     events = (np.random.default_rng(2).random((25, 8, 20)) < 0.3).astype(np.uint8)
     trace = EmulatorRunner(lower_to_program(network).program, network).run(events)
     reference = simulate(network, events).output
     # The spikes of the hidden layer differ too, so outputs agree to some per cent, and in their course.
     assert np.median(np.abs(trace.output - reference)) < 0.05 * np.abs(reference).max()
     assert np.corrcoef(trace.output.reshape(-1), reference.reshape(-1))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("late", [0, 4])
+@pytest.mark.parametrize("reset", list(Reset))
+def test_a_synapse_filters_a_bias_as_in_the_reference(reset: Reset, late: int) -> None:
+    build = GraphBuilder(0.01, reset)
+    build.input(6, Signal.EVENTS)
+    chance = np.random.default_rng(4)
+    build.affine("w", chance.normal(0, 0.3, (5, 6)), [0.1, -0.2, 0.3, 0.4, 0.5])
+    build.delay("d", late, 5)
+    full = np.ones(5)
+    taus = {"tau_syn": full * 0.03, "tau_mem": full * 0.1, "w_in": full * 2}
+    build.add("n", nir.CubaLIF(r=full * 4, v_leak=full * 0.1, v_threshold=full * 0.8, **taus))
+    build.output(5)
+    network = assemble(build.build())
+    events = (chance.random((60, 4, 6)) < 0.2).astype(np.uint8)
+    reference = simulate(network, events).output
+    program = lower_to_program(network).program
+    assert [one.start for one in program.population("n").constants] == [late]
+    assert reference.any()
+    assert np.mean(emulate(program, events).output != reference.reshape(60, 4, 5)) < 0.03
+
+
+@pytest.mark.parametrize("end", ["LI", "I", "CubaLI"])
+def test_an_integrator_has_room_for_every_event_and_its_bias(end: str) -> None:
+    node = ENDS[end]
+    if end != "I":
+        node.v_leak = np.full(3, 2.0)
+    network = ends_in(node)
+    program = lower_to_program(network).program
+    events = np.ones((200, 1, 20), np.uint8)
+    reference = simulate(network, events).output
+    output = EmulatorRunner(program, network).run(events).output
+    assert not lay_out(program, "net").output.clip_high or end == "I"
+    assert np.abs(output - reference).max() < 0.05 * np.abs(reference).max()
 
 
 def test_integrators_share_one_scale_so_that_their_potentials_compare() -> None:

@@ -36,20 +36,31 @@ def lif(threshold: float = 1.0, floor: float = 0.0, tau: float = 0.05) -> nir.LI
 
 WEIGHTS = ("w", nir.Linear(np.ones((2, 2), np.float32)))
 BIASED = ("w", nir.Affine(np.ones((2, 2), np.float32), np.ones(2, np.float32)))
+LATE = ("d", nir.Delay(np.array([0.0, 0.02])))
 LI = nir.LI(np.full(2, 0.05), np.ones(2), np.zeros(2))
+
+
+def written_out() -> Network:
+    """Neurons that reset by subtraction, as nodes write them out, and their potentials at the end."""
+    build = GraphBuilder(0.01)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", np.ones((2, 2)))
+    build.add("v", nir.I(r=np.full(2, 100.0)))
+    build.threshold("n", 1.0, (2,))
+    build.add("back", nir.Scale(np.full(2, -1.0, np.float32)))
+    build.connect("back", "v")
+    build.output(2, after="v")
+    return assemble(build.build())
+
+
 CASES: dict[str, tuple[Callable[[], Network], str, str]] = {
     "real values": (lambda: chain(WEIGHTS, ("n", lif()), signal=Signal.REAL), "input", "real values"),
-    "bias through a synapse": (lambda: chain(BIASED, ("n", cuba())), "n", "through its synapse"),
-    "a late bias": (
-        lambda: chain(BIASED, ("d", nir.Delay(np.full(2, 0.02))), ("n", lif())),
-        "d",
-        "delays the bias of 'w'",
-    ),
     "an integrator in the middle": (
         lambda: chain(WEIGHTS, ("i", LI), ("v", nir.Linear(np.ones((2, 2), np.float32))), ("n", lif())),
         "i",
         "gives values to other nodes",
     ),
+    "potentials of neurons that fire": (written_out, "v", "potentials of neurons that fire in 'n'"),
     "a threshold below zero that is taken off": (
         lambda: replace(chain(WEIGHTS, ("n", lif(-0.5))), reset=Reset.SUBTRACT),
         "n",
@@ -88,8 +99,11 @@ def test_refusals(case: str) -> None:
         replace(chain(WEIGHTS, ("n", lif())), reset=Reset.SUBTRACT),
         chain(WEIGHTS, ("n", lif(-0.5))),
         chain(WEIGHTS, ("n", cuba())),
+        chain(BIASED, ("n", cuba())),
+        chain(BIASED, LATE, ("n", lif())),
         chain(BIASED, ("i", LI)),
         chain(BIASED),
+        chain(BIASED, LATE),
         assemble(receiver()),
     ],
 )

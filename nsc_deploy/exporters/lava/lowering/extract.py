@@ -6,7 +6,7 @@ weight matrices in a row are taken in float64 beforehand.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -89,30 +89,43 @@ class ExtractPopulations(Pass[Network, PopulationGraph]):
 
 @dataclass(frozen=True)
 class Drive:
-    """A real-valued signal as a sum over taps: sum of `terms[tap]` @ events(tap) + `bias`."""
+    """A real-valued signal: sum over taps of `terms[tap]` @ events(tap) + `bias` + what has begun of `late`.
+
+    Attributes:
+        terms: weights of each tap.
+        bias: there from the first step on.
+        late: the biases that passed a Delay or a cycle, by the step, counted from 0, in which they begin.
+    """
 
     terms: Mapping[Tap, Matrix]
     bias: Reals
+    late: Mapping[int, Reals] = field(default_factory=dict)
 
     def through(self, matrix: Matrix, bias: Reals | float = 0.0) -> "Drive":
         """The signal behind a weight matrix."""
         terms = {tap: matrix.after(term) for tap, term in self.terms.items()}
-        return Drive(terms, matrix.after_vector(self.bias) + bias)
+        late = {step: matrix.after_vector(one) for step, one in self.late.items()}
+        return Drive(terms, matrix.after_vector(self.bias) + bias, late)
 
     def scaled(self, gain: Reals) -> "Drive":
         """The signal times a gain for each element."""
-        return Drive({tap: term.scaled(gain) for tap, term in self.terms.items()}, gain * self.bias)
+        terms = {tap: term.scaled(gain) for tap, term in self.terms.items()}
+        return Drive(terms, gain * self.bias, {step: gain * one for step, one in self.late.items()})
 
     def delayed(self, steps: NDArray[np.int64]) -> "Drive":
-        """The signal with every element late by its number of steps; a bias cannot be late."""
-        assert not (self.bias.any() and steps.any()), "rule: no bias starts late"
+        """The signal with every element late by its number of steps; a Delay holds zeros at first."""
+        begins: dict[int, Reals] = {0: np.zeros_like(self.bias)}
+        for start, constant in ((0, self.bias), *self.late.items()):
+            for late in np.unique(steps[constant != 0]):
+                begun = np.where(steps == late, constant, 0.0)
+                begins[start + int(late)] = begins.get(start + int(late), 0.0) + begun
         terms: dict[Tap, Matrix] = {}
         for tap, term in self.terms.items():
             for late in np.unique(steps):
                 rows = term.at(steps == late)
                 if rows.synapses:
                     _add(terms, tap.later(int(late)), rows)
-        return Drive(terms, self.bias)
+        return Drive(terms, begins.pop(0), begins)
 
 
 def events_of(node: Node) -> Drive:
@@ -128,26 +141,53 @@ def population_of(node: Node, arriving: Drive, network: Network) -> Population:
     zeros = np.zeros(size)
     if node.primitive == "Threshold":
         threshold = _rounded(_flat(parameters.threshold))
-        return Population(node.name, arriving.terms, arriving.bias, zeros, zeros + 1.0, None, threshold)
+        return Population(
+            node.name,
+            arriving.terms,
+            arriving.bias,
+            zeros,
+            zeros + 1.0,
+            None,
+            threshold,
+            constants=arriving.late,
+        )
     dt = network.step_seconds
     threshold = _rounded(_flat(parameters.v_threshold))
     subtracts = network.reset is Reset.SUBTRACT
     if node.primitive == "IF":
         driven = arriving.scaled(_rounded(_flat(parameters.r) * dt))
         return Population(
-            node.name, driven.terms, driven.bias, zeros, zeros, None, threshold, subtracts=subtracts
+            node.name,
+            driven.terms,
+            driven.bias,
+            zeros,
+            zeros,
+            None,
+            threshold,
+            subtracts=subtracts,
+            constants=driven.late,
         )
     leak_v = np.minimum(dt / _flat(parameters.tau if node.primitive == "LIF" else parameters.tau_mem), 1.0)
     offset = leak_v * _flat(parameters.v_leak)
     gain = _rounded(_flat(parameters.r) * leak_v)
     leak_u = None
     if node.primitive == "CubaLIF":
-        assert not arriving.bias.any(), "rule: no bias passes a synapse"
         leak_u = np.minimum(dt / _flat(parameters.tau_syn), 1.0)
         gain = gain * _rounded(_flat(parameters.w_in) * leak_u)
     driven = arriving.scaled(gain)
+    bias, constants = driven.bias, driven.late
+    if leak_u is not None and bias.any():
+        bias, constants = zeros, {0: bias, **constants}
     return Population(
-        node.name, driven.terms, driven.bias, offset, leak_v, leak_u, threshold, subtracts=subtracts
+        node.name,
+        driven.terms,
+        bias,
+        offset,
+        leak_v,
+        leak_u,
+        threshold,
+        subtracts=subtracts,
+        constants=constants,
     )
 
 
@@ -159,7 +199,15 @@ def _subtracting(loop: SoftReset, drives: Mapping[str, Drive], network: Network)
     zeros = np.zeros(int(np.prod(integrator.output_shape)))
     threshold = _rounded(_flat(network.node(loop.threshold).parameters.threshold))
     return Population(
-        loop.threshold, arriving.terms, arriving.bias, zeros, zeros, None, threshold, subtracts=True
+        loop.threshold,
+        arriving.terms,
+        arriving.bias,
+        zeros,
+        zeros,
+        None,
+        threshold,
+        subtracts=True,
+        constants=arriving.late,
     )
 
 
@@ -183,10 +231,13 @@ def _arriving(node: Node, drives: Mapping[str, Drive], network: Network) -> Driv
 
 def _summed(drives: Sequence[Drive]) -> Drive:
     terms: dict[Tap, Matrix] = {}
+    late: dict[int, Reals] = {}
     for drive in drives:
         for tap, term in drive.terms.items():
             _add(terms, tap, term)
-    return Drive(terms, np.sum([drive.bias for drive in drives], axis=0))
+        for step, constant in drive.late.items():
+            late[step] = late.get(step, 0.0) + constant
+    return Drive(terms, np.sum([drive.bias for drive in drives], axis=0), late)
 
 
 def _add(terms: dict[Tap, Matrix], tap: Tap, matrix: Matrix) -> None:

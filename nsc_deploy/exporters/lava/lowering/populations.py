@@ -37,7 +37,8 @@ class Tap:
 class Population:
     """Spiking neurons of one graph node, flattened.
 
-    With x[t] = sum over the taps of `drive` and `recurrent` of weights @ events(tap)[t]:
+    With x[t] = sum over the taps of `drive` and `recurrent` of weights @ events(tap)[t], and over the
+    `constants` of step t and of those before:
 
         u[t] = (1 - leak_u) u[t-1] + x[t]         only with a synaptic current, else u = x
         v[t] = (1 - leak_v) v[t-1] + u[t] + bias + offset
@@ -48,12 +49,14 @@ class Population:
         drive: [size, size of the source] for each tap, gains folded in.
         recurrent: the same from populations of the same cycle; each tap is at least one step late.
         late: steps by which this population was moved back, together with everything that it reads.
-        bias: [size], of the weights, added to v; 0 with a synaptic current.
+        bias: [size], of the weights, added to v; 0 with a synaptic current, see `constants`.
         offset: [size], of the neurons themselves (v_leak), added to v.
         leak_v: [size] in 0..1; 1 means no memory.
         leak_u: [size], or None without a synaptic current.
         threshold: [size].
         subtracts: whether a spike takes the threshold off the potential.
+        constants: [size] by the step, counted from 0, from which on they arrive: biases that a synapse
+            filters or that begin late. Lava has none.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Population:
     recurrent: Mapping[Tap, Matrix] = field(default_factory=dict)
     late: int = 0
     subtracts: bool = False
+    constants: Mapping[int, Reals] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -76,6 +80,15 @@ class Population:
     def starts_by_itself(self) -> bool:
         """Whether it could leave rest without any input."""
         return bool(self.bias.any() or self.offset.any() or (self.threshold < 0).any())
+
+    @property
+    def strongest_constant(self) -> Reals:
+        """[size], the largest magnitude of the `constants` of any step together."""
+        strongest, begun = np.zeros(self.size), np.zeros(self.size)
+        for step in sorted(self.constants):
+            begun = begun + self.constants[step]
+            strongest = np.maximum(strongest, np.abs(begun))
+        return strongest
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,7 @@ def neuron_rows(population: Population, rounded: Rounded, start: int, weight_exp
     Raises:
         ExportError: a bias does not fit.
     """
+    assert not population.constants, "rule: no bias passes a synapse or starts late"
     mantissa, exponent = _bias(population, rounded)
     size = population.size
     current = NO_CURRENT if population.leak_u is None else np.rint(population.leak_u * DECAY_UNITY) - 1

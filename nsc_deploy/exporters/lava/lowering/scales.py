@@ -275,10 +275,11 @@ def largest_scales(population: Population, weights: Matrix) -> Reals:
 
 
 def _current_room(population: Population, weights: Matrix) -> Reals:
-    """The largest scales at which all synapses at once leave half of the 24 bits of u free."""
+    """The largest scales at which all synapses and constants at once leave half of the 24 bits of u free."""
     leak = 1.0 if population.leak_u is None else population.leak_u
     half = STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1)
-    room: Reals = half * leak / np.maximum(weights.strongest_drive(), SMALLEST)
+    strongest = weights.strongest_drive() + population.strongest_constant
+    room: Reals = half * leak / np.maximum(strongest, SMALLEST)
     return room
 
 
