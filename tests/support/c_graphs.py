@@ -61,9 +61,12 @@ def random_c_graph(seed: int, *, lava: bool = False) -> nir.NIRGraph:
             source = str(chance.choice(list(sizes)))
             wires.append(_wire(build, chance, f"w{index}_1", source, sizes[source], width, biases))
         before = last
-        last = build.add(
-            f"n{index}", _neuron(chance, (width,), floors=free and reset is Reset.ZERO), after=wires
-        )
+        neuron, entrance = _neuron(chance, (width,), floors=free and reset is Reset.ZERO), f"n{index}"
+        if biases is not None and biases.random() < 0.2:
+            entrance = f"v{index}"
+            last = _written_out(build, entrance, f"n{index}", biases.uniform(0.2, 1.2, width), wires)
+        else:
+            last = build.add(entrance, neuron, after=wires)
         sizes[last] = width
         if free and chance.random() < 0.4 and isinstance(build.build().nodes[before], _WITH_STATE):
             _weighted(build, f"c{index}", _weights(chance, sizes[before], width), last, biases)
@@ -72,7 +75,7 @@ def random_c_graph(seed: int, *, lava: bool = False) -> nir.NIRGraph:
             back = _weighted(build, f"r{index}", _weights(chance, width, width), last, biases)
             if chance.random() < 0.4 or isinstance(build.build().nodes[last], nir.Threshold):
                 back = build.delay(f"rd{index}", chance.integers(1, 4, width), width, after=back)
-            build.connect(back, last)
+            build.connect(back, entrance)
     if free and chance.random() < 0.6:
         width = int(chance.integers(1, 9))
         last = build.affine(
@@ -84,6 +87,18 @@ def random_c_graph(seed: int, *, lava: bool = False) -> nir.NIRGraph:
             sizes[last] = width
     build.output(sizes[last], after=last)
     return build.build()
+
+
+def _written_out(
+    build: GraphBuilder, integrator: str, name: str, limit: NDArray[Any], after: list[str]
+) -> str:
+    """Neurons that reset by subtraction, as an integrator, a threshold and a loop."""
+    build.add(integrator, nir.I(r=np.full(len(limit), 1 / DT)), after=after)
+    build.threshold(name, limit, len(limit))
+    build.add(f"{name}_reset", nir.Scale(-np.float32(limit)))
+    build.connect(f"{name}_reset", integrator)
+    build.continue_from(name)
+    return name
 
 
 def _integrator(chance: Chance, shape: tuple[int, ...]) -> Any:

@@ -132,10 +132,14 @@ class _Counter:
         """The sums over all batches."""
         synapses = sum(int(one.fan_out.sum()) for one in self._entering)
         lines = sum(int(one.reaches.sum()) for one in self._entering)
-        biases = int(np.count_nonzero(population.bias))
+        added = np.full(self.shape, np.count_nonzero(population.bias))
+        for constant in population.constants:
+            added[constant.start :] += np.count_nonzero(constant.value)
+        constants = sum(int(np.count_nonzero(one.value)) for one in population.constants)
+        biases = int(np.count_nonzero(population.bias)) + constants
         states = 1 + (population.keep_u is not None)
         delays = sum(one.delay * one.weight.shape[1] for one in population.connections)
-        sums = [self._along(axis, population.size, biases, states) for axis in (0, 1)]
+        sums = [self._along(axis, population.size, added, states) for axis in (0, 1)]
         return LayerCount(
             name=population.name,
             primitive=primitive,
@@ -185,8 +189,9 @@ class _Counter:
             synops=self.met,
         )
 
-    def _along(self, axis: int, size: int, biases: int, states: int) -> tuple[Operations, Traffic]:
+    def _along(self, axis: int, size: int, added: Integers, states: int) -> tuple[Operations, Traffic]:
         """Operations and accesses with one axis added up."""
         met, read, fired = (one.sum(axis=axis) for one in (self.met, self.read, self.fired))
         times = np.full_like(met, self.shape[axis])
-        return of_events(met, read, fired, updates=size * times, biases=biases * times, states=states)
+        biases = added.sum(axis=axis)
+        return of_events(met, read, fired, updates=size * times, biases=biases, states=states)

@@ -50,6 +50,13 @@ def test_every_event_at_every_synapse_counts_once(seed: int) -> None:
             layer.per_sample.of(Kind.SPIKE), spikes[population.name].sum(axis=(0, 2))
         )
         assert (layer.per_step.of(Kind.NEURON_UPDATE) == population.size * SAMPLES).all()
+        added = [
+            np.count_nonzero(population.bias)
+            + sum(np.count_nonzero(one.value) for one in population.constants if one.start <= step)
+            for step in range(STEPS)
+        ]
+        assert layer.per_step.of(Kind.ADDITION).tolist() == [SAMPLES * one for one in added]
+        assert layer.per_sample.of(Kind.ADDITION).tolist() == [sum(added)] * SAMPLES
     assert found.synops is not None
     assert found.synops.any()
     if not program.gives_values:
