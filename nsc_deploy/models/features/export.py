@@ -5,7 +5,7 @@ the decoder on chips, converter and the rest of the backbone on the server's hos
 part at each end. Host parts before the channel take one step, whatever number of steps the bits take.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from nsc_deploy.models.features.graphs import (
     encoder_graph,
     onnx_graph,
 )
-from nsc_deploy.models.features.jpeg import JpegCodec
+from nsc_deploy.models.features.jpeg import Compressed, JpegCodec
 from nsc_deploy.models.features.quantised_codec import QuantisedCodec
 from nsc_deploy.models.features.spiking_codec import SpikingCodec
 from nsc_deploy.models.stage import StageLabel
@@ -92,6 +92,11 @@ class PartRun:
         """As deployment.json calls it."""
         return part_name(self.side, self.label)
 
+    @property
+    def takes_scales(self) -> bool:
+        """Whether an export may choose scales on what enters: of a part for a chip, and of an ONNX graph."""
+        return self.place is Place.CHIP or isinstance(self.graph, onnx.ModelProto)
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -131,15 +136,30 @@ def write_parts(
         GraphError: a graph does not compute what the torch model computed.
         UserError: the run directory cannot be written.
     """
-    recorded = {}
-    for one in parts_of(system, calibration.images, dt, noise):
-        if one.place is Place.CHIP:
-            recorded[one.name] = f"{one.name}{CALIBRATION}"
-            record_part(run / recorded[one.name], one, dt, calibration.labels)
+    recorded = record_calibration(
+        run, parts_of(system, calibration.images, dt, noise), dt, calibration.labels
+    )
     return tuple(
         write_part(run, one, dt, samples.labels, recorded.get(one.name))
         for one in parts_of(system, samples.images, dt, noise)
     )
+
+
+def record_calibration(run: Path, parts: Iterable[PartRun], dt: float, labels: Values) -> dict[str, str]:
+    """Write what enters the parts whose scales an export may choose, and give the files by part.
+
+    Args:
+        run: the run directory.
+        parts: with what went through them for samples of the training part.
+        dt: length of a step in seconds.
+        labels: of the samples.
+    """
+    recorded = {}
+    for one in parts:
+        if one.takes_scales:
+            recorded[one.name] = f"{one.name}{CALIBRATION}"
+            record_part(run / recorded[one.name], one, dt, labels)
+    return recorded
 
 
 def write_part(run: Path, one: PartRun, dt: float, labels: Values, calibration: str | None) -> Part:
@@ -200,7 +220,13 @@ class SeparateParts:
 
 
 def write_separate_parts(
-    run: Path, device_part: nn.Module, server_part: nn.Module, codec: JpegCodec, samples: Samples, dt: float
+    run: Path,
+    device_part: nn.Module,
+    server_part: nn.Module,
+    codec: JpegCodec,
+    samples: Samples,
+    calibration: Samples,
+    dt: float,
 ) -> SeparateParts:
     """Write a backbone's two ends as graphs, with JPEG and the convolutional code between, without errors.
 
@@ -210,6 +236,7 @@ def write_separate_parts(
         server_part: features to scores.
         codec: for its features.
         samples: of the test part.
+        calibration: of the training part, which scales are chosen on.
         dt: length of a step in seconds.
 
     Raises:
@@ -217,11 +244,27 @@ def write_separate_parts(
         UserError: the run directory cannot be written.
     """
     device, server = AtOnce(device_part), AtOnce(server_part)
+    learnt, _ = _separate_ends(device, server, codec, calibration, dt)
+    recorded = record_calibration(run, learnt, dt, calibration.labels)
+    ends, sent = _separate_ends(device, server, codec, samples, dt)
+    return SeparateParts(
+        parts=tuple(write_part(run, one, dt, samples.labels, recorded[one.name]) for one in ends),
+        coding=SeparateCoding(
+            source="jpeg", message_bits=tuple(one.message_bits for one in sent), blocks=codec.blocks
+        ),
+        bits=float(np.mean([one.bits for one in sent])),
+        accuracy=float((ends[1].outputs[0].argmax(1) == samples.labels).mean()),
+    )
+
+
+def _separate_ends(
+    device: AtOnce, server: AtOnce, codec: JpegCodec, samples: Samples, dt: float
+) -> tuple[tuple[PartRun, PartRun], list[Compressed]]:
+    """Both ends of a backbone with what goes through them, and each feature as it is sent."""
     entering = samples.images[None]
     features = through(device, entering)
     sent = [codec.compress(feature) for feature in features[0]]
     arrived = np.stack([codec.decompress(one) for one in sent])[None]
-    scores = through(server, arrived)
     ends = (
         PartRun(
             Side.TRANSMITTER, StageLabel.MAIN, Place.HOST, "backbone up to the split",
@@ -229,17 +272,11 @@ def write_separate_parts(
         ),
         PartRun(
             Side.RECEIVER, StageLabel.MAIN, Place.HOST, "backbone from the split",
-            onnx_graph(server, arrived.shape[2:], 1, Signal.REAL, dt), Signal.REAL, arrived, scores,
+            onnx_graph(server, arrived.shape[2:], 1, Signal.REAL, dt), Signal.REAL, arrived,
+            through(server, arrived),
         ),
     )  # fmt: skip
-    return SeparateParts(
-        parts=tuple(write_part(run, one, dt, samples.labels, None) for one in ends),
-        coding=SeparateCoding(
-            source="jpeg", message_bits=tuple(one.message_bits for one in sent), blocks=codec.blocks
-        ),
-        bits=float(np.mean([one.bits for one in sent])),
-        accuracy=float((scores[0].argmax(1) == samples.labels).mean()),
-    )
+    return ends, sent
 
 
 def channel_use(system: FeatureSystem, place: tuple[int, int]) -> ChannelUse:

@@ -33,8 +33,7 @@ from nsc_deploy.data.stories import Corpus, Questions
 from nsc_deploy.deployment import ChannelUse, Deployment, Place, Readout, Side, write_deployment
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.models.export import CALIBRATION
-from nsc_deploy.models.features.export import PartRun, record_part, through, write_part
+from nsc_deploy.models.features.export import PartRun, record_calibration, through, write_part
 from nsc_deploy.models.features.graphs import OPSET, onnx_graph
 from nsc_deploy.models.memory.semantic import SemanticDecoder, SemanticEncoder, push
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
@@ -54,7 +53,8 @@ def write_memory_graphs(
 ) -> Deployment:
     """Write each part as a graph with what enters it for some test questions, and deployment.json.
 
-    Of parts for a chip it is recorded too what enters them for training questions: scales are chosen on it.
+    Of parts for a chip and of ONNX graphs it is recorded too what enters them for training questions: scales
+    are chosen on it.
 
     Args:
         run: the run directory.
@@ -73,11 +73,7 @@ def write_memory_graphs(
     with torch.no_grad():
         told = _tell(system, corpus, judged, generator)
         calibrating = _tell(system, corpus, learnt, generator)
-    calibrations = {}
-    for part in _parts(system, calibrating):
-        if part.place is Place.CHIP:
-            calibrations[part.name] = f"{part.name}{CALIBRATION}"
-            record_part(run / calibrations[part.name], part, STEP_S, learnt.answer)
+    calibrations = record_calibration(run, _parts(system, calibrating), STEP_S, learnt.answer)
     parts = tuple(
         write_part(run, part, STEP_S, judged.answer, calibrations.get(part.name))
         for part in _parts(system, told)

@@ -73,7 +73,9 @@ class BackboneTraining(Training):
         else:
             record = fit_backbone(self._experiment, self._images, out, resume=resume, progress=progress)
         with reproducible(self._experiment.training.threads):
-            write_separate_graphs(self._experiment, best_backbone(self._experiment, out), self._images, out)
+            best = best_backbone(self._experiment, out)
+            trained_on, _ = parts(self._images, self._experiment.training)
+            write_separate_graphs(self._experiment, best, self._images, trained_on, out)
         return measure_backbone(self._experiment, self._images, out, record)
 
 

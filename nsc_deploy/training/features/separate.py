@@ -11,7 +11,7 @@ from torch import nn
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.channels.config import BinaryChannelConfig
 from nsc_deploy.config.features import BackboneExperiment
-from nsc_deploy.data.images import ImageData
+from nsc_deploy.data.images import ImageData, ImageSet
 from nsc_deploy.deployment import ChannelUse, Deployment, Readout, write_deployment
 from nsc_deploy.models.features.backbones import Backbone
 from nsc_deploy.models.features.export import write_separate_parts
@@ -25,7 +25,7 @@ SEPARATE = "jpeg-conv"
 
 
 def write_separate_graphs(
-    experiment: BackboneExperiment, backbone: Backbone, images: ImageData, run: Path
+    experiment: BackboneExperiment, backbone: Backbone, images: ImageData, trained_on: ImageSet, run: Path
 ) -> None:
     """Write both ends of a backbone as graphs, what its features take as JPEG, and deployment.json.
 
@@ -35,9 +35,12 @@ def write_separate_graphs(
         GraphError: a graph does not compute what the torch model computed.
         UserError: the run directory cannot be written.
     """
-    test = recorded(images, images.test, stream_seed(experiment.training.seed, "recorded"))
+    seed = experiment.training.seed
+    test = recorded(images, images.test, stream_seed(seed, "recorded"))
+    calibration = recorded(images, trained_on, stream_seed(seed, "calibration"))
     codec = JpegCodec(backbone.feature_shape())
-    written = write_separate_parts(run, backbone.device_part, backbone.server_part, codec, test, STEP_SECONDS)
+    device, server = backbone.device_part, backbone.server_part
+    written = write_separate_parts(run, device, server, codec, test, calibration, STEP_SECONDS)
     deployment = Deployment(
         system=SEPARATE,
         dataset=experiment.data.dataset,

@@ -48,12 +48,14 @@ def test_the_parts_in_their_order_are_the_system(tmp_path, fields):
     for part in parts:
         recording = read_recording(tmp_path / part.recording)
         assert np.array_equal(recording.labels, judged.labels)
+        learnt = read_recording(tmp_path / part.calibration)
+        assert learnt.samples == 5
+        assert learnt.values.shape[2:] == recording.values.shape[2:]
         if values is not None and part.side is Side.TRANSMITTER:
             assert np.allclose(recording.values, values, atol=1e-5)
         if part.graph.endswith(".nir"):
             network = read_network(tmp_path / part.graph)
             assert part.place is Place.CHIP
-            assert read_recording(tmp_path / part.calibration).samples == 5
             assert network.input_node.emits is recording.signal
             values = simulate(network, recording.values.astype(np.float32)).output
         else:

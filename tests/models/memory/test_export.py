@@ -32,7 +32,7 @@ def test_a_run_has_four_parts_with_their_inputs(run):
     assert [part.name for part in deployment.parts] == names[codec == "spiking-transmitter" :]
     on_chip = {part.name for part in deployment.parts if part.place == "chip"}
     assert on_chip == (set() if codec == "dense" else {"transmitter", "receiver"})
-    assert {part.name for part in deployment.parts if part.calibration} == on_chip
+    assert all((run.run / part.calibration).is_file() for part in deployment.parts)
     assert deployment.channel.uses_per_step * deployment.channel.steps == 16
     recording = read_recording(run.run / "receiver-host.npz")
     assert recording.values.shape[2:] == (9, 17)
