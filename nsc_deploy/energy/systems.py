@@ -148,7 +148,7 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         try:
             readout = None if network is None or not work.decides else readout_of_source(source, network)
             decisions = _Decisions(network, recording, readout)
-            part, place = _count(work, recording, network, options, report, decisions)
+            part, place = _count(work, recording, network, options, report, decisions, _readout(source, work))
             accuracy, labelled, classes = decisions.accuracy, decisions.labelled, decisions.classes
         except DataError as error:
             where = work.recording if error.where is None else f"{work.recording}: {error.where}"
@@ -285,6 +285,13 @@ class _Decisions:
         return None if self._labels is None else int(self._labels.max()) + 1
 
 
+def _readout(source: Source, work: Work) -> tuple[int, int] | None:
+    """Classes, and outputs that vote for each, of the part that a run decides by; None of another."""
+    if source.deployment is None or work.part is None or work.part.name != source.deployment.parts[-1].name:
+        return None
+    return source.deployment.readout.classes, source.deployment.readout.group
+
+
 def readout_of_source(source: Source, network: Network) -> tuple[int, int] | None:
     """Classes, and outputs that vote for each, from the deployment of a run or the Output node of a graph."""
     if source.deployment is not None:
@@ -300,6 +307,7 @@ def _count(
     options: Options,
     progress: Progress,
     decisions: _Decisions,
+    readout: tuple[int, int] | None,
 ) -> tuple[PartCount, PlacedPart | None]:
     part, placed, entering = work.part, None, recording
     if network is None:
@@ -317,10 +325,11 @@ def _count(
             layout=layout,
             skip_zeros=options.skip_zeros,
         )
+        placed = _place_conventional(work, recording, readout, options)
     else:
         if options.target is not None and (part is None or part.place is not Place.HOST):
-            whole, entering = _with_front_end(work, network, recording, options.target)
-            placed = PlacedPart(options.target, options.target.check(whole))
+            whole, entering, along = _with_front_end(work, network, recording, options.target)
+            placed = PlacedPart(options.target, options.target.check(whole), along=along)
         counter = None if placed is None else activity_counter(placed.found, network, recording)
 
         def observe(samples: slice, name: str, output: NDArray[Any]) -> None:
@@ -345,19 +354,43 @@ def _count(
     return count, placed
 
 
+def _place_conventional(
+    work: Work, recording: Recording, readout: tuple[int, int] | None, options: Options
+) -> PlacedPart | None:
+    """An ONNX graph on a target that takes them, also one of a host; None without such a target.
+
+    Raises:
+        GraphError: a graph of which the target cannot even list the operators.
+    """
+    target = options.target
+    if target is None or not getattr(target, "takes_onnx", False):
+        return None
+    from nsc_deploy.exporters.export import read_conventional
+
+    graph = GraphOptions(dt=options.dt, signal=recording.signal, classes=options.classes)
+    file = work.recording if work.inputs_given is None else None
+    network = read_conventional(work.graph, target, graph, file, readout)
+    found = target.check(network)
+    return PlacedPart(target, found, run=_firmware_run(found.firmware, recording))
+
+
 def _with_front_end(
     work: Work, network: Network, recording: Recording, target: Target
-) -> tuple[Network, Recording]:
-    """A part of a run and what enters it; with the part in front of it where an export takes both along."""
+) -> tuple[Network, Recording, str | None]:
+    """A part of a run and what enters it; with the part in front of it where an export takes both along.
+
+    Returns:
+        Both, and the name of the part that goes along, if one does.
+    """
     if work.part is None or not getattr(target, "takes_samples", False):
-        return network, recording
+        return network, recording, None
     from nsc_deploy.exporters.export import with_front_end
 
     run = work.graph.parent
     both, front = with_front_end(network, run, work.part.name, target, GraphOptions(), lambda _line: None)
     if front is None:
-        return network, recording
-    return both, read_recording(run / front.recording).first(recording.samples)
+        return network, recording, None
+    return both, read_recording(run / front.recording).first(recording.samples), front.name
 
 
 def _firmware_run(firmware: "Firmware | None", recording: Recording) -> "FirmwareRun | None":

@@ -33,11 +33,13 @@ class OnnxNetwork(Network):
         model: read and checked.
         steps_first: whether the first two axes of its input are steps and samples; else the first is that of
             samples, and each step is a sample of its own.
+        given_steps: steps of a sample, where the graph itself states their number; else None.
         steps: of a recorded sample, where a recording is known.
     """
 
     model: onnx.ModelProto
     steps_first: bool
+    given_steps: int | None = None
     steps: int | None = None
 
     @property
@@ -115,7 +117,14 @@ def read_onnx_network(
     nodes = _joined(nodes)
     components = tuple((node.name,) for node in nodes)
     return OnnxNetwork(
-        nodes, dt, None, components=components, model=model, steps_first=steps_first, steps=steps
+        nodes,
+        dt,
+        None,
+        components=components,
+        model=model,
+        steps_first=steps_first,
+        given_steps=given[0] if steps_first else None,
+        steps=steps,
     )
 
 
@@ -125,10 +134,10 @@ def _sizes(value: onnx.ValueInfoProto) -> list[int | None]:
 
 
 def _steps_first(sizes: Sequence[int | None], graph: onnx.GraphProto) -> bool:
-    """Whether steps come first: two open axes, or an operator that runs over them."""
+    """Whether steps come first: an open axis behind another, or an operator that runs over them."""
     if len(sizes) < 3:
         return False
-    return sizes[:2] == [None, None] or any(node.op_type in _RECURRENT for node in graph.node)
+    return sizes[1] is None or any(node.op_type in _RECURRENT for node in graph.node)
 
 
 def _shape(sizes: Sequence[int | None], skipped: int, path: Path) -> Shape:

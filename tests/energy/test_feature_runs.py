@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from nsc_deploy.energy import estimate
+from nsc_deploy.energy import count, estimate
+from nsc_deploy.energy.report.quantity import Quantity
+from nsc_deploy.exporters.export import export_all
+from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.io.files import read_json
 from nsc_deploy.models.features.codecs import LastNeuron
 from tests.support.feature_systems import CHANNELS, IMAGE, PLACE, system, write_run
 
@@ -64,3 +68,28 @@ def test_a_conventional_codec_multiplies_at_both_ends(tmp_path):
     assert parts["transmitter"][0] == inside(*IMAGE[1:]) * CHANNELS + encoder
     assert parts["receiver"][0] == encoder + CHANNELS * 3
     assert found.channel_uses == one.codec.form.bits_per_inference(*PLACE)
+
+
+def test_a_part_of_one_step_goes_to_c_with_ranges_of_training_samples(tmp_path):
+    run = write_run(tmp_path / "run", system(), SAMPLES)
+    (folder,) = export_all(run, "c", tmp_path / "out", part="transmitter-host")
+    assert open_deployment(folder).network.conventional
+    told = read_json(folder / "manifest.json")["calibration"]
+    assert told["path"].endswith("transmitter-host.calibration.npz")
+
+
+def test_on_a_microcontroller_parts_of_a_host_are_placed_too_and_one_that_does_not_fit_is_named(tmp_path):
+    run = write_run(tmp_path / "run", system(), SAMPLES)
+    counts = count(run, target="c:nrf52840")
+    (found,) = counts.systems
+    placed = {part.name: one for part, one in zip(found.parts, found.placed, strict=True)}
+    assert placed["transmitter-host"].found.fits
+    assert placed["transmitter-host"].run.firmware.memory.flash_bytes > 0
+    assert not placed["receiver-host"].found.fits
+    (report,) = counts.estimate().report.systems
+    assert "receiver-host does not fit c:nrf52840" in report.headline[Quantity.FITS].why
+    assert report.headline[Quantity.FLASH].worst is None
+    assert not any(part.on_target.on_host for part in report.parts)
+    # A chip takes none of them.
+    (chip,) = count(run, target="loihi1").systems
+    assert [one is None for one in chip.placed] == [True, False, False, True]

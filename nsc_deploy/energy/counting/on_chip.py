@@ -251,12 +251,14 @@ class PlacedPart:
         found: what the target says of the part.
         activity: what happens on it; None where it does not fit or its network is not published.
         run: the recorded samples on a microcontroller; None where the target is none.
+        along: name of the part in front of it that its code holds too, or None.
     """
 
     target: Target
     found: CheckResult
     activity: ChipActivity | None = None
     run: "FirmwareRun | None" = None
+    along: str | None = None
 
 
 def activity_counter(found: CheckResult, network: Network, recording: Recording) -> ActivityCounter | None:

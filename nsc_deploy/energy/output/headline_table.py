@@ -36,6 +36,18 @@ def reasons(report: Report) -> list[str]:
     return list(found)
 
 
+def energy_words(report: Report) -> list[str]:
+    """What the energies of the first block stand on: prices of operations, or cycles of a microcontroller."""
+    bounds: dict[str, list[str]] = {}
+    for system in report.systems:
+        bounds.setdefault(system.headline[Quantity.ENERGY].basis, []).append(system.label)
+    several = len(bounds) > 1
+    return [
+        f"Energy{' of ' + ', '.join(labels) if several else ''}: {basis or report.main.title.lower()}."
+        for basis, labels in bounds.items()
+    ]
+
+
 def memory_words(report: Report) -> str:
     """What the memory is of; empty where it is what cores hold, or not known."""
     if any(one.headline[Quantity.FLASH].worst is not None for one in report.systems):
@@ -83,8 +95,8 @@ def _rows() -> list[tuple[str, _Say]]:
         ("Busiest step", lambda one: _worst(one[Quantity.SYNOPS_PER_STEP])),
         ("  sample, step", lambda one: _where(one[Quantity.SYNOPS_PER_STEP])),
         ("SynOps/s, worst", lambda one: _worst(one[Quantity.SYNOPS_PER_SECOND], numbers.per_second)),
-        ("Energy, mean", lambda one: _mean(one[Quantity.ENERGY], _microjoules)),
-        ("Energy, worst", lambda one: _worst(one[Quantity.ENERGY], _microjoules)),
+        ("Energy, mean", lambda one: _microjoules(_mean(one[Quantity.ENERGY], numbers.microjoules))),
+        ("Energy, worst", lambda one: _microjoules(_worst(one[Quantity.ENERGY], numbers.microjoules))),
         ("Memory", lambda one: _mean(one[Quantity.MEMORY], lambda value: numbers.in_bytes(round(value)))),
         ("Neurons", lambda one: _mean(one[Quantity.NEURONS])),
         ("Synapses", lambda one: numbers.count(one.synapses)),
@@ -98,13 +110,19 @@ def _rows() -> list[tuple[str, _Say]]:
 
 
 def _mean(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
-    """A mean; a lower bound says so."""
-    return MISSING if figure.mean is None else f"{'> ' if figure.lower_bound else ''}{say(figure.mean)}"
+    """A mean; a lower bound says so, and of bounds there are two."""
+    if figure.mean is None:
+        return MISSING
+    low = "" if figure.low is None else f"{say(figure.low.mean)} to "
+    return f"{'> ' if figure.lower_bound else ''}{low}{say(figure.mean)}"
 
 
 def _worst(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
-    """The worst of the samples; a lower bound says so."""
-    return MISSING if figure.worst is None else f"{'> ' if figure.lower_bound else ''}{say(figure.worst)}"
+    """The worst of the samples; a lower bound says so, and of bounds there are two."""
+    if figure.worst is None:
+        return MISSING
+    low = "" if figure.low is None else f"{say(figure.low.worst)} to "
+    return f"{'> ' if figure.lower_bound else ''}{low}{say(figure.worst)}"
 
 
 def _where(figure: Figure) -> str:
@@ -130,8 +148,8 @@ def _milliseconds(value: float) -> str:
     return f"{value:,.0f} ms" if value >= 1000 else f"{value:.4g} ms"
 
 
-def _microjoules(value: float) -> str:
-    return f"{numbers.microjoules(value)} uJ"
+def _microjoules(words: str) -> str:
+    return words if words == MISSING else f"{words} uJ"
 
 
 _OF_TARGETS = frozenset({Quantity.FITS, Quantity.CORES, Quantity.FLASH, Quantity.RAM})

@@ -292,6 +292,7 @@ def price_table(profile: Profile) -> Table:
         *((name, operations[name].description or name, price) for name, price in profile.prices),
         *((name, f"network: {name.replace('_', ' ')}", price) for name, price in profile.network),
         *((one.name, f"{one.name}, {one.word_bits} bits", one.access) for one in profile.memories),
+        ("cycle", "one cycle of the core", None if profile.core is None else profile.core.cycle),
     )
     rows = tuple(
         Row((name, words, f"{price.picojoules:g} pJ", _range(price), price.note))

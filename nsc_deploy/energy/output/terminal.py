@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nsc_deploy.energy.advice.records import Advice, AdviceReport
 from nsc_deploy.energy.output import tables
-from nsc_deploy.energy.output.headline_table import headline_tables, memory_words, reasons
+from nsc_deploy.energy.output.headline_table import energy_words, headline_tables, memory_words, reasons
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.answers import figure
@@ -43,7 +43,10 @@ def print_headlines(report: Report, console: Console, *, full: bool = False) -> 
         _draw(table, console)
     prices, host = report.profile, report.host_profile
     hosts = "" if host is None else f", parts on a host {host.name}"
-    words = f"Energy: {report.main.title.lower()}. Prices: {prices.name} ({prices.basis}){hosts}."
+    *bounds, last = energy_words(report)
+    for line in bounds:
+        console.print(line, style="dim", highlight=False)
+    words = f"{last} Prices: {prices.name} ({prices.basis}){hosts}."
     kept = memory_words(report)
     console.print(
         " ".join([words, *([kept] if kept else []), "Counted from 0."]), style="dim", highlight=False
@@ -143,10 +146,11 @@ def print_profiles(profiles: Sequence[Profile], console: Console) -> None:
         prices = profile.prices
         figures = map(tables.in_picojoules, (prices.ac, prices.mac, prices.neuron_update, prices.spike))
         words = profile.basis, profile.process, f"({sources.index(profile.source) + 1})"
-        rows.append(Row((profile.name, *figures, *words)))
+        cycle = numbers.MISSING if profile.core is None else f"{profile.core.cycle_picojoules:.4g}"
+        rows.append(Row((profile.name, *figures, cycle, *words)))
     heads = (
         *columns("Profile", holds=Holds.NAMES),
-        *columns("AC", "MAC", "Update", "Spike"),
+        *columns("AC", "MAC", "Update", "Spike", "Cycle"),
         *columns("Figures", "Process", "Source", holds=Holds.NAMES),
     )
     _draw(Table("Prices in pJ", heads, tuple(rows)), console)
@@ -170,6 +174,8 @@ def print_profile(profile: Profile, console: Console) -> None:
     if profile.load_limit is not None:
         limit = profile.load_limit
         facts["at most"] = f"{limit.synops_per_second:g} SynOps/s a {limit.of}. {limit.source}"
+    if profile.core is not None:
+        facts["core"] = profile.core.words
     for name, value in facts.items():
         console.print(f"  {name:10} {value}", markup=False)
     _draw(tables.price_table(profile), console)

@@ -92,12 +92,6 @@ class Prices(Record):
     neuron_update: Price | None = Field(default=None, description="one neuron, one step")
     spike: Price | None = Field(default=None, description="one spike sent off by a neuron")
 
-    @model_validator(mode="after")
-    def _not_empty(self) -> Self:
-        if self.ac is None and self.mac is None:
-            raise ValueError("needs a price for ac or for mac")
-        return self
-
 
 class NotPublished(Record):
     """Why an operation has no price, of those that `Prices` leaves out; empty where nothing is to be said."""
@@ -173,6 +167,43 @@ class StaticPower(Record):
         return self.value * _WATTS[self.unit]
 
 
+class Core(Record):
+    """A microcontroller at work and at rest: what its cycles take, in place of prices of operations.
+
+    Both currents are those of the data sheet at one and the same voltage.
+    """
+
+    active_ma: float = Field(gt=0, description="current in milliamperes while the core runs code")
+    clock_mhz: float = Field(gt=0, description="the clock that it is stated at")
+    volts: float = Field(gt=0, description="supply voltage of both currents")
+    mode: str = Field(min_length=1, description="what ran, from which memory, and which regulator")
+    rest_ua: float = Field(ge=0, description="current in microamperes between two steps")
+    rest_mode: str = Field(min_length=1, description="the mode at rest, and what it keeps")
+
+    @property
+    def cycle_picojoules(self) -> float:
+        """Energy of one cycle in pJ."""
+        return self.active_ma * self.volts / self.clock_mhz * 1e3
+
+    @property
+    def cycle(self) -> Price:
+        """Energy of one cycle."""
+        return Price(value=round(self.cycle_picojoules, 1), unit=Unit.PICOJOULE, note=self.mode)
+
+    @property
+    def rest_watts(self) -> float:
+        """Power at rest in watts."""
+        return self.rest_ua * self.volts * 1e-6
+
+    @property
+    def words(self) -> str:
+        """Both, in a sentence."""
+        return (
+            f"{self.cycle_picojoules:.4g} pJ a cycle ({self.active_ma:g} mA at {self.clock_mhz:g} MHz and "
+            f"{self.volts:g} V, {self.mode}) and {self.rest_ua:g} uA at rest ({self.rest_mode})"
+        )
+
+
 class LoadLimit(Record):
     """The most synaptic operations a second that a device keeps up with."""
 
@@ -214,7 +245,7 @@ class Profile(UserRecord):
         default=None, min_length=1, description="name of the target that the prices are for, or its TOML file"
     )
     conflicts: tuple[str, ...] = Field(default=(), description="figures published against these")
-    prices: Prices
+    prices: Prices = Prices()
     not_published: NotPublished = Field(
         default=NotPublished(), description="notes on the operations that have no price"
     )
@@ -226,6 +257,15 @@ class Profile(UserRecord):
         default=None, description="left out where none is published, or prices of operations include it"
     )
     load_limit: LoadLimit | None = Field(default=None, description="left out where none is published")
+    core: Core | None = Field(default=None, description="of a microcontroller; `chip` says which")
+
+    @model_validator(mode="after")
+    def _prices_something(self) -> Self:
+        if self.core is None and self.prices.ac is None and self.prices.mac is None:
+            raise ValueError("needs a price for ac or for mac, or a core")
+        if self.core is not None and self.chip is None:
+            raise ValueError("has a core, and chip does not say of which microcontroller")
+        return self
 
     @model_validator(mode="after")
     def _priced_or_not(self) -> Self:
@@ -292,6 +332,21 @@ def load_profile(profile: AnyProfile) -> Profile:
 def load_profiles() -> tuple[Profile, ...]:
     """Every profile that ships with the package, by name."""
     return tuple(read_profile(path) for path in _bundled().values())
+
+
+def core_profile(target: str, given: Profile) -> Profile | None:
+    """The profile with the currents of a microcontroller: the given one, or one that ships with the package.
+
+    Args:
+        target: its name, as "c:nrf52840".
+        given: prices of the report.
+
+    Returns:
+        None where no data sheet of it could be read.
+    """
+    if given.core is not None and given.chip == target:
+        return given
+    return next((one for one in load_profiles() if one.core is not None and one.chip == target), None)
 
 
 def read_profile(path: Path) -> Profile:

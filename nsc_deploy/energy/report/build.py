@@ -24,6 +24,7 @@ from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import against, layer_break_even, whole_break_even
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
 from nsc_deploy.energy.report.measures import Meter
+from nsc_deploy.energy.report.microcontroller import MOST_INSTRUCTIONS
 from nsc_deploy.energy.report.on_chip import on_target
 from nsc_deploy.energy.report.quantity import (
     OF_SAMPLES,
@@ -32,8 +33,10 @@ from nsc_deploy.energy.report.quantity import (
     Answer,
     Figure,
     Headline,
+    Lows,
     Quantity,
     Unanswered,
+    Values,
 )
 from nsc_deploy.energy.report.schema import (
     Accesses,
@@ -387,7 +390,7 @@ def _headline(system: CountedSystem, prices: PriceBook) -> Headline:
         system: counted.
         prices: of its operations.
     """
-    meter = Meter(system, tuple(range(len(system.parts))), prices, MEMORY)
+    meter = Meter(system, tuple(range(len(system.parts))), prices, MEMORY, MOST_INSTRUCTIONS)
     return Headline(
         samples=system.samples,
         steps=max(part.steps for part in system.parts),
@@ -398,6 +401,10 @@ def _headline(system: CountedSystem, prices: PriceBook) -> Headline:
         target=system.target,
         figures={one: _figure(one, meter.measure(one)) for one in Quantity if one not in ON_DEMAND},
     )
+
+
+def _lows(values: Values) -> Lows:
+    return Lows(mean=float(values.mean()), p95=float(np.percentile(values, 95)), worst=float(values.max()))
 
 
 def _figure(quantity: Quantity, found: Answer) -> Figure:
@@ -426,4 +433,6 @@ def _figure(quantity: Quantity, found: Answer) -> Figure:
         lower_bound=bool(found.bound),
         not_published=found.not_published,
         why=found.bound or "; ".join(found.problems),
+        low=None if found.low is None else _lows(found.low),
+        basis=found.basis,
     )

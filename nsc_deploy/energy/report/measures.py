@@ -5,7 +5,7 @@ never 0. One that lacks a part is a lower bound.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,13 @@ import numpy as np
 from nsc_deploy.energy.counting.on_chip import PlacedPart
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
 from nsc_deploy.energy.pricing.price import MICROJOULE, Accounting, PriceBook, price_layer
-from nsc_deploy.energy.report.quantity import Answer, Measured, Quantity, Unanswered, Values
+from nsc_deploy.energy.report.microcontroller import (
+    costliest_step,
+    measure_energy,
+    pieces,
+    too_large,
+)
+from nsc_deploy.energy.report.quantity import Answer, Measured, Quantity, Unanswered, Values, added
 from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.errors import BackendError
 
@@ -34,12 +40,14 @@ class Meter:
         parts: the numbers of those that are measured.
         prices: of the operations.
         accounting: of the energy.
+        most: instructions that are written down for the energy of a microcontroller; None for all.
     """
 
     system: CountedSystem
     parts: tuple[int, ...]
     prices: PriceBook
     accounting: Accounting
+    most: int | None = None
 
     def measure(self, quantity: Quantity) -> Answer:
         """One quantity of the parts together."""
@@ -83,11 +91,18 @@ class Meter:
         both = ((self.system.parts[index], every[index]) for index in self.parts)
         return [(part, placed) for part, placed in both if placed is not None]
 
-    def _of_layers(self, measure: Callable[[PartCount, LayerCount], Values], bound: str = "") -> Measured:
+    def _of_layers(
+        self,
+        measure: Callable[[PartCount, LayerCount], Values],
+        bound: str = "",
+        parts: Sequence[PartCount] | None = None,
+    ) -> Measured:
         layers = tuple(
-            (part.name, layer.name, measure(part, layer)) for part in self.counts for layer in part.layers
+            (part.name, layer.name, measure(part, layer))
+            for part in (self.counts if parts is None else parts)
+            for layer in part.layers
         )
-        return Measured(_added(layers), layers, bound=bound)
+        return Measured(added(layers), layers, bound=bound)
 
     def _told(self, field: str, measure: Callable[[PartCount, LayerCount], Values]) -> Answer:
         """What an ONNX graph may not tell: then the other parts have at least as much."""
@@ -119,7 +134,43 @@ class Meter:
         shares = tuple((part, layer, course[steps, samples].astype(float)) for part, layer, course in courses)
         return Measured(total[steps, samples].astype(float), shares, steps=steps)
 
-    def _energy(self) -> Measured:
+    def _energy(self) -> Answer:
+        target = self._microcontroller
+        return self._of_operations(self.counts) if target is None else self._of_core(target)
+
+    @property
+    def _microcontroller(self) -> str | None:
+        """The target, where it is a microcontroller that parts are on."""
+        if self.system.exported is not None:
+            run = self.system.firmware
+            return None if run is None or run.firmware.controller is None else run.firmware.controller.target
+        named = self.system.target or ""
+        return named if named.startswith("c:") and self.placed else None
+
+    def _of_core(self, target: str) -> Answer:
+        """Energy of the cycles of a microcontroller, and of what it takes at rest: bounds."""
+        found = self._codeless() or measure_energy(target, self.firmware, self.prices.profile, self.most)
+        if isinstance(found, Unanswered):
+            return found
+        there = {part.name for part, _ in self.firmware} | {one.along for _, one in self.placed}
+        others = [part for part in self.counts if part.name not in there]
+        names = ", ".join(part.name for part in others)
+        if not others:
+            return found
+        if self.prices.host is None or found.low is None:
+            return replace(found, bound=f"{names}: on a host, and --host-profile names no prices of one")
+        host, some = self._of_operations(others), slice(len(found.values))
+        return Measured(
+            found.values + host.values[some],
+            (*found.layers, *((part, layer, values[some]) for part, layer, values in host.layers)),
+            bound=host.bound,
+            not_published=host.not_published,
+            low=found.low + host.values[some],
+            basis=f"{found.basis}; {names} on a host: {self.prices.host.name}",
+        )
+
+    def _of_operations(self, parts: Sequence[PartCount]) -> Measured:
+        """Energy of the operations at their prices."""
         unpriced: dict[str, None] = {}
 
         def energy(part: PartCount, layer: LayerCount) -> Values:
@@ -130,7 +181,7 @@ class Meter:
                 unpriced[f"{lacking}: {profile.why_without(kind)}"] = None
             return priced.total * MICROJOULE
 
-        found = self._of_layers(energy)
+        found = self._of_layers(energy, parts=parts)
         bound = next(iter(unpriced), "")
         return Measured(found.values, found.layers, bound=bound, not_published=bool(bound))
 
@@ -143,12 +194,12 @@ class Meter:
         others = [part for part in self.counts if part.name not in firmware]
         wordless = [part for part in others if self.prices.of(part).operand_bits is None]
         if not wordless:
-            code, bound = self._pieces(lambda memory: (*memory.flash, *memory.ram))
+            code, bound = pieces(self.firmware, lambda memory: (*memory.flash, *memory.ram))
             stored = (
                 (part.name, layer.name, self._stored(part, layer)) for part in others for layer in part.layers
             )
             layers = (*code, *stored)
-            return Measured(_added(layers), layers, bound=bound)
+            return Measured(added(layers), layers, bound=bound)
         on_target = {id(part): _target_bytes(placed) for part, placed in self.placed}
         known = [on_target.get(id(part)) for part in self.counts]
         if all(size is not None for size in known):
@@ -260,23 +311,8 @@ class Meter:
         missing = self._codeless()
         if missing is not None:
             return missing
-        listed, bound = self._pieces(pieces_of)
-        return Measured(_added(listed), listed, bound=bound)
-
-    def _pieces(
-        self, pieces_of: "Callable[[MemoryMap], tuple[Piece, ...]]"
-    ) -> tuple[tuple[tuple[str, str, Values], ...], str]:
-        """Bytes of C code by part and layer, and what makes them a lower bound."""
-        layers: dict[tuple[str, str], Values] = {}
-        bound = ""
-        for part, run in self.firmware:
-            memory = run.firmware.memory
-            if memory.compiler is None:
-                bound = "code and stack are not measured: there is no arm-none-eabi-gcc here"
-            for piece in pieces_of(memory):
-                key = part.name, piece.layer
-                layers[key] = layers.get(key, np.zeros(1)) + piece.bytes
-        return tuple((*key, size) for key, size in layers.items()), bound
+        listed, bound = pieces(self.firmware, pieces_of)
+        return Measured(added(listed), listed, bound=bound)
 
     def _cycles(self) -> Answer:
         """The most cycles of the costliest step of each sample, without wait states of memory."""
@@ -290,21 +326,7 @@ class Meter:
         missing = self._codeless()
         if missing is not None:
             return missing
-        courses = []
-        longest = max(part.steps for part in self.counts)
-        try:
-            for part, run in self.firmware:
-                unit = cycles_in_unit(run)
-                courses += [
-                    (part.name, layer, np.pad(cycles / unit, ((0, longest - len(cycles)), (0, 0))))
-                    for layer, cycles in run.layers.items()
-                ]
-        except BackendError as error:
-            return Unanswered(error.problem, error.hint or "")
-        total = np.sum([course for _, _, course in courses], axis=0)
-        steps, samples = total.argmax(axis=0), np.arange(self.system.samples)
-        shares = tuple((part, layer, course[steps, samples]) for part, layer, course in courses)
-        return Measured(total[steps, samples], shares, steps=steps)
+        return costliest_step(self.firmware, cycles_in_unit, max(part.steps for part in self.counts))
 
     def _accuracy(self) -> Answer:
         labelled, classes = self.system.labelled, self.system.classes
@@ -340,7 +362,7 @@ class Meter:
             f"{part.name} does not fit {one.target.name}: {problem}"
             for part, one in placed
             for problem in _problems(one)
-        )
+        ) or too_large(self.firmware)
         if problems:
             return Measured(np.zeros(1), problems=problems)
         unknown = (_open(part, one) for part, one in placed if one.found.not_published)
@@ -354,11 +376,6 @@ _NO_TARGET = Unanswered(
 
 
 _MICROCONTROLLER = "Name one: --target c:stm32l432 (docs/microcontrollers.md lists them)"
-
-
-def _added(layers: Sequence[tuple[str, str, Values]]) -> Values:
-    total: Values = np.sum([values for _, _, values in layers], axis=0) if layers else np.zeros(1)
-    return np.atleast_1d(total)
 
 
 def _target_bytes(placed: PlacedPart) -> int | None:

@@ -1,5 +1,6 @@
 """The quantities that budgets limit and a report says first, how each is answered, and the first block."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,6 +80,8 @@ class Measured:
         bound: why the values are a lower bound; empty where they are complete.
         not_published: whether they are one because a price is not published.
         problems: of what does not fit a target, what stands against it.
+        low: where only bounds are known, the lower ones, [samples]; `values` are the upper ones then.
+        basis: what the bounds stand on; empty where there are none.
     """
 
     values: Values
@@ -87,6 +90,8 @@ class Measured:
     bound: str = ""
     not_published: bool = False
     problems: tuple[str, ...] = ()
+    low: Values | None = None
+    basis: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,24 @@ class Unanswered:
 Answer = Measured | Unanswered
 
 
+def added(layers: Sequence[tuple[str, str, Values]]) -> Values:
+    """The sum of the shares of layers."""
+    total: Values = np.sum([values for _, _, values in layers], axis=0) if layers else np.zeros(1)
+    return np.atleast_1d(total)
+
+
+class Lows(Record):
+    """Lower bounds of a quantity over the samples."""
+
+    mean: float
+    p95: float
+    worst: float
+
+
 class Figure(Record):
     """One quantity of a system over the samples; of one number for all of them the three are equal.
 
-    All three are None where it cannot be told.
+    All three are None where it cannot be told. Where only bounds are known they are the upper ones.
     """
 
     unit: str
@@ -122,6 +141,8 @@ class Figure(Record):
         default=False, description="whether it is because something of the target or a price is not published"
     )
     why: str = Field(description="why it cannot be told, is a lower bound, or does not fit; else empty")
+    low: Lows | None = Field(default=None, description="where only bounds are known, the lower ones")
+    basis: str = Field(default="", description="what bounds stand on, and of how many samples they are")
 
 
 class Headline(Record):

@@ -32,6 +32,11 @@ class Controller:
     source: str
     note: str | None = None
 
+    @property
+    def target(self) -> str:
+        """As `--target` calls it."""
+        return f"c:{self.name}"
+
 
 @cache
 def controllers() -> dict[str, Controller]:

@@ -78,6 +78,11 @@ class FirmwareRun:
             shares[name] = shares.get(name, 0) + cycles
         return shares
 
+    def first(self, samples: int) -> "FirmwareRun":
+        """The same on the first so many samples."""
+        whole = samples == self.values.shape[1]
+        return self if whole else FirmwareRun(self.firmware, self.values[:, :samples])
+
     def seconds(self, dt: float) -> NDArray[np.float64]:
         """How long each step takes, [steps, samples]: as long as in the recording, or as the core needs.
 

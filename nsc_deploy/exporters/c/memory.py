@@ -18,6 +18,9 @@ from nsc_deploy.io.files import write_text
 from nsc_deploy.io.scratch import scratch_folder
 from nsc_deploy.io.text import printable
 
+STACK = "stack"
+"""What a piece of RAM is called that nobody keeps anything in."""
+
 
 @dataclass(frozen=True)
 class MemoryMap:
@@ -74,7 +77,7 @@ def map_memory(code: Code, core: str) -> MemoryMap:
         return MemoryMap(core, None, tuple(tables), tuple(states))
     with scratch_folder("map") as folder:
         functions, stack = _compiled(code, core, folder)
-    return MemoryMap(core, compiler.version, (*tables, *functions), (*states, Piece(SHARED, "stack", stack)))
+    return MemoryMap(core, compiler.version, (*tables, *functions), (*states, Piece(SHARED, STACK, stack)))
 
 
 def _compiled(code: Code, core: str, folder: Path) -> tuple[list[Piece], int]:

@@ -1,6 +1,7 @@
 """An ONNX graph taken apart into layers one behind the other; what has no form is refused by its name.
 
-A graph that begins with Transpose(1, 2, 0) convolves over time: it takes a sample whole.
+A graph that begins with Transpose(1, 2, 0) convolves over time: it takes a sample whole. One of a single step
+may take that axis away and put it back.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,6 +59,7 @@ class ChainReader:
         self.layers: list[FloatLayer] = []
         self.whole: int | None = None
         self._known = {one.name: onnx.numpy_helper.to_array(one) for one in network.model.graph.initializer}
+        self._single = network.given_steps == 1
         self._where, self._steps, self._steps_first = where, network.steps, network.steps_first
         self._flowing = network.input_node.name
         self._shape: tuple[int, ...] = network.input_node.output_shape
@@ -305,8 +307,11 @@ class ChainReader:
         self._shape = (size,)
 
     def _squeeze(self, node: onnx.NodeProto) -> None:
-        """The directions of a recurrent layer, or places of which there is one."""
+        """The single step, the directions of a recurrent layer, or places of which there is one."""
         axes = self._axes(node)
+        if self._single and self._steps_first and axes == [0]:
+            self._steps_first = False
+            return
         last = self.layers[-1] if self.layers else None
         if isinstance(last, FloatLstm | FloatGru) and axes == [1]:
             return
@@ -317,7 +322,10 @@ class ChainReader:
         raise self._foreign(node, "takes away other axes than those of one value")
 
     def _unsqueeze(self, node: onnx.NodeProto) -> None:
-        """The one step of a sample that entered whole."""
+        """The one step of a sample that entered whole, or the single one that was taken away."""
+        if self._single and not self._steps_first and self._axes(node) == [0]:
+            self._steps_first = True
+            return
         if self.whole is None or self._axes(node) != [0] or len(self._shape) != 1:
             raise self._foreign(node, "adds an axis without a form")
 
