@@ -12,9 +12,9 @@ from nsc_deploy.deployment import Place, Side, graph_files
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
 from nsc_deploy.energy.counting.operations import PartCount
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import ConfigError, DataError, ExportError, GraphError
+from nsc_deploy.exporters.base import CheckResult, Target
 from nsc_deploy.exporters.base import Deployment as Exported
-from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import GraphOptions, assemble_network, read_network
 from nsc_deploy.graphs.formats.recording import (
     Layout,
@@ -28,6 +28,7 @@ from nsc_deploy.graphs.formats.recording import (
 )
 from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.readout import decide, fewest_classes, readout_of, require_classes, with_readout
+from nsc_deploy.passes.verdict import Status, Verdict
 
 if TYPE_CHECKING:
     from nsc_deploy.energy.counting.deployed import DeployedCount
@@ -357,11 +358,7 @@ def _count(
 def _place_conventional(
     work: Work, recording: Recording, readout: tuple[int, int] | None, options: Options
 ) -> PlacedPart | None:
-    """An ONNX graph on a target that takes them, also one of a host; None without such a target.
-
-    Raises:
-        GraphError: a graph of which the target cannot even list the operators.
-    """
+    """An ONNX graph on a target that takes them, also one of a host; None without such a target."""
     target = options.target
     if target is None or not getattr(target, "takes_onnx", False):
         return None
@@ -369,8 +366,12 @@ def _place_conventional(
 
     graph = GraphOptions(dt=options.dt, signal=recording.signal, classes=options.classes)
     file = work.recording if work.inputs_given is None else None
-    network = read_conventional(work.graph, target, graph, file, readout)
-    found = target.check(network)
+    try:
+        found = target.check(read_conventional(work.graph, target, graph, file, readout))
+    except (ConfigError, ExportError, GraphError) as error:
+        # What is counted may still have no form on the target as a whole.
+        refused = Verdict(work.graph.name, "ONNX", Status.REFUSED, error.problem, error.hint or "")
+        found = CheckResult((refused,))
     return PlacedPart(target, found, run=_firmware_run(found.firmware, recording))
 
 

@@ -90,6 +90,12 @@ def test_on_a_microcontroller_parts_of_a_host_are_placed_too_and_one_that_does_n
     assert "receiver-host does not fit c:nrf52840" in report.headline[Quantity.FITS].why
     assert report.headline[Quantity.FLASH].worst is None
     assert not any(part.on_target.on_host for part in report.parts)
+    # What has no form as a whole is refused by its file, and the rest is counted.
+    (network,) = count(
+        write_run(tmp_path / "bits", system(name="cnn-sc"), SAMPLES), target="c:nrf52840"
+    ).systems
+    refused = [one.node for part in network.placed for one in part.found.refused]
+    assert len(refused) >= len(network.placed)
     # A chip takes none of them.
     (chip,) = count(run, target="loihi1").systems
     assert [one is None for one in chip.placed] == [True, False, False, True]

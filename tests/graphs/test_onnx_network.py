@@ -54,6 +54,17 @@ def test_states_from_outside_are_refused(tmp_path: Path) -> None:
         read_onnx_network(path)
 
 
+def test_a_stated_number_of_steps_stands_in_front_of_open_samples(tmp_path: Path) -> None:
+    path = tmp_path / "steps.onnx"
+    one = helper.make_tensor_value_info("input", TensorProto.FLOAT, [4, "N", 3])
+    out = helper.make_tensor_value_info("output", TensorProto.FLOAT, [4, "N", 3])
+    made = helper.make_graph([helper.make_node("Relu", ["input"], ["output"])], "steps", [one], [out])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    network = read_onnx_network(path)
+    assert (network.steps_first, network.given_steps) == (True, 4)
+    assert network.input_node.output_shape == (3,)
+
+
 def test_open_sizes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "open.onnx"
     one = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["T", "N", "C"])

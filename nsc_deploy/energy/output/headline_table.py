@@ -38,14 +38,23 @@ def reasons(report: Report) -> list[str]:
 
 def energy_words(report: Report) -> list[str]:
     """What the energies of the first block stand on: prices of operations, or cycles of a microcontroller."""
-    bounds: dict[str, list[str]] = {}
+    systems: dict[str, list[SystemReport]] = {}
     for system in report.systems:
-        bounds.setdefault(system.headline[Quantity.ENERGY].basis, []).append(system.label)
-    several = len(bounds) > 1
+        systems.setdefault(system.headline[Quantity.ENERGY].basis, []).append(system)
     return [
-        f"Energy{' of ' + ', '.join(labels) if several else ''}: {basis or report.main.title.lower()}."
-        for basis, labels in bounds.items()
+        f"Energy{' of ' + ', '.join(one.label for one in some) if len(systems) > 1 else ''}: "
+        f"{basis or report.main.title.lower()}{_first_samples(some)}."
+        for basis, some in systems.items()
     ]
+
+
+def _first_samples(systems: Sequence[SystemReport]) -> str:
+    """Of how many samples energies are, where not of all that were counted."""
+    few = [(one.label, one.headline[Quantity.ENERGY].of_samples) for one in systems]
+    told = [
+        f"{label} {count}" if len(systems) > 1 else f"{count}" for label, count in few if count is not None
+    ]
+    return f"; of the first samples: {', '.join(told)}" if told else ""
 
 
 def memory_words(report: Report) -> str:

@@ -399,7 +399,9 @@ def _headline(system: CountedSystem, prices: PriceBook) -> Headline:
         synapses=sum(layer.synapses for part in system.parts for layer in part.layers),
         column=MEMORY.name,
         target=system.target,
-        figures={one: _figure(one, meter.measure(one)) for one in Quantity if one not in ON_DEMAND},
+        figures={
+            one: _figure(one, meter.measure(one), system.samples) for one in Quantity if one not in ON_DEMAND
+        },
     )
 
 
@@ -407,7 +409,7 @@ def _lows(values: Values) -> Lows:
     return Lows(mean=float(values.mean()), p95=float(np.percentile(values, 95)), worst=float(values.max()))
 
 
-def _figure(quantity: Quantity, found: Answer) -> Figure:
+def _figure(quantity: Quantity, found: Answer, samples: int) -> Figure:
     unit = UNITS[quantity]
     if isinstance(found, Unanswered):
         return Figure(
@@ -435,4 +437,5 @@ def _figure(quantity: Quantity, found: Answer) -> Figure:
         why=found.bound or "; ".join(found.problems),
         low=None if found.low is None else _lows(found.low),
         basis=found.basis,
+        of_samples=len(values) if found.basis and len(values) < samples else None,
     )

@@ -194,7 +194,8 @@ class Meter:
         others = [part for part in self.counts if part.name not in firmware]
         wordless = [part for part in others if self.prices.of(part).operand_bits is None]
         if not wordless:
-            code, bound = pieces(self.firmware, lambda memory: (*memory.flash, *memory.ram))
+            every = self.firmware
+            code, bound = pieces(every, lambda memory: (*memory.flash, *memory.ram)) if every else ((), "")
             stored = (
                 (part.name, layer.name, self._stored(part, layer)) for part in others for layer in part.layers
             )

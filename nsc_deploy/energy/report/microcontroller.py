@@ -169,10 +169,9 @@ def measure_energy(
         found = core_energy(parts, profile.core, samples)
     except BackendError as error:
         return Unanswered(error.problem, error.hint or "")
-    some = "" if samples is None else f" of the first {samples} sample{'s' if samples > 1 else ''}"
     basis = (
-        f"bounds{some} on {target}, from the fewest to the most cycles without wait states, "
-        f"{profile.core.words}; {profile.name}, {profile.basis}"
+        f"bounds on {target}, from the fewest to the most cycles without wait states, {profile.core.words}; "
+        f"{profile.name}, {profile.basis}"
     )
     return Measured(found.high, found.layers, low=found.low, basis=basis)
 

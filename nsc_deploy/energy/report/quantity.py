@@ -142,7 +142,8 @@ class Figure(Record):
     )
     why: str = Field(description="why it cannot be told, is a lower bound, or does not fit; else empty")
     low: Lows | None = Field(default=None, description="where only bounds are known, the lower ones")
-    basis: str = Field(default="", description="what bounds stand on, and of how many samples they are")
+    basis: str = Field(default="", description="what bounds stand on")
+    of_samples: int | None = Field(default=None, description="of the first so many, where not of all of them")
 
 
 class Headline(Record):

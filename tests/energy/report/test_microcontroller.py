@@ -152,6 +152,17 @@ def test_a_report_takes_as_many_samples_as_it_can_afford(counts: Counted) -> Non
 
 
 @needs_qemu
+def test_a_report_says_of_how_many_samples_its_energy_is(
+    counts: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert figure_of(counts).of_samples is None
+    monkeypatch.setattr("nsc_deploy.energy.report.build.MOST_INSTRUCTIONS", 1)
+    report = counts.estimate().report
+    assert report.systems[0].headline[Quantity.ENERGY].of_samples == 1
+    assert energy_words(report)[0].endswith("of the first samples: 1.")
+
+
+@needs_qemu
 def test_parts_at_one_end_must_fit_together(counts: Counted) -> None:
     part, run = counts.systems[0].parts[0], run_of(counts)
     memory, controller = run.firmware.memory, run.firmware.controller
