@@ -124,6 +124,8 @@ class VerificationRecord(Record):
         """For the terminal, one line."""
         what = f"{self.samples} {self.inputs} samples of {self.steps} steps in {self.backend}"
         quiet = "; no output fires on either side, which says nothing of it" if self.silent else ""
+        if self.equal and self.largest_error is not None and not self.spikes:
+            return f"{what}: all outputs are those of the reference, bit for bit"
         if self.equal:
             return f"{what}: all {self.spikes} spikes are those of the reference simulator{quiet}"
         if self.spikes == 0 and self.largest_error is not None:

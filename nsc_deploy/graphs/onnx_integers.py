@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import Draft
@@ -105,6 +105,47 @@ def _gru_body(back: IntegerLayer, units: int, largest: int) -> onnx.GraphProto:
     mixed = draft.node("Mul", [draft.node("Add", [kept, taken], "mixed"), share], "share_mixed")
     state = draft.number("state", mixed)
     return draft.body({"h": ["N", units], "x": ["N", 3 * units]}, {state: ["N", units]})
+
+
+@dataclass(frozen=True)
+class GruStep:
+    """What a Scan of `integer_gru` does in a step.
+
+    Attributes:
+        back: U [3 H, H] and its factor.
+        largest: activation, L.
+    """
+
+    back: IntegerLayer
+    largest: int
+
+
+def read_gru_step(body: onnx.GraphProto) -> GruStep | None:
+    """The body of a Scan as `integer_gru` writes it; None where it computes anything else.
+
+    The body is written once more from its own constants: what is not node for node the same is another one.
+    """
+    known = {one.name: numpy_helper.to_array(one) for one in body.initializer}
+    try:
+        weight, factor = known["back_weight"], float(known["back_factor"])
+        largest, units = float(known["one"]), len(weight)
+        found = GruStep(IntegerLayer(weight.T, None, factor), int(largest))
+        again = _gru_body(found.back, units, found.largest)
+    except (KeyError, TypeError, ValueError):
+        return None
+    same = [_computes(one) for one in (body, again)]
+    return found if same[0] == same[1] and 1 <= found.largest <= 127 else None
+
+
+def _computes(body: onnx.GraphProto) -> tuple[object, ...]:
+    """All that decides what a body computes."""
+    nodes = [one.SerializeToString(deterministic=True) for one in body.node]
+    constants = {
+        one.name: (one.data_type, tuple(one.dims), numpy_helper.to_array(one).tobytes())
+        for one in body.initializer
+    }
+    ends = [[one.name for one in ends] for ends in (body.input, body.output)]
+    return nodes, constants, ends
 
 
 def integer_convolutions(

@@ -1,18 +1,18 @@
-"""An ONNX graph taken apart into layers one behind the other; what has no form is refused by its name.
+"""An ONNX graph in floating point taken apart into layers one behind the other.
 
-A graph that begins with Transpose(1, 2, 0) convolves over time: it takes a sample whole. One of a single step
-may take that axis away and put it back.
+What has no form is refused by its name. Graphs that compute in integers have a reader of their own:
+`integers`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import onnx
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.exporters.c.int8.geometry import Pair, Windows
+from nsc_deploy.exporters.c.int8.geometry import Windows
 from nsc_deploy.exporters.c.int8.layers import (
     Chain,
     FloatConvolution,
@@ -23,11 +23,17 @@ from nsc_deploy.exporters.c.int8.layers import (
     FloatMaximum,
     Reals,
 )
+from nsc_deploy.exporters.c.int8.reader import WINDOW, Reader
 from nsc_deploy.graphs.onnx_network import OnnxNetwork
 
 HINT = (
     "A chain of dense layers (MatMul or Gemm, Add), Conv, MaxPool, AveragePool, Relu, LSTM and GRU "
     "(linear_before_reset = 1) has a form."
+)
+
+COUNTING_HINT = (
+    "Where it counts the events of a sample, let the firmware count them, and export the graph behind it "
+    "(of a run of qnn: --part transmitter)."
 )
 
 
@@ -47,7 +53,7 @@ def read_chain(network: OnnxNetwork, where: object) -> Chain:
     return reader.chain
 
 
-class ChainReader:
+class ChainReader(Reader):
     """A chain as far as it was read.
 
     Args:
@@ -55,14 +61,12 @@ class ChainReader:
         where: it was read from, for errors.
     """
 
+    hint, unknown = HINT, "has no form in 8 bits"
+    hints: ClassVar[Mapping[str, str]] = {"ReduceSum": COUNTING_HINT}
+
     def __init__(self, network: OnnxNetwork, where: object) -> None:
+        super().__init__(network, where)
         self.layers: list[FloatLayer] = []
-        self.whole: int | None = None
-        self._known = {one.name: onnx.numpy_helper.to_array(one) for one in network.model.graph.initializer}
-        self._single = network.given_steps == 1
-        self._where, self._steps, self._steps_first = where, network.steps, network.steps_first
-        self._flowing = network.input_node.name
-        self._shape: tuple[int, ...] = network.input_node.output_shape
         self._closed = False  # behind an activation or a pool nothing can be added to a layer
 
     @property
@@ -76,55 +80,11 @@ class ChainReader:
             raise GraphError("holds no layer", where=self._where, hint=HINT)
         return Chain(tuple(self.layers), self.whole)
 
-    def take(self, node: onnx.NodeProto) -> None:
-        """One operator."""
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            self._known[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
-            return
-        entering = [name for name in node.input if name and name not in self._known]
-        if entering != [self._flowing]:
-            raise self._foreign(node, "is not one of a chain")
-        if not self.knows(node.op_type):
-            raise self._foreign(node, "has no form in 8 bits")
-        _FORMS[node.op_type](self, node)
-        self._flowing = node.output[0]
-
-    @staticmethod
-    def knows(operator: str) -> bool:
-        """Whether an operator has a form somewhere."""
-        return operator in _FORMS
-
-    def _foreign(self, node: onnx.NodeProto, problem: str) -> GraphError:
-        name = node.name or node.output[0]
-        return GraphError(problem, where=f"{self._where}: node '{name}' ({node.op_type})", hint=HINT)
-
-    def _constant(self, node: onnx.NodeProto, place: int) -> Reals | None:
-        there = len(node.input) > place and node.input[place]
-        return self._known[node.input[place]].astype(np.float64) if there else None
-
-    def _needed(self, node: onnx.NodeProto, place: int) -> Reals:
-        found = self._constant(node, place)
-        if found is None:
-            raise self._foreign(node, "lacks its weights")
-        return found
-
-    def _settings(self, node: onnx.NodeProto, **known: Any) -> dict[str, Any]:
-        """Attributes with their defaults; None as a default is any value that is not looked at.
-
-        Raises:
-            GraphError: another attribute.
-        """
-        given = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-        strange = next((name for name in given if name not in known), None)
-        if strange is not None:
-            raise self._foreign(node, f"has {strange}, which has no form")
-        return known | given
-
     def _add_layer(self, layer: FloatLayer, shape: tuple[int, ...], node: onnx.NodeProto) -> None:
         if layer.inputs != int(np.prod(self._shape)):
             raise self._foreign(node, f"takes {layer.inputs} numbers and {int(np.prod(self._shape))} arrive")
         self.layers.append(layer)
-        self._shape, self._closed = shape, False
+        self._shape, self._closed, self._begun = shape, False, True
 
     def _open(self, node: onnx.NodeProto) -> FloatDense | FloatConvolution:
         """The last layer, if something may be added to its sums."""
@@ -134,9 +94,6 @@ class ChainReader:
         return last
 
     # Operators, by their names.
-
-    def _identity(self, node: onnx.NodeProto) -> None:
-        """Nothing."""
 
     def _dropout(self, node: onnx.NodeProto) -> None:
         """Nothing when a network runs."""
@@ -192,7 +149,7 @@ class ChainReader:
         rank = weight.ndim - 2
         if rank not in {1, 2} or len(self._shape) != rank + 1:
             raise self._foreign(node, "is no convolution over a sequence or an image")
-        given = self._settings(node, **_WINDOW, dilations=[1] * rank, group=1, kernel_shape=None)
+        given = self._settings(node, **WINDOW, dilations=[1] * rank, group=1, kernel_shape=None)
         windows = self._windows(node, weight.shape[2:], given)
         groups = int(given["group"])
         if weight.shape[1] * groups != self._shape[0] or len(weight) % groups:
@@ -204,14 +161,14 @@ class ChainReader:
 
     def _maxpool(self, node: onnx.NodeProto) -> None:
         given = self._settings(
-            node, **_WINDOW, dilations=None, kernel_shape=None, ceil_mode=0, storage_order=0
+            node, **WINDOW, dilations=None, kernel_shape=None, ceil_mode=0, storage_order=0
         )
         if given["ceil_mode"] or given["storage_order"] or len(node.output) > 1:
             raise self._foreign(node, "has settings without a form")
         self._maximum(node, self._windows(node, given["kernel_shape"], given))
 
     def _globalmaxpool(self, node: onnx.NodeProto) -> None:
-        self._maximum(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+        self._maximum(node, self._windows(node, self._shape[1:], dict(WINDOW)))
 
     def _maximum(self, node: onnx.NodeProto, windows: Windows) -> None:
         shape = (self._shape[0], *windows.places[3 - len(self._shape) :])
@@ -220,14 +177,14 @@ class ChainReader:
 
     def _averagepool(self, node: onnx.NodeProto) -> None:
         given = self._settings(
-            node, **_WINDOW, dilations=None, kernel_shape=None, ceil_mode=0, count_include_pad=0
+            node, **WINDOW, dilations=None, kernel_shape=None, ceil_mode=0, count_include_pad=0
         )
         if given["ceil_mode"] or (given["pads"] and any(given["pads"]) and not given["count_include_pad"]):
             raise self._foreign(node, "has settings without a form")
         self._mean(node, self._windows(node, given["kernel_shape"], given))
 
     def _globalaveragepool(self, node: onnx.NodeProto) -> None:
-        self._mean(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+        self._mean(node, self._windows(node, self._shape[1:], dict(WINDOW)))
 
     def _mean(self, node: onnx.NodeProto, windows: Windows) -> None:
         """A convolution of each channel with equal weights."""
@@ -241,57 +198,13 @@ class ChainReader:
 
     def _reducemax(self, node: onnx.NodeProto) -> None:
         self._reduced(node)
-        self._maximum(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+        self._maximum(node, self._windows(node, self._shape[1:], dict(WINDOW)))
         self._shape = self._shape[:1]
 
     def _reducemean(self, node: onnx.NodeProto) -> None:
         self._reduced(node)
-        self._mean(node, self._windows(node, self._shape[1:], dict(_WINDOW)))
+        self._mean(node, self._windows(node, self._shape[1:], dict(WINDOW)))
         self._shape = self._shape[:1]
-
-    def _reduced(self, node: onnx.NodeProto) -> None:
-        given = self._settings(node, axes=None, keepdims=1, noop_with_empty_axes=0)
-        axes = self._constant(node, 1) if given["axes"] is None else np.array(given["axes"])
-        rank = len(self._shape) + 1
-        if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes) != list(range(2, rank)):
-            raise self._foreign(node, "reduces other axes than those of an image")
-
-    def _windows(self, node: onnx.NodeProto, kernel: Sequence[int], given: dict[str, Any]) -> Windows:
-        rank = len(self._shape) - 1
-        if given["auto_pad"] not in {b"NOTSET", b"VALID"} or rank not in {1, 2} or len(kernel) != rank:
-            raise self._foreign(node, "has windows without a form")
-        pads = given["pads"] or [0] * 2 * rank
-
-        def pair(values: Sequence[int] | None, alone: int) -> Pair:
-            first, second = [alone] * (2 - rank) + list(values or [1] * rank)
-            return int(first), int(second)
-
-        channels, *space = self._shape
-        windows = Windows(
-            (channels, *pair(space, 1)),
-            pair(kernel, 1),
-            pair(given["strides"], 1),
-            pair(pads[:rank], 0),
-            pair(pads[rank:], 0),
-            pair(given.get("dilations"), 1),
-        )
-        if min(windows.places) < 1:
-            raise self._foreign(node, "has windows larger than the image")
-        return windows
-
-    def _transpose(self, node: onnx.NodeProto) -> None:
-        """[steps, samples, channels] to [samples, channels, steps], at the very front."""
-        turned = self._settings(node, perm=None)["perm"]
-        if self.layers or self.whole is not None or not self._steps_first or len(self._shape) != 1:
-            raise self._foreign(node, "has no form behind the input")
-        if self._steps is None:
-            raise self._foreign(
-                node, "convolves over steps, of which nobody says how many there are (--inputs)"
-            )
-        if list(turned or []) != [1, 2, 0]:
-            raise self._foreign(node, "turns axes otherwise than (1, 2, 0)")
-        self.whole = self._steps
-        self._shape = (self._shape[0], self._steps)
 
     def _flatten(self, node: onnx.NodeProto) -> None:
         if self._settings(node, axis=1)["axis"] != 1 or (self._steps_first and self.whole is None):
@@ -320,19 +233,6 @@ class ChainReader:
             self._shape = self._shape[:1]
             return
         raise self._foreign(node, "takes away other axes than those of one value")
-
-    def _unsqueeze(self, node: onnx.NodeProto) -> None:
-        """The one step of a sample that entered whole, or the single one that was taken away."""
-        if self._single and not self._steps_first and self._axes(node) == [0]:
-            self._steps_first = True
-            return
-        if self.whole is None or self._axes(node) != [0] or len(self._shape) != 1:
-            raise self._foreign(node, "adds an axis without a form")
-
-    def _axes(self, node: onnx.NodeProto) -> list[int]:
-        given = self._settings(node, axes=None)["axes"]
-        found = self._constant(node, 1) if given is None else given
-        return [] if found is None else [int(axis) for axis in found]
 
     def _lstm(self, node: onnx.NodeProto) -> None:
         self._settings(node, hidden_size=None, direction=b"forward", layout=0)
@@ -369,8 +269,7 @@ class ChainReader:
         return weight, recurrent, both
 
 
-_WINDOW: dict[str, Any] = {"auto_pad": b"NOTSET", "pads": None, "strides": None}
-_FORMS: dict[str, Callable[[ChainReader, onnx.NodeProto], None]] = {
+ChainReader.forms = {
     "Identity": ChainReader._identity,
     "Dropout": ChainReader._dropout,
     "MatMul": ChainReader._matmul,

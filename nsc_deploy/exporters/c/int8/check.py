@@ -1,7 +1,9 @@
 """What C in 8 bits says of each operator of an ONNX graph."""
 
 from nsc_deploy.errors import GraphError
-from nsc_deploy.exporters.c.int8.chain import HINT, ChainReader
+from nsc_deploy.exporters.c.int8.chain import ChainReader
+from nsc_deploy.exporters.c.int8.integers import IntegerReader, computes_in_integers
+from nsc_deploy.exporters.c.int8.reader import Reader
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.onnx_network import OnnxNetwork
 from nsc_deploy.passes.verdict import Status, Verdict
@@ -20,6 +22,12 @@ _BECOMES = {
     "ReduceMean": (Status.SUBSTITUTED, "a convolution with equal weights"),
     "BatchNormalization": (Status.SUBSTITUTED, "folded into the weights"),
     "Add": (Status.NATIVE, "a bias of 32 bits"),
+    "MatMulInteger": (Status.NATIVE, "the graph's own weights"),
+    "ConvInteger": (Status.NATIVE, "the graph's own weights, window by window"),
+    "Mul": (Status.NATIVE, "a multiplication and a shift"),
+    "Clip": (Status.NATIVE, "where values are cut off"),
+    "QuantizeLinear": (Status.NATIVE, "the rounding of the shift"),
+    "Scan": (Status.NATIVE, "gates that round as the graph's do, in integers"),
     "Relu": (Status.NATIVE, "where values are cut off"),
 }
 _NOTHING = (Status.NATIVE, "nothing: values keep their order")
@@ -29,7 +37,8 @@ def operator_verdicts(network: Network) -> tuple[Verdict, ...]:
     """A verdict on each operator, in the order of the graph; the first that is refused ends the chain."""
     if not isinstance(network, OnnxNetwork):
         raise TypeError("no graph of ONNX")
-    reader, ended = ChainReader(network, "graph"), False
+    kind: type[Reader] = IntegerReader if computes_in_integers(network) else ChainReader
+    reader, ended = kind(network, "graph"), False
     verdicts = []
     for node in network.nodes:
         if node.primitive in {"Input", "Output"}:
@@ -42,10 +51,10 @@ def operator_verdicts(network: Network) -> tuple[Verdict, ...]:
             except GraphError as error:
                 refusal, ended = error, True
         elif not reader.knows(node.primitive):
-            refusal = GraphError("has no form in 8 bits", hint=HINT)
+            refusal = GraphError(reader.unknown, hint=reader.hint)
         if refusal is None:
             verdicts.append(Verdict(node.name, node.primitive, *_BECOMES.get(node.primitive, _NOTHING)))
         else:
-            hint = refusal.hint or HINT
+            hint = refusal.hint or reader.hint
             verdicts.append(Verdict(node.name, node.primitive, Status.REFUSED, refusal.problem, hint))
     return tuple(verdicts)

@@ -15,7 +15,8 @@ from nsc_deploy.exporters.base import ExportRequest, RunSettings, ScaleGranulari
 from nsc_deploy.exporters.c.code import NO_MANIFEST, SHARED, LayerSize, Origin, Piece, Prepared
 from nsc_deploy.exporters.c.int8 import write
 from nsc_deploy.exporters.c.int8.chain import read_chain
-from nsc_deploy.exporters.c.int8.network import Int8Network, emulate
+from nsc_deploy.exporters.c.int8.integers import computes_in_integers, read_integers
+from nsc_deploy.exporters.c.int8.network import LARGEST, Int8Network, Outputs, emulate
 from nsc_deploy.exporters.c.int8.quantise import quantise
 from nsc_deploy.exporters.c.int8.store import read_int8, write_int8
 from nsc_deploy.exporters.c.layout import identifier
@@ -105,12 +106,19 @@ class Int8Code:
         """Values of 8 bits [steps or 1, samples, inputs].
 
         Raises:
-            ConfigError: samples that enter whole, of another length.
+            ConfigError: samples that enter whole, of another length; for a graph in integers other values
+                than whole numbers 0 to 127.
         """
         whole = self.int8.whole
         if whole is not None and len(values) != whole:
             raise ConfigError(
                 f"has {len(values)} steps, and the code takes samples of {whole} whole", where="--inputs"
+            )
+        if self.int8.integer and not _are_whole(values):
+            raise ConfigError(
+                f"has other values than whole numbers 0 to {LARGEST}, which a graph in integers takes in",
+                where="--inputs",
+                hint="Name what was recorded in front of this graph.",
             )
         return self.int8.quantised(values)
 
@@ -130,13 +138,15 @@ class Int8Code:
             BackendError: it wrote too little or too much.
         """
         steps, samples = entering.shape[:2]
-        outputs = self.int8.outputs
-        width = -(-outputs // 2) + timed
+        outputs, each_word = self.int8.outputs, 32 // self.int8.output_bits
+        filled = -(-outputs // each_word)
+        width = filled + timed
         words = np.frombuffer(answer, "<u4")
         if words.size != samples * (steps * width + 1):
             raise BackendError(f"the compiled code wrote {words.size} words, others were expected")
         each = words.reshape(samples, -1)[:, :-1].reshape(samples, steps, width).transpose(1, 0, 2)
-        shown = np.ascontiguousarray(each[..., : -(-outputs // 2)]).view("<i2")[..., :outputs]
+        kind = f"<i{self.int8.output_bits // 8}"
+        shown = np.ascontiguousarray(each[..., :filled]).view(kind)[..., :outputs]
         return self._shown(shown), each[..., -1] if timed else np.zeros((steps, 0), np.uint32)
 
     def reference(self, nodes: Sequence[str] | None = None) -> Runner:
@@ -156,8 +166,12 @@ class Int8Code:
         """Write the integers."""
         write_int8(file, self.int8)
 
-    def _shown(self, outputs: NDArray[np.int16]) -> RunTrace:
-        """Outputs in units of the graph; float32 tells whole numbers of 16 bits times a factor apart."""
+    def _shown(self, outputs: Outputs) -> RunTrace:
+        """Outputs in units of the graph; float32 tells whole numbers of 16 bits times a factor apart.
+
+        Sums of 32 bits come to what the graph gives out: one rounding of the product with its factor.
+        """
+        outputs = outputs[-1:] if self.int8.final else outputs
         shape = (*outputs.shape[:2], *self.network.output_node.output_shape)
         return RunTrace((outputs * self.int8.output_scale).astype(np.float32).reshape(shape))
 
@@ -194,12 +208,21 @@ def prepare(request: ExportRequest) -> Prepared:
     network = request.network
     if not isinstance(network, OnnxNetwork):
         raise TypeError("an ONNX file that was read as something else")
-    recording, chosen_on, calibrated = _inputs(request)
-    chain = read_chain(replace(network, steps=recording.steps), request.graph_file)
     classes, group = readout_of(network) or (None, 1)
-    int8 = quantise(chain, chosen_on.values, classes=classes, group=group)
+    calibrated = Calibrated(samples=0)
+    if computes_in_integers(network):
+        recording, _ = _recorded(request, "a graph in integers takes whole numbers, and there are no inputs")
+        stepped = replace(network, steps=recording.steps)
+        int8 = read_integers(stepped, request.graph_file, classes=classes, group=group)
+        request.notify("taking the integers of the graph as they are: no ranges are chosen")
+        note = Note("integers", None, "weights, biases and factors are the graph's, and so is the rounding")
+    else:
+        recording, chosen_on, calibrated = _inputs(request)
+        chain = read_chain(replace(network, steps=recording.steps), request.graph_file)
+        int8 = quantise(chain, chosen_on.values, classes=classes, group=group)
+        text = f"ranges of {chosen_on.samples} samples, weights of 8 bits"
+        note = Note("rounding", None, text, exact=False)
     name = identifier(request.part or request.graph_file.stem)
-    note = Note("rounding", None, f"ranges of {chosen_on.samples} samples, weights of 8 bits", exact=False)
     return Prepared(
         code=Int8Code(int8, name, network),
         calibration=calibrated,
@@ -219,10 +242,12 @@ def code_of_size(network: Network) -> Int8Code:
     """
     if not isinstance(network, OnnxNetwork):
         raise TypeError("no graph of ONNX")
+    classes, group = readout_of(network) or (None, 1)
+    if computes_in_integers(network):
+        return Int8Code(read_integers(network, "graph", classes=classes, group=group), "network", network)
     chain = read_chain(network, "graph")
     node = network.input_node
     values = np.random.default_rng(0).normal(size=(network.steps or 1, 8, *node.output_shape))
-    classes, group = readout_of(network) or (None, 1)
     return Int8Code(quantise(chain, values, classes=classes, group=group), "network", network)
 
 
@@ -235,14 +260,7 @@ def _inputs(request: ExportRequest) -> tuple[Recording, Recording, Calibrated]:
     chosen_on = calibration_inputs(request)
     if chosen_on is not None:
         request.notify(f"quantising, ranges chosen on {chosen_on.samples} recorded samples")
-    if request.recording_file is None:
-        raise ConfigError(
-            "ranges of 8 bits are chosen on recorded inputs, and there are none",
-            where=request.graph_file,
-            hint="Name some: --inputs recording.npz (and, best of a training part, --calibration FILE.npz).",
-        )
-    recording = recording_for(request.network, request.recording_file)
-    fits(recording, request.network, request.recording_file)
+    recording, file = _recorded(request, "ranges of 8 bits are chosen on recorded inputs, and there are none")
     if chosen_on is not None:
         return recording, chosen_on, Calibrated.of(request, chosen_on)
     if recording.samples < 2:
@@ -256,8 +274,30 @@ def _inputs(request: ExportRequest) -> tuple[Recording, Recording, Calibrated]:
         f"quantising, ranges chosen on {half.samples} of the recorded samples; the other {rest.samples} go "
         "into the folder (--calibration FILE.npz names others)"
     )
-    file = request.recording_file
-    return rest, half, Calibrated(samples=half.samples, path=str(file), sha256=sha256(file))
+    calibrated = Calibrated(samples=half.samples, path=str(file), sha256=sha256(file))
+    return rest, half, calibrated
+
+
+def _recorded(request: ExportRequest, missing: str) -> tuple[Recording, Path]:
+    """The recorded inputs of a request, and their file.
+
+    Raises:
+        ConfigError: there are none, or of another graph.
+    """
+    if request.recording_file is None:
+        raise ConfigError(
+            missing,
+            where=request.graph_file,
+            hint="Name some: --inputs recording.npz (and, best of a training part, --calibration FILE.npz).",
+        )
+    recording = recording_for(request.network, request.recording_file)
+    fits(recording, request.network, request.recording_file)
+    return recording, request.recording_file
+
+
+def _are_whole(values: NDArray[Any]) -> bool:
+    """Whether all are whole numbers that 8 bits hold."""
+    return bool(((values >= 0) & (values <= LARGEST) & (values % 1 == 0)).all())
 
 
 def _every_second(recording: Recording, first: int) -> Recording:

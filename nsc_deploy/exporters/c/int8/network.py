@@ -15,6 +15,13 @@ A gated recurrent unit has the same gates, keeps its state with 15 bits behind t
     h = sat8((s + 2^7) >> 8)
 
 `>>` rounds down. This is the requantisation of TensorFlow Lite with a single rounding.
+
+A graph that computes in integers keeps its own: its activations are 0..L, m and s are chosen so that y is
+what the graph rounds to for every sum (see `rounding`), and sums that leave it as real values keep 32 bits.
+Where no m and s are, and in the gates of its recurrent unit, which add two scaled sums, C computes in single
+precision as the graph does, rounding for rounding, on integers alone, with R(x) = rint(x within 0..L):
+
+    z, r = R(f a + g b)      n = R(f a + (r (g b)) / L)      h = R((z h + (L - z) n) / L)
 """
 
 from collections.abc import Iterator
@@ -28,6 +35,7 @@ from nsc_deploy.exporters.c.int8.geometry import Windows
 from nsc_deploy.exporters.c.int8.layers import convolve, entering
 
 Wide = NDArray[np.int64]
+Outputs: TypeAlias = NDArray[np.int16] | NDArray[np.int32]
 GATE_BITS, CELL_BITS, HIDDEN_BITS = 12, 11, 7
 LARGEST, LARGEST_OUTPUT = 127, 2**15 - 1
 SEGMENT_BITS = 7
@@ -42,21 +50,36 @@ class Product:
         bias: [outputs] int32.
         multiplier: [outputs] int32, at least 2^30.
         shift: [outputs] 1..62.
+        single: whether sums times multiplier 2^-shift are rounded as in single precision: to 24 bits, then
+            half to even. The lowest 7 bits of the multipliers are 0.
     """
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
     multiplier: NDArray[np.int32]
     shift: NDArray[np.uint8]
+    single: bool = False
 
     def of(self, values: Wide) -> Wide:
         """Values [samples, inputs] to [samples, outputs], before anything is cut off."""
+        return self.scaled(self.sums(values))
+
+    def sums(self, values: Wide) -> Wide:
+        """The same before they are scaled."""
         # Sums below 2^31 are exact in float64, in which products of matrices are fast.
-        total = (values.astype(np.float64) @ self.weight.T.astype(np.float64)).astype(np.int64) + self.bias
-        return self.scaled(total)
+        total = (values.astype(np.float64) @ self.weight.T.astype(np.float64)).astype(np.int64)
+        return total + self.bias
+
+    def in_single_precision(self, total: Wide) -> NDArray[np.float32]:
+        """Sums [..., outputs] times their factors."""
+        factors = self.multiplier * 2.0 ** -self.shift.astype(np.float64)
+        found: NDArray[np.float32] = total.astype(np.float32) * factors.astype(np.float32)
+        return found
 
     def scaled(self, total: Wide) -> Wide:
         """Sums [..., outputs] in the units of what leaves."""
+        if self.single:
+            return np.rint(self.in_single_precision(total)).astype(np.int64)
         shift = self.shift.astype(np.int64)
         found: Wide = (total * self.multiplier + (np.int64(1) << (shift - 1))) >> shift
         return found
@@ -183,7 +206,32 @@ class Gru:
         return int(self.recurrent.weight.shape[1])
 
 
-Layer: TypeAlias = Dense | Convolution | Maximum | Lstm | Gru
+@dataclass(frozen=True, eq=False)
+class HardGru:
+    """Gated recurrent units of a graph in integers: gates and candidate are cut off, 0..L stands for 0..1.
+
+    The output after the last step of a sample is the graph's. All rows of a product have one factor.
+
+    Attributes:
+        name: of its node.
+        entering: weights of what comes in, with the bias.
+        recurrent: weights of its own output, without one.
+        largest: L.
+    """
+
+    name: str
+    entering: Product
+    recurrent: Product
+    largest: int
+
+    @property
+    def outputs(self) -> int:
+        """Number of units."""
+        return int(self.recurrent.weight.shape[1])
+
+
+Layer: TypeAlias = Dense | Convolution | Maximum | Lstm | Gru | HardGru
+Recurrent: TypeAlias = Lstm | Gru | HardGru
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,11 +241,12 @@ class Int8Network:
     Attributes:
         inputs: values that come in with a step, or with a sample that enters whole.
         input_scale: what 1 of an input stands for.
-        layers: in their order; sums of the last one have 16 bits.
+        layers: in their order; sums of the last one have 16 bits, those of a graph in integers 32.
         output_scale: what 1 of an output stands for.
         classes: that its outputs vote for, or None.
         group: consecutive outputs that vote for a class.
         whole: steps of a sample that enters whole; None where steps enter one by one.
+        integer: whether the graph computes in integers itself: whole numbers 0 to 127 enter as they are.
     """
 
     inputs: int
@@ -207,11 +256,24 @@ class Int8Network:
     classes: int | None = None
     group: int = 1
     whole: int | None = None
+    integer: bool = False
 
     @property
     def outputs(self) -> int:
         """Values that leave."""
         return self.layers[-1].outputs
+
+    @property
+    def output_bits(self) -> int:
+        """Of a value that leaves."""
+        last = self.layers[-1]
+        wide = isinstance(last, Dense | Convolution) and last.high > LARGEST_OUTPUT
+        return 32 if wide else 16
+
+    @property
+    def final(self) -> bool:
+        """Whether only what leaves after the last step of a sample is the graph's."""
+        return any(isinstance(layer, HardGru) for layer in self.layers)
 
     def quantised(self, values: NDArray[Any]) -> NDArray[np.int8]:
         """Real inputs [steps, samples, *shape] as they enter, [steps or 1, samples, inputs]."""
@@ -223,18 +285,18 @@ def products_of(layer: Layer) -> Iterator[tuple[str, Product]]:
     """Every product of a layer, with what it is there."""
     if isinstance(layer, Dense | Convolution):
         yield "weights", layer.product
-    elif isinstance(layer, Lstm | Gru):
+    elif isinstance(layer, Recurrent):
         yield "weights of inputs", layer.entering
         yield "weights of its own", layer.recurrent
 
 
-def emulate(network: Int8Network, values: NDArray[np.int8]) -> NDArray[np.int16]:
+def emulate(network: Int8Network, values: NDArray[np.int8]) -> Outputs:
     """Run samples, each from rest: inputs [steps, samples, inputs] to [steps, samples, outputs]."""
     samples = values.shape[1]
     states = {
         place: np.zeros((2, samples, layer.outputs), np.int64)
         for place, layer in enumerate(network.layers)
-        if isinstance(layer, Lstm | Gru)
+        if isinstance(layer, Recurrent)
     }
     given = []
     for step in values.astype(np.int64):
@@ -246,17 +308,20 @@ def emulate(network: Int8Network, values: NDArray[np.int8]) -> NDArray[np.int16]
                 flowing = np.clip(layer.of(flowing), layer.low, layer.high)
             elif isinstance(layer, Maximum):
                 flowing = layer.of(flowing)
+            elif isinstance(layer, HardGru):
+                flowing = _hard_gru(layer, flowing, states[place])
             else:
                 update = _lstm if isinstance(layer, Lstm) else _gru
                 flowing = update(layer.entering, layer.recurrent, flowing, states[place])
-        given.append(flowing.astype(np.int16))
+        given.append(flowing.astype(np.int16 if network.output_bits == 16 else np.int32))
     return np.stack(given)
 
 
-def decide(network: Int8Network, outputs: NDArray[np.int16]) -> NDArray[np.int64]:
+def decide(network: Int8Network, outputs: Outputs) -> NDArray[np.int64]:
     """Outputs [steps, samples, outputs] to classes [samples], the first of equals."""
     shape = (outputs.shape[1], network.classes or 1, network.group)
-    votes = outputs.sum(axis=0, dtype=np.int64).reshape(shape).sum(axis=2)
+    voting = outputs[-1:] if network.final else outputs
+    votes = voting.sum(axis=0, dtype=np.int64).reshape(shape).sum(axis=2)
     decided: NDArray[np.int64] = votes.argmax(axis=1)
     return decided
 
@@ -285,6 +350,25 @@ def _gru(entering: Product, recurrent: Product, values: Wide, state: Wide) -> Wi
     new = looked_up(TANH, _sat(arriving[:, 2 * units :] + remembered, 16))
     state[1] = (keep * state[1] + ((1 << 15) - keep) * new + (1 << 14)) >> 15
     state[0] = _sat((state[1] + (1 << 7)) >> 8, 8)
+    shown: Wide = state[0].copy()
+    return shown
+
+
+def _hard_gru(layer: HardGru, values: Wide, state: Wide) -> Wide:
+    """One step; `state[0]` holds the output, [samples, units], and is changed."""
+    most = np.float32(layer.largest)
+    share = np.float32(1 / layer.largest)
+
+    def bounded(real: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.rint(np.clip(real, np.float32(0), most))
+
+    def scaled(product: Product, entering: Wide) -> list[NDArray[np.float32]]:
+        return np.split(product.in_single_precision(product.sums(entering)), 3, axis=1)
+
+    arriving, own = scaled(layer.entering, values), scaled(layer.recurrent, state[0])
+    keep, reset = bounded(arriving[0] + own[0]), bounded(arriving[1] + own[1])
+    new = bounded(arriving[2] + reset * own[2] * share)
+    state[0] = bounded((keep * state[0].astype(np.float32) + (most - keep) * new) * share)
     shown: Wide = state[0].copy()
     return shown
 

@@ -15,16 +15,26 @@ from nsc_deploy.exporters.c.int8.network import (
     Convolution,
     Dense,
     Gru,
+    HardGru,
     Int8Network,
     Layer,
     Lstm,
     Maximum,
     Product,
+    Recurrent,
     products_of,
 )
+from nsc_deploy.exporters.c.int8.rounding import MOST_SUM
 from nsc_deploy.io.npz import load_npz, save_npz
 
-_KINDS = {"dense": Dense, "convolution": Convolution, "maximum": Maximum, "lstm": Lstm, "gru": Gru}
+_KINDS = {
+    "dense": Dense,
+    "convolution": Convolution,
+    "maximum": Maximum,
+    "lstm": Lstm,
+    "gru": Gru,
+    "hard_gru": HardGru,
+}
 _FIELDS = {"weight": np.int8, "bias": np.int32, "multiplier": np.int32, "shift": np.uint8}
 _MOST = 2**24
 Arrays = Mapping[str, NDArray[Any]]
@@ -37,13 +47,17 @@ def write_int8(path: Path, network: Int8Network) -> None:
         "kinds": np.array([kinds[type(layer)] for layer in network.layers]),
         "names": np.array([layer.name for layer in network.layers]),
         "sizes": np.array([network.inputs, network.classes or 0, network.group, network.whole or 0]),
+        "integer": np.array(network.integer),
         "scales": np.array([network.input_scale, network.output_scale]),
     }
     for place, layer in enumerate(network.layers):
         for number, (_, product) in enumerate(products_of(layer)):
             arrays |= {f"{place}.{number}.{name}": getattr(product, name) for name in _FIELDS}
+            arrays[f"{place}.{number}.single"] = np.array(product.single)
         if isinstance(layer, Dense | Convolution):
             arrays[f"{place}.limits"] = np.array([layer.low, layer.high])
+        if isinstance(layer, HardGru):
+            arrays[f"{place}.limits"] = np.array([0, layer.largest])
         if isinstance(layer, Convolution | Maximum):
             groups = layer.groups if isinstance(layer, Convolution) else 1
             one = layer.windows
@@ -69,6 +83,7 @@ def read_int8(path: Path) -> Int8Network:
 
 
 def _network(arrays: Arrays) -> Int8Network:
+    integer = bool(arrays["integer"])
     inputs, classes, group, whole = (int(size) for size in arrays["sizes"])
     input_scale, output_scale = (float(scale) for scale in arrays["scales"])
     kinds, names = ([str(one) for one in arrays[what]] for what in ("kinds", "names"))
@@ -76,7 +91,7 @@ def _network(arrays: Arrays) -> Int8Network:
     entering = inputs
     for place, (kind, name) in enumerate(zip(kinds, names, strict=True)):
         layer = _layer(arrays, place, kind, name)
-        _require_fits(layer, entering, last=place == len(kinds) - 1)
+        _require_fits(layer, entering, last=place == len(kinds) - 1, integer=integer)
         layers.append(layer)
         entering = layer.outputs
     if not 0 < inputs <= _MOST or not layers or min(classes, whole) < 0 or group < 1:
@@ -86,7 +101,7 @@ def _network(arrays: Arrays) -> Int8Network:
     if classes and classes * group != entering:
         raise DataError("votes with other outputs than it has", where="network")
     return Int8Network(
-        inputs, input_scale, tuple(layers), output_scale, classes or None, group, whole or None
+        inputs, input_scale, tuple(layers), output_scale, classes or None, group, whole or None, integer
     )
 
 
@@ -101,6 +116,8 @@ def _layer(arrays: Arrays, place: int, kind: str, name: str) -> Layer:
         windows, groups = _windows(arrays[f"{place}.windows"])
         return Convolution(name, first, windows, groups, low, high)
     second = _product(arrays, f"{place}.1", name)
+    if kind == "hard_gru":
+        return HardGru(name, first, second, int(arrays[f"{place}.limits"][1]))
     return Lstm(name, first, second) if kind == "lstm" else Gru(name, first, second)
 
 
@@ -128,10 +145,13 @@ def _product(arrays: Arrays, name: str, where: str) -> Product:
         raise DataError("has sums that could leave 32 bits", where=where)
     if parts["multiplier"].min() < 0 or parts["shift"].min() < 1 or parts["shift"].max() > 62:
         raise DataError("has factors that could leave 64 bits", where=where)
-    return Product(**parts)
+    single = bool(arrays[f"{name}.single"])
+    if single and (parts["multiplier"].min() < 2**30 or (parts["multiplier"] % 2**7).any()):
+        raise DataError("has factors that are none of single precision", where=where)
+    return Product(**parts, single=single)
 
 
-def _require_fits(layer: Layer, entering: int, *, last: bool) -> None:
+def _require_fits(layer: Layer, entering: int, *, last: bool, integer: bool) -> None:
     """Refuse a layer that does not take what arrives, or gives out more than its place holds."""
     where = f"layer '{layer.name}'"
     products = [product for _, product in products_of(layer)]
@@ -139,7 +159,7 @@ def _require_fits(layer: Layer, entering: int, *, last: bool) -> None:
     if wanted != entering:
         raise DataError(f"takes {wanted} numbers, and {entering} arrive", where=where)
     if isinstance(layer, Dense | Convolution):
-        most = LARGEST_OUTPUT if last else LARGEST
+        most = (MOST_SUM if integer else LARGEST_OUTPUT) if last else LARGEST
         if not -most <= layer.low <= 0 <= layer.high <= most:
             raise DataError("has limits beyond its bits", where=where)
     if isinstance(layer, Convolution):
@@ -149,8 +169,13 @@ def _require_fits(layer: Layer, entering: int, *, last: bool) -> None:
             raise DataError("has channels that its groups do not share", where=where)
         if width != channels // layer.groups * layer.windows.taps:
             raise DataError("has weights of another size", where=where)
-    if isinstance(layer, Lstm | Gru):
+    if isinstance(layer, Recurrent):
         gates = 4 if isinstance(layer, Lstm) else 3
         one, two = (product.weight.shape for product in products)
         if one[0] != gates * two[1] or two[0] != one[0]:
             raise DataError("has weights of another number of gates", where=where)
+    if isinstance(layer, HardGru):
+        factors = [{*zip(one.multiplier.tolist(), one.shift.tolist(), strict=True)} for one in products]
+        plain = all(one.single for one in products) and [len(one) for one in factors] == [1, 1]
+        if not plain or not 1 <= layer.largest <= LARGEST or products[1].bias.any():
+            raise DataError("has gates without a form", where=where)

@@ -15,11 +15,13 @@ from nsc_deploy.exporters.c.int8.network import (
     Convolution,
     Dense,
     Gru,
+    HardGru,
     Int8Network,
     Layer,
     Lstm,
     Maximum,
     Product,
+    Recurrent,
     decide,
     emulate,
     products_of,
@@ -31,12 +33,52 @@ MOST_EXAMPLE_VALUES = 4096
 
 
 @dataclass(frozen=True)
+class Single:
+    """A number of single precision: mantissa of 24 bits times 2^exponent."""
+
+    mantissa: int
+    exponent: int
+
+    @classmethod
+    def of(cls, value: float) -> "Single":
+        """A number above 0."""
+        fraction, exponent = np.frexp(np.float64(np.float32(value)))
+        return cls(int(fraction * 2**24), int(exponent) - 24)
+
+
+@dataclass(frozen=True)
+class HardGates:
+    """The numbers of a HardGru.
+
+    Attributes:
+        largest: L.
+        entering: factor of what comes in.
+        own: factor of its own output.
+        share: 1 / L.
+    """
+
+    largest: int
+    entering: Single
+    own: Single
+    share: Single
+
+    @classmethod
+    def of(cls, layer: HardGru) -> "HardGates":
+        """Those of a layer."""
+        entering, own = (
+            Single.of(float(one.multiplier[0]) * 2.0 ** -int(one.shift[0]))
+            for one in (layer.entering, layer.recurrent)
+        )
+        return cls(layer.largest, entering, own, Single.of(1 / layer.largest))
+
+
+@dataclass(frozen=True)
 class WrittenLayer:
     """A layer as the templates see it.
 
     Attributes:
         name: in C.
-        kind: dense, convolution, maximum, lstm or gru.
+        kind: dense, convolution, maximum, lstm, gru or hard_gru.
         inputs: numbers that enter.
         outputs: numbers that leave.
         source: where they lie.
@@ -48,6 +90,8 @@ class WrittenLayer:
         windows: of a convolution or a pool.
         groups: of a convolution.
         rows: of weights.
+        gates: of a hard_gru.
+        single: whether its sums are rounded as in single precision.
     """
 
     name: str
@@ -63,10 +107,17 @@ class WrittenLayer:
     windows: Windows | None
     groups: int
     rows: int
+    gates: HardGates | None
+    single: bool
 
     @property
     def cells(self) -> bool:
         """Whether it has a state."""
+        return self.kind in {"lstm", "gru", "hard_gru"}
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is more to its state than what it shows."""
         return self.kind in {"lstm", "gru"}
 
     @property
@@ -120,7 +171,7 @@ class Written:
         shared |= {"votes": 8 * (self.network.classes or 0)}
         found = {name: ("all layers", size) for name, size in shared.items() if size}
         for layer, of in zip(self.layers, self.network.layers, strict=True):
-            if layer.cells:
+            if layer.keeps:
                 found[f"{layer.name}_c"] = (of.name, 2 * layer.outputs)
         for layer, of in zip(self.layers, self.network.layers, strict=True):
             if layer.cells:
@@ -187,8 +238,11 @@ def readme_text(network: Int8Network, name: str, origin: Origin, about: str) -> 
 
 def harness_text(network: Int8Network, name: str, template: str, **values: Any) -> str:
     """A main program that runs recorded samples, on this machine or on a board."""
-    inputs, outputs = 4 * -(-network.inputs // 4), 2 * -(-network.outputs // 2)
-    harness = Harness("int8_t", inputs, "int16_t", outputs, "step", network.classes is not None)
+    a_word = 32 // network.output_bits
+    inputs, outputs = 4 * -(-network.inputs // 4), a_word * -(-network.outputs // a_word)
+    harness = Harness(
+        "int8_t", inputs, f"int{network.output_bits}_t", outputs, "step", network.classes is not None
+    )
     return template_text(template, **_values(network, name, HERE), harness=harness, traced=(), **values)
 
 
@@ -199,6 +253,9 @@ def tables(network: Int8Network) -> list[Table]:
         name = f"l{index}"
         for number, (_, product) in enumerate(products_of(layer)):
             kept = _tables(product, f"{name}_own" if number else name, name, layer.name)
+            if isinstance(layer, HardGru):  # one factor a product, which stands in the code
+                found += [kept[0]] if number else [kept[0], kept[3]]
+                continue
             # The bias of an LSTM stands in the product of its inputs.
             found += kept[:3] if number and isinstance(layer, Lstm) else kept
     if any(isinstance(layer, Lstm | Gru) for layer in network.layers):
@@ -230,9 +287,11 @@ def write_out(network: Int8Network, name: str) -> Written:
     for index, layer in enumerate(network.layers):
         known, last = f"l{index}", layer is network.layers[-1]
         target, ctype = (
-            ("outputs", "int16_t") if last else (f"state->{'odd' if index % 2 else 'even'}", "int8_t")
+            ("outputs", f"int{network.output_bits}_t")
+            if last
+            else (f"state->{'odd' if index % 2 else 'even'}", "int8_t")
         )
-        if isinstance(layer, Lstm | Gru):
+        if isinstance(layer, Recurrent):
             target = f"state->{known}_h"
         weight = next((product.weight for _, product in products_of(layer)), np.zeros((0, 0)))
         layers.append(
@@ -250,6 +309,8 @@ def write_out(network: Int8Network, name: str) -> Written:
                 windows=layer.windows if isinstance(layer, Convolution | Maximum) else None,
                 groups=layer.groups if isinstance(layer, Convolution) else 1,
                 rows=len(weight),
+                gates=HardGates.of(layer) if isinstance(layer, HardGru) else None,
+                single=any(product.single for _, product in products_of(layer)),
             )
         )
         inputs, source = layer.outputs, target
@@ -262,6 +323,7 @@ _KINDS: dict[type, str] = {
     Maximum: "maximum",
     Lstm: "lstm",
     Gru: "gru",
+    HardGru: "hard_gru",
 }
 
 
@@ -303,7 +365,12 @@ def _values(network: Int8Network, name: str, origin: Origin, dt: float | None = 
         "ready": origin.ready,
         "sizes": " -> ".join(str(layer.outputs) for layer in written.layers),
         "layers": written.layers,
-        "cells": any(layer.cells for layer in written.layers),
+        "cells": any(layer.keeps for layer in written.layers),
+        "multiplied": any(layer.kind != "maximum" and not layer.single for layer in written.layers),
+        "single": any(layer.single for layer in written.layers),
+        "hard": any(layer.cells and not layer.keeps for layer in written.layers),
+        "out_type": f"int{network.output_bits}_t",
+        "sum_type": f"int{2 * network.output_bits}_t",
         "products": any(layer.kind != "maximum" for layer in written.layers),
         "images": any(layer.kind == "convolution" for layer in written.layers),
         "dt_ns": step if step is not None and 0 < step < 2**32 else None,

@@ -1,11 +1,14 @@
 """Conventional networks by the same commands as graphs of events: export, run, verify, check."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nsc_deploy.energy import estimate
 from nsc_deploy.errors import ConfigError, GraphError, UserError
+from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.c.deployment import read_c_deployment
 from nsc_deploy.exporters.check import graphs_of
 from nsc_deploy.exporters.export import export_all
@@ -13,10 +16,14 @@ from nsc_deploy.exporters.inputs import choose_samples
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.exporters.verify import open_deployment, run, verify
 from nsc_deploy.graphs.formats.nir import GraphOptions
-from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.onnx_build import sum_over_time
+from nsc_deploy.training.run import train
 from nsc_deploy.verification.limits import Limits
 from tests.support.c_graphs import needs_compiler, needs_qemu
-from tests.support.int8 import KINDS, graph, write_inputs
+from tests.support.int8 import INTEGER_KINDS, KINDS, graph, write_inputs
 from tests.support.small_runs import dense_run, event_run
 
 THREE = GraphOptions(classes=3)
@@ -38,12 +45,14 @@ def test_an_onnx_file_goes_the_way_of_every_graph(kind: str, tmp_path: Path) -> 
     assert manifest.compiled.values > 0
     assert manifest.verification is not None
     assert manifest.verification.agreement is not None
-    assert "of the decisions are alike" in manifest.verification.sentence
+    said = manifest.verification.sentence
+    assert ("bit for bit" if kind in INTEGER_KINDS else "of the decisions are alike") in said
     opened = open_deployment(out)
     host, emulator = (run(opened, name) for name in ("host", "emulator"))
     np.testing.assert_array_equal(host.spikes, emulator.spikes)
     np.testing.assert_array_equal(host.decisions, emulator.decisions)
-    assert host.comparison.samples == 10  # ranges were chosen on the other ten
+    # Ranges were chosen on the other ten; a graph in integers has none to choose.
+    assert host.comparison.samples == (20 if kind in INTEGER_KINDS else 10)
     found = verify(opened, "reference", choose_samples(opened, None, None), Limits(min_agreement=0.5))
     assert found.passed
 
@@ -61,6 +70,40 @@ def test_ranges_and_check_never_see_the_same_samples(tmp_path: Path) -> None:
     )
     assert read_recording(out / "inputs.npz").samples == 20
     assert read_c_deployment(out).manifest.calibration.path == str(other)
+
+
+@needs_compiler
+@pytest.mark.parametrize("system", ["qnn", "gru", "ds-cnn"])
+def test_a_trained_system_in_integers_is_its_graph_bit_for_bit(
+    system: str, small_experiment: Callable[..., dict[str, object]], tmp_path: Path
+) -> None:
+    overrides = small_experiment(system__name=system, training__epochs=1)
+    trained = train(load_experiment(None, overrides), tmp_path / "run", progress=False).run
+    for part in ("transmitter", "receiver"):
+        (out,) = export_all(trained, "c", tmp_path / part, part=part)
+        manifest = read_c_deployment(out).manifest
+        assert manifest.calibration.samples == 0
+        assert [one.exact for one in manifest.approximations] == [True]
+        opened = open_deployment(out)
+        for backend in ("host", "emulator"):
+            found = run(opened, backend)
+            assert found.comparison.equal
+            assert found.comparison.output.compared > 100
+        chosen = choose_samples(opened, None, 4)
+        assert verify(opened, "reference", chosen, Limits()).passed
+        report = estimate([out]).report
+        assert report.systems[0].counts.macs > 0
+        ((_, network),) = graphs_of(trained, GraphOptions(), part=part, target=load_target("c"))
+        assert load_target("c:stm32l432").check(network).fits
+
+
+def test_what_counts_events_is_left_to_the_firmware(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "count.onnx", sum_over_time(7, signal=Signal.EVENTS, dt=0.03))
+    inputs = tmp_path / "in.npz"
+    write_recording(inputs, Recording(np.ones((12, 4, 7), np.uint8), Signal.EVENTS, 0.03))
+    with pytest.raises(UserError, match=r"'count' \(ReduceSum\)") as caught:
+        export_all(tmp_path / "count.onnx", "c", tmp_path / "out", inputs=inputs)
+    assert "let the firmware count them" in str(caught.value.hint)
 
 
 @needs_qemu

@@ -7,10 +7,10 @@ import pytest
 
 from nsc_deploy.exporters.c.int8.chain import read_chain
 from nsc_deploy.exporters.c.int8.network import Dense, Lstm, decide, emulate, products_of
-from tests.support.int8 import KINDS, OUTPUTS, code, network, reals
+from tests.support.int8 import FLOAT_KINDS, OUTPUTS, code, network, reals
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FLOAT_KINDS)
 def test_whole_numbers_follow_floating_point(kind: str, tmp_path: Path) -> None:
     made = code(tmp_path, kind)
     values = reals(kind, 2)
@@ -26,7 +26,7 @@ def test_whole_numbers_follow_floating_point(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(decided[clear], votes.argmax(axis=1)[clear])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FLOAT_KINDS)
 def test_layers_in_floating_point_are_those_of_onnxruntime(kind: str, tmp_path: Path) -> None:
     read, values = network(tmp_path, kind), reals(kind, 3)
     chain = read_chain(read, kind)

@@ -1,0 +1,153 @@
+"""What every reader of ONNX graphs knows: constants, shapes, windows, and how an operator is refused.
+
+A graph is a chain; one that begins with Transpose(1, 2, 0) convolves over time and takes a sample whole. One of
+a single step may take that axis away and put it back.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.c.int8.geometry import Pair, Windows
+from nsc_deploy.exporters.c.int8.layers import Reals
+from nsc_deploy.graphs.onnx_network import OnnxNetwork
+
+WINDOW: dict[str, Any] = {"auto_pad": b"NOTSET", "pads": None, "strides": None}
+Form = Callable[[Any, onnx.NodeProto], None]
+
+
+class Reader:
+    """A chain as far as it was read.
+
+    Args:
+        network: the graph; of one that convolves over time the steps of a sample are known.
+        where: it was read from, for errors.
+    """
+
+    forms: ClassVar[Mapping[str, Form]]
+    """What is done with each operator, by its name."""
+    hint: ClassVar[str]
+    """The way out where something is refused."""
+    hints: ClassVar[Mapping[str, str]] = {}
+    """The same of operators that have one of their own."""
+    unknown: ClassVar[str]
+    """What is said of an operator without a form."""
+
+    def __init__(self, network: OnnxNetwork, where: object) -> None:
+        self.whole: int | None = None
+        self._known: dict[str, NDArray[Any]] = {
+            one.name: onnx.numpy_helper.to_array(one) for one in network.model.graph.initializer
+        }
+        self._where, self._steps, self._steps_first = where, network.steps, network.steps_first
+        self._flowing = network.input_node.name
+        self._shape: tuple[int, ...] = network.input_node.output_shape
+        self._single = network.given_steps == 1
+        self._begun = False  # whether a layer was read
+
+    def take(self, node: onnx.NodeProto) -> None:
+        """One operator."""
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            self._known[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
+            return
+        entering = [name for name in node.input if name and name not in self._known]
+        if entering != [self._flowing]:
+            raise self._foreign(node, "is not one of a chain")
+        if not self.knows(node.op_type):
+            raise self._foreign(node, self.unknown)
+        self.forms[node.op_type](self, node)
+        self._flowing = node.output[0]
+
+    @classmethod
+    def knows(cls, operator: str) -> bool:
+        """Whether an operator has a form somewhere."""
+        return operator in cls.forms
+
+    def _foreign(self, node: onnx.NodeProto, problem: str) -> GraphError:
+        where = f"{self._where}: node '{node.name or node.output[0]}' ({node.op_type})"
+        return GraphError(problem, where=where, hint=self.hints.get(node.op_type, self.hint))
+
+    def _constant(self, node: onnx.NodeProto, place: int) -> Reals | None:
+        there = len(node.input) > place and node.input[place]
+        return self._known[node.input[place]].astype(np.float64) if there else None
+
+    def _needed(self, node: onnx.NodeProto, place: int) -> Reals:
+        found = self._constant(node, place)
+        if found is None:
+            raise self._foreign(node, "lacks its weights")
+        return found
+
+    def _settings(self, node: onnx.NodeProto, **known: Any) -> dict[str, Any]:
+        """Attributes with their defaults; None as a default is any value that is not looked at.
+
+        Raises:
+            GraphError: another attribute.
+        """
+        given = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        strange = next((name for name in given if name not in known), None)
+        if strange is not None:
+            raise self._foreign(node, f"has {strange}, which has no form")
+        return known | given
+
+    def _identity(self, node: onnx.NodeProto) -> None:
+        """Nothing."""
+
+    def _reduced(self, node: onnx.NodeProto) -> None:
+        given = self._settings(node, axes=None, keepdims=1, noop_with_empty_axes=0)
+        axes = self._constant(node, 1) if given["axes"] is None else np.array(given["axes"])
+        rank = len(self._shape) + 1
+        if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes) != list(range(2, rank)):
+            raise self._foreign(node, "reduces other axes than those of an image")
+
+    def _windows(self, node: onnx.NodeProto, kernel: Sequence[int], given: dict[str, Any]) -> Windows:
+        rank = len(self._shape) - 1
+        if given["auto_pad"] not in {b"NOTSET", b"VALID"} or rank not in {1, 2} or len(kernel) != rank:
+            raise self._foreign(node, "has windows without a form")
+        pads = given["pads"] or [0] * 2 * rank
+
+        def pair(values: Sequence[int] | None, alone: int) -> Pair:
+            first, second = [alone] * (2 - rank) + list(values or [1] * rank)
+            return int(first), int(second)
+
+        channels, *space = self._shape
+        windows = Windows(
+            (channels, *pair(space, 1)),
+            pair(kernel, 1),
+            pair(given["strides"], 1),
+            pair(pads[:rank], 0),
+            pair(pads[rank:], 0),
+            pair(given.get("dilations"), 1),
+        )
+        if min(windows.places) < 1:
+            raise self._foreign(node, "has windows larger than the image")
+        return windows
+
+    def _transpose(self, node: onnx.NodeProto) -> None:
+        """[steps, samples, channels] to [samples, channels, steps], at the very front."""
+        turned = self._settings(node, perm=None)["perm"]
+        if self._begun or self.whole is not None or not self._steps_first or len(self._shape) != 1:
+            raise self._foreign(node, "has no form behind the input")
+        if self._steps is None:
+            raise self._foreign(
+                node, "convolves over steps, of which nobody says how many there are (--inputs)"
+            )
+        if list(turned or []) != [1, 2, 0]:
+            raise self._foreign(node, "turns axes otherwise than (1, 2, 0)")
+        self.whole = self._steps
+        self._shape = (self._shape[0], self._steps)
+
+    def _unsqueeze(self, node: onnx.NodeProto) -> None:
+        """The one step of a sample that entered whole, or the single one that was taken away."""
+        if self._single and not self._steps_first and self._axes(node) == [0]:
+            self._steps_first = True
+            return
+        if self.whole is None or self._axes(node) != [0] or len(self._shape) != 1:
+            raise self._foreign(node, "adds an axis without a form")
+
+    def _axes(self, node: onnx.NodeProto) -> list[int]:
+        given = self._settings(node, axes=None)["axes"]
+        found = self._constant(node, 1) if given is None else given
+        return [] if found is None else [int(axis) for axis in found]
