@@ -133,7 +133,9 @@ def _cost(done: "Run", dt: float | None, cpu: str | None, clock: float | None) -
         return None
     from nsc_deploy.exporters.c.cost import StepCost
 
-    return StepCost.of(done.instructions, cpu=cpu, clock_mhz=clock, dt=dt)
+    # A sample that enters whole has one step of its whole length.
+    each = None if dt is None else dt * done.comparison.steps / len(done.instructions)
+    return StepCost.of(done.instructions, cpu=cpu, clock_mhz=clock, dt=each)
 
 
 def _as_json(folder: Path, done: "Run", warnings: list[Diagnostic]) -> dict[str, Any]:

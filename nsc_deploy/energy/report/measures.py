@@ -241,7 +241,9 @@ class Meter:
                 took = np.maximum(part.dt, times.high * _NANOSECOND).sum(axis=0)
             elif run is not None:
                 try:
-                    took = run.seconds(part.dt).sum(axis=0)
+                    steps = run.seconds(part.dt)
+                    # Where a sample enters whole its last step is the only one, and the others come first.
+                    took = steps.sum(axis=0) + (part.steps - len(steps)) * part.dt
                 except BackendError as error:
                     bound = f"how long a step of {part.name} takes cannot be told: {error.problem}"
             longest = np.maximum(longest, took)

@@ -18,6 +18,8 @@ from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from tests.support.c_graphs import needs_qemu
+from tests.support.int8 import STEPS as INT8_STEPS
+from tests.support.int8 import graph, write_inputs
 from tests.support.lava import random_events, receiver
 from tests.support.small_runs import event_run
 
@@ -128,6 +130,15 @@ def test_without_a_microcontroller_there_is_no_clock_to_be_late_by(place: Path) 
     assert found["latency_ms"].value == pytest.approx(STEPS * 30)
     assert found["latency_ms"].passed
     assert "no microcontroller is named" in found["microseconds_per_step"].why
+
+
+@needs_qemu
+def test_a_sample_that_enters_whole_has_lasted_before_it_is_looked_at(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path / "in.npz", "ds_cnn")
+    export_all(graph(tmp_path, "ds_cnn"), "c:stm32l432", tmp_path / "out", inputs=inputs)
+    found = held(count(tmp_path / "out"), {"latency_steps": 99, "latency_ms": 999})
+    assert found["latency_steps"].value == INT8_STEPS
+    assert found["latency_ms"].value == pytest.approx(INT8_STEPS * 30)
 
 
 @needs_qemu

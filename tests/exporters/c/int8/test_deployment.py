@@ -1,11 +1,14 @@
 """Conventional networks by the same commands as graphs of events: export, run, verify, check."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.energy import estimate
 from nsc_deploy.errors import ConfigError, GraphError, UserError
 from nsc_deploy.experiment_file import load_experiment
@@ -23,7 +26,7 @@ from nsc_deploy.graphs.onnx_build import sum_over_time
 from nsc_deploy.training.run import train
 from nsc_deploy.verification.limits import Limits
 from tests.support.c_graphs import needs_compiler, needs_qemu
-from tests.support.int8 import INTEGER_KINDS, KINDS, graph, write_inputs
+from tests.support.int8 import DT, INTEGER_KINDS, KINDS, STEPS, graph, write_inputs
 from tests.support.small_runs import dense_run, event_run
 
 THREE = GraphOptions(classes=3)
@@ -111,6 +114,18 @@ def test_qemu_runs_it_too(tmp_path: Path) -> None:
     done = run(open_deployment(exported(tmp_path, "gru")), "qemu", samples=2)
     assert done.instructions is not None
     assert done.instructions.min() > 500
+
+
+@needs_qemu
+def test_a_step_of_a_sample_that_enters_whole_is_as_long_as_the_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = exported(tmp_path, "ds_cnn")
+    capsys.readouterr()
+    command = ["run", str(out), "--backend", "qemu", "--samples", "1", "--clock", "80", "--json"]
+    assert run_to_exit_code(lambda: app(command, prog_name="nsc-deploy")) == 0
+    cost = json.loads(capsys.readouterr().out)["cost"]
+    assert cost["worst_step_share"] == pytest.approx(cost["worst_step_microseconds"] / (STEPS * DT * 1e6))
 
 
 @needs_compiler
