@@ -50,6 +50,7 @@ def read_chain(network: OnnxNetwork, where: object) -> Chain:
     reader = ChainReader(network, where)
     for node in network.model.graph.node:
         reader.take(node)
+    reader.require_output(network)
     return reader.chain
 
 

@@ -31,7 +31,6 @@ from nsc_deploy.exporters.c.int8.network import (
 )
 from nsc_deploy.exporters.c.int8.reader import WINDOW, Reader
 from nsc_deploy.exporters.c.int8.rounding import MOST_SUM, Factor, exact_factor, nearest_factor
-from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_integers import read_gru_step
 from nsc_deploy.graphs.onnx_network import OnnxNetwork
 
@@ -69,6 +68,7 @@ def read_integers(
     reader = IntegerReader(network, where)
     for node in network.model.graph.node:
         reader.take(node)
+    reader.require_output(network)
     return reader.network(classes, group)
 
 
@@ -128,7 +128,7 @@ class IntegerReader(Reader):
         self.layers: list[Layer] = []
         self._input, self._sizes = self._flowing, set[str]()
         self._is = "input"  # then whole, sums, reals, scaled, bounded, whole, numbers
-        self._most = 1 if network.input_node.emits is Signal.EVENTS else LARGEST
+        self._most = LARGEST
         self._sums: _Sums | None = None
 
     def take(self, node: onnx.NodeProto) -> None:

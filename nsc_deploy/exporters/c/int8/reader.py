@@ -61,6 +61,19 @@ class Reader:
         self.forms[node.op_type](self, node)
         self._flowing = node.output[0]
 
+    def require_output(self, network: OnnxNetwork) -> None:
+        """Refuse a graph that gives out something else than its last operator.
+
+        Raises:
+            GraphError: it does.
+        """
+        if self._flowing != network.model.graph.output[0].name:
+            raise GraphError(
+                f"gives out '{network.model.graph.output[0].name}', behind which it goes on to compute",
+                where=self._where,
+                hint="Take away what lies behind its output.",
+            )
+
     @classmethod
     def knows(cls, operator: str) -> bool:
         """Whether an operator has a form somewhere."""

@@ -67,6 +67,16 @@ def test_convolutions_over_time_need_to_know_how_long_a_sample_is(tmp_path: Path
         read_chain(read_onnx_network(graph(tmp_path, "separable")), "separable.onnx")
 
 
+def test_a_graph_that_computes_on_behind_its_output_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["output"], name="first"),
+        helper.make_node("Relu", ["output"], ["more"], name="second"),
+    ]
+    onnx_graph(tmp_path / "s.onnx", nodes, {"w": weights(INPUTS, 6)}, INPUTS, 6)
+    with pytest.raises(GraphError, match="gives out 'output', behind which it goes on"):
+        read_chain(read_onnx_network(tmp_path / "s.onnx"), "s.onnx")
+
+
 def test_classes_have_to_fit(tmp_path: Path) -> None:
     path = graph(tmp_path, "dense")
     with pytest.raises(ConfigError, match="6 outputs cannot be shared out among 4 classes"):
