@@ -1,7 +1,7 @@
 """What every reader of ONNX graphs knows: constants, shapes, windows, and how an operator is refused.
 
-A graph is a chain; one that begins with Transpose(1, 2, 0) convolves over time and takes a sample whole. One of
-a single step may take that axis away and put it back.
+A graph is a chain; one that begins with Transpose(1, 2, 0) convolves over time and takes a sample whole. One
+of a single step may take that axis away and put it back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
