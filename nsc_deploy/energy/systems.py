@@ -12,28 +12,27 @@ from nsc_deploy.deployment import Place, Side, graph_files
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.on_chip import PlacedPart, activity_counter
 from nsc_deploy.energy.counting.operations import PartCount
-from nsc_deploy.errors import ConfigError, DataError, ExportError, GraphError
-from nsc_deploy.exporters.base import CheckResult, Target
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Deployment as Exported
+from nsc_deploy.exporters.base import Target
 from nsc_deploy.graphs.formats.nir import GraphOptions, assemble_network, read_network
 from nsc_deploy.graphs.formats.recording import (
     Layout,
     Recording,
     make_recording,
     read_inputs,
-    read_recording,
     recording_of_array,
     refuse_samples_first,
     require_step,
 )
 from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.readout import decide, fewest_classes, readout_of, require_classes, with_readout
-from nsc_deploy.passes.verdict import Status, Verdict
 
 if TYPE_CHECKING:
     from nsc_deploy.energy.counting.deployed import DeployedCount
-    from nsc_deploy.exporters.c.firmware import Firmware, FirmwareRun
+    from nsc_deploy.exporters.c.firmware import FirmwareRun
 
+from nsc_deploy.energy.placing import firmware_run, place_conventional, place_network
 from nsc_deploy.energy.sources import Source, Work
 
 Progress = Callable[[int], None]
@@ -222,7 +221,7 @@ def _count_exported(
         placed=(None,) * len(parts),
         target=exported.target,
         floats=floats,
-        firmware=_firmware_run(exported.firmware, recording),
+        firmware=firmware_run(exported.firmware, recording),
         measured_accuracy=decisions.accuracy,
         labelled=decisions.labelled,
         classes=decisions.classes,
@@ -326,11 +325,12 @@ def _count(
             layout=layout,
             skip_zeros=options.skip_zeros,
         )
-        placed = _place_conventional(work, recording, readout, options)
+        if options.target is not None:
+            graph = GraphOptions(dt=options.dt, signal=recording.signal, classes=options.classes)
+            placed = place_conventional(work, recording, options.target, graph, readout)
     else:
         if options.target is not None and (part is None or part.place is not Place.HOST):
-            whole, entering, along = _with_front_end(work, network, recording, options.target)
-            placed = PlacedPart(options.target, options.target.check(whole), along=along)
+            placed, entering = place_network(work, network, recording, options.target)
         counter = None if placed is None else activity_counter(placed.found, network, recording)
 
         def observe(samples: slice, name: str, output: NDArray[Any]) -> None:
@@ -348,59 +348,11 @@ def _count(
         )
         if placed is not None:
             activity = None if counter is None else counter.activity()
-            run = _firmware_run(placed.found.firmware, entering)
+            run = firmware_run(placed.found.firmware, entering)
             placed = replace(placed, activity=activity, run=run)
     if part is not None:
         count = replace(count, name=part.name, side=part.side, place=part.place)
     return count, placed
-
-
-def _place_conventional(
-    work: Work, recording: Recording, readout: tuple[int, int] | None, options: Options
-) -> PlacedPart | None:
-    """An ONNX graph on a target that takes them, also one of a host; None without such a target."""
-    target = options.target
-    if target is None or not getattr(target, "takes_onnx", False):
-        return None
-    from nsc_deploy.exporters.export import read_conventional
-
-    graph = GraphOptions(dt=options.dt, signal=recording.signal, classes=options.classes)
-    file = work.recording if work.inputs_given is None else None
-    try:
-        found = target.check(read_conventional(work.graph, target, graph, file, readout))
-    except (ConfigError, ExportError, GraphError) as error:
-        # What is counted may still have no form on the target as a whole.
-        refused = Verdict(work.graph.name, "ONNX", Status.REFUSED, error.problem, error.hint or "")
-        found = CheckResult((refused,))
-    return PlacedPart(target, found, run=_firmware_run(found.firmware, recording))
-
-
-def _with_front_end(
-    work: Work, network: Network, recording: Recording, target: Target
-) -> tuple[Network, Recording, str | None]:
-    """A part of a run and what enters it; with the part in front of it where an export takes both along.
-
-    Returns:
-        Both, and the name of the part that goes along, if one does.
-    """
-    if work.part is None or not getattr(target, "takes_samples", False):
-        return network, recording, None
-    from nsc_deploy.exporters.export import with_front_end
-
-    run = work.graph.parent
-    both, front = with_front_end(network, run, work.part.name, target, GraphOptions(), lambda _line: None)
-    if front is None:
-        return network, recording, None
-    return both, read_recording(run / front.recording).first(recording.samples), front.name
-
-
-def _firmware_run(firmware: "Firmware | None", recording: Recording) -> "FirmwareRun | None":
-    """Recorded samples on the code of a microcontroller, where a target has made some."""
-    if firmware is None:
-        return None
-    from nsc_deploy.exporters.c.firmware import FirmwareRun
-
-    return FirmwareRun(firmware, recording.values)
 
 
 def read_part(work: Work, options: Options) -> tuple[Recording, Network | None]:

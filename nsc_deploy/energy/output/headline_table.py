@@ -27,7 +27,9 @@ def reasons(report: Report) -> list[str]:
     """Why a figure is missing or a lower bound, and what keeps a system from fitting; each once."""
     found: dict[str, None] = {}
     for system in report.systems:
-        for quantity, figure in system.headline.figures.items():
+        # What does not fit comes first: a terminal shows one reason.
+        figures = sorted(system.headline.figures.items(), key=lambda one: one[0] is not Quantity.FITS)
+        for quantity, figure in figures:
             unplaced = figure.worst is None and quantity in _OF_TARGETS
             placeless = unplaced and not figure.not_published
             if figure.why and not placeless:

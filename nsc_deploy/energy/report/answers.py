@@ -133,13 +133,14 @@ def _beside(value: float, limit: float) -> str:
 
 
 def _reasons(finding: "Finding") -> list[str]:
-    """Of a limit that is not shown to hold: why, and the layers that use most."""
+    """Of a limit that is not shown to hold: why, and the layers that use most; what bounds stand on."""
+    bounds = [f"the upper of {finding.basis}"] if finding.basis else []
     if finding.passed:
-        return []
+        return bounds
     culprits = [
         f"{one.part}/{one.layer}: {figure(one.value)} ({100 * one.share:.0f} %)" for one in finding.culprits
     ]
-    return [*([finding.why] if finding.why else []), *culprits]
+    return [*([finding.why] if finding.why else []), *bounds, *culprits]
 
 
 def _summary(result: "CheckResult") -> str:

@@ -191,6 +191,7 @@ class Finding(Record):
         default=False, description="whether that is for something of the target or a price is not published"
     )
     why: str = Field(default="", description="what keeps it from being shown, or from fitting")
+    basis: str = Field(default="", description="where the value is an upper bound, what that stands on")
     sample: int | None = Field(default=None, description="the worst one, where it decides")
     step: int | None = Field(default=None, description="of that sample, the busiest one")
     culprits: tuple[Culprit, ...] = ()
@@ -322,6 +323,8 @@ def _held(meter: Meter, budget: Budget, quantity: Quantity, limit: Most | Least)
         "limit": bound,
         "at_least": at_least,
     }
+    if isinstance(found, Measured):
+        known["basis"] = found.basis
     if isinstance(found, Unanswered):
         known["not_published"] = found.not_published
         return Finding(**known, value=None, passed=None, why=str(found))
