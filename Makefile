@@ -1,5 +1,5 @@
 # make demo   the whole path on synthesised speech: train, export, run, report the energy (under ten minutes)
-# make test   every test that takes seconds; `make test-slow` adds those that take minutes
+# make test   every test that takes seconds; `make test-slow` adds those that take minutes, and draws other examples
 # make fuzz   a thousand damaged files of each kind; `make mutants` puts every fault into the emulator
 # make ccode  500 random graphs in C, compiled with every check, against the emulator of the C code
 # make test-peers  counts and graphs against NeuroBench, SpikingJelly, SANA-FE, sinabs and Rockpool, in an environment of their own
@@ -64,7 +64,7 @@ test: lava
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST_ARGS)
 
 test-slow: lava
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not ccode' $(TEST_ARGS)
+	HYPOTHESIS_PROFILE=explore OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not ccode' $(TEST_ARGS)
 
 # Campaigns of their own: `make fuzz NSC_DEPLOY_FUZZ_SEED=7` tries other files.
 export NSC_DEPLOY_FUZZ_SEED ?= 0

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,11 @@ SAMPLE_RATE = 8000
 
 # Every pass keeps its promise in every test, in the commands that tests start too; an export trusts it.
 os.environ[CHECK_PASSES] = "1"
+
+# A verdict is of the code, not of the draw: the same examples every time. HYPOTHESIS_PROFILE=explore draws others.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("explore")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # A suite in the background of a script inherits an ignored SIGINT, and so would the commands it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

