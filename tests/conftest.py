@@ -18,7 +18,8 @@ SAMPLE_RATE = 8000
 # Every pass keeps its promise in every test, in the commands that tests start too; an export trusts it.
 os.environ[CHECK_PASSES] = "1"
 
-# A verdict is of the code, not of the draw: the same examples every time. HYPOTHESIS_PROFILE=explore draws others.
+# A verdict is of the code, not of the draw: the same examples every time; HYPOTHESIS_PROFILE=explore has
+# others.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.register_profile("explore")
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
