@@ -40,7 +40,8 @@ def random_c_graph(seed: int, *, lava: bool = False) -> nir.NIRGraph:
     Args:
         seed: another graph for each.
         lava: whether Lava must be able to hold it; else one of two graphs resets by subtraction or to values,
-            has cycles without a delay, biases that pass synapses, Delays and cycles, or gives out potentials.
+            has cycles without a delay, biases that pass synapses, Delays and cycles, resets that nodes write
+            out, or gives out potentials.
     """
     chance = np.random.default_rng(seed)
     free = not lava and seed % 2 == 1
@@ -85,7 +86,8 @@ def random_c_graph(seed: int, *, lava: bool = False) -> nir.NIRGraph:
         if chance.random() < 0.7:
             last = build.add("integrator", _integrator(chance, (width,)), after=last)
             sizes[last] = width
-    build.output(sizes[last], after=last)
+    leaving = entrance if last == f"n{index}" and biases is not None and biases.random() < 0.5 else last
+    build.output(sizes[last], after=leaving)
     return build.build()
 
 

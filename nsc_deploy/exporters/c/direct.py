@@ -41,7 +41,7 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     memoryless,
     round_to,
 )
-from nsc_deploy.exporters.lava.lowering.soft_resets import soft_resets
+from nsc_deploy.exporters.lava.lowering.soft_resets import potentials_leave, soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.primitives import normalise
@@ -110,7 +110,7 @@ def firing(network: Network) -> tuple[Network, frozenset[str]]:
         if node.primitive in RESETTING
     ]
     plain = with_nodes(replace(network, reset=Reset.ZERO), changed)
-    if plain.arrives(plain.output_node.name) is not Signal.EVENTS:
+    if plain.arrives(plain.output_node.name) is not Signal.EVENTS and potentials_leave(network) is None:
         plain, name = _with_sums(plain)
         integrators.add(name)
     return plain, frozenset(integrators)
@@ -133,13 +133,14 @@ def lowered(
         bits: bits of a weight, 2..8.
         inputs: recorded inputs [steps, samples, *shape] to choose scales on, or None.
         granularity: whose scales must be alike.
-        alike: populations whose neurons share one scale in any case; integrators do, for their potentials
-            are compared.
+        alike: populations whose neurons share one scale in any case; those whose potentials leave do, for
+            they are compared.
     """
     recorded = None if inputs is None else _Recorded.of(direct, network, inputs)
     populations, notes = [], []
     for one in direct.graph.populations:
-        shared = one.name in alike or one.name in direct.integrators
+        leave = direct.graph.graded and one.name == direct.graph.output.source
+        shared = one.name in alike or one.name in direct.integrators or leave
         rounding = _Rounding(
             one,
             _Rest.of(one, network, integrates=one.name in direct.integrators),

@@ -4,7 +4,7 @@ How weights are stored stands in `packing`.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -33,7 +33,11 @@ def lay_out(program: Program, name: str, *, classes: int | None = None, group: i
         one.name: Ring(f"{names[one.name]}_spikes", one.size, program.depth(one.name) + 1)
         for one in program.populations
     }
-    layers = tuple(_layer(one, names[one.name], rings) for one in program.populations)
+    leaving = program.output.source if program.output.potentials else None
+    layers = tuple(
+        replace(_layer(one, names[one.name], rings), leaves=one.name == leaving)
+        for one in program.populations
+    )
     votes = 1 if classes is None else group or max(1, program.outputs // classes)
     return Layout(program, name, entrance, layers, classes, votes)
 
@@ -85,6 +89,7 @@ class Layer:
         clip_low: whether a potential could fall below what is allowed.
         clip_high: whether it could rise above.
         constants: what arrives beside events.
+        leaves: whether its potentials before the reset are what leaves.
     """
 
     name: str
@@ -101,6 +106,7 @@ class Layer:
     clip_low: bool
     clip_high: bool
     constants: tuple[Addend, ...] = ()
+    leaves: bool = False
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -127,13 +133,14 @@ class Layer:
     @property
     def uses_state(self) -> bool:
         """Whether an update reads or writes the state."""
-        return self.remembers or self.keep_u is not None or any(one.start for one in self.constants)
+        late = any(one.start for one in self.constants)
+        return self.remembers or self.keep_u is not None or late or self.leaves
 
     @property
     def uses_neuron(self) -> bool:
         """Whether an update needs to know which neuron it is about."""
         tables = any(one.table is not None and not one.by_channel for one in self.values)
-        return self.remembers or self.keep_u is not None or tables
+        return self.remembers or self.keep_u is not None or tables or self.leaves
 
     @property
     def lane_words(self) -> int:
@@ -226,6 +233,8 @@ class Layout:
     @property
     def output_ring(self) -> Ring | None:
         """Where the spikes that leave lie; None for values."""
+        if self.program.gives_values:
+            return None
         return self.input if self.output is None else self.output.spikes
 
     @property
@@ -253,6 +262,8 @@ class Layout:
             found[one.population.name] = states + (
                 0 if one.spikes is None else 4 * one.spikes.words * one.spikes.slots
             )
+        if self.program.output.potentials:
+            found[self.program.output.source] += 4 * self.program.outputs
         found["sums"] = 4 * (self.lane_words + self.sums)
         votes = 0 if self.classes is None else self.classes * (8 if self.program.gives_values else 4)
         found["rest"] = 4 + votes + 4 * len(self.ring_lengths) + 4 * (self.program.settled > 0)

@@ -130,7 +130,7 @@ def _lower_directly(
         input=direct.graph.input,
         inputs=direct.graph.input_size,
         populations=_in_order(populations),
-        output=Output(direct.graph.output.source, direct.graph.output.delay),
+        output=Output(direct.graph.output.source, direct.graph.output.delay, direct.graph.graded),
         dt=network.dt,
     )
     made = tuple((step, note) for step, note in direct.notes if note.kind not in _OF_CHIPS)

@@ -10,6 +10,7 @@ Every backend of this target is held to these equations. In a step, population a
     v    = floor where s (reset to a value), or v - threshold where s (reset by subtraction)
 
 `trunc` rounds toward zero. An integrator has no threshold: it never fires, and its v is what it gives out.
+Where the potentials of neurons that fire leave, they are those that the threshold meets.
 All states, and all events before the first step, are 0. That is the arithmetic of Lava 0.10.0 where a
 graph can be held there (see `exporters.lava.arithmetic`), with the time of the graph: no connection takes a
 step by itself. Where samples come in, `comparators` says how they become events.
@@ -153,10 +154,12 @@ class Output:
     Attributes:
         source: name of the input or of a population: its spikes, or the potentials of an integrator.
         delay: steps that they are late.
+        potentials: whether those of neurons that fire leave, as they are before the reset, and no spikes.
     """
 
     source: str
     delay: int = 0
+    potentials: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,9 @@ class Program:
     @property
     def gives_values(self) -> bool:
         """Whether potentials leave and not spikes."""
-        return self.output.source != self.input and self.population(self.output.source).threshold is None
+        if self.output.source == self.input:
+            return False
+        return self.output.potentials or self.population(self.output.source).threshold is None
 
     def depth(self, signal: str) -> int:
         """The largest delay with which anything reads a signal, in steps."""

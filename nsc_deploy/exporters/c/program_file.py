@@ -30,13 +30,16 @@ _VECTORS = ("keep_v", "keep_u", "bias", "threshold", "floor", "scale")
 def write_program(path: Path, program: Program) -> None:
     """Write a program as .npz: `i.keep_v` and so on of population i, where it has any `i.starts` and
     `i.constants` [starts, size], `i.j.source`, `i.j.delay`, and the weights of its connection j as a list
-    ordered by target (`i.j.target`, `i.j.line`, `i.j.weight`).
+    ordered by target (`i.j.target`, `i.j.line`, `i.j.weight`); `potentials` where those of neurons that fire
+    leave.
     """
     arrays: dict[str, NDArray[Any]] = {
         "names": np.array([program.input, *(one.name for one in program.populations)]),
         "inputs": np.asarray(program.inputs),
         "output": np.array([program.output.source, str(program.output.delay)]),
     }
+    if program.output.potentials:
+        arrays["potentials"] = np.asarray(1)
     if program.dt is not None:
         arrays["dt"] = np.asarray(program.dt)
     front_end = program.front_end
@@ -96,7 +99,7 @@ def _program(arrays: Mapping[str, NDArray[Any]]) -> Program:
     source, delay = (str(part) for part in arrays["output"])
     populations = tuple(_population(arrays, index, name) for index, name in enumerate(names))
     dt = float(arrays["dt"]) if "dt" in arrays else None
-    output, front_end = Output(source, int(delay)), None
+    output, front_end = Output(source, int(delay), "potentials" in arrays), None
     if "front_end" in arrays:
         samples, bits = (int(number) for number in arrays["front_end.form"])
         limits = [arrays[f"front_end.{name}"].astype(np.int32) for name in _LIMITS]

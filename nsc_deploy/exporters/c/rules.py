@@ -119,15 +119,10 @@ def integrators_end_the_graph(node: Node, network: Network) -> Refusal | None:
     """Their potentials are values, and only events go on."""
     if node.primitive not in INTEGRATORS:
         return None
-    leaves = [one.primitive == "Output" for one in network.successors(node.name)]
-    loop = soft_resets(network).get(node.name)
-    if all(leaves) or (loop is not None and not any(leaves)):
+    if node.name in soft_resets(network):  # Neurons that fire.
         return None
-    if loop is not None:
-        return (
-            f"gives out the potentials of neurons that fire in '{loop.threshold}', which give spikes alone",
-            "End the graph with the spikes, or with an integrator that does not fire.",
-        )
+    if all(one.primitive == "Output" for one in network.successors(node.name)):
+        return None
     return (
         "gives values to other nodes, and only events go from one to the next",
         "End the graph with it, or put a spiking neuron behind it.",

@@ -178,6 +178,8 @@ def _arrays(layout: Layout) -> list[tuple[str, int]]:
             arrays.append((f"{one.name}_u", one.size))
         if one.remembers:
             arrays.append((f"{one.name}_v", one.size))
+        if one.leaves:
+            arrays.append((f"{one.name}_before", one.size))
         if one.spikes is not None:
             arrays.append((one.spikes.name, one.spikes.words * one.spikes.slots))
     sums = [("lanes", layout.lane_words), ("sums", layout.sums), ("votes", layout.classes or 0)]

@@ -99,7 +99,7 @@ def test_labels_say_how_many_classes_to_name(place: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("leaves", "targets", "asked"),
-    [("v", ("lava",), False), ("i", ("c",), False), ("n", ("lava", "c"), True)],
+    [("v", ("lava", "c"), False), ("i", ("c",), False), ("n", ("lava", "c"), True)],
 )
 def test_classes_are_asked_for_where_spikes_vote_and_not_of_potentials(
     leaves: str, targets: tuple[str, ...], asked: bool, tmp_path: Path

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c import compilers
 from nsc_deploy.exporters.c.deployment import read_c_deployment
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.verify import open_deployment, run
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
-from nsc_deploy.graphs.formats.recording import Recording, write_recording
+from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.files import sha256
 from tests.support.c_graphs import needs_compiler
+from tests.support.feature_systems import system, write_run
 from tests.support.lava import random_events, receiver
 
 FILES = {".nsc-deploy", "manifest.json", "source.nir", "program.npz", "main.c", "README.md", "inputs.npz"}
@@ -112,6 +115,23 @@ def test_without_a_compiler_the_manifest_says_so(
     finally:
         for find in (compilers.host_compiler, compilers.arm_compiler, compilers.clang):
             find.cache_clear()
+
+
+@needs_compiler
+def test_a_decoder_comes_as_trained_with_its_potentials(tmp_path: Path) -> None:
+    run_folder = write_run(tmp_path / "run", system(steps=4), 6)
+    (out,) = export_all(run_folder, "c", tmp_path / "out", part="receiver")
+    deployment = open_deployment(out)
+    values = read_recording(run_folder / "receiver.npz").values
+    wanted = simulate(deployment.network, values).output
+    outputs = [
+        deployment.runners[name](RunSettings(layers=False)).run(values).output
+        for name in ("emulator", "host")
+    ]
+    np.testing.assert_array_equal(*outputs)
+    # Eight bits of a weight: most potentials lie close, and few neurons fire otherwise.
+    assert np.quantile(np.abs(outputs[0] - wanted), 0.9) < 0.05
+    assert ((outputs[0] > 1) != (wanted > 1)).mean() < 0.02
 
 
 def test_integers_of_another_program_are_refused(copy: Path) -> None:

@@ -60,7 +60,6 @@ CASES: dict[str, tuple[Callable[[], Network], str, str]] = {
         "i",
         "gives values to other nodes",
     ),
-    "potentials of neurons that fire": (written_out, "v", "potentials of neurons that fire in 'n'"),
     "a threshold below zero that is taken off": (
         lambda: replace(chain(WEIGHTS, ("n", lif(-0.5))), reset=Reset.SUBTRACT),
         "n",
@@ -104,6 +103,7 @@ def test_refusals(case: str) -> None:
         chain(BIASED, ("i", LI)),
         chain(BIASED),
         chain(BIASED, LATE),
+        written_out(),
         assemble(receiver()),
     ],
 )
