@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.c.emulator import emulate
 from nsc_deploy.exporters.c.lowering import behind_convolutions, lower_to_program, program_of
 from nsc_deploy.exporters.c.program import validate
@@ -78,3 +79,15 @@ def test_weights_are_half_of_lava_s() -> None:
     np.testing.assert_array_equal(population.connections[0].weight.dense() * 2, lava.weight.dense())
     assert population.shift == lava.weight_exp + 7
     np.testing.assert_array_equal(population.threshold, lava.vth << 6)
+
+
+def test_a_range_that_cannot_be_proven_is_refused_before_anything_is_written() -> None:
+    build = GraphBuilder(0.01)
+    build.input(2, Signal.EVENTS)
+    build.affine("w", np.ones((2, 2)), np.ones(2))
+    for number in range(5):
+        build.delay(f"d{number}", 63, 2)
+    build.threshold("n", 1.5, 2)
+    build.output(2)
+    with pytest.raises(ExportError, match=r"(?s)population 'n'.*too late.*shorter delays"):
+        lower_to_program(assemble(build.build()))
