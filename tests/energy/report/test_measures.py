@@ -11,7 +11,7 @@ from nsc_deploy.energy import Budget, count
 from nsc_deploy.energy.output.html import render_html
 from nsc_deploy.energy.report.budget import Finding
 from nsc_deploy.energy.results import Counted
-from nsc_deploy.errors import BackendError
+from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
@@ -166,6 +166,12 @@ def test_an_exported_folder_is_held_to_the_same_limits(place: Path) -> None:
     limits = {"ram_bytes": 1, "microseconds_per_step": 1, "latency_steps": 1}
     same, found = held(counted(place), limits), held(count(place / "named"), limits)
     assert [one.value for one in found.values()] == pytest.approx([one.value for one in same.values()])
+    named = Budget.model_validate({"target": "c:stm32l432", "limits": limits})
+    again = count(place / "named").check(named).findings
+    assert [one.value for one in again] == [one.value for one in found.values()]
+    other = Budget.model_validate({"target": "c:nrf52840", "limits": limits})
+    with pytest.raises(ConfigError, match=r"c:nrf52840, .* is counted on c:stm32l432"):
+        count(place / "named").check(other)
 
 
 @pytest.mark.parametrize(
