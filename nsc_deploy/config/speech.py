@@ -101,6 +101,9 @@ class SystemConfig(Section):
     """analog only: firing threshold of the attention's neurons, in units of their input (above 0)"""
     gate_hidden: Annotated[int, Field(ge=0, le=65536)] = 32
     """event and sscc: neurons through which the attention sees all lines (to 65536); 0: no attention"""
+    delays: Annotated[int, Field(ge=0, le=62)] = 0
+    """event and sscc: each line into a dense layer is late by a learnt number of steps, so many at most (to
+    62); 0: by none"""
     front_end_level: Annotated[float, Field(gt=0, le=1e6)] = 0.4
     """event only: lowest level of the receiver's comparators before training, in amplitudes (above 0)"""
     front_end_levels: Annotated[int, Field(ge=1, le=16)] = 2
@@ -285,11 +288,13 @@ class SpeechExperiment(Section):
         return None if self.quantisation.target == "none" else self.quantisation.bits
 
     @model_validator(mode="after")
-    def _first_spikes_are_of_the_event_system(self) -> Self:
+    def _first_spikes_and_delays_are_of_the_event_system(self) -> Self:
         system = self.system
         event = system.name is SystemName.ATT_NEUROSC and system.receiver is ReceiverKind.EVENT
         if system.coding is Coding.TTFS and not (event and system.gate_hidden == 0):
             raise ValueError("system.coding ttfs is for the event receiver with system.gate_hidden 0")
+        if system.delays and not (event or system.name is SystemName.SSCC):
+            raise ValueError("system.delays is for the event receiver and for sscc")
         return self
 
     @model_validator(mode="after")

@@ -116,6 +116,7 @@ class EventLayers(Stage):
         gate_form: of the attention's neurons.
         gate_hidden: hidden neurons of the attention.
         gain: of the initial weights that meet the lines.
+        delays: as of `DenseLayers`.
     """
 
     description = "event attention and dense layers, all of spiking neurons"
@@ -128,11 +129,12 @@ class EventLayers(Stage):
         gate_hidden: int,
         *,
         gain: float = 1.0,
+        delays: int = 0,
     ) -> None:
         super().__init__()
         self.lines = sizes[0]
         self.attend = EventAttention(sizes[0], gate_hidden, gate_form, gain=gain)
-        self.body = DenseLayers(sizes, form, gain=gain)
+        self.body = DenseLayers(sizes, form, gain=gain, delays=delays)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Spikes [T, B, out] of events [T, B, lines]."""

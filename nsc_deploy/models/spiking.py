@@ -7,12 +7,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nsc_deploy.channels.modulation import straight_through
 from nsc_deploy.deployment import Readout
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
@@ -55,9 +57,10 @@ class DenseLayers(nn.Module):
         sizes: inputs, then the neurons of each layer.
         form: of the neurons.
         gain: of the first layer's initial weights.
+        delays: what enters a layer is late by a learnt number of steps, so many at most; 0: by none.
     """
 
-    def __init__(self, sizes: Sequence[int], form: NeuronForm, *, gain: float = 1.0) -> None:
+    def __init__(self, sizes: Sequence[int], form: NeuronForm, *, gain: float = 1.0, delays: int = 0) -> None:
         super().__init__()
         gains = [gain] + [1.0] * (len(sizes) - 2)
         self.dense = nn.ModuleList(
@@ -65,12 +68,13 @@ class DenseLayers(nn.Module):
             for inputs, outputs, scale in zip(sizes[:-1], sizes[1:], gains, strict=True)
         )
         self.neurons = nn.ModuleList(form.layer(size) for size in sizes[1:])
+        self.delays = nn.ModuleList(LearntDelays(inputs, delays) for inputs in sizes[:-1] if delays)
         self.once_in = form.once_in
 
     def forward(self, signal: Tensor) -> Tensor:
         """Spikes of the last layer."""
-        for layer, neurons in zip(self.dense, self.neurons, strict=True):
-            signal = neurons(layer(signal))
+        for layer, neurons, late in zip_longest(self.dense, self.neurons, self.delays):
+            signal = neurons(layer(signal if late is None else late(signal)))
             if self.once_in is not None:
                 signal = first_spikes(signal)
         return signal
@@ -79,6 +83,12 @@ class DenseLayers(nn.Module):
         """Each dense layer with the neurons behind it."""
         pairs = zip(self.dense, self.neurons, strict=True)
         return [(a, b) for a, b in pairs if isinstance(a, nn.Linear) and isinstance(b, Leaky)]
+
+    def _late(self, index: int) -> NDArray[np.int64]:
+        late = self.delays[index]
+        if not isinstance(late, LearntDelays):
+            raise TypeError("delays of another kind")
+        return late.steps.numpy()
 
     def rows(self) -> tuple[Rows, ...]:
         """The weights of each layer's neurons."""
@@ -107,6 +117,9 @@ class DenseLayers(nn.Module):
     def add_to(self, builder: GraphBuilder, readout: Readout | None) -> None:
         """Append the layers and the output to a graph."""
         for index, (layer, neurons) in enumerate(self.layers(), start=1):
+            if self.delays:
+                steps = self._late(index - 1)
+                builder.delay(f"delay{index}", steps, len(steps))
             builder.affine(f"dense{index}", weight_of(layer), bias_of(layer))
             spiking = add_neurons(builder, f"lif{index}", neurons)
             if self.once_in is not None:
@@ -119,6 +132,40 @@ class DenseLayers(nn.Module):
         add_output(builder, self.layers()[-1][1].shape[0], readout)
 
 
+class LearntDelays(nn.Module):
+    """Each line late by a whole number of steps of its own, events [T, B, N] to events [T, B, N].
+
+        y[t, n] = x[t - round(d[n]), n], 0 before the first step
+
+    The gradient of d is that of linear interpolation between the two steps next to it, as in learning delays
+    by dilated convolutions with learnable spacings (Hammouamri et al., ICLR 2024), without their smoothing.
+
+    Args:
+        lines: N.
+        most: longest delay in steps.
+    """
+
+    def __init__(self, lines: int, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.delay = nn.Parameter(most * torch.rand(lines))
+
+    @property
+    def steps(self) -> Tensor:
+        """The delay of each line in steps, [N] int64."""
+        return self.delay.detach().clamp(0, self.most).round().long()
+
+    def forward(self, events: Tensor) -> Tensor:
+        """The events, late."""
+        places = torch.arange(self.most + 1, device=events.device)[:, None]
+        near = (1 - (self.delay.clamp(0, self.most) - places).abs()).clamp_min(0)
+        chosen = straight_through(near, (self.steps == places).to(events.dtype))
+        late = torch.zeros_like(events)
+        for step, share in enumerate(chosen[: len(events)]):
+            late[step:] += share * events[: len(events) - step]
+        return late
+
+
 class SpikingLayers(Stage):
     """`DenseLayers` as a whole stage.
 
@@ -126,14 +173,15 @@ class SpikingLayers(Stage):
         sizes: inputs, then the neurons of each layer.
         form: of the neurons.
         gain: of the first layer's initial weights.
+        delays: as of `DenseLayers`.
     """
 
     description = "dense layers of spiking neurons"
 
-    def __init__(self, sizes: Sequence[int], form: NeuronForm, *, gain: float = 1.0) -> None:
+    def __init__(self, sizes: Sequence[int], form: NeuronForm, *, gain: float = 1.0, delays: int = 0) -> None:
         super().__init__()
         self.inputs = sizes[0]
-        self.body = DenseLayers(sizes, form, gain=gain)
+        self.body = DenseLayers(sizes, form, gain=gain, delays=delays)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Spikes [T, B, out] of events [T, B, in]."""

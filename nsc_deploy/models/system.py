@@ -184,10 +184,10 @@ def _event(plan: _Plan) -> tuple[Side, Side]:
 
 
 def _event_layers(plan: _Plan, sizes: tuple[int, int, int], gain: float) -> Stage:
-    hidden = plan.config.gate_hidden
+    hidden, delays = plan.config.gate_hidden, plan.config.delays
     if not hidden:
-        return SpikingLayers(sizes, plan.form, gain=gain)
-    return EventLayers(sizes, plan.form, plan.event_gate_form, hidden, gain=gain)
+        return SpikingLayers(sizes, plan.form, gain=gain, delays=delays)
+    return EventLayers(sizes, plan.form, plan.event_gate_form, hidden, gain=gain, delays=delays)
 
 
 def _sscc(plan: _Plan) -> tuple[Side, Side]:
