@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from nsc_deploy.cli import (
+    ask,
     check,
     data,
     demo,
@@ -70,8 +71,8 @@ for command, summary in (
     (train.train, "Train a system and write its run directory."),
     (sweep.sweep, "Train every combination of a grid file, and collect a table."),
     (evaluate.evaluate, "Accuracy against SNR and against latency, with plots."),
-    (evaluate.attention, "Draw when and where a trained system attends."),
-    (evaluate.ask, "Send sentences over the air and answer a question from memory."),
+    (ask.attention, "Draw when and where a trained system attends."),
+    (ask.ask, "Send sentences over the air and answer a question from memory."),
     (inspect.inspect, "Show nodes, shapes, parameters and time step of a graph."),
     (mend.mend, "Write the graph that another framework's exporter meant."),
     (record.record, "Make recorded inputs of arrays that any program saved."),
