@@ -97,7 +97,7 @@ def test_what_makes_no_runs_is_refused_by_name(tmp_path: Path, text: str, said: 
 def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
     grid = read_grid(Path(__file__).parents[2] / "examples" / "grids" / "babi_results.toml")
     experiments = {one.name: one.experiment for one in grid.points}
-    assert len(experiments) == 10 * 3 + 2
+    assert len(experiments) == 10 * 3 + 4
     pilot = experiments["importance_pilot_0"]
     assert isinstance(pilot, MemoryExperiment)
     assert (pilot.system.mask, pilot.channel.kind, pilot.channel.knowledge) == (
