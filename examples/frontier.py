@@ -124,6 +124,8 @@ def draw(entries: dict[str, Entry], path: Path) -> None:
     )
     axes.plot(*zip(*front, strict=True), color="grey", linewidth=1, zorder=0)
     axes.set(xscale="log", xlabel="energy with memory, 45 nm int8 (uJ an utterance)", ylabel="accuracy (%)")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:.2g}")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
