@@ -51,6 +51,19 @@ def _negative(changed: Any) -> None:
     changed.graph.initializer[0].dims[:] = [-6, -4]
 
 
+def _untyped(changed: Any) -> None:
+    changed.graph.initializer[0].ClearField("data_type")
+
+
+def _untyped_number(changed: Any) -> None:
+    changed.graph.initializer.append(TensorProto(name="one", float_data=[1.0]))
+
+
+def _untyped_constant(changed: Any) -> None:
+    constant = helper.make_node("Constant", [], ["c"], value=TensorProto(name="c"))
+    changed.graph.node.insert(0, constant)
+
+
 def _elsewhere(changed: Any) -> None:
     constant = helper.make_node("Constant", [], ["c"], value=TensorProto(data_type=1, dims=[3]))
     constant.attribute[0].t.external_data.add(key="location", value="/etc/passwd")
@@ -101,6 +114,9 @@ REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "huge dims": (_huge_dims, "does not hold that much"),
     "no data": (_no_data, "does not hold that much"),
     "negative dims": (_negative, "does not hold that much"),
+    "weights of no type": (_untyped, "of what type '.+' is"),
+    "a number of no type": (_untyped_number, "of what type 'one' is"),
+    "a constant of no type": (_untyped_constant, "of what type"),
     "a constant elsewhere": (_elsewhere, "in another file"),
     "a function of its own": (_function, "functions of its own"),
     "a huge sparse one": (_sparse, "for the sparse 'thin'"),

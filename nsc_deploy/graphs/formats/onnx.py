@@ -141,7 +141,7 @@ def _refuse_foreign(graph: onnx.GraphProto) -> None:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH and not attribute.HasField("g"):
                 raise GraphError(f"lacks the body of node '{node.name}'")
-            for tensor in (attribute.t, *attribute.tensors):
+            for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
                 _refuse_tensor(tensor, node.name)
 
 
@@ -176,8 +176,8 @@ def _refuse_tensor(tensor: onnx.TensorProto, name: str) -> None:
             f"keeps the data of '{name}' in another file",
             hint="Save it as one file: onnx.save(model, path, save_as_external_data=False)",
         )
-    if tensor.data_type == onnx.TensorProto.UNDEFINED and not tensor.dims:
-        return  # not there
+    if tensor.data_type == onnx.TensorProto.UNDEFINED:
+        raise GraphError(f"does not say of what type '{name}' is")
     if not _filled(tensor):
         raise GraphError(f"claims the shape {tuple(tensor.dims)} for '{name}' but does not hold that much")
     if np.isnan(_wide(tensor)).any():

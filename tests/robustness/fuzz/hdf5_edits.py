@@ -200,7 +200,8 @@ def _set_edges(stream: h5py.File, edges: list[Any]) -> None:
 
 def change_edges(chance: random.Random, stream: h5py.File) -> str:
     edges = stream["node/edges"][()].tolist()
-    names = [name.encode() for name in stream["node/nodes"]]
+    # What an earlier edit named in no UTF-8 comes as bytes.
+    names = [name.encode() if isinstance(name, str) else name for name in stream["node/nodes"]]
     kind = chance.randrange(8)
     if kind == 0:
         edges.pop(chance.randrange(len(edges)))
