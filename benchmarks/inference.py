@@ -13,7 +13,7 @@ PRODUCTS_GOAL = 1.5
 
 
 def main() -> None:
-    options = arguments(__doc__, rounds=60)
+    options = arguments(__doc__, rounds=20)
     torch.set_num_threads(1)
     events, weights = random_events(1), random_weights()
     theirs, ours = SnntorchNetwork(weights).eval(), ProductNetwork(weights).eval()
@@ -27,7 +27,7 @@ def main() -> None:
             "nsc-deploy": lambda: ours(events),
             "products alone": lambda: [linear(signal) for linear, signal in pairs],
         }
-        times = best_times(candidates, options.rounds)
+        times = best_times(candidates, options.rounds, repeats=5)
     ratio = times["snnTorch loop"] / times["nsc-deploy"]
     floor = Floor("nsc-deploy", times["nsc-deploy"] / times["products alone"], PRODUCTS_GOAL)
     report(
