@@ -77,9 +77,18 @@ def as_shape(value: Any) -> Shape | None:
     if value is None:
         return None
     sizes = np.atleast_1d(np.asarray(value))
-    if sizes.ndim != 1 or sizes.dtype.kind not in "iuf" or not np.array_equal(sizes, np.rint(sizes)):
+    if sizes.ndim != 1 or not _whole(sizes):
         raise GraphError(f"states the shape {shown(value)} where whole numbers are wanted")
     return tuple(int(size) for size in sizes)
+
+
+def _whole(numbers: NDArray[Any]) -> bool:
+    """Whether all are whole numbers; infinity equals itself when it is rounded, and is none."""
+    return (
+        numbers.dtype.kind in "iuf"
+        and bool(np.isfinite(numbers).all())
+        and np.array_equal(numbers, np.rint(numbers))
+    )
 
 
 def wanted_dimensions(parameters: Any) -> int | None:
@@ -193,11 +202,7 @@ def _endless(array: NDArray[Any], field: str) -> str | None:
 def _sizes(value: Any, count: int, field: str, least: int) -> tuple[int, ...]:
     """A number or `count` numbers as a tuple of `count` ints."""
     array = np.atleast_1d(np.asarray(value))
-    if (
-        array.dtype.kind not in "iuf"
-        or array.size not in {1, count}
-        or not np.array_equal(array, array.round())
-    ):
+    if array.size not in {1, count} or not _whole(array):
         raise GraphError(f"has the {field} {shown(value)} where {count} whole numbers are wanted")
     sizes = tuple(int(size) for size in np.broadcast_to(array.reshape(-1), (count,)))
     if min(sizes) < least or max(sizes) > _LARGEST_SIZE:

@@ -89,7 +89,13 @@ def test_the_order_of_axes_is_not_for_recordings(
 
 
 @pytest.mark.parametrize(
-    ("labels", "problem"), [([0, 1, 2], "6 samples"), ([0.5] * 6, "no classes"), ([-1] * 6, "no classes")]
+    ("labels", "problem"),
+    [
+        ([0, 1, 2], "6 samples"),
+        ([0.5] * 6, "no classes"),
+        ([-1] * 6, "no classes"),
+        ([float("inf")] * 6, "no classes"),
+    ],
 )
 def test_labels_are_looked_at(
     events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: list[float], problem: str

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.formats.nir import read_network, write_network
+from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.io.hdf5 import read_tree
 from nsc_deploy.io.sandbox import read_apart
 from tests.robustness.fuzz.judges import sealed_anew
@@ -52,7 +54,7 @@ def test_texts_that_no_terminal_should_show(graph: Path) -> None:
         read_network(graph)
 
 
-@pytest.mark.parametrize("shape", [b"other", np.nan, 1.5, np.zeros((2, 2)), True])
+@pytest.mark.parametrize("shape", [b"other", np.nan, np.inf, 1.5, np.zeros((2, 2)), True])
 @pytest.mark.parametrize("node", ["input", "output"])
 def test_a_shape_that_is_none(graph: Path, node: str, shape: Any) -> None:
     with h5py.File(graph, "r+") as stream:
@@ -117,3 +119,18 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     assert (code, err) == (0, "")
     assert "[bold]" in out
     assert "[red]x" in out
+
+
+@pytest.mark.parametrize("field", ["kernel_size", "stride", "padding"])
+def test_a_window_of_infinite_size(field: str) -> None:
+    sizes = {"kernel_size": [2.0, 2.0], "stride": [2.0, 2.0], "padding": [0.0, 0.0]}
+    sizes[field] = [np.inf, 2.0]
+    pool = nir.SumPool2d(**{name: np.array(value) for name, value in sizes.items()})
+    nodes = {
+        "in": nir.Input(input_type={"input": np.array([1, 4, 4])}),
+        "pool": pool,
+        "out": nir.Output(output_type={"output": np.array([1, 2, 2])}),
+    }
+    graph = nir.NIRGraph(nodes, [("in", "pool"), ("pool", "out")], type_check=False)
+    with pytest.raises(GraphError, match="whole numbers are wanted"):
+        assemble(graph, dt=1e-3, reset=Reset.ZERO, signal=Signal.EVENTS)

@@ -171,7 +171,7 @@ def _check_labels(labels: NDArray[Any], steps: int, samples: int, where: object)
             if swapped
             else None,
         )
-    if not np.array_equal(labels, np.rint(labels)) or labels.min() < 0:
+    if not np.isfinite(labels).all() or not np.array_equal(labels, np.rint(labels)) or labels.min() < 0:
         raise DataError(
             f"has labels from {labels.min():g} to {labels.max():g} that are no classes",
             where=where,
