@@ -87,7 +87,11 @@ def random_events(batch: int) -> Tensor:
 
 
 def _linears(weights: list[Tensor]) -> nn.ModuleList:
-    linears = nn.ModuleList(Dense(weight.shape[1], weight.shape[0], bias=False) for weight in weights)
+    last = len(weights) - 1
+    linears = nn.ModuleList(
+        Dense(weight.shape[1], weight.shape[0], bias=False, widens=place == last)
+        for place, weight in enumerate(weights)
+    )
     for linear, weight in zip(linears, weights, strict=True):
         linear.weight = nn.Parameter(weight.clone())
     return linears

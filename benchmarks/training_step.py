@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nsc_deploy.models.spiking import products_in
 from nsc_deploy.training.fit import has_bfloat16
+from nsc_deploy.training.heap import keep_freed_memory
 
 BATCH = 64
 GOAL = 2.3
@@ -77,6 +78,7 @@ def assert_same(networks: list[nn.Module], events: Tensor, labels: Tensor) -> No
 def main() -> None:
     options = arguments(__doc__, rounds=15)
     torch.set_num_threads(1)
+    keep_freed_memory()  # as every training does
     events, labels = random_events(BATCH), torch.arange(BATCH) % 20
     weights = random_weights()
     theirs, ours = SnntorchNetwork(weights), ProductNetwork(weights)

@@ -135,6 +135,17 @@ def leaky_forward(
                 state[b, n] = silent if fired else v
 
 
+@inlined
+def _leaky_gradient(
+    v: Any, threshold: Any, carried: Any, grad_spike: Any, zero: Any, one: Any, pi: Any
+) -> Any:
+    """dL/dI of one neuron in one step, as `leaky_backward` says; the numbers are in the type of v."""
+    x = v - threshold
+    slope = one / (one + (pi * x) * (pi * x))
+    kept = zero if x > zero else carried
+    return kept + (grad_spike - carried * v) * slope
+
+
 @kernel
 def leaky_backward(
     grad_spikes: Real, potentials: Real, beta: Real, threshold: Real, carried: Real, grad_current: Real
@@ -158,13 +169,66 @@ def leaky_backward(
     for t in range(grad_spikes.shape[0] - 1, -1, -1):
         for b in range(grad_spikes.shape[1]):
             for n in range(grad_spikes.shape[2]):
-                v = potentials[t, b, n]
-                x = v - threshold[n]
-                slope = one / (one + (pi * x) * (pi * x))
-                kept = zero if x > zero else carried[b, n]
-                total = kept + (grad_spikes[t, b, n] - carried[b, n] * v) * slope
+                total = _leaky_gradient(
+                    potentials[t, b, n], threshold[n], carried[b, n], grad_spikes[t, b, n], zero, one, pi
+                )
                 grad_current[t, b, n] = total
                 carried[b, n] = beta[n] * total
+
+
+Half = NDArray[np.uint16]
+"""Numbers in bfloat16 as their bits, for numpy has no such type: the upper halves of float32."""
+
+
+@kernel
+def leaky_forward_bfloat16(
+    current: Half, beta: Real, threshold: Real, state: Real, spikes: Half, potentials: Real | None = None
+) -> None:
+    """`leaky_forward` of currents in bfloat16 to spikes in bfloat16; potentials stay in float32.
+
+    Half as many bytes come and go, and nothing is converted in a pass of its own.
+    """
+    fired, silent, rest = np.uint16(0x3F80), np.uint16(0), np.float32(0)
+    bits = np.empty(current.shape[2], np.uint32)
+    arriving = bits.view(np.float32)
+    for t in range(current.shape[0]):
+        for b in range(current.shape[1]):
+            for n in range(current.shape[2]):
+                bits[n] = np.uint32(current[t, b, n]) << np.uint32(16)
+            for n in range(current.shape[2]):
+                v = beta[n] * state[b, n] + arriving[n]
+                fires = v > threshold[n]
+                if potentials is not None:
+                    potentials[t, b, n] = v
+                spikes[t, b, n] = fired if fires else silent
+                state[b, n] = rest if fires else v
+
+
+@kernel
+def leaky_backward_bfloat16(
+    grad_spikes: Half, potentials: Real, beta: Real, threshold: Real, carried: Real, grad_current: Half
+) -> None:
+    """`leaky_backward` of gradients in bfloat16; what is carried from step to step stays in float32."""
+    zero, one, pi = np.float32(0), np.float32(1), np.float32(np.pi)
+    half, last = np.uint32(0x7FFF), np.uint32(1)
+    bits = np.empty(grad_spikes.shape[2], np.uint32)
+    arriving = bits.view(np.float32)
+    leaving = np.empty(grad_spikes.shape[2], np.float32)
+    wide = leaving.view(np.uint32)
+    for t in range(grad_spikes.shape[0] - 1, -1, -1):
+        for b in range(grad_spikes.shape[1]):
+            for n in range(grad_spikes.shape[2]):
+                bits[n] = np.uint32(grad_spikes[t, b, n]) << np.uint32(16)
+            for n in range(grad_spikes.shape[2]):
+                total = _leaky_gradient(
+                    potentials[t, b, n], threshold[n], carried[b, n], arriving[n], zero, one, pi
+                )
+                leaving[n] = total
+                carried[b, n] = beta[n] * total
+            for n in range(grad_spikes.shape[2]):
+                # To the nearest, of two the even one. A NaN that arithmetic makes stays one.
+                odd = (wide[n] >> np.uint32(16)) & last
+                grad_current[t, b, n] = np.uint16((wide[n] + half + odd) >> np.uint32(16))
 
 
 Integers = NDArray[np.int64]

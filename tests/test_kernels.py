@@ -4,12 +4,20 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nsc_deploy import kernels
-from nsc_deploy.kernels import count_nonzero, leaky_backward, leaky_forward, weigh_nonzero
+from nsc_deploy.kernels import (
+    count_nonzero,
+    leaky_backward,
+    leaky_backward_bfloat16,
+    leaky_forward,
+    leaky_forward_bfloat16,
+    weigh_nonzero,
+)
 
 SHAPES = st.tuples(st.integers(0, 7), st.integers(1, 3), st.integers(1, 19))
 
@@ -98,6 +106,45 @@ def test_backward_against_finite_differences_of_the_relaxed_neuron():
         up[index] += 1e-5
         down[index] -= 1e-5
         assert grad[index] == pytest.approx((loss(up) - loss(down)) / 2e-5, rel=1e-6, abs=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), SHAPES)
+def test_bfloat16_kernels_are_those_of_float32_on_the_same_numbers(data, shape):
+    real = st.floats(-4, 4, width=32) | st.sampled_from([0.0, 0.5, -0.5])
+
+    def drawn(*size):
+        return torch.from_numpy(data.draw(hnp.arrays(np.float32, size, elements=real)))
+
+    def bits(values):
+        return values.view(torch.uint16).numpy()
+
+    current, grad = drawn(*shape).bfloat16(), drawn(*shape).bfloat16()
+    beta, threshold = np.full(shape[2], 0.75, np.float32), np.full(shape[2], 0.5, np.float32)
+    start = -drawn(*shape[1:]).abs().numpy()
+    spikes, potentials, last = np.empty(shape, np.float32), np.empty(shape, np.float32), start.copy()
+    leaky_forward(current.float().numpy(), beta, threshold, last, spikes, potentials)
+    carried, wide = start.copy(), np.empty(shape, np.float32)
+    leaky_backward(grad.float().numpy(), potentials, beta, threshold, carried, wide)
+
+    fired, recorded, ended = torch.empty_like(current), np.empty(shape, np.float32), start.copy()
+    leaky_forward_bfloat16(bits(current), beta, threshold, ended, bits(fired), recorded)
+    ended_too, narrow = start.copy(), torch.empty_like(current)
+    leaky_backward_bfloat16(bits(grad), recorded, beta, threshold, ended_too, bits(narrow))
+    for mine, theirs in [(recorded, potentials), (ended, last), (ended_too, carried)]:
+        np.testing.assert_array_equal(mine, theirs)
+    assert torch.equal(fired.float(), torch.from_numpy(spikes))
+    assert torch.equal(narrow, torch.from_numpy(wide).bfloat16())
+
+
+def test_a_gradient_that_is_no_number_stays_none_in_bfloat16():
+    size, none = (1, 1, 3), np.zeros((1, 1, 3), np.float32)
+    grad = torch.tensor([[[float("nan"), float("inf"), 1.0]]]).bfloat16().view(torch.uint16).numpy()
+    got = torch.empty(size, dtype=torch.bfloat16)
+    ones = np.ones(3, np.float32)
+    leaky_backward_bfloat16(grad, none, ones, ones, none[0].copy(), got.view(torch.uint16).numpy())
+    assert got.isnan().tolist() == [[[True, False, False]]]
+    assert got.isinf().tolist() == [[[False, True, False]]]
 
 
 def _surrogate_values(current, beta, threshold):

@@ -181,7 +181,7 @@ class EventAttention(nn.Module):
 
     def __init__(self, channels: int, hidden: int, form: NeuronForm, *, gain: float = 1.0) -> None:
         super().__init__()
-        self.right = dense(channels, hidden, gain=gain)
+        self.right = dense(channels, hidden, gain=gain, widens=False)
         self.right_neurons = form.layer(hidden)
         self.gate = dense(hidden, channels, gain=_GATE_GAIN)
         nn.init.constant_(self.gate.bias, _SILENT)

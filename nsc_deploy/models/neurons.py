@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.kernels import leaky_backward, leaky_forward
+from nsc_deploy.kernels import (
+    leaky_backward,
+    leaky_backward_bfloat16,
+    leaky_forward,
+    leaky_forward_bfloat16,
+)
 from nsc_deploy.models.frameworks import FrameworkName, framework_loop
 
 SMALLEST_BETA = 2.0**-29
@@ -26,6 +31,9 @@ class Leaky(nn.Module):
     On `snntorch` the time loop is one compiled scan (`fused`), with the spikes of snnTorch's own loop and its
     gradients within float32 rounding; `fused=False`, and any tensor that is not on the CPU, runs snnTorch's
     loop itself. On `norse` the steps always run in Norse's `SNN`.
+
+    A current may also come in bfloat16, as products in training do: potentials are float32 all the same, and
+    spikes and gradients are those of the current converted to float32, themselves in bfloat16.
 
     Args:
         beta: decay of the potential in one step, 0 to 1; a number or a tensor that broadcasts to `shape`.
@@ -67,19 +75,20 @@ class Leaky(nn.Module):
         """Run on from a state, for streams that come in pieces.
 
         Args:
-            current: [T, B, *N], in the layer's dtype.
+            current: [T, B, *N], in the layer's dtype or in bfloat16.
             state: potentials that an earlier run ended with [B, *N]; rest (zero) if None.
 
         Returns:
-            Spikes [T, B, *N] and the potentials after the last step [B, *N].
+            Spikes [T, B, *N] in the dtype of the current, and the potentials after the last step [B, *N].
 
         Raises:
             ValueError: the shape or dtype of an argument is not the layer's.
         """
         self._refuse_misfit(current, state)
         if not self.fused or current.device.type != "cpu":
-            start = current.new_zeros(current.shape[1:]) if state is None else state
-            return self._loop(current, self.beta, self.threshold, start)
+            start = self.beta.new_zeros(current.shape[1:]) if state is None else state
+            spikes, last = self._loop(current.to(self.beta.dtype), self.beta, self.threshold, start)
+            return spikes.to(current.dtype), last
         learns = current.requires_grad or (state is not None and state.requires_grad)
         if learns and torch.is_grad_enabled():
             spikes, last = _LeakyScan.apply(current, self.beta, self.threshold, state)  # type: ignore[no-untyped-call]
@@ -104,9 +113,11 @@ class Leaky(nn.Module):
             )
         if state is not None and state.shape != current.shape[1:]:
             raise ValueError(f"the state is {tuple(state.shape)}, not {tuple(current.shape[1:])}")
-        for given in (current,) if state is None else (current, state):
-            if given.dtype != self.beta.dtype:
-                raise ValueError(f"the layer computes in {self.beta.dtype}, not in {given.dtype}")
+        own = self.beta.dtype
+        narrow = current.dtype is torch.bfloat16 and own is torch.float32
+        for given in (own if narrow else current.dtype, own if state is None else state.dtype):
+            if given != own:
+                raise ValueError(f"the layer computes in {own}, not in {given}")
 
 
 class _LeakyScan(torch.autograd.Function):
@@ -114,7 +125,7 @@ class _LeakyScan(torch.autograd.Function):
     def forward(
         ctx: Any, current: Tensor, beta: Tensor, threshold: Tensor, state: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        potentials = torch.empty_like(current, memory_format=torch.contiguous_format)
+        potentials = torch.empty(current.shape, dtype=beta.dtype)
         ctx.save_for_backward(potentials, beta, threshold)
         return _scan(current, beta, threshold, state, potentials)
 
@@ -125,8 +136,9 @@ class _LeakyScan(torch.autograd.Function):
     ) -> tuple[Tensor, None, None, Tensor | None]:
         potentials, beta, threshold = ctx.saved_tensors
         carried = grad_last.clone(memory_format=torch.contiguous_format)
-        grad_current = torch.empty_like(potentials)
-        leaky_backward(
+        grad_current = torch.empty_like(grad_spikes, memory_format=torch.contiguous_format)
+        backward = leaky_backward_bfloat16 if grad_spikes.dtype is torch.bfloat16 else leaky_backward
+        backward(
             _flat(grad_spikes.contiguous()),
             _flat(potentials),
             _vector(beta),
@@ -142,8 +154,9 @@ def _scan(
 ) -> tuple[Tensor, Tensor]:
     current = current.detach().contiguous()
     spikes = torch.empty_like(current)
-    last = current.new_zeros(current.shape[1:]) if state is None else _copy(state)
-    leaky_forward(
+    last = beta.new_zeros(current.shape[1:]) if state is None else _copy(state)
+    forward = leaky_forward_bfloat16 if current.dtype is torch.bfloat16 else leaky_forward
+    forward(
         _flat(current),
         _vector(beta),
         _vector(threshold),
@@ -160,8 +173,8 @@ def _copy(state: Tensor) -> Tensor:
 
 # On one sample the kernel takes 2 us and a view of torch's one: numpy's cost a third of them.
 def _flat(values: Tensor) -> Any:
-    """A contiguous [T, B, *N] tensor as a numpy view [T, B, prod(N)]."""
-    array = values.numpy()
+    """A contiguous [T, B, *N] tensor as a numpy view [T, B, prod(N)]; bfloat16 as its bits."""
+    array = (values.view(torch.uint16) if values.dtype is torch.bfloat16 else values).numpy()
     return array if array.ndim == 3 else array.reshape(*array.shape[:2], math.prod(array.shape[2:]))
 
 

@@ -62,10 +62,10 @@ class DenseLayers(nn.Module):
 
     def __init__(self, sizes: Sequence[int], form: NeuronForm, *, gain: float = 1.0, delays: int = 0) -> None:
         super().__init__()
-        gains = [gain] + [1.0] * (len(sizes) - 2)
+        layers = len(sizes) - 1
         self.dense = nn.ModuleList(
-            dense(inputs, outputs, gain=scale)
-            for inputs, outputs, scale in zip(sizes[:-1], sizes[1:], gains, strict=True)
+            dense(sizes[place], sizes[place + 1], gain=1.0 if place else gain, widens=place == layers - 1)
+            for place in range(layers)
         )
         self.neurons = nn.ModuleList(form.layer(size) for size in sizes[1:])
         self.delays = nn.ModuleList(LearntDelays(inputs, delays) for inputs in sizes[:-1] if delays)
@@ -74,7 +74,7 @@ class DenseLayers(nn.Module):
     def forward(self, signal: Tensor) -> Tensor:
         """Spikes of the last layer."""
         for layer, neurons, late in zip_longest(self.dense, self.neurons, self.delays):
-            signal = neurons(layer(signal if late is None else late(signal)))
+            signal = neurons(layer(signal if late is None else late(signal.float())))
             if self.once_in is not None:
                 signal = first_spikes(signal)
         return signal
@@ -260,16 +260,29 @@ def add_output(builder: GraphBuilder, size: int, readout: Readout | None) -> Non
 
 
 class Dense(nn.Linear):
-    """W x + b in float32; in training the products may be in another number format (`products_in`)."""
+    """W x + b in float32; in training the products may be in another number format (`products_in`).
+
+    Args:
+        inputs: in.
+        outputs: out.
+        bias: whether there is a b.
+        widens: results are float32 in any case; else they stay in the format of the products, for neurons
+            that take them so and add them up in float32.
+    """
 
     products = torch.float32
 
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, widens: bool = True) -> None:
+        super().__init__(inputs, outputs, bias)
+        self.widens = widens
+
     def forward(self, signal: Tensor) -> Tensor:
-        """Currents [..., out], in float32 in any case: neurons add them up over the steps."""
+        """Currents [..., out]."""
         if self.products is torch.float32:
             return super().forward(signal)
         with torch.autocast(signal.device.type, self.products):
-            return super().forward(signal).float()
+            result = super().forward(signal)
+        return result.float() if self.widens else result
 
 
 @contextmanager
@@ -285,13 +298,13 @@ def products_in(dtype: torch.dtype, system: nn.Module) -> Iterator[None]:
             layer.products = torch.float32
 
 
-def dense(inputs: int, outputs: int, *, gain: float = 1.0) -> Dense:
+def dense(inputs: int, outputs: int, *, gain: float = 1.0, widens: bool = True) -> Dense:
     """A dense layer with torch's usual initial weights, U(-1, 1) / sqrt(inputs), times a gain.
 
     Sparse events move a neuron little: where a hundredth of the inputs are active, a gain above 1 lets
-    the neurons fire from the first epoch on, and so lets them learn.
+    the neurons fire from the first epoch on, and so lets them learn. `widens` is that of `Dense`.
     """
-    layer = Dense(inputs, outputs)
+    layer = Dense(inputs, outputs, widens=widens)
     bound = gain / math.sqrt(inputs)
     nn.init.uniform_(layer.weight, -bound, bound)
     return layer

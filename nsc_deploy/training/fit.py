@@ -24,6 +24,7 @@ from nsc_deploy.data import EventData, EventSet, validation_split
 from nsc_deploy.errors import DataError
 from nsc_deploy.training.batches import Samples, ShuffledBatches, ordered_loader, shuffled_loader, stream_seed
 from nsc_deploy.training.checkpoints import DIRECTORY, HINT, LAST, StateIO
+from nsc_deploy.training.heap import keep_freed_memory
 from nsc_deploy.training.module import ReceiverTraining
 from nsc_deploy.training.processes import is_connection_lost
 from nsc_deploy.training.record import EpochProgress, SaveState, TrainingRecord
@@ -166,10 +167,11 @@ def _trainer(
 
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Deterministic algorithms and a fixed number of threads, until the block ends.
+    """Deterministic algorithms and a fixed number of threads, until the block ends; freed memory is kept.
 
     Sums change with the number of threads, so it belongs to what a run is repeated with.
     """
+    keep_freed_memory()
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),

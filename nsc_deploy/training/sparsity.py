@@ -39,8 +39,8 @@ class Synapses:
 
         def count(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
             events = given[0]  # [T, B, in]
-            fan_out = (cast(Tensor, layer.weight) != 0).sum(0).to(events.dtype)
-            found.append(events.sum((0, 1)) @ fan_out / events.shape[1])
+            fan_out = (cast(Tensor, layer.weight) != 0).sum(0).float()
+            found.append(events.sum((0, 1), dtype=torch.float32) @ fan_out / events.shape[1])
 
         hooks = [layer.register_forward_pre_hook(count) for layer in self._driven]
         try:

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,26 @@ def test_the_number_format_ends_with_its_block_even_by_an_error():
     with pytest.raises(KeyError), products_in(torch.bfloat16, layer):
         raise KeyError
     torch.testing.assert_close(layer(spikes), exact, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("framework", ["snntorch", "norse"])
+def test_narrow_currents_are_those_of_wide_ones_bit_for_bit(framework):
+    torch.manual_seed(1)
+    narrow = SpikingLayers((24, 40, 33, 8), NeuronForm(8.0, 0.4, framework), gain=2.0)
+    wide = copy.deepcopy(narrow)
+    for layer in wide.body.dense:
+        layer.widens = True
+    events = (torch.rand(17, 5, 24) < 0.3).float()
+    gradients = []
+    for network in (narrow, wide):
+        with products_in(torch.bfloat16, network):
+            spikes = network(events)
+            ((spikes.mean(0) - 0.3) * torch.arange(1.0, 9)).square().sum().backward()
+        assert spikes.dtype is torch.float32 and 0.02 < spikes.mean() < 0.98
+        gradients.append([spikes.detach(), *(parameter.grad for parameter in network.parameters())])
+    assert narrow.body.dense[0].widens is False
+    for mine, theirs in zip(*gradients, strict=True):
+        assert mine.abs().sum() > 0 and torch.equal(mine, theirs)
 
 
 def test_each_line_is_late_by_its_own_steps():
