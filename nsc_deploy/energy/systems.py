@@ -30,6 +30,7 @@ from nsc_deploy.graphs.readout import decide, fewest_classes, readout_of, requir
 
 if TYPE_CHECKING:
     from nsc_deploy.energy.counting.deployed import DeployedCount
+    from nsc_deploy.energy.counting.potentials import PotentialWatch, WayCount
     from nsc_deploy.exporters.c.firmware import FirmwareRun
 
 from nsc_deploy.energy.placing import firmware_run, place_conventional, place_network
@@ -86,6 +87,7 @@ class CountedSystem(Source):
         labelled: classes of the recorded labels, the highest one and those below it; None without labels.
         classes: the fewest, those of the labels among them, that outputs could vote for; None if none vote.
         arrays: how plain arrays were read, in words; none of recordings, which say what their axes are.
+        ways: in which a host could form what it makes of the potentials of a decoder; none of other systems.
     """
 
     parts: tuple[PartCount, ...] = ()
@@ -97,6 +99,7 @@ class CountedSystem(Source):
     labelled: int | None = None
     classes: int | None = None
     arrays: tuple[str, ...] = ()
+    ways: "tuple[WayCount, ...]" = ()
 
     @property
     def accuracy(self) -> float | None:
@@ -138,7 +141,8 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
     parts: list[PartCount] = []
     placed: list[PlacedPart | None] = []
     arrays: dict[str, None] = {}
-    accuracy = labelled = classes = None
+    accuracy = labelled = classes = watched = None
+    ways: tuple[WayCount, ...] = ()
     for index, work in enumerate(source.work):
         if work.coding is not None:
             parts.append(_count_coding(source, work.coding, options))
@@ -154,11 +158,17 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         try:
             readout = None if network is None or not work.decides else readout_of_source(source, network)
             decisions = _Decisions(network, recording, readout)
-            part, place = _count(work, recording, network, options, report, decisions, _readout(source, work))
+            watch = None if network is None else _watch(source, index, network, recording)
+            part, place = _count(
+                work, recording, network, options, report, decisions, _readout(source, work), watch
+            )
             accuracy, labelled, classes = decisions.accuracy, decisions.labelled, decisions.classes
         except DataError as error:
             where = work.recording if error.where is None else f"{work.recording}: {error.where}"
             raise DataError(error.problem, where=where, hint=error.hint) from error
+        if watched is not None:
+            ways = watched.ways(part)
+        watched = watch
         parts.append(replace(part, dt=options.step_seconds or part.dt))
         placed.append(place)
         report(recording.samples)
@@ -176,7 +186,19 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
         labelled=labelled,
         classes=classes,
         arrays=tuple(arrays),
+        ways=ways,
     )
+
+
+def _watch(source: Source, index: int, network: Network, recording: Recording) -> "PotentialWatch | None":
+    """What reads how the potentials of a run's decoder could reach its host; None of all other graphs."""
+    behind = source.work[index + 1 : index + 2]
+    if not behind or behind[0].graph.suffix != ".onnx" or network.output_node.emits is not Signal.REAL:
+        return None
+    # Reports of other systems load nothing of it.
+    from nsc_deploy.energy.counting.potentials import watch_potentials
+
+    return watch_potentials(network, recording, behind[0].graph)
 
 
 def _count_coding(source: Source, side: Side, options: Options) -> PartCount:
@@ -314,6 +336,7 @@ def _count(
     progress: Progress,
     decisions: _Decisions,
     readout: tuple[int, int] | None,
+    watch: "PotentialWatch | None",
 ) -> tuple[PartCount, PlacedPart | None]:
     part, placed, entering = work.part, None, recording
     if network is None:
@@ -343,6 +366,8 @@ def _count(
             decisions(samples, name, output)
             if counter is not None:
                 counter(samples, name, output)
+            if watch is not None:
+                watch(samples, name, output)
 
         count = count_network(
             network,

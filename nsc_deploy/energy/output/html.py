@@ -9,7 +9,7 @@ from importlib import resources
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from nsc_deploy.energy.counting.operations import Kind, Store
-from nsc_deploy.energy.output import chip_tables, headline_table, tables
+from nsc_deploy.energy.output import chip_tables, headline_table, link_tables, tables
 from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.definitions import basis_words
@@ -36,6 +36,7 @@ def render_html(report: Report) -> str:
         table=tables,
         headline=headline_table,
         chip=chip_tables,
+        link=link_tables,
         kinds=_kinds(report),
         totals={column.name: _totals(report, column.name) for column in report.columns},
         front=report.fronts.get(report.main.name, ()),

@@ -85,10 +85,25 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
             console.print(system.break_even.words + "\n", highlight=False)
         if system.against:
             _draw(tables.against_table(report, system), console)
+    _print_links(report, console)
     if report.poster_note:
         console.print(f"{report.poster_note}\n", style="dim")
     for line in report.estimated:
         console.print(f"* {line}", style="dim")
+
+
+def _print_links(report: Report, console: Console) -> None:
+    """What goes from chip to host in other ways, and whole systems with their radio; nothing without them."""
+    if not any(system.potentials or system.radio_break_even for system in report.systems):
+        return
+    # Reports of other systems need nothing of it.
+    from nsc_deploy.energy.output import link_tables
+
+    for system in report.systems:
+        if system.potentials:
+            _draw(link_tables.potentials_table(report, system), console)
+        if system.radio_break_even:
+            _draw(link_tables.radio_table(report, system), console)
 
 
 def print_systems(report: Report, console: Console) -> None:

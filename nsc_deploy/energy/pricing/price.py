@@ -39,7 +39,11 @@ class PriceBook:
 
     def of(self, part: PartCount) -> Profile:
         """The prices of a part."""
-        return self.host if self.host is not None and part.place is Place.HOST else self.profile
+        return self.at(part.place)
+
+    def at(self, place: Place | None) -> Profile:
+        """The prices of what runs at a place."""
+        return self.host if self.host is not None and place is Place.HOST else self.profile
 
 
 @dataclass(frozen=True)

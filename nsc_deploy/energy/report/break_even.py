@@ -1,12 +1,16 @@
-"""At which number of events a spiking system costs what its opponent does: a layer, the whole, each rival.
+"""Where a system costs what another does: at how many events, or at which price of the radio.
 
 The energy is a part that is proportional to the number of events (synaptic operations, the accesses they
 make, spikes) and a part that is not (updates, biases, real-valued inputs). With all events scaled by one
 factor s the spiking side costs s * moving + fixed, and as much as its opponent at
 s = (opponent - fixed) / moving. The opponent does not change: the bit-matched ANN of the same layers, or a
 rival system of the report as it was measured. The break-even rate is s times the rate now.
+
+With a radio a whole system costs E + u p: E at its two ends, u channel uses at the price p of one. Two are
+even at p = (E' - E) / (u - u'), and at a given price where u = (E' + u' p - E) / p.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +21,8 @@ from pydantic import Field
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount
 from nsc_deploy.energy.pricing.price import MEMORY, MICROJOULE, OPPONENT, LayerEnergy
-from nsc_deploy.energy.report.numbers import KIND_NAMES, microjoules, rate
+from nsc_deploy.energy.pricing.profile import Profile
+from nsc_deploy.energy.report.numbers import KIND_NAMES, grouped, joules, microjoules, rate
 from nsc_deploy.energy.report.statistics import Energy
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
@@ -61,6 +66,46 @@ class Against(Record):
     fixed_uj: float = Field(description="of the own energy, what does not depend on the number of events")
     rival_uj: float
     factor: float | None = Field(description="how many times the events of now cost as much as the rival")
+    words: str
+
+
+class Spent(Record):
+    """What a whole system takes for a sample in one accounting, with its radio."""
+
+    device_uj: float = Field(description="all parts of the transmitter")
+    radio_uj: float = Field(description="channel uses at the profile's price, both ends")
+    server_uj: float = Field(description="all parts of the receiver")
+    items_uj: float = Field(
+        description="what stands in no column and is known: messages on a chip, addressing, static power"
+    )
+    channel_uses: int
+
+    @property
+    def ends_uj(self) -> float:
+        """All of it but the radio."""
+        return self.device_uj + self.server_uj + self.items_uj
+
+    @property
+    def whole_uj(self) -> float:
+        """All of it."""
+        return self.ends_uj + self.radio_uj
+
+
+class RadioBreakEven(Record):
+    """A system against another of the report as a whole, device, radio and server, in one accounting."""
+
+    rival: str
+    column: str
+    own: Spent
+    other: Spent
+    price_j: float | None = Field(
+        description="joules a channel use (a bit, of a channel that carries bits) at which both cost the "
+        "same; None where they do at none, or a price is missing"
+    )
+    uses: float | None = Field(
+        description="channel uses of this system, at the profile's price, at which both cost the same; None "
+        "where it costs more even without any, a price is missing or the radio is free"
+    )
     words: str
 
 
@@ -224,10 +269,8 @@ def _against(side: Side | None, rival: str, column: str, own: Energy, other: Ene
 
 
 def _words_against(subject: str, own: Energy, other: Energy, factor: float | None) -> str:
-    lacking = dict.fromkeys((*own.unpriced, *other.unpriced))
-    if lacking:
-        kinds = ", ".join(KIND_NAMES[kind] for kind in lacking)
-        return f"Not compared with {subject}: the profile has no price for {kinds}."
+    if own.unpriced or other.unpriced:
+        return _not_compared(subject, own, other)
     now = f"{microjoules(own.mean_uj)} uJ against the {microjoules(other.mean_uj)} uJ of {subject}."
     if factor is None:
         return f"{now} Nothing fires: no break-even."
@@ -237,3 +280,111 @@ def _words_against(subject: str, own: Energy, other: Energy, factor: float | Non
     if factor > 1:
         return f"{now} It would lose with more than {factor:.2f} times the events of now."
     return f"{now} It would win with less than {factor:.2f} times the events of now."
+
+
+def _not_compared(subject: str, own: Energy, other: Energy) -> str:
+    kinds = ", ".join(KIND_NAMES[kind] for kind in dict.fromkeys((*own.unpriced, *other.unpriced)))
+    return f"Not compared with {subject}: the profile has no price for {kinds}."
+
+
+_CARRY_BITS = frozenset({"bsc", "bec"})
+
+
+def radio_break_even(
+    system: "SystemReport", others: Sequence["SystemReport"], columns: Sequence[str], profile: Profile
+) -> tuple[RadioBreakEven, ...]:
+    """A system with a channel against others whose channels carry the same, bits or symbols, in each column.
+
+    Args:
+        system: what is asked about.
+        others: what it is held against.
+        columns: the accountings.
+        profile: nothing is said without a price of its radio.
+    """
+    if profile.radio is None:
+        return ()
+    price_pj = profile.radio.channel_use.picojoules
+    return tuple(
+        _over_radio(system, rival, column, price_pj)
+        for rival in others
+        if system.channel is not None
+        and rival.channel is not None
+        and (system.channel in _CARRY_BITS) == (rival.channel in _CARRY_BITS)
+        for column in columns
+        if column in system.energy and column in rival.energy
+    )
+
+
+def _over_radio(
+    system: "SystemReport", rival: "SystemReport", column: str, price_pj: float
+) -> RadioBreakEven:
+    energy, others = system.energy[column], rival.energy[column]
+    own, other = _spent(system, column), _spent(rival, column)
+    unit = "bit" if system.channel in _CARRY_BITS else "channel use"
+    price = uses = None
+    if energy.unpriced or others.unpriced:
+        words = _not_compared(rival.label, energy, others)
+    else:
+        gap, more = other.ends_uj - own.ends_uj, own.channel_uses - other.channel_uses
+        if more and gap / more > 0:
+            price = gap / more * 1e-6
+        if price_pj and (room := other.whole_uj - own.ends_uj) >= 0:
+            uses = room / (price_pj * MICROJOULE)
+        words = " ".join(
+            (
+                f"{_of_ends(own)}, {_difference(own, other)} the {_of_ends(other)} of {rival.label}.",
+                _words_of_price(gap, own.channel_uses, other.channel_uses, price, unit),
+                _words_of_uses(own, uses, price_pj, unit),
+            )
+        ).strip()
+    return RadioBreakEven(
+        rival=rival.label, column=column, own=own, other=other, price_j=price, uses=uses, words=words
+    )
+
+
+def _spent(system: "SystemReport", column: str) -> Spent:
+    device, server = (system.sides.get(side, {}).get(column) for side in (Side.TRANSMITTER, Side.RECEIVER))
+    items = (system.network_uj, system.addressing_uj, system.static_uj)
+    return Spent(
+        device_uj=0.0 if device is None else device.mean_uj,
+        radio_uj=system.radio_uj or 0.0,
+        server_uj=0.0 if server is None else server.mean_uj,
+        items_uj=sum(one for one in items if one is not None),
+        channel_uses=system.channel_uses or 0,
+    )
+
+
+def _of_ends(spent: Spent) -> str:
+    shares = {"device": spent.device_uj, "radio": spent.radio_uj, "server": spent.server_uj}
+    shares |= {"other items": spent.items_uj} if spent.items_uj else {}
+    named = ", ".join(f"{name} {microjoules(value)}" for name, value in shares.items())
+    return f"{microjoules(spent.whole_uj)} uJ ({named})"
+
+
+def _difference(own: Spent, other: Spent) -> str:
+    less = other.whole_uj - own.whole_uj
+    return f"{microjoules(abs(less))} uJ {'less' if less > 0 else 'more'} than" if less else "as much as"
+
+
+def _words_of_price(gap: float, own: int, other: int, price: float | None, unit: str) -> str:
+    """At which price of a channel use the one or the other is cheaper."""
+    if price is not None:
+        side = "below" if own > other else "above"
+        return f"It is cheaper {side} {joules(price)} a {unit}, and dearer otherwise."
+    if gap == 0 and own == other:
+        return f"Both cost the same at any price of a {unit}."
+    cheaper = gap > 0 or (gap == 0 and own < other)
+    why = f"as both send {grouped(own)}" if own == other else f"with {grouped(own)} against {grouped(other)}"
+    return f"It is {'cheaper' if cheaper else 'never cheaper,'} at any price of a {unit}, {why}."
+
+
+def _words_of_uses(own: Spent, uses: float | None, price_pj: float, unit: str) -> str:
+    """How many channel uses would turn it, at the profile's price."""
+    if not price_pj:
+        return ""
+    at = f"At {joules(price_pj * 1e-12)} a {unit}"
+    if uses is None:
+        return f"{at} it would lose even without a {unit}."
+    turns = "lose with more" if uses >= own.channel_uses else "win with fewer"
+    even, now = grouped(math.floor(uses)), grouped(own.channel_uses)
+    return f"{at} it would {turns} than {even} {unit}s, in place of {now}."

@@ -21,7 +21,12 @@ from nsc_deploy.energy.pricing.price import (
     price_layer,
 )
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.break_even import against, layer_break_even, whole_break_even
+from nsc_deploy.energy.report.break_even import (
+    against,
+    layer_break_even,
+    radio_break_even,
+    whole_break_even,
+)
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
 from nsc_deploy.energy.report.measures import Meter
 from nsc_deploy.energy.report.microcontroller import MOST_INSTRUCTIONS
@@ -46,6 +51,7 @@ from nsc_deploy.energy.report.schema import (
     Layer,
     PartReport,
     Poster,
+    PotentialWay,
     Ratio,
     Report,
     SystemReport,
@@ -53,11 +59,14 @@ from nsc_deploy.energy.report.schema import (
 )
 from nsc_deploy.energy.report.statistics import (
     Energy,
+    addressing_uj,
     kept,
     load,
     memory_use,
     over_time,
+    radio_uj,
     spread,
+    static_uj,
     sum_energy,
     sum_records,
 )
@@ -91,11 +100,16 @@ def build_report(
     reports = [_system(system, prices, accountings) for system in systems]
     hosted = any(part.place is Place.HOST for system in systems for part in system.parts)
     coded = any(one.coding is not None for system in systems for one in system.work)
+    columns = [one.name for one in accountings if not one.spiking_only]
     with_ratios = [
         report.model_copy(
-            update={"ratio": _ratios(report, reports[0], accountings), "against": against(report, reports)}
+            update={
+                "ratio": _ratios(report, reports[0], accountings),
+                "against": against(report, reports),
+                "radio_break_even": radio_break_even(report, reports[index:], columns, profile),
+            }
         )
-        for report in reports
+        for index, report in enumerate(reports, start=1)
     ]
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -160,9 +174,10 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
         headline=_headline(system, book),
         energy=sum_prices(prices),
         network_uj=_network(parts),
-        radio_uj=_radio(system.deployment, book.profile),
-        addressing_uj=_addressing(counts, book.profile),
-        static_uj=_static(counts, book.profile),
+        radio_uj=radio_uj(system.deployment, book.profile),
+        addressing_uj=addressing_uj(counts, book.profile),
+        static_uj=static_uj(counts, book.profile),
+        potentials=_potentials(system, book, columns),
         break_even=whole_break_even(counts, prices) if compared else None,
         against=(),
         ratio={},
@@ -201,30 +216,16 @@ def _facts(deployment: Deployment | None) -> dict[str, Any]:
     }
 
 
-def _radio(deployment: Deployment | None, profile: Profile) -> float | None:
-    """Energy of the channel uses of a sample; None without a channel, or without a price of one."""
-    if deployment is None or profile.radio is None:
-        return None
-    uses = deployment.channel.uses_per_step * deployment.channel.steps
-    return uses * profile.radio.channel_use.picojoules * 1e-6
+def _potentials(
+    system: CountedSystem, book: PriceBook, columns: Sequence[Accounting]
+) -> tuple[PotentialWay, ...]:
+    """How a decoder's potentials could reach its converter; none of other systems."""
+    if not system.ways:
+        return ()
+    # Reports of other systems load nothing of it.
+    from nsc_deploy.energy.report.potentials import price_ways
 
-
-def _addressing(parts: Sequence[PartCount], profile: Profile) -> float | None:
-    """Energy of finding the weights of a sample's synaptic operations: one place for each of them."""
-    if profile.addressing is None:
-        return None
-    found = sum(float(part.per_sample.synaptic.mean()) for part in parts)
-    return found * profile.addressing.synapse.picojoules * 1e-6
-
-
-def _static(parts: Sequence[PartCount], profile: Profile) -> float | None:
-    """Energy that the devices at the ends draw at rest while a sample lasts: the longest part of each end."""
-    if profile.static_power is None:
-        return None
-    lasts: dict[Side | None, float] = {}
-    for part in parts:
-        lasts[part.side] = max(lasts.get(part.side, 0.0), part.seconds)
-    return sum(lasts.values()) * profile.static_power.watts * 1e6
+    return price_ways(system.ways, book, columns)
 
 
 def _network(parts: Sequence[PartReport]) -> float | None:

@@ -45,6 +45,19 @@ def microjoules(value: float, decimals: int | None = None) -> str:
     return grouped(value, decimals)
 
 
+def joules(value: float) -> str:
+    """A price in the unit that fits, with three significant digits: 1.54 nJ."""
+    unit, scale = next(
+        (
+            (name, scale)
+            for name, scale in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9))
+            if value >= scale
+        ),
+        ("pJ", 1e-12),
+    )
+    return f"{value / scale:.3g} {unit}"
+
+
 def energy(value: Energy | None, decimals: int | None = None) -> str:
     """An energy; a lower bound, where a price is missing, says so."""
     if value is None or (value.mean_uj == 0 and not value.unpriced):

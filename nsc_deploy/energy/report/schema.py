@@ -14,7 +14,7 @@ from nsc_deploy.diagnostics import Diagnostic
 from nsc_deploy.energy.counting.operations import Store
 from nsc_deploy.energy.pricing.price import Column
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.break_even import Against, BreakEven
+from nsc_deploy.energy.report.break_even import Against, BreakEven, RadioBreakEven
 from nsc_deploy.energy.report.on_chip import OnTarget
 from nsc_deploy.energy.report.quantity import Headline
 from nsc_deploy.energy.report.statistics import Energy, Kept, Load, MemoryUse, OverTime, Spread, Whole
@@ -139,6 +139,23 @@ class FloatGraph(Record):
     spikes: Spread
 
 
+class PotentialWay(Record):
+    """One way in which what a host makes of a decoder's potentials comes about, beside the decoder itself.
+
+    All ways give the same. The first is the one that the graphs have and the columns hold.
+    """
+
+    way: str = Field(description="potentials, running-sum, by-events or at-once")
+    meaning: str
+    values_leaving: NonNegativeFloat = Field(
+        description="graded values of a sample that leave the chip, mean; counted, not priced"
+    )
+    events_leaving: NonNegativeFloat = Field(description="binary events, likewise")
+    chip: Counts = Field(description="what the chip does for it, beside the decoder's own layers")
+    host: Counts = Field(description="what the host does for it, without the converter's bias and sigmoid")
+    energy: dict[str, Energy] = Field(description="of both together, by accounting")
+
+
 class SystemReport(Record):
     """A whole system."""
 
@@ -186,8 +203,18 @@ class SystemReport(Record):
         description="static power of each end times the time that a sample lasts, in no column; None where "
         "the profile has none",
     )
+    potentials: tuple[PotentialWay, ...] = Field(
+        default=(),
+        description="of a run whose decoder hands potentials to a converter on a host (snn-sc, s-jscc): how "
+        "they could get there, the first as counted; in no column but that one",
+    )
     break_even: BreakEven | None = Field(description="of the whole spiking system")
     against: tuple[Against, ...] = Field(description="a spiking system against each conventional one")
+    radio_break_even: tuple[RadioBreakEven, ...] = Field(
+        default=(),
+        description="as a whole against each later system of the report; empty where the profile has no "
+        "price of the radio",
+    )
     ratio: dict[str, Ratio]
     poster: Poster | None
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from nsc_deploy.deployment import Place
+from nsc_deploy.deployment import Deployment, Place, Side
 from nsc_deploy.energy.counting.operations import Kind, PartCount, Store
 from nsc_deploy.energy.pricing.price import CHARGED, MICROJOULE, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
@@ -215,3 +215,29 @@ def _sum(sizes: Iterable[int | None]) -> int | None:
             return None
         total += size
     return total
+
+
+def radio_uj(deployment: Deployment | None, profile: Profile) -> float | None:
+    """Energy of the channel uses of a sample; None without a channel, or without a price of one."""
+    if deployment is None or profile.radio is None:
+        return None
+    uses = deployment.channel.uses_per_step * deployment.channel.steps
+    return uses * profile.radio.channel_use.picojoules * MICROJOULE
+
+
+def addressing_uj(parts: Sequence[PartCount], profile: Profile) -> float | None:
+    """Energy of finding the weights of a sample's synaptic operations: one place for each of them."""
+    if profile.addressing is None:
+        return None
+    found = sum(float(part.per_sample.synaptic.mean()) for part in parts)
+    return found * profile.addressing.synapse.picojoules * MICROJOULE
+
+
+def static_uj(parts: Sequence[PartCount], profile: Profile) -> float | None:
+    """Energy that the devices at the ends draw at rest while a sample lasts: the longest part of each end."""
+    if profile.static_power is None:
+        return None
+    lasts: dict[Side | None, float] = {}
+    for part in parts:
+        lasts[part.side] = max(lasts.get(part.side, 0.0), part.seconds)
+    return sum(lasts.values()) * profile.static_power.watts * 1e6
