@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -172,18 +172,23 @@ def reproducible(threads: int) -> Iterator[None]:
     Sums change with the number of threads, so it belongs to what a run is repeated with.
     """
     keep_freed_memory()
+    deterministic: Any = torch.utils.deterministic
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.get_num_threads(),
+        deterministic.fill_uninitialized_memory,
     )
     torch.use_deterministic_algorithms(True)
+    # torch would fill every new tensor with NaN first, to make reading it early show: 3 % of a step.
+    deterministic.fill_uninitialized_memory = False
     torch.set_num_threads(threads or before[2])
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.set_num_threads(before[2])
+        deterministic.fill_uninitialized_memory = before[3]
 
 
 def in_bfloat16(precision: Literal["auto", "bf16", "fp32"]) -> bool:

@@ -117,18 +117,23 @@ class UniversalTransformer(nn.Module):
             groups: which rows make a sequence; every row is in one sequence.
             heads_only: read the first place of each sequence alone; these are the first rows of `x`.
         """
-        back = _positions([rows.kept() for rows in groups])
+        places_of_all = torch.cat([rows.index.flatten() for rows in groups])
+        sizes = [rows.index.numel() for rows in groups]
+        back = _places_of_rows(groups)
         for step in range(self.steps):
             x = x + places + self.step[step]
             with self._dense():
                 mixed = self.projections(self.before_attention(x))
-            mixed = mixed.float()
-            if heads_only and step == self.steps - 1:
-                attended = [_attend_group(mixed, rows, self.heads)[:, 0] for rows in groups]
-                back = _positions([rows.index[:, 0] for rows in groups])
+            # Gathered once for all groups: the gradient of each gathering is as large as `mixed`.
+            gathered = torch.split(mixed.float().index_select(0, places_of_all), sizes)
+            read = 1 if heads_only and step == self.steps - 1 else None
+            attended = [
+                _attend_group(part, rows, self.heads, read)
+                for part, rows in zip(gathered, groups, strict=True)
+            ]
+            if read:
+                back = _order(torch.cat([rows.index[:, 0] for rows in groups]))
                 x = x[: len(back)]
-            else:
-                attended = [rows.keep_only(_attend_group(mixed, rows, self.heads)) for rows in groups]
             with self._dense():
                 x = self._after_attention(x, torch.cat(attended).index_select(0, back))
         normed: Tensor = self.last(x)
@@ -157,19 +162,27 @@ def products_in(dtype: torch.dtype, sides: Sequence[nn.Module]) -> Iterator[None
             block.products = torch.float32
 
 
-def _positions(parts: Sequence[Tensor]) -> Tensor:
-    """Where each row stands in the parts laid end to end."""
-    order = torch.cat(list(parts))
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order))
+def _places_of_rows(groups: Sequence[Rows]) -> Tensor:
+    """Where each row stands among the places of all groups, laid end to end with their padding."""
+    sizes = [rows.index.numel() for rows in groups]
+    parts = torch.split(torch.arange(sum(sizes)), sizes)
+    kept = [
+        rows.keep_only(part.view_as(rows.index)).flatten() for part, rows in zip(parts, groups, strict=True)
+    ]
+    return torch.cat(kept)[_order(torch.cat([rows.kept().flatten() for rows in groups]))]
+
+
+def _order(rows: Tensor) -> Tensor:
+    """Where each row stands in a list of all of them."""
+    back = torch.empty_like(rows)
+    back[rows] = torch.arange(len(rows))
     return back
 
 
-def _attend_group(mixed: Tensor, rows: Rows, heads: int) -> Tensor:
-    count, length = rows.index.shape
-    gathered = mixed.index_select(0, rows.index.reshape(-1)).view(count, length, -1)
-    q, k, v = gathered.chunk(3, -1)
-    return attend(q, k, v, heads, rows.keep)
+def _attend_group(gathered: Tensor, rows: Rows, heads: int, read: int | None) -> Tensor:
+    """What the first `read` places of each sequence, or all of them, attend to, one below the other."""
+    q, k, v = gathered.view(*rows.index.shape, -1).chunk(3, -1)
+    return attend(q[:, :read], k, v, heads, rows.keep).flatten(0, 1)
 
 
 def _attend_by_head(heads: Sequence[Tensor], keep: Tensor | None) -> Tensor:
