@@ -50,7 +50,7 @@ def radio_table(report: Report, system: SystemReport) -> Table:
     heads = (
         *columns("Accounting", holds=Holds.SENTENCES),
         *columns("Against", holds=Holds.NAMES, only=Medium.PAGE),
-        *columns("even at", "or at uses", only=Medium.PAGE),
+        *columns("Even at\nprice", "Even at\nuses", only=Medium.PAGE),
         *columns("In words", holds=Holds.SENTENCES),
     )
     return Table(f"{system.label} as a whole, with its radio", heads, rows)
