@@ -23,6 +23,10 @@ ENTROPY_MARGIN = 1e-4
 """Frequencies of bits are kept this far from 0 and 1, where the entropy's slope is infinite."""
 
 
+THRESHOLD_UNIT = 2.0**-8
+"""What is subtracted lies on the grids of the weights, on which sums are exact; weights have finer ones."""
+
+
 class CodecName(StrEnum):
     """The codecs that can be trained.
 
@@ -73,7 +77,7 @@ class CodecForm:
         bits: channels of bits a step (k); 0 for C/64.
         steps: n: time steps of a spiking codec, bits of a quantised value.
         last: of a spiking decoder.
-        threshold: of spiking neurons.
+        threshold: of spiking neurons; where it is subtracted, a whole multiple of 1/256.
         slope: of their surrogate derivative.
         reset: of spiking neurons.
         target: alpha, the entropy (SNN-SC) or firing rate (S-JSCC) that the loss asks for.
@@ -84,7 +88,7 @@ class CodecForm:
         framework: that runs the spiking neurons in training.
 
     Raises:
-        ConfigError: sizes below 1, or no channels left of C/64.
+        ConfigError: sizes below 1, no channels left of C/64, or a threshold that cannot be subtracted exactly.
     """
 
     name: CodecName
@@ -111,6 +115,14 @@ class CodecForm:
                 f"(last: {self.last})",
                 where="system.last",
                 hint="Choose last = if, or reset = subtract.",
+            )
+        if self.name.spiking and self.reset is Reset.SUBTRACT and self.threshold % THRESHOLD_UNIT:
+            nearest = max(round(self.threshold / THRESHOLD_UNIT), 1) * THRESHOLD_UNIT
+            raise ConfigError(
+                f"is {self.threshold:g}, no whole multiple of 1/256: what spikes subtract would be rounded, and "
+                "graphs give other bits than training",
+                where="system.threshold",
+                hint=f"Set it to {nearest:.10g}.",
             )
         for field, share in (("hidden", 8), ("bits", 64)):
             if not getattr(self, field):

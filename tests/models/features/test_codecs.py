@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.channels.config import BinaryChannelConfig
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.graphs.network import Reset
 from nsc_deploy.models.features.codecs import (
     BitOrder,
     CodecForm,
@@ -250,6 +251,16 @@ def test_refuses_sizes_that_leave_nothing(fields, where):
     with pytest.raises(ConfigError) as refused:
         CodecForm(CodecName.SNN_SC, **{"channels": 64, **fields})
     assert refused.value.where == where
+
+
+def test_what_cannot_be_subtracted_exactly_is_refused_before_it_is_trained():
+    with pytest.raises(ConfigError, match="is 0.7, no whole multiple of 1/256") as refused:
+        CodecForm(CodecName.SNN_SC, 64, threshold=0.7)
+    assert refused.value.where == "system.threshold"
+    assert refused.value.hint == "Set it to 0.69921875."
+    for fine in ({"threshold": 0.69921875}, {"threshold": 0.7, "reset": Reset.ZERO, "last": LastNeuron.IF}):
+        assert CodecForm(CodecName.SNN_SC, 64, **fine).threshold == fine["threshold"]
+    assert CodecForm(CodecName.CNN_SC, 64, threshold=0.7).threshold == 0.7
 
 
 def test_neurons_add_up_in_float32_where_products_are_in_bfloat16():
