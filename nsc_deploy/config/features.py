@@ -122,7 +122,8 @@ class CodecConfig(Section):
     """spiking: what the converter is given of the last neurons: ihf (spikes and potentials), if (spikes) or
     ihf-m (potentials)"""
     threshold: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """spiking: firing threshold, in units of the input (above 0; where it is subtracted, a multiple of 1/256)"""
+    """spiking: firing threshold, in units of the input (above 0; where it is subtracted, a multiple of
+    1/256)"""
     slope: Annotated[float, Field(gt=0, le=1e6)] = 4.0
     """spiking: of the sigmoid whose derivative stands for that of a spike (above 0)"""
     reset: Literal["subtract", "zero"] = "subtract"

@@ -88,7 +88,8 @@ class CodecForm:
         framework: that runs the spiking neurons in training.
 
     Raises:
-        ConfigError: sizes below 1, no channels left of C/64, or a threshold that cannot be subtracted exactly.
+        ConfigError: sizes below 1, no channels left of C/64, or a threshold that would round what it is
+            subtracted from.
     """
 
     name: CodecName
@@ -119,8 +120,8 @@ class CodecForm:
         if self.name.spiking and self.reset is Reset.SUBTRACT and self.threshold % THRESHOLD_UNIT:
             nearest = max(round(self.threshold / THRESHOLD_UNIT), 1) * THRESHOLD_UNIT
             raise ConfigError(
-                f"is {self.threshold:g}, no whole multiple of 1/256: what spikes subtract would be rounded, and "
-                "graphs give other bits than training",
+                f"is {self.threshold:g}, no whole multiple of 1/256: what spikes subtract would be rounded, "
+                "and graphs give other bits than training",
                 where="system.threshold",
                 hint=f"Set it to {nearest:.10g}.",
             )

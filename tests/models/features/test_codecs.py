@@ -254,7 +254,7 @@ def test_refuses_sizes_that_leave_nothing(fields, where):
 
 
 def test_what_cannot_be_subtracted_exactly_is_refused_before_it_is_trained():
-    with pytest.raises(ConfigError, match="is 0.7, no whole multiple of 1/256") as refused:
+    with pytest.raises(ConfigError, match=r"is 0\.7, no whole multiple of 1/256") as refused:
         CodecForm(CodecName.SNN_SC, 64, threshold=0.7)
     assert refused.value.where == "system.threshold"
     assert refused.value.hint == "Set it to 0.69921875."
