@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nsc_deploy.cli import train_options as fields
+from nsc_deploy.cli.diagnostics import tell
 from nsc_deploy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -154,11 +155,13 @@ def train(
     # Only now, for torch takes seconds to load, and a misspelt option should not wait for it.
     from nsc_deploy.training.run import is_first_machine, take_part
     from nsc_deploy.training.run import train as run_training
+    from nsc_deploy.training.run_directory import RunState, state_of
 
     if not is_first_machine(asked):
         take_part(asked, out, overwrite=overwrite)
         typer.echo("This machine has done its part; the first one writes the run.")
         return
+    was_done = resume and state_of(out) is RunState.FINISHED
     try:
         result = run_training(asked, out, resume=resume, overwrite=overwrite, progress=not quiet)
     except KeyboardInterrupt:
@@ -166,6 +169,8 @@ def train(
             f"Every finished epoch is kept; go on with: nsc-deploy train --resume --out {out}", err=True
         )
         raise
+    if was_done:
+        tell(f"{out} is finished: nothing was left to train")
     if as_json:
         typer.echo(result.metrics.model_dump_json(indent=2))
     else:

@@ -1,6 +1,7 @@
 """From an experiment to a finished run directory, whatever its family."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from nsc_deploy.training.run_directory import (
     provenance,
     read_experiment,
     read_metrics,
+    refuse_another,
     state_of,
     write_metrics,
 )
@@ -66,12 +68,16 @@ def train(
         raise ConfigError("cannot be combined", where="--resume, --overwrite")
     _require_plain_path(out)
     experiment = with_threads(experiment, out if resume else None)
+    if resume and state_of(out) is RunState.FINISHED:
+        # Nothing is read but the run: its data, and the runs it was made from, may be gone by now.
+        refuse_another(out, experiment)
+        return RunResult(out, experiment, read_metrics(out))
     training = _training(experiment)
     training.check(out, resume=resume)
     require_writable(out / FILE_NAME)
     data_sha256 = training.load(progress=progress)
     with locked(out):
-        origin = provenance(data_sha256, training.starts_from)
+        origin = partial(provenance, data_sha256, training.starts_from)
         state = claim(out, experiment, origin, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
             return RunResult(out, experiment, read_metrics(out))
@@ -120,7 +126,10 @@ def take_part(experiment: Experiment, out: Path, *, overwrite: bool = False) -> 
     Raises:
         UserError: as `train`.
     """
+    if not overwrite and state_of(out) is RunState.FINISHED:
+        return
     training = _training(with_threads(experiment))
+    training.check(out, resume=not overwrite)
     training.load(progress=False)
     training.take_part(out, resume=not overwrite)
 

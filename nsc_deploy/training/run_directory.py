@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -153,14 +153,19 @@ def read_provenance(run: Path) -> Provenance:
 
 
 def claim(
-    run: Path, experiment: Experiment, origin: Provenance, *, resume: bool, overwrite: bool
+    run: Path,
+    experiment: Experiment,
+    origin: Callable[[], Provenance],
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> RunState:
     """Make `run` ready for training `experiment`, and say how far it had come.
 
     Args:
         run: the directory, locked.
         experiment: what to train there.
-        origin: what a run that begins now is made from and with.
+        origin: says what a run that begins now is made from and with; not asked where one is gone on with.
         resume: go on with a run that is there.
         overwrite: remove a run that is there.
 
@@ -182,10 +187,10 @@ def claim(
             hint=f"Add {go_on}--overwrite to begin anew, or name another --out.",
         )
     if state is RunState.EMPTY:
-        write_json(run / PROVENANCE, origin.model_dump(mode="json"))
+        write_json(run / PROVENANCE, origin().model_dump(mode="json"))
         experiment_file.write_experiment(run / experiment_file.FILE_NAME, experiment)
     else:
-        _refuse_another(run, experiment)
+        refuse_another(run, experiment)
     return state
 
 
@@ -279,7 +284,12 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def _refuse_another(run: Path, experiment: Experiment) -> None:
+def refuse_another(run: Path, experiment: Experiment) -> None:
+    """Refuse to go on with a run that was started with another experiment.
+
+    Raises:
+        ConfigError: it was.
+    """
     fields = experiment_file.differing_fields(read_experiment(run), experiment)
     if fields:
         raise ConfigError(

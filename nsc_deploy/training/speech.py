@@ -14,7 +14,7 @@ from nsc_deploy.training.fit import fit, reproducible, training_and_validation
 from nsc_deploy.training.metrics import SpeechMetrics
 from nsc_deploy.training.processes import Job, workers_beside
 from nsc_deploy.training.record import TrainingRecord
-from nsc_deploy.training.start import finished_system, require_same_samples, require_start
+from nsc_deploy.training.start import finished_system, is_begun, require_same_samples, require_start
 from nsc_deploy.training.sweep import ChannelUses, Measurement, channel_uses, measure
 
 
@@ -24,17 +24,19 @@ class SpeechTraining(Training):
     def __init__(self, experiment: SpeechExperiment) -> None:
         self._experiment = experiment
         self._data: EventData | None = None
+        self._begun = False
         self.starts_from = experiment.training.start_from
 
     def check(self, out: Path, *, resume: bool) -> None:
         """Refuse a run to start from that is of another system or not finished."""
         require_start(self._experiment, out, resume=resume)
+        self._begun = is_begun(out, resume=resume)
 
     def load(self, *, progress: bool) -> str:
         """Load and encode the utterances."""
         self._data = load_events(self._experiment.data, progress=progress)
         digest = self._data.sha256()
-        require_same_samples(self._experiment, digest)
+        require_same_samples(self._experiment, digest, begun=self._begun)
         return digest
 
     def run(self, out: Path, *, resume: bool, progress: bool) -> SpeechMetrics:

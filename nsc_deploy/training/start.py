@@ -68,10 +68,15 @@ def require_start(experiment: SpeechExperiment, out: Path, *, resume: bool) -> N
         DataError: one is no finished run.
     """
     start, teacher = experiment.training.start_from, experiment.training.teacher
-    if start is not None and not (resume and state_of(out) is not RunState.EMPTY):
+    if start is not None and not is_begun(out, resume=resume):
         _require_run(start, experiment, out, "--from", _OF_A_START)
     if teacher is not None:
         _require_run(teacher, experiment, out, "training.teacher", _OF_A_TEACHER)
+
+
+def is_begun(out: Path, *, resume: bool) -> bool:
+    """Whether a run that is there is gone on with."""
+    return resume and state_of(out) is not RunState.EMPTY
 
 
 @dataclass(frozen=True)
@@ -122,14 +127,19 @@ def _require_unseen_validation(before: TrainingConfig, now: TrainingConfig, star
     raise ConfigError(f"was trained on samples of the validation part ({what})", where=start, hint=hint)
 
 
-def require_same_samples(experiment: SpeechExperiment, data_sha256: str) -> None:
+def require_same_samples(experiment: SpeechExperiment, data_sha256: str, *, begun: bool) -> None:
     """Refuse to go on from a run whose data set held other samples: those it was trained on may judge now.
+
+    Args:
+        experiment: what is trained.
+        data_sha256: of the samples the data set holds now.
+        begun: whether the run is only gone on with, for which the run it started from is not needed.
 
     Raises:
         DataError: the run that the experiment starts from, or its teacher, was trained on other samples.
     """
     config = experiment.training
-    for run in (config.start_from, config.teacher):
+    for run in (None if begun else config.start_from, config.teacher):
         if run is not None and read_provenance(Path(run)).data_sha256 != data_sha256:
             raise DataError(
                 "was trained on other samples than the data set holds now, some of which may judge here",

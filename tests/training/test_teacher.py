@@ -2,20 +2,28 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import pytest
 import torch
 
+from nsc_deploy.cli.app import app
+from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.batches import Samples, stream, to_signal
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.module import distillation_loss
-from nsc_deploy.training.run import RunResult, train
+from nsc_deploy.training.run import RunResult, take_part, train
 from nsc_deploy.training.start import load_system
 
 Make = Callable[..., dict[str, object]]
+FROM_RUNS = {"teacher": "teacher", "start": "start_from"}
+
+
+def command(*arguments: object) -> int:
+    return run_to_exit_code(lambda: app([*map(str, arguments)], prog_name="nsc-deploy"))
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +92,44 @@ def test_a_teacher_that_saw_the_validation_part_is_refused(
 def test_a_teacher_that_is_not_there_is_refused(small_experiment: Make, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no run"):
         pupil(small_experiment, tmp_path / "run", training__teacher=str(tmp_path / "nobody"))
+
+
+def test_a_finished_run_needs_neither_teacher_nor_start_nor_data(
+    teacher: RunResult, small_experiment: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("teacher", "start"):
+        copytree(teacher.run, tmp_path / name)
+    changes = {"system__name": "fc", "training__epochs": 1, "training__learning_rate": 1e-2}
+    runs = {f"training__{key}": str(tmp_path / name) for name, key in FROM_RUNS.items()}
+    taught = pupil(small_experiment, tmp_path / "run", **changes, **runs)
+    for name in FROM_RUNS:
+        rmtree(tmp_path / name)
+    assert train(taught.experiment, taught.run, resume=True, progress=False) == taught
+    elsewhere = taught.experiment.data.model_copy(update={"path": tmp_path / "gone.npz"})
+    with pytest.raises(ConfigError, match=r"another experiment \(different: data.path\)"):
+        train(
+            taught.experiment.model_copy(update={"data": elsewhere}),
+            taught.run,
+            resume=True,
+            progress=False,
+        )
+    take_part(taught.experiment, taught.run)
+    assert command("train", "--resume", "--out", taught.run) == 0
+    told = capsys.readouterr()
+    assert "is finished: nothing was left to train" in " ".join(told.err.split())
+    assert "test accuracy" in told.out
+    (taught.run / "metrics.json").unlink()
+    assert command("train", "--resume", "--out", taught.run, "--quiet") == 2
+    assert "training.teacher" in capsys.readouterr().err
+
+
+def test_a_run_that_is_gone_on_with_needs_its_start_no_more(
+    teacher: RunResult, small_experiment: Make, tmp_path: Path
+) -> None:
+    copytree(teacher.run, tmp_path / "start")
+    changes = {"system__name": "fc", "training__epochs": 1, "training__start_from": str(tmp_path / "start")}
+    run = pupil(small_experiment, tmp_path / "run", **changes)
+    rmtree(tmp_path / "start")
+    (run.run / "metrics.json").unlink()
+    again = train(run.experiment, run.run, resume=True, progress=False)
+    assert again.metrics.test_accuracy == run.metrics.test_accuracy
