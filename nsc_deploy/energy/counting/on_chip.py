@@ -20,6 +20,7 @@ from nsc_deploy.exporters.chips.chip import ManyCores, StepTime
 from nsc_deploy.exporters.chips.placement import Placement
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.io.text import counted
 
 if TYPE_CHECKING:
     from nsc_deploy.exporters.c.firmware import FirmwareRun
@@ -259,6 +260,27 @@ class PlacedPart:
     activity: ChipActivity | None = None
     run: "FirmwareRun | None" = None
     along: str | None = None
+
+    @property
+    def refusal(self) -> str:
+        """The first node that is refused, and how many more are; empty where none is."""
+        refused = self.found.refused
+        others = f" (and {counted(len(refused) - 1, 'more node')})" if len(refused) > 1 else ""
+        return f"{refused[0].node} {refused[0].reason}{others}" if refused else ""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What stands against it: the node that is refused, with the way out, and each rule that breaks."""
+        refused = (f"{self.refusal}. {one.hint}".strip().rstrip(".") for one in self.found.refused[:1])
+        return (*refused, *(f"{one.rule}: {one.problem}" for one in self.found.breaches))
+
+    @property
+    def bytes(self) -> int | None:
+        """What the cores hold for it; None where they do not say."""
+        if not self.found.fits or self.found.placement is None:
+            return None
+        pools = [pool for core in self.found.placement.cores for pool in core.pools if pool.unit == "B"]
+        return sum(pool.used for pool in pools) if pools else None
 
 
 def activity_counter(found: CheckResult, network: Network, recording: Recording) -> ActivityCounter | None:

@@ -8,6 +8,7 @@ from nsc_deploy.energy.report.quantity import Figure, Headline, Quantity
 from nsc_deploy.energy.report.schema import Report, SystemReport
 from nsc_deploy.energy.report.tabular import Holds, Row, Table, columns
 from nsc_deploy.graphs.network import SPIKING
+from nsc_deploy.io.text import counted
 
 _MOST_NAMES = 4
 SIDE_BY_SIDE = 3
@@ -67,6 +68,12 @@ def memory_words(report: Report) -> str:
     return "" if bits is None else f"Memory: values of {bits} bits."
 
 
+def fit_words(report: Report) -> str:
+    """Which parts run on a host beside those that fit a target; empty where none does."""
+    beside = dict.fromkeys(name for one in report.systems for name in one.headline[Quantity.FITS].left_out)
+    return f"* On a host: {', '.join(beside)}." if beside else ""
+
+
 def _table(systems: Sequence[SystemReport]) -> Table:
     lines = [(name, [say(one.headline) for one in systems]) for name, say in _rows()]
     rows = tuple(Row((name, *cells)) for name, cells in lines if any(cell != MISSING for cell in cells))
@@ -122,7 +129,7 @@ def _rows() -> list[tuple[str, _Say]]:
 
 def _mean(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
     """A mean; a lower bound says so, and of bounds there are two."""
-    if figure.mean is None:
+    if figure.mean is None or (figure.lower_bound and not figure.mean):
         return MISSING
     low = "" if figure.low is None else f"{say(figure.low.mean)} to "
     return f"{'> ' if figure.lower_bound else ''}{low}{say(figure.mean)}"
@@ -130,7 +137,7 @@ def _mean(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
 
 def _worst(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
     """The worst of the samples; a lower bound says so, and of bounds there are two."""
-    if figure.worst is None:
+    if figure.worst is None or (figure.lower_bound and not figure.worst):
         return MISSING
     low = "" if figure.low is None else f"{say(figure.low.worst)} to "
     return f"{'> ' if figure.lower_bound else ''}{low}{say(figure.worst)}"
@@ -145,14 +152,16 @@ def _fits(one: Headline) -> str:
     figure = one[Quantity.FITS]
     if figure.worst is None:
         return f"{one.target}: not published" if figure.not_published else MISSING
-    return f"{one.target}: {'yes' if figure.worst else 'no'}"
+    return f"{one.target}: {'yes' if figure.worst else 'no'}{' *' if figure.left_out else ''}"
 
 
 def _latency(one: Headline) -> str:
     steps, time = one[Quantity.LATENCY_STEPS], one[Quantity.LATENCY_MS]
     if steps.worst is None or time.worst is None:
         return MISSING
-    return f"{steps.worst:g} steps, {'> ' if time.lower_bound else ''}{_milliseconds(time.worst)}"
+    return (
+        f"{counted(int(steps.worst), 'step')}, {'> ' if time.lower_bound else ''}{_milliseconds(time.worst)}"
+    )
 
 
 def _milliseconds(value: float) -> str:

@@ -11,7 +11,13 @@ from rich.text import Text
 
 from nsc_deploy.energy.advice.records import Advice, AdviceReport
 from nsc_deploy.energy.output import tables
-from nsc_deploy.energy.output.headline_table import energy_words, headline_tables, memory_words, reasons
+from nsc_deploy.energy.output.headline_table import (
+    energy_words,
+    fit_words,
+    headline_tables,
+    memory_words,
+    reasons,
+)
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.answers import figure
@@ -47,10 +53,8 @@ def print_headlines(report: Report, console: Console, *, full: bool = False) -> 
     for line in bounds:
         console.print(line, style="dim", highlight=False)
     words = f"{last} Prices: {prices.name} ({prices.basis}){hosts}."
-    kept = memory_words(report)
-    console.print(
-        " ".join([words, *([kept] if kept else []), "Counted from 0."]), style="dim", highlight=False
-    )
+    rest = filter(None, (memory_words(report), "Counted from 0.", fit_words(report)))
+    console.print(" ".join((words, *rest)), style="dim", highlight=False, markup=False)
     for line in reasons(report)[: None if full else _MOST_REASONS]:
         console.print(f"* {line}", highlight=False, markup=False)
 

@@ -135,6 +135,7 @@ def _beside(value: float, limit: float) -> str:
 def _reasons(finding: "Finding") -> list[str]:
     """Of a limit that is not shown to hold: why, and the layers that use most; what bounds stand on."""
     bounds = [f"the upper of {finding.basis}"] if finding.basis else []
+    bounds += [f"on a host: {', '.join(finding.left_out)}"] if finding.left_out else []
     if finding.passed:
         return bounds
     culprits = [

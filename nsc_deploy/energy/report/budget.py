@@ -195,6 +195,9 @@ class Finding(Record):
     sample: int | None = Field(default=None, description="the worst one, where it decides")
     step: int | None = Field(default=None, description="of that sample, the busiest one")
     culprits: tuple[Culprit, ...] = ()
+    left_out: tuple[str, ...] = Field(
+        default=(), description="of fits, the parts that run on a host, of which it is not said"
+    )
 
     @property
     def share(self) -> float | None:
@@ -345,6 +348,7 @@ def _held(meter: Meter, budget: Budget, quantity: Quantity, limit: Most | Least)
         sample=worst,
         step=None if found.steps is None or worst is None else int(found.steps[worst]),
         culprits=_culprits(found, weights, value),
+        left_out=found.left_out,
     )
 
 

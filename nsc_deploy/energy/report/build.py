@@ -439,4 +439,5 @@ def _figure(quantity: Quantity, found: Answer, samples: int) -> Figure:
         low=None if found.low is None else _lows(found.low),
         basis=found.basis,
         of_samples=len(values) if found.basis and len(values) < samples else None,
+        left_out=found.left_out,
     )

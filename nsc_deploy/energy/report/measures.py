@@ -91,6 +91,14 @@ class Meter:
         both = ((self.system.parts[index], every[index]) for index in self.parts)
         return [(part, placed) for part, placed in both if placed is not None]
 
+    @property
+    def _elsewhere(self) -> list[PartCount]:
+        """Those of them that are not: they run on a host."""
+        if self.system.exported is not None:
+            return []
+        there = {name for part, one in self.placed for name in (part.name, one.along)}
+        return [part for part in self.counts if part.name not in there]
+
     def _of_layers(
         self,
         measure: Callable[[PartCount, LayerCount], Values],
@@ -152,8 +160,7 @@ class Meter:
         found = self._codeless() or measure_energy(target, self.firmware, self.prices.profile, self.most)
         if isinstance(found, Unanswered):
             return found
-        there = {part.name for part, _ in self.firmware} | {one.along for _, one in self.placed}
-        others = [part for part in self.counts if part.name not in there]
+        others = self._elsewhere
         names = ", ".join(part.name for part in others)
         if not others:
             return found
@@ -201,7 +208,7 @@ class Meter:
             )
             layers = (*code, *stored)
             return Measured(added(layers), layers, bound=bound)
-        on_target = {id(part): _target_bytes(placed) for part, placed in self.placed}
+        on_target = {id(part): placed.bytes for part, placed in self.placed}
         known = [on_target.get(id(part)) for part in self.counts]
         if all(size is not None for size in known):
             return Measured(np.array([float(sum(size for size in known if size is not None))]))
@@ -304,7 +311,7 @@ class Meter:
             return self._placeless()
         for part, placed in self.placed:
             if placed.run is None and placed.found.refused:
-                return Unanswered(f"{part.name} does not fit {placed.target.name}: {_problems(placed)[0]}")
+                return Unanswered(f"{part.name} does not fit {placed.target.name}: {placed.refusal}")
             if placed.run is None:
                 return Unanswered(f"{placed.target.name} is no microcontroller", _MICROCONTROLLER)
         return None
@@ -364,12 +371,17 @@ class Meter:
         problems = tuple(
             f"{part.name} does not fit {one.target.name}: {problem}"
             for part, one in placed
-            for problem in _problems(one)
-        ) or too_large(self.firmware)
+            for problem in one.problems
+        )
+        fitting = [part.name for part, one in placed if not one.problems]
+        if problems and fitting:
+            problems += (f"{', '.join(fitting)}: {'fits' if len(fitting) == 1 else 'fit'}",)
+        problems = problems or too_large(self.firmware)
+        left_out = tuple(part.name for part in self._elsewhere)
         if problems:
-            return Measured(np.zeros(1), problems=problems)
+            return Measured(np.zeros(1), problems=problems, left_out=left_out)
         unknown = (_open(part, one) for part, one in placed if one.found.not_published)
-        return next(unknown, Measured(np.ones(1)))
+        return next(unknown, Measured(np.ones(1), left_out=left_out))
 
 
 _ON_HOST = Unanswered("all parts run on a host", "Hold those to a limit on energy or latency")
@@ -381,24 +393,8 @@ _NO_TARGET = Unanswered(
 _MICROCONTROLLER = "Name one: --target c:stm32l432 (docs/microcontrollers.md lists them)"
 
 
-def _target_bytes(placed: PlacedPart) -> int | None:
-    """Bytes that the cores of a target hold for a part; None where it does not say."""
-    found = placed.found
-    if not found.fits or found.placement is None:
-        return None
-    pools = [pool for core in found.placement.cores for pool in core.pools if pool.unit == "B"]
-    return sum(pool.used for pool in pools) if pools else None
-
-
 def _open(part: PartCount, placed: PlacedPart) -> Unanswered:
     """The first node of which nothing says whether the target takes it."""
     first = placed.found.not_published[0]
     why = f"not published of {placed.target.name}: {part.name}, node '{first.node}' {first.reason}"
     return Unanswered(why, first.hint, not_published=True)
-
-
-def _problems(placed: PlacedPart) -> list[str]:
-    """What stands against a part on its target, refused nodes first."""
-    found = placed.found
-    refused = [f"{one.node} {one.reason}" for one in found.refused]
-    return [*refused, *(f"{one.rule}: {one.problem}" for one in found.breaches)]

@@ -82,6 +82,7 @@ class Measured:
         problems: of what does not fit a target, what stands against it.
         low: where only bounds are known, the lower ones, [samples]; `values` are the upper ones then.
         basis: what the bounds stand on; empty where there are none.
+        left_out: of what fits a target, the parts that run on a host beside it, of which it is not said.
     """
 
     values: Values
@@ -92,6 +93,7 @@ class Measured:
     problems: tuple[str, ...] = ()
     low: Values | None = None
     basis: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,9 @@ class Figure(Record):
     low: Lows | None = Field(default=None, description="where only bounds are known, the lower ones")
     basis: str = Field(default="", description="what bounds stand on")
     of_samples: int | None = Field(default=None, description="of the first so many, where not of all of them")
+    left_out: tuple[str, ...] = Field(
+        default=(), description="of fits, the parts that run on a host, of which it is not said"
+    )
 
 
 class Headline(Record):

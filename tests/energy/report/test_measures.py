@@ -5,11 +5,15 @@ from pathlib import Path
 import nir
 import numpy as np
 import pytest
+from onnx import helper
 
 from nsc_deploy.cli.app import main
+from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy import Budget, count
+from nsc_deploy.energy.output.headline_table import fit_words, headline_tables, reasons
 from nsc_deploy.energy.output.html import render_html
 from nsc_deploy.energy.report.budget import Finding
+from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.energy.results import Counted
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.export import export_all
@@ -17,11 +21,11 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.support.c_graphs import needs_qemu
+from tests.support.c_graphs import needs_compiler, needs_qemu
 from tests.support.int8 import STEPS as INT8_STEPS
 from tests.support.int8 import graph, write_inputs
 from tests.support.lava import random_events, receiver
-from tests.support.small_runs import event_run
+from tests.support.small_runs import dense_graph, event_run, events, onnx_graph, reals, write_run
 
 STEPS = 6
 MEMORY = {"flash_bytes": 1, "ram_bytes": 1}
@@ -215,3 +219,51 @@ def test_without_qemu_the_command_ends_with_2_and_says_what_is_missing(
     assert "apt-get install" in said
     with pytest.raises(BackendError):
         counted(place).systems[0].placed[0].run.cycles  # noqa: B018
+
+
+def counting_run(run: Path) -> Path:
+    """A run as of qnn: a front end that counts events, which has no C, and dense layers behind it."""
+    run.mkdir()
+    onnx_graph(
+        run / "front.onnx",
+        [helper.make_node("ReduceSum", ["input", "axis"], ["output"], name="count", keepdims=1)],
+        {"axis": np.array([0])},
+        6,
+        6,
+    )
+    dense_graph(run / "receiver.onnx", [6, 4])
+    front = ("front", Side.TRANSMITTER, Place.HOST, "front.onnx", events(6))
+    return write_run(run, "qnn", [front, ("receiver", Side.RECEIVER, Place.HOST, "receiver.onnx", reals(6))])
+
+
+@needs_compiler
+def test_a_part_without_a_form_in_c_is_named_beside_those_that_fit(tmp_path: Path) -> None:
+    counts = count(counting_run(tmp_path / "run"), target="c:nrf52840")
+    report = counts.estimate().report
+    figure = report.systems[0].headline[Quantity.FITS]
+    why = "front does not fit c:nrf52840: count has no form in 8 bits. Where it counts the events"
+    assert figure.worst == 0
+    assert figure.why.startswith(why)
+    assert figure.why.endswith("; receiver: fits")
+    flash = report.systems[0].headline[Quantity.FLASH].why
+    assert flash == "front does not fit c:nrf52840: count has no form in 8 bits."
+    (held,) = counts.check(Budget.model_validate({"limits": {"fits": True}})).findings
+    assert (held.passed, held.why) == (False, figure.why)
+    assert "front does not fit c:nrf52840" in "\n".join(reasons(report))
+
+
+def test_a_fit_says_which_parts_run_on_a_host_beside_it(tmp_path: Path) -> None:
+    counts = count(event_run(tmp_path / "run"), target="loihi1")
+    report = counts.estimate().report
+    figure = report.systems[0].headline[Quantity.FITS]
+    assert (figure.worst, figure.left_out) == (1, ("receiver-front-end",))
+    (table,) = headline_tables(report)
+    assert ("Fits", "loihi1: yes *") in [row.cells for row in table.rows]
+    assert fit_words(report) in render_html(report)
+    assert fit_words(report) == "* On a host: receiver-front-end."
+    result = counts.check(Budget.model_validate({"limits": {"fits": True}}))
+    assert result.passed
+    assert result.findings[0].left_out == ("receiver-front-end",)
+    assert "on a host: receiver-front-end" in result.as_text()
+    (of_one,) = counts.check(Budget.model_validate({"part": "receiver", "limits": {"fits": True}})).findings
+    assert of_one.left_out == ()
