@@ -77,7 +77,7 @@ def _finding(name: str, wanted: float, comparison: Comparison, silent: bool) -> 
     found = figure(comparison)
     if found is None:
         undecided = comparison.decisions is None and name in {"max_accuracy_drop", "min_agreement"}
-        hint = "Say how many classes there are, with --classes N." if undecided else "Leave this limit out."
+        hint = _of_decisions(comparison) if undecided else "Leave this limit out."
         raise ConfigError(missing, where=_option(name), hint=hint)
     met = found <= wanted if name.startswith("max_") else found >= wanted
     unjudged = silent and name in _BY_OUTPUT_SPIKES
@@ -86,6 +86,20 @@ def _finding(name: str, wanted: float, comparison: Comparison, silent: bool) -> 
     else:
         note = _where_real_outputs_part(comparison) if name == "exact" and not met else ""
     return Finding(name, wanted, found, met and not unjudged, note)
+
+
+def _of_decisions(comparison: Comparison) -> str:
+    """What to ask for where a graph does not say how decisions are read from its outputs."""
+    if comparison.output.coincidence is not None:
+        return (
+            "Say how many classes they vote for, with --classes N; spikes that another part takes in decide "
+            "nothing: --min-coincidence."
+        )
+    instead = "leave this limit out" if _largest_rmse(comparison) is None else "limit --max-rmse"
+    return (
+        f"Its outputs are values, no spikes: {instead}. Only where the class of the largest mean is the "
+        "decision, say how many there are: --classes N."
+    )
 
 
 def _where_real_outputs_part(comparison: Comparison) -> str:

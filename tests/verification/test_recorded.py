@@ -8,10 +8,12 @@ import pytest
 
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
+from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.readout import with_readout
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.verification.compare import compare_runs
 from nsc_deploy.verification.limits import Limits, findings
@@ -129,3 +131,35 @@ def test_real_outputs_have_a_verdict_of_their_own(tmp_path: Path, error: float, 
     (exact,) = findings(found, Limits(exact=True))
     assert exact.met is found.output.equal
     assert exact.met or "every spike is, outputs differ by up to" in exact.note
+
+
+def potentials_of_spikes() -> Network:
+    build = GraphBuilder(dt=1e-3)
+    build.input(4, Signal.EVENTS)
+    build.linear("dense", np.full((3, 4), 0.5))
+    build.lif("cells", 0.5, 1.0, 3)
+    ones = np.ones(3)
+    build.add("sums", nir.LI(tau=4e-3 * ones, r=ones, v_leak=0 * ones))
+    build.output(3)
+    return assemble(build.build())
+
+
+@pytest.mark.parametrize(
+    ("graph", "hint", "instead"),
+    [
+        (network(), "--min-coincidence", Limits(min_coincidence=0.5)),
+        (potentials_of_spikes(), "limit --max-rmse", Limits(max_rmse=0.5)),
+        (network(spiking=False), "leave this limit out", Limits()),
+    ],
+)
+def test_a_hint_names_a_limit_that_there_is_a_figure_for(graph: Network, hint: str, instead: Limits) -> None:
+    found = compare_runs(graph, ReferenceRunner(graph), ReferenceRunner(graph), EVENTS)
+    for limits in (Limits(min_agreement=0.9), Limits(max_accuracy_drop=1)):
+        with pytest.raises(ConfigError) as caught:
+            findings(found, limits)
+        assert hint in (caught.value.hint or "")
+    assert all(one.met for one in findings(found, instead))
+    decided = with_readout(graph, 3)
+    again = compare_runs(decided, ReferenceRunner(decided), ReferenceRunner(decided), EVENTS)
+    (agreement,) = findings(again, Limits(min_agreement=0.9))
+    assert agreement.met
