@@ -9,10 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from nsc_deploy.cli.app import app
+from nsc_deploy.deployment import Place, read_deployment, write_deployment
 from nsc_deploy.errors import UserError
+from nsc_deploy.exporters.check import graphs_of
+from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import GraphOptions
+from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.support.small_runs import event_run
+from tests.support.small_runs import dense_graph, dense_run, event_run, reals
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,35 @@ def test_a_run_is_checked_part_by_part(run: Path) -> None:
     assert [Path(one["graph"]).name for one in told["graphs"]] == ["transmitter.nir", "receiver.nir"]
     one = json.loads(answer("check", run, "--part", "receiver", "--target", "loihi1", "--json"))
     assert one == told["graphs"][1]
+
+
+def test_parts_of_a_run_that_are_not_checked_are_named(run: Path, tmp_path: Path) -> None:
+    def told(subject: Path, target: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, ["check", str(subject), "--target", target])
+        assert done.exit_code == code
+        return " ".join(done.stderr.split())
+
+    assert "not checked, for a host: receiver-front-end (check one with --part NAME)" in told(run, "loihi1")
+    along = told(run, "c")
+    assert "receiver-front-end goes along" in along
+    assert "not checked" not in along
+    mixed = tmp_path / "mixed"
+    event_run(mixed)
+    dense_graph(mixed / "sender.onnx", [6, 4])
+    whole = read_deployment(mixed)
+    sender = whole.parts[0].model_copy(
+        update={"name": "sender", "place": Place.HOST, "graph": "sender.onnx", "recording": "sender.npz"}
+    )
+    write_recording(mixed / "sender.npz", reals(6))
+    write_deployment(mixed, whole.model_copy(update={"parts": (sender, *whole.parts)}))
+    assert "sender (as ONNX graphs they go to --target c)" in told(mixed, "loihi1")
+    both = json.loads(answer("check", mixed, "--target", "c", "--json"))
+    assert [Path(one["graph"]).name for one in both["graphs"]] == [
+        "sender.onnx", "transmitter.nir", "receiver.nir",
+    ]  # fmt: skip
+    with pytest.raises(UserError) as caught:
+        graphs_of(dense_run(tmp_path / "fc"), GraphOptions(), target=load_target("loihi1"))
+    assert "these go to --target c: transmitter, receiver" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("classes", [None, 4])
