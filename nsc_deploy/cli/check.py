@@ -18,8 +18,8 @@ def check(
     graph: Annotated[
         Path,
         typer.Argument(
-            help="A NIR file, a run (its parts for a chip; for c ONNX ones too), a deployment folder, or for c an "
-            "ONNX file.",
+            help="A NIR file, a run (its parts for a chip, for c ONNX ones too), a deployment folder, or (c) "
+            "an ONNX file.",
             metavar="GRAPH",
         ),
     ],

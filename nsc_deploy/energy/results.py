@@ -304,11 +304,11 @@ class Counted:
         named = target_of(wanted)
         name = None if named is None else named.name
         for system in self.systems:
-            if system.counted_on != name:
+            if system.target != name:
                 fixed = "check the graph file or the run it was made from in place of the folder"
                 raise ConfigError(
                     f"the budget is for the target {wanted}, and {system.label} is counted on "
-                    f"{system.counted_on or NOWHERE}",
+                    f"{system.target or NOWHERE}",
                     hint="Take target out of the budget, or "
                     + (f"count for it: --target {wanted}" if system.exported is None else f"{fixed}."),
                 )

@@ -108,12 +108,6 @@ class CountedSystem(Source):
         return self.measured_accuracy if stated is None else stated
 
     @property
-    def counted_on(self) -> str | None:
-        """The target as options name it: of code that was exported for a controller with its name."""
-        controller = None if self.firmware is None else self.firmware.firmware.controller
-        return self.target if controller is None else controller.target
-
-    @property
     def spiking(self) -> bool:
         """Whether any part holds a spiking neuron; the paper's accounting treats the whole system alike."""
         return any(part.spiking for part in self.parts)

@@ -102,6 +102,8 @@ def _subject(label: str, system: "CheckedSystem | None") -> str:
 def _mark(finding: "Finding") -> str:
     if finding.passed is None:
         return "?"
+    if finding.quantity == "fits" and not finding.passed:
+        return "NO"
     return "NEAR" if finding.near else "ok" if finding.passed else "UNDER" if finding.at_least else "OVER"
 
 

@@ -149,11 +149,9 @@ class Meter:
     @property
     def _microcontroller(self) -> str | None:
         """The target, where it is a microcontroller that parts are on."""
-        if self.system.exported is not None:
-            run = self.system.firmware
-            return None if run is None or run.firmware.controller is None else run.firmware.controller.target
         named = self.system.target or ""
-        return named if named.startswith("c:") and self.placed else None
+        there = self.placed or self.system.exported is not None
+        return named if named.startswith("c:") and there else None
 
     def _of_core(self, target: str) -> Answer:
         """Energy of the cycles of a microcontroller, and of what it takes at rest: bounds."""
@@ -197,7 +195,7 @@ class Meter:
 
         Of a profile without widths it is what the target counts.
         """
-        firmware = {part.name for part, _ in self.firmware}
+        firmware = {part.name for part, _ in self.firmware} | {one.along for _, one in self.placed}
         others = [part for part in self.counts if part.name not in firmware]
         wordless = [part for part in others if self.prices.of(part).operand_bits is None]
         if not wordless:
@@ -364,9 +362,8 @@ class Meter:
 
     def _fits(self) -> Answer:
         placed = self.placed
-        if self.system.exported is not None:
-            return Measured(np.ones(1))  # What a folder holds has been taken by its target.
-        if not placed:
+        # What a folder holds has been taken by its target, but for the memory of a microcontroller.
+        if self.system.exported is None and not placed:
             return self._placeless()
         problems = tuple(
             f"{part.name} does not fit {one.target.name}: {problem}"

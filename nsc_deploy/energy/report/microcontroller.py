@@ -177,7 +177,7 @@ def measure_energy(
 
 
 def too_large(parts: "Sequence[tuple[PartCount, FirmwareRun]]") -> tuple[str, ...]:
-    """What several parts at one end of the link need together, where their microcontroller has less.
+    """What the parts at one end of the link need together, where their microcontroller has less.
 
     They run one after the other: each keeps its state, and the deepest stack serves all.
     """
@@ -189,22 +189,18 @@ def too_large(parts: "Sequence[tuple[PartCount, FirmwareRun]]") -> tuple[str, ..
     problems = []
     for several in ends.values():
         controller = several[0][1].firmware.controller
-        if controller is None or len(several) < 2:
+        if controller is None:
             continue
         maps = [run.firmware.memory for _, run in several]
         stacks = [sum(one.bytes for one in memory.ram if one.holds == STACK) for memory in maps]
-        needs = (
-            ("flash", sum(memory.flash_bytes for memory in maps), controller.flash_bytes),
-            (
-                "RAM",
-                sum(memory.ram_bytes for memory in maps) - sum(stacks) + max(stacks),
-                controller.ram_bytes,
-            ),
+        lacking = controller.lacks(
+            sum(memory.flash_bytes for memory in maps),
+            sum(memory.ram_bytes for memory in maps) - sum(stacks) + max(stacks),
         )
         names = ", ".join(name for name, _ in several)
+        need = "together need" if len(several) > 1 else "needs"
         problems += [
-            f"{names} together need {used:,} bytes of {memory}, and {controller.target} has {there:,}"
-            for memory, used, there in needs
-            if used > there
+            f"{names} {need} {one.used:,} bytes of {one.memory}, and {controller.target} has {one.there:,}"
+            for one in lacking
         ]
     return tuple(problems)

@@ -9,6 +9,19 @@ from nsc_deploy.errors import ConfigError
 
 
 @dataclass(frozen=True)
+class Shortage:
+    """A memory, flash or RAM, of which more bytes are needed than are there."""
+
+    memory: str
+    used: int
+    there: int
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.used:,} bytes of {self.memory} are needed, {self.there:,} are there"
+
+
+@dataclass(frozen=True)
 class Controller:
     """A microcontroller.
 
@@ -36,6 +49,14 @@ class Controller:
     def target(self) -> str:
         """As `--target` calls it."""
         return f"c:{self.name}"
+
+    def lacks(self, flash_bytes: int, ram_bytes: int) -> tuple[Shortage, ...]:
+        """Where so much has no room in it."""
+        needs = (
+            Shortage("flash", flash_bytes, self.flash_bytes),
+            Shortage("RAM", ram_bytes, self.ram_bytes),
+        )
+        return tuple(one for one in needs if one.used > one.there)
 
 
 @cache

@@ -75,14 +75,16 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         origin = _origin(folder, request.graph_file.name)
         written = _write_code(folder, code, origin, inputs)
         request.notify("checking")
-        core = DEFAULT_CPU if controller is None else find_controller(controller).core
-        memory = map_memory(code, core)
+        named = None if controller is None else find_controller(controller)
+        memory = map_memory(code, DEFAULT_CPU if named is None else named.core)
         manifest = _manifest(request, prepared, form, folder, written, MemoryRecord.of(memory), controller)
         manifest = _checked(manifest, folder, inputs)
         write_manifest(folder, manifest)
         write_text(folder / f"{code.name}.h", code.header(origin, sha256(folder / FILE_NAME)))
     if manifest.verification is not None:
         request.notify(f"verified: {manifest.verification.sentence}")
+    for one in () if named is None else named.lacks(memory.flash_bytes, memory.ram_bytes):
+        request.notify(f"does not fit {named.target}: {one}")
     for line in summary(manifest):
         request.describe(line, False)
     for line in memory.lines():
@@ -140,10 +142,10 @@ class CDeployment:
 
             return QemuRunner(self.code, self.source(settings), settings)
 
-        recording = self.folder / RECORDING
+        recording, controller = self.folder / RECORDING, self.manifest.controller
         return Deployment(
             path=self.folder,
-            target=self.manifest.target,
+            target=self.manifest.target if controller is None else find_controller(controller).target,
             network=self.code.network,
             runners={"emulator": self.code.emulator, "qemu": qemu, HostRunner.name: host},
             reference=self.code.reference,

@@ -78,21 +78,18 @@ def _code(network: Network, bits: int) -> Code:
 
 
 def _breaches(memory: MemoryMap, controller: Controller) -> tuple[Breach, ...]:
-    needs = (
-        ("flash", memory.flash_bytes, controller.flash_bytes, memory.flash),
-        ("RAM", memory.ram_bytes, controller.ram_bytes, memory.ram),
-    )
+    pieces = {"flash": memory.flash, "RAM": memory.ram}
     return tuple(
         Breach(
-            rule=f"{name} holds the network",
+            rule=f"{one.memory} holds the network",
             where=controller.title,
-            problem=f"{used:,} bytes of {name} are needed, {there:,} are there",
-            hint=f"Most of it: {_largest(pieces)}. Use fewer bits a weight, fewer neurons, or a larger part.",
-            used=used,
-            limit=there,
+            problem=str(one),
+            hint=f"Most of it: {_largest(pieces[one.memory])}. Use fewer bits a weight, fewer neurons, or a "
+            "larger part.",
+            used=one.used,
+            limit=one.there,
         )
-        for name, used, there, pieces in needs
-        if used > there
+        for one in controller.lacks(memory.flash_bytes, memory.ram_bytes)
     )
 
 

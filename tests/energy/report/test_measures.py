@@ -8,7 +8,7 @@ import pytest
 from onnx import helper
 
 from nsc_deploy.cli.app import main
-from nsc_deploy.deployment import Place, Side
+from nsc_deploy.deployment import Place, Side, read_deployment, write_deployment
 from nsc_deploy.energy import Budget, count
 from nsc_deploy.energy.output.headline_table import fit_words, headline_tables, reasons
 from nsc_deploy.energy.output.html import render_html
@@ -17,6 +17,7 @@ from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.energy.results import Counted
 from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.export import export_all
+from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -80,7 +81,15 @@ def test_the_memory_of_c_code_is_its_own_and_not_that_of_a_profile(place: Path, 
 
 
 def test_memory_adds_the_parts_on_a_host_to_those_that_are_code(tmp_path: Path) -> None:
-    systems = count(event_run(tmp_path / "run"), target="c:stm32l432")
+    run = event_run(tmp_path / "run")
+    along = held(count(run, target="c:stm32l432"), {"memory_bytes": 1, **MEMORY})
+    # The front end is in the code of the receiver, and counted once.
+    assert along["memory_bytes"].value == along["flash_bytes"].value + along["ram_bytes"].value
+    deployment = read_deployment(run)
+    transmitter, front, receiver = deployment.parts
+    apart = front.model_copy(update={"side": Side.TRANSMITTER})
+    write_deployment(run, deployment.model_copy(update={"parts": (transmitter, apart, receiver)}))
+    systems = count(run, target="c:stm32l432")
     every = held(systems, {"memory_bytes": 1, **MEMORY})
     host = Budget.model_validate({"place": "host", "limits": {"memory_bytes": 1}})
     (front,) = systems.check(host).findings
@@ -267,3 +276,36 @@ def test_a_fit_says_which_parts_run_on_a_host_beside_it(tmp_path: Path) -> None:
     assert "on a host: receiver-front-end" in result.as_text()
     (of_one,) = counts.check(Budget.model_validate({"part": "receiver", "limits": {"fits": True}})).findings
     assert of_one.left_out == ()
+
+
+@needs_compiler
+def test_a_folder_for_a_controller_says_which_and_whether_it_has_the_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense_graph(tmp_path / "dense.onnx", [300, 300])
+    write_recording(tmp_path / "dense.npz", reals(300))
+    write_recording(tmp_path / "other.npz", reals(300, seed=1))
+    out = tmp_path / "firmware"
+    told: list[str] = []
+    export_all(
+        tmp_path / "dense.onnx",
+        "c:stm32l051",
+        out,
+        inputs=tmp_path / "dense.npz",
+        calibration=tmp_path / "other.npz",
+        notify=told.append,
+    )
+    assert any(line.startswith("does not fit c:stm32l051: ") for line in told)
+    assert open_deployment(out).target == "c:stm32l051"
+    budget = Budget.model_validate({"target": "c:stm32l051", "limits": {"fits": True}})
+    result = count(out).check(budget)
+    assert result.target == "c:stm32l051"
+    assert "target c:stm32l051" in result.as_text().splitlines()[0]
+    (fits,) = result.findings
+    assert fits.passed is False
+    assert fits.why.endswith("bytes of flash, and c:stm32l051 has 65,536")
+    assert result.as_text().splitlines()[2].startswith("NO    fits  no")
+    for target, code in (("c:stm32l051", 1), ("c:stm32l432", 0)):
+        assert count(tmp_path / "dense.onnx", inputs=tmp_path / "dense.npz", target=target).check(
+            Budget.model_validate({"limits": {"fits": True}})
+        ).passed is not bool(code)
