@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bakenn
 import emlearn
@@ -50,16 +50,61 @@ KINDS = {
 }
 
 
+class Kind(NamedTuple):
+    """A type of values in C and in numpy, and how many of them a word of 32 bits holds."""
+
+    c: str
+    numpy: str
+    in_word: int
+
+    def filled(self, values: int) -> int:
+        """So many values, and those that fill up the last word."""
+        return -(-values // self.in_word) * self.in_word
+
+
+class Peer:
+    """What another tool wrote, in the shape that QEMU's runner takes; so many values enter and leave."""
+
+    name, entry = "peer", "step"
+    inputs: int
+    outputs: int
+    enters: Kind
+    leaves: Kind
+
+    def harness(self, template: str, **values: Any) -> str:
+        """The main program."""
+        sizes = self.enters.filled(self.inputs), self.leaves.filled(self.outputs)
+        harness = Harness(self.enters.c, sizes[0], self.leaves.c, sizes[1], "step", False)
+        return template_text(template, name="peer", macro="PEER", harness=harness, traced=(), **values)
+
+    def packed(self, entering: NDArray[Any]) -> NDArray[np.uint32]:
+        """What enters in words [samples, steps, words]."""
+        steps, samples, inputs = entering.shape
+        full = np.zeros((samples, steps, self.enters.filled(inputs)), self.enters.numpy)
+        full[..., :inputs] = entering.transpose(1, 0, 2)
+        return full.view("<u4")
+
+    def trace(
+        self, answer: bytes, entering: NDArray[Any], *, timed: bool = False
+    ) -> tuple[RunTrace, NDArray[np.uint32]]:
+        """What a harness wrote."""
+        steps, samples = entering.shape[:2]
+        words = self.leaves.filled(self.outputs) // self.leaves.in_word
+        rows = np.frombuffer(answer, "<u4").reshape(samples, -1)[:, :-1]
+        each = np.ascontiguousarray(rows.reshape(samples, steps, words + timed).transpose(1, 0, 2))
+        shown = np.ascontiguousarray(each[..., :words]).view(self.leaves.numpy)[..., : self.outputs]
+        return RunTrace(shown), each[..., -1]
+
+
 @dataclass
-class Baked:
-    """What BakeNN wrote, in the shape that QEMU's runner takes."""
+class Baked(Peer):
+    """What BakeNN wrote."""
 
     plan: Any
     folder: Path
     inputs: int
     outputs: int
-    name: str = "peer"
-    entry: str = "step"
+    enters, leaves = Kind("int8_t", "i1", 4), Kind("int16_t", "<i2", 2)
 
     def header(self, origin: object) -> str:
         """NAME.h: BakeNN's, with what a harness calls."""
@@ -85,37 +130,12 @@ class Baked:
             " outputs[line] = state->out[line];\n    return 0;\n}\n"
         )
 
-    def harness(self, template: str, **values: Any) -> str:
-        """The main program."""
-        harness = Harness(
-            "int8_t", 4 * -(-self.inputs // 4), "int16_t", 2 * -(-self.outputs // 2), "step", False
-        )
-        return template_text(template, name="peer", macro="PEER", harness=harness, traced=(), **values)
-
     def entering(self, values: NDArray[Any]) -> NDArray[np.int8]:
         """Inputs as BakeNN's reference quantises them."""
         flat = values.reshape(-1, self.inputs).astype(np.float32)
         one = self.plan.tensors[self.plan.inputs[0]].tensor_type.qparams
         whole = np.floor(np.abs(flat / np.float32(one.scale)) + 0.5) * np.sign(flat) + one.zero_point
         return np.clip(whole, -128, 127).astype(np.int8).reshape(*values.shape[:2], -1)
-
-    def packed(self, entering: NDArray[Any]) -> NDArray[np.uint32]:
-        """What enters in words [samples, steps, words]."""
-        steps, samples, inputs = entering.shape
-        full = np.zeros((samples, steps, -(-inputs // 4) * 4), np.int8)
-        full[..., :inputs] = entering.transpose(1, 0, 2)
-        return full.view("<u4")
-
-    def trace(
-        self, answer: bytes, entering: NDArray[Any], *, timed: bool = False
-    ) -> tuple[RunTrace, NDArray[np.uint32]]:
-        """What a harness wrote."""
-        steps, samples = entering.shape[:2]
-        width = -(-self.outputs // 2) + timed
-        rows = np.frombuffer(answer, "<u4").reshape(samples, -1)[:, :-1].reshape(samples, steps, width)
-        each = np.ascontiguousarray(rows.transpose(1, 0, 2))
-        shown = np.ascontiguousarray(each[..., : -(-self.outputs // 2)]).view("<i2")[..., : self.outputs]
-        return RunTrace(shown), each[..., -1]
 
     def reference(self, entering: NDArray[Any]) -> NDArray[np.int8]:
         """The same by BakeNN in Python."""
@@ -127,14 +147,13 @@ class Baked:
 
 
 @dataclass
-class Emlearned:
-    """What emlearn wrote, in the same shape: its loadable network of float32."""
+class Emlearned(Peer):
+    """What emlearn wrote: its loadable network of float32."""
 
     text: str
     inputs: int
     outputs: int
-    name: str = "peer"
-    entry: str = "step"
+    enters = leaves = Kind("float", "<f4", 1)
 
     def header(self, origin: object) -> str:
         """NAME.h."""
@@ -162,28 +181,9 @@ class Emlearned:
             "    return error == EmlOk ? 0 : -1;\n}\n"
         )
 
-    def harness(self, template: str, **values: Any) -> str:
-        """The main program."""
-        harness = Harness("float", self.inputs, "float", self.outputs, "step", False)
-        return template_text(template, name="peer", macro="PEER", harness=harness, traced=(), **values)
-
     def entering(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Inputs as they are."""
         return values.reshape(*values.shape[:2], -1).astype(np.float32)
-
-    def packed(self, entering: NDArray[Any]) -> NDArray[np.uint32]:
-        """What enters in words [samples, steps, words]."""
-        return np.ascontiguousarray(entering.transpose(1, 0, 2)).view("<u4")
-
-    def trace(
-        self, answer: bytes, entering: NDArray[Any], *, timed: bool = False
-    ) -> tuple[RunTrace, NDArray[np.uint32]]:
-        """What a harness wrote."""
-        steps, samples = entering.shape[:2]
-        rows = np.frombuffer(answer, "<u4").reshape(samples, -1)[:, :-1]
-        each = np.ascontiguousarray(rows.reshape(samples, steps, self.outputs + timed).transpose(1, 0, 2))
-        shown = np.ascontiguousarray(each[..., : self.outputs]).view("<f4")
-        return RunTrace(shown), each[..., -1]
 
 
 @dataclass(frozen=True)
