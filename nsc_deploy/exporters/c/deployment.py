@@ -83,8 +83,9 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         write_text(folder / f"{code.name}.h", code.header(origin, sha256(folder / FILE_NAME)))
     if manifest.verification is not None:
         request.notify(f"verified: {manifest.verification.sentence}")
-    for one in () if named is None else named.lacks(memory.flash_bytes, memory.ram_bytes):
-        request.notify(f"does not fit {named.target}: {one}")
+    if named is not None:
+        for one in named.lacks(memory.flash_bytes, memory.ram_bytes):
+            request.notify(f"does not fit {named.target}: {one}")
     for line in summary(manifest):
         request.describe(line, False)
     for line in memory.lines():
