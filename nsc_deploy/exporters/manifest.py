@@ -22,7 +22,7 @@ from nsc_deploy.graphs.readout import readout_of
 from nsc_deploy.io.files import read_json, sha256, write_json
 from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
-from nsc_deploy.io.text import percent
+from nsc_deploy.io.text import counted, percent
 from nsc_deploy.verification.compare import Comparison
 
 FILE_NAME = "manifest.json"
@@ -122,29 +122,32 @@ class VerificationRecord(Record):
     @property
     def sentence(self) -> str:
         """For the terminal, one line."""
-        what = f"{self.samples} {self.inputs} samples of {self.steps} steps in {self.backend}"
+        samples, steps = counted(self.samples, f"{self.inputs} sample"), counted(self.steps, "step")
+        what = f"{samples} of {steps} in {self.backend}"
+        differ = "differs" if self.diverging_samples == 1 else "differ"
+        parted = f"{counted(self.diverging_samples, 'sample')} {differ} from the reference simulator"
         quiet = "; no output fires on either side, which says nothing of it" if self.silent else ""
         if self.equal and self.largest_error is not None and not self.spikes:
             return f"{what}: all outputs are those of the reference, bit for bit"
         if self.equal:
-            return f"{what}: all {self.spikes} spikes are those of the reference simulator{quiet}"
+            return f"{what}: all {self.spikes:,} spikes are those of the reference simulator{quiet}"
         if self.spikes == 0 and self.largest_error is not None:
             alike = "" if self.agreement is None else f", {self.agreement:.2%} of the decisions are alike"
             return f"{what}: outputs are those of the reference within {self.largest_error:.1g}{alike}"
         if self.diverging_samples == 0 and self.largest_error is not None:
             return (
-                f"{what}: all {self.spikes} spikes and, within {self.largest_error:.1g}, all outputs are "
+                f"{what}: all {self.spikes:,} spikes and, within {self.largest_error:.1g}, all outputs are "
                 "those of the reference simulator"
             )
         if self.tolerance is not None:
             return (
-                f"{what}: {self.diverging_samples} samples differ from the reference simulator, each first "
-                f"where a potential lies within {self.tolerance:g} of its threshold (float32 rounding){quiet}"
+                f"{what}: {parted}, each first where a potential lies within {self.tolerance:g} of its "
+                f"threshold (float32 rounding){quiet}"
             )
         share = ""
         if self.coincidence is not None and not self.silent:
             share = f", {percent(self.coincidence, 2)}% of the output spikes coincide"
-        return f"{what}: {self.diverging_samples} samples differ from the reference simulator{share}{quiet}"
+        return f"{what}: {parted}{share}{quiet}"
 
 
 class Manifest(Record):

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from nsc_deploy.io.files import write_json, write_text
-from nsc_deploy.io.text import percent
+from nsc_deploy.io.text import counted, percent
 from nsc_deploy.verification.compare import Comparison
 from nsc_deploy.verification.divergence import Course, LayerDivergence, LayerParity, Side
 from nsc_deploy.verification.limits import Finding, Verification
@@ -30,7 +30,7 @@ def as_text(verification: Verification) -> str:
     """For the terminal, in eighty columns where names allow it."""
     one = verification.comparison
     lines = [
-        f"{one.samples} samples of {one.steps} steps",
+        f"{counted(one.samples, 'sample')} of {counted(one.steps, 'step')}",
         *(f"{name:<20}{left:>14}{right:>14}" for name, left, right in rows(verification)),
     ]
     if one.layers:

@@ -40,10 +40,14 @@ def reasons(report: Report) -> list[str]:
 
 
 def energy_words(report: Report) -> list[str]:
-    """What the energies of the first block stand on: prices of operations, or cycles of a microcontroller."""
+    """What the energies of the first block stand on: prices of operations, or cycles of a microcontroller.
+
+    None of a system whose energy cannot be told.
+    """
     systems: dict[str, list[SystemReport]] = {}
     for system in report.systems:
-        systems.setdefault(system.headline[Quantity.ENERGY].basis, []).append(system)
+        if system.headline[Quantity.ENERGY].worst is not None:
+            systems.setdefault(system.headline[Quantity.ENERGY].basis, []).append(system)
     return [
         f"Energy{' of ' + ', '.join(one.label for one in some) if len(systems) > 1 else ''}: "
         f"{basis or report.main.title.lower()}{_first_samples(some)}."
@@ -62,10 +66,16 @@ def _first_samples(systems: Sequence[SystemReport]) -> str:
 
 def memory_words(report: Report) -> str:
     """What the memory is of; empty where it is what cores hold, or not known."""
+    bits = report.profile.operand_bits
+    values = "" if bits is None else f"values of {bits} bits"
+    placed = [part.on_target for one in report.systems for part in one.parts]
+    if any(one is not None and one.memory for one in placed):
+        refused = any(one is not None and not (one.memory or one.on_host) for one in placed)
+        rest = refused or any(one.headline[Quantity.FITS].left_out for one in report.systems)
+        return f"Memory: of C code its flash and RAM{f', of the rest {values}' if rest and values else ''}."
     if any(one.headline[Quantity.FLASH].worst is not None for one in report.systems):
         return "Memory: of C code its flash and RAM."
-    bits = report.profile.operand_bits
-    return "" if bits is None else f"Memory: values of {bits} bits."
+    return f"Memory: {values}." if values else ""
 
 
 def fit_words(report: Report) -> str:

@@ -49,10 +49,10 @@ def print_headlines(report: Report, console: Console, *, full: bool = False) -> 
         _draw(table, console)
     prices, host = report.profile, report.host_profile
     hosts = "" if host is None else f", parts on a host {host.name}"
-    *bounds, last = energy_words(report)
+    *bounds, last = energy_words(report) or [""]
     for line in bounds:
         console.print(line, style="dim", highlight=False)
-    words = f"{last} Prices: {prices.name} ({prices.basis}){hosts}."
+    words = f"{last} Prices: {prices.name} ({prices.basis}){hosts}.".lstrip()
     rest = filter(None, (memory_words(report), "Counted from 0.", fit_words(report)))
     console.print(" ".join((words, *rest)), style="dim", highlight=False, markup=False)
     for line in reasons(report)[: None if full else _MOST_REASONS]:

@@ -54,7 +54,11 @@ class Profile:
         if self.cycles is None:
             return [head, *rows, "no bounds in cycles: no timings are published for this core"]
         low, high = self.cycles
-        return [head, *rows, f"bounds: {low:,.0f} to {high:,.0f} cycles a step without wait states"]
+        return [
+            head,
+            *rows,
+            f"bounds of its mean step: {low:,.0f} to {high:,.0f} cycles a step without wait states",
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """As a value `json` can write."""

@@ -10,7 +10,13 @@ from onnx import helper
 from nsc_deploy.cli.app import main
 from nsc_deploy.deployment import Place, Side, read_deployment, write_deployment
 from nsc_deploy.energy import Budget, count
-from nsc_deploy.energy.output.headline_table import fit_words, headline_tables, reasons
+from nsc_deploy.energy.output.headline_table import (
+    energy_words,
+    fit_words,
+    headline_tables,
+    memory_words,
+    reasons,
+)
 from nsc_deploy.energy.output.html import render_html
 from nsc_deploy.energy.report.budget import Finding
 from nsc_deploy.energy.report.quantity import Quantity
@@ -259,6 +265,10 @@ def test_a_part_without_a_form_in_c_is_named_beside_those_that_fit(tmp_path: Pat
     (held,) = counts.check(Budget.model_validate({"limits": {"fits": True}})).findings
     assert (held.passed, held.why) == (False, figure.why)
     assert "front does not fit c:nrf52840" in "\n".join(reasons(report))
+    assert energy_words(report) == []  # there is none whose prices could be named
+    assert memory_words(report) == "Memory: of C code its flash and RAM, of the rest values of 32 bits."
+    whole = count(event_run(tmp_path / "events"), target="c:nrf52840").estimate().report
+    assert memory_words(whole) == "Memory: of C code its flash and RAM."
 
 
 def test_a_fit_says_which_parts_run_on_a_host_beside_it(tmp_path: Path) -> None:
