@@ -323,7 +323,6 @@ def load_profile(profile: AnyProfile) -> Profile:
     if name not in known:
         raise ConfigError(
             f"there is no profile named {name!r} (known: {', '.join(known)}){did_you_mean(name, known)}",
-            where="--profile",
             hint="Give one of these names, or a TOML file: nsc-deploy energy profiles --help",
         )
     return read_profile(known[name])

@@ -45,7 +45,7 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
     return replace(
         found,
         count_pools=lambda: pools,
-        breaches=_breaches(memory, controller),
+        breaches=_breaches(memory, controller, narrower=not network.conventional),
         notes=tuple(notes),
         build_firmware=lambda: firmware,
     )
@@ -77,15 +77,17 @@ def _code(network: Network, bits: int) -> Code:
     return EventCode(lay_out(program, "network", classes=classes, group=group), network)
 
 
-def _breaches(memory: MemoryMap, controller: Controller) -> tuple[Breach, ...]:
+def _breaches(memory: MemoryMap, controller: Controller, *, narrower: bool) -> tuple[Breach, ...]:
+    """What the memory has no room for; `narrower`: whether weights, in flash, may have fewer bits."""
     pieces = {"flash": memory.flash, "RAM": memory.ram}
     return tuple(
         Breach(
             rule=f"{one.memory} holds the network",
             where=controller.title,
             problem=str(one),
-            hint=f"Most of it: {_largest(pieces[one.memory])}. Use fewer bits a weight, fewer neurons, or a "
-            "larger part.",
+            hint=f"Most of it: {_largest(pieces[one.memory])}. Use "
+            f"{'fewer bits a weight (--bits), ' if narrower and one.memory == 'flash' else ''}"
+            "fewer neurons, or a larger part.",
             used=one.used,
             limit=one.there,
         )

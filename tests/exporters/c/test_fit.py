@@ -1,15 +1,20 @@
 """Graphs against the memory of microcontrollers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.c.controllers import controllers
+from nsc_deploy.exporters.export import read_conventional
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import GraphOptions
 from nsc_deploy.graphs.network import Network, Signal
 from tests.support.lava import receiver
+from tests.support.small_runs import dense_graph
 
 
 def dense(inputs: int, neurons: int) -> Network:
@@ -46,7 +51,18 @@ def test_what_does_not_fit_is_told_with_its_largest_piece() -> None:
     assert (
         "weights of 8 bits of n, 90,000 bytes" in breach.hint or "weights of n, 90,000 bytes" in breach.hint
     )
+    assert "fewer bits a weight" in breach.hint
     assert load_target("c:stm32l051").check(network, 4).fits
+
+
+def test_what_fewer_bits_do_not_mend_is_not_told_to_take_them(tmp_path: Path) -> None:
+    target = load_target("c:stm32l051")
+    dense_graph(tmp_path / "dense.onnx", [300, 300])
+    conventional = read_conventional(tmp_path / "dense.onnx", target, GraphOptions(dt=0.01), None)
+    (flash,) = target.check(conventional).breaches
+    ram = next(one for one in target.check(dense(8, 2000)).breaches if one.rule.startswith("RAM"))
+    for breach in (flash, ram):
+        assert "Use fewer neurons, or a larger part." in breach.hint
 
 
 def test_an_unknown_controller_is_refused() -> None:
