@@ -70,7 +70,7 @@ def memory_words(report: Report) -> str:
     values = "" if bits is None else f"values of {bits} bits"
     placed = [part.on_target for one in report.systems for part in one.parts]
     if any(one is not None and one.memory for one in placed):
-        refused = any(one is not None and not (one.memory or one.on_host) for one in placed)
+        refused = any(one is not None and not (one.memory or one.on_host or one.fits) for one in placed)
         rest = refused or any(one.headline[Quantity.FITS].left_out for one in report.systems)
         return f"Memory: of C code its flash and RAM{f', of the rest {values}' if rest and values else ''}."
     if any(one.headline[Quantity.FLASH].worst is not None for one in report.systems):

@@ -271,9 +271,17 @@ def _part(
         "break_even": layer_break_even(part, prices) if compared else (),
         "on_target": None
         if system.target is None or system.exported is not None
-        else on_target(part, system.placed[index], system.target, profile),
+        else on_target(
+            part, system.placed[index], system.target, profile, along_with=_along_with(system, part)
+        ),
     }
     return PartReport.model_validate(vars(part) | fields)
+
+
+def _along_with(system: CountedSystem, part: PartCount) -> str | None:
+    """The part whose code on the target holds this one too."""
+    both = zip(system.parts, system.placed, strict=False)
+    return next((one.name for one, at in both if at is not None and at.along == part.name), None)
 
 
 def _events_per_synapse(part: PartCount) -> float | None:

@@ -150,17 +150,20 @@ class OnTarget(Record):
     sources: tuple[str, ...] = Field(description="of the limits and durations; `check --json` has each place")
 
 
-def on_target(part: PartCount, placed: PlacedPart | None, target: str, profile: Profile) -> OnTarget:
+def on_target(
+    part: PartCount, placed: PlacedPart | None, target: str, profile: Profile, along_with: str | None = None
+) -> OnTarget:
     """What is known of a part on a target.
 
     Args:
         part: counted.
-        placed: on the target; None if it runs on a host.
+        placed: on the target; None if it runs on a host, or goes along with another part.
         target: its name.
         profile: prices of messages.
+        along_with: the part whose code holds it too, or None.
     """
     if placed is None:
-        return _on_host(part, target)
+        return _without_place(part, target, along_with)
     found, activity, durations = placed.found, placed.activity, step_time(placed.found)
     times = None if activity is None else activity.times
     cores = () if found.placement is None else found.placement.cores
@@ -222,13 +225,17 @@ def network_energy(activity: ChipActivity, profile: Profile) -> EnergySpread | N
     return EnergySpread(**spread_uj(total, low, high))
 
 
-def _on_host(part: PartCount, target: str) -> OnTarget:
-    because = "the part runs on a host"
+def _without_place(part: PartCount, target: str, along_with: str | None) -> OnTarget:
+    """A part of which the target says nothing by itself: on a host, or in the code of another part."""
+    on_host = along_with is None
+    because = "the part runs on a host" if on_host else f"in the code of {along_with}"
+    run = Run.HOST if on_host else Run.NATIVE
     nodes = [*((one.name, one.primitive) for one in part.layers), *((name, "") for name in part.free)]
-    runs = [NodeRun(node=node, primitive=kind, run=Run.HOST, because=because) for node, kind in nodes]
+    runs = tuple(NodeRun(node=node, primitive=kind, run=run, because=because) for node, kind in nodes)
     nothing: dict[str, Any] = dict.fromkeys(OnTarget.model_fields) | dict.fromkeys(_LISTS, ())
-    known = {"target": target, "title": target, "on_host": True, "fits": False, "nodes": tuple(runs)}
-    return OnTarget(**nothing | known)
+    known = {"target": target, "title": target, "on_host": on_host, "fits": not on_host, "nodes": runs}
+    notes = () if on_host else (f"{part.name} is in the code of {along_with}",)
+    return OnTarget(**nothing | known | {"notes": notes})
 
 
 def _pools(found: CheckResult) -> tuple[Usage, ...]:

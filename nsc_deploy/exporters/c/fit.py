@@ -39,7 +39,9 @@ def fit(network: Network, controller: Controller, found: CheckResult) -> CheckRe
     if controller.note:
         notes.append(controller.note)
     if readout_of(network) is None and fewest_classes(network) is not None:
-        notes.append("no code that decides is counted: the graph does not say how many classes (--classes)")
+        notes.append(
+            "no code that decides is counted: the graph names no classes (--classes, if its outputs vote)"
+        )
     if least:
         notes.append("code and stack are not measured: there is no arm-none-eabi-gcc here")
     return replace(
