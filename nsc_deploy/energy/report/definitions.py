@@ -105,7 +105,12 @@ def estimated(
         from nsc_deploy.energy.counting.coding import LEFT_OUT
 
         lines.append(LEFT_OUT)
-    if target is not None:
+    if target is not None and target.partition(":")[0] == "c":
+        lines.append(
+            f"On {target}: flash and RAM are those of the compiled code; energy and time are bounds, from "
+            "the cycles that Arm states for each instruction, without wait states. No board was measured."
+        )
+    elif target is not None:
         lines.append(
             f"On {target}: pools are exact for one placement (greedy, as `nsc-deploy check --target "
             f"{target}` shows it); a better one may exist. Messages, hops and synapse events are exact for "

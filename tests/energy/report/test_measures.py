@@ -269,6 +269,7 @@ def test_a_part_without_a_form_in_c_is_named_beside_those_that_fit(tmp_path: Pat
     assert memory_words(report) == "Memory: of C code its flash and RAM, of the rest values of 32 bits."
     whole = count(event_run(tmp_path / "events"), target="c:nrf52840").estimate().report
     assert memory_words(whole) == "Memory: of C code its flash and RAM."
+    assert any(line.startswith("On c:nrf52840: flash and RAM are those of") for line in whole.estimated)
     _, along, _ = (part.on_target for part in whole.systems[0].parts)
     assert (along.on_host, along.fits) == (False, True)
     assert {node.because for node in along.nodes} == {"in the code of receiver"}
