@@ -120,7 +120,7 @@ def summary(manifest: Manifest) -> list[str]:
     if done is None:
         lines.append(f"not compiled: {manifest.not_compiled}")
     else:
-        what = f"{done.spikes} spikes" if done.spikes else f"{done.values} values"
+        what = f"{done.spikes:,} spikes" if done.spikes else f"{done.values:,} values"
         lines.append(
             f"compiled with {done.compiler}: all {what} of {counted(done.samples, 'sample')} "
             "are those of the emulator"

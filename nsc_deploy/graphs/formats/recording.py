@@ -270,8 +270,9 @@ def recording_of_array(
     Raises:
         DataError: without a signal or a step, and as `check_recording`.
     """
-    lacking = "--signal events, graded or real" if signal is None else "--dt SECONDS" if dt is None else None
     if signal is None or dt is None:
+        words = {"--signal events (or graded, real)": signal, "--dt SECONDS": dt}
+        lacking = " and ".join(word for word, value in words.items() if value is None)
         raise DataError(
             "holds plain arrays, which do not say what they are",
             where=where,
