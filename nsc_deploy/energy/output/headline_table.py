@@ -79,7 +79,10 @@ def memory_words(report: Report) -> str:
 
 
 def fit_words(report: Report) -> str:
-    """Which parts run on a host beside those that fit a target; empty where none does."""
+    """Which parts run on a host beside those on a target, or that all do; empty where none does."""
+    places = [part.on_target for one in report.systems for part in one.parts]
+    if places and all(one is not None and one.on_host for one in places):
+        return f"All parts run on a host, none on {report.target}."
     beside = dict.fromkeys(name for one in report.systems for name in one.headline[Quantity.FITS].left_out)
     return f"* On a host: {', '.join(beside)}." if beside else ""
 

@@ -32,7 +32,7 @@ from tests.support.c_graphs import needs_compiler, needs_qemu
 from tests.support.int8 import STEPS as INT8_STEPS
 from tests.support.int8 import graph, write_inputs
 from tests.support.lava import random_events, receiver
-from tests.support.small_runs import dense_graph, event_run, events, onnx_graph, reals, write_run
+from tests.support.small_runs import dense_graph, dense_run, event_run, events, onnx_graph, reals, write_run
 
 STEPS = 6
 MEMORY = {"flash_bytes": 1, "ram_bytes": 1}
@@ -274,6 +274,12 @@ def test_a_part_without_a_form_in_c_is_named_beside_those_that_fit(tmp_path: Pat
     assert (along.on_host, along.fits) == (False, True)
     assert {node.because for node in along.nodes} == {"in the code of receiver"}
     assert along.notes == ("receiver-front-end is in the code of receiver",)
+
+
+def test_a_target_that_takes_no_part_is_not_passed_over(tmp_path: Path) -> None:
+    counts = count(dense_run(tmp_path / "run"), target="loihi1")
+    assert fit_words(counts.estimate().report) == "All parts run on a host, none on loihi1."
+    assert fit_words(count(tmp_path / "run").estimate().report) == ""
 
 
 def test_a_fit_says_which_parts_run_on_a_host_beside_it(tmp_path: Path) -> None:
