@@ -97,6 +97,16 @@ def fit(
     return record
 
 
+def is_trained(experiment: SpeechExperiment, run: Path) -> bool:
+    """Whether a run has been through all its epochs, so that only its graphs are to be written.
+
+    Raises:
+        DataError: its last state is damaged.
+    """
+    config, last = experiment.training, run / DIRECTORY / LAST
+    return last.is_file() and is_complete(last, TrainingRecord(run, config.patience), config.epochs)
+
+
 def is_complete(last: Path, record: TrainingRecord, epochs: int) -> bool:
     """Load the record of a run whose training had ended before it was interrupted."""
     state = StateIO().load_checkpoint(last)

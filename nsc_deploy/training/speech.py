@@ -10,11 +10,12 @@ from nsc_deploy.models.export import balanced, write_calibration, write_run_grap
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import stream, stream_seed
 from nsc_deploy.training.family import Training
-from nsc_deploy.training.fit import fit, reproducible, training_and_validation
+from nsc_deploy.training.fit import fit, is_trained, reproducible, training_and_validation
 from nsc_deploy.training.metrics import SpeechMetrics
 from nsc_deploy.training.processes import Job, workers_beside
 from nsc_deploy.training.record import TrainingRecord
-from nsc_deploy.training.start import finished_system, is_begun, require_same_samples, require_start
+from nsc_deploy.training.run_directory import RunState, state_of
+from nsc_deploy.training.start import finished_system, require_same_samples, require_start
 from nsc_deploy.training.sweep import ChannelUses, Measurement, channel_uses, measure
 
 
@@ -24,19 +25,20 @@ class SpeechTraining(Training):
     def __init__(self, experiment: SpeechExperiment) -> None:
         self._experiment = experiment
         self._data: EventData | None = None
-        self._begun = False
+        self._begun = self._trained = False
         self.starts_from = experiment.training.start_from
 
     def check(self, out: Path, *, resume: bool) -> None:
         """Refuse a run to start from that is of another system or not finished."""
-        require_start(self._experiment, out, resume=resume)
-        self._begun = is_begun(out, resume=resume)
+        self._begun = resume and state_of(out) is not RunState.EMPTY
+        self._trained = self._begun and is_trained(self._experiment, out)
+        require_start(self._experiment, out, begun=self._begun, trained=self._trained)
 
     def load(self, *, progress: bool) -> str:
         """Load and encode the utterances."""
         self._data = load_events(self._experiment.data, progress=progress)
         digest = self._data.sha256()
-        require_same_samples(self._experiment, digest, begun=self._begun)
+        require_same_samples(self._experiment, digest, begun=self._begun, trained=self._trained)
         return digest
 
     def run(self, out: Path, *, resume: bool, progress: bool) -> SpeechMetrics:

@@ -57,10 +57,16 @@ def require_finished(run: Path, option: str) -> None:
         raise DataError("holds no run", where=run, hint=f"Name a finished run with {option}.")
 
 
-def require_start(experiment: SpeechExperiment, out: Path, *, resume: bool) -> None:
+def require_start(experiment: SpeechExperiment, out: Path, *, begun: bool, trained: bool) -> None:
     """Check, before anything is written, that the runs an experiment needs are there and fit it.
 
     That it starts from has its system and data set, its teacher its data set.
+
+    Args:
+        experiment: what to train.
+        out: the run directory.
+        begun: whether the run is gone on with, for which that it started from is not needed any more.
+        trained: whether it has been through all its epochs, for which its teacher is not either.
 
     Raises:
         ConfigError: one does not fit, is the directory to write, or was trained on samples of the validation
@@ -68,15 +74,10 @@ def require_start(experiment: SpeechExperiment, out: Path, *, resume: bool) -> N
         DataError: one is no finished run.
     """
     start, teacher = experiment.training.start_from, experiment.training.teacher
-    if start is not None and not is_begun(out, resume=resume):
+    if start is not None and not begun:
         _require_run(start, experiment, out, "--from", _OF_A_START)
-    if teacher is not None:
+    if teacher is not None and not trained:
         _require_run(teacher, experiment, out, "training.teacher", _OF_A_TEACHER)
-
-
-def is_begun(out: Path, *, resume: bool) -> bool:
-    """Whether a run that is there is gone on with."""
-    return resume and state_of(out) is not RunState.EMPTY
 
 
 @dataclass(frozen=True)
@@ -127,19 +128,22 @@ def _require_unseen_validation(before: TrainingConfig, now: TrainingConfig, star
     raise ConfigError(f"was trained on samples of the validation part ({what})", where=start, hint=hint)
 
 
-def require_same_samples(experiment: SpeechExperiment, data_sha256: str, *, begun: bool) -> None:
+def require_same_samples(
+    experiment: SpeechExperiment, data_sha256: str, *, begun: bool, trained: bool
+) -> None:
     """Refuse to go on from a run whose data set held other samples: those it was trained on may judge now.
 
     Args:
         experiment: what is trained.
         data_sha256: of the samples the data set holds now.
-        begun: whether the run is only gone on with, for which the run it started from is not needed.
+        begun: as for `require_start`.
+        trained: likewise.
 
     Raises:
         DataError: the run that the experiment starts from, or its teacher, was trained on other samples.
     """
     config = experiment.training
-    for run in (None if begun else config.start_from, config.teacher):
+    for run in (None if begun else config.start_from, None if trained else config.teacher):
         if run is not None and read_provenance(Path(run)).data_sha256 != data_sha256:
             raise DataError(
                 "was trained on other samples than the data set holds now, some of which may judge here",

@@ -118,7 +118,12 @@ def test_a_finished_run_needs_neither_teacher_nor_start_nor_data(
     told = capsys.readouterr()
     assert "is finished: nothing was left to train" in " ".join(told.err.split())
     assert "test accuracy" in told.out
+    # All epochs are done: what is written of the best weights takes no teacher either.
     (taught.run / "metrics.json").unlink()
+    again = train(taught.experiment, taught.run, resume=True, progress=False)
+    assert again.metrics.test_accuracy == taught.metrics.test_accuracy
+    (taught.run / "metrics.json").unlink()
+    (taught.run / "checkpoints" / "last.safetensors").unlink()
     assert command("train", "--resume", "--out", taught.run, "--quiet") == 2
     assert "training.teacher" in capsys.readouterr().err
 
