@@ -70,8 +70,9 @@ def train(
     experiment = with_threads(experiment, out if resume else None)
     if resume and state_of(out) is RunState.FINISHED:
         # Nothing is read but the run: its data, and the runs it was made from, may be gone by now.
-        refuse_another(out, experiment)
-        return RunResult(out, experiment, read_metrics(out))
+        with locked(out):
+            refuse_another(out, experiment)
+            return RunResult(out, experiment, read_metrics(out))
     training = _training(experiment)
     training.check(out, resume=resume)
     require_writable(out / FILE_NAME)
