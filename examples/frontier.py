@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from nsc_deploy.deployment import Side
 from nsc_deploy.energy import count
@@ -112,7 +113,8 @@ def draw(entries: dict[str, Entry], path: Path) -> None:
     for name, one in entries.items():
         spiking = bool(one.ann)
         points = axes.scatter(one.int8, one.accuracy, marker="o" if spiking else "s", alpha=0.5)
-        axes.annotate(name, means[name], xytext=(5, 5), textcoords="offset points", fontsize=8)
+        above = 5 if spiking else -12
+        axes.annotate(name, means[name], xytext=(5, above), textcoords="offset points", fontsize=8)
         axes.scatter(*means[name], color=points.get_facecolor(), marker="o" if spiking else "s", s=60)
     front = sorted(
         (energy, accuracy)
@@ -124,8 +126,9 @@ def draw(entries: dict[str, Entry], path: Path) -> None:
     )
     axes.plot(*zip(*front, strict=True), color="grey", linewidth=1, zorder=0)
     axes.set(xscale="log", xlabel="energy with memory, 45 nm int8 (uJ an utterance)", ylabel="accuracy (%)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:.2g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
