@@ -3,8 +3,8 @@
 Network 128-256-20, 100 steps, 8 % of the inputs active in a step. The emulator runs batches of 64 samples
 on all cores; Lava runs samples end to end in one runtime. Lava's start-up is left out: its clock runs from
 the end of its first sample to the end of its last. So is the emulator's, whose clock runs from the end of its
-first batch. Lava's spikes go to a sink, as in any script of Lava's
-users; reading them out of it takes longer still, and is left out too. Times are milliseconds for one sample.
+first batch. Lava's spikes go to a sink, as in any script of Lava's users; reading them out of it takes longer
+still, and is left out too. Times are milliseconds for one sample.
 """
 
 import itertools
