@@ -160,6 +160,7 @@ def _in_blocks(run: Any, samples: int, lag: int, threads: int | None) -> None:
     try:
         work()
     finally:
+        blocks.clear()  # where this thread was interrupted, the others end with the block they are at
         wait(others)
     for other in others:
         other.result()
