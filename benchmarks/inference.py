@@ -7,6 +7,7 @@ alone, on the same events and spikes, are the floor.
 import torch
 from interleaved import Comparison, Floor, arguments, best_times, report
 from networks import ProductNetwork, SnntorchNetwork, random_events, random_weights
+from torch.nn import functional
 
 GOAL = 20
 PRODUCTS_GOAL = 1.5
@@ -21,11 +22,11 @@ def main() -> None:
         spikes = theirs(events)
         assert spikes.mean() > 0.01, "a network without spikes proves nothing"
         assert torch.equal(spikes, ours(events))
-        pairs = list(zip(ours.linears, ours.signals(events), strict=True))
+        pairs = list(zip(weights, ours.signals(events), strict=True))
         candidates = {
             "snnTorch loop": lambda: theirs(events),
             "nsc-deploy": lambda: ours(events),
-            "products alone": lambda: [linear(signal) for linear, signal in pairs],
+            "products alone": lambda: [functional.linear(signal, weight) for weight, signal in pairs],
         }
         times = best_times(candidates, options.rounds, repeats=5)
     ratio = times["snnTorch loop"] / times["nsc-deploy"]

@@ -4,8 +4,8 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
+from nsc_deploy.models.dense import Dense
 from nsc_deploy.models.neurons import Leaky
-from nsc_deploy.models.spiking import Dense
 
 SIZES = (128, 256, 256, 20)
 STEPS = 50
@@ -20,7 +20,10 @@ class SnntorchNetwork(nn.Module):
 
     def __init__(self, weights: list[Tensor]) -> None:
         super().__init__()
-        self.linears = _linears(weights)
+        self.linears = nn.ModuleList(
+            nn.Linear(weight.shape[1], weight.shape[0], bias=False) for weight in weights
+        )
+        _copy(weights, self.linears)
         self.neurons = nn.ModuleList(
             snntorch.Leaky(
                 BETA,
@@ -51,7 +54,12 @@ class ProductNetwork(nn.Module):
 
     def __init__(self, weights: list[Tensor]) -> None:
         super().__init__()
-        self.linears = _linears(weights)
+        last = len(weights) - 1
+        self.linears = nn.ModuleList(
+            Dense(weight.shape[1], weight.shape[0], bias=False, widens=place == last)
+            for place, weight in enumerate(weights)
+        )
+        _copy(weights, self.linears)
         self.neurons = nn.ModuleList(Leaky(BETA, THRESHOLD, len(weight)) for weight in weights)
 
     def forward(self, events: Tensor) -> Tensor:
@@ -86,12 +94,7 @@ def random_events(batch: int) -> Tensor:
     return (torch.rand(STEPS, batch, SIZES[0], generator=generator) < EVENT_RATE).float()
 
 
-def _linears(weights: list[Tensor]) -> nn.ModuleList:
-    last = len(weights) - 1
-    linears = nn.ModuleList(
-        Dense(weight.shape[1], weight.shape[0], bias=False, widens=place == last)
-        for place, weight in enumerate(weights)
-    )
+@torch.no_grad()
+def _copy(weights: list[Tensor], linears: nn.ModuleList) -> None:
     for linear, weight in zip(linears, weights, strict=True):
-        linear.weight = nn.Parameter(weight.clone())
-    return linears
+        linear.weight.copy_(weight)

@@ -12,7 +12,7 @@ from interleaved import Comparison, Floor, arguments, best_times, report
 from networks import ProductNetwork, SnntorchNetwork, random_events, random_weights
 from torch import Tensor, nn
 
-from nsc_deploy.models.spiking import products_in
+from nsc_deploy.models.dense import products_in
 from nsc_deploy.training.fit import has_bfloat16
 from nsc_deploy.training.heap import keep_freed_memory
 
@@ -44,11 +44,11 @@ def bfloat16_step(network: nn.Module, events: Tensor, labels: Tensor) -> Callabl
     return rough
 
 
-def products_alone(network: ProductNetwork, events: Tensor) -> Callable[[], None]:
-    """The products of a training step on the same spikes, and Adam; gradients of currents are drawn."""
+def products_alone(network: SnntorchNetwork, entering: list[Tensor]) -> Callable[[], None]:
+    """The products of a training step on what enters each layer, and Adam; gradients are drawn."""
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
     weights = [linear.weight for linear in network.linears]
-    signals = [signal.flatten(0, 1) for signal in network.signals(events)]
+    signals = [signal.flatten(0, 1) for signal in entering]
     gradients = [torch.randn(len(one), len(weight)) for one, weight in zip(signals, weights, strict=True)]
 
     @torch.no_grad()
@@ -86,7 +86,7 @@ def main() -> None:
     candidates: dict[str, Callable[[], object]] = {
         "snnTorch loop": training_step(theirs, events, labels),
         "nsc-deploy": training_step(ours, events, labels),
-        "products alone": products_alone(ProductNetwork(weights), events),
+        "products alone": products_alone(SnntorchNetwork(weights), ours.signals(events)),
     }
     goals = {"nsc-deploy": PRODUCTS_GOAL}
     if has_bfloat16():

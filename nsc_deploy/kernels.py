@@ -231,6 +231,120 @@ def leaky_backward_bfloat16(
                 grad_current[t, b, n] = np.uint16((wide[n] + half + odd) >> np.uint32(16))
 
 
+_LOOKED_AT = 64
+"""Rows that tell how many events there are in all of them."""
+
+
+def _never(signal: Real, share: float) -> bool:
+    del signal, share
+    return False
+
+
+@kernel_or(_never)
+def has_few_events(signal: Real, share: float) -> bool:
+    """Whether at most such a share of the values is not zero, as told by a few rows, evenly spread.
+
+    Args:
+        signal: [rows, in].
+        share: 0 to 1.
+    """
+    rows = signal.shape[0]
+    looked_at = min(rows, _LOOKED_AT)
+    events = np.int32(0)
+    for index in range(looked_at):
+        row = signal[index * rows // looked_at]
+        for place in range(row.shape[0]):
+            events = np.int32(events + np.int32(row[place] != 0))
+    return bool(events <= share * looked_at * signal.shape[1])
+
+
+@inlined
+def _list_events(row: Any, places: Any, others: Any) -> Any:
+    """Fill `places` with where a row is not zero, in order; their number. Both have room for a row and one.
+
+    Without a branch, in two halves: two chains of additions, each of which waits for itself alone.
+    """
+    half = row.shape[0] // 2
+    first, second = np.uint64(0), np.uint64(0)
+    for place in range(half):
+        places[first] = place
+        others[second] = half + place
+        first += np.uint64(row[place] != 0)
+        second += np.uint64(row[half + place] != 0)
+    for place in range(2 * half, row.shape[0]):
+        others[second] = place
+        second += np.uint64(row[place] != 0)
+    for index in range(np.int64(second)):
+        places[np.int64(first) + index] = others[index]
+    return np.int64(first + second)
+
+
+@inlined
+def _add_rows(matrix: Any, places: Any, factors: Any, number: Any, sums: Any) -> None:
+    """Add `number` rows of a matrix to `sums`, each times its factor, four in a pass."""
+    fours = number // 4 * 4
+    for at in range(0, fours, 4):
+        one, two, three, four = (
+            matrix[places[at]], matrix[places[at + 1]], matrix[places[at + 2]], matrix[places[at + 3]]
+        )  # fmt: skip
+        a, b, c, d = factors[at], factors[at + 1], factors[at + 2], factors[at + 3]
+        for n in range(sums.shape[0]):
+            sums[n] += (one[n] * a + two[n] * b) + (three[n] * c + four[n] * d)
+    for at in range(fours, number):
+        one, a = matrix[places[at]], factors[at]
+        for n in range(sums.shape[0]):
+            sums[n] += one[n] * a
+
+
+@kernel
+def event_product(signal: Real, matrix: Real, result: Real) -> None:
+    """Add to each row of `result` the rows of a matrix that its events meet: signal @ matrix.
+
+    Args:
+        signal: [rows, in], nearly all zeros.
+        matrix: [in, out], C-contiguous.
+        result: [rows, out].
+    """
+    inputs = signal.shape[1]
+    places, others = np.empty(inputs + 1, np.uint32), np.empty(inputs + 1, np.uint32)
+    factors = np.empty(inputs + 1, signal.dtype)
+    for row in range(signal.shape[0]):
+        number = _list_events(signal[row], places, others)
+        for index in range(number):
+            factors[index] = signal[row, places[index]]
+        _add_rows(matrix, places, factors, number, result[row])
+
+
+_ROWS_AT_ONCE = 128
+"""So many rows of a gradient, and all sums, stay near the processor together."""
+
+
+@kernel
+def event_gradient(signal: Real, gradient: Real, sums: Real) -> None:
+    """Add up the gradients of the rows in which each input has events: signal.T @ gradient.
+
+    Args:
+        signal: [rows, in], nearly all zeros.
+        gradient: [rows, out], C-contiguous.
+        sums: added to, [in, out].
+    """
+    rows, inputs = signal.shape
+    places, others = np.empty(inputs + 1, np.uint32), np.empty(inputs + 1, np.uint32)
+    where = np.empty((inputs, _ROWS_AT_ONCE), np.uint32)
+    factors = np.empty((inputs, _ROWS_AT_ONCE), signal.dtype)
+    numbers = np.zeros(inputs, np.int64)
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        numbers[:] = 0
+        for row in range(start, min(rows, start + _ROWS_AT_ONCE)):
+            for index in range(_list_events(signal[row], places, others)):
+                into = places[index]
+                where[into, numbers[into]] = row
+                factors[into, numbers[into]] = signal[row, into]
+                numbers[into] += 1
+        for into in range(inputs):
+            _add_rows(gradient, where[into], factors[into], numbers[into], sums[into])
+
+
 Integers = NDArray[np.int64]
 
 

@@ -182,3 +182,11 @@ def test_counting_is_the_same_with_and_without_compiled_loops(values):
     expected = [int((row != 0).sum()) for row in values]
     assert [*loop] == [*plain] == [*alone] == [*plain_alone] == expected
     assert [*loop_sums] == [*plain_sums] == [int(weights[row != 0].sum()) for row in values]
+
+
+def test_how_many_events_there_are_is_told_by_rows_evenly_spread():
+    signal = np.zeros((1000, 50), np.float32)
+    assert kernels.has_few_events(signal, 0.0)
+    signal[500:] = 1
+    assert kernels.has_few_events(signal, 0.5) and not kernels.has_few_events(signal, 0.49)
+    assert kernels.has_few_events(signal[:0], 0.0)

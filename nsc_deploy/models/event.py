@@ -22,13 +22,13 @@ from nsc_deploy.deployment import Place, Readout
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.models.dense import dense
 from nsc_deploy.models.neurons import arctan_spike, threshold_events
 from nsc_deploy.models.spiking import (
     DenseLayers,
     NeuronForm,
     add_neurons,
     bias_of,
-    dense,
     rows_of,
     snap_layer,
     weight_of,

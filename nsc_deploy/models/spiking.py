@@ -4,8 +4,7 @@ Their inputs are events, and their weights can be put on a dyadic grid, so that 
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -19,6 +18,7 @@ from nsc_deploy.deployment import Readout
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.models.dense import dense
 from nsc_deploy.models.frameworks import FrameworkName
 from nsc_deploy.models.neurons import Leaky
 from nsc_deploy.models.stage import Rows, Stage
@@ -257,57 +257,6 @@ def add_output(builder: GraphBuilder, size: int, readout: Readout | None) -> Non
         builder.output(size)
     else:
         builder.output(size, classes=readout.classes, group=readout.group)
-
-
-class Dense(nn.Linear):
-    """W x + b in float32; in training the products may be in another number format (`products_in`).
-
-    Args:
-        inputs: in.
-        outputs: out.
-        bias: whether there is a b.
-        widens: results are float32 in any case; else they stay in the format of the products, for neurons
-            that take them so and add them up in float32.
-    """
-
-    products = torch.float32
-
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, widens: bool = True) -> None:
-        super().__init__(inputs, outputs, bias)
-        self.widens = widens
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Currents [..., out]."""
-        if self.products is torch.float32:
-            return super().forward(signal)
-        with torch.autocast(signal.device.type, self.products):
-            result = super().forward(signal)
-        return result.float() if self.widens else result
-
-
-@contextmanager
-def products_in(dtype: torch.dtype, system: nn.Module) -> Iterator[None]:
-    """Compute the products of a system's dense layers in another number format, until the end."""
-    layers = [one for one in system.modules() if isinstance(one, Dense)]
-    for layer in layers:
-        layer.products = dtype
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.products = torch.float32
-
-
-def dense(inputs: int, outputs: int, *, gain: float = 1.0, widens: bool = True) -> Dense:
-    """A dense layer with torch's usual initial weights, U(-1, 1) / sqrt(inputs), times a gain.
-
-    Sparse events move a neuron little: where a hundredth of the inputs are active, a gain above 1 lets
-    the neurons fire from the first epoch on, and so lets them learn. `widens` is that of `Dense`.
-    """
-    layer = Dense(inputs, outputs, widens=widens)
-    bound = gain / math.sqrt(inputs)
-    nn.init.uniform_(layer.weight, -bound, bound)
-    return layer
 
 
 def first_spikes(spikes: Tensor) -> Tensor:

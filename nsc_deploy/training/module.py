@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config.speech import TrainingConfig
-from nsc_deploy.models.spiking import products_in
+from nsc_deploy.models.dense import products_in
 from nsc_deploy.models.system import System, SystemOutput, rounded_parameters
 from nsc_deploy.training.batches import Batch, Share, augment, stream, stream_seed, to_signal
 from nsc_deploy.training.sparsity import Synapses, cut_share

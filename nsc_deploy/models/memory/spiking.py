@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from nsc_deploy.channels.modulation import straight_through
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.models.spiking import NeuronForm, add_neurons, bias_of, dense, snap_layer, weight_of
+from nsc_deploy.models.dense import dense
+from nsc_deploy.models.spiking import NeuronForm, add_neurons, bias_of, snap_layer, weight_of
 
 STEPS = 4
 FORM = NeuronForm(decay_steps=2.0, threshold=1.0, framework="snntorch")
