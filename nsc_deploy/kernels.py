@@ -15,6 +15,8 @@ try:
 except ModuleNotFoundError:  # a light install
     numba = None
 
+COMPILES = numba is not None
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 

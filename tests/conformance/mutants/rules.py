@@ -125,13 +125,13 @@ def emulator_in_python(mutated: Mapping[str, Tree]) -> dict[str, ModuleType]:
 
 
 class _Standing(ast.NodeTransformer):
-    """Imports of the emulator lead to its mutants, those of compilers to nothing."""
+    """Imports of the emulator lead to its mutants where it has any, those of compilers to nothing."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
         module = node.module or ""
         if module == "nsc_deploy.kernels":
             return ast.parse(PLAIN_PYTHON).body
-        if module != EMULATOR:
+        if module.removeprefix(f"{EMULATOR}.") in FILES:
             node.module = module.replace(EMULATOR, "mutant")
         return node
 

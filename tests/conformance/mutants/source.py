@@ -30,7 +30,7 @@ from tests.conformance.mutants.rules import (
 from tests.support.directed_networks import directed_cases
 from tests.support.real_lava import Case, run_in_real_lava
 
-# What refuses bad input, or spreads work over threads: other tests are about these.
+# What refuses bad input, spreads work over threads, or keeps no states: other tests are about these.
 NOT_ARITHMETIC = {
     "_check",
     "in_range",
@@ -41,6 +41,8 @@ NOT_ARITHMETIC = {
     "thread_count",
     "_in_blocks",
     "output_spikes",
+    "all_spikes",
+    "_spikes_of_block",
 }
 COMPARISONS = {
     ast.Lt: (ast.LtE, ast.GtE),

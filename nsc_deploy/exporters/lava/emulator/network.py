@@ -5,7 +5,7 @@ Lava's LIF and LIFReset as values, and what Lava does to their parameters before
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.lava.emulator.connections import Connection, Entries, in_range, whole_numbers
 from nsc_deploy.exporters.lava.emulator.kernels import Neurons, Synapses
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.lava.emulator.plain_layers import PlainLayer
 
 # A row of weights is added some ten times as fast as as many single synapses.
 DENSE_SHARE = 0.1
@@ -102,7 +105,8 @@ class LIF:
             raise DataError(
                 f"has the shape {values.shape} for {self.size} neurons", where=f"{type(self).__name__} {name}"
             )
-        return np.ascontiguousarray(np.broadcast_to(values, (self.size,)))
+        # A copy: numba compiles a loop anew for arrays that are not to be written.
+        return np.broadcast_to(values, (self.size,)).copy()
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,13 @@ class Network:
             if index and compiled[-1].sources != self.layers[index - 1].neurons.size:
                 raise DataError("does not fit the neurons before it", where=f"layer {index}, connection")
         return tuple(compiled)
+
+    @cached_property
+    def plain(self) -> "tuple[PlainLayer | None, ...]":
+        """The layers as the faster kernel takes them, None where one is not plain; made once."""
+        from nsc_deploy.exporters.lava.emulator.plain_layers import plain_layer
+
+        return tuple(plain_layer(layer.forward, layer.recurrent, layer.neurons) for layer in self.compiled)
 
 
 def synapses_of(entries: Entries, connection: Connection) -> Synapses:

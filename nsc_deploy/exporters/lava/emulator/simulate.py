@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.lava.emulator.kernels import run_samples
 from nsc_deploy.exporters.lava.emulator.network import INT32_END, CompiledLayer, Layer, Network, largest_sum
+
+if TYPE_CHECKING:
+    from nsc_deploy.exporters.lava.emulator.plain_layers import PlainLayer
 
 BLOCK = 16
 
@@ -44,6 +47,7 @@ class Inputs:
 
 
 _NO_MESSAGES = np.zeros((0, 0, 0), np.int32)
+_NO_STATES = np.zeros((0, 0, 0), np.int32)
 
 
 def simulate(
@@ -76,9 +80,7 @@ def simulate(
     )
 
     def run(first: int, last: int) -> None:
-        for trace, part in zip(
-            traces, _run_block(compiled, inputs, first, last, lag, keep=True), strict=True
-        ):
+        for trace, part in zip(traces, _trace_block(compiled, inputs, first, last, lag), strict=True):
             trace.spikes[:, first:last] = part.spikes
             trace.current[:, first:last] = part.current
             trace.potential[:, first:last] = part.potential
@@ -91,13 +93,13 @@ def output_spikes(
     network: Network, messages: NDArray[Any], *, lag: int = 1, threads: int | None = None
 ) -> NDArray[np.uint8]:
     """The spikes of the last layer, [steps, samples, neurons]; arguments and errors as for `simulate`."""
-    compiled = network.compiled
+    compiled, plain = network.compiled, network.plain
     inputs = _checked(network, compiled, messages)
     steps, samples, _ = inputs.spikes.shape
     spikes = np.empty((steps, samples, compiled[-1].neurons.threshold.size), np.uint8)
 
     def run(first: int, last: int) -> None:
-        spikes[:, first:last] = _run_block(compiled, inputs, first, last, lag, keep=False)[-1].spikes
+        spikes[:, first:last] = _spikes_of_block(compiled, plain, inputs, first, last, lag)[-1]
 
     _in_blocks(run, samples, lag, threads)
     return spikes
@@ -107,16 +109,16 @@ def all_spikes(
     network: Network, messages: NDArray[Any], *, lag: int = 1, threads: int | None = None
 ) -> tuple[NDArray[np.uint8], ...]:
     """The spikes of every layer, each [steps, samples, neurons]; arguments and errors as for `simulate`."""
-    compiled = network.compiled
+    compiled, plain = network.compiled, network.plain
     inputs = _checked(network, compiled, messages)
     steps, samples, _ = inputs.spikes.shape
     spikes = tuple(np.empty((steps, samples, layer.neurons.threshold.size), np.uint8) for layer in compiled)
 
     def run(first: int, last: int) -> None:
         for whole, part in zip(
-            spikes, _run_block(compiled, inputs, first, last, lag, keep=False), strict=True
+            spikes, _spikes_of_block(compiled, plain, inputs, first, last, lag), strict=True
         ):
-            whole[:, first:last] = part.spikes
+            whole[:, first:last] = part
 
     _in_blocks(run, samples, lag, threads)
     return spikes
@@ -178,19 +180,13 @@ def _helpers(count: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has none of its parent's threads
 
 
-def _run_block(
-    layers: Sequence[CompiledLayer], inputs: Inputs, first: int, last: int, lag: int, *, keep: bool
+def _trace_block(
+    layers: Sequence[CompiledLayer], inputs: Inputs, first: int, last: int, lag: int
 ) -> list[LayerTrace]:
     traces: list[LayerTrace] = []
-    steps = inputs.spikes.shape[0]
     for layer in layers:
-        size = layer.neurons.threshold.size
-        states = (steps, last - first, size) if keep else (0, 0, 0)
-        trace = LayerTrace(
-            np.empty((steps, last - first, size), np.uint8),
-            np.empty(states, np.int32),
-            np.empty(states, np.int32),
-        )
+        shape = (inputs.spikes.shape[0], last - first, layer.neurons.threshold.size)
+        trace = LayerTrace(np.empty(shape, np.uint8), np.empty(shape, np.int32), np.empty(shape, np.int32))
         run_samples(
             traces[-1].spikes if traces else inputs.spikes,
             _NO_MESSAGES if traces else inputs.messages,
@@ -205,6 +201,40 @@ def _run_block(
         )
         traces.append(trace)
     return traces
+
+
+def _spikes_of_block(
+    layers: Sequence[CompiledLayer],
+    plain_layers: "Sequence[PlainLayer | None]",
+    inputs: Inputs,
+    first: int,
+    last: int,
+    lag: int,
+) -> list[NDArray[np.uint8]]:
+    from nsc_deploy.exporters.lava.emulator.plain_layers import run_plain
+
+    found: list[NDArray[np.uint8]] = []
+    arriving, messages, start = inputs.spikes, inputs.messages, first
+    for layer, plain in zip(layers, plain_layers, strict=True):
+        spikes = np.empty((arriving.shape[0], last - first, layer.neurons.threshold.size), np.uint8)
+        if plain is not None:
+            run_plain(arriving, start, lag, plain, spikes)
+        else:
+            run_samples(
+                arriving,
+                messages,
+                start,
+                lag,
+                layer.forward,
+                layer.recurrent,
+                layer.neurons,
+                spikes,
+                _NO_STATES,
+                _NO_STATES,
+            )
+        found.append(spikes)
+        arriving, messages, start = spikes, _NO_MESSAGES, 0
+    return found
 
 
 def _checked(network: Network, compiled: Sequence[CompiledLayer], messages: NDArray[Any]) -> Inputs:

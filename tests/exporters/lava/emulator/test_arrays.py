@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from nsc_deploy.exporters.lava.emulator import arrays
+from nsc_deploy.exporters.lava.emulator import arrays, plain_layers
 from nsc_deploy.exporters.lava.emulator import simulate as emulator
 from nsc_deploy.exporters.lava.emulator.network import LIF, Network, SubtractiveLIF
 from tests.support.directed_networks import Case, directed_cases
@@ -28,6 +28,7 @@ def require_equal(case: Case, lag: int, monkeypatch: pytest.MonkeyPatch) -> int:
     compiled = emulator.simulate(case.network, messages, lag=lag, threads=1)
     with monkeypatch.context() as patched:
         patched.setattr(emulator, "run_samples", arrays.run_samples)
+        patched.setattr(plain_layers, "COMPILES", False)
         plain = emulator.simulate(case.network, messages, lag=lag, threads=1)
         outputs = emulator.output_spikes(case.network, messages, lag=lag, threads=1)
     for mine, expected in zip(plain, compiled, strict=True):
