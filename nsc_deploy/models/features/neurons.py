@@ -18,6 +18,13 @@ from torch.autograd.function import once_differentiable
 
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.network import Reset
+from nsc_deploy.kernels import COMPILES
+from nsc_deploy.models.features.fire_kernels import (
+    fire_backward,
+    fire_forward,
+    weighted_backward,
+    weighted_forward,
+)
 from nsc_deploy.models.frameworks import FrameworkName, integrator_loop
 
 
@@ -26,7 +33,8 @@ class IntegrateFire(nn.Module):
 
     On `snntorch` the loop over time is one function with a gradient of its own (`fused`), with the spikes of
     snnTorch's loop and its gradients within float32 rounding; `fused=False` runs snnTorch's loop itself. On
-    `norse` the steps always run in Norse's `SNN`.
+    `norse` the steps always run in Norse's `SNN`. The function is compiled (`fire_kernels`) for float32 on
+    the CPU, where numba is installed; elsewhere it is a few passes of torch a step.
 
     Args:
         threshold: a spike needs a potential above it; above 0.
@@ -112,19 +120,48 @@ class _Fire(torch.autograd.Function):
         ctx: Any, current: Tensor, threshold: float, slope: float, reset: Reset
     ) -> tuple[Tensor, Tensor]:
         charged, spikes, after = _room(current), _room(current), _room(current)
-        state = torch.zeros_like(current[0])
-        for t in range(len(current)):
-            torch.add(state, current[t], out=charged[t])
-            _fire(charged[t], threshold, reset, spikes[t], after[t])
-            state = after[t]
+        if _compiled(current):
+            fire_forward(
+                _rows(current),
+                np.float32(threshold),
+                reset is Reset.SUBTRACT,
+                _rows(charged),
+                _rows(spikes),
+                _rows(after),
+            )
+        else:
+            state = torch.zeros_like(current[0])
+            for t in range(len(current)):
+                torch.add(state, current[t], out=charged[t])
+                _fire(charged[t], threshold, reset, spikes[t], after[t])
+                state = after[t]
         ctx.save_for_backward(charged)
         ctx.form = threshold, slope, reset
+        ctx.set_materialize_grads(False)
         return spikes, after
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_spikes: Tensor, grad_after: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(
+        ctx: Any, grad_spikes: Tensor | None, grad_after: Tensor | None
+    ) -> tuple[Tensor, None, None, None]:
         (charged,) = ctx.saved_tensors
+        threshold, slope, reset = ctx.form
+        nothing = torch.zeros_like(charged[0]).expand_as(charged)
+        grad_spikes = nothing if grad_spikes is None else grad_spikes
+        grad_after = nothing if grad_after is None else grad_after
+        if _compiled(charged):
+            grad_current = _room(charged)
+            fire_backward(
+                _rows(grad_spikes, charged),
+                _rows(grad_after, charged),
+                _rows(charged),
+                np.float32(threshold),
+                np.float32(slope),
+                reset is Reset.SUBTRACT,
+                _rows(grad_current),
+            )
+            return grad_current, None, None, None
         back = _Backwards(charged, *ctx.form)
         for t in range(len(charged) - 1, -1, -1):
             torch.add(back.later, grad_after[t], out=back.carried)
@@ -137,31 +174,81 @@ class _WeightedFire(torch.autograd.Function):
     def forward(
         ctx: Any, current: Tensor, a: Tensor, b: Tensor, threshold: float, slope: float, reset: Reset
     ) -> Tensor:
-        charged = _room(current)
-        state, spikes, total = (torch.zeros_like(current[0]) for _ in range(3))
-        for t in range(len(current)):
-            torch.add(state, current[t], out=charged[t])
-            _fire(charged[t], threshold, reset, spikes, state)
-            total.addcmul_(spikes, a[t]).addcmul_(state, b[t])
-        ctx.save_for_backward(charged, a, b)
+        charged, total = _room(current), torch.zeros_like(current[0])
         ctx.form = threshold, slope, reset
+        if _compiled(current, a, b):
+            weighted_forward(
+                _rows(current),
+                np.float32(threshold),
+                reset is Reset.SUBTRACT,
+                _vector(a),
+                _vector(b),
+                _rows(charged),
+                _rows(total[None])[0],
+            )
+        else:
+            state, spikes = torch.zeros_like(total), torch.zeros_like(total)
+            for t in range(len(current)):
+                torch.add(state, current[t], out=charged[t])
+                _fire(charged[t], threshold, reset, spikes, state)
+                total.addcmul_(spikes, a[t]).addcmul_(state, b[t])
+        ctx.save_for_backward(charged, a, b)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         charged, a, b = ctx.saved_tensors
-        threshold, _, reset = ctx.form
+        threshold, slope, reset = ctx.form
+        grad_a, grad_b = (torch.empty(len(one), dtype=one.dtype, device=one.device) for one in (a, b))
+        if _compiled(charged, a, b):
+            grad_current = _room(charged)
+            weighted_backward(
+                _rows(grad_total[None], charged[:1])[0],
+                _vector(a),
+                _vector(b),
+                _rows(charged),
+                np.float32(threshold),
+                np.float32(slope),
+                reset is Reset.SUBTRACT,
+                _rows(grad_current),
+                _vector(grad_a),
+                _vector(grad_b),
+            )
+            return grad_current, grad_a, grad_b, None, None, None
         back = _Backwards(charged, *ctx.form)
         spikes, after, scaled = (torch.empty_like(charged[0]) for _ in range(3))
         grad_total = scaled.clone().copy_(grad_total)
-        grad_a, grad_b = torch.empty_like(a), torch.empty_like(b)
         for t in range(len(charged) - 1, -1, -1):
             _fire(charged[t], threshold, reset, spikes, after)
             grad_a[t], grad_b[t] = _dot(grad_total, spikes), _dot(grad_total, after)
             torch.addcmul(back.later, grad_total, b[t], out=back.carried)
             back.step(t, torch.mul(grad_total, a[t], out=scaled))
         return back.grad_current, grad_a, grad_b, None, None, None
+
+
+def _compiled(*tensors: Tensor) -> bool:
+    """Whether the compiled loops take these: float32 on the CPU, where numba is installed."""
+    return COMPILES and all(one.device.type == "cpu" and one.dtype is torch.float32 for one in tensors)
+
+
+def _rows(values: Tensor, like: Tensor | None = None) -> Any:
+    """Values [T, B, *N] as a numpy view [T, n] in the order in which they lie in memory.
+
+    A view [1, n] where all steps are one. What lies otherwise than `like`, or with gaps, is copied first.
+    """
+    values = values.detach()
+    wanted = torch.empty_like(values[0] if like is None else like[0]).stride()
+    size, between = values[0].numel(), values.stride(0)
+    if values[0].stride() != wanted or (between not in {0, size} and len(values) > 1):
+        values = values.new_empty_strided(values.shape, (size, *wanted)).copy_(values)
+        between = size
+    return values.as_strided((1 if between == 0 else len(values), size), (size, 1)).numpy()
+
+
+def _vector(values: Tensor) -> Any:
+    """Weights of steps [T] as a numpy array, a view where they lie together."""
+    return values.detach().contiguous().numpy()
 
 
 def _fire(charged: Tensor, threshold: float, reset: Reset, spikes: Tensor, after: Tensor) -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.network import Reset
+from nsc_deploy.kernels import COMPILES
+from nsc_deploy.models.features import neurons as module
 from nsc_deploy.models.features.neurons import IntegrateFire, IntegrateHybridFire, sigmoid_derivative
 
 LOOPS = [("snntorch", True), ("snntorch", False), ("norse", True)]
@@ -62,6 +64,81 @@ def test_every_loop_has_the_spikes_and_potentials_of_the_equations(case):
         neurons = IntegrateFire(threshold, 4.0, reset, framework, fused=fused)
         for got, wanted in zip(neurons.run(torch.from_numpy(current)), expected, strict=True):
             np.testing.assert_array_equal(got.numpy(), wanted, err_msg=f"{framework} {fused}")
+
+
+def lying(current, how):
+    """The same currents [T, B, C, h, w], otherwise in memory."""
+    if how == "channels last":
+        return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    if how == "one for all steps":
+        return current[:1].expand_as(current)
+    if how == "with gaps":
+        return torch.stack([current, current], -1)[..., 0]
+    if how == "samples first":
+        return current.transpose(0, 1).contiguous().transpose(0, 1)
+    return current
+
+
+def outcome(current, a, b, grads, reset, *, compiled):
+    """Spikes, potentials and running sum, then their gradients, compiled or in torch's passes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "COMPILES", compiled)
+        leaf, a, b = (
+            one.clone(memory_format=torch.preserve_format).requires_grad_() for one in (current, a, b)
+        )
+        given = leaf if current.stride(0) else leaf[:1].expand_as(current)
+        spikes, after = IntegrateFire(0.5, 4.0, reset).run(given)
+        total = IntegrateHybridFire(0.5, 4.0, reset).weighted(given, a, b)
+        both = (spikes * grads).sum() + (after * grads.flip(0)).sum()
+        of_outputs = torch.autograd.grad(both, leaf)
+        of_spikes = torch.autograd.grad((IntegrateFire(0.5, 4.0, reset)(given) * grads).sum(), leaf)
+        return (spikes, after, total), (
+            *of_outputs, *of_spikes, *torch.autograd.grad((total * grads[0]).sum(), [leaf, a, b])
+        )  # fmt: skip
+
+
+@pytest.mark.skipif(not COMPILES, reason="numba is not installed")
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*(st.integers(1, most) for most in (9, 3, 40, 3, 3))),
+    st.sampled_from(["", "channels last", "one for all steps", "with gaps", "samples first"]),
+    st.sampled_from(Reset),
+    st.sampled_from([0.5, 3.0, 100.0]),
+    st.integers(0, 2**31),
+)
+def test_compiled_loops_fire_as_the_passes_do_and_learn_alike(shape, how, reset, scale, seed):
+    chance = torch.Generator().manual_seed(seed)
+    current = lying(scale * torch.randn(shape, generator=chance), how)
+    a, b = torch.randn(2, len(current), generator=chance)
+    grads = torch.randn(shape, generator=chance)
+    (mine, learnt), (passes, expected) = (
+        outcome(current, a, b, grads, reset, compiled=compiled) for compiled in (True, False)
+    )
+    for one, other in zip(mine[:2], passes[:2], strict=True):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(mine[2], passes[2], rtol=1e-5, atol=1e-5 * scale)
+    for one, other in zip(learnt, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * max(1.0, float(other.abs().max())))
+
+
+def test_more_neurons_than_a_piece_holds_are_all_run():
+    current = torch.randn(3, 2, 3000, generator=torch.Generator().manual_seed(4))
+    for got, wanted in zip(
+        IntegrateFire().run(current), naive(current.numpy(), 1.0, Reset.SUBTRACT), strict=True
+    ):
+        np.testing.assert_array_equal(got.numpy(), wanted)
+
+
+def test_other_numbers_than_float32_are_run_in_passes():
+    current = torch.randn(5, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(IntegrateFire()(current), IntegrateFire()(current.float()).double())
+
+
+def test_no_number_stays_none_in_the_gradient():
+    current = torch.tensor([0.3, math.nan]).view(2, 1, 1).requires_grad_()
+    spikes, after = IntegrateFire().run(current)
+    (spikes.sum() + after.sum()).backward()
+    assert current.grad.isnan().all()
 
 
 def gradients(neurons, current):
