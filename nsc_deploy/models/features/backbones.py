@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.errors import ConfigError, did_you_mean
+from nsc_deploy.models.features.layers import convolve, is_dense
 
 _HEADS = ("flatten", "mean")
 """Where a map ends: the first block of a head."""
@@ -125,10 +126,22 @@ def build_backbone(name: str, classes: int, split: str | None = None) -> Backbon
     return backbone
 
 
+class _Convolution(nn.Conv2d):
+    """A 3 x 3 convolution that keeps the size; training is quick on the smallest maps too (`convolve`)."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=bias)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if self.training and is_dense(maps):
+            return convolve(maps, self.weight, self.bias)
+        return super().forward(maps)
+
+
 def _convolution(inputs: int, outputs: int, *, bias: bool = False) -> nn.Sequential:
     """3 x 3 convolution that keeps the size, batch norm, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        _Convolution(inputs, outputs, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 

@@ -1,11 +1,13 @@
 """A convolution and the batch normalisation behind it, trained as two and deployed as one."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from nsc_deploy.graphs.dyadic import snap
@@ -43,7 +45,8 @@ class NormalisedConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, KERNEL, padding=PADDING, bias=False)
+        convolution = nn.Conv2d(inputs, outputs, KERNEL, padding=PADDING, bias=False)
+        self.convolution = convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.norm = nn.BatchNorm1d(outputs)
         self.register_buffer("finished", torch.tensor(False))
 
@@ -64,13 +67,13 @@ class NormalisedConvolution(nn.Module):
         """W' = W g / s and b' = beta - mu g / s, with the running mean mu and deviation s, in float32."""
         weight, norm = self.convolution.weight.double(), self.norm
         if bool(self.finished):
-            return Folded(weight.float().numpy(), norm.bias.detach().clone().numpy())
+            return Folded(_array(weight), norm.bias.detach().clone().numpy())
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:
             raise TypeError("a batch normalisation without running statistics")
         gain = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
         bias = norm.bias.double() - mean.double() * gain
-        return Folded((weight * gain.view(-1, 1, 1, 1)).float().numpy(), bias.float().numpy())
+        return Folded(_array(weight * gain.view(-1, 1, 1, 1)), bias.float().numpy())
 
     @torch.no_grad()
     def finish(self, steps: int | None = None) -> None:
@@ -91,41 +94,109 @@ class NormalisedConvolution(nn.Module):
         self.finished.fill_(True)
 
 
+def _array(weight: Tensor) -> NDArray[np.float32]:
+    """In float32 and in numpy's own order."""
+    array: NDArray[np.float32] = weight.float().contiguous().numpy()
+    return array
+
+
 DENSE_PLACES = 4
 """Up to so many places of a map most of the kernel's taps meet the zeros around it."""
 
 
-def convolve(values: Tensor, weight: Tensor) -> Tensor:
+def is_dense(values: Tensor) -> bool:
+    """Whether a convolution of maps [N, in, h, w] is a product with one matrix (see `convolve`)."""
+    return values.shape[-2] * values.shape[-1] <= DENSE_PLACES
+
+
+def convolve(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """3 x 3 convolution with padding 1, [N, in, h, w] -> [N, out, h, w], channels last in memory.
 
     On a map of 2 x 2 each output meets all inputs and 5 of 9 taps meet zeros: there it is a product with one
     matrix, which holds the other taps alone and is several times as fast.
     """
-    samples, _, height, width = values.shape
-    if height * width > DENSE_PLACES:
+    if not is_dense(values):
         return functional.conv2d(
-            values.contiguous(memory_format=torch.channels_last), weight, padding=PADDING
+            values.contiguous(memory_format=torch.channels_last), weight, bias, padding=PADDING
         )
-    matrix = _as_matrix(weight, height, width)
-    product = values.permute(0, 2, 3, 1).reshape(samples, -1) @ matrix
-    return product.view(samples, height, width, -1).permute(0, 3, 1, 2)
+    product: Tensor = _DenseConvolution.apply(values, weight, bias, _format_of_products(values))  # type: ignore[no-untyped-call]
+    return product
 
 
-def _as_matrix(weight: Tensor, height: int, width: int) -> Tensor:
-    """The convolution of a map of so many places as one matrix, [h w in, h w out]."""
-    places = [(row, column) for row in range(height) for column in range(width)]
-    taps = torch.tensor(
-        [_tap(into, out) for into in places for out in places], dtype=torch.int64, device=weight.device
-    )
-    padded = functional.pad(weight.flatten(2), (0, 1))
-    found = padded.index_select(2, taps).view(*weight.shape[:2], len(places), len(places))
-    return found.permute(2, 1, 3, 0).reshape(len(places) * weight.shape[1], -1)
+def convolve_with(matrix: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`convolve` with the matrix that `as_matrix` made of the weight."""
+    height, width = values.shape[-2:]
+    bias = None if bias is None else bias.repeat(height * width)
+    product = functional.linear(as_rows(values), matrix, bias)
+    return product.view(len(values), height, width, -1).permute(0, 3, 1, 2)
 
 
-def _tap(into: tuple[int, int], out: tuple[int, int]) -> int:
-    """Which of the nine taps leads from one place to another; the tenth, a zero, where none does."""
-    row, column = into[0] - out[0] + PADDING, into[1] - out[1] + PADDING
-    return row * KERNEL + column if 0 <= row < KERNEL and 0 <= column < KERNEL else KERNEL * KERNEL
+def as_rows(values: Tensor) -> Tensor:
+    """[N, C, h, w] -> [N, h w C]: no copy where channels lie last in memory."""
+    return values.permute(0, 2, 3, 1).reshape(len(values), -1)
+
+
+def as_matrix(weight: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
+    """The convolution of a map of so many places as one matrix, [h w out, h w in].
+
+    Block by block: rows of inputs lie together in a weight with its channels last.
+    """
+    places, (outputs, inputs) = height * width, weight.shape[:2]
+    matrix = weight.new_empty((places * outputs, places * inputs), dtype=dtype)
+    blocks = matrix.view(places, outputs, places, inputs)
+    for into in range(places):
+        for out in range(places):
+            tap, block = _tap(into, out, width), blocks[out, :, into]
+            block.zero_() if tap is None else block.copy_(weight[:, :, tap[0], tap[1]])
+    return matrix
+
+
+class _DenseConvolution(torch.autograd.Function):
+    """`convolve` by a matrix in the format of products, and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        came = values.to(dtype)
+        matrix = as_matrix(weight, came.shape[-2], came.shape[-1], dtype)
+        ctx.save_for_backward(as_rows(came), matrix)
+        ctx.shape, ctx.came_in = values.shape, values.dtype
+        ctx.weight = torch.empty_like(weight, device="meta")  # what its gradient is to look like
+        return convolve_with(matrix, came, None if bias is None else bias.to(dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        rows, matrix = ctx.saved_tensors
+        samples, inputs, height, width = ctx.shape
+        grad_rows, places = as_rows(grad).to(matrix.dtype), height * width
+        grad_values, grad_weight, grad_bias = None, None, None
+        if ctx.needs_input_grad[0]:
+            back = (grad_rows @ matrix).view(samples, height, width, inputs)
+            grad_values = back.permute(0, 3, 1, 2).to(ctx.came_in)
+        if ctx.needs_input_grad[1]:
+            grad_weight = torch.zeros_like(ctx.weight, device=grad.device)
+            blocks = (grad_rows.t() @ rows).view(places, len(grad_weight), places, inputs)
+            for into in range(places):
+                for out in range(places):
+                    tap = _tap(into, out, width)
+                    if tap is not None:
+                        grad_weight[:, :, tap[0], tap[1]].add_(blocks[out, :, into])
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad_rows.view(samples * places, -1).sum(0, dtype=ctx.weight.dtype)
+        return grad_values, grad_weight, grad_bias, None
+
+
+def _format_of_products(values: Tensor) -> torch.dtype:
+    """What autocast asks products to be in here; without it, that of the values."""
+    kind = values.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else values.dtype
+
+
+def _tap(into: int, out: int, width: int) -> tuple[int, int] | None:
+    """Row and column of the tap that leads from one place of a map to another; None where none does."""
+    (top, left), (row, column) = divmod(into, width), divmod(out, width)
+    tap = top - row + PADDING, left - column + PADDING
+    return tap if all(0 <= one < KERNEL for one in tap) else None
 
 
 def on_grid(folded: Folded, steps: int) -> Folded:
