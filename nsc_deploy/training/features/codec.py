@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.config.features import CodecTrainingConfig, FeaturesExperiment
+from nsc_deploy.models.features.held import hold
 from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
 from nsc_deploy.training.checkpoints import DIRECTORY, LAST
 from nsc_deploy.training.features.backbone import in_validation
@@ -155,6 +156,8 @@ class CodecFit(SystemTraining):
         self._config: CodecTrainingConfig = experiment.training
         self._channel = BinaryChannel(experiment.channel)
         self._steps_per_epoch = steps_per_epoch
+        self._products = torch.bfloat16 if in_bfloat16(self._config.precision) else torch.float32
+        self._held: tuple[nn.Module, ...] = ()  # in a tuple: no part of what is trained
         self._validation_noise = stream(self._config.seed, "validation")
 
     @property
@@ -164,17 +167,23 @@ class CodecFit(SystemTraining):
 
     def on_train_epoch_start(self) -> None:
         """Hold the server's part as the backbone left it, or let it go."""
-        self.system.server.train(self._tuning)
-        self.system.server.requires_grad_(self._tuning)
+        server = self.system.server.train(self._tuning)
+        self._held = () if self._tuning else self._held or (hold(server, self._products),)
+
+    def _send(self, features: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Scores of features, and the bits that were sent for them."""
+        coded = self.system.codec(features, self._channel, noise)
+        [server] = self._held or (self.system.server,)
+        return server(coded.features), coded.bits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; its channel is a function of (seed, epoch, step)."""
         seed, place = self._config.seed, (self.current_epoch, batch_idx)
         torch.manual_seed(stream_seed(seed, "dropout", *place))  # torch's dropout takes no generator
         features, labels = batch
-        scores, coded = self.system(features, self._channel, stream(seed, "channel", *place))
-        loss = functional.cross_entropy(scores, labels) + self.system.codec.penalty(coded.bits)
-        self._note("train", scores, labels, loss, coded.bits)
+        scores, bits = self._send(features, stream(seed, "channel", *place))
+        loss = functional.cross_entropy(scores, labels) + self.system.codec.penalty(bits)
+        self._note("train", scores, labels, loss, bits)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -183,9 +192,9 @@ class CodecFit(SystemTraining):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of one batch."""
-        scores, coded = self.system(batch[0], self._channel, self._validation_noise)
-        loss = functional.cross_entropy(scores, batch[1]) + self.system.codec.penalty(coded.bits)
-        self._note("validation", scores, batch[1], loss, coded.bits)
+        scores, bits = self._send(batch[0], self._validation_noise)
+        loss = functional.cross_entropy(scores, batch[1]) + self.system.codec.penalty(bits)
+        self._note("validation", scores, batch[1], loss, bits)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, and schedules that are functions of the step alone."""
@@ -193,7 +202,8 @@ class CodecFit(SystemTraining):
             {"params": list(self.system.codec.parameters())},
             {"params": list(self.system.server.parameters())},
         ]
-        optimizer = torch.optim.Adam(groups, lr=1.0)
+        optimizer = torch.optim.Adam(groups, lr=1.0, fused=True)
+        optimizer.register_load_state_dict_post_hook(_lay_out)
         schedule = LambdaLR(optimizer, [self._codec_rate, self._server_rate])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -216,3 +226,11 @@ class CodecFit(SystemTraining):
             f"{part}/spike_rate": bits.detach().mean(),
         }
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(labels))
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Let a state that was read lie in memory as its parameter: fused, Adam goes through both as they lie."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)

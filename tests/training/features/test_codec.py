@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,34 @@ def test_the_rate_is_halved_in_each_stage_anew(backbone: Path):
         0.8, 0.8, 0.4, 0.4, 0.001, 0.001, 0.0005,
     ]  # fmt: skip
     assert [fit._server_rate(step) for step in (0, 39, 40)] == [0, 0, 0.001]
+
+
+@pytest.mark.parametrize("read_back", [False, True])
+def test_the_fused_optimiser_is_adam_however_weights_and_a_state_that_was_read_lie(
+    backbone: Path, read_back: bool
+):
+    classifier = new_classifier(codec_experiment(backbone), FeatureSource(backbone).backbone)
+    plain = copy.deepcopy(classifier)
+    settings = CodecFit(classifier, codec_experiment(backbone), 10).configure_optimizers()
+    assert isinstance(settings, dict)
+    fused = settings["optimizer"]
+    for group in fused.param_groups:
+        group["lr"] = 0.01
+    expected = torch.optim.Adam(plain.parameters(), lr=0.01)
+    assert any(not one.is_contiguous() for one in classifier.parameters()), "all weights lie alike"
+    for step in range(3):
+        if read_back and step == 2:
+            state = copy.deepcopy(fused.state_dict())
+            for one in state["state"].values():
+                one.update({name: value.contiguous().clone() for name, value in one.items()})
+            fused.load_state_dict(state)
+        for mine, theirs in zip(classifier.parameters(), plain.parameters(), strict=True):
+            mine.grad = torch.empty_like(mine).normal_(generator=torch.Generator().manual_seed(step))
+            theirs.grad = mine.grad.clone()
+        fused.step()
+        expected.step()
+    for mine, theirs in zip(classifier.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_validation_samples_are_those_of_the_backbone(backbone: Path):
