@@ -40,6 +40,7 @@ NOT_ARITHMETIC = {
     "largest_sum",
     "thread_count",
     "_in_blocks",
+    "_helpers",
     "output_spikes",
     "all_spikes",
     "_spikes_of_block",
