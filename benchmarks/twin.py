@@ -26,7 +26,7 @@ RATE = 0.08
 BATCH = 64
 LAVA_SAMPLES = 9
 TWIN_BATCHES = 20
-GOAL = 1000
+GOAL = 3000
 
 
 def integer_network() -> IntegerNetwork:
