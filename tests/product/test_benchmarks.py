@@ -21,6 +21,16 @@ def test_a_benchmark_runs_checks_its_spikes_and_reports(name):
     assert comparison["ratio"] is None or comparison["ratio"] > 0
 
 
+@pytest.mark.slow
+def test_a_whole_step_of_a_codecs_training_is_timed_in_both_stages():
+    command = [sys.executable, BENCHMARKS / "codec_training.py", "--json", "--steps", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    milliseconds = json.loads(done.stdout)["milliseconds"]
+    assert milliseconds.keys() == {"codec alone", "with the server's part"}
+    assert all(time > 0 for time in milliseconds.values())
+
+
 def test_counting_is_timed_beside_a_forward_pass_and_takes_no_memory_for_more_samples():
     command = [sys.executable, BENCHMARKS / "counting.py", "--json", "--rounds", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
