@@ -1,8 +1,9 @@
 """A step of the training of a codec behind VGG16, whole: loop, loss, gradients, optimiser, schedule.
 
 Random features of 512 x 2 x 2, batch 128, n = 8, BSC with p = 0.15, products in bfloat16 where the processor
-has instructions for them, behind a backbone that is not trained. The codec alone first, then with the server's
-part; time of the process, the median of all steps. The ends of epochs (validation, checkpoints) are left out.
+has instructions for them, behind a backbone that is not trained. The codec alone first, then with the
+server's part; time of the process, the median of all steps. The ends of epochs (validation, checkpoints) are
+left out.
 """
 
 import argparse

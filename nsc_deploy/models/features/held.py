@@ -2,19 +2,23 @@
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nsc_deploy.models.features.layers import KERNEL, PADDING, as_matrix, convolve_with, is_dense
+from nsc_deploy.models.features.layers import KERNEL, PADDING, as_maps, as_matrix, as_rows, is_dense
 
 
 def hold(network: nn.Module, products: torch.dtype) -> nn.Module:
     """A copy for evaluation whose weights take no gradient; its results differ by rounding alone.
 
-    Normalisation is folded into the convolution in front of it, weights of convolutions and dense layers are
-    in the format of products once and for all, and 3 x 3 convolutions on the smallest maps keep their matrix.
+    Normalisation is folded into the convolution in front of it, and weights are in the format of products
+    once and for all. Those of dense layers, which 3 x 3 convolutions on the smallest maps are too, lie there
+    twice, as the products of either direction are quickest on.
 
     Args:
         network: any modules; the network itself stays as it is.
@@ -25,11 +29,13 @@ def hold(network: nn.Module, products: torch.dtype) -> nn.Module:
         if isinstance(module, nn.Sequential):
             _fold(module)
     for module in list(held.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.to(products)
         for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d) and _keeps_size(child):
-                setattr(module, name, _HeldConvolution(child.to(products)))
+            if isinstance(child, nn.Conv2d | nn.Linear):
+                child.to(products)
+            if isinstance(child, nn.Linear):
+                setattr(module, name, _HeldDense(child.weight, child.bias))
+            elif isinstance(child, nn.Conv2d) and _keeps_size(child):
+                setattr(module, name, _HeldConvolution(child))
     return held
 
 
@@ -49,6 +55,34 @@ def _keeps_size(convolution: nn.Conv2d) -> bool:
     return form == same and convolution.groups == 1
 
 
+class _HeldDense(nn.Module):
+    """A dense layer, [N, in] -> [N, out], with its weight [out, in] and, for gradients, [in, out]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("_weight", weight.detach())
+        self.register_buffer("_turned", weight.detach().t().contiguous())
+        self.register_buffer("_bias", None if bias is None else bias.detach())
+
+    def forward(self, values: Tensor) -> Tensor:
+        product: Tensor = _Product.apply(values, self._weight, self._turned, self._bias)  # type: ignore[no-untyped-call]
+        return product
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, turned: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(turned)
+        ctx.came_in = values.dtype
+        return functional.linear(values.to(weight.dtype), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (turned,) = ctx.saved_tensors
+        return functional.linear(grad, turned).to(ctx.came_in), None, None, None
+
+
 class _HeldConvolution(nn.Module):
     """A convolution that keeps the matrix of the map that it saw last."""
 
@@ -56,13 +90,17 @@ class _HeldConvolution(nn.Module):
         super().__init__()
         self._convolution = convolution
         self._place: tuple[int, int] | None = None
-        self._matrix = convolution.weight.new_empty(0)
 
     def forward(self, maps: Tensor) -> Tensor:
         if not is_dense(maps):
             result: Tensor = self._convolution(maps)
             return result
-        place, weight = (maps.shape[-2], maps.shape[-1]), self._convolution.weight
+        place, weight, bias = (
+            (maps.shape[-2], maps.shape[-1]),
+            self._convolution.weight,
+            self._convolution.bias,
+        )
         if place != self._place:
-            self._place, self._matrix = place, as_matrix(weight, *place, weight.dtype)
-        return convolve_with(self._matrix, maps, self._convolution.bias)
+            repeated = None if bias is None else bias.repeat(place[0] * place[1])
+            self._place, self._dense = place, _HeldDense(as_matrix(weight, *place, weight.dtype), repeated)
+        return as_maps(self._dense(as_rows(maps)), *place)

@@ -127,13 +127,17 @@ def convolve_with(matrix: Tensor, values: Tensor, bias: Tensor | None = None) ->
     """`convolve` with the matrix that `as_matrix` made of the weight."""
     height, width = values.shape[-2:]
     bias = None if bias is None else bias.repeat(height * width)
-    product = functional.linear(as_rows(values), matrix, bias)
-    return product.view(len(values), height, width, -1).permute(0, 3, 1, 2)
+    return as_maps(functional.linear(as_rows(values), matrix, bias), height, width)
 
 
 def as_rows(values: Tensor) -> Tensor:
     """[N, C, h, w] -> [N, h w C]: no copy where channels lie last in memory."""
     return values.permute(0, 2, 3, 1).reshape(len(values), -1)
+
+
+def as_maps(rows: Tensor, height: int, width: int) -> Tensor:
+    """[N, h w C] -> [N, C, h, w], channels last in memory."""
+    return rows.view(len(rows), height, width, -1).permute(0, 3, 1, 2)
 
 
 def as_matrix(weight: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
@@ -171,8 +175,7 @@ class _DenseConvolution(torch.autograd.Function):
         grad_rows, places = as_rows(grad).to(matrix.dtype), height * width
         grad_values, grad_weight, grad_bias = None, None, None
         if ctx.needs_input_grad[0]:
-            back = (grad_rows @ matrix).view(samples, height, width, inputs)
-            grad_values = back.permute(0, 3, 1, 2).to(ctx.came_in)
+            grad_values = as_maps(grad_rows @ matrix, height, width).to(ctx.came_in)
         if ctx.needs_input_grad[1]:
             grad_weight = torch.zeros_like(ctx.weight, device=grad.device)
             blocks = (grad_rows.t() @ rows).view(places, len(grad_weight), places, inputs)
