@@ -25,8 +25,10 @@ _ARITHMETIC = frozenset(
     {"Identity", "Cast", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Add", "Sub", "Mul"}
     | {"Div", "Mod", "Min", "Max", "Neg", "Abs", "Floor", "Ceil", "Round", "Sqrt", "Where", "Equal", "Not"}
     | {"Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "ReduceProd", "ReduceSum"}
-    | {"ReduceMax", "ReduceMin", "Range", "ConstantOfShape", "Expand"}
+    | {"ReduceMax", "ReduceMin", "Range", "ConstantOfShape", "Expand", "Tile"}
 )
+_OF_NUMBERS = frozenset({"Range", "ConstantOfShape", "Expand", "Tile"})
+"""The shapes of these are numbers that enter them."""
 
 
 class NumbersOf:
@@ -70,7 +72,14 @@ class NumbersOf:
     def made(self, node: Any, chain: int = 0) -> tuple[int, ...] | None:
         """The shape that an operator gives which makes much of little, where numbers tell it."""
         entering = [self.of(name, chain + 1) if name else None for name in node.input]
-        return _shape_made(node.op_type, entering, self._shapes.get(next(iter(node.input), "")))
+        return _shape_made(node.op_type, entering, self._shape(next(iter(node.input), ""), chain + 1))
+
+    def _shape(self, name: str, chain: int) -> Shape:
+        """The shape of a value: as inferred or, where that has open sizes, as numbers tell it."""
+        shape, maker = self._shapes.get(name), self._makers.get(name)
+        if (shape is None or None in shape) and maker is not None and maker.op_type in _OF_NUMBERS:
+            return self.made(maker, chain) if chain < LONGEST_CHAIN else None
+        return shape
 
     def _worked_out(self, name: str, chain: int) -> Numbers | None:
         node = self._makers.get(name)
@@ -84,7 +93,7 @@ class NumbersOf:
         entering = {one: self.of(one, chain + 1) for one in node.input if one}
         if any(value is None for value in entering.values()):
             return None
-        if node.op_type in {"Range", "ConstantOfShape", "Expand"}:
+        if node.op_type in _OF_NUMBERS:
             values = [entering[one] for one in node.input]
             shape = _shape_made(node.op_type, values, None if values[0] is None else values[0].shape)
             if shape is None or prod(shape) > MOST_NUMBERS:
@@ -92,9 +101,7 @@ class NumbersOf:
         return _run(node, entering, self._opset)
 
     def _size(self, node: Any, chain: int) -> Numbers | None:
-        shape, maker = self._shapes.get(node.input[0]), self._makers.get(node.input[0])
-        if maker is not None and maker.op_type in _ARITHMETIC and (shape is None or None in shape):
-            shape = self.made(maker, chain) if chain < LONGEST_CHAIN else None
+        shape = self._shape(node.input[0], chain)
         if shape is None or None in shape:
             return None
         sizes = [size or 0 for size in shape]

@@ -39,6 +39,11 @@ INSIDE = {
         node("Where", ["e", "o", "s"], ["w"]), node("Cast", ["one"], ["f"], to=TensorProto.FLOAT),
         node("Expand", ["f", "w"], ["c"]),
     ],
+    "tiles of a spread": [
+        SIZE, node("ConstantOfShape", ["e2"], ["o"], value=ONES), node("Mul", ["s", "o"], ["w"]),
+        node("Cast", ["one"], ["f"], to=TensorProto.FLOAT), node("Expand", ["f", "w"], ["p"]),
+        node("Tile", ["p", "o"], ["c"]),
+    ],
 }  # fmt: skip
 
 

@@ -100,6 +100,17 @@ def test_signals_of_any_shape_and_layout(taken):
     assert len(taken) == 4
 
 
+def test_a_graph_that_is_recorded_holds_the_product_for_any_signal(taken):
+    layer, signal = drawn(4, 30, 40, 64)
+    expected = nn.Linear.forward(layer, signal)
+    still = torch.zeros(30, 40)
+    traced = torch.jit.trace(layer, still, check_trace=False)
+    exported = torch.export.export(layer, (still,)).module()
+    for recorded in (traced, exported):
+        torch.testing.assert_close(recorded(signal), expected)
+    assert not taken
+
+
 def test_without_gradients_nothing_is_kept_and_the_result_is_the_same(taken):
     layer, signal = drawn(3, 30, 40, 64)
     expected = layer(signal)
