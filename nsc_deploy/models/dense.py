@@ -54,7 +54,8 @@ class Dense(nn.Linear):
     def _takes_events(self, signal: Tensor) -> bool:
         kinds = signal.device.type, signal.dtype, self.weight.dtype
         # A graph that is being recorded must hold the product for any signal.
-        recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        recorded = traced or torch.compiler.is_compiling()
         large = self.out_features >= _OUTPUTS and not recorded
         return large and kinds == ("cpu", torch.float32, torch.float32)
 
