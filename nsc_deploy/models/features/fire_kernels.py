@@ -61,9 +61,9 @@ def fire_forward(
 
 @kernel
 def weighted_forward(
-    current: Real, threshold: np.float32, subtracts: bool, a: Real, b: Real, charged: Real, total: Real
+    current: Real, threshold: np.float32, subtracts: bool, a: Real, b: Real, total: Real
 ) -> None:
-    """`fire_forward` that keeps of S and v their weighted sum alone.
+    """`fire_forward` that keeps of S and v their weighted sum alone, and of m nothing.
 
     Args:
         current: I.
@@ -71,28 +71,34 @@ def weighted_forward(
         subtracts: what a spike does.
         a: weight of the spikes of a step [T].
         b: weight of the potentials of a step [T].
-        charged: filled with m.
         total: filled with the sum over t of a[t] S[t] + b[t] v[t] [n].
     """
-    steps, neurons = charged.shape
     zero, one = np.float32(0), np.float32(1)
     state = np.empty(PIECE, np.float32)
-    for start in range(0, neurons, PIECE):
-        end = min(start + PIECE, neurons)
+    for start in range(0, len(total), PIECE):
+        end = min(start + PIECE, len(total))
         state[:] = zero
         sums = total[start:end]
         sums[:] = zero
-        for t in range(steps):
+        for t in range(len(a)):
             arriving = current[t if len(current) > 1 else 0, start:end]
-            m_row = charged[t, start:end]
             of_spikes, of_potentials = a[t], b[t]
             for n in range(end - start):
                 m = state[n] + arriving[n]
                 fired = m > threshold
                 v = (m - threshold if subtracts else zero) if fired else m
-                m_row[n] = m
                 state[n] = v
                 sums[n] = (sums[n] + of_spikes * (one if fired else zero)) + of_potentials * v
+
+
+@called_often
+def _charge(state: Real, current: Real, threshold: np.float32, subtracts: bool, charged: Real) -> None:
+    """One step of neurons: m, and v in place of the state."""
+    zero = np.float32(0)
+    for n in range(len(current)):
+        m = state[n] + current[n]
+        charged[n] = m
+        state[n] = (m - threshold if subtracts else zero) if m > threshold else m
 
 
 @called_often
@@ -136,6 +142,36 @@ def _derivative(
         derivative[n] = slope * e / ((one + e) * (one + e))
 
 
+@called_often
+def _back(
+    charged: Real,
+    derivative: Real,
+    threshold: np.float32,
+    subtracts: bool,
+    a: np.float32,
+    grad_spikes: Real,
+    b: np.float32,
+    grad_after: Real,
+    later: Real,
+    grad_current: Real,
+) -> None:
+    """One step back: dL/dm of a dL/dS, b dL/dv and `later`, that of the step behind; `later` becomes it."""
+    zero = np.float32(0)
+    if subtracts:
+        for n in range(len(charged)):
+            carried = later[n] + b * grad_after[n]
+            total = carried + (a * grad_spikes[n] - threshold * carried) * derivative[n]
+            later[n] = total
+            grad_current[n] = total
+    else:
+        for n in range(len(charged)):
+            m, carried = charged[n], later[n] + b * grad_after[n]
+            kept = zero if m > threshold else carried
+            total = kept + (a * grad_spikes[n] - m * carried) * derivative[n]
+            later[n] = total
+            grad_current[n] = total
+
+
 @kernel
 def fire_backward(
     grad_spikes: Real,
@@ -158,7 +194,7 @@ def fire_backward(
         grad_current: filled with dL/dI [T, n].
     """
     steps, neurons = charged.shape
-    zero = np.float32(0)
+    zero, one = np.float32(0), np.float32(1)
     later, derivative = np.empty(PIECE, np.float32), np.empty(PIECE, np.float32)
     rounded, power = np.empty(PIECE, np.float32), np.empty(PIECE, np.float32)
     rounded_bits, power_bits = rounded.view(np.int32), power.view(np.int32)
@@ -170,12 +206,7 @@ def fire_backward(
             s_row = grad_spikes[t if len(grad_spikes) > 1 else 0, start:end]
             v_row = grad_after[t if len(grad_after) > 1 else 0, start:end]
             _derivative(m_row, threshold, slope, rounded, rounded_bits, power, power_bits, derivative)
-            for n in range(end - start):
-                m, carried = m_row[n], later[n] + v_row[n]
-                through = s_row[n] - (threshold if subtracts else m) * carried
-                kept = carried if subtracts or not m > threshold else zero
-                later[n] = kept + through * derivative[n]
-                result[n] = later[n]
+            _back(m_row, derivative, threshold, subtracts, one, s_row, one, v_row, later, result)
 
 
 @called_often
@@ -198,7 +229,7 @@ def weighted_backward(
     grad_total: Real,
     a: Real,
     b: Real,
-    charged: Real,
+    current: Real,
     threshold: np.float32,
     slope: np.float32,
     subtracts: bool,
@@ -206,13 +237,13 @@ def weighted_backward(
     grad_a: Real,
     grad_b: Real,
 ) -> None:
-    """The gradient of `weighted_forward`.
+    """The gradient of `weighted_forward`, which runs the neurons of a piece once more.
 
     Args:
         grad_total: dL/d total [n].
         a: as there.
         b: as there.
-        charged: m, as recorded.
+        current: I.
         threshold: of a spike.
         slope: of the surrogate derivative.
         subtracts: what a spike does.
@@ -220,8 +251,9 @@ def weighted_backward(
         grad_a: filled with dL/da [T].
         grad_b: filled with dL/db [T].
     """
-    steps, neurons = charged.shape
+    steps, neurons = len(a), len(grad_total)
     zero = np.float32(0)
+    charged = np.empty((steps, PIECE), np.float32)
     later, derivative = np.empty(PIECE, np.float32), np.empty(PIECE, np.float32)
     rounded, power = np.empty(PIECE, np.float32), np.empty(PIECE, np.float32)
     rounded_bits, power_bits = rounded.view(np.int32), power.view(np.int32)
@@ -230,18 +262,15 @@ def weighted_backward(
     for start in range(0, neurons, PIECE):
         end = min(start + PIECE, neurons)
         later[:] = zero
+        for t in range(steps):
+            step = current[t if len(current) > 1 else 0, start:end]
+            _charge(later, step, threshold, subtracts, charged[t])
+        later[:] = zero
         arriving = grad_total[start:end]
         for t in range(steps - 1, -1, -1):
-            m_row, result = charged[t, start:end], grad_current[t, start:end]
-            of_spikes, of_potentials = a[t], b[t]
+            m_row, result = charged[t, : end - start], grad_current[t, start:end]
             _derivative(m_row, threshold, slope, rounded, rounded_bits, power, power_bits, derivative)
-            for n in range(end - start):
-                m = m_row[n]
-                carried = later[n] + of_potentials * arriving[n]
-                through = of_spikes * arriving[n] - (threshold if subtracts else m) * carried
-                kept = carried if subtracts or not m > threshold else zero
-                later[n] = kept + through * derivative[n]
-                result[n] = later[n]
+            _back(m_row, derivative, threshold, subtracts, a[t], arriving, b[t], arriving, later, result)
             _add_up(m_row, arriving, threshold, subtracts, of_a[t], of_b[t])
     for t in range(steps):
         grad_a[t], grad_b[t] = of_a[t].sum(), of_b[t].sum()

@@ -174,40 +174,40 @@ class _WeightedFire(torch.autograd.Function):
     def forward(
         ctx: Any, current: Tensor, a: Tensor, b: Tensor, threshold: float, slope: float, reset: Reset
     ) -> Tensor:
-        charged, total = _room(current), torch.zeros_like(current[0])
-        ctx.form = threshold, slope, reset
-        if _compiled(current, a, b):
+        total = torch.zeros_like(current[0])
+        ctx.form, ctx.compiled = (threshold, slope, reset), _compiled(current, a, b)
+        if ctx.compiled:
             weighted_forward(
                 _rows(current),
                 np.float32(threshold),
                 reset is Reset.SUBTRACT,
                 _vector(a),
                 _vector(b),
-                _rows(charged),
                 _rows(total[None])[0],
             )
-        else:
-            state, spikes = torch.zeros_like(total), torch.zeros_like(total)
-            for t in range(len(current)):
-                torch.add(state, current[t], out=charged[t])
-                _fire(charged[t], threshold, reset, spikes, state)
-                total.addcmul_(spikes, a[t]).addcmul_(state, b[t])
+            ctx.save_for_backward(current, a, b)
+            return total
+        charged, state, spikes = _room(current), torch.zeros_like(total), torch.zeros_like(total)
+        for t in range(len(current)):
+            torch.add(state, current[t], out=charged[t])
+            _fire(charged[t], threshold, reset, spikes, state)
+            total.addcmul_(spikes, a[t]).addcmul_(state, b[t])
         ctx.save_for_backward(charged, a, b)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        charged, a, b = ctx.saved_tensors
+        run, a, b = ctx.saved_tensors  # the current, or in passes the potentials
         threshold, slope, reset = ctx.form
         grad_a, grad_b = (torch.empty(len(one), dtype=one.dtype, device=one.device) for one in (a, b))
-        if _compiled(charged, a, b):
-            grad_current = _room(charged)
+        if ctx.compiled:
+            grad_current = _room(run)
             weighted_backward(
-                _rows(grad_total[None], charged[:1])[0],
+                _rows(grad_total[None], run[:1])[0],
                 _vector(a),
                 _vector(b),
-                _rows(charged),
+                _rows(run),
                 np.float32(threshold),
                 np.float32(slope),
                 reset is Reset.SUBTRACT,
@@ -216,6 +216,7 @@ class _WeightedFire(torch.autograd.Function):
                 _vector(grad_b),
             )
             return grad_current, grad_a, grad_b, None, None, None
+        charged = run
         back = _Backwards(charged, *ctx.form)
         spikes, after, scaled = (torch.empty_like(charged[0]) for _ in range(3))
         grad_total = scaled.clone().copy_(grad_total)
