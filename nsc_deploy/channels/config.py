@@ -55,6 +55,11 @@ class BinaryChannelConfig(Record):
             raise ValueError("p is 0.5, at which what arrives over a bsc tells nothing of what was sent")
         return self
 
+    @property
+    def errs(self) -> bool:
+        """Whether a bit can arrive as another or not at all."""
+        return self.p > 0 or self.p_to is not None
+
 
 class ChannelConfig(Record):
     """A channel between transmitter and receiver; coefficients are drawn anew for every step and sample."""

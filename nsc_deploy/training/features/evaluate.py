@@ -81,9 +81,10 @@ def measure_bits(
     With `scores`, that is what becomes of received bits, in the place of the classifier's decoder.
     """
     decide = scores or classifier.scores
+    different = range(draws if channel.errs else 1)
     accuracies = [
         _accuracy(decide, bits, labels, BinaryChannel(channel), stream(seed, purpose, draw))
-        for draw in range(draws)
+        for draw in different
     ]
     sent = bits.float()
     return CodecMeasurement(

@@ -11,7 +11,7 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.features.cache import FeatureSource, load_features
 from nsc_deploy.training.features.codec import CodecFit, fit_codec, training_indices
-from nsc_deploy.training.features.evaluate import accuracy_after, encoded, measure_codec
+from nsc_deploy.training.features.evaluate import CodecMeasurement, accuracy_after, encoded, measure_codec
 from nsc_deploy.training.features.system import finished_classifier, new_classifier
 from nsc_deploy.training.metrics import FeaturesMetrics
 from nsc_deploy.training.run import train
@@ -79,6 +79,23 @@ def test_more_errors_make_it_worse_and_the_same_seed_the_same(snn: Path, backbon
     assert at(0) >= at(0.15) > at(0.45)
     assert at(0.3) == at(0.3)
     assert at(0.3) != at(0.3, seed=1)
+
+
+def test_draws_without_an_error_are_one(snn: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch):
+    features = load_features(FeatureSource(backbone))
+    classifier = finished_classifier(codec_experiment(backbone), FeatureSource(backbone).backbone, snn)
+    looked, scores = [], classifier.scores
+    monkeypatch.setattr(classifier, "scores", lambda bits: (looked.append(1), scores(bits))[1])
+
+    def at(draws: int, **channel: float) -> CodecMeasurement:
+        asked = BinaryChannelConfig(**channel)
+        return measure_codec(classifier, features.test, features.test_labels, asked, 0, draws=draws)
+
+    assert at(3, p=0) == at(1, p=0)
+    without, once = len(looked), len(looked) // 2
+    at(3, p=0.1)
+    at(3, p=0, p_to=0.1)
+    assert len(looked) - without == 6 * once
 
 
 def test_all_steps_make_the_last_point_of_the_curve(snn: Path, backbone: Path):
