@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nsc_deploy.kernels import event_gradient, event_product, has_few_events
+from nsc_deploy.models.event_products import gradient_of_matrix, has_events, product_of_events
 
 
 class Dense(nn.Linear):
     """W x + b in float32; in training the products may be in another number format (`products_in`).
 
-    Where few inputs are active (`_FEW` of them, on one thread) and there are `_OUTPUTS` or more, the rows of
-    those are added up and nothing else is, in both directions: the result and the gradients are those of
-    `nn.Linear` within float32 rounding, and exactly those where sums are exact in any order, as they are of
-    events over weights on a dyadic grid. The weights lie in memory with those of an input side by side.
+    Where few inputs are active, only their rows of weights are added up, in both directions
+    (`event_products`): the result and the gradients are those of `nn.Linear` within float32 rounding, and
+    exactly those where sums are exact in any order, as they are of events over weights on a dyadic grid.
+    The weights lie in memory with those of an input side by side.
 
     Args:
         inputs: in.
@@ -41,40 +41,18 @@ class Dense(nn.Linear):
             with torch.autocast(signal.device.type, self.products):
                 result = super().forward(signal)
             return result.float() if self.widens else result
-        if not self._takes_events(signal):
-            return super().forward(signal)
         rows = signal.reshape(-1, self.in_features)
-        if not has_few_events(rows.detach().numpy(), _FEW / torch.get_num_threads()):
+        if self.weight.dtype is not torch.float32 or not has_events(rows, self.out_features):
             return super().forward(signal)
         learns = torch.is_grad_enabled() and (signal.requires_grad or self.weight.requires_grad)
         product = _EventProduct.apply if learns else _product
         added: Tensor = product(rows, self.weight, self.bias)
         return added.view(*signal.shape[:-1], self.out_features)
 
-    def _takes_events(self, signal: Tensor) -> bool:
-        kinds = signal.device.type, signal.dtype, self.weight.dtype
-        # A graph that is being recorded must hold the product for any signal.
-        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        recorded = traced or torch.compiler.is_compiling()
-        large = self.out_features >= _OUTPUTS and not recorded
-        return large and kinds == ("cpu", torch.float32, torch.float32)
-
-
-_FEW = 0.25
-"""Share of active inputs up to which their rows are added up faster than all of them, on one thread."""
-
-_OUTPUTS = 64
-"""With fewer of them, listing the active inputs takes longer than the product."""
-
 
 def _product(signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The result [rows, out] of signal [rows, in], weight [out, in] and bias [out] or None."""
-    shape = len(signal), len(weight)
-    result = signal.new_zeros(shape) if bias is None else bias.detach().repeat(shape[0], 1)
-    event_product(
-        signal.detach().contiguous().numpy(), weight.detach().t().contiguous().numpy(), result.numpy()
-    )
-    return result
+    return product_of_events(signal, weight.t(), bias)
 
 
 class _EventProduct(torch.autograd.Function):
@@ -88,13 +66,9 @@ class _EventProduct(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         signal, weight = ctx.saved_tensors
         of_signal, of_weight, of_bias = ctx.needs_input_grad
-        sums = None
-        if of_weight:
-            sums = torch.zeros_like(weight.t(), memory_format=torch.contiguous_format)
-            event_gradient(signal.contiguous().numpy(), gradient.contiguous().numpy(), sums.numpy())
         return (
             gradient @ weight if of_signal else None,
-            None if sums is None else sums.t(),
+            gradient_of_matrix(signal, gradient).t() if of_weight else None,
             gradient.sum(0) if of_bias else None,
         )
 

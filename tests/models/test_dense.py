@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from nsc_deploy import kernels
-from nsc_deploy.models import dense as module
+from nsc_deploy.models import event_products
 from nsc_deploy.models.dense import Dense, dense, products_in
 
 ROWS = st.integers(0, 300)
@@ -38,7 +38,7 @@ def taken(monkeypatch):
     calls = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(
-        module, "event_product", lambda *given: (calls.append(1), kernels.event_product(*given))
+        event_products, "event_product", lambda *given: (calls.append(1), kernels.event_product(*given))
     )
     return calls
 

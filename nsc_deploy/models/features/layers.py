@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from nsc_deploy.graphs.dyadic import snap
+from nsc_deploy.models.event_products import gradient_of_matrix, has_events, product_of_events
 
 KERNEL = 3
 PADDING = 1
@@ -161,10 +162,15 @@ class _DenseConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         came = values.to(dtype)
-        matrix = as_matrix(weight, came.shape[-2], came.shape[-1], dtype)
-        ctx.save_for_backward(as_rows(came), matrix)
+        height, width = came.shape[-2:]
+        matrix, rows = as_matrix(weight, height, width, dtype), as_rows(came)
+        ctx.save_for_backward(rows, matrix)
+        ctx.events = has_events(rows, len(matrix))
         ctx.shape, ctx.came_in = values.shape, values.dtype
         ctx.weight = torch.empty_like(weight, device="meta")  # what its gradient is to look like
+        if ctx.events:
+            added = product_of_events(rows, matrix.t(), None if bias is None else bias.repeat(height * width))
+            return as_maps(added, height, width)
         return convolve_with(matrix, came, None if bias is None else bias.to(dtype))
 
     @staticmethod
@@ -178,7 +184,8 @@ class _DenseConvolution(torch.autograd.Function):
             grad_values = as_maps(grad_rows @ matrix, height, width).to(ctx.came_in)
         if ctx.needs_input_grad[1]:
             grad_weight = torch.zeros_like(ctx.weight, device=grad.device)
-            blocks = (grad_rows.t() @ rows).view(places, len(grad_weight), places, inputs)
+            whole = gradient_of_matrix(rows, grad_rows).t() if ctx.events else grad_rows.t() @ rows
+            blocks = whole.unflatten(1, (places, inputs)).unflatten(0, (places, len(grad_weight)))
             for into in range(places):
                 for out in range(places):
                     tap = _tap(into, out, width)

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from nsc_deploy import kernels
+from nsc_deploy.models import event_products
 from nsc_deploy.models.features.layers import NormalisedConvolution, as_matrix, convolve, convolve_with
 
 
@@ -25,6 +27,26 @@ def test_a_convolution_and_its_gradients_are_torchs_on_every_map(place, form):
         results.append([out.detach(), *(leaf.grad for leaf in leaves)])
     for mine, theirs in zip(*results, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_few_events_give_what_torch_gives_where_sums_are_exact(with_bias, monkeypatch):
+    summed = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(
+        event_products, "event_product", lambda *given: (summed.append(1), kernels.event_product(*given))
+    )
+    events = (drawn(40, 9, 2, 2) > 1.2).float()
+    grid = [(one * 16).round().float() / 16 for one in (drawn(20, 9, 3, 3, seed=1), drawn(20, seed=2))]
+    upstream, results = (drawn(40, 20, 2, 2, seed=3) * 16).round().float(), []
+    for compute in (convolve, lambda *x: functional.conv2d(*x, padding=1)):
+        leaves = [one.clone().requires_grad_() for one in (events, *grid[: 1 + with_bias])]
+        out = compute(*leaves)
+        out.backward(upstream)
+        results.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    assert len(summed) == 1
+    for mine, theirs in zip(*results, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_without_a_bias_and_with_a_kept_matrix_it_is_the_same():
