@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
+from nsc_deploy.models.features.held import hold
 from nsc_deploy.models.features.jpeg import JpegCodec
 from nsc_deploy.training.features.cache import Features, FeatureSource, load_features
 from nsc_deploy.training.features.evaluate import (
@@ -202,8 +204,10 @@ def _codec(
     features, labels = test
     own, seed = experiment.channel, experiment.training.seed
     with reproducible(experiment.training.threads):
-        without = accuracy_without_channel(source.backbone.server_part, features, labels)
+        server = hold(source.backbone.server_part, torch.float32)
+        without = accuracy_without_channel(server, features, labels)
         classifier = finished_classifier(experiment, source.backbone, run)
+        classifier.server = hold(classifier.server, torch.float32)
         chips = None if weight_bits is None else in_integers(run, classifier, weight_bits)
         bits = encoded(classifier, features) if chips is None else chips.encoded(features)
         scores = classifier.scores if chips is None else chips.scores
