@@ -41,25 +41,20 @@ class Dense(nn.Linear):
             with torch.autocast(signal.device.type, self.products):
                 result = super().forward(signal)
             return result.float() if self.widens else result
-        rows = signal.reshape(-1, self.in_features)
-        if self.weight.dtype is not torch.float32 or not has_events(rows, self.out_features):
+        rows: Tensor = torch.atleast_2d(signal).flatten(0, -2)  # type: ignore[no-untyped-call]
+        if not has_events(rows, self.weight.t()):
             return super().forward(signal)
-        learns = torch.is_grad_enabled() and (signal.requires_grad or self.weight.requires_grad)
-        product = _EventProduct.apply if learns else _product
-        added: Tensor = product(rows, self.weight, self.bias)
+        added: Tensor = _EventProduct.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return added.view(*signal.shape[:-1], self.out_features)
 
 
-def _product(signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The result [rows, out] of signal [rows, in], weight [out, in] and bias [out] or None."""
-    return product_of_events(signal, weight.t(), bias)
-
-
 class _EventProduct(torch.autograd.Function):
+    """The result [rows, out] of signal [rows, in], weight [out, in] and bias [out] or None."""
+
     @staticmethod
     def forward(ctx: Any, signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(signal, weight)
-        return _product(signal, weight, bias)
+        return product_of_events(signal, weight.t(), bias)
 
     @staticmethod
     @once_differentiable

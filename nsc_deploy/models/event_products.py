@@ -1,5 +1,7 @@
 """Products of events with a matrix: the rows that events meet are added up, and no others."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,30 +13,43 @@ _OUTPUTS = 64
 """With fewer of them, listing the events takes longer than the product."""
 
 
-def has_events(signal: Tensor, outputs: int) -> bool:
-    """Whether the product of a signal [rows, in] with a matrix [in, outputs] is formed faster of its events.
+def has_events(signal: Tensor, matrix: Tensor) -> bool:
+    """Whether the product of a signal [rows, in] with a matrix [in, out] is formed faster of its events.
 
     That it is for float32 on the CPU, with few events and not few outputs. A graph that is being recorded
-    must hold the product for any signal.
+    must hold the product for any signal, and what does not fit is for torch to refuse: the compiled loops
+    check no index.
     """
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if outputs < _OUTPUTS or traced or torch.compiler.is_compiling():
+    if traced or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
-    if signal.device.type != "cpu" or signal.dtype is not torch.float32:
+    # The type first: a symbol of torch.fx has no truth value but fails this.
+    if any(one.dtype is not torch.float32 or one.device.type != "cpu" for one in (signal, matrix)):
         return False
-    return has_few_events(signal.detach().numpy(), _FEW / torch.get_num_threads())
+    if matrix.shape[1] < _OUTPUTS or 0 in signal.shape or signal.shape[1] != len(matrix):
+        return False
+    try:
+        values, _ = _array(signal), _array(matrix)
+    except RuntimeError:  # of no memory: inside a transform of torch.func, or fake
+        return False
+    return has_few_events(values, _FEW / torch.get_num_threads())
 
 
 def product_of_events(signal: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """Signal [rows, in] @ matrix [in, out], plus bias [out]; without a gradient."""
     shape = len(signal), matrix.shape[1]
     result = signal.new_zeros(shape) if bias is None else bias.detach().repeat(shape[0], 1)
-    event_product(signal.detach().contiguous().numpy(), matrix.detach().contiguous().numpy(), result.numpy())
+    event_product(_array(signal.contiguous()), _array(matrix.contiguous()), result.numpy())
     return result
 
 
 def gradient_of_matrix(signal: Tensor, gradient: Tensor) -> Tensor:
     """Signal [rows, in], turned, @ gradient [rows, out]: that of the matrix [in, out]."""
     sums = signal.new_zeros(signal.shape[1], gradient.shape[1])
-    event_gradient(signal.contiguous().numpy(), gradient.contiguous().numpy(), sums.numpy())
+    event_gradient(_array(signal.contiguous()), _array(gradient.contiguous()), sums.numpy())
     return sums
+
+
+def _array(values: Tensor) -> Any:
+    """As numpy sees them; a sign that torch would only take when it reads them is taken."""
+    return values.detach().resolve_neg().numpy()

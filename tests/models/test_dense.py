@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from nsc_deploy import kernels
@@ -106,9 +107,50 @@ def test_a_graph_that_is_recorded_holds_the_product_for_any_signal(taken):
     still = torch.zeros(30, 40)
     traced = torch.jit.trace(layer, still, check_trace=False)
     exported = torch.export.export(layer, (still,)).module()
-    for recorded in (traced, exported):
+    for recorded in (traced, exported, torch.fx.symbolic_trace(layer)):
         torch.testing.assert_close(recorded(signal), expected)
     assert not taken
+
+
+def test_inside_transforms_of_torch_products_are_torchs(taken):
+    layer, signal = drawn(5, 30, 40, 64)
+    expected = nn.Linear.forward(layer, signal)
+    torch.testing.assert_close(torch.vmap(layer)(signal.view(3, 10, 40)).flatten(0, 1), expected)
+    own = dict(layer.named_parameters())
+    of_sum = torch.func.grad(lambda given: torch.func.functional_call(layer, given, signal).sum())(own)
+    torch.testing.assert_close(of_sum["weight"], signal.sum(0).expand(64, 40))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert layer(torch.zeros(30, 40)).shape == (30, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(signal).dtype is torch.bfloat16
+    assert not taken
+
+
+def test_a_bias_alone_is_trained_too(taken):
+    layer, signal = drawn(6, 30, 40, 64)
+    layer.weight.requires_grad_(False)
+    layer(signal).sum().backward()
+    assert layer.weight.grad is None and torch.equal(layer.bias.grad, torch.full((64,), 30.0))
+    assert len(taken) == 1
+
+
+def test_a_sign_that_torch_takes_when_it_reads_is_taken(taken):
+    layer, signal = drawn(7, 30, 40, 64)
+    turned = torch.complex(signal, signal).conj().imag
+    assert turned.is_neg()
+    torch.testing.assert_close(layer(turned), nn.Linear.forward(layer, -signal), rtol=1e-5, atol=1e-5)
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("shape", [(0, 40), (0, 5, 40), (3, 0, 40)])
+def test_nothing_comes_of_no_rows(shape):
+    assert Dense(40, 64)(torch.zeros(shape)).shape == (*shape[:-1], 64)
+
+
+@pytest.mark.parametrize("shape", [(40, 41), (0, 41), (80, 20)])
+def test_torch_refuses_what_does_not_fit(shape):
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        Dense(40, 64)(torch.zeros(shape))
 
 
 def test_without_gradients_nothing_is_kept_and_the_result_is_the_same(taken):

@@ -133,12 +133,12 @@ def convolve_with(matrix: Tensor, values: Tensor, bias: Tensor | None = None) ->
 
 def as_rows(values: Tensor) -> Tensor:
     """[N, C, h, w] -> [N, h w C]: no copy where channels lie last in memory."""
-    return values.permute(0, 2, 3, 1).reshape(len(values), -1)
+    return values.permute(0, 2, 3, 1).flatten(1)
 
 
 def as_maps(rows: Tensor, height: int, width: int) -> Tensor:
     """[N, h w C] -> [N, C, h, w], channels last in memory."""
-    return rows.view(len(rows), height, width, -1).permute(0, 3, 1, 2)
+    return rows.view(len(rows), height, width, rows.shape[1] // (height * width)).permute(0, 3, 1, 2)
 
 
 def as_matrix(weight: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
@@ -165,7 +165,7 @@ class _DenseConvolution(torch.autograd.Function):
         height, width = came.shape[-2:]
         matrix, rows = as_matrix(weight, height, width, dtype), as_rows(came)
         ctx.save_for_backward(rows, matrix)
-        ctx.events = has_events(rows, len(matrix))
+        ctx.events = has_events(rows, matrix.t())
         ctx.shape, ctx.came_in = values.shape, values.dtype
         ctx.weight = torch.empty_like(weight, device="meta")  # what its gradient is to look like
         if ctx.events:
@@ -177,7 +177,7 @@ class _DenseConvolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         rows, matrix = ctx.saved_tensors
-        samples, inputs, height, width = ctx.shape
+        _, inputs, height, width = ctx.shape
         grad_rows, places = as_rows(grad).to(matrix.dtype), height * width
         grad_values, grad_weight, grad_bias = None, None, None
         if ctx.needs_input_grad[0]:
@@ -192,7 +192,7 @@ class _DenseConvolution(torch.autograd.Function):
                     if tap is not None:
                         grad_weight[:, :, tap[0], tap[1]].add_(blocks[out, :, into])
         if ctx.needs_input_grad[2]:
-            grad_bias = grad_rows.view(samples * places, -1).sum(0, dtype=ctx.weight.dtype)
+            grad_bias = grad_rows.view(-1, len(ctx.weight)).sum(0, dtype=ctx.weight.dtype)
         return grad_values, grad_weight, grad_bias, None
 
 

@@ -49,6 +49,21 @@ def test_few_events_give_what_torch_gives_where_sums_are_exact(with_bias, monkey
         assert torch.equal(mine, theirs)
 
 
+def test_torch_refuses_events_of_other_channels():
+    weight, events = drawn(20, 9, 3, 3).float(), torch.zeros(40, 10, 2, 2)
+    events[0] = 1
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        convolve(events, weight)
+
+
+def test_nothing_comes_of_no_maps():
+    leaves = [one.requires_grad_() for one in (drawn(0, 3, 2, 2), drawn(7, 3, 3, 3), drawn(7))]
+    out = convolve(*leaves)
+    assert out.shape == (0, 7, 2, 2)
+    out.sum().backward()
+    assert not leaves[1].grad.any() and not leaves[2].grad.any()
+
+
 def test_without_a_bias_and_with_a_kept_matrix_it_is_the_same():
     values, weight = drawn(5, 3, 2, 2), drawn(7, 3, 3, 3, seed=1)
     matrix = as_matrix(weight, 2, 2, torch.float64)
