@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from nsc_deploy.models.features.layers import KERNEL, PADDING, as_maps, as_matrix, as_rows, is_dense
 
 
+@torch.inference_mode(False)  # autograd takes no tensor that was made in it
 def hold(network: nn.Module, products: torch.dtype) -> nn.Module:
     """A copy for evaluation whose weights take no gradient; its results differ by rounding alone.
 
@@ -52,7 +53,7 @@ def _fold(chain: nn.Sequential) -> None:
 def _keeps_size(convolution: nn.Conv2d) -> bool:
     form = convolution.kernel_size, convolution.padding, convolution.stride, convolution.dilation
     same = (KERNEL, KERNEL), (PADDING, PADDING), (1, 1), (1, 1)
-    return form == same and convolution.groups == 1
+    return form == same and convolution.groups == 1 and convolution.padding_mode == "zeros"
 
 
 class _HeldDense(nn.Module):
@@ -101,6 +102,8 @@ class _HeldConvolution(nn.Module):
             self._convolution.bias,
         )
         if place != self._place:
-            repeated = None if bias is None else bias.repeat(place[0] * place[1])
-            self._place, self._dense = place, _HeldDense(as_matrix(weight, *place, weight.dtype), repeated)
+            with torch.inference_mode(False):
+                repeated = None if bias is None else bias.repeat(place[0] * place[1])
+                self._dense = _HeldDense(as_matrix(weight, *place, weight.dtype), repeated)
+            self._place = place
         return as_maps(self._dense(as_rows(maps)), *place)

@@ -49,6 +49,22 @@ def test_a_map_of_another_size_has_its_own_matrix():
         torch.testing.assert_close(held(maps), chain(maps), rtol=1e-10, atol=1e-10)
 
 
+def test_what_is_around_a_map_stays_as_it_is():
+    chain = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1, padding_mode="circular")).double()
+    maps = torch.randn(2, 3, 2, 2, dtype=torch.float64)
+    torch.testing.assert_close(hold(chain, torch.float64)(maps), chain(maps), rtol=1e-10, atol=1e-10)
+
+
+def test_what_was_first_used_in_inference_mode_takes_gradients_later():
+    chain = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.Flatten(), nn.Linear(20, 4))
+    with torch.inference_mode():
+        held = hold(chain, torch.float32)
+        held(torch.zeros(2, 3, 2, 2))
+    maps = torch.ones(2, 3, 2, 2, requires_grad=True)
+    held(maps).sum().backward()
+    assert maps.grad.any()
+
+
 def test_weights_are_in_the_format_of_products_once():
     server, features = lively("vgg16")
     held = hold(server.float(), torch.bfloat16)
