@@ -44,17 +44,23 @@ class Dense(nn.Linear):
         rows: Tensor = torch.atleast_2d(signal).flatten(0, -2)  # type: ignore[no-untyped-call]
         if not has_events(rows, self.weight.t()):
             return super().forward(signal)
-        added: Tensor = _EventProduct.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        given = rows, self.weight, self.bias
+        learns = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in given)
+        product = _EventProduct.apply if learns else _product
+        added: Tensor = product(*given)
         return added.view(*signal.shape[:-1], self.out_features)
 
 
-class _EventProduct(torch.autograd.Function):
+def _product(signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The result [rows, out] of signal [rows, in], weight [out, in] and bias [out] or None."""
+    return product_of_events(signal, weight.t(), bias)
 
+
+class _EventProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(signal, weight)
-        return product_of_events(signal, weight.t(), bias)
+        return _product(signal, weight, bias)
 
     @staticmethod
     @once_differentiable

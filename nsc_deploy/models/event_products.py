@@ -23,8 +23,10 @@ def has_events(signal: Tensor, matrix: Tensor) -> bool:
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if traced or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
-    # The type first: a symbol of torch.fx has no truth value but fails this.
-    if any(one.dtype is not torch.float32 or one.device.type != "cpu" for one in (signal, matrix)):
+    # The types first: a symbol of torch.fx has no truth value but fails this.
+    if signal.dtype is not torch.float32 or matrix.dtype is not torch.float32:
+        return False
+    if signal.device.type != "cpu" or matrix.device.type != "cpu":
         return False
     if matrix.shape[1] < _OUTPUTS or 0 in signal.shape or signal.shape[1] != len(matrix):
         return False
