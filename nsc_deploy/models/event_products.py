@@ -13,15 +13,19 @@ _OUTPUTS = 64
 """With fewer of them, listing the events takes longer than the product."""
 
 
+def is_recorded() -> bool:
+    """Whether a graph of what is computed is being recorded, which is to hold for any signal."""
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return traced or torch.compiler.is_compiling()
+
+
 def has_events(signal: Tensor, matrix: Tensor) -> bool:
     """Whether the product of a signal [rows, in] with a matrix [in, out] is formed faster of its events.
 
-    That it is for float32 on the CPU, with few events and not few outputs. A graph that is being recorded
-    must hold the product for any signal, and what does not fit is for torch to refuse: the compiled loops
-    check no index.
+    That it is for float32 on the CPU, with few events and not few outputs. What does not fit is for torch
+    to refuse: the compiled loops check no index.
     """
-    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if traced or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if is_recorded() or torch.is_autocast_enabled("cpu"):
         return False
     # The types first: a symbol of torch.fx has no truth value but fails this.
     if signal.dtype is not torch.float32 or matrix.dtype is not torch.float32:

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from nsc_deploy.graphs.dyadic import snap
-from nsc_deploy.models.event_products import gradient_of_matrix, has_events, product_of_events
+from nsc_deploy.models.event_products import gradient_of_matrix, has_events, is_recorded, product_of_events
 
 KERNEL = 3
 PADDING = 1
@@ -106,8 +106,11 @@ DENSE_PLACES = 4
 
 
 def is_dense(values: Tensor) -> bool:
-    """Whether a convolution of maps [N, in, h, w] is a product with one matrix (see `convolve`)."""
-    return values.shape[-2] * values.shape[-1] <= DENSE_PLACES
+    """Whether a convolution of maps [N, in, h, w] is a product with one matrix (see `convolve`).
+
+    In a graph that is recorded it stays a convolution.
+    """
+    return not is_recorded() and values.shape[-2] * values.shape[-1] <= DENSE_PLACES
 
 
 def convolve(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -56,6 +56,15 @@ def test_torch_refuses_events_of_other_channels():
         convolve(events, weight)
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor")
+def test_a_graph_that_is_recorded_holds_the_convolution_of_any_map():
+    layer = NormalisedConvolution(3, 70).eval()
+    traced = torch.jit.trace(layer, torch.zeros(4, 3, 2, 2))
+    assert "aten::_convolution" in str(traced.inlined_graph)
+    maps = drawn(4, 3, 2, 2).float()
+    torch.testing.assert_close(traced(maps), layer(maps))
+
+
 def test_nothing_comes_of_no_maps():
     leaves = [one.requires_grad_() for one in (drawn(0, 3, 2, 2), drawn(7, 3, 3, 3), drawn(7))]
     out = convolve(*leaves)
