@@ -96,11 +96,8 @@ class _HeldConvolution(nn.Module):
         if not is_dense(maps):
             result: Tensor = self._convolution(maps)
             return result
-        place, weight, bias = (
-            (maps.shape[-2], maps.shape[-1]),
-            self._convolution.weight,
-            self._convolution.bias,
-        )
+        place = maps.shape[-2], maps.shape[-1]
+        weight, bias = self._convolution.weight, self._convolution.bias
         if place != self._place:
             with torch.inference_mode(False):
                 repeated = None if bias is None else bias.repeat(place[0] * place[1])

@@ -127,13 +127,6 @@ def convolve(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return product
 
 
-def convolve_with(matrix: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`convolve` with the matrix that `as_matrix` made of the weight."""
-    height, width = values.shape[-2:]
-    bias = None if bias is None else bias.repeat(height * width)
-    return as_maps(functional.linear(as_rows(values), matrix, bias), height, width)
-
-
 def as_rows(values: Tensor) -> Tensor:
     """[N, C, h, w] -> [N, h w C]: no copy where channels lie last in memory."""
     return values.permute(0, 2, 3, 1).flatten(1)
@@ -164,17 +157,16 @@ class _DenseConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-        came = values.to(dtype)
-        height, width = came.shape[-2:]
-        matrix, rows = as_matrix(weight, height, width, dtype), as_rows(came)
+        height, width = values.shape[-2:]
+        matrix, rows = as_matrix(weight, height, width, dtype), as_rows(values.to(dtype))
         ctx.save_for_backward(rows, matrix)
         ctx.events = has_events(rows, matrix.t())
         ctx.shape, ctx.came_in = values.shape, values.dtype
         ctx.weight = torch.empty_like(weight, device="meta")  # what its gradient is to look like
+        repeated = None if bias is None else bias.to(dtype).repeat(height * width)
         if ctx.events:
-            added = product_of_events(rows, matrix.t(), None if bias is None else bias.repeat(height * width))
-            return as_maps(added, height, width)
-        return convolve_with(matrix, came, None if bias is None else bias.to(dtype))
+            return as_maps(product_of_events(rows, matrix.t(), repeated), height, width)
+        return as_maps(functional.linear(rows, matrix, repeated), height, width)
 
     @staticmethod
     @once_differentiable

@@ -4,7 +4,7 @@ from torch.nn import functional
 
 from nsc_deploy import kernels
 from nsc_deploy.models import event_products
-from nsc_deploy.models.features.layers import NormalisedConvolution, as_matrix, convolve, convolve_with
+from nsc_deploy.models.features.layers import NormalisedConvolution, convolve
 
 
 def drawn(*shape, seed=0):
@@ -71,12 +71,6 @@ def test_nothing_comes_of_no_maps():
     assert out.shape == (0, 7, 2, 2)
     out.sum().backward()
     assert not leaves[1].grad.any() and not leaves[2].grad.any()
-
-
-def test_without_a_bias_and_with_a_kept_matrix_it_is_the_same():
-    values, weight = drawn(5, 3, 2, 2), drawn(7, 3, 3, 3, seed=1)
-    matrix = as_matrix(weight, 2, 2, torch.float64)
-    assert torch.equal(convolve_with(matrix, values), convolve(values, weight))
 
 
 def test_autocast_rounds_products_and_leaves_weights_their_gradient_in_float32():
