@@ -11,6 +11,8 @@ _FEW = 0.25
 """Share of values that are not zero up to which their rows are added up faster than all, on one thread."""
 _OUTPUTS = 64
 """With fewer of them, listing the events takes longer than the product."""
+_SMALL = 2**21
+"""Up to so many products of two numbers, a matrix is multiplied in less time than the loop takes to begin."""
 
 
 def is_recorded() -> bool:
@@ -22,17 +24,16 @@ def is_recorded() -> bool:
 def has_events(signal: Tensor, matrix: Tensor) -> bool:
     """Whether the product of a signal [rows, in] with a matrix [in, out] is formed faster of its events.
 
-    That it is for float32 on the CPU, with few events and not few outputs. What does not fit is for torch
-    to refuse: the compiled loops check no index.
+    That it is for float32 on the CPU, with few events, and where the product is not small. What does not
+    fit is for torch to refuse: the compiled loops check no index.
     """
     if is_recorded() or torch.is_autocast_enabled("cpu"):
         return False
     # The types first: a symbol of torch.fx has no truth value but fails this.
-    if signal.dtype is not torch.float32 or matrix.dtype is not torch.float32:
+    if any(one.dtype is not torch.float32 or one.device.type != "cpu" for one in (signal, matrix)):
         return False
-    if signal.device.type != "cpu" or matrix.device.type != "cpu":
-        return False
-    if matrix.shape[1] < _OUTPUTS or 0 in signal.shape or signal.shape[1] != len(matrix):
+    inputs, outputs = matrix.shape
+    if outputs < _OUTPUTS or signal.numel() * outputs <= _SMALL or signal.shape[1] != inputs:
         return False
     try:
         values, _ = _array(signal), _array(matrix)

@@ -15,6 +15,7 @@ from nsc_deploy import kernels
 from nsc_deploy.models import event_products
 from nsc_deploy.models.dense import Dense, dense, products_in
 
+SMALL = event_products._SMALL
 ROWS = st.integers(0, 300)
 SIZES = st.tuples(ROWS, st.integers(1, 70), st.integers(64, 90))
 
@@ -31,6 +32,13 @@ def learnt(result, layer, signal):
     """Result and the gradients of a sum that treats every value of it differently."""
     result.mul(torch.arange(result.numel()).view_as(result) % 7 - 3.0).sum().backward()
     return [result.detach(), signal.grad, *(parameter.grad for parameter in layer.parameters())]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_products_too():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_products, "_SMALL", 0)
+        yield
 
 
 @pytest.fixture
@@ -81,6 +89,16 @@ def test_few_events_are_taken_one_by_one_and_many_as_a_matrix(taken):
     assert torch.equal(narrow(few), functional.linear(few, narrow.weight, narrow.bias))
     wide = copy.deepcopy(layer).double()
     assert wide(few.double()).dtype is torch.float64
+    assert len(taken) == 1
+
+
+def test_a_small_product_is_one_of_matrices(taken, monkeypatch):
+    monkeypatch.setattr(event_products, "_SMALL", SMALL)
+    layer, signal = drawn(8, 512, 65, 64)
+    assert 504 * 65 * 64 <= SMALL < 512 * 65 * 64
+    layer(signal[:504])
+    assert not taken
+    layer(signal)
     assert len(taken) == 1
 
 

@@ -33,6 +33,7 @@ def test_a_convolution_and_its_gradients_are_torchs_on_every_map(place, form):
 def test_few_events_give_what_torch_gives_where_sums_are_exact(with_bias, monkeypatch):
     summed = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(event_products, "_SMALL", 0)
     monkeypatch.setattr(
         event_products, "event_product", lambda *given: (summed.append(1), kernels.event_product(*given))
     )
@@ -49,7 +50,8 @@ def test_few_events_give_what_torch_gives_where_sums_are_exact(with_bias, monkey
         assert torch.equal(mine, theirs)
 
 
-def test_torch_refuses_events_of_other_channels():
+def test_torch_refuses_events_of_other_channels(monkeypatch):
+    monkeypatch.setattr(event_products, "_SMALL", 0)
     weight, events = drawn(20, 9, 3, 3).float(), torch.zeros(40, 10, 2, 2)
     events[0] = 1
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
