@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nsc_deploy.models.event_products import gradient_of_matrix, has_events, product_of_events
+from nsc_deploy.models.event_products import (
+    gradient_of_matrix,
+    has_events,
+    is_recorded,
+    is_small,
+    product_of_events,
+)
 
 
 class Dense(nn.Linear):
@@ -41,14 +47,24 @@ class Dense(nn.Linear):
             with torch.autocast(signal.device.type, self.products):
                 result = super().forward(signal)
             return result.float() if self.widens else result
-        rows: Tensor = torch.atleast_2d(signal).flatten(0, -2)  # type: ignore[no-untyped-call]
-        if not has_events(rows, self.weight.t()):
+        rows = self._rows_of_events(signal)
+        if rows is None:
             return super().forward(signal)
         given = rows, self.weight, self.bias
         learns = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in given)
         product = _EventProduct.apply if learns else _product
         added: Tensor = product(*given)
         return added.view(*signal.shape[:-1], self.out_features)
+
+    def _rows_of_events(self, signal: Tensor) -> Tensor | None:
+        """The signal as [rows, in] where its events are added up; else None."""
+        # The type first: a symbol of torch.fx has no truth value but fails this.
+        if signal.dtype is not torch.float32 or is_recorded() or signal.dim() < 2:
+            return None
+        if is_small(signal, self.out_features):
+            return None
+        rows = signal.flatten(0, -2)
+        return rows if has_events(rows, self.weight.t()) else None
 
 
 def _product(signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ _FEW = 0.25
 """Share of values that are not zero up to which their rows are added up faster than all, on one thread."""
 _OUTPUTS = 64
 """With fewer of them, listing the events takes longer than the product."""
-_SMALL = 2**21
+_SMALL = 2**20
 """Up to so many products of two numbers, a matrix is multiplied in less time than the loop takes to begin."""
 
 
@@ -27,19 +27,24 @@ def has_events(signal: Tensor, matrix: Tensor) -> bool:
     That it is for float32 on the CPU, with few events, and where the product is not small. What does not
     fit is for torch to refuse: the compiled loops check no index.
     """
-    if is_recorded() or torch.is_autocast_enabled("cpu"):
-        return False
-    # The types first: a symbol of torch.fx has no truth value but fails this.
-    if any(one.dtype is not torch.float32 or one.device.type != "cpu" for one in (signal, matrix)):
-        return False
     inputs, outputs = matrix.shape
-    if outputs < _OUTPUTS or signal.numel() * outputs <= _SMALL or signal.shape[1] != inputs:
+    if is_recorded() or signal.dtype is not torch.float32 or matrix.dtype is not torch.float32:
+        return False
+    if is_small(signal, outputs) or signal.shape[1] != inputs or torch.is_autocast_enabled("cpu"):
         return False
     try:
         values, _ = _array(signal), _array(matrix)
-    except RuntimeError:  # of no memory: inside a transform of torch.func, or fake
+    except (
+        RuntimeError,
+        TypeError,
+    ):  # of no memory here: on a GPU, inside a transform of torch.func, or fake
         return False
     return has_few_events(values, _FEW / torch.get_num_threads())
+
+
+def is_small(signal: Tensor, outputs: int) -> bool:
+    """Whether a signal [..., in] times a matrix [in, outputs] is formed faster by torch in any case."""
+    return outputs < _OUTPUTS or signal.numel() * outputs <= _SMALL
 
 
 def product_of_events(signal: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -95,10 +95,11 @@ def test_few_events_are_taken_one_by_one_and_many_as_a_matrix(taken):
 def test_a_small_product_is_one_of_matrices(taken, monkeypatch):
     monkeypatch.setattr(event_products, "_SMALL", SMALL)
     layer, signal = drawn(8, 512, 65, 64)
-    assert 504 * 65 * 64 <= SMALL < 512 * 65 * 64
-    layer(signal[:504])
+    small = SMALL // (65 * 64)
+    assert 0 < small < 512
+    layer(signal[:small])
     assert not taken
-    layer(signal)
+    layer(signal[: small + 1])
     assert len(taken) == 1
 
 
@@ -116,7 +117,7 @@ def test_signals_of_any_shape_and_layout(taken):
     one = layer(signal[0])
     assert one.shape == (64,)
     torch.testing.assert_close(one, expected[0, 0], rtol=1e-5, atol=1e-5)
-    assert len(taken) == 4
+    assert len(taken) == 3  # one row is less work than a loop over events takes to begin
 
 
 def test_a_graph_that_is_recorded_holds_the_product_for_any_signal(taken):
