@@ -22,6 +22,8 @@ class Constellation(StrEnum):
 
 _QPSK = 1 / math.sqrt(2)
 _QAM16 = 1 / math.sqrt(10)
+_LEAST_NOISE = 1e-12
+"""Less noise is taken as so much: a bit is as sure as a decoder can use, and no value ends beyond float32."""
 
 
 def map_bits(bits: Tensor, constellation: Constellation) -> Tensor:
@@ -46,7 +48,7 @@ def soft_bits(symbols: Tensor, noise_power: Tensor, constellation: Constellation
         noise_power: of the complex noise in each message's symbols [N].
         constellation: what was sent.
     """
-    scale = (4 / noise_power)[:, None, None]
+    scale = (4 / noise_power.clamp_min(_LEAST_NOISE))[:, None, None]
     if constellation is Constellation.BPSK:
         return (symbols[..., :1] * scale).flatten(1)
     if constellation is Constellation.QPSK:

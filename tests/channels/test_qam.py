@@ -46,3 +46,12 @@ def test_several_symbols_lie_in_the_order_of_their_bits():
     assert symbols.shape == (1, 2, 2)
     decided = soft_bits(symbols, torch.ones(1), Constellation.QAM16) < 0
     assert decided.int().tolist() == bits.tolist()
+
+
+@pytest.mark.parametrize("constellation", list(Constellation))
+def test_bits_stay_finite_where_there_is_almost_no_noise(constellation):
+    bits = POINTS[constellation]
+    for power in (0.0, 1e-40, 1e-30):
+        found = soft_bits(map_bits(bits, constellation), torch.full((len(bits),), power), constellation)
+        assert bool(found.isfinite().all())
+        assert (found < 0).int().tolist() == bits.tolist()

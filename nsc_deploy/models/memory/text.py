@@ -83,12 +83,12 @@ class TextCode:
         self._vocabulary: Vocabulary = corpus.vocabulary
         self._sentences = corpus.sentences
         self._number = {word: number for number, word in enumerate(corpus.vocabulary.words, 1)}
-        self.sentence_bits = max(1, len(corpus.texts).bit_length())
+        self.sentence_bits = max(1, (len(corpus.texts) - 1).bit_length())
         if source is SourceCode.WORDS and corpus.vocabulary.size > 256:
             raise ConfigError(
                 f"has {len(corpus.vocabulary.words)} words, and 8 bits number 255",
-                where="source",
-                hint="Choose utf8.",
+                where="system.name",
+                hint="Choose utf8-turbo or sentence-turbo.",
             )
         bits = [self._bits(corpus, row) for row in range(len(corpus.texts))]
         self.lengths = np.array([len(one) for one in bits])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,11 +52,20 @@ def test_damaged_text_is_read_as_far_as_it_can_be():
     assert TextCode(CORPUS, SourceCode.SENTENCE).read(np.ones(256, np.uint8)) == []
 
 
+@pytest.mark.parametrize("snr_db", [100, 400])
 @pytest.mark.parametrize("source", list(SourceCode))
-def test_without_noise_answers_are_those_of_the_semantic_codec(source):
-    assert by_task_accuracy(_system(source, 100), CORPUS, CORPUS.test) == by_task_accuracy(
+def test_without_noise_answers_are_those_of_the_semantic_codec(source, snr_db):
+    assert by_task_accuracy(_system(source, snr_db), CORPUS, CORPUS.test) == by_task_accuracy(
         SEMANTIC, CORPUS, CORPUS.test
     )
+
+
+@pytest.mark.parametrize(("sentences", "bits"), [(1, 1), (2, 1), (3, 2), (16, 4), (17, 5)])
+def test_numbers_of_sentences_take_as_few_bits_as_they_can(sentences, bits):
+    corpus = replace(CORPUS, texts=CORPUS.texts[:sentences], sentences=CORPUS.sentences[:sentences])
+    code = TextCode(corpus, SourceCode.SENTENCE)
+    assert set(code.lengths.tolist()) == {bits}
+    assert len({tuple(code.read(block)) for block in code.blocks}) == sentences
 
 
 def test_noise_damages_sentences_and_answers_still_come():
