@@ -271,7 +271,7 @@ def combined(
 
     def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
         given, left = prod(shapes[site.node.input[0]]), prod(shapes[site.node.output[0]])
-        found = Counter({combine: given - left})
+        found = Counter({combine: max(0, given - left)})  # The sum of no value at all takes nothing.
         if each is not None:
             found[each] += given
         if last is not None and not (never_one and given == left):

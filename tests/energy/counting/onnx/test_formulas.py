@@ -138,3 +138,8 @@ def test_small_powers_are_products(exponent: float, expected: dict[Kind, int]) -
 def test_an_operator_in_training_mode_is_refused() -> None:
     with pytest.raises(GraphError, match="training mode"):
         price("BatchNormalization", SHAPE, *[(6,)] * 4, training_mode=1)
+
+
+@pytest.mark.parametrize("kind", ["ReduceSum", "ReduceMax"])
+def test_bringing_no_value_together_takes_nothing(kind: str) -> None:
+    assert price(kind, (2, 0), out=(2,)) == {}
