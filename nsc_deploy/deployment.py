@@ -91,7 +91,9 @@ class ChannelUse(Record):
     p_to: float | None = Field(default=None, ge=0, le=1, description="upper end, likewise")
     taps: int = Field(default=1, ge=1)
     uses_per_step: int = Field(
-        ge=1, description="channel uses charged for one step, with the guard interval; bits of a bsc or bec"
+        ge=1,
+        description="channel uses charged for one step, with the guard interval; bits of a bsc or bec; "
+        "of a mask that follows the SNR the mean, rounded, and what tells its positions",
     )
     steps: int = Field(
         ge=1, description="1 where a sample is sent as a whole; of separate coding the mean, rounded"
@@ -145,7 +147,7 @@ def read_deployment(run: Path) -> Deployment:
     """
     path = run / FILE_NAME
     if not path.is_file():
-        raise DataError(
+        raise without_graphs(run) or DataError(
             "holds no finished run (no deployment.json)",
             where=run,
             hint="Train one first: nsc-deploy train --help",
@@ -155,6 +157,18 @@ def read_deployment(run: Path) -> Deployment:
         path,
         "a deployment",
         hint="Restore it from a copy, or delete metrics.json and write it anew: train --resume",
+    )
+
+
+def without_graphs(run: Path) -> DataError | None:
+    """What to say of a finished run that holds no graph; None where it is no finished run."""
+    if not (run / "metrics.json").is_file():
+        return None
+    return DataError(
+        "is a finished run without graphs (no deployment.json): rivals that send text have none",
+        where=run,
+        hint="See what it reaches: nsc-deploy evaluate RUN. Where the file was lost, delete metrics.json and "
+        "write both anew: train --resume",
     )
 
 

@@ -12,7 +12,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Side, read_deployment
+from nsc_deploy.deployment import FILE_NAME, Deployment, Part, Side, read_deployment, without_graphs
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import DeployedPart
 from nsc_deploy.exporters.base import Deployment as Exported
@@ -134,7 +134,7 @@ def _source(given: Given, recording: Inputs | None) -> Source:
         _refuse_no_graph(given)
         return _graph(given, given, recording)
     if not (given / FILE_NAME).is_file():
-        raise DataError(
+        raise without_graphs(given) or DataError(
             f"holds neither a finished run ({FILE_NAME}) nor a deployment ({MANIFEST})",
             where=given,
             hint="Name a folder that `nsc-deploy train` or `nsc-deploy export` wrote, or a graph file.",
