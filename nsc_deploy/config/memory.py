@@ -73,12 +73,21 @@ class MemoryDataConfig(Section):
     """babi (tasks 1 to 20 jointly) or toy-stories (two simple kinds, made on the spot)"""
     path: Path | None = None
     """babi: folder or archive of the set; not set: babi in $NSC_DEPLOY_DATA"""
-    tasks: tuple[Annotated[int, Field(ge=1, le=20)], ...] = tuple(range(1, 21))
-    """babi: which of the tasks"""
+    tasks: Annotated[tuple[Annotated[int, Field(ge=1, le=20)], ...], Field(min_length=1)] = tuple(
+        range(1, 21)
+    )
+    """babi: which of the tasks, each once"""
     size: Literal["en-10k", "en"] = "en-10k"
     """babi: en-10k (10,000 training questions a task) or en (1,000)"""
     questions: Annotated[int, Field(ge=20, le=100_000)] = 1000
     """toy-stories: training questions"""
+
+    @model_validator(mode="after")
+    def _tasks_differ(self) -> Self:
+        twice = next((task for task in self.tasks if self.tasks.count(task) > 1), None)
+        if twice is not None:
+            raise MisfitError(f"{{tasks}} name task {twice} twice", "Name each task once in {tasks}.")
+        return self
 
 
 class MemoryChannelConfig(Section):
