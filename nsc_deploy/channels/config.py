@@ -5,7 +5,10 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.records import Record
+
+_SPREAD = 1000
 
 
 class ChannelKind(StrEnum):
@@ -91,6 +94,14 @@ class ChannelConfig(Record):
         return self.snr_db, self.snr_db if self.snr_to_db is None else self.snr_to_db
 
     @property
+    def spread_db(self) -> tuple[float, ...]:
+        """SNRs that stand for the even range of them; the SNR alone where there is no range."""
+        low, high = self.snr_ends_db
+        if low == high:
+            return (low,)
+        return tuple(low + (high - low) * (number + 0.5) / _SPREAD for number in range(_SPREAD))
+
+    @property
     def delay_spread(self) -> int:
         """Samples by which the channel lengthens a step: taps - 1 on multipath, else 0."""
         return self.taps - 1 if self.kind is ChannelKind.MULTIPATH else 0
@@ -102,3 +113,19 @@ class ChannelConfig(Record):
     def received_size(self, symbols: int) -> int:
         """Real values that arrive in a step of `symbols` symbols: real parts, then imaginary parts."""
         return 2 * self.samples(symbols)
+
+
+def require_snr(snr_db: float) -> None:
+    """Refuse an SNR that no channel has.
+
+    Raises:
+        ConfigError: it is below -100 or above 400 dB, or no number.
+    """
+    try:
+        ChannelConfig(snr_db=snr_db)
+    except ValueError as error:
+        raise ConfigError(
+            f"an SNR of {snr_db:g} dB is out of range",
+            where="--snr",
+            hint=f"snr_db: {ChannelConfig.model_fields['snr_db'].description}.",
+        ) from error

@@ -65,10 +65,14 @@ def ask(
     question = reply.messages[-1]
     table.add_row(question.text, str(question.symbols), f"{question.error:.1%}", "question")
     console = Console(markup=False)
-    console.print(f"At {reply.snr_db:g} dB, with a memory of {reply.memory} sentences", style="bold")
+    console.print(f"At {reply.snr_db:g} dB, with a memory of {_sentences(reply.memory)}", style="bold")
     console.print(table)
     others = ", ".join(f"{answer} {share:.1%}" for answer, share in reply.likely)
     typer.echo(f"Answer: {reply.answer} ({others})")
+
+
+def _sentences(count: int) -> str:
+    return f"{count} sentence" + "s" * (count != 1)
 
 
 def attention(

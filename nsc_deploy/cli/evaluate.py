@@ -62,7 +62,12 @@ def evaluate(
     ] = 1,
     samples: Annotated[
         int | None,
-        typer.Option(min=1, help="Codecs: look at the first so many test images alone.", show_default=False),
+        typer.Option(
+            min=1,
+            help="Codecs: look at the first so many test images alone; systems with memory: at so many "
+            "questions of each task, 200 by default.",
+            show_default=False,
+        ),
     ] = None,
     quantise: Annotated[
         QuantiseOption | None,
@@ -113,15 +118,24 @@ def evaluate(
     from nsc_deploy.training.sweep import sweep_runs
 
     directory = out or (runs[0] if len(runs) == 1 else Path("evaluation"))
+    several = draws if draws > 1 else None
     for run in runs:
         experiment_to_resume(run)
     check_place(directory)
     if have_memory(runs):
-        _require_none({"--quantise": quantise, "--flip": flip, "--erase": erase}, "systems with memory")
+        unused: dict[str, object] = {
+            "--quantise": quantise,
+            "--flip": flip,
+            "--erase": erase,
+            "--draws": several,
+        }
+        _require_none(unused, "systems with memory")
         _evaluate_memory(runs, points, samples, directory, as_json)
         return
     codecs = are_features(runs)
-    _require_fitting(codecs, {"--snr": snr, "--quantise": quantise, "--flip": flip, "--erase": erase})
+    _require_fitting(
+        codecs, {"--snr": snr, "--flip": flip, "--erase": erase, "--draws": several, "--samples": samples}
+    )
     if codecs:
         _evaluate_codecs(runs, errors, draws, samples, forms, directory, as_json)
         return
@@ -150,18 +164,22 @@ def _errors(flip: str | None, erase: str | None) -> "Errors":
 
 def _require_fitting(codecs: bool, given: dict[str, object]) -> None:
     """Refuse an option that the runs have no use for."""
-    wrong = ("--snr",) if codecs else ("--flip", "--erase")
+    wrong = ("--snr",) if codecs else ("--flip", "--erase", "--draws", "--samples")
     option = next((one for one in wrong if given[one] is not None), None)
     if option is not None:
         what = "runs of speech receivers" if codecs else "runs of codecs and backbones"
-        hint = "Codecs are evaluated over --flip or --erase." if codecs else "Use --snr for these."
+        hint = (
+            "Codecs are evaluated over --flip or --erase." if codecs else "Leave it out; --snr is for these."
+        )
         raise ConfigError(f"is only used with {what}", where=option, hint=hint)
 
 
 def _require_none(given: dict[str, object], what: str) -> None:
     option = next((one for one, value in given.items() if value is not None), None)
     if option is not None:
-        raise ConfigError(f"is not used with runs of {what}", where=option, hint="Use --snr for these.")
+        raise ConfigError(
+            f"is not used with runs of {what}", where=option, hint="Leave it out; --snr is for these."
+        )
 
 
 def _evaluate_memory(

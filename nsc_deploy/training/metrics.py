@@ -173,7 +173,7 @@ class MemoryMetrics(RunMetrics):
     without_channel: float = Field(description="the semantic codec alone, with nothing lost")
     tasks_without_channel: dict[str, float] = Field(description="by number of the task")
     tasks: dict[str, float] = Field(description="over the channel, by number of the task")
-    symbols: float = Field(description="complex symbols of a sentence at snr_db, mean")
+    symbols: float = Field(description="complex symbols of a sentence, mean over sentences and over the SNRs")
     note: str | None = Field(description="where the data is not the published one, what it is")
     stages: tuple[MemoryStage, ...]
 

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.channels.config import ChannelConfig, require_snr
 from nsc_deploy.config.speech import SpeechExperiment, SystemConfig
 from nsc_deploy.data import EventData, EventSet, load_events
-from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.io.text import span
 from nsc_deploy.models.export import uses_per_step
@@ -172,9 +171,8 @@ def sweep_runs(
     """
     # All of them, before the first minute of work.
     experiments = [read_experiment_of(SpeechExperiment, run) for run in runs]
-    for experiment in experiments:
-        for snr in snr_db or ():
-            _check_snr(experiment, snr)
+    for snr in snr_db or ():
+        require_snr(snr)
     parts = {run: taken_by_lava(run) if bits else () for run in runs}
     points = [snr_db or _at_home(experiment.channel) for experiment in experiments]
     forms: tuple[int | None, ...] = (None, *bits)
@@ -253,17 +251,6 @@ def _evaluated(snr_db: Sequence[float], experiment: SpeechExperiment) -> set[_En
 def _at(system: System, data: EventData, ends: _Ends, experiment: SpeechExperiment) -> Measurement:
     with system.at_snr(*ends):
         return measure(system, data.test, experiment.training.seed)
-
-
-def _check_snr(experiment: SpeechExperiment, snr_db: float) -> None:
-    try:
-        ChannelConfig.model_validate(experiment.channel.model_dump() | {"snr_db": snr_db, "snr_to_db": None})
-    except ValueError as error:
-        raise ConfigError(
-            f"an SNR of {snr_db:g} dB is out of range",
-            where="--snr",
-            hint=f"snr_db: {ChannelConfig.model_fields['snr_db'].description}.",
-        ) from error
 
 
 def display_name(system: SystemConfig) -> str:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from nsc_deploy.cli.app import app, main
+from nsc_deploy.energy import estimate
 from nsc_deploy.training.run import train
 from tests.product.test_json_answers import DOCUMENTED
 from tests.training.memory.test_training import small
@@ -47,5 +48,34 @@ def test_evaluate_knows_systems_with_memory(run, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         app(["evaluate", run, "--snr=0,6", "--out", str(tmp_path)], prog_name="nsc-deploy")
     assert end.value.code == 0
-    assert "mem-deepsc, awgn" in capsys.readouterr().out
+    assert "mem-deepsc, 16 symbols, awgn" in capsys.readouterr().out
     assert (tmp_path / "accuracy.svg").is_file()
+
+
+def test_a_receiver_that_remembers_nothing_can_be_asked_and_counted(tmp_path, capsys):
+    run = str(train(small(system__memory=0), tmp_path / "run", progress=False).run)
+    shown = _print(capsys, run, *STORY, "--attention", str(tmp_path / "heeded.svg"))
+    assert "with a memory of 0 sentences" in shown
+    assert shown.count("forgotten") == 2
+    assert estimate([tmp_path / "run"]).report.systems[0].parts
+
+
+def _refused(words, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["nsc-deploy", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_an_option_that_systems_with_memory_do_not_know_is_refused(run, monkeypatch, capsys, tmp_path):
+    words = ["evaluate", run, "--out", str(tmp_path)]
+    assert "--draws: is not used with" in _refused([*words, "--draws", "2"], monkeypatch, capsys)
+    assert "--snr: an SNR of 1000 dB is out of range" in _refused([*words, "--snr=1000"], monkeypatch, capsys)
+
+
+def test_a_rival_says_that_it_has_no_graphs(run, monkeypatch, capsys, tmp_path):
+    rival = small(system__name="word-turbo", training__start_from=run)
+    out = str(train(rival, tmp_path / "rival", progress=False).run)
+    for words in (["inspect"], ["energy", "report"], ["export", "--target", "c", "--out", "unused"]):
+        assert "is a finished run without graphs" in _refused([*words, out], monkeypatch, capsys)

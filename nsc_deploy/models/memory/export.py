@@ -90,7 +90,7 @@ def write_memory_graphs(
             kind=channel.kind.value,
             snr_db=channel.snr_db,
             snr_to_db=channel.snr_to_db,
-            uses_per_step=system.symbols,
+            uses_per_step=round(system.symbols_sent + system.position_symbols),
             steps=1,
         ),
         readout=Readout(classes=len(corpus.vocabulary.answers), group=1),

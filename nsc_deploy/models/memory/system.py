@@ -16,6 +16,7 @@ from nsc_deploy.models.memory.masks import (
     lengths_to_send,
     random_mask,
     soft_largest,
+    symbols_to_send,
 )
 from nsc_deploy.models.memory.semantic import SemanticCodec, read_stories
 from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
@@ -108,6 +109,19 @@ class MemDeepSC(nn.Module):
     def reads_words(self) -> bool:
         """Whether what makes symbols reads words, and not vectors."""
         return isinstance(self.jsc_encoder, SpikingTransmitter)
+
+    @property
+    def symbols_sent(self) -> float:
+        """Symbols of a sentence on the air, mean over the SNRs of the channel."""
+        if self.air.mask is Mask.NONE:
+            return self.symbols
+        snrs_db = self.air.channel.spread_db
+        return sum(symbols_to_send(one, self.symbols, self.air.least) for one in snrs_db) / len(snrs_db)
+
+    @property
+    def position_symbols(self) -> float:
+        """Symbols that tell which ones an importance mask has kept: a bit for each, at rate 1/3 in 16-QAM."""
+        return self.symbols * 3 / 4 if self.air.mask is Mask.IMPORTANCE else 0.0
 
     def send(self, words: Tensor) -> Tensor:
         """Symbols of each sentence [N, W] before their power is normalised: [N, L, 2]."""

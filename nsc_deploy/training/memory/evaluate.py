@@ -1,5 +1,6 @@
 """Answers over the air: accuracy by task at an SNR, and the symbols that a sentence takes there."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,13 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from nsc_deploy.data.stories import Corpus, Questions
-from nsc_deploy.models.memory.masks import Mask, symbols_to_send
 from nsc_deploy.models.memory.system import MemDeepSC
 from nsc_deploy.models.memory.text import TextSystem
 from nsc_deploy.training.memory.rounds import by_task_accuracy
-
-POSITION_RATE = 3
-"""Coded bits for each bit that says which symbols an importance mask keeps, sent as 16-QAM like text."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +137,12 @@ def _mean(by_task: dict[int, float]) -> float:
 
 
 def symbols_at(system: MemDeepSC | TextSystem, questions: Questions) -> Symbols:
-    """What a statement takes on the air at the SNR that a system is set to."""
-    snr_db = system.air.channel.snr_db
+    """What a statement takes on the air at the SNR that a system is set to; over a range, the mean."""
     if isinstance(system, TextSystem):
-        count = system.code.symbols(questions.statements.astype(np.int64), system.adaptation.at(snr_db))
-        return Symbols(count.filled, count.blocks, count.blocks)
-    if system.air.mask is Mask.NONE:
-        return Symbols(system.symbols, system.symbols, system.symbols)
-    sent = symbols_to_send(snr_db, system.symbols, system.air.least)
-    told = system.symbols * POSITION_RATE / 4 if system.air.mask is Mask.IMPORTANCE else 0
-    return Symbols(sent, sent, sent + told)
+        statements, snrs_db = questions.statements.astype(np.int64), system.air.channel.spread_db
+        chosen = Counter(system.adaptation.at(one) for one in snrs_db)
+        counts = [(system.code.symbols(statements, kind), share) for kind, share in chosen.items()]
+        filled = sum(count.filled * share for count, share in counts) / len(snrs_db)
+        blocks = sum(count.blocks * share for count, share in counts) / len(snrs_db)
+        return Symbols(filled, blocks, blocks)
+    return Symbols(system.symbols_sent, system.symbols_sent, system.symbols_sent + system.position_symbols)

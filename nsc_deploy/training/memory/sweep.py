@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nsc_deploy.config.memory import MemoryExperiment
+from nsc_deploy.channels.config import require_snr
+from nsc_deploy.config.memory import MemoryChannelConfig, MemoryExperiment, MemorySystemConfig
 from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.data.stories import Corpus
 from nsc_deploy.errors import ConfigError
@@ -17,6 +18,7 @@ from nsc_deploy.training.memory.training import finished_memory_system
 from nsc_deploy.training.run_directory import read_experiment, read_experiment_of, read_metrics
 
 SNRS_DB = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0, 12.0, 18.0)
+RICIAN_K = MemoryChannelConfig().rician_k
 QUESTIONS = 200
 """Of each task that a point is measured on; 20 tasks of them tell 1 part of 100 apart."""
 
@@ -91,8 +93,11 @@ def sweep_memory(
         questions: of each task.
 
     Raises:
+        ConfigError: an SNR is out of range.
         DataError: a run is not finished, or its data is missing.
     """
+    for snr_db in snrs_db or ():
+        require_snr(snr_db)
     corpora: dict[str, Corpus] = {}
     sweeps = []
     with waiting("stories") as say:
@@ -115,15 +120,25 @@ def sweep_memory(
 def _labels(experiment: MemoryExperiment) -> tuple[str, str]:
     """What distinguishes the system, and the channel."""
     system, channel = experiment.system, experiment.channel
-    parts: list[str] = [system.name]
-    if system.name != "mem-deepsc":
-        parts.append(system.modulation)
-    else:
-        parts += [system.codec] * (system.codec != "dense") + [f"{system.mask} mask"] * (
-            system.mask != "none"
-        )
-        parts += ["separate"] * (experiment.training.joint_steps == 0)
+    own = _of_mem_deepsc(experiment) if system.name == "mem-deepsc" else [str(system.modulation)]
     if system.memory <= 1:
-        parts.append("question only" if system.memory == 0 else "last sentence")
+        own.append("question only" if system.memory == 0 else "last sentence")
+    ratio = f", r = {channel.rician_k:g}" if channel.kind == "rician" and channel.rician_k != RICIAN_K else ""
     pilot = " with a pilot" if channel.knowledge == "pilot" else ""
-    return ", ".join(parts), f"{channel.kind}{pilot}"
+    return ", ".join([system.name, *own]), f"{channel.kind}{ratio}{pilot}"
+
+
+def _of_mem_deepsc(experiment: MemoryExperiment) -> list[str]:
+    """What an experiment with Mem-DeepSC changes of the usual one."""
+    system, training, usual = experiment.system, experiment.training, MemorySystemConfig()
+    found: dict[str, bool] = {
+        system.codec: system.codec != "dense",
+        f"{system.symbols} symbols": system.symbols != usual.symbols,
+        f"{system.mask} mask": system.mask != "none",
+        f"{system.least_symbols} at least": system.mask != "none"
+        and system.least_symbols != usual.least_symbols,
+        "separate": training.joint_steps == 0,
+        "encoder held": training.freeze_encoder and training.joint_steps > 0,
+        f"{training.hold_out:.0%} of the sentences held out": training.hold_out > 0,
+    }
+    return [name for name, holds in found.items() if holds]

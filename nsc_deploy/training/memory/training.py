@@ -221,7 +221,10 @@ def _train_semantic(
     """
     config = experiment.training
     if config.start_from is not None:
-        weights, _ = read_tensors(Path(config.start_from) / DIRECTORY / SEMANTIC)
+        # Once taken over it is this run's own: a resumption needs the other run no more.
+        taken = states / SEMANTIC
+        source = taken if taken.is_file() else Path(config.start_from) / DIRECTORY / SEMANTIC
+        weights, _ = read_tensors(source)
         semantic.load_state_dict(under(weights, "weights."))
         write_tensors(states / SEMANTIC, {f"weights.{k}": v for k, v in semantic.state_dict().items()}, [])
         return MemoryStage(name="semantic", steps=0, seconds=0, validation_accuracy=None)

@@ -1,7 +1,7 @@
 import pytest
 
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.training.memory.sweep import have_memory, sweep_memory
+from nsc_deploy.training.memory.sweep import _labels, have_memory, sweep_memory
 from nsc_deploy.training.run import train
 from tests.training.memory.test_training import small
 
@@ -16,7 +16,7 @@ def run(tmp_path_factory):
 def test_a_sweep_has_a_point_for_each_snr(run):
     assert have_memory([run])
     [sweep] = sweep_memory([run], (6.0, -6.0), questions=10)
-    assert sweep.label == "mem-deepsc, consecutive mask, awgn"
+    assert sweep.label == "mem-deepsc, 16 symbols, consecutive mask, 8 at least, awgn"
     assert [point.snr_db for point in sweep.points] == [-6, 6]
     assert [point.symbols.sent for point in sweep.points] == [16, 10]
 
@@ -35,3 +35,46 @@ def test_too_large_a_share_that_is_held_out_is_refused(tmp_path):
     few = small(training__hold_out=0.5, training__seed=3, data__questions=20)
     with pytest.raises(ConfigError, match="no training question without a sentence that is held out"):
         train(few, tmp_path / "run", progress=False)
+
+
+def test_one_sentence_at_least_is_held_out(tmp_path):
+    held = train(small(training__hold_out=0.001), tmp_path / "run", progress=False).run
+    [sweep] = sweep_memory([held], (12.0,), questions=50)
+    assert sweep.points[0].unseen.error > 0
+
+
+@pytest.mark.parametrize("snr_db", [-5000.0, -100.1, 400.1, 5000.0])
+def test_an_snr_that_no_channel_has_is_refused(run, snr_db):
+    with pytest.raises(ConfigError, match="out of range"):
+        sweep_memory([run], (0.0, snr_db))
+
+
+@pytest.mark.parametrize(
+    ("changes", "system", "channel"),
+    [
+        ({}, "mem-deepsc", "awgn"),
+        ({"system__symbols": 16}, "mem-deepsc, 16 symbols", "awgn"),
+        (
+            {"system__mask": "random", "system__least_symbols": 8},
+            "mem-deepsc, random mask, 8 at least",
+            "awgn",
+        ),
+        (
+            {"system__codec": "spiking", "training__freeze_encoder": True},
+            "mem-deepsc, spiking, encoder held",
+            "awgn",
+        ),
+        ({"training__joint_steps": 0, "training__freeze_encoder": True}, "mem-deepsc, separate", "awgn"),
+        ({"training__hold_out": 0.1}, "mem-deepsc, 10% of the sentences held out", "awgn"),
+        (
+            {"system__name": "utf8-turbo", "system__modulation": "amc", "system__memory": 1},
+            "utf8-turbo, amc, last sentence",
+            "awgn",
+        ),
+        ({"channel__kind": "rician", "channel__knowledge": "pilot"}, "mem-deepsc", "rician with a pilot"),
+        ({"channel__kind": "rician", "channel__rician_k": 5.0}, "mem-deepsc", "rician, r = 5"),
+    ],
+)
+def test_systems_that_differ_have_labels_that_differ(changes, system, channel):
+    usual = {"system__symbols": 32, "system__least_symbols": 16, "system__memory": 130}
+    assert _labels(small(**usual | changes)) == (system, channel)

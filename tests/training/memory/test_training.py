@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import pytest
 import torch
 
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.data.corpora import load_corpus
+from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
@@ -79,7 +81,8 @@ def test_a_run_killed_between_steps_ends_the_same(run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "symbols"),
     [
-        ({"system__mask": "importance"}, 16),
+        # Eq. 15 solved for the SNR from which 8, 9, ... 15 symbols do, over an even range of -6 to 18 dB.
+        ({"system__mask": "importance"}, pytest.approx(11.0509, abs=0.01)),
         ({"system__codec": "spiking", "channel__kind": "rician", "channel__knowledge": "pilot"}, 16),
         ({"system__codec": "spiking-transmitter"}, 16),
         ({"system__mask": "random", "channel__snr_db": 18.0, "channel__snr_to_db": None}, 9),
@@ -93,6 +96,8 @@ def test_variants_start_from_the_semantic_codec_of_another_run(run, tmp_path, ch
     for name, weights in under(begun_with, "weights.").items():
         torch.testing.assert_close(weights, of_step_1[f"weights.{name}"], atol=0, rtol=0)
     assert started.metrics.symbols == symbols
+    told = 12 if changes.get("system__mask") == "importance" else 0
+    assert read_deployment(started.run).channel.uses_per_step == round(started.metrics.symbols) + told
 
 
 @pytest.mark.parametrize("name", ["utf8-turbo", "word-turbo", "sentence-turbo"])
@@ -124,8 +129,21 @@ def test_a_start_of_other_sizes_is_refused(run, tmp_path):
         ({"system__heads": 3}, "heads: must divide system.width"),
         ({"channel__snr_to_db": -7.0}, "is not above"),
         ({"data__tasks": [21]}, "20"),
+        ({"data__tasks": [2, 1, 2]}, "name task 2 twice"),
+        ({"data__tasks": []}, "tasks"),
     ],
 )
 def test_experiments_that_cannot_be_are_refused(changes, problem):
     with pytest.raises(ConfigError, match=problem):
         small(**changes)
+
+
+def test_a_run_goes_on_where_the_one_that_it_started_from_is_gone(run, tmp_path):
+    start = shutil.copytree(run.run, tmp_path / "start")
+    out = tmp_path / "run"
+    whole = train(small(training__start_from=str(start)), out, progress=False)
+    for name in ("metrics.json", "checkpoints/joint.safetensors", "checkpoints/best.safetensors"):
+        (out / name).unlink()
+    shutil.rmtree(start)
+    again = train(whole.experiment, out, resume=True, progress=False)
+    assert again.metrics.tasks == whole.metrics.tasks
