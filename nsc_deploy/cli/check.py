@@ -68,7 +68,13 @@ def check(
     inputs = next(iter(recordings_beside([graph], named, tell)), None)
     found = load_target(target)
     options = GraphOptions.of(dt, reset, signal, classes)
-    networks = graphs_of(graph, options, part, inputs, target=found, notify=tell)
+    told: list[str] = []
+
+    def notify(line: str) -> None:
+        told.append(line)
+        tell(line)
+
+    networks = graphs_of(graph, options, part, inputs, target=found, notify=notify)
     results = [(name, network, found.check(network, bits)) for name, network in networks]
     if signal is None and inputs is None:
         for name, network, result in results:
@@ -82,7 +88,8 @@ def check(
     if as_json:
         answers = [_as_json(result, found, network, name) for name, network, result in results]
         several = {"accepted": all(result.fits for _, _, result in results), "graphs": answers}
-        typer.echo(json.dumps(answers[0] if len(answers) == 1 else several, indent=2, allow_nan=False))
+        answer = (answers[0] if len(answers) == 1 else several) | {"told": told}
+        typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:
         for name, network, result in results:
             _print(result, found, network, name, details=details)

@@ -206,7 +206,7 @@ def check(
     limits = Budget.read(budget) if isinstance(budget, str | Path) else budget
     earlier = Estimate(read_report(Path(baseline))) if isinstance(baseline, str | Path) else baseline
     if not isinstance(sources, Counted):
-        signed = None if limits is None else limits.target
+        signed = None if limits is None else _target_of_budget(budget, limits)
         before = None if earlier is None else earlier.report.target
         of_prices = prices_of(profile, host_profile, limits, earlier).profile.chip
         options["target"] = options.get("target") or _default_target(sources, signed or before or of_prices)
@@ -302,7 +302,8 @@ def advise(
         raise ConfigError("names what is to be written, and nothing is", where="--part", hint="Add --write.")
     limits = Budget.read(budget) if isinstance(budget, str | Path) else budget
     if not isinstance(source, Counted) and limits is not None:
-        options["target"] = options.get("target") or _default_target(source, limits.target)
+        signed = _target_of_budget(budget, limits)
+        options["target"] = options.get("target") or _default_target(source, signed)
     counted = _counted(source, options)
     rival = count(rate_run, **options | {"inputs": ()}) if isinstance(rate_run, str | Path) else rate_run
     return counted.advise(
@@ -360,6 +361,17 @@ def _counted(sources: Counted | Sources, options: CountOptions) -> Counted:
     ):
         raise ConfigError("options of counting are for what is not counted yet", hint="Give them to count().")
     return sources
+
+
+def _target_of_budget(given: Budget | str | Path | None, limits: Budget) -> str | None:
+    """What a budget names; where there is no such target, the error is about the file that names it."""
+    try:
+        target_of(limits.target)
+    except ConfigError as error:
+        if given is limits or error.where != "--target":
+            raise
+        raise ConfigError(error.problem, where=f"{given}: target", hint=error.hint) from error
+    return limits.target
 
 
 def _default_target(sources: Sources, name: str | None) -> str | None:

@@ -18,7 +18,7 @@ from onnx import helper
 
 import nsc_deploy
 from nsc_deploy.deployment import Place
-from nsc_deploy.energy import check, compare, count, estimate
+from nsc_deploy.energy import advise, check, compare, count, estimate
 from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.pricing.price import PriceBook
 from nsc_deploy.energy.pricing.profile import load_profile
@@ -618,6 +618,10 @@ def test_a_budget_says_what_it_stands_on_and_its_answer_too(run: Path, tmp_path:
         count(run).check(Budget.read(signed))
     with pytest.raises(ConfigError, match=r"part = 'encoder'.*it has: transmitter \(transmitter chip\)"):
         check(run, budget(tmp_path, "part = 'encoder'\n[limits]\nneurons = 1"))
+    unknown = budget(tmp_path, "target = 'loihi3'\n[limits]\nneurons = 1")
+    for ask in (check, advise):
+        with pytest.raises(ConfigError, match=rf"{unknown.name}: target: unknown target 'loihi3'.*loihi"):
+            ask(run, budget=unknown)
 
 
 def test_a_check_that_cannot_be_made_is_told_to_the_ci_server(run: Path, tmp_path: Path) -> None:
