@@ -44,15 +44,19 @@ def sweep(
     For example: nsc-deploy sweep examples/grids/fsdd_results.toml --out runs/fsdd --jobs 2
     """
     from nsc_deploy.io.files import require_writable
-    from nsc_deploy.sweep.grid import read_grid
-    from nsc_deploy.sweep.results import JOBS, State, progress_of
+    from nsc_deploy.sweep.grid import JOBS, read_grid
+    from nsc_deploy.sweep.results import State, progress_of, require_numbers
 
     asked = read_grid(grid)
+    found = progress_of(asked, out)
     if status:
-        _print_progress(progress_of(asked, out), as_json=as_json)
+        _print_progress(found, as_json=as_json)
         return
     require_writable(out / JOBS)
-    missing = [one.point for one in progress_of(asked, out) if one.state is not State.FINISHED]
+    _refuse_others(found, out)
+    missing = [one.point for one in found if one.state is not State.FINISHED]
+    if missing:
+        require_numbers(asked)
     if missing and executor is Executor.SLURM:
         _submit(asked, missing, out, jobs)
         return
@@ -62,13 +66,29 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _submit(grid: "Grid", points: "list[Point]", out: Path, jobs: int) -> None:
-    from nsc_deploy.io.files import read_json, write_json
-    from nsc_deploy.sweep.execute import submit
-    from nsc_deploy.sweep.results import JOBS
+def _refuse_others(found: "list[PointProgress]", out: Path) -> None:
+    """Before the first run begins: the figures of another experiment are none of this grid's."""
+    from nsc_deploy.errors import ConfigError
+    from nsc_deploy.sweep.results import State
 
+    others = [one for one in found if one.state is State.OTHER]
+    if others:
+        more = f", and {len(others) - 1} more runs" if len(others) > 1 else ""
+        raise ConfigError(
+            f"holds a run of another experiment ({others[0].why}){more}",
+            where=out / others[0].point.name,
+            hint="Name another --out, or delete this folder to train the run anew.",
+        )
+
+
+def _submit(grid: "Grid", points: "list[Point]", out: Path, jobs: int) -> None:
+    from nsc_deploy.io.files import write_json
+    from nsc_deploy.sweep.execute import submit
+    from nsc_deploy.sweep.grid import JOBS
+    from nsc_deploy.sweep.results import read_jobs
+
+    known = read_jobs(out)
     submitted = submit(points, out, jobs, grid.slurm)
-    known = read_json(out / JOBS) if (out / JOBS).is_file() else {}
     write_json(out / JOBS, known | submitted)
     typer.echo(f"submitted {len(submitted)} runs; --status says how far they are", err=True)
 
@@ -77,7 +97,7 @@ def _train(points: "list[Point]", out: Path, jobs: int) -> int:
     """Train what is missing; returns how many runs failed."""
     from nsc_deploy.io.progress import progress_bar
     from nsc_deploy.sweep.execute import log_of, run_here
-    from nsc_deploy.sweep.results import JOBS
+    from nsc_deploy.sweep.grid import JOBS
 
     (out / JOBS).unlink(missing_ok=True)
     failed: list[str] = []
@@ -100,7 +120,8 @@ def _collect(grid: "Grid", out: Path, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from nsc_deploy.io.progress import progress_bar
-    from nsc_deploy.sweep.results import PICTURE, RESULTS, TABLE, State, collect, draw, progress_of
+    from nsc_deploy.sweep.grid import PICTURE, RESULTS, TABLE
+    from nsc_deploy.sweep.results import State, collect, draw, progress_of
 
     with progress_bar() as bar:
         task = bar.add_task("counting", total=len(grid.points))

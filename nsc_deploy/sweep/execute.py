@@ -14,9 +14,8 @@ from typing import IO
 
 from nsc_deploy.errors import BackendError, missing_package
 from nsc_deploy.experiment_file import write_experiment
-from nsc_deploy.sweep.grid import Point, Value
+from nsc_deploy.sweep.grid import EXPERIMENTS, LOGS, SLURM, Point, Value
 
-EXPERIMENTS, LOGS, SLURM = "experiments", "logs", "slurm"
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 30
 

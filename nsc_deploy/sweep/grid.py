@@ -18,6 +18,12 @@ VARIANT = "variant"
 """Name of a variant, where fields are varied together."""
 SEED = "training.seed"
 MOST_RUNS = 10_000
+EXPERIMENTS, LOGS, SLURM = "experiments", "logs", "slurm"
+JOBS, RESULTS, TABLE, PICTURE = "jobs.json", "results.json", "results.csv", "results.png"
+_OWN = frozenset({EXPERIMENTS, LOGS, SLURM, JOBS, RESULTS, TABLE, PICTURE})
+"""What a sweep writes beside its runs, none of which may have such a name."""
+_LONGEST_NAME = 200
+"""Characters; a file system takes 255, endings of files included."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 _PLACE = re.compile(r"\{([a-z0-9_.]+)\}")
 _HINT = "docs/sweeps.md shows every field of a grid file."
@@ -64,7 +70,7 @@ class Grid:
 
     Attributes:
         path: of the file.
-        profile: prices of the energy.
+        profile: prices of the energy: a name, or a file, which may stand beside the grid file.
         metrics: further numbers of metrics.json that the table shows.
         points: the runs, in the order in which they are begun.
         slurm: parameters of submitit.
@@ -81,14 +87,23 @@ def read_grid(path: Path) -> Grid:
     """Read a grid file and check the experiment of every run in it.
 
     Raises:
-        ConfigError: no TOML, an unknown field, a value out of range, or two runs of one name.
+        ConfigError: no TOML, an unknown field or profile, a value out of range, a field that varies twice, or
+            two runs of one name.
     """
     written = read_toml_record(GridFile, path, "a grid file", hint=_HINT)
     fixed, lists = by_dotted_name(written.set), by_dotted_name(written.grid)
     for name, values in lists.items():
         if not isinstance(values, list) or not values:
             raise ConfigError("must be a list of values", where=f"{path}, field grid.{name}", hint=_HINT)
+        if not all(isinstance(value, str | int | float) for value in values):
+            raise ConfigError(
+                "is a list of texts, numbers, true and false",
+                where=f"{path}, field grid.{name}",
+                hint="Name what varies otherwise, tables or lists, in [[variants]].",
+            )
     variants = _variants(written, path)
+    _refuse_overruled(variants, lists, path)
+    profile = _profile(written.profile, path)
     number = len(variants)
     for values in lists.values():
         number *= len(values)
@@ -105,7 +120,39 @@ def read_grid(path: Path) -> Grid:
             known = load_experiment(experiment, changes, {one: f"{path}, field {one}" for one in changes})
             points.append(Point(_name(written.folder, fields, known, path), fields, known))
     _refuse_twice([point.name for point in points], path)
-    return Grid(path, written.profile, written.metrics, tuple(points), written.slurm)
+    return Grid(path, profile, written.metrics, tuple(points), written.slurm)
+
+
+def _profile(name: str, path: Path) -> str:
+    """The profile as it is read from any folder.
+
+    Raises:
+        ConfigError: there is no such profile, or its file is no profile.
+    """
+    from nsc_deploy.energy import load_profile
+
+    beside = path.parent / name
+    found = str(beside.absolute()) if name.endswith(".toml") and beside.is_file() else name
+    try:
+        load_profile(found)
+    except ConfigError as error:
+        where = error.where or f"{path}, field profile"
+        raise ConfigError(error.problem, where=where, hint=error.hint) from error
+    return found
+
+
+def _refuse_overruled(
+    variants: Mapping[str | None, Mapping[str, Any]], lists: Mapping[str, Any], path: Path
+) -> None:
+    """Of a field in both, the variant's value would be trained nowhere, under the variant's name."""
+    for variant, fields in variants.items():
+        both = next((name for name in fields if name in lists), None)
+        if both is not None:
+            raise ConfigError(
+                f"variant {variant} sets {both}, which [grid] varies",
+                where=path,
+                hint="Take it out of one of them.",
+            )
 
 
 def _variants(written: GridFile, path: Path) -> dict[str | None, dict[str, Any]]:
@@ -146,9 +193,18 @@ def _name(form: str | None, fields: Mapping[str, Value], experiment: Experiment,
         name = "_".join(parts) or "run"
     else:
         name = _PLACE.sub(lambda found: _spelt(_value(found[1], fields, experiment, path)), form)
+    hint = 'Name the folders: folder = "{variant}_{training.seed}".'
     if not _PLAIN.fullmatch(name):
-        hint = 'Name the folders: folder = "{variant}_{training.seed}".'
         raise ConfigError(f"makes {name!r} of a run, which is no name of a folder", where=path, hint=hint)
+    if name in _OWN:
+        raise ConfigError(
+            f"calls a run {name}, as the sweep calls something of its own", where=path, hint=hint
+        )
+    if len(name) > _LONGEST_NAME:
+        start = f"{name[:40]}..."
+        raise ConfigError(
+            f"calls a run {start}, which has more than {_LONGEST_NAME} characters", where=path, hint=hint
+        )
     return name
 
 

@@ -1,6 +1,7 @@
 """What a sweep has come to: the state of each run, read from folders alone, and one table and one picture."""
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,27 +9,29 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, get_args
 
-from nsc_deploy.energy import estimate
+from nsc_deploy.config.families import Experiment
+from nsc_deploy.energy import estimate, load_profile
 from nsc_deploy.energy.report.quantity import Quantity
-from nsc_deploy.errors import ConfigError, UserError
-from nsc_deploy.experiment_file import FILE_NAME
-from nsc_deploy.io.files import read_json, sha256, write_json, write_text
+from nsc_deploy.errors import ConfigError, DataError, UserError
+from nsc_deploy.experiment_file import FILE_NAME, differing_fields, load_experiment
+from nsc_deploy.io.files import REPLACE, read_json, sha256, write_json, write_text
 from nsc_deploy.io.pictures import save_figure
-from nsc_deploy.sweep.execute import SLURM, log_of
-from nsc_deploy.sweep.grid import SEED, Grid, Point, Value
+from nsc_deploy.sweep.execute import log_of
+from nsc_deploy.sweep.grid import JOBS, RESULTS, SEED, SLURM, TABLE, Grid, Point, Value
 
-JOBS, RESULTS, TABLE, PICTURE = "jobs.json", "results.json", "results.csv", "results.png"
 _METRICS, _DEPLOYMENT = "metrics.json", "deployment.json"
+_THREADS = "training.threads"
 _TAIL = 64 * 1024
 _ERROR = "error: "
 
 
 class State(StrEnum):
-    """How far a run of a sweep has come."""
+    """How far a run of a sweep has come; OTHER: what lies in its folder is of another experiment."""
 
     FINISHED = "finished"
+    OTHER = "other"
     FAILED = "failed"
     SUBMITTED = "submitted"
     UNFINISHED = "unfinished"
@@ -37,7 +40,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class PointProgress:
-    """The state of a run, and of one that failed the error that it ended with."""
+    """The state of a run, and why: the error that one that failed ended with, the fields in which another
+    experiment differs.
+    """
 
     point: Point
     state: State
@@ -58,6 +63,7 @@ class Result:
         metrics: further numbers of metrics.json by name; None where the run has none.
         metrics_sha256: of the file that the run ended with.
         profile: of the prices.
+        prices_sha256: of what the profile held.
         note: why there is no energy.
     """
 
@@ -70,17 +76,37 @@ class Result:
     metrics: dict[str, float | None] = field(default_factory=dict)
     metrics_sha256: str = ""
     profile: str = ""
+    prices_sha256: str = ""
     note: str = ""
 
 
 def progress_of(grid: Grid, out: Path) -> list[PointProgress]:
     """The state of each run; nothing but folders is read, so any machine that sees them can ask."""
-    jobs = read_json(out / JOBS) if (out / JOBS).is_file() else {}
+    jobs = read_jobs(out)
     return [_progress(point, out, jobs.get(point.name)) for point in grid.points]
+
+
+def read_jobs(out: Path) -> dict[str, str]:
+    """The numbers of the jobs that Slurm was given, by the name of each run.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = out / JOBS
+    if not path.is_file():
+        return {}
+    jobs = read_json(path)
+    if not isinstance(jobs, dict) or not all(isinstance(job, str) for job in jobs.values()):
+        hint = "Delete it: what Slurm has goes on, and --status tells a run once it has begun."
+        raise DataError("does not give a job for each run", where=path, hint=hint)
+    return jobs
 
 
 def _progress(point: Point, out: Path, job: str | None) -> PointProgress:
     run = out / point.name
+    others = _others(point.experiment, run)
+    if others:
+        return PointProgress(point, State.OTHER, f"different: {others}")
     if (run / _METRICS).is_file():
         return PointProgress(point, State.FINISHED)
     log = log_of(point, out) if job is None else out / SLURM / f"{job}_0_log.err"
@@ -90,6 +116,19 @@ def _progress(point: Point, out: Path, job: str | None) -> PointProgress:
     if job is not None and not log.is_file():
         return PointProgress(point, State.SUBMITTED, f"job {job}")
     return PointProgress(point, State.UNFINISHED if (run / FILE_NAME).is_file() else State.WAITING)
+
+
+def _others(wanted: Experiment, run: Path) -> str:
+    """The fields in which what was trained in a folder differs from what is wanted; empty where none does."""
+    path = run / FILE_NAME
+    if not path.is_file():
+        return ""
+    try:
+        fields = differing_fields(load_experiment(path), wanted)
+    except UserError as error:
+        return error.problem
+    # 0 is whatever the machine of the run offered.
+    return ", ".join(one for one in fields if one != _THREADS or wanted.training.threads)
 
 
 def _last_error(log: Path) -> str:
@@ -113,13 +152,15 @@ def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -
         advance: called after each run.
     """
     before = _earlier(out)
+    prices = hashlib.sha256(load_profile(grid.profile).model_dump_json().encode()).hexdigest()
     results = []
-    for point in grid.points:
-        metrics = out / point.name / _METRICS
-        if metrics.is_file():
-            found = before.get((point.name, sha256(metrics), grid.profile))
-            found = found or _measure(point, out, grid.profile)
-            results.append(replace(found, metrics=_named(metrics, grid.metrics)))
+    for one in progress_of(grid, out):
+        point, metrics = one.point, out / one.point.name / _METRICS
+        if one.state is State.FINISHED:
+            found = before.get((point.name, sha256(metrics), prices))
+            found = found or replace(_measure(point, out, grid.profile), prices_sha256=prices)
+            further = {name: _number(read_json(metrics).get(name)) for name in grid.metrics}
+            results.append(replace(found, fields=dict(point.fields), metrics=further))
         advance()
     write_json(out / RESULTS, [asdict(one) for one in results])
     write_text(out / TABLE, as_csv(results))
@@ -131,29 +172,48 @@ def _earlier(out: Path) -> dict[tuple[str, str, str], Result]:
         known = [Result(**values) for values in read_json(out / RESULTS)]
     except (UserError, TypeError):
         return {}
-    return {(one.run, one.metrics_sha256, one.profile): one for one in known}
+    return {(one.run, one.metrics_sha256, one.prices_sha256): one for one in known}
 
 
-def _named(metrics: Path, names: Sequence[str]) -> dict[str, float | None]:
-    """Numbers of a run by their names in metrics.json.
+def require_numbers(grid: Grid) -> None:
+    """Refuse a further number that no run of a grid will have; asked before the first is trained.
 
     Raises:
-        ConfigError: there is no such number.
+        ConfigError: there is one.
     """
-    reached = read_json(metrics)
-    for name in names:
-        if not isinstance(reached.get(name), int | float | None) or name not in reached:
-            known = ", ".join(one for one, value in reached.items() if isinstance(value, int | float))
-            raise ConfigError(f"has no number {name}", where=metrics, hint=f"Numbers there are {known}.")
-    return {name: reached[name] for name in names}
+    if not grid.metrics:
+        return
+    from nsc_deploy.training.metrics import metrics_of
+
+    known = {
+        name: None
+        for family in {type(point.experiment): point.experiment for point in grid.points}.values()
+        for name, about in metrics_of(family).model_fields.items()
+        if set(get_args(about.annotation) or (about.annotation,)) <= {int, float, type(None)}
+    }
+    for name in grid.metrics:
+        if name not in known:
+            raise ConfigError(
+                f"no run of it has a number {name}",
+                where=f"{grid.path}, field metrics",
+                hint=f"Numbers there are {', '.join(known)}.",
+            )
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _measure(point: Point, out: Path, profile: str) -> Result:
     run = out / point.name
+    metrics = read_json(run / _METRICS)
+    accuracy = _number(metrics.get("test_accuracy")) if isinstance(metrics, dict) else None
+    if accuracy is None:
+        raise DataError("holds no test_accuracy", where=run / _METRICS, hint=REPLACE)
     reached = Result(
         run=point.name,
         fields=dict(point.fields),
-        accuracy=float(read_json(run / _METRICS)["test_accuracy"]),
+        accuracy=float(accuracy),
         metrics_sha256=sha256(run / _METRICS),
         profile=profile,
     )
@@ -272,13 +332,18 @@ def draw(results: Sequence[Result], path: Path) -> None:
 
 
 def _axis(results: Sequence[Result]) -> str | None:
-    """The field of numbers, seeds aside, that has most values; None without one of two."""
+    """The field, numbers in every run, seeds aside, that has most values; None without one of two."""
     values: dict[str, set[Value]] = {}
     for one in results:
         for name, value in one.fields.items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and name != SEED:
-                values.setdefault(name, set()).add(value)
-    most = max(values, key=lambda name: len(values[name]), default=None)
+            values.setdefault(name, set()).add(value)
+    values.pop(SEED, None)
+    numeric = [
+        name
+        for name, found in values.items()
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+    ]
+    most = max(numeric, key=lambda name: len(values[name]), default=None)
     return most if most is not None and len(values[most]) > 1 else None
 
 

@@ -1,5 +1,6 @@
 """`nsc-deploy sweep` with real trainings: what is finished is skipped, what was killed goes on."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 import tomlkit
+
+from nsc_deploy.experiment_file import write_experiment
+from nsc_deploy.sweep.grid import read_grid
 
 MAKE = Callable[..., dict[str, object]]
 NAMES = ["seed=0", "seed=1"]
@@ -81,6 +85,39 @@ def test_a_sweep_that_was_ended_leaves_nothing_running_and_goes_on(grid: Path) -
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_a_sweep_at_once_and_it_goes_on(grid: Path) -> None:
+    process = subprocess.Popen(words(grid, "--jobs", 2), stderr=subprocess.PIPE, text=True)
+    out = grid.parent / "out"
+    while not all((out / name / "experiment.toml").is_file() for name in NAMES):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) in {143, -signal.SIGTERM}
+    wait_until(lambda: not any(is_trained(out / name) for name in NAMES))
+    done = sweep(grid)
+    assert done.returncode == 0, done.stderr
+    assert states(grid) == ["finished"] * 2
+
+
+def is_trained(run: Path) -> bool:
+    """Whether a process holds the lock of a run."""
+    with (run / ".lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
 def test_a_run_that_fails_is_told_and_the_others_are_collected(grid: Path) -> None:
     blocked = grid.parent / "out" / "seed=0"
     blocked.mkdir(parents=True)
@@ -146,6 +183,27 @@ def test_slurm_trains_what_is_missing_and_status_reads_folders(grid: Path) -> No
     collected = sweep(grid, "--executor", "slurm", "--json")
     assert collected.returncode == 0
     assert [one["run"] for one in json.loads(collected.stdout)["results"]] == NAMES
+
+
+def test_a_folder_of_another_grid_is_refused_before_anything_is_trained(grid: Path) -> None:
+    other = grid.parent / "out" / "seed=1"
+    experiment = read_grid(grid).points[1].experiment
+    longer = experiment.training.model_copy(update={"epochs": 3})
+    write_experiment(other / "experiment.toml", experiment.model_copy(update={"training": longer}))
+    assert states(grid) == ["waiting", "other"]
+    done = sweep(grid)
+    assert done.returncode == 2
+    assert "seed=1: holds a run of another experiment (different: training.epochs)" in done.stderr
+    assert "Name another --out" in done.stderr
+    assert not (grid.parent / "out" / "seed=0").exists()
+
+
+def test_a_number_that_no_run_will_have_is_refused_before_anything_is_trained(grid: Path) -> None:
+    grid.write_text(f"metrics = ['test_spike_rat']\n{grid.read_text()}")
+    done = sweep(grid)
+    assert done.returncode == 2
+    assert "no run of it has a number test_spike_rat" in done.stderr
+    assert not list((grid.parent / "out").glob("seed=*"))
 
 
 def test_slurm_that_is_not_there_is_an_error_with_a_way_out(grid: Path) -> None:

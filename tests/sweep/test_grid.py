@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import nsc_deploy.energy.pricing
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.errors import ConfigError
@@ -49,6 +50,13 @@ def test_variants_vary_fields_together_and_folders_are_named_by_a_form(tmp_path:
     assert found[0].fields == {"variant": "event", "channel.snr_db": 10}
 
 
+def test_a_profile_may_stand_beside_the_grid_file(tmp_path: Path) -> None:
+    bundled = Path(nsc_deploy.energy.pricing.__path__[0]) / "profiles" / "horowitz-45nm.toml"
+    (tmp_path / "mine.toml").write_text(bundled.read_text())
+    (tmp_path / "grid.toml").write_text("profile = 'mine.toml'\n")
+    assert read_grid(tmp_path / "grid.toml").profile == str(tmp_path / "mine.toml")
+
+
 def test_a_text_takes_on_what_varies(tmp_path: Path) -> None:
     text = (
         "[set]\nsystem.name = 'mem-deepsc'\ntraining.start_from = 'runs/{training.seed}'\n"
@@ -86,6 +94,15 @@ def test_a_grid_does_not_care_for_the_family(tmp_path: Path) -> None:
         ("gird = 1\n", "gird"),
         ("[set]\nsystem.name = 'mem-deepsc'\ntraining.start_from = 'r/{channel.kind}'\n", "no field of"),
         ("experiment = 'none.toml'\n", "none.toml"),
+        ("profile = 'horowitz-46nm'\n", "field profile: there is no profile named 'horowitz-46nm'"),
+        ("profile = 'none.toml'\n", "none.toml"),
+        ("[[variants]]\nname = 'logs'\n", "calls a run logs, as the sweep calls something of its own"),
+        ("[[variants]]\nname = 'results.csv'\n", "calls a run results.csv"),
+        (f"[[variants]]\nname = '{'x' * 201}'\n", "more than 200 characters"),
+        ("[grid]\ntraining.seed = [0]\n[[variants]]\nname = 'a'\ntraining.seed = 1\n",
+         "variant a sets training.seed, which .grid. varies"),
+        ("folder = '{system.name}'\n[grid]\nsystem = [{name = 'fc'}, {name = 'lstm'}]\n", "texts, numbers"),
+        ("folder = 'x'\n[grid]\ndata.speaker = [['george']]\n", "texts, numbers"),
         (f"[grid]\ntraining.seed = {SEEDS}\ntraining.epochs = {SEEDS}\n", "40,000 runs"),
     ],
 )  # fmt: skip

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from nsc_deploy.errors import ConfigError
+import nsc_deploy.energy.pricing
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.experiment_file import write_experiment
 from nsc_deploy.io.files import write_json
-from nsc_deploy.sweep.execute import LOGS, SLURM
-from nsc_deploy.sweep.grid import Grid, read_grid
+from nsc_deploy.sweep.grid import JOBS, LOGS, RESULTS, SLURM, TABLE, Grid, read_grid
 from nsc_deploy.sweep.results import (
-    JOBS,
-    RESULTS,
-    TABLE,
     Result,
     State,
     as_rows,
@@ -21,6 +19,7 @@ from nsc_deploy.sweep.results import (
     draw,
     groups,
     progress_of,
+    require_numbers,
 )
 from tests.support.small_runs import event_run
 
@@ -49,7 +48,7 @@ def test_states_are_those_of_the_folders(grid: Grid, tmp_path: Path) -> None:
     (out / "e_0").mkdir(parents=True)
     finish(out / "e_0", 0.5)
     (out / "e_1").mkdir()
-    (out / "e_1" / "experiment.toml").write_text("")
+    write_experiment(out / "e_1" / "experiment.toml", grid.points[1].experiment)
     (out / LOGS).mkdir()
     (out / LOGS / "e_2.log").write_text("some words\nerror: data: is missing\nFetch it.\n")
     assert states() == [(State.FINISHED, ""), (State.UNFINISHED, ""), (State.FAILED, "data: is missing")]
@@ -78,10 +77,79 @@ def test_finished_runs_are_collected_once(grid: Grid, tmp_path: Path) -> None:
     finish(out / "e_0", 0.6)
     assert collect(grid, out)[0].note == "no graphs to count"
     assert collect(replace(grid, metrics=("epochs",)), out)[0].metrics == {"epochs": 7}
-    with pytest.raises(ConfigError, match="has no number history"):
-        collect(replace(grid, metrics=("history",)), out)
+    assert collect(replace(grid, metrics=("history",)), out)[0].metrics == {"history": None}
     (out / RESULTS).write_text("{}")
     assert len(collect(grid, out)) == 2
+
+
+def test_a_run_of_another_experiment_is_none_of_the_grid(grid: Grid, tmp_path: Path) -> None:
+    """A grid file that was edited must not show figures of what it was before."""
+    out = tmp_path / "out"
+    for point in grid.points[:2]:
+        finish(out / point.name, 0.5)
+        write_experiment(out / point.name / "experiment.toml", point.experiment)
+    config = grid.points[1].experiment.training
+    on_two = config.model_copy(update={"threads": 2})  # which the machine offered, and the grid left open
+    longer = config.model_copy(update={"epochs": 7})
+    for name, changed in (("e_0", on_two), ("e_1", longer)):
+        point = next(one for one in grid.points if one.name == name)
+        seeded = changed.model_copy(update={"seed": point.experiment.training.seed})
+        trained = point.experiment.model_copy(update={"training": seeded})
+        write_experiment(out / name / "experiment.toml", trained)
+    found = progress_of(grid, out)
+    assert [one.state for one in found] == [State.FINISHED, State.OTHER, State.WAITING]
+    assert found[1].why == "different: training.epochs"
+    assert [one.run for one in collect(grid, out)] == ["e_0"]
+
+
+def test_figures_are_of_the_prices_and_fields_of_today(grid: Grid, tmp_path: Path) -> None:
+    out, text = tmp_path / "out", tmp_path / "mine.toml"
+    event_run(out / "e_0")
+    finish(out / "e_0", 0.5)
+    bundled = Path(nsc_deploy.energy.pricing.__path__[0]) / "profiles" / "horowitz-45nm.toml"
+    text.write_text(bundled.read_text())
+    (tmp_path / "grid.toml").write_text(TEXT.replace("loihi", "mine.toml"))
+    grid = read_grid(tmp_path / "grid.toml")
+    [before] = collect(grid, out)
+    dearer = bundled.read_text().replace("value = 0.9,", "value = 9.0,")
+    assert dearer != bundled.read_text()
+    text.write_text(dearer)
+    [after] = collect(grid, out)
+    assert before.energy_uj is not None
+    assert after.energy_uj is not None
+    assert after.energy_uj > before.energy_uj
+    wider = replace(grid.points[0], fields={"channel.snr_db": 3.0})
+    [again] = collect(replace(grid, points=(wider,)), out)
+    assert (again.fields, again.energy_uj) == ({"channel.snr_db": 3.0}, after.energy_uj)
+
+
+def test_a_further_number_is_asked_for_before_training(grid: Grid) -> None:
+    require_numbers(replace(grid, metrics=("test_spike_rate", "epochs")))
+    for name in ("history", "ones"):
+        with pytest.raises(ConfigError, match=f"no run of it has a number {name}"):
+            require_numbers(replace(grid, metrics=("epochs", name)))
+
+
+@pytest.mark.parametrize("damaged", [[], {}, {"test_accuracy": "much"}])
+def test_metrics_without_an_accuracy_are_refused(grid: Grid, tmp_path: Path, damaged: object) -> None:
+    write_json(tmp_path / "out" / "e_0" / "metrics.json", damaged)
+    with pytest.raises(DataError, match="holds no test_accuracy"):
+        collect(grid, tmp_path / "out")
+
+
+@pytest.mark.parametrize("damaged", [["7_0"], {"e_0": 7}])
+def test_jobs_of_another_form_are_refused(grid: Grid, tmp_path: Path, damaged: object) -> None:
+    write_json(tmp_path / "out" / JOBS, damaged)
+    with pytest.raises(DataError, match="does not give a job for each run"):
+        progress_of(grid, tmp_path / "out")
+
+
+def test_numbers_and_texts_of_one_field_are_drawn_side_by_side(tmp_path: Path) -> None:
+    results = [
+        Result(f"{value}", {"training.sparsity": value, "channel.snr_db": 0}, 0.5) for value in (0.1, "auto")
+    ]
+    draw(results, tmp_path / "it.png")
+    assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_seeds_are_averaged_and_drawn(tmp_path: Path) -> None:
