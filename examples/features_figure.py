@@ -3,8 +3,9 @@
     python examples/features_figure.py EVALUATION... [--out figure.svg]
 
 An EVALUATION is a folder that `nsc-deploy evaluate RUN... --flip|--erase ... --out EVALUATION` wrote, or its
-evaluation.json. One panel for each backbone, channel and n; runs that differ in their seed alone are one
-curve, with the deviation over seeds as its bars (of one seed that over the draws of the channel).
+evaluation.json. One panel for each backbone, channel and n; runs of one codec, its settings and its
+training channel are seeds of one curve, with the deviation over them as its bars (of one that over the draws
+of the channel).
 """
 
 import argparse

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, MisfitError
 from nsc_deploy.io.records import Record
 
 _SPREAD = 1000
@@ -46,7 +46,8 @@ class BinaryChannelConfig(Record):
     p_to: Annotated[float | None, Field(ge=0, le=1)] = None
     """upper end of a range: each sample has a probability of its own, drawn evenly from p to here"""
     erased: Erased = Erased.RANDOM
-    """bec only: random (an erased bit is read as 0 or 1 with equal chance) or half (read as 0.5)"""
+    """bec only: random (an erased bit is read as 0 or 1 with equal chance) or half (read as 0.5; cnn-sc in
+    natural binary and cnn-1bit)"""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -54,8 +55,18 @@ class BinaryChannelConfig(Record):
             raise ValueError(
                 f"a range of probabilities rises, and p_to {self.p_to:g} is not above p {self.p:g}"
             )
-        if self.kind is BinaryKind.BSC and self.p == 0.5 and self.p_to is None:
-            raise ValueError("p is 0.5, at which what arrives over a bsc tells nothing of what was sent")
+        useless = 0.5 if self.kind is BinaryKind.BSC else 1.0
+        if self.p == useless and self.p_to is None:
+            raise MisfitError(
+                f"{{p}} is {useless:g}, at which what arrives over a {self.kind.value} tells nothing of what "
+                "was sent",
+                "Choose another {p}.",
+            )
+        if self.erased is Erased.HALF and self.kind is not BinaryKind.BEC:
+            raise MisfitError(
+                "{erased} is half, and a bsc erases nothing",
+                "Leave {erased} out, or choose the {kind} bec.",
+            )
         return self
 
     @property

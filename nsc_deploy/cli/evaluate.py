@@ -102,7 +102,8 @@ def evaluate(
 
     With --quantise lava, also in the integers that an export would write, on the same noise.
 
-    Codecs for features: over --flip or --erase, without either on the channel of the training.
+    Codecs for features: over --flip or --erase, without either on the channel of the training (five points
+    of a range).
 
     With these, a run of a backbone is evaluated with JPEG and a convolutional code.
 
@@ -269,6 +270,8 @@ def print_codecs(sweeps: "list[CodecSweep]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from nsc_deploy.io.text import counted
+
     console, table = Console(markup=False), Table()
     table.add_column("p", justify="right")
     for sweep in sweeps:
@@ -278,13 +281,12 @@ def print_codecs(sweeps: "list[CodecSweep]") -> None:
         table.add_row(f"{p:g}", *("-" if cell is None else f"{cell:.1%}" for cell in cells))
     table.add_section()
     table.add_row("bits", *(f"{sweep.bits:,.0f}" for sweep in sweeps))
-    first = sweeps[0]
-    console.print(
-        f"Test accuracy over the {first.channel} ({first.samples:,} samples, {first.draws} draws); "
-        f"without codec and channel {first.without_channel:.1%}",
-        style="bold",
-        highlight=False,
-    )
+    table.add_row("samples", *(f"{sweep.samples:,}" for sweep in sweeps))
+    table.add_row("no codec,\nno channel", *(f"{sweep.without_channel:.1%}" for sweep in sweeps))
+    kinds = {sweep.channel for sweep in sweeps}
+    over = f"over the {kinds.pop()}" if len(kinds) == 1 else "of each codec over its own channel"
+    draws = counted(sweeps[0].draws, "draw")
+    console.print(f"Test accuracy {over} ({draws} of the channel)", style="bold", highlight=False)
     console.print(table)
     for sweep in sweeps:
         if sweep.after:

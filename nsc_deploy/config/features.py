@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nsc_deploy.channels.config import BinaryChannelConfig
+from nsc_deploy.channels.config import BinaryChannelConfig, Erased
 from nsc_deploy.config.section import Section
 from nsc_deploy.data.image_config import ImageDataConfig
+from nsc_deploy.errors import MisfitError
 
 BackboneName = Literal["vgg16", "resnet50", "resnet10", "cnn8"]
 
@@ -103,6 +104,9 @@ class BackboneExperiment(Section):
 
 
 CodecName = Literal["snn-sc", "s-jscc", "cnn-sc", "cnn-1bit"]
+_SPIKING_ALONE = ("last", "threshold", "slope", "reset", "target", "target_weight", "gain")
+MOST_PLACES = 10
+"""Bits of a value of cnn-sc: of more, the rounding of float32 decides the last ones."""
 
 
 class CodecConfig(Section):
@@ -117,7 +121,7 @@ class CodecConfig(Section):
     bits: Annotated[int, Field(ge=0, le=65536)] = 0
     """channels of bits a step; 0 for a 64th of the feature's channels"""
     steps: Annotated[int, Field(ge=1, le=64)] = 8
-    """n: time steps of a spiking codec, bits of a value of cnn-sc (1 to 64)"""
+    """n: time steps of a spiking codec (1 to 64), bits of a value of cnn-sc (1 to 10)"""
     last: Literal["ihf", "if", "ihf-m"] = "ihf"
     """spiking: what the converter is given of the last neurons: ihf (spikes and potentials), if (spikes) or
     ihf-m (potentials)"""
@@ -137,6 +141,25 @@ class CodecConfig(Section):
     """cnn-sc: Gray code in place of natural binary"""
     gain: Annotated[float | None, Field(gt=0, le=1e6)] = None
     """spiking: factor behind the converter's sigmoid; not set: 1, as the papers have it"""
+
+    @property
+    def spiking(self) -> bool:
+        """Whether spiking neurons make its bits."""
+        return self.name in {"snn-sc", "s-jscc"}
+
+    @model_validator(mode="after")
+    def _every_setting_counts(self) -> Self:
+        of_others = () if self.spiking else _SPIKING_ALONE
+        for field in of_others if self.name == "cnn-sc" else (*of_others, "gray"):
+            if getattr(self, field) != type(self).model_fields[field].default:
+                raise MisfitError(f"{{{field}}} means nothing to {self.name}", f"Leave {{{field}}} out.")
+        if self.name == "cnn-sc" and self.steps > MOST_PLACES:
+            raise MisfitError(
+                f"{{steps}} is {self.steps}, and a value of cnn-sc has {MOST_PLACES} bits at most: of more, "
+                "the rounding of float32 decides the last ones",
+                f"Set {{steps}} to {MOST_PLACES} or less.",
+            )
+        return self
 
 
 class CodecTrainingConfig(Section):
@@ -186,5 +209,15 @@ class FeaturesExperiment(Section):
             raise ValueError(
                 f"{self.system.name} needs a backbone: name a finished run of one with --backbone RUN, "
                 "made by nsc-deploy train --system backbone"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reads_erased_bits(self) -> Self:
+        if self.channel.erased is Erased.HALF and (self.system.spiking or self.system.gray):
+            what = "Gray code" if self.system.gray else self.system.name
+            raise ValueError(
+                f"channel.erased is half, and {what} takes bits alone: leave it out, or choose cnn-sc or "
+                "cnn-1bit"
             )
         return self

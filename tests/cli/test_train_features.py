@@ -38,13 +38,26 @@ def test_a_codec_is_trained_with_options_alone(tmp_path: Path, monkeypatch: pyte
         (["--system", "snn-sc", "--backbone", "nowhere"], "nowhere: holds no run"),
         (["--system", "snn-sc", "--backbone", "x", "--flip", "0.5"], "tells nothing of what was sent"),
         (["--system", "snn-sc", "--backbone", "x", "--flip", "1.5"], "--flip"),
+        (["--system", "snn-sc", "--backbone", "x", "--erase", "1"], "--erase: is 1, at which what arrives"),
+        (["--system", "cnn-sc", "--backbone", "x", "--flip", "0", "--set", "channel.erased=half"],
+         "and a bsc erases nothing"),
+        (["--system", "snn-sc", "--backbone", "x", "--erase", "0.1", "--set", "channel.erased=half"],
+         "snn-sc takes bits alone"),
+        (["--system", "cnn-sc", "--backbone", "x", "--erase", "0.1", "--set", "channel.erased=half",
+          "--set", "system.gray=true"], "Gray code takes bits alone"),
+        (["--system", "cnn-sc", "--backbone", "x", "--set", "system.last=if"],
+         "--set system.last: means nothing to cnn-sc"),
+        (["--system", "cnn-1bit", "--backbone", "x", "--set", "system.gray=true"],
+         "--set system.gray: means nothing to cnn-1bit"),
+        (["--system", "cnn-sc", "--backbone", "x", "--steps", "11"],
+         "--steps: is 11, and a value of cnn-sc has 10 bits at most"),
         (["--system", "snn-sc", "--backbone", "x", "--flip", "a"], "no probability and no range"),
         (["--system", "snn-sc", "--backbone", "x", "--flip", "0", "--erase", "0"], "cannot be combined"),
         (["--system", "backbone", "--backbone", "vgg11"], "--backbone"),
         (["--system", "backbone", "--set", "system.split=pool9"], "there is no block pool9"),
         (["--system", "snn-sd"], "did you mean snn-sc?"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_trained_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], problem: str
 ):

@@ -56,9 +56,10 @@ class BackboneTraining(Training):
             build_backbone(system.backbone, 2, system.split)
 
     def load(self, *, progress: bool) -> str:
-        """Load the images."""
+        """Load the images; refuse those that the backbone or a validation part cannot be made for."""
         self._images = load_images(self._experiment.data, progress=progress)
         new_backbone(self._experiment, self._images)
+        in_validation(self._images.train.labels, self._experiment.training)
         return self._images.sha256()
 
     def run(self, out: Path, *, resume: bool, progress: bool) -> BackboneMetrics:

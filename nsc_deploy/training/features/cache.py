@@ -111,6 +111,23 @@ class FeatureSource:
             self._backbone = best_backbone(self.experiment, self.run)
         return self._backbone
 
+    def require_behind(self, codec: Path) -> None:
+        """Refuse a backbone other than the one that a codec was trained behind: other features.
+
+        Args:
+            codec: its run.
+
+        Raises:
+            DataError: it was trained anew since, or is another.
+        """
+        trained_behind = read_provenance(codec).start_sha256
+        if trained_behind is not None and trained_behind != sha256(self.run / DIRECTORY / BEST):
+            raise DataError(
+                f"has other weights than {codec} was trained behind",
+                where=self.run,
+                hint="Restore the backbone, or train the codec anew with --overwrite.",
+            )
+
     def key(self) -> str:
         """Digest of what features depend on: weights, images, split and this code."""
         weights = sha256(self.run / DIRECTORY / BEST)

@@ -53,8 +53,11 @@ def _over_errors(axes: Axes, sweeps: Sequence[CodecSweep]) -> None:
             capsize=2,
             label=f"{sweep.label} ({sweep.bits:,.0f} bits)",
         )
-    axes.axhline(100 * sweeps[0].without_channel, color="0.5", linestyle=":", label="no codec, no channel")
-    axes.set(xlabel=_ERRORS[sweeps[0].channel], ylabel="test accuracy (%)", title="Accuracy over the channel")
+    for without in sorted({sweep.without_channel for sweep in sweeps}, reverse=True):
+        axes.axhline(100 * without, color="0.5", linestyle=":", label=f"no codec, no channel: {without:.1%}")
+    kinds = {sweep.channel for sweep in sweeps}
+    errors = _ERRORS[kinds.pop()] if len(kinds) == 1 else "probability of an error, each on its own channel"
+    axes.set(xlabel=errors, ylabel="test accuracy (%)", title="Accuracy over the channel")
 
 
 def _over_steps(axes: Axes, sweeps: Sequence[CodecSweep]) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nsc_deploy.data.events import held_out
 from nsc_deploy.data.images import ImageData, ImageSet
@@ -15,9 +16,16 @@ STEP_SECONDS = 0.001
 
 
 def recorded(images: ImageData, part: ImageSet, seed: int) -> Samples:
-    """Up to `RECORDED` samples of a part, as many of each class as there are, in their order, normalised."""
+    """Up to `RECORDED` samples of a part, as many of each class as there are, in their order, normalised.
+
+    A class with a single sample in a larger part is left out.
+    """
     if len(part) > RECORDED:
-        fraction = min(0.99, RECORDED / len(part))
-        part = part.take(np.flatnonzero(held_out(part.labels, fraction, seed)))
+        part = part.take(_of_each_class(part.labels, min(0.99, RECORDED / len(part)), seed))
     pixels = normalised(torch.from_numpy(part.pixels), images.mean, images.deviation)
     return Samples(np.ascontiguousarray(pixels.numpy()), part.labels)
+
+
+def _of_each_class(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    shared = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    return shared[held_out(labels[shared], fraction, seed)] if len(shared) else np.arange(RECORDED)

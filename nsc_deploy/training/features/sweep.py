@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind
+from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind, Erased
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import progress_bar
@@ -39,7 +39,7 @@ class CodecSweep:
         backbone: what it stands behind.
         steps: n; None for separate coding.
         trained_at: its training channel, as a person writes it; empty for separate coding.
-        channel: bsc or bec.
+        channel: bsc or bec, on which it was evaluated.
         p: the probabilities evaluated.
         accuracy: mean over the draws of the channel, one for each of `p`.
         deviation: standard deviation over the draws, likewise.
@@ -47,7 +47,7 @@ class CodecSweep:
         ones: part of the bits that are 1; None for separate coding.
         failures: part of the samples whose picture could not be read, one for each of `p`; separate coding.
         after: accuracy when only the first 1, 2, ..., T steps have arrived at the last of `p` that is not
-            above that of the training; spiking codecs.
+            above that of the training, of a range its end; spiking codecs.
         after_p: that probability.
         without_channel: accuracy of the server's part on the features themselves, of the backbone alone.
         samples: of the test part.
@@ -113,7 +113,7 @@ def sweep_codecs(
 
     Args:
         runs: of codecs, or of backbones for separate coding.
-        kind: of the channel; None for the one of each training, at its own probability.
+        kind: of the channel; None for the one of each training, at its own probability, at five over a range.
         points: the probabilities; none with no kind.
         draws: how often each sample is sent.
         most: look at the first so many test images alone; None for all.
@@ -124,30 +124,58 @@ def sweep_codecs(
         ConfigError: a probability out of range, or a backbone without a channel.
         DataError: a run is not finished, or its weights or images are missing or damaged.
     """
-    for run in runs:
-        require_finished(run, "nsc-deploy evaluate")
-        if kind is None and isinstance(read_experiment(run), BackboneExperiment):
-            raise ConfigError(
-                "is a run of a backbone, which has no channel of its own",
-                where=run,
-                hint="Say which one to evaluate JPEG and the convolutional code on: --flip 0:0.1:0.01.",
-            )
-        if bits:
-            require_chip_parts(run)
+    # All of them, before the first minute of work.
+    channels = {run: _channels(run, kind, points) for run in runs}
+    for run in runs if bits else ():
+        require_chip_parts(run)
     forms: tuple[int | None, ...] = (None, *bits)
     with progress_bar(shown=progress) as bar:
-        task = bar.add_task("evaluating", total=len(runs) * len(forms) * max(1, len(points)))
+        total = len(forms) * sum(len(channels[run]) for run in runs)
+        task = bar.add_task("evaluating", total=total)
         return [
-            _sweep(run, kind, points, draws, most, lambda: bar.advance(task), form, progress=progress)
+            _sweep(run, channels[run], draws, most, lambda: bar.advance(task), form, progress=progress)
             for run in runs
             for form in forms
         ]
 
 
+def _channels(run: Path, kind: BinaryKind | None, points: Sequence[float]) -> list[BinaryChannelConfig]:
+    """What a run is evaluated on.
+
+    Raises:
+        ConfigError: a probability out of range, or a backbone without a channel.
+        DataError: the run is not finished, or its backbone is not there as it was.
+    """
+    require_finished(run, "nsc-deploy evaluate")
+    experiment = read_experiment(run)
+    if isinstance(experiment, FeaturesExperiment):
+        FeatureSource(Path(experiment.system.backbone or "")).require_behind(run)
+        own = experiment.channel
+        return _at_home(own) if kind is None else [channel_at(kind, p, own.erased) for p in points]
+    if kind is None:
+        raise ConfigError(
+            "is a run of a backbone, which has no channel of its own",
+            where=run,
+            hint="Say which one to evaluate JPEG and the convolutional code on: --flip 0:0.1:0.01.",
+        )
+    return [channel_at(kind, p) for p in points]
+
+
+_POINTS = 5
+
+
+def _at_home(own: BinaryChannelConfig) -> list[BinaryChannelConfig]:
+    """The channel of a training; of a range points over it, but for one that tells nothing."""
+    if own.p_to is None:
+        return [own]
+    useless = 0.5 if own.kind is BinaryKind.BSC else 1.0
+    points = np.linspace(own.p, own.p_to, _POINTS).round(12).tolist()
+    return [channel_at(own.kind, p, own.erased) for p in points if p != useless]
+
+
 def _sweep(
     run: Path,
-    kind: BinaryKind | None,
-    points: Sequence[float],
+    channels: Sequence[BinaryChannelConfig],
     draws: int,
     most: int | None,
     advance: Callable[[], None],
@@ -159,29 +187,33 @@ def _sweep(
     if isinstance(experiment, BackboneExperiment):
         source = FeatureSource(run, progress=progress)
         features = _first(load_features(source, progress=progress), most)
-        channels = [channel_at(kind or BinaryKind.BSC, p) for p in points]
         return _separate(source, features, channels, experiment.training.seed, draws, advance)
     if not isinstance(experiment, FeaturesExperiment):
         raise TypeError(f"no codec in {run}")
     source = FeatureSource(Path(experiment.system.backbone or ""), experiment.data.path, progress=progress)
     features = _first(load_features(source, progress=progress), most)
-    own = experiment.channel
-    channels = [own] if kind is None else [channel_at(kind, p) for p in points]
     return _codec(run, experiment, source, features, channels, draws, advance, bits)
 
 
-def channel_at(kind: BinaryKind, p: float) -> BinaryChannelConfig:
+def channel_at(kind: BinaryKind, p: float, erased: Erased = Erased.RANDOM) -> BinaryChannelConfig:
     """A channel at one probability.
 
+    Args:
+        kind: BSC or BEC.
+        p: of an error.
+        erased: how the receiver reads an erased bit.
+
     Raises:
-        ConfigError: it is no probability, or one half on a BSC, at which nothing arrives.
+        ConfigError: it is no probability, or one at which nothing arrives.
     """
     try:
+        if kind is BinaryKind.BEC:
+            return BinaryChannelConfig(kind=kind, p=p, erased=erased)
         return BinaryChannelConfig(kind=kind, p=p)
     except ValueError as error:
         option = "--flip" if kind is BinaryKind.BSC else "--erase"
         raise ConfigError(
-            f"{p:g} is no probability that tells something: from 0 to 1, and on a BSC not 0.5",
+            f"{p:g} is no probability that tells something: from 0 to 1, on a BSC not 0.5, on a BEC not 1",
             where=option,
             hint=f"Write {option} 0:0.3:0.05 (first:last:step) or {option} 0,0.1,0.2.",
         ) from error
@@ -215,7 +247,8 @@ def _codec(
         for channel in channels:
             found.append(measure_bits(classifier, bits, labels, channel, seed, draws=draws, scores=scores))
             advance()
-        after_at = max((one for one in channels if one.p <= own.p), key=lambda one: one.p, default=None)
+        end = own.p if own.p_to is None else own.p_to
+        after_at = max((one for one in channels if one.p <= end), key=lambda one: one.p, default=None)
         spiking = chips is None and classifier.codec.form.name.spiking
         after = accuracy_after(classifier, bits, labels, after_at, seed) if spiking and after_at else ()
     ends = f"{own.p:g}" if own.p_to is None else f"{own.p:g} to {own.p_to:g}"
@@ -242,17 +275,23 @@ def _codec(
 
 def _name(experiment: FeaturesExperiment) -> str:
     """The codec, with what sets it apart from the papers' form."""
-    system = experiment.system
-    spiking = system.name in {"snn-sc", "s-jscc"}
-    marks = [
-        system.last if spiking and system.last != "ihf" else "",
-        "reset to zero" if spiking and system.reset == "zero" else "",
-        f"alpha {system.target:g}" if spiking and system.target is not None else "",
-        "no term" if spiking and not system.target_weight else "",
-        "gray" if system.name == "cnn-sc" and system.gray else "",
-    ]
-    told = ", ".join(mark for mark in marks if mark)
-    return f"{system.name} ({told})" if told else system.name
+    system, plain = experiment.system, type(experiment.system).model_fields
+    words = {
+        "last": f"{system.last}",
+        "reset": "reset to zero",
+        "target": f"alpha {system.target}",
+        "target_weight": f"weight {system.target_weight:g}" if system.target_weight else "no term",
+        "threshold": f"threshold {system.threshold:g}",
+        "slope": f"slope {system.slope:g}",
+        "gain": f"gain {system.gain}",
+        "gray": "gray",
+        "hidden": f"hidden {system.hidden}",
+        "bits": f"k {system.bits}",
+    }
+    marks = [word for field, word in words.items() if getattr(system, field) != plain[field].default]
+    if experiment.channel.erased is Erased.HALF:
+        marks.append("erased as 0.5")
+    return f"{system.name} ({', '.join(marks)})" if marks else system.name
 
 
 def _separate(

@@ -10,6 +10,7 @@ from nsc_deploy.training.features.codec import fit_codec
 from nsc_deploy.training.features.finish import finish
 from nsc_deploy.training.features.system import form_of
 from nsc_deploy.training.metrics import FeaturesMetrics
+from nsc_deploy.training.run_directory import RunState, state_of
 
 
 class CodecTraining(Training):
@@ -22,10 +23,12 @@ class CodecTraining(Training):
         self.starts_from = experiment.system.backbone
 
     def check(self, out: Path, *, resume: bool) -> None:
-        """Refuse a backbone that is not finished, or the directory to be written."""
+        """Refuse a backbone that is not finished, another than before, or the directory to be written."""
         source = self._open(progress=False)
         if source.run.resolve() == out.resolve():
             raise ConfigError("is the run of the backbone", where=out, hint="Name another --out.")
+        if resume and state_of(out) is not RunState.EMPTY:
+            source.require_behind(out)
 
     def load(self, *, progress: bool) -> str:
         """Compute the features, or find them in the cache."""

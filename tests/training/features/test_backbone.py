@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from nsc_deploy.config.features import BackboneExperiment
 from nsc_deploy.data import cifar100
 from nsc_deploy.data.image_config import ImageDataConfig
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.features.backbone import (
     accuracy,
@@ -39,6 +40,20 @@ def test_a_backbone_learns_and_keeps_its_best_weights(tmp_path: Path):
     _, validation = parts(data, experiment().training)
     assert record.best is not None
     assert accuracy(best, validation, data) == pytest.approx(record.best.validation_accuracy)
+
+
+def test_images_without_a_validation_part_to_cut_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = bar_data()
+    labels = data.train.labels.copy()
+    labels[labels == labels[0]] = labels[labels != labels[0]][0]
+    labels[0] = data.train.labels[0]
+    one = replace(data, train=replace(data.train, labels=labels))
+    monkeypatch.setattr("nsc_deploy.training.features.backbone.load_images", lambda *_, **__: one)
+    with pytest.raises(DataError, match="has 1 training sample"):
+        train(experiment(), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 class KilledError(Exception):

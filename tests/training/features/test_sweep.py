@@ -1,15 +1,19 @@
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from nsc_deploy.channels.config import BinaryKind
+from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind
 from nsc_deploy.cli.app import app
+from nsc_deploy.config.features import FeaturesExperiment
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.experiment_file import FILE_NAME, write_experiment
 from nsc_deploy.training.features.sweep import SEPARATE, are_features, sweep_codecs
 from nsc_deploy.training.run import train
+from nsc_deploy.training.run_directory import read_experiment
 from tests.support.feature_runs import codec_experiment, train_bars, use_bars
 
 
@@ -55,8 +59,63 @@ def test_without_a_channel_that_of_the_training_is_taken(runs: tuple[Path, Path]
         sweep_codecs([backbone], None, [])
 
 
+def with_channel(run: Path, copy: Path, **channel: object) -> Path:
+    """A run as if it had been trained on another channel."""
+    shutil.copytree(run, copy)
+    experiment = read_experiment(run)
+    assert isinstance(experiment, FeaturesExperiment)
+    changed = experiment.model_copy(update={"channel": BinaryChannelConfig.model_validate(channel)})
+    write_experiment(copy / FILE_NAME, changed)
+    return copy
+
+
+def test_over_a_range_each_probability_stands_for_itself(runs: tuple[Path, Path], tmp_path: Path):
+    ranged = with_channel(runs[1], tmp_path / "range", kind="bsc", p=0.1, p_to=0.9)
+    (found,) = sweep_codecs([ranged], None, [])
+    assert found.p == (0.1, 0.3, 0.7, 0.9)  # without 0.5, at which nothing arrives
+    (alone,) = sweep_codecs([ranged], BinaryKind.BSC, [0.1])
+    assert found.accuracy[0] == alone.accuracy[0]
+    assert found.trained_at == "bsc 0.1 to 0.9"
+
+
+def test_the_receiver_reads_erased_bits_as_it_was_trained_to(runs: tuple[Path, Path], tmp_path: Path):
+    half = with_channel(runs[1], tmp_path / "half", kind="bec", p=0.9, erased="half")
+    own, (over,) = sweep_codecs([half], None, []), sweep_codecs([half], BinaryKind.BEC, [0.9])
+    (guessed,) = sweep_codecs([runs[1]], BinaryKind.BEC, [0.9])
+    assert own[0].accuracy == over.accuracy != guessed.accuracy
+    assert over.name == "cnn-1bit (erased as 0.5)"
+
+
+def test_a_codec_is_not_evaluated_behind_another_backbone(
+    runs: tuple[Path, Path], folder: Path, tmp_path: Path
+):
+    """Its features would be others, and its figures of no system that there ever was."""
+    backbone = shutil.copytree(runs[0], tmp_path / "backbone")
+    codec = train(codec_experiment(backbone, "cnn-1bit"), tmp_path / "codec", progress=False).run
+    assert sweep_codecs([codec], BinaryKind.BSC, [0.1])[0].accuracy[0] > 0.5
+    shutil.rmtree(backbone)
+    train_bars(backbone, epochs=1, seed=5)
+    with pytest.raises(DataError, match="has other weights than"):
+        sweep_codecs([codec], BinaryKind.BSC, [0.1])
+    (codec / "metrics.json").unlink()
+    with pytest.raises(DataError, match="has other weights than"):
+        train(codec_experiment(backbone, "cnn-1bit"), codec, resume=True, progress=False)
+
+
+def test_runs_on_channels_of_their_own_are_told_apart(runs: tuple[Path, Path], tmp_path: Path):
+    erasing = with_channel(runs[1], tmp_path / "erasing", kind="bec", p=0.3)
+    done = CliRunner().invoke(app, ["evaluate", str(runs[1]), str(erasing), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    printed = " ".join(done.output.split())
+    assert "Test accuracy of each codec over its own channel (1 draw of the channel)" in printed
+    assert "bsc 0.15" in printed
+    assert "bec 0.3" in printed
+    assert "each on its own channel" in (tmp_path / "out" / "accuracy.svg").read_text()
+
+
 @pytest.mark.parametrize(
-    ("kind", "p"), [(BinaryKind.BSC, 0.5), (BinaryKind.BEC, 1.5), (BinaryKind.BSC, -0.1)]
+    ("kind", "p"),
+    [(BinaryKind.BSC, 0.5), (BinaryKind.BEC, 1.0), (BinaryKind.BEC, 1.5), (BinaryKind.BSC, -0.1)],
 )
 def test_what_is_no_probability_is_refused(runs: tuple[Path, Path], kind: BinaryKind, p: float):
     with pytest.raises(ConfigError, match="no probability that tells something"):
@@ -70,7 +129,6 @@ def test_a_bec_at_one_half_is_a_channel(runs: tuple[Path, Path]):
 
 def test_runs_of_other_families_are_told_apart(runs: tuple[Path, Path], tmp_path: Path):
     from nsc_deploy.config.speech import SpeechExperiment
-    from nsc_deploy.experiment_file import FILE_NAME, write_experiment
 
     write_experiment(tmp_path / FILE_NAME, SpeechExperiment())
     assert are_features(runs)
