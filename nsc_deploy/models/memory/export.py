@@ -31,8 +31,11 @@ import nsc_deploy
 from nsc_deploy.channels.symbols import normalise_power, transmit
 from nsc_deploy.data.stories import Corpus, Questions
 from nsc_deploy.deployment import ChannelUse, Deployment, Place, Readout, Side, write_deployment
+from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.onnx_run import start_session
+from nsc_deploy.models.export import ONNX_TOLERANCE
 from nsc_deploy.models.features.export import PartRun, record_calibration, through, write_part
 from nsc_deploy.models.features.graphs import OPSET, onnx_graph
 from nsc_deploy.models.memory.semantic import SemanticDecoder, SemanticEncoder, push
@@ -78,7 +81,9 @@ def write_memory_graphs(
         write_part(run, part, STEP_S, judged.answer, calibrations.get(part.name))
         for part in _parts(system, told)
     )
-    for name, graph in stream_graphs(system.semantic.decoder).items():
+    streams = stream_graphs(system.semantic.decoder)
+    check_streams(streams, system.semantic.decoder, torch.from_numpy(told.slots[0]))
+    for name, graph in streams.items():
         write_onnx(run / name, graph)
     channel = system.air.channel
     deployment = Deployment(
@@ -119,6 +124,37 @@ def stream_graphs(decoder: SemanticDecoder) -> Mapping[str, onnx.ModelProto]:
             decoder, {"question": vector, "queue": queue, "filled": filled}, ("answer",)
         ),
     }
+
+
+@torch.no_grad()
+def check_streams(graphs: Mapping[str, onnx.ModelProto], decoder: SemanticDecoder, slots: Tensor) -> None:
+    """Run both graphs of a stream in onnxruntime: statements one by one, then the question.
+
+    Args:
+        graphs: by file name, as `stream_graphs` gives them.
+        decoder: that they are of.
+        slots: question and memory as received, and whether a slot is filled [N, 1 + memory, width + 1].
+
+    Raises:
+        GraphError: a queue that is not torch's, or scores that differ by more than rounding.
+    """
+    remember, answer = start_session(graphs[STREAM_MEMORY]), start_session(graphs[STREAM_ANSWER])
+    question, told = slots[:, 0, :-1], slots[:, 1:, :-1]
+    lengths = slots[:, 1:, -1].sum(1).long()
+    queue, filled = torch.zeros_like(told), torch.zeros(len(slots), dtype=torch.int64)
+    for age in range(int(lengths.max()), 0, -1):
+        some = lengths >= age
+        given = {"queue": queue[some], "filled": filled[some], "sentence": told[some, -age]}
+        found = remember.run(None, {name: values.numpy() for name, values in given.items()})
+        queue[some], filled[some] = torch.from_numpy(found[0]), torch.from_numpy(found[1])
+    if not (torch.equal(queue, told) and torch.equal(filled, lengths)):
+        raise GraphError("gives a queue that is not torch's", where=STREAM_MEMORY)
+    heard = {"question": question, "queue": queue, "filled": filled}
+    [scores] = answer.run(None, {name: values.numpy() for name, values in heard.items()})
+    expected = decoder(question, told, lengths).numpy()
+    apart = float(np.abs(scores - expected).max())
+    if apart > ONNX_TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        raise GraphError(f"gives values that differ from torch's by up to {apart}", where=STREAM_ANSWER)
 
 
 class Remember(nn.Module):

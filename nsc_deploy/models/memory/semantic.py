@@ -178,4 +178,4 @@ def read_stories(decoder: SemanticDecoder, vectors: Tensor, batch: Batch) -> Ten
 
 def push(queue: Tensor, sentence: Tensor) -> Tensor:
     """The queue [B, memory, width] after one more sentence [B, width], which stands last; the oldest goes."""
-    return torch.cat([queue[:, 1:], sentence.unsqueeze(1)], 1)
+    return torch.cat([queue, sentence.unsqueeze(1)], 1)[:, 1:]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -7,12 +8,23 @@ import torch
 
 from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.deployment import read_deployment
+from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.recording import read_recording
-from nsc_deploy.models.memory.export import STREAM_ANSWER, STREAM_MEMORY, write_memory_graphs
-from nsc_deploy.models.memory.semantic import push
+from nsc_deploy.models.memory.export import (
+    STREAM_ANSWER,
+    STREAM_MEMORY,
+    check_streams,
+    stream_graphs,
+    write_memory_graphs,
+)
+from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes, push
 from nsc_deploy.training.memory.training import finished_memory_system
 from nsc_deploy.training.run import train
 from tests.training.memory.test_training import small
+
+SIZES = SemanticSizes(
+    20, 5, memory=8, longest=5, width=16, heads=2, hidden=32, encoder_steps=1, decoder_steps=2
+)
 
 
 @pytest.fixture(scope="module", params=["dense", "spiking", "spiking-transmitter"])
@@ -64,3 +76,21 @@ def test_graphs_are_written_alike_again(run, tmp_path):
     write_memory_graphs(tmp_path, system, corpus, "toy-stories", run.metrics.test_accuracy, 0)
     for path in run.run.glob("*.n*"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_stream_that_answers_otherwise_is_not_written(run):
+    """A memory that forgets the newest in place of the oldest, and an answer from other weights."""
+    decoder = finished_memory_system(
+        run.experiment, load_corpus(run.experiment.data), run.run
+    ).semantic.decoder
+    slots = torch.cat([torch.randn(4, 9, 16), torch.ones(4, 9, 1)], -1)
+    graphs = stream_graphs(decoder)
+    check_streams(graphs, decoder, slots)
+    other = SemanticCodec(replace(SIZES, answers=len(decoder.answer.bias)), seed=5).decoder
+    with pytest.raises(GraphError, match="differ from torch's"):
+        check_streams(graphs, other, slots)
+    [concat] = [node for node in graphs[STREAM_MEMORY].graph.node if node.op_type == "Concat"]
+    first, second = concat.input
+    concat.input[:] = [second, first]
+    with pytest.raises(GraphError, match="a queue that is not torch's"):
+        check_streams(graphs, decoder, slots)

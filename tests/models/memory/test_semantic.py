@@ -77,3 +77,7 @@ def test_stories_in_rows_are_read_as_queues_are():
 def test_the_queue_forgets_the_oldest():
     queue = torch.arange(3.0).view(1, 3, 1)
     assert push(queue, torch.tensor([[9.0]])).flatten().tolist() == [1, 2, 9]
+
+
+def test_a_queue_of_no_slots_stays_empty():
+    assert push(torch.zeros(2, 0, 8), torch.randn(2, 8)).shape == (2, 0, 8)
