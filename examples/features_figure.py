@@ -27,8 +27,15 @@ def main() -> None:
     parser.add_argument("evaluations", type=Path, nargs="+", metavar="EVALUATION")
     parser.add_argument("--out", type=Path, default=Path("figure.svg"), help="picture to write")
     options = parser.parse_args()
-    sweeps = [one for path in options.evaluations for one in read(path)]
+    try:
+        sweeps = [one for path in options.evaluations for one in read(path)]
+    except (OSError, ValueError) as error:
+        parser.error(f"no evaluation can be read: {error}")
     panels = panels_of(sweeps)
+    if not panels:
+        parser.error(
+            "no codec in these evaluations: name one that nsc-deploy evaluate made of runs of codecs"
+        )
     figure = Figure(figsize=(5.2 * len(panels), 4.4), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(axes, title, curves)

@@ -183,6 +183,23 @@ def test_a_codec_is_evaluated_in_the_integers_of_lava(runs: tuple[Path, Path], f
         sweep_codecs([spiking, conventional], BinaryKind.BSC, [0.1], bits=(8,))
 
 
+@pytest.mark.parametrize(
+    ("written", "said"), [(None, "no evaluation can be read"), ("[]", "no codec in these evaluations")]
+)
+def test_a_figure_of_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    written: str | None, said: str,
+):  # fmt: skip
+    script = Path(__file__).parents[3] / "examples" / "features_figure.py"
+    if written is not None:
+        (tmp_path / "evaluation.json").write_text(written)
+    monkeypatch.setattr("sys.argv", [str(script), str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_evaluations_of_several_runs_are_one_figure(tmp_path: Path):
     module = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "features_figure.py"))
     made = {
