@@ -213,6 +213,12 @@ class FeaturesExperiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_neurons_for_a_framework(self) -> Self:
+        if not self.system.spiking and self.training.framework != "snntorch":
+            raise ValueError(f"training.framework means nothing to {self.system.name}: leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _reads_erased_bits(self) -> Self:
         if self.channel.erased is Erased.HALF and (self.system.spiking or self.system.gray):
             what = "Gray code" if self.system.gray else self.system.name

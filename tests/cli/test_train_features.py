@@ -49,6 +49,8 @@ def test_a_codec_is_trained_with_options_alone(tmp_path: Path, monkeypatch: pyte
          "--set system.last: means nothing to cnn-sc"),
         (["--system", "cnn-1bit", "--backbone", "x", "--set", "system.gray=true"],
          "--set system.gray: means nothing to cnn-1bit"),
+        (["--system", "cnn-sc", "--backbone", "x", "--set", "training.framework=norse"],
+         "training.framework means nothing to cnn-sc"),
         (["--system", "cnn-sc", "--backbone", "x", "--steps", "11"],
          "--steps: is 11, and a value of cnn-sc has 10 bits at most"),
         (["--system", "snn-sc", "--backbone", "x", "--flip", "a"], "no probability and no range"),

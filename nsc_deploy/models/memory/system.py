@@ -1,6 +1,7 @@
 """Mem-DeepSC: a semantic codec, a joint source-channel codec and a channel between them."""
 
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -115,13 +116,20 @@ class MemDeepSC(nn.Module):
         """Symbols of a sentence on the air, mean over the SNRs of the channel."""
         if self.air.mask is Mask.NONE:
             return self.symbols
-        snrs_db = self.air.channel.spread_db
-        return sum(symbols_to_send(one, self.symbols, self.air.least) for one in snrs_db) / len(snrs_db)
+        return fmean(self._lengths())
 
     @property
     def position_symbols(self) -> float:
-        """Symbols that tell which ones an importance mask has kept: a bit for each, at rate 1/3 in 16-QAM."""
-        return self.symbols * 3 / 4 if self.air.mask is Mask.IMPORTANCE else 0.0
+        """Symbols that tell which ones an importance mask has kept: a bit for each, at rate 1/3 in 16-QAM.
+
+        Where all are kept, both ends know that from the SNR. Mean over the SNRs of the channel.
+        """
+        if self.air.mask is not Mask.IMPORTANCE:
+            return 0.0
+        return fmean(self.symbols * 3 / 4 if length < self.symbols else 0.0 for length in self._lengths())
+
+    def _lengths(self) -> list[int]:
+        return [symbols_to_send(one, self.symbols, self.air.least) for one in self.air.channel.spread_db]
 
     def send(self, words: Tensor) -> Tensor:
         """Symbols of each sentence [N, W] before their power is normalised: [N, L, 2]."""

@@ -65,6 +65,13 @@ def test_what_is_sent_has_unit_power_and_the_rules_length(mask):
     torch.testing.assert_close(power.sum(1) / expected, torch.ones(len(sent)))
 
 
+def test_positions_are_told_of_where_some_symbols_are_kept_back():
+    # Eq. 15 has 7 of 8 do from -1.47 dB.
+    asked = [small_system(Mask.IMPORTANCE, snr_db) for snr_db in (-6.0, -1.6, -1.4, 10.0)]
+    assert [one.position_symbols for one in asked] == [0, 0, 6, 6]
+    assert small_system(Mask.CONSECUTIVE).position_symbols == 0
+
+
 def test_the_same_generator_gives_the_same_answers():
     system = small_system(kind=ChannelKind.RAYLEIGH)
     sent, batch = _batch(system)
