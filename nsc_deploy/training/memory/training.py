@@ -18,6 +18,7 @@ from nsc_deploy.models.memory.build import (
     build_text_system,
 )
 from nsc_deploy.models.memory.export import write_memory_graphs
+from nsc_deploy.models.memory.masks import Mask
 from nsc_deploy.models.memory.semantic import SemanticCodec
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
 from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
@@ -253,14 +254,18 @@ def _without_held_out(corpus: Corpus, config: MemoryTrainingConfig) -> Corpus:
 def _train_over_the_air(
     experiment: MemoryExperiment, corpus: Corpus, system: MemDeepSC, states: Path, report: Report
 ) -> list[MemoryStage]:
-    """Steps 2 and 3 and, for its mask, the importance model."""
+    """Steps 2 and 3 and, for its mask, the importance model behind what has met no mask (algorithm 2)."""
     config = experiment.training
+    air = system.air
+    if system.importance is not None:
+        system.air = replace(air, mask=Mask.NONE)
     stages = [_train_codec(experiment, corpus, system, states)]
     if config.joint_steps:
         system.semantic.encoder.requires_grad_(not config.freeze_encoder)
         plan = _plan(experiment, config.joint_steps, config.joint_rate)
         history = train_rounds(corpus, system, plan, states / JOINT, lambda one: report("joint", one))
         stages.append(_stage("joint", history))
+    system.air = air
     if system.importance is not None:
         system.requires_grad_(False)  # The mask is trained behind frozen weights.
         system.importance.requires_grad_(True)

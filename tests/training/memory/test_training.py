@@ -101,6 +101,17 @@ def test_variants_start_from_the_semantic_codec_of_another_run(run, tmp_path, ch
     assert read_deployment(started.run).channel.uses_per_step == round(started.metrics.symbols + told)
 
 
+def test_an_importance_mask_is_learnt_behind_a_system_that_met_none(run, tmp_path):
+    masked = train(small(system__mask="importance"), tmp_path / "run", progress=False)
+    assert [stage.name for stage in masked.metrics.stages] == ["semantic", "codec", "joint", "mask"]
+    without, _ = read_tensors(run.run / DIRECTORY / BEST)
+    behind, _ = read_tensors(masked.run / DIRECTORY / BEST)
+    for name, weights in without.items():
+        torch.testing.assert_close(behind[name], weights, atol=0, rtol=0)
+    importance = {name for name in behind if name not in without}
+    assert importance == {name for name in behind if name.startswith("importance.")} != set()
+
+
 @pytest.mark.parametrize("name", ["utf8-turbo", "word-turbo", "sentence-turbo"])
 def test_rivals_need_no_training_but_that_of_the_codec(run, tmp_path, name):
     experiment = small(system__name=name, system__modulation="amc", training__start_from=str(run.run))
