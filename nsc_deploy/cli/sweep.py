@@ -55,8 +55,7 @@ def sweep(
     require_writable(out / JOBS)
     _refuse_others(found, out)
     missing = [one.point for one in found if one.state is not State.FINISHED]
-    if missing:
-        require_numbers(asked)
+    require_numbers(asked)
     if missing and executor is Executor.SLURM:
         _submit(asked, missing, out, jobs)
         return

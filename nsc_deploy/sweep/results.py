@@ -106,7 +106,7 @@ def _progress(point: Point, out: Path, job: str | None) -> PointProgress:
     run = out / point.name
     others = _others(point.experiment, run)
     if others:
-        return PointProgress(point, State.OTHER, f"different: {others}")
+        return PointProgress(point, State.OTHER, others)
     if (run / _METRICS).is_file():
         return PointProgress(point, State.FINISHED)
     log = log_of(point, out) if job is None else out / SLURM / f"{job}_0_log.err"
@@ -119,16 +119,17 @@ def _progress(point: Point, out: Path, job: str | None) -> PointProgress:
 
 
 def _others(wanted: Experiment, run: Path) -> str:
-    """The fields in which what was trained in a folder differs from what is wanted; empty where none does."""
+    """In which fields what was trained in a folder differs from what is wanted; empty where in none."""
     path = run / FILE_NAME
     if not path.is_file():
         return ""
     try:
         fields = differing_fields(load_experiment(path), wanted)
     except UserError as error:
-        return error.problem
+        return f"{FILE_NAME}: {error.problem}"
     # 0 is whatever the machine of the run offered.
-    return ", ".join(one for one in fields if one != _THREADS or wanted.training.threads)
+    differing = ", ".join(one for one in fields if one != _THREADS or wanted.training.threads)
+    return f"different: {differing}" if differing else ""
 
 
 def _last_error(log: Path) -> str:

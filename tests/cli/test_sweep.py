@@ -204,6 +204,10 @@ def test_a_number_that_no_run_will_have_is_refused_before_anything_is_trained(gr
     assert done.returncode == 2
     assert "no run of it has a number test_spike_rat" in done.stderr
     assert not list((grid.parent / "out").glob("seed=*"))
+    for point in read_grid(grid).points:
+        write_experiment(grid.parent / "out" / point.name / "experiment.toml", point.experiment)
+        (grid.parent / "out" / point.name / "metrics.json").write_text('{"test_accuracy": 0.5}')
+    assert sweep(grid).returncode == 2  # nor is a column of nothing shown once all are finished
 
 
 def test_slurm_that_is_not_there_is_an_error_with_a_way_out(grid: Path) -> None:

@@ -100,6 +100,8 @@ def test_a_run_of_another_experiment_is_none_of_the_grid(grid: Grid, tmp_path: P
     assert [one.state for one in found] == [State.FINISHED, State.OTHER, State.WAITING]
     assert found[1].why == "different: training.epochs"
     assert [one.run for one in collect(grid, out)] == ["e_0"]
+    (out / "e_1" / "experiment.toml").write_text("[training]\nepoch = 7\n")
+    assert progress_of(grid, out)[1].why == "experiment.toml: there is no field epoch"
 
 
 def test_figures_are_of_the_prices_and_fields_of_today(grid: Grid, tmp_path: Path) -> None:
