@@ -1,5 +1,7 @@
 """`nsc-deploy train`: from an experiment to a run directory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -150,7 +152,8 @@ def train(
     overrides = assigned | overrides
     if from_run is not None:
         experiment, overrides = _going_on(from_run, experiment, out, resume, overrides)
-    asked = load_experiment(experiment, overrides, options)
+    with _that_there_is_no_run(out if resume and experiment is None else None):
+        asked = load_experiment(experiment, overrides, options)
     require_writable(out / FILE_NAME)
     # Only now, for torch takes seconds to load, and a misspelt option should not wait for it.
     from nsc_deploy.training.run import is_first_machine, take_part
@@ -175,6 +178,18 @@ def train(
         typer.echo(result.metrics.model_dump_json(indent=2))
     else:
         _print(result)
+
+
+@contextmanager
+def _that_there_is_no_run(out: Path | None) -> Iterator[None]:
+    """Add to an error about fields that OUT, if it is named, holds no run that they could be of."""
+    try:
+        yield
+    except ConfigError as error:
+        if out is None:
+            raise
+        hint = f"{out} holds no run to go on with: name the system too. {error.hint or ''}".rstrip()
+        raise ConfigError(error.problem, where=error.where, hint=hint) from error
 
 
 def _snr(text: str) -> dict[str, object]:

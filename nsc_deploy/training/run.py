@@ -73,6 +73,8 @@ def train(
         with locked(out):
             refuse_another(out, experiment)
             return RunResult(out, experiment, read_metrics(out))
+    if resume and state_of(out) is RunState.UNFINISHED:
+        refuse_another(out, experiment)  # Else the runs that it is made from would seem to be the matter.
     training = _training(experiment)
     training.check(out, resume=resume)
     require_writable(out / FILE_NAME)

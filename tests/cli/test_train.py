@@ -172,6 +172,11 @@ def test_resuming_where_nothing_is_needs_an_experiment(
 ) -> None:
     assert command("train", "--resume", "--out", str(tmp_path / "none")) == 2
     assert "holds no run" in capsys.readouterr().err
+    other_family = ("--set", "training.joint_steps=0")
+    assert command("train", "--resume", "--out", str(tmp_path / "none"), *other_family) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "no field joint_steps" in told
+    assert "none holds no run to go on with: name the system too." in told
 
 
 def test_evaluation_prints_tables_and_writes_plots(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

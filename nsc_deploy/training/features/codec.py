@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.config.features import CodecTrainingConfig, FeaturesExperiment
+from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.features.held import hold
 from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
 from nsc_deploy.training.checkpoints import DIRECTORY, LAST
@@ -87,6 +88,24 @@ def fit_codec(
                 ckpt_path=last if going_on else None,
             )
     return record
+
+
+def require_normalisable(shape: tuple[int, int, int], batch_size: int) -> None:
+    """Refuse batches in which a channel has a single value, which batch normalisation compares with nothing.
+
+    Args:
+        shape: channels, height and width of a feature.
+        batch_size: samples of one step.
+
+    Raises:
+        ConfigError: one sample of 1 x 1.
+    """
+    if batch_size == 1 and shape[1:] == (1, 1):
+        raise ConfigError(
+            "is 1, and batch normalisation has nothing to compare in a single feature of 1 x 1",
+            where="training.batch_size",
+            hint="Set it to 2 or more, or split the backbone earlier.",
+        )
 
 
 def training_indices(

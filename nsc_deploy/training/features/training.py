@@ -6,7 +6,7 @@ from nsc_deploy.config.features import FeaturesExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.features.cache import Features, FeatureSource, load_features
-from nsc_deploy.training.features.codec import fit_codec
+from nsc_deploy.training.features.codec import fit_codec, require_normalisable
 from nsc_deploy.training.features.finish import finish
 from nsc_deploy.training.features.system import form_of
 from nsc_deploy.training.metrics import FeaturesMetrics
@@ -36,6 +36,7 @@ class CodecTraining(Training):
         passes = self._experiment.training.augmented_passes
         self._features = load_features(self._source, passes, progress=progress)
         form_of(self._experiment, self._features.shape[0])
+        require_normalisable(self._features.shape, self._experiment.training.batch_size)
         return self._features.key
 
     def run(self, out: Path, *, resume: bool, progress: bool) -> FeaturesMetrics:

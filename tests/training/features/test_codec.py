@@ -8,9 +8,15 @@ import torch
 from nsc_deploy.channels.config import BinaryChannelConfig
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.models.features.layers import NormalisedConvolution
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.features.cache import FeatureSource, load_features
-from nsc_deploy.training.features.codec import CodecFit, fit_codec, training_indices
+from nsc_deploy.training.features.codec import (
+    CodecFit,
+    fit_codec,
+    require_normalisable,
+    training_indices,
+)
 from nsc_deploy.training.features.evaluate import CodecMeasurement, accuracy_after, encoded, measure_codec
 from nsc_deploy.training.features.system import finished_classifier, new_classifier
 from nsc_deploy.training.metrics import FeaturesMetrics
@@ -237,3 +243,13 @@ def test_products_in_bfloat16_train_a_codec_that_is_measured_in_float32(backbone
     assert half.test_accuracy > 0.7
     # What was trained so is exported and measured as anything else: graphs equal torch bit for bit.
     assert {part.name for part in read_deployment(run).parts} >= {"transmitter", "receiver"}
+
+
+def test_a_channel_of_a_single_value_cannot_be_normalised():
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        NormalisedConvolution(2, 3)(torch.zeros(1, 2, 1, 1))
+    with pytest.raises(ConfigError, match=r"training\.batch_size: is 1"):
+        require_normalisable((2, 1, 1), 1)
+    for shape, batch_size in (((2, 1, 1), 2), ((2, 1, 2), 1)):
+        require_normalisable(shape, batch_size)
+        NormalisedConvolution(2, 3)(torch.zeros(batch_size, *shape))
