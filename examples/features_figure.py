@@ -3,14 +3,13 @@
     python examples/features_figure.py EVALUATION... [--out figure.svg]
 
 An EVALUATION is a folder that `nsc-deploy evaluate RUN... --flip|--erase ... --out EVALUATION` wrote, or its
-evaluation.json. One panel for each backbone, channel and n; runs of one codec, its settings and its
-training channel are seeds of one curve, with the deviation over them as its bars (of one that over the draws
-of the channel).
+evaluation.json. One panel for each backbone, channel and n; runs that differ in their seed alone are one
+curve, with the deviation over them as its bars (of one that over the draws of the channel).
 """
 
 import argparse
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -50,16 +49,37 @@ def read(path: Path) -> list[dict]:
 
 def panels_of(sweeps: list[dict]) -> list[tuple[str, dict[str, list[dict]]]]:
     """Title and curves of each panel; separate coding, which has no n, is in every panel of its channel."""
-    steps = {(one["backbone"], one["channel"], one["steps"]) for one in sweeps if one["steps"] is not None}
+    steps = {(behind(one), one["channel"], one["steps"]) for one in sweeps if one["steps"] is not None}
+    backbones = sorted({backbone for backbone, _, _ in steps})
     panels = []
-    for backbone, channel, n in sorted(steps, key=str):
-        curves = defaultdict(list)
-        for one in sweeps:
-            if (one["backbone"], one["channel"]) == (backbone, channel) and one["steps"] in {n, None}:
-                trained = f", trained at {one['trained_at']}" if one["trained_at"] else ""
-                curves[f"{one['name']}{trained}"].append(one)
-        panels.append((f"{backbone}, n = {n}, {WORDS[channel]}", dict(curves)))
+    for backbone, channel, n in sorted(steps):
+        here = [
+            one
+            for one in sweeps
+            if (behind(one), one["channel"]) == (backbone, channel) and one["steps"] in {n, None}
+        ]
+        alone = sum(kind == backbone[0] for kind, _ in backbones) == 1
+        title = f"{backbone[0] if alone else ' '.join(backbone)}, n = {n}, {WORDS[channel]}"
+        panels.append((title, curves_of(here)))
     return panels
+
+
+def behind(one: dict) -> tuple[str, str]:
+    """Kind and run of the backbone."""
+    return one["backbone"], one.get("backbone_run", "")
+
+
+def curves_of(sweeps: list[dict]) -> dict[str, list[dict]]:
+    """Seeds of one experiment together; of several with one codec and channel each names its first run."""
+    seeds = defaultdict(list)
+    for one in sweeps:
+        trained = f", trained at {one['trained_at']}" if one["trained_at"] else ""
+        seeds[f"{one['name']}{trained}", one.get("settings")].append(one)
+    known = Counter(label for label, _ in seeds)
+    return {
+        label if known[label] == 1 else f"{label}, {runs[0]['run']}": runs
+        for (label, _), runs in seeds.items()
+    }
 
 
 def draw(axes, title: str, curves: dict[str, list[dict]]) -> None:

@@ -1,5 +1,7 @@
 """Experiment files on disk: TOML in, with errors that name the field and the nearest valid name; TOML out."""
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -82,6 +84,18 @@ def differing_fields(one: Experiment, other: Experiment) -> list[str]:
     """The dotted names of the fields in which two experiments differ, sorted."""
     left, right = by_dotted_name(one.model_dump(mode="json")), by_dotted_name(other.model_dump(mode="json"))
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+
+def settings_digest(experiment: Experiment, without: Collection[str]) -> str:
+    """What an experiment sets but for some fields, as 16 hexadecimal digits that runs of the same share.
+
+    Args:
+        experiment: of a run.
+        without: the fields, by dotted name.
+    """
+    values = by_dotted_name(experiment.model_dump(mode="json"))
+    kept = {name: value for name, value in values.items() if name not in without}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def by_dotted_name(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

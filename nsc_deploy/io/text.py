@@ -1,7 +1,9 @@
 """Text of files and messages, fit for a terminal: no control sequences, lone surrogates or endless lines."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from nsc_deploy.errors import UserError
 
@@ -39,6 +41,23 @@ def refuse_control(value: object, *, where: object, kind: type[UserError]) -> No
             where=where,
             hint="Take them out: plain text is wanted.",
         )
+
+
+def places_apart(labels: Sequence[str], runs: Sequence[Path]) -> list[str]:
+    """Of each run whose label another has too the end of its path that only it has; of the others nothing."""
+    met = dict.fromkeys(zip(labels, (run.resolve() for run in runs), strict=True))
+    shared = Counter(label for label, _ in met)
+    return [
+        _end(run.resolve(), [other for one, other in met if one == label]) if shared[label] > 1 else ""
+        for label, run in zip(labels, runs, strict=True)
+    ]
+
+
+def _end(path: Path, others: Sequence[Path]) -> str:
+    """The last parts of a path, as few as tell it from others."""
+    ends = (path.parts[-length:] for length in range(1, len(path.parts) + 1))
+    alone = (end for end in ends if sum(other.parts[-len(end) :] == end for other in others) == 1)
+    return str(Path(*next(alone)))
 
 
 def _with_control(value: object) -> str | None:

@@ -1,9 +1,9 @@
 """The plots of `nsc-deploy evaluate`: accuracy against SNR and against latency."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -86,10 +86,9 @@ def _against_snr(axes: Axes, sweeps: Sequence[Sweep]) -> None:
 
 
 def _curves(sweeps: Sequence[Sweep]) -> list[tuple[str, Points]]:
-    """A curve a run; runs of one system that were evaluated at one SNR each make one curve together."""
+    """A curve a run; runs of one experiment that were evaluated at one SNR each make one curve together."""
     curves: list[tuple[str, Points]] = []
-    for name, group in groupby(sorted(sweeps, key=lambda sweep: sweep.name), key=lambda sweep: sweep.name):
-        members = list(group)
+    for name, members in sorted(_lines(sweeps).items(), key=itemgetter(0)):
         if all(len(sweep.snr_db) == 1 for sweep in members):
             points = _points(members)
             models = "one model for each SNR" if len(points) > 1 else f"trained at {members[0].trained_at}"
@@ -115,7 +114,7 @@ def _marker(number: int) -> str:
 
 def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
     """A colour a system and a line style an SNR of training; seeds of both are averaged."""
-    names = sorted({sweep.name for sweep in sweeps})
+    names = sorted(_lines(sweeps))
     by_snr = sorted(sweeps, key=lambda sweep: (sweep.trained_snr_db, sweep.trained_snr_to_db or -math.inf))
     snrs = list(dict.fromkeys(sweep.trained_at for sweep in by_snr))
     for (name, snr), members in _by_name_and_snr(sweeps).items():
@@ -140,9 +139,21 @@ def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
 
 def _by_name_and_snr(sweeps: Sequence[Sweep]) -> dict[tuple[str, str], list[Sweep]]:
     groups: defaultdict[tuple[str, str], list[Sweep]] = defaultdict(list)
-    for sweep in sweeps:
-        groups[sweep.name, sweep.trained_at].append(sweep)
+    for name, members in _lines(sweeps).items():
+        for sweep in members:
+            groups[name, sweep.trained_at].append(sweep)
     return groups
+
+
+def _lines(sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
+    """Runs of one experiment together, by the system or, where others of it are there, by the first run."""
+    groups: defaultdict[tuple[str, str], list[Sweep]] = defaultdict(list)
+    for sweep in sweeps:
+        groups[sweep.name, sweep.settings].append(sweep)
+    of_system = Counter(name for name, _ in groups)
+    return {
+        name if of_system[name] == 1 else members[0].label: members for (name, _), members in groups.items()
+    }
 
 
 def _style(number: int) -> _Style:

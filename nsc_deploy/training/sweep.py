@@ -1,7 +1,7 @@
 """How well a trained system decides: on samples, against SNR, against latency (the poster's figures 4, 5)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from nsc_deploy.channels.config import ChannelConfig, require_snr
 from nsc_deploy.config.speech import SpeechExperiment, SystemConfig
 from nsc_deploy.data import EventData, EventSet, load_events
+from nsc_deploy.experiment_file import settings_digest
 from nsc_deploy.io.progress import progress_bar
-from nsc_deploy.io.text import span
+from nsc_deploy.io.text import places_apart, span
 from nsc_deploy.models.export import uses_per_step
 from nsc_deploy.models.system import System
 from nsc_deploy.training.batches import EVALUATION_BATCH, Samples, stream, to_signal
@@ -115,6 +116,8 @@ class Sweep:
         bits: of a weight, where the parts for a chip computed in Lava's integers; None in floating point.
         trained_snr_to_db: the upper end of the SNRs of its training; None where it was one.
         lost: part of the samples that could not be decoded, one for each of `snr_db`; separate coding.
+        settings: digest of its experiment; seeds, and models of several SNRs, of one experiment share it.
+        place: end of the run's path, where another run has the same label.
     """
 
     run: Path
@@ -127,11 +130,13 @@ class Sweep:
     bits: int | None = None
     trained_snr_to_db: float | None = None
     lost: tuple[float, ...] = ()
+    settings: str = ""
+    place: str = ""
 
     @property
     def label(self) -> str:
         """Name of the system and of the run directory."""
-        return f"{self.name}, {self.run.resolve().name}"
+        return f"{self.name}, {self.place or self.run.resolve().name}"
 
     @property
     def trained_at(self) -> str:
@@ -179,11 +184,13 @@ def sweep_runs(
     total = len(forms) * sum(len(_evaluated(*pair)) for pair in zip(points, experiments, strict=True))
     with progress_bar(shown=progress) as bar:
         task = bar.add_task("evaluating", total=total)
-        return [
+        sweeps = [
             sweep(run, wanted, bits=form, parts=parts[run], advance=lambda: bar.advance(task))
             for run, wanted in zip(runs, points, strict=True)
             for form in forms
         ]
+    places = places_apart([one.label for one in sweeps], [one.run for one in sweeps])
+    return [replace(one, place=place) for one, place in zip(sweeps, places, strict=True)]
 
 
 def sweep(
@@ -229,12 +236,18 @@ def sweep(
         uses=channel_uses(experiment, system, data.test),
         bits=bits,
         lost=tuple(one.lost for snr in snr_db if (one := measured[snr, None]).lost is not None),
+        settings=settings_digest(experiment, _OF_ONE_CURVE),
     )
 
 
 _Ends = tuple[float, float | None]
 """An SNR in dB and None, or both ends of a range."""
 _POINTS = 5
+_OF_ONE_CURVE = (
+    "channel.snr_db", "channel.snr_to_db", "data.path", "training.devices", "training.nodes", "training.seed",
+    "training.start_from", "training.teacher", "training.threads", "training.validation_seed",
+)  # fmt: skip
+"""Fields in which seeds of one experiment, and models of several SNRs, differ."""
 
 
 def _at_home(channel: ChannelConfig) -> tuple[float, ...]:

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import Status, Verdict, raise_first_refusal
-from nsc_deploy.io.text import counted, percent
+from nsc_deploy.io.text import counted, percent, places_apart
 
 
 def test_one_is_singular_and_all_else_plural() -> None:
@@ -45,3 +47,8 @@ def test_further_refusals_are_counted(refused: int, told: str) -> None:
     with pytest.raises(ExportError) as caught:
         raise_first_refusal(verdicts)
     assert caught.value.problem == told
+
+
+def test_only_labels_that_several_runs_have_need_a_place() -> None:
+    runs = [Path(one) for one in ("/a/x/0", "/b/x/0", "/b/x/1", "/b/y", "/b/y")]
+    assert places_apart(["fc"] * 3 + ["lstm"] * 2, runs) == ["a/x/0", "b/x/0", "1", "", ""]

@@ -108,6 +108,25 @@ def test_seeds_of_one_snr_are_averaged() -> None:
     assert left.get_lines()[0].get_ydata().tolist() == pytest.approx([70])
 
 
+def test_runs_of_one_system_with_other_settings_are_no_seeds(small_experiment: Make, tmp_path: Path) -> None:
+    overrides = small_experiment(training__epochs=1)
+    made = {
+        "first/fc": {}, "second/fc": {"training.seed": 7}, "wide": {"training.learning_rate": 0.05},
+    }  # fmt: skip
+    for name, changes in made.items():
+        train(load_experiment(None, overrides | changes), tmp_path / name, progress=False)
+    sweeps = sweep_runs([tmp_path / name for name in made], None)
+    assert [one.label for one in sweeps] == ["fc, first/fc", "fc, second/fc", "fc, wide"]
+    left, right = accuracy_figure(sweeps).axes
+    labels = [str(one.get_label()) for one in left.get_lines()]
+    assert [label for label in labels if not label.startswith("_")] == [
+        f"{label}, trained at 20 dB" for label in ("fc, first/fc", "fc, wide")
+    ]
+    seeds = [sweeps[0].accuracy[0], sweeps[1].accuracy[0]]
+    assert left.get_lines()[0].get_ydata().tolist() == pytest.approx([50 * sum(seeds)])
+    assert len(right.get_lines()) == 2
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.integers(2, 5))
 def test_seeds_that_are_equally_good_have_a_bar_of_no_height(accuracy: float, seeds: int) -> None:

@@ -1,7 +1,7 @@
 """Accuracy of codecs over the probability of an error, and of separate coding beside them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind, Erased
 from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.experiment_file import FILE_NAME, settings_digest
 from nsc_deploy.io.progress import progress_bar
+from nsc_deploy.io.text import places_apart
 from nsc_deploy.models.features.held import hold
 from nsc_deploy.models.features.jpeg import JpegCodec
 from nsc_deploy.training.features.cache import Features, FeatureSource, load_features
@@ -37,6 +39,7 @@ class CodecSweep:
         run: the run directory.
         name: the codec; `jpeg-conv` for a run of a backbone.
         backbone: what it stands behind.
+        backbone_run: the run of that.
         steps: n; None for separate coding.
         trained_at: its training channel, as a person writes it; empty for separate coding.
         channel: bsc or bec, on which it was evaluated.
@@ -52,11 +55,14 @@ class CodecSweep:
         without_channel: accuracy of the server's part on the features themselves, of the backbone alone.
         samples: of the test part.
         draws: of the channel for each sample.
+        settings: digest of its experiment; seeds of one experiment share it.
+        place: end of the run's path, where another run has the same label.
     """
 
     run: Path
     name: str
     backbone: str
+    backbone_run: Path
     steps: int | None
     trained_at: str
     channel: str
@@ -71,16 +77,18 @@ class CodecSweep:
     without_channel: float
     samples: int
     draws: int
+    settings: str
+    place: str = ""
 
     @property
     def label(self) -> str:
-        """Name of the codec, n and its training."""
+        """Name of the codec, n and its training, and its place where that is not enough."""
         n = "" if self.steps is None else f" n {self.steps}"
-        return f"{self.name}{n}" + (f", {self.trained_at}" if self.trained_at else "")
+        return ", ".join(filter(None, (f"{self.name}{n}", self.trained_at, self.place)))
 
     def as_json(self) -> dict[str, object]:
         """Every field, for a file."""
-        return asdict(self) | {"run": str(self.run)}
+        return asdict(self) | {"run": str(self.run), "backbone_run": str(self.backbone_run)}
 
 
 def are_features(runs: Sequence[Path]) -> bool:
@@ -132,11 +140,13 @@ def sweep_codecs(
     with progress_bar(shown=progress) as bar:
         total = len(forms) * sum(len(channels[run]) for run in runs)
         task = bar.add_task("evaluating", total=total)
-        return [
+        sweeps = [
             _sweep(run, channels[run], draws, most, lambda: bar.advance(task), form, progress=progress)
             for run in runs
             for form in forms
         ]
+    places = places_apart([one.label for one in sweeps], [one.run for one in sweeps])
+    return [replace(one, place=place) for one, place in zip(sweeps, places, strict=True)]
 
 
 def _channels(run: Path, kind: BinaryKind | None, points: Sequence[float]) -> list[BinaryChannelConfig]:
@@ -149,7 +159,7 @@ def _channels(run: Path, kind: BinaryKind | None, points: Sequence[float]) -> li
     require_finished(run, "nsc-deploy evaluate")
     experiment = read_experiment(run)
     if isinstance(experiment, FeaturesExperiment):
-        FeatureSource(Path(experiment.system.backbone or "")).require_behind(run)
+        _backbone_of(run, experiment).require_behind(run)
         own = experiment.channel
         return _at_home(own) if kind is None else [channel_at(kind, p, own.erased) for p in points]
     if kind is None:
@@ -161,7 +171,20 @@ def _channels(run: Path, kind: BinaryKind | None, points: Sequence[float]) -> li
     return [channel_at(kind, p) for p in points]
 
 
+def _backbone_of(run: Path, experiment: FeaturesExperiment, *, progress: bool = False) -> FeatureSource:
+    try:
+        return FeatureSource(Path(experiment.system.backbone or ""), experiment.data.path, progress=progress)
+    except DataError as error:
+        raise DataError(
+            error.problem,
+            where=error.where,
+            hint=f"{run} was trained behind it: put it back, or name where it is now in {run / FILE_NAME}, "
+            "field system.backbone.",
+        ) from error
+
+
 _POINTS = 5
+_OF_A_SEED = ("training.seed", "training.threads", "data.path")
 
 
 def _at_home(own: BinaryChannelConfig) -> list[BinaryChannelConfig]:
@@ -190,7 +213,7 @@ def _sweep(
         return _separate(source, features, channels, experiment.training.seed, draws, advance)
     if not isinstance(experiment, FeaturesExperiment):
         raise TypeError(f"no codec in {run}")
-    source = FeatureSource(Path(experiment.system.backbone or ""), experiment.data.path, progress=progress)
+    source = _backbone_of(run, experiment, progress=progress)
     features = _first(load_features(source, progress=progress), most)
     return _codec(run, experiment, source, features, channels, draws, advance, bits)
 
@@ -256,6 +279,7 @@ def _codec(
         run=run,
         name=_name(experiment) + ("" if weight_bits is None else f", {weight_bits} bits"),
         backbone=source.experiment.system.backbone,
+        backbone_run=source.run.resolve(),
         steps=experiment.system.steps,
         trained_at=f"{own.kind.value} {ends}",
         channel=channels[0].kind.value,
@@ -270,6 +294,7 @@ def _codec(
         without_channel=without,
         samples=len(labels),
         draws=draws,
+        settings=settings_digest(experiment, _OF_A_SEED),
     )
 
 
@@ -318,6 +343,7 @@ def _separate(
         run=source.run,
         name=SEPARATE,
         backbone=source.experiment.system.backbone,
+        backbone_run=source.run.resolve(),
         steps=None,
         trained_at="",
         channel=channels[0].kind.value,
@@ -332,4 +358,5 @@ def _separate(
         without_channel=without,
         samples=len(labels),
         draws=draws,
+        settings=settings_digest(source.experiment, _OF_A_SEED),
     )

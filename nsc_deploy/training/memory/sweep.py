@@ -1,7 +1,7 @@
 """Runs of systems with memory over many SNRs: accuracy, tasks solved and symbols."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.data.stories import Corpus
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import waiting
+from nsc_deploy.io.text import places_apart
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.memory.evaluate import Point, evaluate_at
 from nsc_deploy.training.memory.rounds import sample
@@ -29,7 +30,7 @@ class MemorySweep:
 
     Attributes:
         run: its directory.
-        system: its name and what distinguishes it.
+        system: its name and what distinguishes it, the end of its path where nothing else does.
         channel: its kind, and whether it is known from a pilot.
         points: by rising SNR.
     """
@@ -114,7 +115,11 @@ def sweep_memory(
                     say(f"{run.name} at {snr_db:g} dB")
                     points.append(evaluate_at(system, corpus, chosen, snr_db, training.seed, held_out))
             sweeps.append(MemorySweep(run, *_labels(experiment), tuple(points)))
-    return sweeps
+    places = places_apart([one.label for one in sweeps], [one.run for one in sweeps])
+    return [
+        replace(one, system=", ".join(filter(None, (one.system, place))))
+        for one, place in zip(sweeps, places, strict=True)
+    ]
 
 
 def _labels(experiment: MemoryExperiment) -> tuple[str, str]:
@@ -139,6 +144,6 @@ def _of_mem_deepsc(experiment: MemoryExperiment) -> list[str]:
         and system.least_symbols != usual.least_symbols,
         "separate": training.joint_steps == 0,
         "encoder held": training.freeze_encoder and training.joint_steps > 0,
-        f"{training.hold_out:.0%} of the sentences held out": training.hold_out > 0,
+        f"{100 * training.hold_out:g}% of the sentences held out": training.hold_out > 0,
     }
     return [name for name, holds in found.items() if holds]

@@ -100,6 +100,23 @@ def test_a_codec_is_not_evaluated_behind_another_backbone(
     (codec / "metrics.json").unlink()
     with pytest.raises(DataError, match="has other weights than"):
         train(codec_experiment(backbone, "cnn-1bit"), codec, resume=True, progress=False)
+    with pytest.raises(ConfigError, match=r"another experiment \(different: system.backbone\)"):
+        train(codec_experiment(runs[0], "cnn-1bit"), codec, resume=True, progress=False)
+
+
+def test_a_backbone_that_was_moved_can_be_named_anew(runs: tuple[Path, Path], tmp_path: Path):
+    codec = shutil.copytree(runs[1], tmp_path / "codec")
+    moved = shutil.copytree(runs[0], tmp_path / "moved")
+    written = (codec / FILE_NAME).read_text()
+    (codec / FILE_NAME).write_text(written.replace(str(runs[0]), str(tmp_path / "gone")))
+    with pytest.raises(DataError, match=r"name where it is now in .*experiment.toml, field system.backbone"):
+        sweep_codecs([codec], BinaryKind.BSC, [0.1])
+    (codec / FILE_NAME).write_text(written.replace(str(runs[0]), str(moved)))
+    there, here = sweep_codecs([runs[1], codec], BinaryKind.BSC, [0.1])
+    assert there.accuracy == here.accuracy
+    assert [there.label, here.label] == [
+        f"cnn-1bit n 4, bsc 0.15, {place}/codec" for place in (runs[1].parent.name, tmp_path.name)
+    ]
 
 
 def test_runs_on_channels_of_their_own_are_told_apart(runs: tuple[Path, Path], tmp_path: Path):
@@ -217,3 +234,23 @@ def test_evaluations_of_several_runs_are_one_figure(tmp_path: Path):
     assert means == pytest.approx([71, 62])
     assert bars == pytest.approx([1, 2])
     assert module["mean_curve"](curves[SEPARATE])[2] == pytest.approx([1, 2])
+
+
+def test_no_seed_of_a_curve_is_of_other_settings_or_behind_another_backbone():
+    module = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "features_figure.py"))
+    made = {
+        "run": "0", "name": "snn-sc", "backbone": "vgg16", "backbone_run": "/first", "steps": 8,
+        "trained_at": "bsc 0.15", "channel": "bsc", "settings": "a",
+    }  # fmt: skip
+    longer, behind = made | {"run": "long", "settings": "b"}, made | {"backbone_run": "/second"}
+    panels = module["panels_of"]([made, made | {"run": "1"}, longer, behind])
+    assert [title for title, _ in panels] == [
+        f"vgg16 {run}, n = 8, bits flipped (BSC)" for run in ("/first", "/second")
+    ]
+    (_, first), (_, second) = panels
+    label = "snn-sc, trained at bsc 0.15"
+    assert {name: [one["run"] for one in runs] for name, runs in first.items()} == {
+        f"{label}, 0": ["0", "1"],
+        f"{label}, long": ["long"],
+    }
+    assert second == {label: [behind]}

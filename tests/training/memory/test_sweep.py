@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from nsc_deploy.errors import ConfigError
@@ -19,6 +21,12 @@ def test_a_sweep_has_a_point_for_each_snr(run):
     assert sweep.label == "mem-deepsc, 16 symbols, consecutive mask, 8 at least, awgn"
     assert [point.snr_db for point in sweep.points] == [-6, 6]
     assert [point.symbols.sent for point in sweep.points] == [16, 10]
+
+
+def test_two_runs_that_their_settings_do_not_tell_apart_are_told_by_their_place(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "again")
+    sweeps = sweep_memory([run, other], (6.0,), questions=10)
+    assert [one.system.rpartition(", ")[2] for one in sweeps] == ["run", "again"]
 
 
 def test_sentences_that_were_held_out_are_told_apart(tmp_path):
@@ -66,6 +74,7 @@ def test_an_snr_that_no_channel_has_is_refused(run, snr_db):
         ),
         ({"training__joint_steps": 0, "training__freeze_encoder": True}, "mem-deepsc, separate", "awgn"),
         ({"training__hold_out": 0.1}, "mem-deepsc, 10% of the sentences held out", "awgn"),
+        ({"training__hold_out": 0.004}, "mem-deepsc, 0.4% of the sentences held out", "awgn"),
         (
             {"system__name": "utf8-turbo", "system__modulation": "amc", "system__memory": 1},
             "utf8-turbo, amc, last sentence",
