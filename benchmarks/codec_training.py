@@ -27,7 +27,7 @@ from nsc_deploy.training.fit import in_bfloat16, quiet_lightning, reproducible
 from nsc_deploy.training.record import TrainingRecord
 
 BATCH = 128
-WHOLE = {"codec alone": 3000, "with the server's part": 750}
+WHOLE = {"codec alone": 3000, "with the server's part": 375}
 """Steps of each stage in examples/grids/cifar100_results.toml."""
 
 

@@ -23,6 +23,7 @@ from nsc_deploy.training.run_directory import (
     read_experiment,
     read_metrics,
     refuse_another,
+    require_same_data,
     state_of,
     write_metrics,
 )
@@ -84,6 +85,8 @@ def train(
         state = claim(out, experiment, origin, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
             return RunResult(out, experiment, read_metrics(out))
+        if state is RunState.UNFINISHED:
+            require_same_data(out, data_sha256)
         metrics = training.run(out, resume=resume, progress=progress)
         write_metrics(out, metrics)
         return RunResult(out, experiment, metrics)

@@ -12,7 +12,13 @@ from nsc_deploy.experiment_file import differing_fields
 from nsc_deploy.models.system import System, build_system, round_decays, round_weights
 from nsc_deploy.training.batches import stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
-from nsc_deploy.training.run_directory import RunState, read_experiment_of, read_provenance, state_of
+from nsc_deploy.training.run_directory import (
+    RunState,
+    read_experiment_of,
+    read_provenance,
+    require_same_data,
+    state_of,
+)
 
 FINE_TUNING_EPOCHS = 10
 FINE_TUNING_RATE = 0.25
@@ -186,9 +192,12 @@ def load_system(run: Path, data: EventData) -> System:
     """The trained system of a run directory, on the data set of that run.
 
     Raises:
-        DataError: no run, or its weights are missing, damaged or of another shape.
+        DataError: no run, the data set holds other samples than in its training, or its weights are missing,
+            damaged or of another shape.
     """
-    return finished_system(read_experiment_of(SpeechExperiment, run), data, run)
+    experiment = read_experiment_of(SpeechExperiment, run)
+    require_same_data(run, data.sha256())
+    return finished_system(experiment, data, run)
 
 
 def finished_system(experiment: SpeechExperiment, data: EventData, run: Path) -> System:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,20 @@ def test_damaged_weights_are_refused(small_experiment: Make, tmp_path: Path) -> 
     best.write_bytes(best.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"best\.safetensors"):
         load_system(run, load_events(experiment.data))
+
+
+def test_other_samples_than_those_of_the_training_are_refused(finished: RunResult, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    told = json.loads((run / "provenance.json").read_text())
+    (run / "provenance.json").write_text(json.dumps(told | {"data_sha256": "0" * 64}))
+    data = load_events(finished.experiment.data)
+    with pytest.raises(DataError, match="other samples than its data set holds now"):
+        load_system(run, data)
+    (run / "metrics.json").unlink()
+    before = snapshot(run)
+    with pytest.raises(DataError, match="other samples than its data set holds now"):
+        train(finished.experiment, run, resume=True, progress=False)
+    assert snapshot(run) == before
 
 
 def test_diverged_training_says_so(small_experiment: Make, tmp_path: Path) -> None:

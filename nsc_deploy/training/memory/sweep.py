@@ -7,7 +7,7 @@ from typing import Any
 
 from nsc_deploy.channels.config import require_snr
 from nsc_deploy.config.memory import MemoryChannelConfig, MemoryExperiment, MemorySystemConfig
-from nsc_deploy.data.corpora import load_corpus
+from nsc_deploy.data.corpora import corpus_sha256, load_corpus
 from nsc_deploy.data.stories import Corpus
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import waiting
@@ -16,7 +16,12 @@ from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.memory.evaluate import Point, evaluate_at
 from nsc_deploy.training.memory.rounds import sample
 from nsc_deploy.training.memory.training import finished_memory_system
-from nsc_deploy.training.run_directory import read_experiment, read_experiment_of, read_metrics
+from nsc_deploy.training.run_directory import (
+    read_experiment,
+    read_experiment_of,
+    read_metrics,
+    require_same_data,
+)
 
 SNRS_DB = (-6.0, -3.0, 0.0, 3.0, 6.0, 9.0, 12.0, 18.0)
 RICIAN_K = MemoryChannelConfig().rician_k
@@ -95,7 +100,7 @@ def sweep_memory(
 
     Raises:
         ConfigError: an SNR is out of range.
-        DataError: a run is not finished, or its data is missing.
+        DataError: a run is not finished, or its data is missing or not that of its training.
     """
     for snr_db in snrs_db or ():
         require_snr(snr_db)
@@ -105,7 +110,11 @@ def sweep_memory(
         for run in runs:
             experiment = read_experiment_of(MemoryExperiment, run)
             read_metrics(run)
-            corpus = corpora.setdefault(experiment.data.model_dump_json(), load_corpus(experiment.data))
+            told = experiment.data.model_dump_json()
+            if told not in corpora:
+                corpora[told] = load_corpus(experiment.data)
+            corpus = corpora[told]
+            require_same_data(run, corpus_sha256(corpus))
             with reproducible(experiment.training.threads):
                 system = finished_memory_system(experiment, corpus, run)
                 chosen, training = sample(corpus.test, questions), experiment.training

@@ -1,8 +1,9 @@
+import json
 import shutil
 
 import pytest
 
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.training.memory.sweep import _labels, have_memory, sweep_memory
 from nsc_deploy.training.run import train
 from tests.training.memory.test_training import small
@@ -27,6 +28,16 @@ def test_two_runs_that_their_settings_do_not_tell_apart_are_told_by_their_place(
     other = shutil.copytree(run, tmp_path / "again")
     sweeps = sweep_memory([run, other], (6.0,), questions=10)
     assert [one.system.rpartition(", ")[2] for one in sweeps] == ["run", "again"]
+
+
+def test_other_stories_than_those_of_the_training_are_refused(run, tmp_path):
+    told = shutil.copytree(run, tmp_path / "run") / "provenance.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"data_sha256": "0" * 64}))
+    with pytest.raises(DataError, match="other samples than its data set holds now"):
+        sweep_memory([told.parent], (6.0,), questions=10)
+    (told.parent / "metrics.json").unlink()
+    with pytest.raises(DataError, match="other samples than its data set holds now"):
+        train(small(system__mask="consecutive"), told.parent, resume=True, progress=False)
 
 
 def test_sentences_that_were_held_out_are_told_apart(tmp_path):
