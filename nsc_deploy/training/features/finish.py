@@ -10,6 +10,7 @@ from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.config.features import FeaturesExperiment
 from nsc_deploy.deployment import Deployment, Readout, write_deployment
 from nsc_deploy.models.features.export import FeatureSystem, channel_use, write_parts
+from nsc_deploy.models.features.held import hold
 from nsc_deploy.training.batches import stream, stream_seed
 from nsc_deploy.training.features.backbone import parts
 from nsc_deploy.training.features.cache import Features, FeatureSource
@@ -36,11 +37,11 @@ def finish(
     """
     with reproducible(experiment.training.threads):
         # Before the best weights take the place of the server's part.
-        backbone_accuracy = accuracy_without_channel(
-            FeatureSource(source.run).backbone.server_part, features.test, features.test_labels
-        )
+        server = hold(FeatureSource(source.run).backbone.server_part, torch.float32)
+        backbone_accuracy = accuracy_without_channel(server, features.test, features.test_labels)
         classifier = finished_classifier(experiment, source.backbone, run)
         write_graphs(experiment, source, classifier, run)
+        classifier.server = hold(classifier.server, torch.float32)
         return _metrics(experiment, source, features, classifier, record, backbone_accuracy)
 
 
