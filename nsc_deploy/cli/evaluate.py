@@ -102,8 +102,7 @@ def evaluate(
 
     With --quantise lava, also in the integers that an export would write, on the same noise.
 
-    Codecs for features: over --flip or --erase, without either on the channel of the training (five points
-    of a range).
+    Codecs for features: over --flip or --erase, else as trained (of a range, at five points).
 
     With these, a run of a backbone is evaluated with JPEG and a convolutional code.
 
