@@ -26,6 +26,11 @@ class BinaryKind(StrEnum):
     BSC = "bsc"
     BEC = "bec"
 
+    @property
+    def useless(self) -> float:
+        """The probability of an error at which what arrives tells nothing of what was sent."""
+        return 0.5 if self is BinaryKind.BSC else 1.0
+
 
 class Erased(StrEnum):
     """What a receiver puts in the place of an erased bit: 0 or 1 with equal chance, or one half."""
@@ -55,10 +60,9 @@ class BinaryChannelConfig(Record):
             raise ValueError(
                 f"a range of probabilities rises, and p_to {self.p_to:g} is not above p {self.p:g}"
             )
-        useless = 0.5 if self.kind is BinaryKind.BSC else 1.0
-        if self.p == useless and self.p_to is None:
+        if self.p == self.kind.useless and self.p_to is None:
             raise MisfitError(
-                f"{{p}} is {useless:g}, at which what arrives over a {self.kind.value} tells nothing of what "
+                f"{{p}} is {self.p:g}, at which what arrives over a {self.kind.value} tells nothing of what "
                 "was sent",
                 "Choose another {p}.",
             )

@@ -40,6 +40,7 @@ def ask(
 
     from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.pictures import require_format
+    from nsc_deploy.io.text import counted
     from nsc_deploy.training.memory.ask import ask as send
     from nsc_deploy.training.memory.ask import write_attention
 
@@ -65,14 +66,12 @@ def ask(
     question = reply.messages[-1]
     table.add_row(question.text, str(question.symbols), f"{question.error:.1%}", "question")
     console = Console(markup=False)
-    console.print(f"At {reply.snr_db:g} dB, with a memory of {_sentences(reply.memory)}", style="bold")
+    console.print(
+        f"At {reply.snr_db:g} dB, with a memory of {counted(reply.memory, 'sentence')}", style="bold"
+    )
     console.print(table)
     others = ", ".join(f"{answer} {share:.1%}" for answer, share in reply.likely)
     typer.echo(f"Answer: {reply.answer} ({others})")
-
-
-def _sentences(count: int) -> str:
-    return f"{count} sentence" + "s" * (count != 1)
 
 
 def attention(

@@ -69,13 +69,12 @@ def train(
         raise ConfigError("cannot be combined", where="--resume, --overwrite")
     _require_plain_path(out)
     experiment = with_threads(experiment, out if resume else None)
+    if resume and state_of(out) is not RunState.EMPTY:
+        refuse_another(out, experiment)  # Else the runs that it is made from would seem to be the matter.
     if resume and state_of(out) is RunState.FINISHED:
         # Nothing is read but the run: its data, and the runs it was made from, may be gone by now.
         with locked(out):
-            refuse_another(out, experiment)
             return RunResult(out, experiment, read_metrics(out))
-    if resume and state_of(out) is RunState.UNFINISHED:
-        refuse_another(out, experiment)  # Else the runs that it is made from would seem to be the matter.
     training = _training(experiment)
     training.check(out, resume=resume)
     require_writable(out / FILE_NAME)

@@ -152,21 +152,25 @@ def read_provenance(run: Path) -> Provenance:
     return read_json_record(Provenance, run / PROVENANCE, "the provenance of a run", hint=_NO_RUN)
 
 
-def require_same_data(run: Path, data_sha256: str) -> None:
-    """Refuse to go on with a run, or to evaluate it, on other samples than it was trained with.
+_OWN_DATA = "Give the data set as it was, or train anew with --overwrite."
+
+
+def require_same_data(run: Path, data_sha256: str, *, hint: str = _OWN_DATA) -> None:
+    """Refuse a run on other samples than it was trained with: those may judge now.
 
     Args:
         run: the run directory.
         data_sha256: of the samples that the data set holds now.
+        hint: the way out.
 
     Raises:
         DataError: those of its training were others; or its provenance is missing or damaged.
     """
     if read_provenance(run).data_sha256 != data_sha256:
         raise DataError(
-            "was trained on other samples than its data set holds now, some of which may judge here",
+            "was trained on other samples than the data set holds now, some of which may judge here",
             where=run,
-            hint="Give the data set as it was, or train anew with --overwrite.",
+            hint=hint,
         )
 
 

@@ -15,7 +15,6 @@ from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
 from nsc_deploy.training.run_directory import (
     RunState,
     read_experiment_of,
-    read_provenance,
     require_same_data,
     state_of,
 )
@@ -134,6 +133,9 @@ def _require_unseen_validation(before: TrainingConfig, now: TrainingConfig, star
     raise ConfigError(f"was trained on samples of the validation part ({what})", where=start, hint=hint)
 
 
+_WITHOUT_IT = "Give the data set as it was, or train anew without this run."
+
+
 def require_same_samples(
     experiment: SpeechExperiment, data_sha256: str, *, begun: bool, trained: bool
 ) -> None:
@@ -150,12 +152,8 @@ def require_same_samples(
     """
     config = experiment.training
     for run in (None if begun else config.start_from, None if trained else config.teacher):
-        if run is not None and read_provenance(Path(run)).data_sha256 != data_sha256:
-            raise DataError(
-                "was trained on other samples than the data set holds now, some of which may judge here",
-                where=run,
-                hint="Give the data set as it was, or train anew without this run.",
-            )
+        if run is not None:
+            require_same_data(Path(run), data_sha256, hint=_WITHOUT_IT)
 
 
 def new_system(experiment: SpeechExperiment, data: EventData) -> System:

@@ -214,11 +214,11 @@ def test_other_samples_than_those_of_the_training_are_refused(finished: RunResul
     told = json.loads((run / "provenance.json").read_text())
     (run / "provenance.json").write_text(json.dumps(told | {"data_sha256": "0" * 64}))
     data = load_events(finished.experiment.data)
-    with pytest.raises(DataError, match="other samples than its data set holds now"):
+    with pytest.raises(DataError, match="other samples than the data set holds now"):
         load_system(run, data)
     (run / "metrics.json").unlink()
     before = snapshot(run)
-    with pytest.raises(DataError, match="other samples than its data set holds now"):
+    with pytest.raises(DataError, match="other samples than the data set holds now"):
         train(finished.experiment, run, resume=True, progress=False)
     assert snapshot(run) == before
 

@@ -30,10 +30,9 @@ def require_chip_parts(run: Path) -> None:
         ConfigError: it is of no spiking codec.
     """
     experiment = read_experiment(run)
-    name = experiment.system.name
-    if not isinstance(experiment, FeaturesExperiment) or name not in {"snn-sc", "s-jscc"}:
+    if not isinstance(experiment, FeaturesExperiment) or not experiment.system.spiking:
         raise ConfigError(
-            f"is a run of {name}, which has nothing for a chip",
+            f"is a run of {experiment.system.name}, which has nothing for a chip",
             where=run,
             hint="Leave --quantise out, or name runs of snn-sc and s-jscc alone.",
         )

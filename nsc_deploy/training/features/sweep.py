@@ -191,9 +191,8 @@ def _at_home(own: BinaryChannelConfig) -> list[BinaryChannelConfig]:
     """The channel of a training; of a range points over it, but for one that tells nothing."""
     if own.p_to is None:
         return [own]
-    useless = 0.5 if own.kind is BinaryKind.BSC else 1.0
     points = np.linspace(own.p, own.p_to, _POINTS).round(12).tolist()
-    return [channel_at(own.kind, p, own.erased) for p in points if p != useless]
+    return [channel_at(own.kind, p, own.erased) for p in points if p != own.kind.useless]
 
 
 def _sweep(

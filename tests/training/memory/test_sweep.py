@@ -33,10 +33,10 @@ def test_two_runs_that_their_settings_do_not_tell_apart_are_told_by_their_place(
 def test_other_stories_than_those_of_the_training_are_refused(run, tmp_path):
     told = shutil.copytree(run, tmp_path / "run") / "provenance.json"
     told.write_text(json.dumps(json.loads(told.read_text()) | {"data_sha256": "0" * 64}))
-    with pytest.raises(DataError, match="other samples than its data set holds now"):
+    with pytest.raises(DataError, match="other samples than the data set holds now"):
         sweep_memory([told.parent], (6.0,), questions=10)
     (told.parent / "metrics.json").unlink()
-    with pytest.raises(DataError, match="other samples than its data set holds now"):
+    with pytest.raises(DataError, match="other samples than the data set holds now"):
         train(small(system__mask="consecutive"), told.parent, resume=True, progress=False)
 
 
