@@ -30,6 +30,10 @@ def main() -> None:
         sweeps = [one for path in options.evaluations for one in read(path)]
     except (OSError, ValueError) as error:
         parser.error(f"no evaluation can be read: {error}")
+    measured = Counter((one["run"], one["name"], one["channel"]) for one in sweeps)
+    twice = next((run for (run, _, _), times in measured.items() if times > 1), None)
+    if twice is not None:
+        parser.error(f"{twice} is in two of these evaluations, and would count as two seeds: leave one out")
     panels = panels_of(sweeps)
     if not panels:
         parser.error(

@@ -102,7 +102,7 @@ def read_grid(path: Path) -> Grid:
                 hint="Name what varies otherwise, tables or lists, in [[variants]].",
             )
     variants = _variants(written, path)
-    _refuse_overruled(variants, lists, path)
+    _refuse_overruled({"[set]": fixed} | {f"variant {one}": of for one, of in variants.items()}, lists, path)
     profile = _profile(written.profile, path)
     number = len(variants)
     for values in lists.values():
@@ -142,14 +142,14 @@ def _profile(name: str, path: Path) -> str:
 
 
 def _refuse_overruled(
-    variants: Mapping[str | None, Mapping[str, Any]], lists: Mapping[str, Any], path: Path
+    settings: Mapping[str, Mapping[str, Any]], lists: Mapping[str, Any], path: Path
 ) -> None:
-    """Of a field in both, the variant's value would be trained nowhere, under the variant's name."""
-    for variant, fields in variants.items():
+    """Of a field that is set and varied too, the value that is set would be trained nowhere."""
+    for what, fields in settings.items():
         both = next((name for name in fields if name in lists), None)
         if both is not None:
             raise ConfigError(
-                f"variant {variant} sets {both}, which [grid] varies",
+                f"{what} sets {both}, which [grid] varies",
                 where=path,
                 hint="Take it out of one of them.",
             )

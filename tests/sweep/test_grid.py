@@ -101,6 +101,8 @@ def test_a_grid_does_not_care_for_the_family(tmp_path: Path) -> None:
         (f"[[variants]]\nname = '{'x' * 201}'\n", "more than 200 characters"),
         ("[grid]\ntraining.seed = [0]\n[[variants]]\nname = 'a'\ntraining.seed = 1\n",
          "variant a sets training.seed, which .grid. varies"),
+        ("[set]\ntraining.seed = 1\n[grid]\ntraining.seed = [0]\n",
+         ".set. sets training.seed, which .grid. varies"),
         ("folder = '{system.name}'\n[grid]\nsystem = [{name = 'fc'}, {name = 'lstm'}]\n", "texts, numbers"),
         ("folder = 'x'\n[grid]\ndata.speaker = [['george']]\n", "texts, numbers"),
         (f"[grid]\ntraining.seed = {SEEDS}\ntraining.epochs = {SEEDS}\n", "40,000 runs"),

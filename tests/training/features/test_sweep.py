@@ -201,7 +201,15 @@ def test_a_codec_is_evaluated_in_the_integers_of_lava(runs: tuple[Path, Path], f
 
 
 @pytest.mark.parametrize(
-    ("written", "said"), [(None, "no evaluation can be read"), ("[]", "no codec in these evaluations")]
+    ("written", "said"),
+    [
+        (None, "no evaluation can be read"),
+        ("[]", "no codec in these evaluations"),
+        (
+            json.dumps([{"run": "runs/a", "name": "snn-sc", "channel": "bsc"}] * 2),
+            "runs/a is in two of these",
+        ),
+    ],
 )
 def test_a_figure_of_nothing_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
