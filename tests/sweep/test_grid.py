@@ -1,5 +1,6 @@
 """A grid file makes one run of every combination, and refuses what no run could be made of."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.config.speech import SpeechExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.sweep.grid import Point, read_grid
+from nsc_deploy.sweep.results import require_numbers
 
 SEEDS = list(range(200))
+GRIDS = Path(__file__).parents[2] / "examples" / "grids"
 BASE = "[system]\nname = 'fc'\n\n[training]\nepochs = 7\n"
 
 
@@ -113,8 +116,16 @@ def test_what_makes_no_runs_is_refused_by_name(tmp_path: Path, text: str, said: 
         points(tmp_path, text)
 
 
+@pytest.mark.parametrize("name", [path.name for path in GRIDS.iterdir()])
+def test_every_grid_of_the_examples_can_be_begun(name: str) -> None:
+    grid = read_grid(GRIDS / name)
+    require_numbers(grid)
+    stated = re.search(r"(\d+) runs", grid.path.read_text())
+    assert stated is None or len(grid.points) == int(stated[1])
+
+
 def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
-    grid = read_grid(Path(__file__).parents[2] / "examples" / "grids" / "babi_results.toml")
+    grid = read_grid(GRIDS / "babi_results.toml")
     experiments = {one.name: one.experiment for one in grid.points}
     assert len(experiments) == 10 * 3 + 4
     pilot = experiments["importance_pilot_0"]
@@ -131,7 +142,7 @@ def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
 
 
 def test_the_grid_of_cifar100_holds_every_codec_and_three_seeds_where_it_matters() -> None:
-    grid = read_grid(Path(__file__).parents[2] / "examples" / "grids" / "cifar100_results.toml")
+    grid = read_grid(GRIDS / "cifar100_results.toml")
     plain = [point for point in grid.points if point.name.count("-") == 1]
     combinations = {
         (one.system.name, one.system.steps, one.channel.kind.value, one.channel.p)
