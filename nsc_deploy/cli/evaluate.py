@@ -31,6 +31,14 @@ class QuantiseOption(StrEnum):
     LAVA = "lava"
 
 
+class PrecisionOption(StrEnum):
+    """Values of --precision."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    AUTO = "auto"
+
+
 def evaluate(
     runs: Annotated[
         list[Path],
@@ -83,6 +91,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    precision: Annotated[
+        PrecisionOption | None,
+        typer.Option(
+            help="Codecs: products of the server in fp32 (default) or bf16; auto: bf16 where it is faster.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -128,16 +143,16 @@ def evaluate(
             "--flip": flip,
             "--erase": erase,
             "--draws": several,
+            "--precision": precision,
         }
         _require_none(unused, "systems with memory")
         _evaluate_memory(runs, points, samples, directory, as_json)
         return
     codecs = are_features(runs)
-    _require_fitting(
-        codecs, {"--snr": snr, "--flip": flip, "--erase": erase, "--draws": several, "--samples": samples}
-    )
+    given: dict[str, object] = {"--snr": snr, "--flip": flip, "--erase": erase, "--draws": several}
+    _require_fitting(codecs, given | {"--samples": samples, "--precision": precision})
     if codecs:
-        _evaluate_codecs(runs, errors, draws, samples, forms, directory, as_json)
+        _evaluate_codecs(runs, errors, draws, samples, forms, precision, directory, as_json)
         return
     sweeps = sweep_runs(runs, points, bits=forms, progress=True)
     files = write_plots(sweeps, directory)
@@ -164,7 +179,7 @@ def _errors(flip: str | None, erase: str | None) -> "Errors":
 
 def _require_fitting(codecs: bool, given: dict[str, object]) -> None:
     """Refuse an option that the runs have no use for."""
-    wrong = ("--snr",) if codecs else ("--flip", "--erase", "--draws", "--samples")
+    wrong = ("--snr",) if codecs else ("--flip", "--erase", "--draws", "--samples", "--precision")
     option = next((one for one in wrong if given[one] is not None), None)
     if option is not None:
         what = "runs of speech receivers" if codecs else "runs of codecs and backbones"
@@ -246,15 +261,20 @@ def _evaluate_codecs(
     draws: int,
     samples: int | None,
     forms: tuple[int, ...],
+    precision: PrecisionOption | None,
     directory: Path,
     as_json: bool,
 ) -> None:
     from nsc_deploy.channels.config import BinaryKind
     from nsc_deploy.training.features.plots import write_codec_plots
     from nsc_deploy.training.features.sweep import sweep_codecs
+    from nsc_deploy.training.fit import in_bfloat16
 
     kind, points = (None, ()) if errors is None else (BinaryKind(errors[0]), errors[1])
-    sweeps = sweep_codecs(runs, kind, points, draws=draws, most=samples, bits=forms, progress=True)
+    bfloat16 = precision is not None and in_bfloat16(precision.value)
+    sweeps = sweep_codecs(
+        runs, kind, points, draws=draws, most=samples, bits=forms, bfloat16=bfloat16, progress=True
+    )
     files = write_codec_plots(sweeps, directory)
     if as_json:
         typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))
@@ -284,8 +304,10 @@ def print_codecs(sweeps: "list[CodecSweep]") -> None:
     table.add_row("no codec,\nno channel", *(f"{sweep.without_channel:.1%}" for sweep in sweeps))
     kinds = {sweep.channel for sweep in sweeps}
     over = f"over the {kinds.pop()}" if len(kinds) == 1 else "of each codec over its own channel"
-    draws = counted(sweeps[0].draws, "draw")
-    console.print(f"Test accuracy {over} ({draws} of the channel)", style="bold", highlight=False)
+    how = f"{counted(sweeps[0].draws, 'draw')} of the channel"
+    if sweeps[0].products != "float32":
+        how += f", products in {sweeps[0].products}"
+    console.print(f"Test accuracy {over} ({how})", style="bold", highlight=False)
     console.print(table)
     for sweep in sweeps:
         if sweep.after:

@@ -40,6 +40,33 @@ def hold(network: nn.Module, products: torch.dtype) -> nn.Module:
     return held
 
 
+def hold_scoring(network: nn.Module, products: torch.dtype) -> nn.Module:
+    """A held copy that does its own autocast: float32 features in, float32 scores out.
+
+    The last dense layer is computed in float32, for scores of 8 bits would tie.
+
+    Args:
+        network: any modules, the last of them a dense layer; it stays as it is.
+        products: number format of the products of all other layers.
+    """
+    held = hold(network, products)
+    name, last = [each for each in network.named_modules() if isinstance(each[1], nn.Linear)][-1]
+    held.set_submodule(name, _HeldDense(last.weight, last.bias))
+    return _Scoring(held, products)
+
+
+class _Scoring(nn.Module):
+    def __init__(self, held: nn.Module, products: torch.dtype) -> None:
+        super().__init__()
+        self._held, self._products = held, products
+
+    def forward(self, features: Tensor) -> Tensor:
+        reduced = self._products != torch.float32
+        with torch.autocast(features.device.type, self._products if reduced else None, enabled=reduced):
+            scores: Tensor = self._held(features)
+        return scores
+
+
 def _fold(chain: nn.Sequential) -> None:
     names = list(chain._modules)
     for name, following in pairwise(names):
@@ -75,7 +102,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, weight: Tensor, turned: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(turned)
         ctx.came_in = values.dtype
-        return functional.linear(values.to(weight.dtype), weight, bias)
+        with torch.autocast(values.device.type, enabled=False):  # the weight's format decides
+            return functional.linear(values.to(weight.dtype), weight, bias)
 
     @staticmethod
     @once_differentiable

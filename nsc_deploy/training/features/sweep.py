@@ -14,7 +14,7 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import FILE_NAME, settings_digest
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.io.text import places_apart
-from nsc_deploy.models.features.held import hold
+from nsc_deploy.models.features.held import hold_scoring
 from nsc_deploy.models.features.jpeg import JpegCodec
 from nsc_deploy.training.features.cache import Features, FeatureSource, load_features
 from nsc_deploy.training.features.evaluate import (
@@ -55,6 +55,7 @@ class CodecSweep:
         without_channel: accuracy of the server's part on the features themselves, of the backbone alone.
         samples: of the test part.
         draws: of the channel for each sample.
+        products: number format of the server's products, float32 or bfloat16.
         settings: digest of its experiment; seeds of one experiment share it.
         place: end of the run's path, where another run has the same label.
     """
@@ -77,6 +78,7 @@ class CodecSweep:
     without_channel: float
     samples: int
     draws: int
+    products: str
     settings: str
     place: str = ""
 
@@ -115,6 +117,7 @@ def sweep_codecs(
     draws: int = 1,
     most: int | None = None,
     bits: Sequence[int] = (),
+    bfloat16: bool = False,
     progress: bool = False,
 ) -> list[CodecSweep]:
     """Evaluate runs on the test images over probabilities of an error.
@@ -126,6 +129,7 @@ def sweep_codecs(
         draws: how often each sample is sent.
         most: look at the first so many test images alone; None for all.
         bits: of a weight; for each a further sweep of each run, its chip parts in Lava's integers.
+        bfloat16: compute the server's products in bfloat16, its scores in float32 all the same.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -137,11 +141,14 @@ def sweep_codecs(
     for run in runs if bits else ():
         require_chip_parts(run)
     forms: tuple[int | None, ...] = (None, *bits)
+    products = torch.bfloat16 if bfloat16 else torch.float32
     with progress_bar(shown=progress) as bar:
         total = len(forms) * sum(len(channels[run]) for run in runs)
         task = bar.add_task("evaluating", total=total)
         sweeps = [
-            _sweep(run, channels[run], draws, most, lambda: bar.advance(task), form, progress=progress)
+            _sweep(
+                run, channels[run], draws, most, lambda: bar.advance(task), form, products, progress=progress
+            )
             for run in runs
             for form in forms
         ]
@@ -202,6 +209,7 @@ def _sweep(
     most: int | None,
     advance: Callable[[], None],
     bits: int | None,
+    products: torch.dtype,
     *,
     progress: bool,
 ) -> CodecSweep:
@@ -209,12 +217,12 @@ def _sweep(
     if isinstance(experiment, BackboneExperiment):
         source = FeatureSource(run, progress=progress)
         features = _first(load_features(source, progress=progress), most)
-        return _separate(source, features, channels, experiment.training.seed, draws, advance)
+        return _separate(source, features, channels, experiment.training.seed, draws, advance, products)
     if not isinstance(experiment, FeaturesExperiment):
         raise TypeError(f"no codec in {run}")
     source = _backbone_of(run, experiment, progress=progress)
     features = _first(load_features(source, progress=progress), most)
-    return _codec(run, experiment, source, features, channels, draws, advance, bits)
+    return _codec(run, experiment, source, features, channels, draws, advance, bits, products)
 
 
 def channel_at(kind: BinaryKind, p: float, erased: Erased = Erased.RANDOM) -> BinaryChannelConfig:
@@ -254,14 +262,15 @@ def _codec(
     draws: int,
     advance: Callable[[], None],
     weight_bits: int | None,
+    products: torch.dtype,
 ) -> CodecSweep:
     features, labels = test
     own, seed = experiment.channel, experiment.training.seed
     with reproducible(experiment.training.threads):
-        server = hold(source.backbone.server_part, torch.float32)
+        server = hold_scoring(source.backbone.server_part, products)
         without = accuracy_without_channel(server, features, labels)
         classifier = finished_classifier(experiment, source.backbone, run)
-        classifier.server = hold(classifier.server, torch.float32)
+        classifier.server = hold_scoring(classifier.server, products)
         chips = None if weight_bits is None else in_integers(run, classifier, weight_bits)
         bits = encoded(classifier, features) if chips is None else chips.encoded(features)
         scores = classifier.scores if chips is None else chips.scores
@@ -293,6 +302,7 @@ def _codec(
         without_channel=without,
         samples=len(labels),
         draws=draws,
+        products=f"{products}".removeprefix("torch."),
         settings=settings_digest(experiment, _OF_A_SEED),
     )
 
@@ -325,10 +335,11 @@ def _separate(
     seed: int,
     draws: int,
     advance: Callable[[], None],
+    products: torch.dtype,
 ) -> CodecSweep:
     """JPEG of the tiled feature, and the convolutional code of rate 1/3, over a channel."""
     features, labels = test
-    server = source.backbone.server_part
+    server = hold_scoring(source.backbone.server_part, products)
     _, channels_in, height, width = features.shape
     codec = JpegCodec((channels_in, height, width))
     with reproducible(source.experiment.training.threads):
@@ -357,5 +368,6 @@ def _separate(
         without_channel=without,
         samples=len(labels),
         draws=draws,
+        products=f"{products}".removeprefix("torch."),
         settings=settings_digest(source.experiment, _OF_A_SEED),
     )

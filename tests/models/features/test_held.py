@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from nsc_deploy.models.features.backbones import build_backbone
-from nsc_deploy.models.features.held import hold
+from nsc_deploy.models.features.held import hold, hold_scoring
 
 
 def lively(name, split=None):
@@ -72,3 +72,16 @@ def test_weights_are_in_the_format_of_products_once():
     with torch.autocast("cpu", torch.bfloat16):
         mine, theirs = held(features.float()), server(features.float()).detach()
     torch.testing.assert_close(mine, theirs, rtol=0.1, atol=0.1 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize(("name", "split"), [("vgg16", None), ("cnn8", None), ("resnet10", "block2")])
+def test_scores_of_reduced_products_are_float32_and_near(name, split):
+    server, features = lively(name, split)
+    exact = server.float()(features.float()).detach()
+    near, same = (
+        hold_scoring(server, products)(features.float()) for products in (torch.bfloat16, torch.float32)
+    )
+    assert near.dtype == torch.float32
+    assert not torch.equal(near.bfloat16().float(), near)  # as they would be behind a layer in bfloat16
+    torch.testing.assert_close(near, exact, rtol=0.1, atol=0.1 * float(exact.abs().max()))
+    torch.testing.assert_close(same, exact, rtol=1e-4, atol=1e-5)

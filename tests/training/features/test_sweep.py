@@ -51,6 +51,18 @@ def test_errors_harm_separate_coding_all_at_once(runs: tuple[Path, Path]):
     assert learnt.without_channel == separate.without_channel
 
 
+def test_products_of_the_server_in_bfloat16_change_next_to_nothing(runs: tuple[Path, Path]):
+    pytest.importorskip("PIL")
+    backbone, codec = runs
+    either = [
+        sweep_codecs([codec, backbone], BinaryKind.BSC, [0.0, 0.15], bfloat16=it) for it in (False, True)
+    ]
+    for exact, reduced in zip(*either, strict=True):
+        assert (exact.products, reduced.products) == ("float32", "bfloat16")
+        assert reduced.bits == exact.bits
+        assert reduced.accuracy == pytest.approx(exact.accuracy, abs=0.03)
+
+
 def test_without_a_channel_that_of_the_training_is_taken(runs: tuple[Path, Path]):
     backbone, codec = runs
     (alone,) = sweep_codecs([codec], None, [])
@@ -162,10 +174,12 @@ def test_an_unfinished_run_is_refused(runs: tuple[Path, Path], tmp_path: Path):
 
 
 def test_the_command_writes_a_picture_and_its_values(runs: tuple[Path, Path], tmp_path: Path):
-    arguments = ["evaluate", str(runs[1]), "--flip", "0,0.2", "--draws", "2", "--out", str(tmp_path)]
+    arguments = ["evaluate", str(runs[1]), "--flip", "0,0.2", "--draws", "2", "--precision", "bf16"]
+    arguments += ["--out", str(tmp_path)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "cnn-1bit n 4" in done.output
+    assert "products in bfloat16" in done.output
     assert (tmp_path / "accuracy.png").stat().st_size > 5000
     (values,) = json.loads((tmp_path / "evaluation.json").read_text())
     assert values["p"] == [0, 0.2]
