@@ -20,6 +20,7 @@ from nsc_deploy.energy.counting.operations import (
     LayerCount,
     Operations,
     PartCount,
+    Pass,
     Traffic,
     of_events,
 )
@@ -64,7 +65,10 @@ def count_integers(
     late = network.layers[-1].late
     own, steps = recording.steps + late, recording.steps + network.latency
     layers = [
-        [_GroupCounter(layer, group, slice(i, i + own), (steps, recording.samples)) for group in layer.groups]
+        [
+            _GroupCounter(layer, group, slice(i, i + own), (steps, recording.samples), recording.steps)
+            for group in layer.groups
+        ]
         for i, layer in enumerate(network.layers, start=1)
     ]
     run = processes(network)
@@ -135,10 +139,14 @@ class _GroupCounter:
         group: of it.
         at: the steps in which it works on a sample.
         shape: steps until the answer, and samples.
+        recorded: steps of a sample.
     """
 
-    def __init__(self, layer: IntegerLayer, group: Group, at: slice, shape: tuple[int, int]) -> None:
+    def __init__(
+        self, layer: IntegerLayer, group: Group, at: slice, shape: tuple[int, int], recorded: int
+    ) -> None:
         self.group = group
+        self._recorded = recorded
         self._at = at
         self._layer = layer
         self._forward = Entering.of(layer.weight, group.rows)
@@ -171,6 +179,14 @@ class _GroupCounter:
         active[self._at] = 1
         per_sample, traffic = self._along(0, active, biases)
         per_step, traffic_per_step = self._along(1, active, biases)
+        once = Pass(
+            macs=synapses,
+            additions=biases,
+            activation_reads=layer.weight.shape[1]
+            + (0 if layer.recurrent is None else layer.recurrent.shape[1]),
+            activation_writes=group.size,
+            steps=self._recorded,
+        )
         return LayerCount(
             name=name,
             primitive="CubaLIF",
@@ -182,6 +198,8 @@ class _GroupCounter:
             traffic=traffic,
             footprint=Footprint(synapses + biases, _STATES * group.size + waiting, lines),
             steps=steps,
+            # A conventional network has no relays.
+            once=once if group.role is Role.NEURON else Pass(),
             per_step=per_step,
             traffic_per_step=traffic_per_step,
             synops=self._met,

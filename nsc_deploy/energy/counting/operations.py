@@ -192,6 +192,7 @@ class Pass:
         additions: biases and sums of pools.
         activation_reads: values that are read.
         activation_writes: values that are written.
+        steps: whose spikes a value counts; None for all those in which the layer runs.
     """
 
     macs: int = 0
@@ -199,6 +200,7 @@ class Pass:
     additions: int = 0
     activation_reads: int = 0
     activation_writes: int = 0
+    steps: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from nsc_deploy.energy.counting.operations import (
     LayerCount,
     Operations,
     PartCount,
+    Pass,
     Traffic,
     of_events,
 )
 from nsc_deploy.exporters.c.emulator import emulate, entering
 from nsc_deploy.exporters.c.events import EventCode
-from nsc_deploy.exporters.c.program import Population
+from nsc_deploy.exporters.c.program import Connection, Population
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 
@@ -96,6 +97,20 @@ def _primitive(code: EventCode, population: Population) -> str:
     return known.get(population.name, "LI")
 
 
+def _weights_kept(connection: Connection) -> int:
+    """Weights that the code keeps: those of a convolution once, however many synapses share them."""
+    if connection.kernel is not None:
+        return int(np.count_nonzero(connection.kernel.weight))
+    return len(connection.weight.stored.data)
+
+
+def _biases_kept(values: NDArray[Any], population: Population) -> int:
+    """The same of a bias of each neuron: one for a channel where a convolution has it."""
+    kernels = [one.kernel for one in population.connections if one.kernel is not None]
+    rows = values.reshape(kernels[0].output_shape[0] if kernels else len(values), -1)
+    return int(np.count_nonzero(rows[:, 0] if (rows == rows[:, :1]).all() else rows))
+
+
 @dataclass
 class _Counter:
     """Adds up what neurons and their synapses do, batch after batch.
@@ -135,11 +150,18 @@ class _Counter:
         added = np.full(self.shape, np.count_nonzero(population.bias))
         for constant in population.constants:
             added[constant.start :] += np.count_nonzero(constant.value)
-        constants = sum(int(np.count_nonzero(one.value)) for one in population.constants)
-        biases = int(np.count_nonzero(population.bias)) + constants
+        biases = (population.bias, *(one.value for one in population.constants))
+        kept = sum(_weights_kept(one) for one in population.connections)
+        kept += sum(_biases_kept(one, population) for one in biases)
         states = 1 + (population.keep_u is not None)
         delays = sum(one.delay * one.weight.shape[1] for one in population.connections)
         sums = [self._along(axis, population.size, added, states) for axis in (0, 1)]
+        once = Pass(
+            macs=synapses,
+            additions=int(added[-1, 0]),
+            activation_reads=sum(one.weight.shape[1] for one in population.connections),
+            activation_writes=population.size,
+        )
         return LayerCount(
             name=population.name,
             primitive=primitive,
@@ -149,8 +171,9 @@ class _Counter:
             dense=synapses * self.shape[0],
             per_sample=sums[0][0],
             traffic=sums[0][1],
-            footprint=Footprint(synapses + biases, states * population.size + delays, lines),
+            footprint=Footprint(kept, states * population.size + delays, lines),
             steps=self.shape[0],
+            once=once,
             per_step=sums[1][0],
             traffic_per_step=sums[1][1],
             synops=self.met,
@@ -184,6 +207,7 @@ class _Counter:
             traffic=sums[0][1],
             footprint=Footprint(2 * looked, 0, looked),
             steps=self.shape[0],
+            once=Pass(activation_reads=looked, activation_writes=lines),
             per_step=sums[1][0],
             traffic_per_step=sums[1][1],
             synops=self.met,

@@ -367,7 +367,8 @@ def _store_price(layer: LayerCount, profile: Profile, store: Store) -> Price | N
 def _opponent(layer: LayerCount, profile: Profile, spiking: bool) -> tuple[Charge, ...]:
     if layer.once is None:
         return _with_memory(layer, profile, spiking)
-    bits, one = activation_bits(layer.steps), layer.once
+    one = layer.once
+    bits = activation_bits(layer.steps if one.steps is None else one.steps)
     if profile.operand_bits is not None:
         bits = min(bits, profile.operand_bits)
     charges = (

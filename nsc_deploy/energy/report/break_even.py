@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from nsc_deploy.deployment import Side
-from nsc_deploy.energy.counting.operations import LayerCount, PartCount
+from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Pass
 from nsc_deploy.energy.pricing.price import MEMORY, MICROJOULE, OPPONENT, LayerEnergy
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.numbers import KIND_NAMES, grouped, joules, microjoules, rate
@@ -164,8 +164,9 @@ def whole_break_even(parts: Sequence[PartCount], prices: Sequence[Sequence[Price
 
 
 def _takes_events(layer: LayerCount) -> bool:
-    """Whether it has weights that events enter."""
-    return layer.once is not None and layer.synapses > 0 and layer.arrives is not Signal.REAL
+    """Whether it has weights that events enter, and a conventional network a layer in its place."""
+    conventional = layer.once is not None and layer.once != Pass()
+    return conventional and layer.synapses > 0 and layer.arrives is not Signal.REAL
 
 
 def _cost(layer: LayerCount, prices: Prices) -> _Cost:

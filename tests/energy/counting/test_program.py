@@ -1,8 +1,10 @@
 """C code in its integers, counted spike by spike and synapse by synapse a second time."""
 
+import nir
 import numpy as np
 import pytest
 
+from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.energy.counting.program import count_program
 from nsc_deploy.exporters.c.emulator import emulate, entering
@@ -10,6 +12,7 @@ from nsc_deploy.exporters.c.events import EventCode
 from nsc_deploy.exporters.c.layout import lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
@@ -77,3 +80,24 @@ def test_comparators_multiply_and_add_nothing(tmp_path) -> None:
     fired = front.events(entering(program, samples.values)).sum(axis=(0, 2))
     np.testing.assert_array_equal(first.per_sample.of(Kind.SPIKE), fired)
     assert fired.any()
+
+
+def test_a_convolution_is_kept_once_and_held_against_a_conventional_one() -> None:
+    """Weights, and the one pass of the opponent, are those of the float graph, however the code adds up."""
+    build = GraphBuilder(dt=DT)
+    build.input((1, 5, 5), Signal.EVENTS)
+    weight = (np.arange(1, 19, dtype=np.float32) / 20).reshape(2, 1, 3, 3)
+    build.add("conv", nir.Conv2d((5, 5), weight, 1, 1, 1, 1, np.array([0.3, 0.2], np.float32)))
+    build.lif("neurons", 0.5, 4.0, (2, 5, 5))
+    build.output((2, 5, 5), classes=2, group=25)
+    network = assemble(build.build())
+    recording = Recording(random_events(0, STEPS, SAMPLES, network), Signal.EVENTS, DT)
+    code = EventCode(lay_out(lower_to_program(network).program, "net"), network)
+    (layer,) = count_program(code, recording, name="net").layers
+    floats = {one.name: one for one in count_network(network, recording, name="net").layers}
+    assert layer.footprint.weights == floats["conv"].footprint.weights == 18 + 2
+    assert layer.synapses == floats["conv"].synapses
+    once, conv = layer.once, floats["conv"].once
+    assert once is not None and conv is not None
+    assert (once.macs, once.activation_reads) == (conv.macs, conv.activation_reads)
+    assert (once.additions, once.activation_writes) == (conv.additions, 50)
