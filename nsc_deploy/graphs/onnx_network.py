@@ -94,7 +94,11 @@ def read_onnx_network(
     stated = {one.key: one.value for one in model.metadata_props}
     given, left = _sizes(entrances[0]), _sizes(graph.output[0])
     steps_first = _steps_first(given, graph)
-    shape, leaving = (_shape(sizes, 2 if steps_first else 1, path) for sizes in (given, left))
+    skipped = 2 if steps_first else 1
+    shape = _shape(given, skipped, path)
+    if not all(left[skipped:]):
+        left = _inferred(model, given, skipped, path)
+    leaving = _shape(left, skipped, path)
     if readout is None and classes is not None:
         readout = _shared_out(prod(leaving), classes)
     if readout is not None and readout[0] * readout[1] != prod(leaving):
@@ -138,6 +142,27 @@ def _steps_first(sizes: Sequence[int | None], graph: onnx.GraphProto) -> bool:
     if len(sizes) < 3:
         return False
     return sizes[1] is None or any(node.op_type in _RECURRENT for node in graph.node)
+
+
+def _inferred(
+    model: onnx.ModelProto, given: Sequence[int | None], skipped: int, path: Path
+) -> list[int | None]:
+    """Sizes of what leaves, which exporters leave open behind a Reshape, from those of what enters.
+
+    None for a size that cannot be told, or that changes with the number of steps or samples.
+    """
+    # Most files state their sizes: they need no inference.
+    from nsc_deploy.graphs.onnx_shapes import infer_shapes, shapes_of
+
+    found: list[tuple[int | None, ...]] = []
+    for number in (2, 3):
+        entering = [size or number for size in given[:skipped]] + [size or 0 for size in given[skipped:]]
+        try:
+            graph = infer_shapes(model, entering)
+        except GraphError as error:
+            raise GraphError(error.problem, where=path, hint=error.hint) from error
+        found.append(shapes_of(graph).get(model.graph.output[0].name) or ())
+    return [one if one == other else None for one, other in zip(*found, strict=True)]
 
 
 def _shape(sizes: Sequence[int | None], skipped: int, path: Path) -> Shape:

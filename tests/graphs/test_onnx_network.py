@@ -73,3 +73,23 @@ def test_open_sizes_are_refused(tmp_path: Path) -> None:
     onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
     with pytest.raises(GraphError, match="leaves sizes of its inputs or outputs open"):
         read_onnx_network(path)
+
+
+@pytest.mark.parametrize(("kept", "steps", "leaving"), [("all", 1, (2, 3)), ("samples", 4, None)])
+def test_sizes_that_an_exporter_left_open_follow_from_those_that_enter(
+    kept: str, steps: int, leaving: tuple[int, ...] | None, tmp_path: Path
+) -> None:
+    """torch leaves them open behind a Reshape whose sizes it computes; those that change with N stay so."""
+    path = tmp_path / "reshaped.onnx"
+    one = helper.make_tensor_value_info("input", TensorProto.FLOAT, [steps, "N", 6])
+    out = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["a", "b", "c", "d"])
+    shape = [steps, -1, 2, 3] if kept == "all" else [1, 2, 3, -1]
+    constants = [numpy_helper.from_array(np.array(shape), "sizes")]
+    nodes = [helper.make_node("Reshape", ["input", "sizes"], ["output"])]
+    made = helper.make_graph(nodes, "reshaped", [one], [out], constants)
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    if leaving is None:
+        with pytest.raises(GraphError, match="leaves sizes of its inputs or outputs open"):
+            read_onnx_network(path)
+    else:
+        assert read_onnx_network(path).nodes[-1].input_shape == leaving
