@@ -49,8 +49,8 @@ _LAYOUT = Annotated[
     str | None,
     typer.Option(
         metavar="LAYOUT",
-        help="What an ONNX file takes in: steps-first ([steps, samples, ...], as recordings; by default), "
-        "batch-first ([samples, steps, ...]) or no-steps ([samples, ...]).",
+        help="What an ONNX file takes in: steps-first (steps x samples x ..., as recordings; by default), "
+        "batch-first (samples x steps x ...) or no-steps (samples x ...).",
     ),
 ]
 _SIGNAL = Annotated[
@@ -62,7 +62,7 @@ _SIGNAL = Annotated[
 _SAMPLES_FIRST = Annotated[
     bool,
     typer.Option(
-        "--samples-first", help="Such arrays are [samples, steps, ...]; by default steps come first."
+        "--samples-first", help="Such arrays are samples x steps x ...; by default steps come first."
     ),
 ]
 _TARGET = Annotated[

@@ -33,7 +33,7 @@ def inspect(
         ),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=0, help="With --sent: which recorded sample. [default: 0]")
+        int | None, typer.Option("--sample", min=0, help="With --sent: which recorded sample; default 0.")
     ] = None,
     dt: Dt = None,
     reset: ResetChoice = None,

@@ -12,7 +12,7 @@ def record(
     values: Annotated[
         Path,
         typer.Argument(
-            help="Values [steps, samples, ...]: an .npy file, or an .npz with one array called inputs.",
+            help="Values, steps x samples x ...: an .npy file, or an .npz with one array called inputs.",
             metavar="VALUES",
         ),
     ],
@@ -24,10 +24,10 @@ def record(
     out: Annotated[Path, typer.Option("--out", help="The recording to write (.npz).")],
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="The class of each sample [samples], from 0 on: an .npy file."),
+        typer.Option("--labels", help="The class of each sample, from 0 on: an .npy file."),
     ] = None,
     samples_first: Annotated[
-        bool, typer.Option("--samples-first", help="The values are [samples, steps, ...].")
+        bool, typer.Option("--samples-first", help="The values are samples x steps x ....")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic.fields import FieldInfo
+from rich.text import Text
 from typer.main import get_command
 
 from nsc_deploy.cli.app import app
@@ -461,3 +462,10 @@ class TestEnding:
 def test_an_option_offers_every_value_there_is(option: type[StrEnum], meant: type[StrEnum]) -> None:
     """Spelt twice, since help must not wait for the modules that know them."""
     assert [value.value for value in option] == [value.value for value in meant]
+
+
+@pytest.mark.parametrize("path", ALL_COMMANDS, ids=" ".join)
+def test_no_help_of_an_option_loses_what_stands_in_brackets(path: tuple[str, ...]) -> None:
+    """Rich takes [samples, steps] for a style, and prints nothing of it."""
+    words = [option.help for option in _command(path).params if getattr(option, "help", None)]
+    assert [Text.from_markup(one).plain for one in words] == words
