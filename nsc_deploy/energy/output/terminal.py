@@ -1,6 +1,7 @@
 """Reports, comparisons, advice and profiles in a terminal."""
 
 import os
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -345,9 +346,12 @@ def _draw(table: Table, console: Console) -> None:
         pad_edge=False,
         collapse_padding=True,
     )
-    for column in (table.columns[index] for index in shown):
+    room = console.width - sum(2 + _least_width(table.columns[index], index, rows) for index in shown)
+    for index in shown:
+        column = table.columns[index]
         if column.holds is Holds.NUMBERS:
-            drawn.add_column(column.head, justify="right", no_wrap=True)
+            head = column.head if room >= 0 else _folded_head(column.head, index, rows)
+            drawn.add_column(head, justify="right", no_wrap=True)
         else:
             short = not column.head  # a word beside a name
             folded = _PHRASE if column.holds is Holds.SENTENCES else _FOLDED
@@ -358,6 +362,13 @@ def _draw(table: Table, console: Console) -> None:
     console.print(drawn)
     if table.note:
         console.print(f"{table.note}\n", style="dim", highlight=False, markup=False)
+
+
+def _folded_head(head: str, index: int, rows: Iterable[Row]) -> str:
+    """The head of a column of numbers in lines as long as they are: rich would cut off names beside it."""
+    numbers = max((Text(row.cells[index]).cell_len for row in rows if index < len(row.cells)), default=0)
+    lines = (textwrap.wrap(line, max(numbers, _FOLDED)) for line in head.split("\n"))
+    return "\n".join(part for line in lines for part in line)
 
 
 def _least_width(column: TableColumn, index: int, rows: Iterable[Row]) -> int:

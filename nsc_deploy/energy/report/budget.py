@@ -79,7 +79,9 @@ class Limits(UserRecord):
     hint: ClassVar[str | None] = _HINT
     synops_per_inference: AnyMost | None = None
     synops_per_step: AnyMost | None = Field(default=None, description="in the busiest step of a sample")
-    synops_per_second: AnyMost | None = Field(default=None, description="of a sample over its duration")
+    synops_per_second: AnyMost | None = Field(
+        default=None, description="of a sample over its duration, that of its longest part"
+    )
     energy_uj: AnyMost | None = None
     spikes_per_inference: AnyMost | None = None
     neurons: AnyMost | None = None

@@ -56,9 +56,7 @@ class Meter:
                 lambda _, layer: layer.per_sample.synaptic.astype(float)
             ),
             Quantity.SYNOPS_PER_STEP: self._busiest_step,
-            Quantity.SYNOPS_PER_SECOND: lambda: self._of_layers(
-                lambda part, layer: layer.per_sample.synaptic / part.seconds
-            ),
+            Quantity.SYNOPS_PER_SECOND: self._rate,
             Quantity.ENERGY: self._energy,
             Quantity.SPIKES: lambda: self._told(
                 "spikes", lambda _, layer: layer.per_sample.spikes.astype(float)
@@ -111,6 +109,11 @@ class Meter:
             for layer in part.layers
         )
         return Measured(added(layers), layers, bound=bound)
+
+    def _rate(self) -> Answer:
+        """Synaptic operations a second while a sample lasts: as long as the longest of its parts."""
+        seconds = max(part.seconds for part in self.counts)
+        return self._of_layers(lambda _, layer: layer.per_sample.synaptic / seconds)
 
     def _told(self, field: str, measure: Callable[[PartCount, LayerCount], Values]) -> Answer:
         """What an ONNX graph may not tell: then the other parts have at least as much."""
@@ -343,7 +346,7 @@ class Meter:
         if classes is None:
             return Unanswered(
                 "no outputs vote for classes: potentials leave, or values, or spikes that have places",
-                "Leave this limit out, or hold a run to it, which knows its accuracy",
+                "The run that it comes from knows its accuracy",
             )
         if labelled is None:
             return Unanswered(

@@ -136,3 +136,15 @@ def test_layers_that_never_fire_are_named(threshold: float, tmp_path: Path) -> N
     text = StringIO()
     print_headlines(report, Console(file=text, width=80))
     assert ("No neuron of deaf fires in any sample." in text.getvalue()) is (threshold > 1)
+
+
+def test_long_names_of_systems_are_folded_and_cut_no_figure_off(tmp_path: Path) -> None:
+    names = ["dense_importance_awgn_0", "spiking-transmitter_rayleigh_0", "separate"]
+    report = estimate([dense_run(tmp_path / name) for name in names]).report
+    text = StringIO()
+    print_headlines(report, Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    assert "…" not in text.getvalue()
+    assert any(line.strip().startswith("SynOps/s, worst ") for line in lines)
+    assert "".join(text.getvalue().split()).count("importance") >= 1
+    assert max(map(len, lines)) <= 80

@@ -330,3 +330,22 @@ def test_a_folder_for_a_controller_says_which_and_whether_it_has_the_memory(
         assert count(tmp_path / "dense.onnx", inputs=tmp_path / "dense.npz", target=target).check(
             Budget.model_validate({"limits": {"fits": True}})
         ).passed is not bool(code)
+
+
+def test_the_rate_of_a_system_is_that_of_its_sample_over_the_latency_beside_it(tmp_path: Path) -> None:
+    """A part of a single step, which takes as long as one step of another, made four times the rate of it."""
+    run = tmp_path / "run"
+    run.mkdir()
+    dense_graph(run / "front.onnx", [6, 6])
+    dense_graph(run / "receiver.onnx", [6, 4])
+    once = Recording(reals(6).values[:1], Signal.REAL, reals(6).dt)
+    front = ("front", Side.TRANSMITTER, Place.HOST, "front.onnx", once)
+    write_run(run, "fc", [front, ("receiver", Side.RECEIVER, Place.HOST, "receiver.onnx", reals(6))])
+    limits = {"synops_per_inference": 1, "synops_per_second": 1, "latency_ms": 1}
+    found = {
+        one.quantity: one.value
+        for one in count(run).check(Budget.model_validate({"limits": limits})).findings
+    }
+    operations, rate, milliseconds = (found[name] for name in limits)
+    assert operations is not None and rate is not None and milliseconds is not None
+    assert rate == pytest.approx(operations / (milliseconds / 1000))
