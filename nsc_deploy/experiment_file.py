@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,16 @@ from tomlkit.items import Table
 from nsc_deploy.config.families import Experiment, family_of, system_names
 from nsc_deploy.errors import ConfigError, MisfitError, did_you_mean, nearest
 from nsc_deploy.io.files import write_text
-from nsc_deploy.io.records import Fault, faults, fields_at, model_at, model_in, read_toml, validate
+from nsc_deploy.io.records import (
+    Fault,
+    faults,
+    fields_at,
+    model_at,
+    model_in,
+    parse_toml,
+    read_toml,
+    validate,
+)
 
 FILE_NAME = "experiment.toml"
 _SYSTEM = "system.name"
@@ -63,8 +71,8 @@ def parse_assignment(text: str) -> tuple[str, object]:
         hint = "Write it like --set training.epochs=20"
         raise ConfigError(f"{text!r} is not of the form table.field=value", where="--set", hint=hint)
     try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return name.strip(), parse_toml(f"value = {value}")["value"]
+    except ValueError:
         return name.strip(), value
 
 

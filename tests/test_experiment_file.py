@@ -272,3 +272,10 @@ def test_differing_fields_are_named_in_full() -> None:
     other = load_experiment(None, {"training.seed": 5, "channel.taps": 3})
     assert differing_fields(SpeechExperiment(), other) == ["channel.taps", "training.seed"]
     assert differing_fields(other, other) == []
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 4000, "9" * 5000])
+def test_a_number_of_thousands_of_digits_in_an_option_is_refused(number: str) -> None:
+    name, value = parse_assignment(f"training.seed={number}")
+    with pytest.raises(ConfigError, match=r"set training\.seed: should be a valid integer"):
+        load_experiment(None, {name: value}, {name: "--set training.seed"})

@@ -2,6 +2,7 @@
 
 import json
 import math
+import reprlib
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -328,7 +329,14 @@ def parse_range(text: str, option: str, what: str) -> tuple[float, ...]:
     """
     try:
         if ":" not in text:
-            return tuple(sorted({_finite(value) for value in text.split(",")}))
+            values = {_finite(value) for value in text.split(",")}
+            if len(values) > _MOST_POINTS:
+                raise ConfigError(
+                    f"has {len(values):,} values, and {_MOST_POINTS:,} are the most",
+                    where=option,
+                    hint="Evaluate fewer points.",
+                )
+            return tuple(sorted(values))
         first, last, step = (_finite(value) for value in text.split(":"))
     except ValueError as error:
         raise _bad_range(text, option, what) from error
@@ -371,7 +379,9 @@ def _finite(text: str) -> float:
 
 def _bad_range(text: str, option: str, what: str) -> ConfigError:
     name, hint = what.split("; ")
-    return ConfigError(f"{text!r} is not a range of {name}", where=option, hint=hint.format(option=option))
+    return ConfigError(
+        f"{reprlib.repr(text)} is not a range of {name}", where=option, hint=hint.format(option=option)
+    )
 
 
 def _print(sweeps: "list[Sweep]") -> None:

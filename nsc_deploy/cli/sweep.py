@@ -44,6 +44,7 @@ def sweep(
     For example: nsc-deploy sweep examples/grids/fsdd_results.toml --out runs/fsdd --jobs 2
     """
     from nsc_deploy.io.files import require_writable
+    from nsc_deploy.sweep.execute import alone
     from nsc_deploy.sweep.grid import JOBS, read_grid
     from nsc_deploy.sweep.results import State, progress_of, require_numbers
 
@@ -59,8 +60,9 @@ def sweep(
     if missing and executor is Executor.SLURM:
         _submit(asked, missing, out, jobs)
         return
-    failed = _train(missing, out, jobs) if missing else 0
-    _collect(asked, out, as_json=as_json)
+    with alone(out):
+        failed = _train(missing, out, jobs) if missing else 0
+        _collect(asked, out, as_json=as_json)
     if failed:
         raise typer.Exit(1)
 

@@ -29,6 +29,7 @@ _MOST_ARCHIVE_BYTES = 1024**3
 _MOST_MEMBERS = 20_000
 _FILE = re.compile(r"(?:^|.*/)(?P<set>en-10k|en)/qa(?P<task>\d{1,2})_[A-Za-z0-9-]+_(?P<part>train|test)\.txt")
 _LINE = re.compile(r"(?P<number>[0-9]{1,5}) (?P<text>[^\t]*[^\t ]) ?(?:\t(?P<answer>[^\t]+)(?:\t[0-9 ]*)?)?")
+_ANSWER = re.compile(r"[A-Za-z]+(?:,[A-Za-z]+)*")
 _HINT = (
     "Name the folder of the data set, with en-10k/qa1_..._train.txt or en-10k.tar.xz in it, or its archive."
 )
@@ -62,9 +63,15 @@ def read_babi(path: Path, tasks: Sequence[int] = TASKS, *, size: str = LARGE) ->
         stories, made = _training_stories(texts, task, size, path)
         note = note or made
         learn, choose = _cut(stories)
+        if not learn or not choose:
+            raise DataError(
+                f"has too few questions of task {task} to learn from and to choose by",
+                where=path,
+                hint=_DAMAGED,
+            )
         train += learn
         validation += choose
-        judged = texts.get((size, task, "test")) or texts.get((SMALL, task, "test"))
+        judged = texts.get((size, task, "test"), texts.get((SMALL, task, "test")))
         if judged is None:
             raise _missing(path, f"{size}/qa{task}_..._test.txt")
         test += parse(judged, task, f"{path}: qa{task} test")
@@ -111,6 +118,10 @@ def _read_line(line: str, before: int, told_before: int) -> tuple[int, str, str 
     number, text, answer = int(found["number"]), found["text"], found["answer"]
     if number not in (1, before + 1):
         raise DataError(f"has the number {number} after {before}")
+    if answer is None and text.endswith("?"):
+        raise DataError("asks, and has no answer")
+    if answer is not None and not _ANSWER.fullmatch(answer):
+        raise DataError("has an answer that is no words with commas")
     if answer is not None and (number == 1 or not told_before):
         raise DataError("asks before anything was told")
     if number > MOST_STATEMENTS:
@@ -183,7 +194,7 @@ def _in_archive(archive: Path) -> Iterator[tuple[tuple[str, int, str], str]]:
             left = _MOST_ARCHIVE_BYTES
             for number, member in enumerate(members):
                 left -= member.size
-                if left < 0 or number >= _MOST_MEMBERS:
+                if left < 0 or number >= _MOST_MEMBERS or member.size > _most_bytes(member.name):
                     raise DataError(
                         "unpacks to more than an archive of bAbI holds", where=archive, hint=_DAMAGED
                     )
@@ -196,6 +207,11 @@ def _in_archive(archive: Path) -> Iterator[tuple[tuple[str, int, str], str]]:
         raise DataError(f"is not a valid archive ({error})", where=archive, hint="Fetch it again.") from error
     except OSError as error:
         raise unreadable(archive, error) from error
+
+
+def _most_bytes(name: str) -> int:
+    """What a member may take: one that is read, a file of bAbI; one that is passed over, anything."""
+    return _MOST_ARCHIVE_BYTES if _key(name) is None else _MOST_FILE_BYTES
 
 
 def _key(name: str) -> tuple[str, int, str] | None:

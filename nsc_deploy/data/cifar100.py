@@ -147,6 +147,8 @@ def _webp_part(arrays: dict[str, NDArray[Any]], part: str, path: Path, *, progre
         raise DataError(f"{part}_webp and {part}_offsets are of the wrong type", where=path, hint=REPLACE)
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DataError(f"{part}_labels are no whole numbers in a row", where=path, hint=REPLACE)
+    if len(labels) > PARTS[part]:  # before there is room for as many images
+        raise DataError(f"has more {part} images than CIFAR-100", where=path, hint=REPLACE)
     edges = offsets.astype(np.int64)
     if edges.shape != (len(labels) + 1,) or edges[0] != 0 or edges[-1] != len(packed):
         raise DataError(f"{part}_offsets do not fit the images and labels", where=path, hint=REPLACE)
@@ -165,12 +167,13 @@ def _decoded(content: bytes, what: str, path: Path) -> NDArray[np.uint8]:
     """One WebP file as [3, 32, 32]."""
     from PIL import Image, UnidentifiedImageError
 
+    undecoded = (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError)
     try:
         with Image.open(io.BytesIO(content), formats=("WEBP",)) as image:
             if image.size == SHAPE[1:]:
                 return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
             found = f"{image.width} x {image.height} pixels"
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except undecoded as error:
         raise DataError(f"{what} cannot be decoded ({error})", where=path, hint=REPLACE) from error
     raise DataError(f"{what} has {found}, not 32 x 32", where=path, hint=REPLACE)
 

@@ -1,13 +1,14 @@
 """Downloads of the data sets that may be downloaded: checked, and put in place whole or not at all."""
 
 import gzip
+import hashlib
 import logging
 import shutil
 import sys
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,8 @@ from nsc_deploy.data.catalogue import BABI_ARCHIVE, data_folder
 from nsc_deploy.data.cifar100 import ARCHIVE
 from nsc_deploy.data.fsdd import content_digest, read_folder, write_npz
 from nsc_deploy.errors import DataError
-from nsc_deploy.io.files import replacing, require_writable
+from nsc_deploy.io.files import open_regular, replacing, require_writable, unreadable, unwritable
+from nsc_deploy.io.scratch import scratch_folder
 
 TIMEOUT_S = 30
 MAX_UNPACKED_BYTES = 4 * 1024**3
@@ -108,9 +110,9 @@ def fetch_fsdd(source: FsddSource = FSDD, folder: Path | None = None, *, progres
     """
     target = (folder or data_folder()) / "fsdd" / "fsdd_8k_int16.npz"
     require_writable(target)
-    with tempfile.TemporaryDirectory() as name:
-        archive = _download(source.url, None, Path(name), progress=progress)
-        recordings = Path(name) / "recordings"
+    with _place_for(target) as folder_of_download:
+        archive = _download(source.url, None, folder_of_download, progress=progress)
+        recordings = folder_of_download / "recordings"
         recordings.mkdir()
         _unpack_wavs(archive, recordings)
         spoken = read_folder(recordings)
@@ -147,8 +149,8 @@ def fetch_shd(source: ShdSource = SHD, folder: Path | None = None, *, progress: 
         if unpacked.is_file():
             continue
         require_writable(unpacked)
-        with tempfile.TemporaryDirectory() as name:
-            archive = _download(f"{source.url}/{archive_name}", f"md5:{md5}", Path(name), progress=progress)
+        with _place_for(unpacked) as place:
+            archive = _download(f"{source.url}/{archive_name}", f"md5:{md5}", place, progress=progress)
             _gunzip(archive, unpacked)
     return target
 
@@ -192,15 +194,44 @@ def fetch_babi(source: BabiSource = BABI, folder: Path | None = None, *, progres
 
 
 def _fetch_archive(url: str, known_hash: str, target: Path, *, progress: bool) -> Path:
-    """Download an archive that is kept as it is; one that is there already is not fetched again."""
-    if target.is_file():
+    """Download an archive that is kept as it is; one that is there already, and whole, is not again."""
+    if target.is_file() and _digest(target, known_hash.partition(":")[0]) == known_hash:
         return target
     require_writable(target)
-    with tempfile.TemporaryDirectory() as name:
-        archive = _download(url, known_hash, Path(name), progress=progress)
+    with _place_for(target) as folder:
+        archive = _download(url, known_hash, folder, progress=progress)
         with replacing(target) as temporary:
             shutil.copyfile(archive, temporary)
     return target
+
+
+def _digest(path: Path, kind: str) -> str:
+    """A checksum in the form in which sources state theirs."""
+    try:
+        with open_regular(path) as stream:
+            return f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@contextmanager
+def _place_for(target: Path) -> Iterator[Path]:
+    """A folder for a download, on the disk of its target; what a killed one left there goes.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    made = [folder for folder in target.parents if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder("fetch", target.parent) as folder:
+            yield folder
+    except OSError as error:
+        raise unwritable(target, error) from error
+    finally:
+        with suppress(OSError):  # those that hold something stay
+            for folder in made:
+                folder.rmdir()
 
 
 def _download(url: str, known_hash: str | None, folder: Path, *, progress: bool) -> Path:
@@ -224,7 +255,7 @@ def _download(url: str, known_hash: str | None, folder: Path, *, progress: bool)
             f"was damaged on the way or has changed ({error})", where=url, hint="Fetch it again."
         ) from error
     except OSError as error:
-        raise DataError(f"cannot be kept ({error.strerror or error})", where=folder) from error
+        raise unwritable(folder, error) from error
     return Path(path)
 
 

@@ -19,6 +19,7 @@ MAX_TOML_BYTES = 256 * 1024
 _MOST_FAULTS = 5
 # Tables within tables that a TOML file of this tool may have; those it has need four.
 _DEEPEST = 100
+_MOST_BITS = 64
 _QUOTED = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}|'
     r"'''.*?'{3,5}|"
@@ -120,13 +121,30 @@ def read_toml(path: Path, what: str, *, hint: str | None = None) -> dict[str, An
         text = content.decode("utf-8")
         if _nesting(text) > _DEEPEST:
             raise ConfigError(f"nests more than {_DEEPEST} deep", where=path, hint=hint)
-        value = tomllib.loads(text)
+        value = parse_toml(text)
     except OSError as error:
         raise unreadable(path, error, ConfigError, hint=f"Name {what} (a TOML file).") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"is not valid TOML ({error})", where=path, hint=hint) from error
     refuse_control(value, where=path, kind=ConfigError)
     return value
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What a TOML text says.
+
+    Raises:
+        ValueError: it is no TOML, or holds a whole number of more than 64 bits, which TOML has not.
+    """
+    values = tomllib.loads(text)
+    level: list[Any] = [values]
+    while level:
+        one = level.pop()
+        if isinstance(one, dict | list):
+            level += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, int) and one.bit_length() > _MOST_BITS:
+            raise ValueError(f"a whole number of more than {_MOST_BITS} bits")
+    return values
 
 
 def _nesting(text: str) -> int:

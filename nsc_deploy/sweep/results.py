@@ -4,12 +4,15 @@ import csv
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.energy import estimate, load_profile
@@ -170,10 +173,15 @@ def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -
 
 def _earlier(out: Path) -> dict[tuple[str, str, str], Result]:
     try:
-        known = [Result(**values) for values in read_json(out / RESULTS)]
-    except (UserError, TypeError):
+        known = TypeAdapter(list[Result]).validate_python(read_json(out / RESULTS))
+    except (UserError, ValidationError):
         return {}
-    return {(one.run, one.metrics_sha256, one.prices_sha256): one for one in known}
+    sound = (one for one in known if all(map(_is_number, (one.accuracy, one.energy_uj, one.synops))))
+    return {(one.run, one.metrics_sha256, one.prices_sha256): one for one in sound}
+
+
+def _is_number(value: float | None) -> bool:
+    return value is None or abs(value) <= sys.float_info.max
 
 
 def require_numbers(grid: Grid) -> None:
@@ -202,7 +210,7 @@ def require_numbers(grid: Grid) -> None:
 
 
 def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) else None
+    return value if isinstance(value, int | float) and _is_number(value) else None
 
 
 def _measure(point: Point, out: Path, profile: str) -> Result:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.io.files import write_bytes
 
 DIRECTORY = "checkpoints"
@@ -32,11 +33,32 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: object) -> No
         path: the file; it takes the place of an older one only when it is complete on disk.
         tensors: by name, on any device.
         note: anything `json` can write; it travels in the file's header.
+
+    Raises:
+        UserError: it cannot be written, or the run that it belongs to was moved away or removed.
     """
+    require_run(path)
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(note)
     header = {"format": _FORMAT, "note": text, "sha256": _digest(stored, text)}
     write_bytes(path, _in_order(save(stored, metadata=header)))
+
+
+def require_run(path: Path) -> None:
+    """Refuse to make the folder of a run anew: what the run began with would be missing there.
+
+    Args:
+        path: of a checkpoint.
+
+    Raises:
+        UserError: the folder of the run is gone.
+    """
+    if path.parent.name == DIRECTORY and not path.parent.parent.is_dir():
+        raise UserError(
+            "is gone: it was moved or removed while it was trained",
+            where=path.parent.parent,
+            hint="Put it back and go on with --resume, or train anew.",
+        )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
@@ -60,6 +82,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         return tensors, json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"holds a note that is not JSON ({error})", where=path, hint=HINT) from error
+
+
+@contextmanager
+def that_fits(path: Path) -> Iterator[None]:
+    """Tell what torch makes of a whole file with the tensors or the note of another system as what it is.
+
+    Args:
+        path: the file, read already; the block takes in what it held.
+
+    Raises:
+        DataError: the block could not.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DataError("holds the state of another system", where=path, hint=HINT) from error
 
 
 def _in_order(content: bytes) -> bytes:

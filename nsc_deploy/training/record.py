@@ -16,7 +16,7 @@ from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.io.files import write_json
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.io.records import Record, read_json_record, to_record
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, SECONDS, write_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, SECONDS, require_run, write_tensors
 from nsc_deploy.training.module import SystemTraining
 
 
@@ -151,6 +151,7 @@ class TrainingRecord(Callback):
 
     def write_seconds(self) -> None:
         """Write how long the epochs took, over all resumptions."""
+        require_run(self.seconds_file)
         write_json(self.seconds_file, {"seconds": [epoch.seconds for epoch in self.epochs]})
 
     def _timed(self, epochs: Sequence[EpochRecord]) -> Iterator[EpochRecord]:

@@ -52,6 +52,8 @@ def test_questions_carry_what_was_told_before_them():
     ("text", "problem"),
     [
         ("1 Mary went.\n3 Mary slept.\n", "line 2: has the number 3 after 1"),
+        ("1 Mary went.\n2 Where is Mary?\n", "line 2: asks, and has no answer"),
+        ("1 Mary went.\n2 Where is Mary?\t\x1b[31mgarden\t1\n", "line 2: has an answer that is no words"),
         ("Mary went.\n", "line 1: is no numbered"),
         ("1 Where is Mary?\tgarden\t1\n", "line 1: asks before"),
         ("1 Mary went.\n2 \x00\n", "line 2: is no numbered|line 2: holds signs"),
@@ -129,3 +131,18 @@ def test_the_official_files_hold_what_is_published():
     assert len(lists) == 24
     assert corpus.note is None
     assert int(np.max(corpus.test.length)) < 60
+
+
+def test_a_task_with_next_to_nothing_is_named_and_not_dropped(tmp_path):
+    for folder, content in (("empty", ""), ("short", STORY)):
+        files = _files() | {f"en/qa2_two_{part}.txt": content for part in ("train", "test")}
+        source = _archive(tmp_path / f"{folder}.tar.xz", files)
+        with pytest.raises(DataError, match="too few questions of task 2"):
+            read_babi(source, [1, 2], size="en")
+
+
+def test_a_member_is_no_larger_than_a_file_of_a_folder(tmp_path, monkeypatch):
+    source = _archive(tmp_path / "babi.tar.xz", _files())
+    monkeypatch.setattr(babi, "_MOST_FILE_BYTES", 100)
+    with pytest.raises(DataError, match="unpacks to more than an archive of bAbI holds"):
+        read_babi(source, [1], size="en")

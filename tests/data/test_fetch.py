@@ -227,3 +227,20 @@ def test_babi_is_fetched_checked_and_found(
     with pytest.raises(DataError, match="damaged on the way or has changed"):
         fetch_babi(BabiSource(source.url, "0" * 64), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_an_archive_that_was_damaged_since_is_fetched_again(site: tuple[str, Path], tmp_path: Path) -> None:
+    address, served = site
+    name = "cifar-100-binary.tar.gz"
+    write_archive(served / name, {"train.bin": b"pixels"})
+    md5 = hashlib.md5((served / name).read_bytes(), usedforsecurity=False).hexdigest()
+    source = CifarSource(f"{address}/{name}", md5)
+    place = fetch_cifar100(source, tmp_path / "data")
+    place.write_bytes(place.read_bytes()[:-9])
+    left_by_a_kill = place.parent / ".nsc-deploy-scratch-abcdefgh-fetch"
+    left_by_a_kill.mkdir()
+    fetch_cifar100(source, tmp_path / "data")
+    assert place.read_bytes() == (served / name).read_bytes()
+    assert list(place.parent.iterdir()) == [place]
+    (served / name).unlink()
+    assert fetch_cifar100(source, tmp_path / "data") == place

@@ -220,3 +220,10 @@ def test_records_need_no_training_framework() -> None:
     code = "import sys, nsc_deploy.io.records; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 4000, "9" * 5000, str(2**64), "[[-0b1" + "0" * 64 + "]]"])
+def test_whole_numbers_that_toml_has_not_are_refused(tmp_path: Path, number: str) -> None:
+    (tmp_path / "numbers.toml").write_text(f"name = 'a'\n[table]\nvalue = {number}\n")
+    with pytest.raises(ConfigError, match=r"numbers\.toml: is not valid TOML"):
+        read_toml(tmp_path / "numbers.toml", "a file of numbers")

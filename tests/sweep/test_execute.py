@@ -1,5 +1,7 @@
 """Runs are handed to submitit as commands: nothing of them is pickled, and they end as folders."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +9,8 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from nsc_deploy.sweep.execute import command, submit
+from nsc_deploy.errors import UserError
+from nsc_deploy.sweep.execute import alone, command, submit
 from nsc_deploy.sweep.grid import Point, read_grid
 from nsc_deploy.training.run_directory import read_metrics
 
@@ -44,3 +47,39 @@ def test_submitits_local_executor_trains_the_runs(points: tuple[Point, ...], tmp
     while not all(one.is_file() for one in wanted) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert all(0 <= read_metrics(one.parent).test_accuracy <= 1 for one in wanted)
+
+
+def test_a_second_sweep_is_kept_out_of_the_folder_of_the_first(tmp_path: Path) -> None:
+    with alone(tmp_path / "out"):
+        with pytest.raises(UserError, match="another sweep is at work there"), alone(tmp_path / "out"):
+            raise AssertionError("two sweeps in one folder")
+        (tmp_path / "out" / "runs").mkdir()
+    with alone(tmp_path / "out"):
+        assert (tmp_path / "out" / "runs").is_dir()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_runs_end_with_a_sweep_that_is_killed() -> None:
+    # A sweep that begins what no training ends, and says its number.
+    program = (
+        "import os, sys, time\n"
+        "from nsc_deploy.sweep.execute import _begin\n"
+        "words = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "print(_begin(words, sys.stderr.buffer, os.environ).pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as sweep:
+        assert sweep.stdout is not None
+        run = int(sweep.stdout.readline())
+        sweep.kill()
+    deadline = time.monotonic() + _HUNG_S
+    while _runs(run) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(run)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,6 +1,7 @@
 """States, tables and pictures of a sweep, read from folders."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import nsc_deploy.energy.pricing
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import write_experiment
-from nsc_deploy.io.files import write_json
+from nsc_deploy.io.files import read_json, write_json
 from nsc_deploy.sweep.grid import JOBS, LOGS, RESULTS, SLURM, TABLE, Grid, read_grid
 from nsc_deploy.sweep.results import (
     Result,
@@ -168,3 +169,22 @@ def test_seeds_are_averaged_and_drawn(tmp_path: Path) -> None:
     draw(results, tmp_path / "it.png")
     draw(results[:1], tmp_path / "one.png")
     assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("damage", [{"run": []}, {"accuracy": "much"}, {"accuracy": float("nan")}, {"no": 1}])
+def test_what_was_worked_out_before_is_not_trusted(grid: Grid, tmp_path: Path, damage: object) -> None:
+    out = tmp_path / "out"
+    finish(out / "e_0", 0.5)
+    expected = collect(grid, out)
+    [known] = read_json(out / RESULTS)
+    assert isinstance(damage, dict)
+    (out / RESULTS).write_text(json.dumps([known | damage]))
+    assert collect(grid, out) == expected
+
+
+def test_an_accuracy_that_is_no_number_is_refused(grid: Grid, tmp_path: Path) -> None:
+    (tmp_path / "out" / "e_0").mkdir(parents=True)
+    for accuracy in ("NaN", "1e999", "1" + "0" * 400):
+        (tmp_path / "out" / "e_0" / "metrics.json").write_text(f'{{"test_accuracy": {accuracy}}}')
+        with pytest.raises(DataError, match="holds no test_accuracy"):
+            collect(grid, tmp_path / "out")

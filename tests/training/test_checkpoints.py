@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.training.checkpoints import StateIO, read_tensors, write_tensors
 
 plain = (
@@ -156,3 +156,14 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_tensors(tmp_path / "none.safetensors")
+
+
+def test_the_folder_of_a_run_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    write_tensors(run / "checkpoints" / "last.safetensors", {}, 1)
+    run.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="run: is gone: it was moved or removed"):
+        write_tensors(run / "checkpoints" / "last.safetensors", {}, 2)
+    assert not run.exists()
+    assert read_tensors(tmp_path / "moved" / "checkpoints" / "last.safetensors") == ({}, 1)

@@ -8,11 +8,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
 import torch
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nsc_deploy.config.features import BackboneExperiment
@@ -207,7 +208,7 @@ def _labels(path: Path, source: FeatureSource) -> dict[str, NDArray[np.int64]]:
     if path.is_file():
         try:
             arrays = load_npz(path, max_bytes=64 * 1024**2)
-            if {"train", "test", "class_names"} <= arrays.keys():
+            if _are_labels(arrays):
                 return arrays
         except DataError:
             pass
@@ -219,6 +220,17 @@ def _labels(path: Path, source: FeatureSource) -> dict[str, NDArray[np.int64]]:
     }
     save_npz(path, arrays)
     return arrays
+
+
+def _are_labels(arrays: dict[str, NDArray[Any]]) -> bool:
+    """Whether these are labels of two parts, each a class that has a name."""
+    if not {"train", "test", "class_names"} <= arrays.keys():
+        return False
+    parts, classes = (arrays["train"], arrays["test"]), arrays["class_names"]
+    return classes.ndim == 1 and all(
+        one.dtype == np.int64 and one.ndim == 1 and one.size and 0 <= one.min() <= one.max() < len(classes)
+        for one in parts
+    )
 
 
 @torch.no_grad()
@@ -242,9 +254,11 @@ def compute(
     samples: ImageSet = getattr(images, part)
     device, config = source.backbone.device_part, source.experiment.training
     shape = (len(samples), *source.backbone.feature_shape())
-    with replacing(path) as temporary, progress_bar(shown=progress) as bar:
+    # Written and not mapped: where the disk is full, a page that is mapped ends the process.
+    with replacing(path) as temporary, temporary.open("wb") as kept, progress_bar(shown=progress) as bar:
         task = bar.add_task(f"features of the {part} images", total=len(samples))
-        kept = open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        header = {"descr": npy.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(kept, header)
         for start in range(0, len(samples), EVALUATION_BATCH):
             pixels = torch.from_numpy(samples.pixels[start : start + EVALUATION_BATCH])
             if augmented is not None:
@@ -255,7 +269,5 @@ def compute(
                 raise DataError(
                     "has features beyond what float16 holds", where=source.run, hint="Train another backbone."
                 )
-            kept[start : start + len(found)] = found
+            kept.write(found.astype(np.float16).tobytes())
             bar.advance(task, len(found))
-        kept.flush()
-        del kept

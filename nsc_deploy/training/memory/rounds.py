@@ -5,6 +5,7 @@ sent once, the receiver learns from batch after batch, and the sender then takes
 they all left at its output.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,11 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nsc_deploy.data.stories import Corpus, Questions
+from nsc_deploy.errors import UserError
 from nsc_deploy.models.memory.batches import Batch, in_order, make_batches
 from nsc_deploy.models.memory.transformer import products_in
-from nsc_deploy.training.checkpoints import read_tensors, write_tensors
+from nsc_deploy.training.checkpoints import read_tensors, that_fits, write_tensors
 
 LEAST_WEIGHT = 0.02
+_BETWEEN_SEEDS = 0x9E3779B1
+"""Odd, and 2^32 over the golden ratio: so far apart begin the channels of one seed and of the next."""
 _SIDES = ("sender", "receiver")
 Optimisers = list[torch.optim.Adam | None]
 
@@ -127,6 +131,10 @@ def train_rounds(
 
     Returns:
         What was reported, over all resumptions.
+
+    Raises:
+        DataError: the state is damaged or of another training.
+        UserError: the training diverged; the state of before is kept.
     """
     for side in trainee.sides:
         side.zero_grad()
@@ -148,6 +156,7 @@ def train_rounds(
         distinct, batches = make_batches(corpus.train, chosen, trainee.memory)
         with products_in(plan.products, trainee.sides):
             losses += _round(trainee, optimisers, sentences[distinct], batches, plan, step)
+        require_finite(losses[-1], state, "semantic_rate, joint_rate or mask_rate")
         passed = step // plan.validate_every
         step += count
         if step // plan.validate_every > passed or step == plan.steps:
@@ -158,6 +167,25 @@ def train_rounds(
             _keep(state, trainee, optimisers, history)
             report(history[-1])
     return history
+
+
+def require_finite(loss: float, state: Path, rate: str) -> None:
+    """Refuse to go on with weights that are no numbers any more.
+
+    Args:
+        loss: of the last batch.
+        state: the file that the training is kept in.
+        rate: what its step size is called.
+
+    Raises:
+        UserError: it is not finite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(
+            f"training diverged (the loss is {loss})",
+            where=state.parent.parent,
+            hint=f"Lower training.{rate}; then train anew with --overwrite.",
+        )
 
 
 def by_task_accuracy(
@@ -195,7 +223,8 @@ def _round(
 ) -> list[float]:
     """Take one step of the sender and one of the receiver for each batch; the losses."""
     sending, receiving = optimisers
-    generator = torch.Generator().manual_seed(plan.seed * 2**32 + step)
+    # Of a seed, torch's generator takes the lowest 32 bits alone.
+    generator = torch.Generator().manual_seed((plan.seed * _BETWEEN_SEEDS + step) % 2**32)
     with torch.set_grad_enabled(sending is not None):
         sent = trainee.send(sentences)
     arrived = sent.detach().requires_grad_()
@@ -261,18 +290,19 @@ def _as_json(progress: RoundRecord) -> list[object]:
 
 def _restore(state: Path, trainee: Trainee, optimisers: Optimisers) -> list[RoundRecord]:
     tensors, note = read_tensors(state)
-    trainee.load_state_dict(under(tensors, "weights."))
-    for side, optimiser in zip(_SIDES, optimisers, strict=True):
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in under(tensors, f"adam.{side}.").items():
-            number, _, kind = key.partition(".")
-            moments.setdefault(int(number), {})[kind] = value
-        if optimiser is not None:
-            optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
-    return [
-        RoundRecord(step, loss, {int(task): share for task, share in accuracy.items()}, seconds)
-        for step, loss, accuracy, seconds in note
-    ]
+    with that_fits(state):
+        trainee.load_state_dict(under(tensors, "weights."))
+        for side, optimiser in zip(_SIDES, optimisers, strict=True):
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in under(tensors, f"adam.{side}.").items():
+                number, _, kind = key.partition(".")
+                moments.setdefault(int(number), {})[kind] = value
+            if optimiser is not None:
+                optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+        return [
+            RoundRecord(step, loss, {int(task): share for task, share in accuracy.items()}, seconds)
+            for step, loss, accuracy, seconds in note
+        ]
 
 
 def under(tensors: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:

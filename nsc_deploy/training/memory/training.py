@@ -24,7 +24,7 @@ from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncode
 from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
 from nsc_deploy.models.memory.system import MemDeepSC
 from nsc_deploy.models.memory.text import TextSystem
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, STEPS, read_tensors, write_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, STEPS, read_tensors, that_fits, write_tensors
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.fit import in_bfloat16, reproducible
 from nsc_deploy.training.memory.codec import CodecPlan, train_codec
@@ -33,6 +33,7 @@ from nsc_deploy.training.memory.rounds import (
     RoundPlan,
     RoundRecord,
     by_task_accuracy,
+    require_finite,
     sample,
     train_rounds,
     under,
@@ -149,7 +150,8 @@ def finished_memory_system(experiment: MemoryExperiment, corpus: Corpus, run: Pa
         return finished_mem_deepsc(experiment, run)[0]
     weights, _ = read_tensors(run / DIRECTORY / BEST)
     semantic = build_semantic(experiment, corpus.vocabulary, corpus.sentences.shape[1])
-    semantic.load_state_dict(under(weights, _HEAD))
+    with that_fits(run / DIRECTORY / BEST):
+        semantic.load_state_dict(under(weights, _HEAD))
     return build_text_system(experiment, semantic.eval(), corpus)
 
 
@@ -157,12 +159,14 @@ def finished_mem_deepsc(experiment: MemoryExperiment, run: Path) -> tuple[MemDee
     """The Mem-DeepSC of a finished run and the words and answers that it knows; no data is read.
 
     Raises:
-        DataError: its weights are missing or damaged.
+        DataError: its weights are missing, damaged or of another system.
     """
-    weights, (words, answers, longest) = read_tensors(run / DIRECTORY / BEST)
-    vocabulary = Vocabulary(tuple(words), tuple(answers))
-    system = build_memory_system(experiment, build_semantic(experiment, vocabulary, longest))
-    system.load_state_dict(weights)
+    weights, known = read_tensors(run / DIRECTORY / BEST)
+    with that_fits(run / DIRECTORY / BEST):
+        words, answers, longest = known
+        vocabulary = Vocabulary(tuple(words), tuple(answers))
+        system = build_memory_system(experiment, build_semantic(experiment, vocabulary, longest))
+        system.load_state_dict(weights)
     return system.eval(), vocabulary
 
 
@@ -226,7 +230,8 @@ def _train_semantic(
         taken = states / SEMANTIC
         source = taken if taken.is_file() else Path(config.start_from) / DIRECTORY / SEMANTIC
         weights, _ = read_tensors(source)
-        semantic.load_state_dict(under(weights, "weights."))
+        with that_fits(source):
+            semantic.load_state_dict(under(weights, "weights."))
         write_tensors(states / SEMANTIC, {f"weights.{k}": v for k, v in semantic.state_dict().items()}, [])
         return MemoryStage(name="semantic", steps=0, seconds=0, validation_accuracy=None)
     plan = _plan(experiment, config.semantic_steps, config.semantic_rate)
@@ -285,16 +290,18 @@ def _train_codec(
     config = experiment.training
     if state.is_file():
         weights, told = read_tensors(state)
-        halves.load_state_dict(weights)
+        with that_fits(state):
+            halves.load_state_dict(weights)
+            error, seconds = map(float, told)
     else:
         usual = RATE if experiment.system.codec == "dense" else SPIKING_RATE
         held_out = corpus.held_out(config.hold_out, config.seed)
         plan = CodecPlan(config.seed, config.codec_steps, rate=config.codec_rate or usual, held_out=held_out)
         error, seconds = train_codec(corpus, system, plan)
-        told = [error, seconds]
-        write_tensors(state, halves.state_dict(), told)
+        require_finite(error, state, "codec_rate")
+        write_tensors(state, halves.state_dict(), [error, seconds])
     return MemoryStage(
-        name="codec", steps=config.codec_steps, seconds=told[1], validation_accuracy=None, error=told[0]
+        name="codec", steps=config.codec_steps, seconds=seconds, validation_accuracy=None, error=error
     )
 
 

@@ -1,3 +1,6 @@
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +8,7 @@ import pytest
 import torch
 
 from nsc_deploy.errors import DataError
+from nsc_deploy.io.npz import load_npz, save_npz
 from nsc_deploy.training.features import cache
 from nsc_deploy.training.features.augmentation import normalised
 from nsc_deploy.training.features.cache import FeatureSource, load_features
@@ -110,3 +114,49 @@ def test_what_is_no_backbone_is_refused(tmp_path: Path):
 def test_the_key_tells_weights_apart(run: Path, tmp_path: Path):
     other = train_bars(tmp_path / "other", seed=1)
     assert FeatureSource(run).key() != FeatureSource(other).key()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"train": np.zeros(200)},
+        {"test": np.full(40, 9)},
+        {"test": np.full(40, -1)},
+        {"class_names": np.array("a")},
+    ],
+)
+def test_labels_that_are_none_are_made_anew(run: Path, damage: dict[str, np.ndarray]):
+    source = FeatureSource(run)
+    features = load_features(source)
+    labels = cache.feature_folder() / source.key() / "labels.npz"
+    save_npz(labels, load_npz(labels) | damage)
+    again = load_features(FeatureSource(run))
+    assert np.array_equal(again.train_labels, features.train_labels)
+    assert np.array_equal(again.test_labels, features.test_labels)
+    assert again.class_names == features.class_names
+
+
+_ON_A_FULL_DISK = """
+import sys
+from pathlib import Path
+from nsc_deploy.errors import UserError
+from nsc_deploy.training.features import cache
+from tests.support.images import bar_data
+
+cache.load_images = lambda *_, **__: bar_data(200, 60)
+try:
+    cache.compute(Path(sys.argv[2]) / "train.npy", cache.FeatureSource(Path(sys.argv[1])), "train", None)
+except UserError as error:
+    print(error.problem, sum(one.is_file() for one in Path(sys.argv[2]).iterdir()))
+"""
+
+
+def test_a_full_disk_ends_with_an_error_and_no_signal(run: Path, tmp_path: Path):
+    apart = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"', str(tmp_path)]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False).returncode:
+        pytest.skip("no small disk can be made here")
+    words = [sys.executable, "-c", _ON_A_FULL_DISK, str(run), str(tmp_path)]
+    done = subprocess.run([*apart, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "cannot be written (No space left on device) 0\n"), (
+        done.stderr
+    )

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from nsc_deploy.data.toy_stories import make_toy_corpus
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import DataError, UserError
 from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
+from nsc_deploy.training.checkpoints import read_tensors, write_tensors
 from nsc_deploy.training.memory.rounds import RoundPlan, by_task_accuracy, train_rounds
 
 PLAN = RoundPlan(steps=12, batch=16, round=3, warm_up=4, validate_every=6, validate_on=20)
@@ -58,3 +59,50 @@ def test_a_damaged_state_is_refused(corpus, tmp_path):
     state.write_bytes(b"nothing")
     with pytest.raises(DataError, match="not a readable checkpoint"):
         train_rounds(corpus, SemanticCodec(_sizes(corpus), seed=0), PLAN, state)
+
+
+class _Heard:
+    """A codec that keeps what its channel would have drawn first in each round."""
+
+    def __init__(self, codec):
+        self.codec, self.heard = codec, []
+        self.sides, self.memory, self.send = codec.sides, codec.memory, codec.send
+        self.state_dict, self.load_state_dict = codec.state_dict, codec.load_state_dict
+
+    def answer(self, sent, batch, generator):
+        if torch.is_grad_enabled():
+            self.heard.append(float(torch.rand((), generator=generator)))
+        return self.codec.answer(sent, batch, generator)
+
+
+def test_the_channel_of_each_seed_and_step_is_another(corpus, tmp_path):
+    drawn = []
+    for seed in range(3):
+        heard = _Heard(SemanticCodec(_sizes(corpus), seed=0))
+        plan = replace(PLAN, seed=seed, steps=6)
+        train_rounds(corpus, heard, plan, tmp_path / f"{seed}.safetensors")
+        drawn += heard.heard
+    assert len(set(drawn)) == len(drawn) == 18
+
+
+def test_a_whole_state_of_another_training_is_refused(corpus, tmp_path):
+    state = tmp_path / "state.safetensors"
+    for tensors, note in (({"weights.none": torch.zeros(2)}, []), ({}, 7)):
+        write_tensors(state, tensors, note)
+        with pytest.raises(DataError, match="holds the state of another system"):
+            train_rounds(corpus, SemanticCodec(_sizes(corpus), seed=0), PLAN, state)
+
+
+def test_a_training_that_diverges_keeps_the_state_of_before(corpus, tmp_path):
+    state = tmp_path / "run" / "checkpoints" / "joint.safetensors"
+    codec = SemanticCodec(_sizes(corpus), seed=0)
+    (tmp_path / "run").mkdir()
+
+    def break_it(progress):
+        with torch.no_grad():
+            next(codec.parameters()).fill_(torch.nan)
+
+    with pytest.raises(UserError, match=r"run: training diverged \(the loss is nan\)"):
+        train_rounds(corpus, codec, PLAN, state, break_it)
+    kept, _ = read_tensors(state)
+    assert all(bool(torch.isfinite(weights).all()) for weights in kept.values())

@@ -7,12 +7,18 @@ import torch
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.deployment import read_deployment
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
 from nsc_deploy.training.memory.evaluate import evaluate_at
 from nsc_deploy.training.memory.rounds import under
-from nsc_deploy.training.memory.training import SEMANTIC, finished_memory_system
+from nsc_deploy.training.memory.training import (
+    CODEC,
+    JOINT,
+    SEMANTIC,
+    finished_mem_deepsc,
+    finished_memory_system,
+)
 from nsc_deploy.training.run import train
 
 SMALL = {
@@ -159,3 +165,16 @@ def test_a_run_goes_on_where_the_one_that_it_started_from_is_gone(run, tmp_path)
     shutil.rmtree(start)
     again = train(whole.experiment, out, resume=True, progress=False)
     assert again.metrics.tasks == whole.metrics.tasks
+
+
+@pytest.mark.parametrize(("name", "other"), [(BEST, CODEC), (CODEC, SEMANTIC), (JOINT, CODEC)])
+def test_a_file_of_another_step_in_the_place_of_one_is_refused(run, tmp_path, name, other):
+    again = tmp_path / "run"
+    shutil.copytree(run.run, again)
+    shutil.copyfile(again / DIRECTORY / other, again / DIRECTORY / name)
+    (again / "metrics.json").unlink()
+    with pytest.raises(DataError, match=f"{name}: holds the state of another system"):
+        if name == BEST:
+            finished_mem_deepsc(run.experiment, again)
+        else:
+            train(run.experiment, again, resume=True, progress=False)
