@@ -75,17 +75,20 @@ def _begin(words: list[str], log: IO[bytes], environment: Mapping[str, str]) -> 
         stdout=log,
         stderr=subprocess.STDOUT,
         env=dict(environment),
-        preexec_fn=_end_with_the_sweep if sys.platform == "linux" else None,  # noqa: PLW1509 (one thread)
+        preexec_fn=_end_with_the_sweep,  # noqa: PLW1509 (one system call)
     )
 
 
-_LIBC = ctypes.CDLL(None)
+# Looked up before any fork: what runs between fork and exec is one system call, and takes no lock that a
+# thread of the progress bar may hold.
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 
 
 def _end_with_the_sweep() -> None:
     """Let a run be ended where its sweep was killed: it would go on unseen, and the next sweep meet it."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
