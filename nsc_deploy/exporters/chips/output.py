@@ -142,27 +142,33 @@ def _lines(text: str, width: int, console: Console) -> list[str]:
 
 
 def _nodes(verdicts: Sequence[Verdict], *, details: bool) -> Iterator[RenderableType]:
-    """Those that are not native, some of them where they are many; with details every node."""
+    """Those that are not native, one for all of a kind with the same verdict; with details every node."""
     others = [one for one in verdicts if one.status is not Status.NATIVE]
     native = len(verdicts) - len(others)
     yield Text(f"{native} of {counted(len(verdicts), 'node')} native")
-    listed = verdicts if details else others[:_MOST_LISTED]
+    alike: dict[tuple[str, ...], list[Verdict]] = {}
+    for one in verdicts if details else others:
+        told = (one.primitive, one.status.value, one.reason, one.hint)
+        alike.setdefault((*told, one.node) if details else told, []).append(one)
+    groups = list(alike.values())
+    listed = groups if details else groups[:_MOST_LISTED]
     rows = [
         (
             (
-                one.node,
+                one.node if not rest else f"{one.node} and {len(rest):,} more",
                 one.primitive,
                 Text(one.status.value, _STYLES[one.status]),
                 f"{one.reason}. {one.hint}" if one.hint else one.reason,
             ),
             "",
         )
-        for one in listed
+        for one, *rest in listed
     ]
     if rows:
         yield _Table(("Node", "Kind", "Verdict", "Because"), rows)
-    if not details and len(listed) < len(others):
-        yield Text(f"and {len(others) - len(listed):,} more (--details)")
+    left = sum(map(len, groups[len(listed) :]))
+    if left:
+        yield Text(f"and {left:,} more (--details)")
 
 
 def _pools(pools: Sequence[Usage], without: str) -> _Table:

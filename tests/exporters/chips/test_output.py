@@ -8,12 +8,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from nsc_deploy.exporters.base import CheckResult
 from nsc_deploy.exporters.chips.chip import bundled_chip
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.output import to_text
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.passes.verdict import Status, Verdict
 
 CHIP = bundled_chip("loihi2")
 
@@ -59,3 +61,26 @@ def test_numbers_stand_to_the_right_and_heads_of_two_lines_above_them() -> None:
     cores = lines[lines.index(lower) + 2 :]
     assert cores[0][:end].rstrip()[-1].isdigit()
     assert cores[0][end] == " "
+
+
+def told(verdicts: tuple[Verdict, ...], *, details: bool) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(
+        to_text(CheckResult(verdicts, tuple), "c", "a.onnx", details=details)
+    )
+    return stream.getvalue()
+
+
+def test_nodes_of_a_kind_that_are_refused_for_one_reason_share_a_line() -> None:
+    constants = tuple(Verdict(f"c{n}", "Constant", Status.REFUSED, "has no form") for n in range(1200))
+    kinds = tuple(Verdict(f"k{n}", f"Kind{n}", Status.REFUSED, "has no form") for n in range(9))
+    fine = Verdict("fine", "Gemm", Status.NATIVE, "as it is")
+    short = told((*constants, fine, *kinds), details=False)
+    assert "1 of 1,210 nodes native" in short
+    assert " c0 and 1,199 more " in short
+    assert short.count("has no form") == 8
+    assert "and 2 more (--details)" in short
+    full = told((*constants, fine, *kinds), details=True)
+    assert full.count("has no form") == 1209
+    assert " c7 " in full
+    assert "more" not in full
