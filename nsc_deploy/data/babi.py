@@ -6,15 +6,13 @@ task) or `en` (1,000). These folders are read from a directory, or from tar arch
 """
 
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from lzma import LZMAError
 from pathlib import Path
 
 from nsc_deploy.data import babi_task3
 from nsc_deploy.data.stories import MOST_STATEMENTS, Asked, Corpus, Story, build_corpus, split_words
 from nsc_deploy.errors import DataError
+from nsc_deploy.io.archives import TarLimits, read_tar
 from nsc_deploy.io.files import read_limited, unreadable
 
 TASKS = tuple(range(1, 21))
@@ -189,29 +187,11 @@ def _in_folder(path: Path) -> Iterator[tuple[tuple[str, int, str], str]]:
 
 def _in_archive(archive: Path) -> Iterator[tuple[tuple[str, int, str], str]]:
     """The files of a tar archive, read into memory: nothing is unpacked, links are not followed."""
-    try:
-        with tarfile.open(archive, "r:*") as members:
-            left = _MOST_ARCHIVE_BYTES
-            for number, member in enumerate(members):
-                left -= member.size
-                if left < 0 or number >= _MOST_MEMBERS or member.size > _most_bytes(member.name):
-                    raise DataError(
-                        "unpacks to more than an archive of bAbI holds", where=archive, hint=_DAMAGED
-                    )
-                key = _key(member.name)
-                stream = members.extractfile(member) if member.isreg() and key is not None else None
-                if stream is None or key is None:
-                    continue
-                yield key, _decode(stream.read(), f"{archive}: {member.name}")
-    except (tarfile.TarError, EOFError, LZMAError, zlib.error) as error:
-        raise DataError(f"is not a valid archive ({error})", where=archive, hint="Fetch it again.") from error
-    except OSError as error:
-        raise unreadable(archive, error) from error
-
-
-def _most_bytes(name: str) -> int:
-    """What a member may take: one that is read, a file of bAbI; one that is passed over, anything."""
-    return _MOST_ARCHIVE_BYTES if _key(name) is None else _MOST_FILE_BYTES
+    limits = TarLimits("bAbI", _MOST_ARCHIVE_BYTES, _MOST_MEMBERS)
+    for name, content in read_tar(archive, limits, lambda name: _MOST_FILE_BYTES if _key(name) else None):
+        key = _key(name)
+        if key is not None:
+            yield key, _decode(content, f"{archive}: {name}")
 
 
 def _key(name: str) -> tuple[str, int, str] | None:

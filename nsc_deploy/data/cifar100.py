@@ -4,10 +4,7 @@ A. Krizhevsky, Learning multiple layers of features from tiny images, 2009. 60,0
 pixels, 100 classes; 50,000 are the training part and 10,000 the test part.
 """
 
-import gzip
 import io
-import tarfile
-import zlib
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.data.images import ImageData, ImageSet
 from nsc_deploy.errors import DataError
+from nsc_deploy.io.archives import TarLimits, read_tar
 from nsc_deploy.io.files import REPLACE, open_regular, unreadable
 from nsc_deploy.io.npz import load_npz
 from nsc_deploy.io.progress import progress_bar
@@ -37,8 +35,6 @@ _MOST_NAME_BYTES = 64 * 1024
 _MOST_MEMBERS = 64
 _MOST_UNPACKED = 256 * 1024**2
 """The archive holds 185 MB."""
-_CHUNK = 1 << 20
-_DAMAGED = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError)
 
 
 def read_cifar100(source: Path, *, progress: bool = False) -> ImageData:
@@ -62,28 +58,10 @@ def read_cifar100(source: Path, *, progress: bool = False) -> ImageData:
 
 def _archive_files(path: Path) -> dict[str, bytes]:
     """The three files of the archive that are read; nothing is unpacked to disk."""
-    found: dict[str, bytes] = {}
-    left = _MOST_UNPACKED
-    try:
-        with open_regular(path) as stream, gzip.open(stream) as unpacked:
-            with tarfile.open(fileobj=unpacked, mode="r|") as members:
-                for number, member in enumerate(members):
-                    left -= member.size
-                    if left < 0 or number >= _MOST_MEMBERS:
-                        raise ValueError("it unpacks to far more than CIFAR-100")
-                    name = PurePosixPath(member.name).name
-                    content = members.extractfile(member) if member.isreg() and name in _sizes() else None
-                    if content is not None:
-                        found[name] = _read(content, name)
-            while rest := unpacked.read(_CHUNK):  # behind the last byte lies the check sum of all
-                left -= len(rest)
-                if left < 0:
-                    raise ValueError("it unpacks to far more than CIFAR-100")
-    except _DAMAGED as error:
-        raise DataError(f"is not a valid archive ({error})", where=path, hint=REPLACE) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    return found
+    limits = TarLimits("CIFAR-100", _MOST_UNPACKED, _MOST_MEMBERS)
+    sizes = _sizes()
+    found = read_tar(path, limits, lambda name: sizes.get(PurePosixPath(name).name))
+    return {PurePosixPath(name).name: content for name, content in found}
 
 
 def _folder_files(folder: Path) -> dict[str, bytes]:

@@ -5,7 +5,6 @@ import hashlib
 import logging
 import shutil
 import sys
-import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,11 +16,14 @@ from nsc_deploy.data.catalogue import BABI_ARCHIVE, data_folder
 from nsc_deploy.data.cifar100 import ARCHIVE
 from nsc_deploy.data.fsdd import content_digest, read_folder, write_npz
 from nsc_deploy.errors import DataError
+from nsc_deploy.io.archives import TarLimits, read_tar
 from nsc_deploy.io.files import open_regular, replacing, require_writable, unreadable, unwritable
 from nsc_deploy.io.scratch import scratch_folder
 
 TIMEOUT_S = 30
 MAX_UNPACKED_BYTES = 4 * 1024**3
+_MOST_WAV_BYTES = 16 * 1024**2
+_MOST_MEMBERS = 100_000
 CHUNK = 1 << 20
 SHD_MD5 = {
     "shd_train.h5.gz": "d47c9825dee33347913e8ce0f2be08b0",
@@ -269,22 +271,18 @@ def _not_downloaded(url: str, reason: str) -> DataError:
 
 def _unpack_wavs(archive: Path, folder: Path) -> None:
     """Unpack the wav files of a tar archive flat into `folder`; nothing in it can name a place outside."""
-    try:
-        with tarfile.open(archive, "r:gz") as members:
-            left = MAX_UNPACKED_BYTES
-            for member in members:
-                path = Path(member.name)
-                if not member.isfile() or path.suffix != ".wav" or path.parent.name != "recordings":
-                    continue
-                left -= member.size
-                content = members.extractfile(member)
-                if left < 0 or content is None:
-                    raise DataError(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes", where=archive.name)
-                (folder / path.name).write_bytes(content.read())
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _bad_archive(archive, error) from error
-    except OSError as error:
-        raise DataError(f"cannot be unpacked ({error.strerror or error})", where=archive.name) from error
+    limits = TarLimits("the Free Spoken Digit Dataset", MAX_UNPACKED_BYTES, _MOST_MEMBERS)
+    for name, content in read_tar(archive, limits, _most_of_a_wav):
+        target = folder / Path(name).name
+        try:
+            target.write_bytes(content)
+        except OSError as error:
+            raise unwritable(target, error) from error
+
+
+def _most_of_a_wav(name: str) -> int | None:
+    path = Path(name)
+    return _MOST_WAV_BYTES if (path.suffix, path.parent.name) == (".wav", "recordings") else None
 
 
 def _gunzip(archive: Path, target: Path) -> None:

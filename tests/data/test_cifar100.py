@@ -126,7 +126,7 @@ def test_links_and_devices_in_an_archive_are_not_followed(tmp_path: Path):
 def test_an_archive_that_claims_far_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cifar100, "_MOST_UNPACKED", 1000)
     archive = write_archive(tmp_path / cifar100.ARCHIVE, {"other": b"\0" * 2000})
-    with pytest.raises(DataError, match="far more than CIFAR-100"):
+    with pytest.raises(DataError, match="more than an archive of CIFAR-100 holds"):
         read_cifar100(archive)
 
 
