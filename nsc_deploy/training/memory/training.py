@@ -39,12 +39,15 @@ from nsc_deploy.training.memory.rounds import (
     under,
 )
 from nsc_deploy.training.metrics import MemoryMetrics, MemoryStage
-from nsc_deploy.training.run_directory import read_experiment_of, read_metrics
+from nsc_deploy.training.run_directory import read_experiment_of, read_metrics, require_same_data
 
 SEMANTIC, CODEC, JOINT, MASK = STEPS
 _HEAD = "semantic."
 RATE, SPIKING_RATE = 1e-3, 4e-3
 """Of the codec, where the experiment sets none."""
+
+
+_WITHOUT_IT = "Give the data set as it was, or train step 1 anew: leave training.start_from out."
 
 
 class MemoryTraining(Training):
@@ -53,12 +56,14 @@ class MemoryTraining(Training):
     def __init__(self, experiment: MemoryExperiment) -> None:
         self._experiment = experiment
         self._corpus: Corpus | None = None
+        self._begun = False
         self.starts_from = experiment.training.start_from
 
     def check(self, out: Path, *, resume: bool) -> None:
         """Refuse a run to start from that is not finished or has a semantic codec of other sizes."""
         start = self._experiment.training.start_from
-        if start is None or (resume and (out / DIRECTORY / SEMANTIC).is_file()):
+        self._begun = resume and (out / DIRECTORY / SEMANTIC).is_file()
+        if start is None or self._begun:
             return
         other = read_experiment_of(MemoryExperiment, Path(start))
         read_metrics(Path(start))
@@ -75,9 +80,12 @@ class MemoryTraining(Training):
             )
 
     def load(self, *, progress: bool) -> str:
-        """Read or make the stories."""
+        """Read or make the stories; refuse a run to start from that was trained on others."""
         self._corpus = load_corpus(self._experiment.data)
-        return corpus_sha256(self._corpus)
+        digest = corpus_sha256(self._corpus)
+        if self.starts_from is not None and not self._begun:
+            require_same_data(Path(self.starts_from), digest, hint=_WITHOUT_IT)
+        return digest
 
     def run(self, out: Path, *, resume: bool, progress: bool) -> MemoryMetrics:
         """Train step by step, then measure the weights that this leaves."""

@@ -35,6 +35,9 @@ def test_other_stories_than_those_of_the_training_are_refused(run, tmp_path):
     told.write_text(json.dumps(json.loads(told.read_text()) | {"data_sha256": "0" * 64}))
     with pytest.raises(DataError, match="other samples than the data set holds now"):
         sweep_memory([told.parent], (6.0,), questions=10)
+    with pytest.raises(DataError, match="other samples than the data set holds now"):
+        train(small(training__start_from=str(told.parent)), tmp_path / "variant", progress=False)
+    assert not (tmp_path / "variant").exists()
     (told.parent / "metrics.json").unlink()
     with pytest.raises(DataError, match="other samples than the data set holds now"):
         train(small(system__mask="consecutive"), told.parent, resume=True, progress=False)
