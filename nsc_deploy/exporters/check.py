@@ -69,7 +69,10 @@ def _of_run(
     left = [one for one in read_deployment(run).parts if one.name not in seen]
     for words, some in (
         ("check one with --part NAME", [one.name for one in left if one.graph.endswith(".nir")]),
-        ("as ONNX graphs they go to --target c", [one.name for one in left if one.graph.endswith(".onnx")]),
+        (
+            "ONNX graphs, to be checked for --target c",
+            [one.name for one in left if one.graph.endswith(".onnx")],
+        ),
     ):
         if name is None and some:
             notify(f"not checked, for a host: {', '.join(some)} ({words})")
@@ -113,7 +116,7 @@ def _parts(run: Path, name: str | None, *, onnx: bool) -> list[Part]:
         wanted = f"{kind} for a chip" if name is None else f"{kind} '{name}'"
         names = ", ".join(one.name for one in graphs) or "none"
         others = ", ".join(one.name for one in every if one not in graphs)
-        conventional = f" As ONNX graphs these go to --target c: {others}." if others else ""
+        conventional = f" Its ONNX graphs ({others}) can be checked for --target c." if others else ""
         raise ConfigError(
             f"has no {wanted}", where=run / FILE_NAME, hint=f"Its {kind}s: {names}.{conventional}"
         )

@@ -261,7 +261,11 @@ def chosen_parts(run: Path, deployment: Deployment, name: str | None, *, onnx: b
     else:
         parts = tuple(part for part in deployment.parts if part.name == name)
     chip = [part.name for part in deployment.parts if part.place is Place.CHIP]
-    hint = f"Parts for a chip: {', '.join(chip) or 'none (a conventional network)'}; choose with --part."
+    hint = (
+        f"Parts for a chip: {', '.join(chip)}; choose with --part."
+        if chip
+        else "It is a conventional network and has no part for a chip; --target c takes ONNX graphs."
+    )
     if not parts:
         wanted = "receiver part for a chip" if name is None else f"part called '{name}'"
         raise ConfigError(

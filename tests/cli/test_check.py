@@ -79,14 +79,16 @@ def test_parts_of_a_run_that_are_not_checked_are_named(run: Path, tmp_path: Path
     )
     write_recording(mixed / "sender.npz", reals(6))
     write_deployment(mixed, whole.model_copy(update={"parts": (sender, *whole.parts)}))
-    assert "sender (as ONNX graphs they go to --target c)" in told(mixed, "loihi1")
+    assert "sender (ONNX graphs, to be checked for --target c)" in told(mixed, "loihi1")
     both = json.loads(answer("check", mixed, "--target", "c", "--json"))
     assert [Path(one["graph"]).name for one in both["graphs"]] == [
         "sender.onnx", "transmitter.nir", "receiver.nir",
     ]  # fmt: skip
     with pytest.raises(UserError) as caught:
         graphs_of(dense_run(tmp_path / "fc"), GraphOptions(), target=load_target("loihi1"))
-    assert "these go to --target c: transmitter, receiver" in (caught.value.hint or "")
+    assert "Its ONNX graphs (transmitter, receiver) can be checked for --target c" in (
+        caught.value.hint or ""
+    )
 
 
 @pytest.mark.parametrize("classes", [None, 4])
