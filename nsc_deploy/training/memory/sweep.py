@@ -10,6 +10,7 @@ from nsc_deploy.config.memory import MemoryChannelConfig, MemoryExperiment, Memo
 from nsc_deploy.data.corpora import corpus_sha256, load_corpus
 from nsc_deploy.data.stories import Corpus
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.experiment_file import settings_digest
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.io.text import places_apart
 from nsc_deploy.training.fit import reproducible
@@ -38,12 +39,14 @@ class MemorySweep:
         system: its name and what distinguishes it, the end of its path where nothing else does.
         channel: its kind, and whether it is known from a pilot.
         points: by rising SNR.
+        settings: digest of its experiment; seeds of one experiment share it.
     """
 
     run: Path
     system: str
     channel: str
     points: tuple[Point, ...]
+    settings: str
 
     @property
     def label(self) -> str:
@@ -55,6 +58,9 @@ class MemorySweep:
         return {
             "run": str(self.run),
             "label": self.label,
+            "system": self.system,
+            "channel": self.channel,
+            "settings": self.settings,
             "points": [
                 {
                     "snr_db": point.snr_db,
@@ -70,6 +76,9 @@ class MemorySweep:
                 for point in self.points
             ],
         }
+
+
+_OF_A_SEED = ("training.seed", "training.threads", "training.start_from", "data.path")
 
 
 def have_memory(runs: Sequence[Path]) -> bool:
@@ -123,7 +132,8 @@ def sweep_memory(
                 for snr_db in sorted(snrs_db or SNRS_DB):
                     say(f"{run.name} at {snr_db:g} dB")
                     points.append(evaluate_at(system, corpus, chosen, snr_db, training.seed, held_out))
-            sweeps.append(MemorySweep(run, *_labels(experiment), tuple(points)))
+            settings = settings_digest(experiment, _OF_A_SEED)
+            sweeps.append(MemorySweep(run, *_labels(experiment), tuple(points), settings))
     places = places_apart([one.label for one in sweeps], [one.run for one in sweeps])
     return [
         replace(one, system=", ".join(filter(None, (one.system, place))))

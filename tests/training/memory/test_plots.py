@@ -1,4 +1,5 @@
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ def _sweep(system, channel, symbols):
         Point(snr, {1: share, 2: 1.0}, Symbols(symbols, symbols, symbols))
         for snr, share in ((-6.0, 0.2), (6.0, 0.8))
     )
-    return MemorySweep(Path("runs") / system, system, channel, points)
+    return MemorySweep(Path("runs") / system, system, channel, points, settings="")
 
 
 def test_each_channel_is_a_column_and_a_system_keeps_its_look():
@@ -39,3 +40,55 @@ def test_values_are_written_beside_the_pictures(tmp_path):
     assert told["label"] == "dense, awgn"
     assert told["points"][0]["accuracy"] == pytest.approx(0.6)
     assert told["points"][0]["by_task"] == {"1": 0.2, "2": 1.0}
+    assert (told["system"], told["channel"], told["settings"]) == ("dense", "awgn", "")
+
+
+SCRIPT = str(Path(__file__).parents[3] / "examples" / "memory_figure.py")
+
+
+def _told(run, system, channel, shares, settings="a"):
+    points = [
+        {"snr_db": snr, "accuracy": share, "symbols_with_positions": 32.0} for snr, share in shares.items()
+    ]
+    return {"run": run, "system": system, "channel": channel, "settings": settings, "points": points}
+
+
+def test_seeds_of_several_evaluations_are_one_curve(tmp_path, monkeypatch):
+    first = [_told("0", "dense", "awgn", {-6: 0.5, 0: 0.8}), _told("r", "dense", "rician", {0: 0.6})]
+    second = [_told("1", "dense", "awgn", {0: 0.9, 6: 1.0}), _told("2", "dense", "awgn", {0: 0.1}, "longer")]
+    for name, told in (("a", first), ("b", second)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "evaluation.json").write_text(json.dumps(told))
+    module = runpy.run_path(SCRIPT)
+    channels = module["curves_of"](first + second)
+    assert {channel: list(curves) for channel, curves in channels.items()} == {
+        "awgn": ["dense, 0", "dense, 2"],
+        "rician": ["dense"],
+    }
+    snrs, means, bars = module["mean_curve"](channels["awgn"]["dense, 0"], "accuracy")
+    assert (snrs, means, bars) == ([0], pytest.approx([0.85]), pytest.approx([0.05]))
+    picture = tmp_path / "figure.png"
+    arguments = [SCRIPT, str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(picture)]
+    monkeypatch.setattr("sys.argv", arguments)
+    runpy.run_path(SCRIPT, run_name="__main__")
+    assert picture.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (None, "No such file"),
+        ("{", "JSONDecodeError"),
+        ("[]", "no run in these"),
+        ('[{"run": "0", "name": "snn-sc"}]', "KeyError('channel')"),
+        (json.dumps([_told("0", "dense", "awgn", {0: 0.5})] * 2), "0 is in two of these evaluations"),
+    ],
+)
+def test_a_figure_of_nothing_is_refused(tmp_path, capsys, monkeypatch, told, said):
+    if told is not None:
+        (tmp_path / "evaluation.json").write_text(told)
+    monkeypatch.setattr("sys.argv", [SCRIPT, str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(SCRIPT, run_name="__main__")
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
