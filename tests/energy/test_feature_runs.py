@@ -9,7 +9,7 @@ from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.io.files import read_json
-from nsc_deploy.models.features.codecs import LastNeuron
+from nsc_deploy.models.features.codecs import BitOrder, LastNeuron
 from tests.support.feature_systems import CHANNELS, IMAGE, PLACE, system, write_run
 
 HIDDEN, BITS, SAMPLES = 4, 2, 6
@@ -59,6 +59,20 @@ def test_a_bit_costs_the_synapses_it_meets(tmp_path):
         layer.name: layer for layer in next(one for one in found.parts if one.name == "receiver").layers
     }
     assert layers["conv3"].counts.acs == pytest.approx((received * fan_out).sum() * HIDDEN)
+
+
+def test_grays_code_takes_differences_at_one_end_and_running_sums_at_the_other(tmp_path):
+    """Bits of Gray's code are differences of those of the natural one, read back by sums modulo two."""
+    counts = {}
+    for order in (BitOrder.NATURAL, BitOrder.GRAY):
+        run = write_run(tmp_path / order.value, system("cnn-sc", order=order), SAMPLES)
+        (found,) = estimate([run]).report.systems
+        counts[order] = next(part.counts for part in found.parts if part.name == "receiver")
+    natural, gray = counts[BitOrder.NATURAL], counts[BitOrder.GRAY]
+    values, steps = BITS * PLACE[0] * PLACE[1], 4
+    assert gray.additions - natural.additions == values * (steps - 1 + steps)
+    assert gray.products - natural.products == values * 2 * steps
+    assert gray.activations - natural.activations == values * steps
 
 
 def test_a_conventional_codec_multiplies_at_both_ends(tmp_path):

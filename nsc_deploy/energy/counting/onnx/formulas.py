@@ -44,6 +44,7 @@ from nsc_deploy.energy.counting.onnx.operators import (
 )
 from nsc_deploy.energy.counting.onnx.products import window_pairs
 from nsc_deploy.energy.counting.operations import Kind
+from nsc_deploy.errors import GraphError
 
 _BOOL = 9
 
@@ -316,6 +317,21 @@ def pooled_holds(node: Any, contents: Contents) -> Holds:
 def summed(node: Any, contents: Contents) -> Holds:
     """A sum of events over a line is a whole number."""
     return Holds.GRADED if node.input[0] in contents.binary | contents.graded else Holds.ANY
+
+
+@register("CumSum", axes=reduced, traffic=brought_together, holds=summed)
+def running_sums(site: Site, shapes: Mapping[str, Shape]) -> Cost:
+    """Running sums of a line of n values: n - 1 additions, n - 2 where they leave out the value itself."""
+    shape, axis = shapes[site.node.input[0]], site.constant(1)
+    if axis is None:
+        raise GraphError(
+            "has the operator CumSum along an axis that is no constant, which cannot be counted",
+            where=f"node '{site.path}'",
+            hint="Export the model with a constant axis.",
+        )
+    n = shape[int(axis.reshape(-1)[0])]
+    taken = max(0, n - 1 - int(site.attribute("exclusive", 0)))
+    return Cost({Kind.ADDITION: taken * (prod(shape) // max(1, n))})
 
 
 _MEAN = combined(Kind.ADDITION, last=Kind.PRODUCT, never_one=True)

@@ -91,6 +91,18 @@ def test_reductions_of_lines_of_four(kind: str, expected: dict[Kind, int]) -> No
     assert price(kind, SHAPE, out=SHAPE[:3]) == expected
 
 
+@pytest.mark.parametrize(("axis", "exclusive", "expected"), [(3, 0, 36 * 3), (-3, 0, 24 * 5), (3, 1, 36 * 2)])
+def test_running_sums_add_each_value_of_a_line_once(axis: int, exclusive: int, expected: int) -> None:
+    node = helper.make_node("CumSum", ["x", "axis"], ["output"], exclusive=exclusive)
+    site = Site("site", node, {"axis": np.array(axis)}, frozenset())
+    assert dict(cost(site, {"x": SHAPE, "axis": (), "output": SHAPE}).operations) == {ADDITION: expected}
+
+
+def test_running_sums_along_an_axis_that_changes_are_refused() -> None:
+    with pytest.raises(GraphError, match="no constant"):
+        price("CumSum", SHAPE, ())
+
+
 def test_softmax_takes_a_function_a_value_and_one_a_line() -> None:
     assert price("Softmax", SHAPE) == {FUNCTION: 144 + 36, ADDITION: 108, PRODUCT: 144}
     assert price("Softmax", SHAPE, axis=1) == {FUNCTION: 144 + 24, ADDITION: 120, PRODUCT: 144}
