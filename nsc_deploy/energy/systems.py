@@ -80,7 +80,7 @@ class CountedSystem(Source):
         parts: the counts, for each of `work`.
         placed: each part on the target; None for a part on a host, and for all without a target.
         target: name of the target; None without one.
-        floats: of integers that were counted, the counts of the graphs they were made from.
+        floats: where integers were counted, the counts of the graphs of all parts; else none.
         firmware: the recorded samples on the microcontroller whose code a deployment folder holds, else None.
         measured_accuracy: share of the recorded samples that the last part decides right; None where it has
             no labels, or nothing says how a decision is read from its outputs.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nsc_deploy.energy import count, estimate
+from nsc_deploy.energy import Budget, count, estimate
 from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.verify import open_deployment
@@ -82,6 +82,19 @@ def test_a_conventional_codec_multiplies_at_both_ends(tmp_path):
     assert parts["transmitter"][0] == inside(*IMAGE[1:]) * CHANNELS + encoder
     assert parts["receiver"][0] == encoder + CHANNELS * 3
     assert found.channel_uses == one.codec.form.bits_per_inference(*PLACE)
+
+
+def test_what_takes_one_step_is_all_in_its_busiest(tmp_path):
+    run = write_run(tmp_path / "run", system("cnn-sc"), SAMPLES)
+    whole, one = (
+        {"part": "transmitter", "limits": {name: 1}} for name in ("synops_per_inference", "synops_per_step")
+    )
+    values = [
+        finding.value
+        for limits in (whole, one)
+        for finding in count(run).check(Budget.model_validate(limits)).findings
+    ]
+    assert values[0] == values[1] > 0
 
 
 def test_a_part_of_one_step_goes_to_c_with_ranges_of_training_samples(tmp_path):

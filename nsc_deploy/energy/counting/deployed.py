@@ -1,7 +1,7 @@
 """Counting what a deployment folder runs, part by part: what leaves one enters the next.
 
 Integers are counted as integers, in the emulator of what runs them; beside them the graph that they were made
-from is counted on the same inputs, so that both can be laid side by side.
+from is counted on the same inputs, with every part behind it, so that both can be laid side by side.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.exporters.base import DeployedPart
 from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.network import Node
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class DeployedCount:
 
     Attributes:
         parts: of what runs.
-        floats: of integers, the graphs they were made from.
+        floats: where any part computes in integers, the graphs of all parts; else none.
         outputs: of the last part, [T, N, *shape] at the steps of the graph.
     """
 
@@ -50,40 +51,45 @@ def count_deployed(
     Raises:
         UserError: as `count_network` and `count_integers`.
     """
-    parts, floats, total = [], [], len(deployed) * recording.samples
+    parts, graphs, total = [], [], len(deployed) * recording.samples
+    asked = recording  # Of the graphs: what they hand on themselves, integers or not.
     for index, part in enumerate(deployed):
-        leaving = _Leaving(part.network.output_node.name)
+        node = part.network.output_node
+        leaving, answered = _Leaving(node.name), _Leaving(node.name)
 
         def report(done: int, before: int = index * recording.samples) -> None:
             progress(before + done, total)
 
         as_graph = count_network(
-            part.network,
-            recording,
-            name=part.name,
-            batch=batch,
-            progress=report,
-            observe=leaving if part.integers is None and part.code is None else None,
+            part.network, asked, name=part.name, batch=batch, progress=report, observe=answered
         )
         if part.code is not None:
             from nsc_deploy.energy.counting.program import count_program
 
             count = count_program(part.code, recording, name=part.name, batch=batch, observe=leaving.take)
-            floats.append(as_graph)
-        elif part.integers is None:
-            count = as_graph
-        else:
+        elif part.integers is not None:
             # The emulator is loaded where integers are counted, and nowhere else.
             from nsc_deploy.energy.counting.integers import count_integers
 
             count = count_integers(
                 part.integers, recording, name=part.name, batch=batch, observe=leaving.take
             )
-            floats.append(as_graph)
+        elif asked is recording:
+            count, leaving = as_graph, answered
+        else:
+            count = count_network(part.network, recording, name=part.name, batch=batch, observe=leaving)
         parts.append(replace(count, place=part.place))
-        node = part.network.output_node
-        recording = replace(recording, values=leaving.values(node.output_shape), signal=node.emits)
-    return DeployedCount(tuple(parts), tuple(floats), recording.values)
+        graphs.append(as_graph)
+        same = leaving is answered
+        recording = _handed_on(recording, leaving, node)
+        asked = recording if same else _handed_on(asked, answered, node)
+    integers = any(part.integers is not None or part.code is not None for part in deployed)
+    return DeployedCount(tuple(parts), tuple(graphs) if integers else (), recording.values)
+
+
+def _handed_on(entered: Recording, leaving: "_Leaving", node: Node) -> Recording:
+    """What left a part, for the next one."""
+    return replace(entered, values=leaving.values(node.output_shape), signal=node.emits)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,10 @@ class _Arrays:
         columns = zip(*(one.arrays() for one in several), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
+    def in_one_step(self) -> Self:
+        """All samples together, [1]: the course over a single step."""
+        return type(self)(*(values.sum(keepdims=True) for values in self.arrays()))
+
     def __repr__(self) -> str:
         """The sums, where there are any."""
         sums = {field.name: int(getattr(self, field.name).sum()) for field in fields(self)}

@@ -157,10 +157,12 @@ def load_table(report: Report, systems: Sequence[SystemReport]) -> Table:
 
     def row(part: PartReport) -> tuple[str, ...]:
         load = part.load
-        rates = map(numbers.per_second, (load.mean, load.p95, load.worst, load.busiest_step, load.worst_step))
+        loads = (load.mean, load.p95, load.worst, load.busiest_step, load.worst_step)
+        # As in the tables of operations: nothing at all has a dash.
+        rates = (numbers.per_second(one or None) for one in loads)
         limit = (_limit(load), numbers.share(load.share)) if limited else ()
         signs = _WITH_LIMIT if limited else _WITHOUT_LIMIT
-        course = "" if part.over_time is None else numbers.course(part.over_time.synops, width=signs)
+        course = numbers.course(part.over_time.synops, width=signs) if part.over_time and load.worst else ""
         return f"  {part.name}", *rates, *limit, course
 
     heads = columns(

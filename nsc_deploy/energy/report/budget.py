@@ -301,7 +301,9 @@ def check_budget(systems: Sequence[CountedSystem], prices: PriceBook, budget: Bu
 def checked_system(system: CountedSystem, parts: Sequence[PartCount]) -> CheckedSystem:
     """What of a system is held against limits."""
     names = {part.name for part in parts}
-    floats = [one for one in system.floats if one.name in names]
+    # Parts on a host alone are the same in both.
+    made = any(part.place is not Place.HOST for part in parts)
+    floats = [one for one in system.floats if made and one.name in names]
     return CheckedSystem(
         system=system.label,
         path=str(system.path),

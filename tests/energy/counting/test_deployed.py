@@ -112,6 +112,17 @@ def test_parts_of_a_deployment_hand_on_what_leaves_them(tmp_path: Path) -> None:
         out, Budget.model_validate({"place": "host", "limits": {"synops_per_step": 1}})
     ).findings
     assert on_host.passed is False
+    # What integers are held against is the whole too, with what a host runs.
+    graph = estimate(tmp_path / "receiver.nir", inputs=inputs).report.systems[0]
+    (report,) = estimate(out).report.systems
+    assert report.float_graph is not None
+    dead = next(layer for layer in graph.parts[0].layers if layer.name == "dead")
+    assert report.float_graph.synops.mean == pytest.approx(graph.synops.mean - dead.counts.acs)
+    held = [
+        check(out, Budget.model_validate({"place": where, "limits": {"synops_per_inference": 1}})).as_text()
+        for where in ("host", "chip")
+    ]
+    assert ["the float graph: " in words for words in held] == [False, True]
 
 
 def test_what_is_no_deployment_or_no_sample_is_refused(place: Path) -> None:

@@ -13,9 +13,9 @@ from rich.console import Console
 import nsc_deploy.energy
 from nsc_deploy.deployment import Place, Side, read_deployment, write_deployment
 from nsc_deploy.energy import Estimate, estimate
-from nsc_deploy.energy.output.tables import systems_table
+from nsc_deploy.energy.output.tables import load_table, systems_table
 from nsc_deploy.energy.output.terminal import print_report
-from nsc_deploy.energy.report.numbers import bounded, with_signs
+from nsc_deploy.energy.report.numbers import MISSING, bounded, with_signs
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.errors import ConfigError, DataError, GraphError, UserError
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -53,6 +53,18 @@ def test_systems_parts_and_facts(report: Report) -> None:
     assert (event.spiking, fc.spiking, lstm.spiking) == (True, False, False)
     assert [system.poster.energy_uj for system in report.systems if system.poster] == [3.63, 11.73, 17.58]
     assert [round(system.poster.ratio, 2) for system in report.systems if system.poster] == [1, 3.23, 4.84]
+
+
+def test_parts_without_synaptic_operations_have_a_dash_for_their_load(runs: list[Path]) -> None:
+    report = estimate(runs[0]).report
+    (system,) = report.systems
+    idle = system.parts[0].load.model_copy(
+        update=dict.fromkeys(("mean", "p95", "worst", "busiest_step", "worst_step"), 0.0)
+    )
+    parts = (system.parts[0].model_copy(update={"load": idle}), *system.parts[1:])
+    _, first, *others = load_table(report, [system.model_copy(update={"parts": parts})]).rows
+    assert [cell for cell in first.cells if cell] == ["  transmitter", *[MISSING] * 5]
+    assert all(MISSING not in row.cells for row in others)
 
 
 def test_the_radio_is_an_item_of_its_own_where_a_profile_prices_it(runs: list[Path], tmp_path: Path) -> None:

@@ -304,6 +304,9 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
     known = stepwise and whole and (fed is None or each_step is not None)
     met = None if each_step is None else Met(*(column.sum(axis=1) for column in each_step))
     steps = _along(one, moved, met, recording.steps, each) if known else (None, None)
+    course = _of_each_step(steps[0], None if site.joined else each_step, samples)
+    if recording.steps == 1:  # All that an operator does, it does in that one.
+        steps, course = (operations.in_one_step(), traffic.in_one_step()), operations.synaptic[np.newaxis]
     return LayerCount(
         name=site.path,
         primitive=site.node.op_type,
@@ -317,7 +320,7 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
         steps=recording.steps,
         per_step=steps[0],
         traffic_per_step=steps[1],
-        synops=_of_each_step(steps[0], None if site.joined else each_step, samples),
+        synops=course,
     )
 
 

@@ -174,6 +174,11 @@ def compared_here(node: Any, contents: Contents) -> bool:
     return not all(name in (contents.binary | contents.truth) - contents.decided for name in changing)
 
 
+def recognised(node: Any, contents: Contents) -> bool:
+    """What a value is (the number of a word, of a padded place) is no threshold that a potential passes."""
+    return False
+
+
 def all_decided(node: Any, contents: Contents) -> bool:
     """What masks events that enter decides none: both have to be decided, of those that change."""
     changing = [name for name in node.input if name and name not in contents.constants]
@@ -213,12 +218,12 @@ register(
     axes=pointwise,
 )(each(Kind.ACTIVATION))
 register(
-    *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"),
-    *("IsNaN", "IsInf"),
+    *("Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
     axes=pointwise,
     holds=true,
     decides=compared_here,
 )(each(Kind.ACTIVATION))
+register("Equal", "IsNaN", "IsInf", axes=pointwise, holds=true, decides=recognised)(each(Kind.ACTIVATION))
 register("Or", "Not", "Xor", axes=pointwise, holds=true)(each(Kind.ACTIVATION))
 register("And", axes=pointwise, holds=true, decides=all_decided)(each(Kind.ACTIVATION))
 register("Mul", axes=pointwise, holds=multiplied, decides=all_decided)(each(Kind.PRODUCT))

@@ -130,7 +130,7 @@ class _Visit:
         operator = operator_of(site)
         holds = operator.holds(node, contents)
         decided = holds in {Holds.BINARY, Holds.TRUTH} and operator.decides(node, contents)
-        if holds is Holds.BINARY and any(name in contents.truth for name in node.input):
+        if decided and holds is Holds.BINARY and any(name in contents.truth for name in node.input):
             self.plan.decisions = True
         rounds = node.op_type in _ROUNDING
         self.plan.decisions |= rounds

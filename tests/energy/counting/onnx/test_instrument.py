@@ -65,6 +65,19 @@ def test_a_truth_value_that_meets_weights_is_a_spike(tmp_path: Path) -> None:
     assert layer(part, "output").arrives is Signal.EVENTS
 
 
+def test_a_number_that_is_recognised_is_no_neuron_that_fires(tmp_path: Path) -> None:
+    """Padded words have the number 0: telling them apart takes comparisons, and no update of a neuron."""
+    padded = [node("Equal", "input zero", "t"), node("Cast", "t", "s", **FLOAT)]
+    part = counted(tmp_path, [*padded, node("MatMul", "s w", "a"), node("MatMul", "a v", "output")], reals(4))
+    assert not part.spiking
+    assert part.unknown == ("neurons",)
+    assert not layer(part, "t").decides
+    fires = [node("MatMul", "input w", "b"), node("Greater", "b zero", "t"), padded[1]]
+    part = counted(tmp_path, [*fires, node("MatMul", "s v", "output")], reals(4))
+    assert part.unknown == ("neurons", "spikes", "neuron_updates")
+    assert layer(part, "t").decides
+
+
 def masked(case: str, source: str) -> list[Any]:
     """Nodes that mask a tensor by truth values made of it, into the tensor x."""
     loudest = [node("ReduceMax", source, "loudest", axes=[2]), node("Greater", "loudest zero", "loud")]
