@@ -65,6 +65,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: p
 
     data = bar_data()
     wanted = experiment(crop_padding=1, small_share=0.4, small_size=8)
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
     fit_backbone(wanted, data, tmp_path / "whole", resume=False, progress=False)
 
     steps = iter(range(12))

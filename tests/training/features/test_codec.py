@@ -131,7 +131,9 @@ def test_the_backbone_stays_as_it_is_until_it_is_tuned(backbone: Path, tmp_path:
     before = {name: value.clone() for name, value in source.backbone.state_dict().items()}
     for tuning in (0, 1):
         experiment = codec_experiment(backbone, training={"epochs": 1, "tuning_epochs": tuning})
-        fit_codec(experiment, source, features, tmp_path / str(tuning), resume=False, progress=False)
+        run = tmp_path / str(tuning)
+        run.mkdir()
+        fit_codec(experiment, source, features, run, resume=False, progress=False)
         after = source.backbone.state_dict()
         changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
         assert changed == ({"conv3", "scores"} if tuning else set())
@@ -148,6 +150,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     features = load_features(FeatureSource(backbone), 2)
 
     def fit(run: Path) -> None:
+        run.mkdir(exist_ok=True)
         fit_codec(experiment, FeatureSource(backbone), features, run, resume=True, progress=False)
 
     fit(tmp_path / "whole")
