@@ -39,9 +39,10 @@ def main() -> None:
         parser.error(
             "no codec in these evaluations: name one that nsc-deploy evaluate made of runs of codecs"
         )
+    looks = list(dict.fromkeys(label for _, curves in panels for label in curves))
     figure = Figure(figsize=(5.2 * len(panels), 4.4), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        draw(axes, title, curves)
+        draw(axes, title, curves, looks)
     figure.savefig(options.out)
     print(f"wrote {options.out}")
 
@@ -86,8 +87,10 @@ def curves_of(sweeps: list[dict]) -> dict[str, list[dict]]:
     }
 
 
-def draw(axes, title: str, curves: dict[str, list[dict]]) -> None:
-    for number, (label, runs) in enumerate(curves.items()):
+def draw(axes, title: str, curves: dict[str, list[dict]], looks: list[str]) -> None:
+    """One panel; a codec has the colour and marker of its place in `looks` in all of them."""
+    for label, runs in curves.items():
+        number = looks.index(label)
         points, means, bars = mean_curve(runs)
         seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
         marker, colour = MARKERS[number % len(MARKERS)], f"C{number % 10}"

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from nsc_deploy.channels.config import BinaryChannelConfig, BinaryKind
@@ -256,6 +257,18 @@ def test_evaluations_of_several_runs_are_one_figure(tmp_path: Path):
     assert means == pytest.approx([71, 62])
     assert bars == pytest.approx([1, 2])
     assert module["mean_curve"](curves[SEPARATE])[2] == pytest.approx([1, 2])
+
+
+def test_a_codec_looks_alike_in_all_panels():
+    module = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "features_figure.py"))
+    one = {"p": [0.0], "accuracy": [0.7], "deviation": [0.0], "without_channel": 0.72}
+    panels = [{"a": [one], "b": [one]}, {"b": [one], "c": [one]}]
+    grid = Figure().subplots(1, 2)
+    for axes, curves in zip(grid, panels, strict=True):
+        module["draw"](axes, "", curves, ["a", "b", "c"])
+    handles = [dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) for axes in grid]
+    colours = [{name: one[name][0].get_color() for name in "abc" if name in one} for one in handles]
+    assert colours == [{"a": "C0", "b": "C1"}, {"b": "C1", "c": "C2"}]
 
 
 def test_no_seed_of_a_curve_is_of_other_settings_or_behind_another_backbone():
