@@ -43,8 +43,7 @@ def sweep(
 
     For example: nsc-deploy sweep examples/grids/fsdd_results.toml --out runs/fsdd --jobs 2
     """
-    from nsc_deploy.io.files import require_writable
-    from nsc_deploy.sweep.execute import alone
+    from nsc_deploy.io.files import locked_folder, require_writable
     from nsc_deploy.sweep.grid import JOBS, read_grid
     from nsc_deploy.sweep.results import State, progress_of, require_numbers
 
@@ -60,7 +59,7 @@ def sweep(
     if missing and executor is Executor.SLURM:
         _submit(asked, missing, out, jobs)
         return
-    with alone(out):
+    with locked_folder(out, "another sweep is at work there"):
         failed = _train(missing, out, jobs) if missing else 0
         _collect(asked, out, as_json=as_json)
     if failed:

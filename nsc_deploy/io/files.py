@@ -4,6 +4,7 @@ What the operating system refuses becomes an error that names the place and what
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -114,6 +115,35 @@ def read_limited(path: Path, most: int) -> bytes | None:
     with open_regular(path) as stream:
         content = stream.read(most + 1)
     return content if len(content) <= most else None
+
+
+@contextmanager
+def locked_folder(folder: Path, busy: str) -> Iterator[None]:
+    """Keep every other process out of a folder that is made if need be; the lock goes with the process.
+
+    Args:
+        folder: to write into.
+        busy: what an error says where another process has it.
+
+    Raises:
+        UserError: another process has it, it cannot be written, or a link lies in the place of the lock.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Neither emptied nor written: whatever lies there under this name stays as it is.
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            hint = "Replace it by what it leads to, or name another --out."
+            raise UserError("is a link, which is not followed", where=path, hint=hint) from error
+        raise unwritable(folder, error) from error
+    with os.fdopen(lock):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(busy, where=folder, hint="Wait for it or name another --out.") from error
+        yield
 
 
 def _no_regular_file(path: Path, mode: int) -> OSError:

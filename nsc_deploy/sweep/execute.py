@@ -5,21 +5,18 @@ finds the run finished. Nothing comes back but what lies in folders.
 """
 
 import ctypes
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from nsc_deploy.errors import BackendError, UserError, missing_package
+from nsc_deploy.errors import BackendError, missing_package
 from nsc_deploy.experiment_file import write_experiment
-from nsc_deploy.io.files import unwritable
-from nsc_deploy.sweep.grid import EXPERIMENTS, LOCK, LOGS, SLURM, Point, Value
+from nsc_deploy.sweep.grid import EXPERIMENTS, LOGS, SLURM, Point, Value
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 30
@@ -89,28 +86,6 @@ def _end_with_the_sweep() -> None:
     """Let a run be ended where its sweep was killed: it would go on unseen, and the next sweep meet it."""
     if _PRCTL is not None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep every other sweep of this machine out of a folder; the lock goes with the process.
-
-    Raises:
-        UserError: another sweep is at work there, or the folder cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        raise unwritable(out / LOCK, error) from error
-    with os.fdopen(lock):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                "another sweep is at work there", where=out, hint="Wait for it, or name another --out."
-            ) from error
-        yield
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

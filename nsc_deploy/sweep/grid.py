@@ -20,7 +20,6 @@ SEED = "training.seed"
 MOST_RUNS = 10_000
 EXPERIMENTS, LOGS, SLURM = "experiments", "logs", "slurm"
 JOBS, RESULTS, TABLE, PICTURE = "jobs.json", "results.json", "results.csv", "results.png"
-LOCK = ".lock"
 _OWN = frozenset({EXPERIMENTS, LOGS, SLURM, JOBS, RESULTS, TABLE, PICTURE})
 """What a sweep writes beside its runs, none of which may have such a name."""
 _LONGEST_NAME = 200

@@ -1,13 +1,11 @@
 """The directory of a run: who may write into it, what it holds, and when it is finished."""
 
-import errno
-import fcntl
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +18,7 @@ import nsc_deploy
 from nsc_deploy import deployment, experiment_file
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.errors import ConfigError, DataError, UserError
-from nsc_deploy.io.files import sha256, unwritable, write_json
+from nsc_deploy.io.files import locked_folder, sha256, write_json
 from nsc_deploy.io.records import read_json_record
 from nsc_deploy.models.export import graph_files
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS, STEPS
@@ -106,7 +104,6 @@ METRICS = "metrics.json"
 PROVENANCE = "provenance.json"
 TENSORBOARD = "tensorboard"
 _NO_RUN = "Name a new or an empty directory for --out."
-_LOCK = ".lock"
 _EVENT_FILES = "events.out.tfevents.*"
 
 
@@ -281,29 +278,13 @@ def read_metrics(run: Path) -> RunMetrics:
     )
 
 
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
+def locked(run: Path) -> AbstractContextManager[None]:
     """Keep every other training out of `run`; the lock goes with the process, however it ends.
 
     Raises:
         UserError: another process is training there, or the directory cannot be written.
     """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        # Neither emptied nor written: whatever lies there under this name stays as it is.
-        lock = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _linked(run / _LOCK) from error
-        raise unwritable(run, error) from error
-    with os.fdopen(lock):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                "is being trained by another process", where=run, hint="Wait for it or name another --out."
-            ) from error
-        yield
+    return locked_folder(run, "is being trained by another process")
 
 
 def refuse_another(run: Path, experiment: Experiment) -> None:

@@ -15,6 +15,7 @@ import pytest
 import tomlkit
 
 from nsc_deploy.experiment_file import write_experiment
+from nsc_deploy.io.files import locked_folder
 from nsc_deploy.sweep.grid import read_grid
 
 MAKE = Callable[..., dict[str, object]]
@@ -186,6 +187,15 @@ def test_a_folder_of_another_grid_is_refused_before_anything_is_trained(grid: Pa
     assert "seed=1: holds a run of another experiment (different: training.epochs)" in done.stderr
     assert "Name another --out" in done.stderr
     assert not (grid.parent / "out" / "seed=0").exists()
+
+
+def test_a_second_sweep_is_kept_out_of_the_folder_of_the_first(grid: Path) -> None:
+    out = grid.parent / "out"
+    with locked_folder(out, "another sweep"):
+        done = sweep(grid)
+    assert done.returncode == 2
+    assert "another sweep is at work there" in done.stderr
+    assert not list(out.glob("seed=*"))
 
 
 def test_a_number_that_no_run_will_have_is_refused_before_anything_is_trained(grid: Path) -> None:

@@ -70,7 +70,7 @@ class MemoryTraining(Training):
         mine, theirs = self._experiment.system, other.system
         fields = ("memory", "width", "heads", "hidden", "encoder_steps", "decoder_steps")
         differing = [name for name in fields if getattr(mine, name) != getattr(theirs, name)]
-        if other.data != self._experiment.data:
+        if _data_but_for_its_place(other) != _data_but_for_its_place(self._experiment):
             differing.append("data")
         if differing:
             raise ConfigError(
@@ -94,6 +94,11 @@ class MemoryTraining(Training):
         with reproducible(self._experiment.training.threads), waiting("semantic codec") as say:
             report = _saying(say) if progress else lambda step, progress: None
             return train_memory(self._experiment, self._corpus, out, report)
+
+
+def _data_but_for_its_place(experiment: MemoryExperiment) -> object:
+    """Whether the stories are the same wherever they lie, their digest says."""
+    return experiment.data.model_dump(exclude={"path"})
 
 
 Report = Callable[[str, RoundRecord], None]

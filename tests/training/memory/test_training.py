@@ -16,6 +16,7 @@ from nsc_deploy.training.memory.training import (
     CODEC,
     JOINT,
     SEMANTIC,
+    MemoryTraining,
     finished_mem_deepsc,
     finished_memory_system,
 )
@@ -137,6 +138,14 @@ def test_rivals_need_no_training_but_that_of_the_codec(run, tmp_path, name):
 def test_a_start_of_other_sizes_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match=r"another kind \(different: hidden\)"):
         train(small(training__start_from=str(run.run), system__hidden=64), tmp_path / "run", progress=False)
+
+
+def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
+    moved = small(training__start_from=str(run.run), data__path=str(tmp_path))
+    MemoryTraining(moved).check(tmp_path / "run", resume=False)
+    with pytest.raises(ConfigError, match=r"another kind \(different: data\)"):
+        fewer = small(training__start_from=str(run.run), data__questions=100)
+        MemoryTraining(fewer).check(tmp_path / "run", resume=False)
 
 
 @pytest.mark.parametrize(
