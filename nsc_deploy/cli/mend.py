@@ -75,7 +75,7 @@ def mend(
     from dataclasses import asdict
 
     from nsc_deploy.exporters.mend import mend_file
-    from nsc_deploy.graphs.formats.writers.mend import Maker, Statement
+    from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
     from nsc_deploy.graphs.network import Reset, Signal
     from nsc_deploy.io.files import require_writable
 
@@ -88,8 +88,8 @@ def mend(
         dt=dt,
         step_seconds=step_seconds,
         reset=None if reset is None else Reset(reset.value),
-        said=dict(_pair(text, "--set") for text in said or ()),
-        sums={name: tuple(ends.split(",")) for name, ends in (_pair(text, "--sum") for text in sums or ())},
+        said=_pairs(said, "--set"),
+        sums={name: tuple(ends.split(",")) for name, ends in _pairs(sums, "--sum").items()},
         signal=None if signal is None else Signal(signal.value),
     )
     require_writable(out)
@@ -124,8 +124,13 @@ def mend(
         say("no output fires on the inputs that it was tried with: that says nothing of it")
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not (name and sign and value):
-        raise ConfigError(f"'{text}' is no NAME=VALUE", where=option)
-    return name, value
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise ConfigError(f"'{text}' is no NAME=VALUE", where=option)
+        if name in found:
+            raise ConfigError(f"says {name} twice", where=option)
+        found[name] = value
+    return found

@@ -8,7 +8,8 @@ import numpy as np
 from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.inputs import fits, random_inputs, recording_for
 from nsc_deploy.graphs.formats.nir import read_graph, read_network, write_network
-from nsc_deploy.graphs.formats.writers.mend import Maker, Statement, mend
+from nsc_deploy.graphs.formats.writers.mend import mend
+from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.verification.compare import Comparison, compare_runs

@@ -50,7 +50,7 @@ class FlatGraph:
     @property
     def own(self) -> bool:
         """Whether this tool wrote the graph."""
-        return str(self.metadata.get("generator", "")).startswith(_OWN)
+        return is_own(self.metadata)
 
     def of(self, *primitives: str) -> dict[str, Any]:
         """The nodes of some primitives, by name."""
@@ -69,6 +69,11 @@ class FlatGraph:
             for source in sources:
                 found[source].append(name)
         return {name: tuple(names) for name, names in found.items()}
+
+
+def is_own(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether the metadata of a graph say that this tool wrote it."""
+    return str((metadata or {}).get("generator", "")).startswith(_OWN)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from nsc_deploy.cli.options import ResetOption, SignalOption
 from nsc_deploy.cli.train_options import DOTTED
 from nsc_deploy.config.families import FAMILIES
 from nsc_deploy.exporters.base import ScaleGranularity
-from nsc_deploy.graphs.formats.writers.mend import Maker
+from nsc_deploy.graphs.formats.writers.statement import Maker
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.io.records import model_at
 

@@ -23,7 +23,7 @@ from torch.nn import Conv2d, Flatten, Linear, Sequential
 from nsc_deploy.errors import UserError
 from nsc_deploy.exporters.mend import mend_file
 from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.writers.mend import Maker, Statement
+from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
 from tests.support.foreign import events, full

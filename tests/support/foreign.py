@@ -7,7 +7,7 @@ import torch
 from nsc_deploy.diagnostics import collected
 from nsc_deploy.exporters.mend import mend_file
 from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.writers.mend import Maker, Statement
+from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
 from nsc_deploy.graphs.network import Reset
 from nsc_deploy.graphs.simulate import simulate
 

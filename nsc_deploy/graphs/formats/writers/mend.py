@@ -8,7 +8,6 @@ mend is counted in the step that the framework counts in, and then written for t
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import nir
@@ -17,45 +16,12 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.graphs.assemble import assemble, flatten
-from nsc_deploy.graphs.formats.writers.recognise import SHORTEST_S, SNNTORCH_DT, lambert
-from nsc_deploy.graphs.network import Network, Reset, Signal
-from nsc_deploy.io.text import shown
+from nsc_deploy.graphs.flow import is_own
+from nsc_deploy.graphs.formats.writers.recognise import SHORTEST_S, SNNTORCH_DT, all_close, lambert
+from nsc_deploy.graphs.formats.writers.statement import Arguments, Maker, Statement
+from nsc_deploy.graphs.network import Network, Reset
 
 Edge = tuple[str, str]
-_NO = {"false", "no", "none", "0"}
-_YES = {"true", "yes", "1"}
-
-
-class Maker(StrEnum):
-    """A framework whose files can be mended."""
-
-    SNNTORCH = "snntorch"
-    NORSE = "norse"
-    SPIKINGJELLY = "spikingjelly"
-    SINABS = "sinabs"
-    ROCKPOOL = "rockpool"
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What is known of a model and not in its file.
-
-    Attributes:
-        dt: seconds a step; None where the file tells it.
-        step_seconds: the real length of a step, where that of the file is nominal.
-        reset: what a spike does; None for the framework's default.
-        said: arguments of the model's neurons, in the framework's words: {"norm_input": "false"}; numbers
-            also of one node: {"lif1.v_reset": "0.1"}.
-        sums: by node, those whose outputs it adds up, where the exporter lost that.
-        signal: what enters, to be written down; None leaves it open.
-    """
-
-    dt: float | None = None
-    step_seconds: float | None = None
-    reset: Reset | None = None
-    said: Mapping[str, str] = field(default_factory=dict)
-    sums: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    signal: Signal | None = None
 
 
 @dataclass(frozen=True)
@@ -86,14 +52,13 @@ def mend(graph: nir.NIRGraph, maker: Maker, statement: Statement) -> Mended:
         GraphError: no graph can hold what is stated, or this is no such file.
     """
     rule = _MAKERS[maker]
-    unknown = [name for name in statement.said if name.rpartition(".")[2] not in rule.arguments]
-    if unknown:
-        raise ConfigError(
-            f"'{unknown[0]}' is not known of {maker}",
-            where="--set",
-            hint=f"Known: {', '.join(rule.arguments) or 'nothing'}.",
+    if is_own(graph.metadata):
+        raise GraphError(
+            "was written by this tool, and says its step and its reset itself",
+            hint="Read it as it is; mend the file that the framework wrote.",
         )
     read, edges = flatten(graph)
+    rule.arguments.require(statement, maker, read)
     draft = _Draft({name: _editable(node) for name, node in read.items()}, edges, statement, maker)
     _add_sums(draft)
     dt, reset = rule.mend(draft)
@@ -124,26 +89,6 @@ class _Draft:
     def of(self, *kinds: type) -> dict[str, Any]:
         return {name: node for name, node in self.nodes.items() if isinstance(node, kinds)}
 
-    def flag(self, name: str, *, default: bool) -> bool:
-        """A true or false argument."""
-        text = self.statement.said.get(name)
-        if text is None:
-            return default
-        if text.lower() not in _NO | _YES:
-            raise ConfigError(f"{name}={shown(text)} is neither true nor false", where="--set")
-        return text.lower() in _YES
-
-    def number(self, name: str, node: str | None = None) -> float | None:
-        """A number, said of one node or of all; None where nothing or "none" is said."""
-        said = self.statement.said
-        text = said.get(f"{node}.{name}", said.get(name))
-        if text is None or text.lower() == "none":
-            return None
-        try:
-            return float(text)
-        except ValueError as error:
-            raise ConfigError(f"{name}={shown(text)} is no number", where="--set") from error
-
     def refuse(self, what: str) -> GraphError:
         return GraphError(
             f"{what}, which no neuron of NIR does", hint="Train without it, or write a target of your own."
@@ -155,7 +100,7 @@ class _Draft:
         if text is None:
             if default != wanted:
                 self.assumed.append(f"{name}={wanted} ({self.maker}'s default is {default}: {why})")
-        elif text.lower() != wanted.lower() and not {text.lower(), wanted.lower()} <= _NO:
+        elif not self.statement.says(name, wanted):
             raise self.refuse(f"has {name}={text}: {why}")
 
 
@@ -171,6 +116,7 @@ def _editable(node: Any) -> Any:
 
 _NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.CubaLI, nir.I)
 _FIRING = (nir.LIF, nir.IF, nir.CubaLIF)
+SPIKINGJELLY_DT = 1e-4
 
 
 def _stretch(node: Any, factor: float) -> None:
@@ -188,6 +134,13 @@ def _add_sums(draft: _Draft) -> None:
         missing = [name for name in (target, *sources) if name not in draft.nodes]
         if missing:
             raise ConfigError(f"there is no node '{missing[0]}'", where="--sum")
+        twice = next((name for name in sources if sources.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"adds up '{twice}' more than once, and an edge is in a graph once",
+                where="--sum",
+                hint="Train with a module that doubles it (Linear, Scale).",
+            )
         added = [name for name, end in draft.edges if end == target and name == f"input_{target}"]
         for name in added:
             del draft.nodes[name]
@@ -221,13 +174,18 @@ def _snntorch(draft: _Draft) -> tuple[float, Reset]:
     if reset is not None and reset.value != mechanism:
         raise ConfigError(f"--reset {reset.value} and reset_mechanism={mechanism} differ", where="--set")
     draft.only("inhibition", "False", "False", "one neuron of a layer alone fires in a step")
-    _move_recurrent_bias(draft)
     cells = draft.of(nir.LIF, nir.CubaLIF)
+    if not all(_has_unit_gain(node) for node in cells.values()):
+        raise GraphError(
+            "has gains that are not snnTorch's r = tau / 1e-4",
+            hint="Name the framework that wrote it with --from.",
+        )
+    _move_recurrent_bias(draft)
     for name, node in cells.items():
-        factor = draft.number("graded_spikes_factor", name)
+        factor = draft.statement.number("graded_spikes_factor", name)
         if factor not in {None, 1.0}:
             _put_behind(draft, name, f"{name}_graded", nir.Scale(np.full(np.shape(node.r), factor)))
-    late = draft.flag("reset_delay", default=mechanism == "subtract")
+    late = draft.statement.flag("reset_delay", default=mechanism == "subtract")
     if late:
         simple = all(isinstance(node, nir.LIF) for node in cells.values())
         if not simple or (mechanism == "zero" and _recurrent(draft)):
@@ -237,6 +195,13 @@ def _snntorch(draft: _Draft) -> tuple[float, Reset]:
     elif mechanism == "subtract":
         draft.assumed.append("no potential reaches twice its threshold, where snnTorch subtracts it twice")
     return SNNTORCH_DT, Reset(mechanism)
+
+
+def _has_unit_gain(node: Any) -> bool:
+    """Whether a neuron adds its whole input in snnTorch's nominal step, its current too."""
+    pairs = [(node.r, _membrane(node))]
+    pairs += [(node.w_in, node.tau_syn)] if isinstance(node, nir.CubaLIF) else []
+    return all(all_close(gain * SNNTORCH_DT, tau, 1e-5) for gain, tau in pairs)
 
 
 def _recurrent(draft: _Draft) -> bool:
@@ -257,10 +222,12 @@ def _move_recurrent_bias(draft: _Draft) -> None:
         cells = [a for a, b in draft.edges if b == name and (name, a) in draft.edges]
         for cell in cells if np.any(node.bias) else []:
             front = [a for a, b in draft.edges if b == cell and a != name]
-            dense = [a for a in front if isinstance(draft.nodes[a], nir.Affine | nir.Linear)]
+            # A layer that others read too would hand the bias on to them.
+            alone = [a for a in front if [end for start, end in draft.edges if start == a] == [cell]]
+            dense = [a for a in alone if isinstance(draft.nodes[a], nir.Affine | nir.Linear)]
             if not dense:
                 raise GraphError(
-                    "has a bias in its recurrence and no dense layer in front that could take it",
+                    "has a bias in its recurrence and no dense layer of its own in front that could take it",
                     where=f"node '{name}'",
                     hint="Set the recurrent bias to 0 and train on.",
                 )
@@ -297,6 +264,17 @@ def _norse(draft: _Draft) -> tuple[float, Reset]:
     method = draft.statement.said.get("reset_method")
     if method not in {None, "reset_value", "reset_subtract"}:
         raise draft.refuse(f"has reset_method={method}")
+    reset = draft.statement.reset_by(
+        "reset_method", {"reset_value": Reset.ZERO, "reset_subtract": Reset.SUBTRACT}
+    )
+    raised = [name for name, node in leaky.items() if np.any(node.v_leak) and not isinstance(node, nir.LI)]
+    if reset is Reset.SUBTRACT and raised:
+        raise GraphError(
+            "starts at a v_leak other than 0 and takes its whole threshold off after a spike, which no "
+            "neuron of NIR does",
+            where=f"node '{raised[0]}'",
+            hint="Train with v_leak 0, or with reset_value.",
+        )
     for name, node in leaky.items():
         for tau in ("tau", "tau_mem", "tau_syn"):
             if hasattr(node, tau):
@@ -304,19 +282,20 @@ def _norse(draft: _Draft) -> tuple[float, Reset]:
         if isinstance(node, nir.CubaLIF):
             node.w_in = node.tau_syn / dt
         if isinstance(node, nir.LIF | nir.CubaLIF):
-            node.v_reset = node.v_reset + (draft.number("v_reset", name) or 0.0)
+            node.v_reset = node.v_reset + (draft.statement.number("v_reset", name) or 0.0)
             _from_start(node, node.v_leak.copy())
     for name, node in draft.of(nir.IF).items():
         node.r = node.r / dt
-        node.v_reset = node.v_reset + (draft.number("v_reset", name) or 0.0)
-    subtract = method == "reset_subtract" or (method is None and draft.statement.reset is Reset.SUBTRACT)
-    return dt, Reset.SUBTRACT if subtract else Reset.ZERO
+        node.v_reset = node.v_reset + (draft.statement.number("v_reset", name) or 0.0)
+    return dt, reset or Reset.ZERO
 
 
 # SpikingJelly
 
 
 def _spikingjelly(draft: _Draft) -> tuple[float, Reset]:
+    if draft.statement.reset is Reset.SUBTRACT:
+        raise ConfigError("SpikingJelly's exporter refuses every reset but zero", where="--reset")
     for node in draft.of(*_FIRING).values():
         _from_start(node, node.v_reset.copy())
         _at_threshold(node)
@@ -324,7 +303,11 @@ def _spikingjelly(draft: _Draft) -> tuple[float, Reset]:
     rates = [node.r for node in draft.of(nir.IF).values()]
     rates += [node.r / node.tau_mem for node in draft.of(nir.CubaLIF).values()]
     told = None if not rates else float(f"{1 / float(np.ravel(rates[0])[0]):.5g}")
-    dt = told or draft.statement.dt or SNNTORCH_DT
+    if told is None and draft.statement.dt is None:
+        draft.assumed.append(
+            f"dt={SPIKINGJELLY_DT:g} (the default of its export: LIF nodes do not tell their step)"
+        )
+    dt = told or draft.statement.dt or SPIKINGJELLY_DT
     return dt, Reset.ZERO
 
 
@@ -337,20 +320,24 @@ def _sinabs(draft: _Draft) -> tuple[float, Reset]:
     floor = draft.statement.said.get("reset_fn")
     if floor not in {None, "MembraneSubtract", "MembraneReset"}:
         raise draft.refuse(f"has reset_fn={floor}")
-    norm = draft.flag("norm_input", default=True)
+    reset = draft.statement.reset_by(
+        "reset_fn", {"MembraneSubtract": Reset.SUBTRACT, "MembraneReset": Reset.ZERO}
+    )
+    norm = draft.statement.flag("norm_input", default=True)
     for name, node in draft.of(nir.LIF, nir.LI).items():
-        tau_syn = draft.number("tau_syn", name)
+        tau_syn = draft.statement.number("tau_syn", name)
         decay = _decay(1 / node.tau)
         node.tau, node.r = 1 / (1 - decay), np.ones_like(decay) if norm else 1 / (1 - decay)
         if tau_syn is not None:
             draft.nodes[name] = _with_synapse(node, tau_syn)
     for node in draft.of(*_FIRING).values():
         _at_threshold(node)
-    zero = floor == "MembraneReset" or (floor is None and draft.statement.reset is Reset.ZERO)
-    return 1.0, Reset.ZERO if zero else Reset.SUBTRACT
+    return 1.0, reset or Reset.SUBTRACT
 
 
 def _with_synapse(node: Any, tau_syn: float) -> Any:
+    if tau_syn <= 0:
+        raise ConfigError(f"tau_syn={tau_syn:g} is no time constant above 0", where="--set")
     decay = _decay(np.full_like(node.tau, 1 / tau_syn))
     shared = {"r": node.r, "v_leak": node.v_leak, "tau_mem": node.tau}
     synapse = {"tau_syn": 1 / (1 - decay), "w_in": decay / (1 - decay)}
@@ -390,7 +377,7 @@ def _rockpool(draft: _Draft) -> tuple[float, Reset]:
         )
     step = float(f"{told[0]:.5g}") if dt is None else dt
     for name, node in draft.of(nir.LIF, nir.CubaLIF, nir.LI).items():
-        decay, bias = _decay(step / _membrane(node)), draft.number("bias", name) or 0.0
+        decay, bias = _decay(step / _membrane(node)), draft.statement.number("bias", name) or 0.0
         node.r, node.v_leak = 1 / (1 - decay), node.v_leak + bias / (1 - decay)
         if isinstance(node, nir.CubaLIF):
             node.tau_mem, synapse = step / (1 - decay), _decay(step / node.tau_syn)
@@ -420,30 +407,50 @@ class _Rule:
     """
 
     mend: Callable[[_Draft], tuple[float, Reset]]
-    arguments: tuple[str, ...]
+    arguments: Arguments
     unsaid: str
 
 
 _MAKERS: Mapping[Maker, _Rule] = {
     Maker.SNNTORCH: _Rule(
         _snntorch,
-        ("reset_mechanism", "reset_delay", "graded_spikes_factor", "inhibition"),
+        Arguments(
+            writes=(nir.LIF, nir.CubaLIF),
+            of_all=("reset_mechanism", "reset_delay", "inhibition"),
+            numbers={"graded_spikes_factor": (nir.LIF, nir.CubaLIF)},
+        ),
         "reset_mechanism, reset_delay, graded_spikes_factor, inhibition, and sums such as h + f(h)",
     ),
     Maker.NORSE: _Rule(
-        _norse, ("reset_method", "v_reset"), "its step, reset_method, v_reset, and sums such as h + f(h)"
+        _norse,
+        Arguments(
+            writes=(nir.LIF, nir.CubaLIF, nir.LI, nir.IF),
+            of_all=("reset_method",),
+            numbers={"v_reset": _FIRING},
+        ),
+        "its step, reset_method, v_reset, and sums such as h + f(h)",
     ),
     Maker.SPIKINGJELLY: _Rule(
-        _spikingjelly, (), "parts of sums: the constant of h + 1.0, the second h of h + h"
+        _spikingjelly,
+        Arguments(writes=_FIRING),
+        "parts of sums: the constant of h + 1.0, the second h of h + h",
     ),
     Maker.SINABS: _Rule(
         _sinabs,
-        ("spike_fn", "reset_fn", "min_v_mem", "norm_input", "tau_syn"),
+        Arguments(
+            writes=(nir.LIF, nir.LI, nir.IF),
+            of_all=("spike_fn", "reset_fn", "min_v_mem", "norm_input"),
+            numbers={"tau_syn": (nir.LIF, nir.LI)},
+        ),
         "spike_fn, min_v_mem, reset_fn, norm_input, tau_syn",
     ),
     Maker.ROCKPOOL: _Rule(
         _rockpool,
-        ("max_spikes_per_dt", "bias", "has_rec", "noise_std"),
+        Arguments(
+            writes=(nir.LIF, nir.CubaLIF, nir.LI),
+            of_all=("max_spikes_per_dt", "has_rec", "noise_std"),
+            numbers={"bias": (nir.LIF, nir.CubaLIF, nir.LI)},
+        ),
         "max_spikes_per_dt, the bias of LIFTorch, has_rec, noise_std",
     ),
 }

@@ -12,8 +12,9 @@ import pytest
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.errors import ConfigError, GraphError
-from nsc_deploy.graphs.formats.nir import read_network
-from nsc_deploy.graphs.formats.writers.mend import Maker, Mended, Statement, mend
+from nsc_deploy.graphs.formats.nir import read_network, to_nir
+from nsc_deploy.graphs.formats.writers.mend import Mended, mend
+from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
 from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
 
@@ -53,6 +54,20 @@ def rockpool() -> nir.NIRGraph:
 
 def snntorch() -> nir.NIRGraph:
     return chain(dense(), lif(1e-3, 10.0))
+
+
+def norse(v_leak: float = 0.0) -> nir.NIRGraph:
+    graph = chain(dense(), lif(1e-5))
+    graph.nodes["1"].v_leak = v_leak * FOUR
+    return graph
+
+
+def shared_front() -> nir.NIRGraph:
+    """A recurrence with a bias behind a layer that another neuron reads too."""
+    graph = snntorch()
+    graph.nodes |= {"back": nir.Affine(np.eye(4, dtype=np.float32), FOUR), "2": lif(1e-3, 10.0)}
+    graph.edges += [("1", "back"), ("back", "1"), ("0", "2"), ("2", "output")]
+    return graph
 
 
 def coefficients(done: Mended) -> tuple[float, float]:
@@ -110,6 +125,11 @@ REFUSED = [
     (snntorch, Maker.SNNTORCH, {"inhibition": "True"}, "one neuron of a layer"),
     (snntorch, Maker.SNNTORCH, {"reset_mechanism": "none"}, "reset_mechanism=none"),
     (sinabs, Maker.NORSE, {}, "right as they are"),
+    # The threshold itself comes off, and not what is left of it above v_leak.
+    (lambda: norse(0.25), Maker.NORSE, {"reset_method": "reset_subtract", "v_reset": "0.25"}, "v_leak 0"),
+    (rockpool, Maker.SINABS, {}, "CubaLIF, which the exporter of sinabs does not write"),
+    (sinabs, Maker.SNNTORCH, {}, "not snnTorch's r = tau / 1e-4"),
+    (shared_front, Maker.SNNTORCH, {"reset_mechanism": "zero"}, "no dense layer of its own"),
 ]
 
 
@@ -132,11 +152,49 @@ def test_what_no_graph_can_hold_is_refused(
         (sinabs, Maker.SINABS, Statement(sums={"nowhere": ("1",)}), "no node 'nowhere'"),
         (sinabs, Maker.NORSE, Statement(), "do not tell the step"),
         (rockpool, Maker.ROCKPOOL, Statement(reset=Reset.ZERO), "by subtraction alone"),
+        (snntorch, Maker.SPIKINGJELLY, Statement(reset=Reset.SUBTRACT), "every reset but zero"),
+        (
+            norse,
+            Maker.NORSE,
+            Statement(dt=1e-3, said={"nowhere.v_reset": "1"}),
+            "'nowhere', which is no neuron",
+        ),
+        (norse, Maker.NORSE, Statement(dt=1e-3, said={"0.v_reset": "1"}), "'0', which is no neuron"),
+        (norse, Maker.NORSE, Statement(dt=1e-3, said={"v_reset": "nan"}), "no finite number"),
+        (
+            norse,
+            Maker.NORSE,
+            Statement(dt=1e-3, reset=Reset.SUBTRACT, said={"reset_method": "reset_value"}),
+            "reset subtract and reset_method=reset_value differ",
+        ),
+        (
+            sinabs,
+            Maker.SINABS,
+            Statement(reset=Reset.SUBTRACT, said={"reset_fn": "MembraneReset"}),
+            "reset subtract and reset_fn=MembraneReset differ",
+        ),
+        (sinabs, Maker.SINABS, Statement(said={"1.norm_input": "false"}), "norm_input of '1' alone"),
+        (sinabs, Maker.SINABS, Statement(said={"tau_syn": "0"}), "no time constant above 0"),
+        (snntorch, Maker.SNNTORCH, Statement(said={"1.inhibition": "true"}), "inhibition of '1' alone"),
+        (snntorch, Maker.SNNTORCH, Statement(sums={"1": ("0", "0")}), "'0' more than once"),
     ],
 )
 def test_what_is_said_wrongly_is_named(make: Any, maker: Maker, known: Statement, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         mend(make(), maker, known)
+
+
+def test_a_graph_is_mended_once() -> None:
+    once = to_nir(mend(sinabs(), Maker.SINABS, Statement(dt=1e-3)).network)
+    with pytest.raises(GraphError, match="written by this tool"):
+        mend(once, Maker.SINABS, Statement(dt=1e-3))
+
+
+def test_a_step_that_nobody_told_is_said_to_be_assumed() -> None:
+    graph = chain(dense(), nir.LIF(tau=2e-4 * FOUR, r=FOUR, v_leak=0 * FOUR, v_threshold=FOUR))
+    assert mend(graph, Maker.SPIKINGJELLY, Statement(dt=1e-4)).assumed == ()
+    [assumed] = mend(graph, Maker.SPIKINGJELLY, Statement()).assumed
+    assert assumed.startswith("dt=0.0001")
 
 
 def tool(*words: object) -> int:
@@ -175,6 +233,12 @@ def test_the_command_writes_a_file_that_says_all(file: Path, capsys: pytest.Capt
     compared = (*words, "--inputs", events, "--outputs", file.with_name("y.npy"))
     assert tool(*compared) == 0
     assert "verified: all 4800 outputs are those of" in capsys.readouterr().out
+
+
+def test_what_is_said_twice_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("mend", file, "--from", "sinabs", "--out", file.with_name("mended.nir"))
+    assert tool(*words, "--set", "norm_input=false", "--set", "norm_input=true") == 2
+    assert "says norm_input twice" in capsys.readouterr().err
 
 
 def test_nothing_is_written_where_the_model_gave_something_else(
