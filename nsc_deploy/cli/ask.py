@@ -19,7 +19,10 @@ def ask(
         typer.Argument(metavar="SENTENCE...", help="Statements, then the question.", show_default=False),
     ],
     snr: Annotated[float, typer.Option(min=-100, max=400, help="SNR in dB (-100 to 400).")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the channel: another seed, other noise.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**31 - 1, help="Of the channel: another seed, other noise (0 to 2^31 - 1)."),
+    ] = 0,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -70,6 +73,11 @@ def ask(
         f"At {reply.snr_db:g} dB, with a memory of {counted(reply.memory, 'sentence')}", style="bold"
     )
     console.print(table)
+    if reply.position_symbols:
+        console.print(
+            f"{reply.position_symbols:g} symbols more for each say which ones the mask has kept.",
+            highlight=False,
+        )
     others = ", ".join(f"{answer} {share:.1%}" for answer, share in reply.likely)
     typer.echo(f"Answer: {reply.answer} ({others})")
 

@@ -28,7 +28,12 @@ def demo(
             "--features", help="Features of small digits over a channel that flips bits: five minutes."
         ),
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything drawn by chance.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", min=0, max=2**31 - 1, help="Seed of everything drawn by chance (0 to 2^31 - 1)."
+        ),
+    ] = 0,
     lava: Annotated[
         bool,
         typer.Option("--lava/--no-lava", help="Run in the real Lava, or in the twin of its arithmetic."),

@@ -44,6 +44,28 @@ def test_an_unknown_word_ends_with_2_and_its_name(run, capsys, monkeypatch):
     assert "does not know: 'gardn'; did you mean garden" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seed", ["-1", "2147483648", "99999999999999999999"])
+@pytest.mark.parametrize("command", ["ask", "demo"])
+def test_a_seed_that_no_run_can_have_is_refused(run, command, seed, capsys, monkeypatch):
+    words = [command, *([run, *STORY] if command == "ask" else []), "--seed", seed]
+    monkeypatch.setattr("sys.argv", ["nsc-deploy", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "--seed" in capsys.readouterr().err
+
+
+def test_positions_of_an_importance_mask_are_told_beside_what_is_kept(tmp_path, capsys):
+    run = str(train(small(system__mask="importance"), tmp_path / "run", progress=False).run)
+    told = json.loads(_print(capsys, run, *STORY, "--snr", "0", "--json"))
+    assert list(told) == DOCUMENTED["ask"]
+    assert [message["symbols"] for message in told["messages"]] == [13] * 3  # 8 symbols at least, eq. 15
+    assert told["position_symbols"] == 24  # 16 bits at rate 1/3, two in a symbol
+    shown = " ".join(_print(capsys, run, *STORY, "--snr", "6").split())
+    assert "12 symbols more for each say which ones the mask has kept." in shown
+    assert "more for each" not in _print(capsys, run, *STORY, "--snr=-6")
+
+
 def test_evaluate_knows_systems_with_memory(run, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         app(["evaluate", run, "--snr=0,6", "--out", str(tmp_path)], prog_name="nsc-deploy")

@@ -24,7 +24,7 @@ class Message:
 
     Attributes:
         text: the sentence.
-        symbols: complex symbols on the air.
+        symbols: complex symbols on the air, those that tell a mask's positions left out.
         error: mean squared error of its vector as received, over the vector's mean square.
         remembered: False for a statement that the queue has forgotten again, and for the question.
     """
@@ -45,6 +45,7 @@ class Reply:
         messages: the statements, then the question.
         snr_db: of all of them.
         memory: statements that the receiver can remember.
+        position_symbols: symbols more for each message, which tell what an importance mask has kept; else 0.
         attention: how much the question heeds each message in each step of the receiver, mean over the heads;
             sums of 1.
     """
@@ -54,6 +55,7 @@ class Reply:
     messages: tuple[Message, ...]
     snr_db: float
     memory: int
+    position_symbols: float
     attention: tuple[tuple[float, ...], ...]
 
 
@@ -110,8 +112,9 @@ def _send(
     for row, found in zip(words, numbers, strict=True):
         row[: len(found)] = torch.tensor(found)
     generator = torch.Generator().manual_seed(seed)
+    system.air = system.air.at(snr_db)
     vectors = system.semantic.encoder(words)
-    count, snrs = len(numbers), torch.full((len(numbers),), float(snr_db))
+    count, snrs = len(numbers), torch.full((len(numbers),), snr_db, dtype=torch.float64)
     symbols = system.send(words)
     kept = system.mask(symbols, snrs, torch.Generator().manual_seed(seed)).keep
     received = system.receive(symbols, snrs, torch.zeros(count, dtype=torch.int64), generator)
@@ -134,7 +137,7 @@ def _send(
     by_message[:, -1] = heeded[:, 0]
     by_message[:, count - 1 - len(told) : -1] = heeded[:, 1 + system.memory - len(told) :]
     attention = tuple(tuple(step) for step in by_message.tolist())
-    return Reply(likely[0][0], likely, messages, snr_db, system.memory, attention)
+    return Reply(likely[0][0], likely, messages, snr_db, system.memory, system.position_symbols, attention)
 
 
 def write_attention(reply: Reply, path: Path) -> None:
