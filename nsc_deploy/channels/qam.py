@@ -1,4 +1,7 @@
-"""Bits as BPSK, QPSK or 16-QAM symbols of unit mean power, Gray-coded, and back to soft bits."""
+"""Bits as BPSK, QPSK or 16-QAM symbols of unit mean power, Gray-coded, and back to soft bits.
+
+Which of them an SNR carries is what the turbo code of rate 1/3 (`channels.coding.turbo`) loses there.
+"""
 
 import math
 from enum import StrEnum
@@ -20,10 +23,23 @@ class Constellation(StrEnum):
         return {Constellation.BPSK: 1, Constellation.QPSK: 2, Constellation.QAM16: 4}[self]
 
 
+QPSK_DB = -0.4
+QAM16_DB = 4.5
+"""The SNRs from which QPSK and 16-QAM lose 1 block of 100 under the turbo code, over AWGN."""
 _QPSK = 1 / math.sqrt(2)
 _QAM16 = 1 / math.sqrt(10)
 _LEAST_NOISE = 1e-12
 """Less noise is taken as so much: a bit is as sure as a decoder can use, and no value ends beyond float32."""
+
+
+def carried(snr_db: float) -> Constellation:
+    """The constellation of most bits whose blocks arrive under the turbo code at a mean SNR in dB (AMC).
+
+    BPSK below `QPSK_DB`, whatever is lost of it.
+    """
+    if snr_db >= QAM16_DB:
+        return Constellation.QAM16
+    return Constellation.QPSK if snr_db >= QPSK_DB else Constellation.BPSK
 
 
 def map_bits(bits: Tensor, constellation: Constellation) -> Tensor:

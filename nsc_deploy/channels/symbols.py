@@ -64,7 +64,7 @@ def transmit(
     blocks = int(block.max()) + 1 if len(block) else 0
     drawn = torch.randn(1, blocks, 2, 1, generator=generator)
     fading = torch.view_as_complex(coefficients(channel, drawn)[0, :, :, 0].contiguous())[block]
-    power = 10 ** (-snr_db / 10)
+    power = 10 ** (-snr_db.to(symbols.dtype) / 10)
     known = fading
     if knowledge is Knowledge.PILOT:
         pilot = torch.view_as_complex(torch.randn(blocks, 2, generator=generator))[block]

@@ -45,7 +45,7 @@ class MemorySystemConfig(Section):
     """how often the receiver takes its block over question and memory"""
 
     @model_validator(mode="after")
-    def _mask_fits(self) -> Self:
+    def _settings_fit(self) -> Self:
         if self.width % self.heads:
             raise MisfitError("{heads} must divide {width}", "Choose another number of {heads}.")
         if self.mask != "none" and self.least_symbols > self.symbols:
@@ -57,6 +57,12 @@ class MemorySystemConfig(Section):
             raise MisfitError(
                 "{mask} is only used by mem-deepsc with a dense {codec}",
                 "Leave {mask} out.",
+            )
+        if self.name != "mem-deepsc" and self.codec != "dense":
+            raise MisfitError("{codec} is only used by mem-deepsc", "Leave {codec} out.")
+        if self.name == "mem-deepsc" and self.modulation != "16-qam":
+            raise MisfitError(
+                "{modulation} is only used by systems that send text", "Leave {modulation} out."
             )
         if self.codec != "dense" and self.symbols % 8:
             raise MisfitError(

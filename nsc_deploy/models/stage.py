@@ -18,6 +18,7 @@ class StageLabel(StrEnum):
     MAIN = ""
     HOST = "host"
     FRONT_END = "front-end"
+    MASK = "mask"
 
 
 class Rows(NamedTuple):

@@ -8,7 +8,7 @@ from nsc_deploy.config.memory import MemoryChannelConfig, MemoryExperiment
 from nsc_deploy.data.stories import Corpus, Vocabulary
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.memory.jsc import build_jsc
-from nsc_deploy.models.memory.masks import ImportanceModel, Mask
+from nsc_deploy.models.memory.masks import Mask, build_importance
 from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
 from nsc_deploy.models.memory.spiking import build_spiking_jsc
 from nsc_deploy.models.memory.spiking_sender import build_spiking_sender
@@ -72,7 +72,7 @@ def build_memory_system(experiment: MemoryExperiment, semantic: SemanticCodec) -
     if system.codec == "spiking-transmitter":
         table, places = semantic.encoder.table, semantic.encoder.places
         encoder = build_spiking_sender(table.num_embeddings, len(places), system.width, system.symbols, seed)
-    importance = ImportanceModel(system.symbols) if system.mask == "importance" else None
+    importance = build_importance(system.symbols, seed) if system.mask == "importance" else None
     return MemDeepSC(semantic, encoder, decoder, system.symbols, air_of(experiment), importance)
 
 

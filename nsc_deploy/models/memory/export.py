@@ -5,11 +5,12 @@ A sample is a test question with the memory of its story. Parts, in the order of
 - `transmitter-host`: the numbers of its words to its vector (for a spiking codec: to its neurons' current in
   each step; none where the whole sender spikes);
 - `transmitter`: to symbols, an ONNX graph on the host or, spiking, a NIR graph on a chip;
+- `transmitter-mask`, of an importance mask alone: symbols and the SNR to how important each symbol is;
 - `receiver`: what was detected to the vector again (spiking: to its parts in each step, whose mean it is);
 - `receiver-host`: vector and memory to scores. A slot is the vector and, behind it, whether it is filled; the
   question is the first slot.
 
-A statement takes the first three parts too, and is then put into the memory. For a stream there are two more
+A statement takes all parts but the last too, and is then put into the memory. For a stream there are two more
 graphs: `stream-memory.onnx` puts a vector into the queue, which is its input and its output, and
 `stream-answer.onnx` answers from question and queue.
 """
@@ -38,7 +39,17 @@ from nsc_deploy.graphs.onnx_run import start_session
 from nsc_deploy.models.export import ONNX_TOLERANCE
 from nsc_deploy.models.features.export import PartRun, record_calibration, through, write_part
 from nsc_deploy.models.features.graphs import OPSET, onnx_graph
-from nsc_deploy.models.memory.semantic import SemanticDecoder, SemanticEncoder, push
+from nsc_deploy.models.memory.graphs import (
+    Answerer,
+    CurrentReader,
+    DenseReceiver,
+    DenseSender,
+    Remember,
+    SentenceReader,
+    SymbolScorer,
+)
+from nsc_deploy.models.memory.masks import ImportanceModel
+from nsc_deploy.models.memory.semantic import SemanticDecoder
 from nsc_deploy.models.memory.spiking import SpikingJscDecoder, SpikingJscEncoder
 from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
 from nsc_deploy.models.memory.system import MemDeepSC
@@ -157,14 +168,6 @@ def check_streams(graphs: Mapping[str, onnx.ModelProto], decoder: SemanticDecode
         raise GraphError(f"gives values that differ from torch's by up to {apart}", where=STREAM_ANSWER)
 
 
-class Remember(nn.Module):
-    """One more sentence in the queue: the oldest goes where it is full."""
-
-    def forward(self, queue: Tensor, filled: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
-        """The queue [N, memory, width], and how many of its slots are filled [N]."""
-        return push(queue, sentence), (filled + 1).clamp(max=queue.shape[1])
-
-
 def _exported(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> onnx.ModelProto:
     written = io.BytesIO()
     names = [*inputs, *outputs]
@@ -194,12 +197,14 @@ class _Told:
     Attributes:
         words: of the questions [1, N, W].
         vectors: of the questions [1, N, width].
+        symbols: of the questions, all of them at unit power, and the SNR in dB [1, N, 2 L + 1].
         detected: symbols of the questions [N, L, 2].
         slots: questions and memories as received [1, N, 1 + memory, width + 1].
     """
 
     words: Values
     vectors: Tensor
+    symbols: Values
     detected: Tensor
     slots: Values
 
@@ -212,9 +217,10 @@ def _tell(system: MemDeepSC, corpus: Corpus, questions: Questions, generator: to
     block = torch.cat([torch.arange(count), torch.arange(count).repeat_interleave(lengths)])
     rows = np.concatenate([questions.question, *stories]).astype(np.int64)
     told = torch.from_numpy(corpus.sentences[rows])
-    snr_db = system.draw_snr(count, generator)[block]
-    message = system.mask(system.send(told), snr_db, generator)
     air = system.air
+    snr_db = air.draw_snr(count, generator)[block]
+    symbols = system.send(told)
+    message = system.mask(symbols, snr_db, generator)
     detected = transmit(message.symbols, snr_db, block, air.channel, air.knowledge, generator).symbols
     if message.keep is not None:
         detected = detected * message.keep.unsqueeze(-1)
@@ -228,72 +234,14 @@ def _tell(system: MemDeepSC, corpus: Corpus, questions: Questions, generator: to
             slots[number, -length:, -1] = 1
         first += length
     vectors = system.semantic.send(told[:count])
-    return _Told(told[None, :count].float().numpy(), vectors[None], detected[:count], slots[None].numpy())
-
-
-class SentenceReader(nn.Module):
-    """Numbers of words [1, N, W] as floats to vectors [1, N, width]."""
-
-    def __init__(self, encoder: SemanticEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, words: Tensor) -> Tensor:
-        """Vectors."""
-        vectors: Tensor = self.encoder(words.squeeze(0).long())
-        return vectors.unsqueeze(0)
-
-
-class CurrentReader(SentenceReader):
-    """Numbers of words [1, N, W] as floats to the current of a codec's first neurons [T, N, 2 width]."""
-
-    def __init__(self, encoder: SemanticEncoder, codec: SpikingJscEncoder) -> None:
-        super().__init__(encoder)
-        self.codec = codec
-
-    def forward(self, words: Tensor) -> Tensor:
-        """The current, of which a step adds its own to one product."""
-        return self.codec.current(super().forward(words).squeeze(0))
-
-
-class DenseSender(nn.Module):
-    """Vectors [1, N, width] to symbols of unit power [1, N, 2 L]: real and imaginary part of each in turn."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Symbols."""
-        return normalise_power(self.encoder(vectors.squeeze(0))).flatten(1).unsqueeze(0)
-
-
-class DenseReceiver(nn.Module):
-    """Detected symbols [1, N, 2 L] to vectors [1, N, width]."""
-
-    def __init__(self, decoder: nn.Module) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, symbols: Tensor) -> Tensor:
-        """Vectors."""
-        vectors: Tensor = self.decoder(symbols.squeeze(0))
-        return vectors.unsqueeze(0)
-
-
-class Answerer(nn.Module):
-    """Question and memory [1, N, 1 + memory, width + 1] to scores [1, N, answers]."""
-
-    def __init__(self, decoder: SemanticDecoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, slots: Tensor) -> Tensor:
-        """Scores of each answer."""
-        vectors, filled = slots.squeeze(0)[..., :-1], slots.squeeze(0)[:, 1:, -1]
-        count = filled.sum(1).long()
-        scores: Tensor = self.decoder(vectors[:, 0], vectors[:, 1:], count)
-        return scores.unsqueeze(0)
+    scored = torch.cat([normalise_power(symbols[:count]).flatten(1), snr_db[:count, None].float()], 1)
+    return _Told(
+        told[None, :count].float().numpy(),
+        vectors[None],
+        scored[None].numpy(),
+        detected[:count],
+        slots[None].numpy(),
+    )
 
 
 def _parts(system: MemDeepSC, told: _Told) -> Iterator[PartRun]:
@@ -308,6 +256,8 @@ def _parts(system: MemDeepSC, told: _Told) -> Iterator[PartRun]:
     else:
         yield _reader(SentenceReader(system.semantic.encoder), told, "words of a sentence to its vector")
         yield _dense_encoder(encoder, told)
+    if system.importance is not None:
+        yield _scorer(system.importance, told)
     yield (
         _spiking_decoder(decoder, told)
         if isinstance(decoder, SpikingJscDecoder)
@@ -335,6 +285,15 @@ def _dense_encoder(encoder: nn.Module, told: _Told) -> PartRun:
         Side.TRANSMITTER, StageLabel.MAIN, Place.HOST, "vector to symbols",
         onnx_graph(sender, vectors.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, vectors,
         through(sender, vectors),
+    )  # fmt: skip
+
+
+def _scorer(importance: ImportanceModel, told: _Told) -> PartRun:
+    scorer = SymbolScorer(importance)
+    return PartRun(
+        Side.TRANSMITTER, StageLabel.MASK, Place.HOST, "symbols and the SNR to what each symbol matters",
+        onnx_graph(scorer, told.symbols.shape[2:], 1, Signal.REAL, STEP_S), Signal.REAL, told.symbols,
+        through(scorer, told.symbols),
     )  # fmt: skip
 
 

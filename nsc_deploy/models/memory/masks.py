@@ -130,3 +130,10 @@ class ImportanceModel(nn.Module):
         tokens = torch.cat([self.snr(snr_db[:, None, None] / 10), self.token(symbols)], 1)
         scores: Tensor = self.score(self.layer(tokens, self.places)[:, 1:]).squeeze(-1)
         return scores
+
+
+def build_importance(symbols: int, seed: int) -> ImportanceModel:
+    """A model with drawn weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ImportanceModel(symbols)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.channels.qam import carried
 from nsc_deploy.channels.symbols import Knowledge, normalise_power, transmit
 from nsc_deploy.models.memory.batches import Batch
 from nsc_deploy.models.memory.masks import (
@@ -43,6 +44,16 @@ class Air:
         """The same at one SNR."""
         channel = self.channel.model_copy(update={"snr_db": snr_db, "snr_to_db": None})
         return replace(self, channel=channel)
+
+    def draw_snr(self, count: int, generator: torch.Generator) -> Tensor:
+        """An SNR for each of so many stories [count], even over the channel's range, in dB, float64.
+
+        Where it is one alone, it is that very number: what is sent depends on whether it reaches a threshold,
+        and -0.4 dB in float32 lies below -0.4 dB.
+        """
+        low, high = self.channel.snr_ends_db
+        drawn = low + (high - low) * torch.rand(count, generator=generator)
+        return drawn.double() if low < high else torch.full((count,), low, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -120,13 +131,18 @@ class MemDeepSC(nn.Module):
 
     @property
     def position_symbols(self) -> float:
-        """Symbols that tell which ones an importance mask has kept: a bit for each, at rate 1/3 in 16-QAM.
+        """Symbols that tell which ones an importance mask has kept: a bit for each, under the turbo code.
 
-        Where all are kept, both ends know that from the SNR. Mean over the SNRs of the channel.
+        It has the rate 1/3, and the constellation is what the SNR carries, for positions that do not arrive
+        are of no use. Where all symbols are kept, both ends know that from the SNR. Mean over the SNRs of the
+        channel.
         """
         if self.air.mask is not Mask.IMPORTANCE:
             return 0.0
-        return fmean(self.symbols * 3 / 4 if length < self.symbols else 0.0 for length in self._lengths())
+        return fmean(
+            self.symbols * 3 / carried(snr_db).bits if length < self.symbols else 0.0
+            for snr_db, length in zip(self.air.channel.spread_db, self._lengths(), strict=True)
+        )
 
     def _lengths(self) -> list[int]:
         return [symbols_to_send(one, self.symbols, self.air.least) for one in self.air.channel.spread_db]
@@ -139,7 +155,7 @@ class MemDeepSC(nn.Module):
 
     def answer(self, sent: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
         """Logits [B, answers] of a batch that went over the air, each story with one SNR and one h."""
-        snr_db = self.draw_snr(len(batch), generator)
+        snr_db = self.air.draw_snr(len(batch), generator)
         vectors = self.receive(sent[batch.told], snr_db[batch.story], batch.story, generator)
         return read_stories(self.semantic.decoder, vectors, batch)
 
@@ -174,15 +190,10 @@ class MemDeepSC(nn.Module):
             return self._mask_by_importance(symbols, snr_db, lengths)
         return Sent(normalise_power(symbols, keep), keep)
 
-    def draw_snr(self, count: int, generator: torch.Generator) -> Tensor:
-        """An SNR for each of so many stories [count], even over the channel's range, in dB."""
-        low, high = self.air.channel.snr_ends_db
-        return low + (high - low) * torch.rand(count, generator=generator)
-
     def _mask_by_importance(self, symbols: Tensor, snr_db: Tensor, lengths: Tensor) -> Sent:
         if self.importance is None:
             raise ValueError("an importance mask without its model")
-        scores = self.importance(normalise_power(symbols), snr_db)
+        scores = self.importance(normalise_power(symbols), snr_db.to(symbols.dtype))
         keep = largest_mask(scores, lengths)
         if torch.is_grad_enabled():
             symbols = symbols * soft_largest(scores, lengths, self.temperature).unsqueeze(-1)

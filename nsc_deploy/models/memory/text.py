@@ -15,17 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nsc_deploy.channels.coding import turbo
-from nsc_deploy.channels.qam import Constellation, map_bits, soft_bits
+from nsc_deploy.channels.qam import Constellation, carried, map_bits, soft_bits
 from nsc_deploy.channels.symbols import transmit
 from nsc_deploy.data.stories import Corpus, Vocabulary
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.memory.batches import Batch
 from nsc_deploy.models.memory.semantic import SemanticCodec, read_stories
 from nsc_deploy.models.memory.system import Air
-
-AMC_QPSK_DB = -0.4
-AMC_QAM16_DB = 4.5
-"""The SNRs from which QPSK and 16-QAM lose 1 block of 100 with this code over AWGN."""
 
 
 class SourceCode(StrEnum):
@@ -49,9 +45,7 @@ class Adaptation(StrEnum):
 
     def at(self, snr_db: float) -> Constellation:
         """The constellation at a mean SNR in dB."""
-        if self is Adaptation.QAM16 or snr_db >= AMC_QAM16_DB:
-            return Constellation.QAM16
-        return Constellation.QPSK if snr_db >= AMC_QPSK_DB else Constellation.BPSK
+        return Constellation.QAM16 if self is Adaptation.QAM16 else carried(snr_db)
 
 
 @dataclass(frozen=True)
@@ -166,8 +160,7 @@ class TextSystem:
         """Logits [B, answers] of a batch whose sentences, rows of the corpus, went over the air."""
         rows = sent[batch.told].numpy()
         vectors = self._vectors[torch.from_numpy(rows)].clone()
-        low, high = self.air.channel.snr_ends_db
-        snr_db = low + (high - low) * torch.rand(len(batch), generator=generator)
+        snr_db = self.air.draw_snr(len(batch), generator)
         wrong, words = self._receive(rows, batch.story, snr_db, generator)
         if len(wrong):
             vectors[torch.from_numpy(wrong)] = self._read(words)

@@ -63,7 +63,7 @@ def train_codec(corpus: Corpus, system: MemDeepSC, plan: CodecPlan) -> tuple[flo
     errors = []
     for _ in range(plan.steps):
         drawn = torch.randint(len(vectors), (plan.batch,), generator=generator)
-        snr_db = system.draw_snr(plan.batch, generator)
+        snr_db = system.air.draw_snr(plan.batch, generator)
         symbols = system.jsc_encoder(read[drawn])
         found = system.receive(symbols, snr_db, torch.arange(plan.batch), generator)
         loss = functional.mse_loss(found, vectors[drawn])

@@ -123,7 +123,7 @@ def _errors(
     words = torch.from_numpy(corpus.sentences)
     with torch.inference_mode():
         vectors = system.semantic.send(words)
-        snr_db = torch.full((len(words),), system.air.channel.snr_db)
+        snr_db = torch.full((len(words),), system.air.channel.snr_db, dtype=torch.float64)
         generator = torch.Generator().manual_seed(seed)
         received = system.receive(system.send(words), snr_db, torch.arange(len(words)), generator)
         errors = (received - vectors).square().mean(1) / vectors.var(0).mean()

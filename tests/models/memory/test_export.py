@@ -8,6 +8,7 @@ import torch
 
 from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.deployment import read_deployment
+from nsc_deploy.energy import estimate
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.models.memory.export import (
@@ -94,3 +95,50 @@ def test_a_stream_that_answers_otherwise_is_not_written(run):
     concat.input[:] = [second, first]
     with pytest.raises(GraphError, match="a queue that is not torch's"):
         check_streams(graphs, decoder, slots)
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    out = tmp_path_factory.mktemp("memory") / "run"
+    return train(small(system__mask="importance"), out, progress=False)
+
+
+def test_the_model_of_an_importance_mask_is_a_part_of_the_sender(masked):
+    parts = read_deployment(masked.run).parts
+    assert [(part.name, part.side) for part in parts][:4] == [
+        ("transmitter-host", "transmitter"),
+        ("transmitter", "transmitter"),
+        ("transmitter-mask", "transmitter"),
+        ("receiver", "receiver"),
+    ]
+    corpus = load_corpus(masked.experiment.data)
+    system = finished_memory_system(masked.experiment, corpus, masked.run)
+    recording = read_recording(masked.run / "transmitter-mask.npz")
+    told = torch.from_numpy(recording.values[0])
+    assert told.shape[1:] == (2 * 16 + 1,)
+    np.testing.assert_allclose(told[:, :-1].square().sum(1), 16, rtol=1e-5)
+    assert -6 <= float(told[:, -1].min()) < float(told[:, -1].max()) <= 18
+    [scores] = _session(masked.run / "transmitter-mask.onnx").run(None, {"input": recording.values})
+    with torch.no_grad():
+        expected = system.importance(told[:, :-1].view(-1, 16, 2), told[:, -1])
+    np.testing.assert_allclose(scores[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_products_of_a_question_are_those_of_the_layers(masked):
+    """By hand: width d, places n, hidden h; a block has 4 d^2 + 2 d h a place, and attention 2 n^2 d."""
+
+    def block(places, width, hidden):
+        return places * (4 * width**2 + 2 * width * hidden) + 2 * places**2 * width
+
+    words, slots, answers = 5, 9, 5
+    # The last of two steps of the receiver reads the question alone; its keys and values are of all slots.
+    last = slots * 3 * 16**2 + 2 * slots * 16 + 16**2 + 2 * 16 * 32
+    expected = {
+        "transmitter-host": block(words, 16, 32),
+        "transmitter": 16 * 32 + 32 * 32,
+        "transmitter-mask": 16 * 2 * 64 + 64 + block(17, 64, 256) + 16 * 64,
+        "receiver": 32 * 16 + 16 * 64 + 64 * 16,
+        "receiver-host": block(slots, 16, 32) + last + 16 * answers,
+    }
+    [system] = estimate([masked.run]).report.systems
+    assert {part.name: part.counts.macs for part in system.parts} == expected

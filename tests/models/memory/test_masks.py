@@ -4,6 +4,7 @@ import torch
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.memory.masks import (
     ImportanceModel,
+    build_importance,
     consecutive_mask,
     largest_mask,
     lengths_to_send,
@@ -69,3 +70,10 @@ def test_importance_looks_at_symbols_and_snr():
     assert low.shape == (2, 8)
     torch.testing.assert_close(low[0], high[0])
     assert not torch.allclose(low[1], high[1])
+
+
+def test_the_seed_alone_decides_the_weights_that_importance_begins_with():
+    one, torch_is_elsewhere, again = build_importance(8, 3), torch.rand(5), build_importance(8, 3)
+    assert len(torch_is_elsewhere) == 5
+    torch.testing.assert_close(one.state_dict(), again.state_dict(), atol=0, rtol=0)
+    assert not torch.equal(one.score.weight, build_importance(8, 4).score.weight)

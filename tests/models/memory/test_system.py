@@ -66,10 +66,26 @@ def test_what_is_sent_has_unit_power_and_the_rules_length(mask):
 
 
 def test_positions_are_told_of_where_some_symbols_are_kept_back():
-    # Eq. 15 has 7 of 8 do from -1.47 dB.
-    asked = [small_system(Mask.IMPORTANCE, snr_db) for snr_db in (-6.0, -1.6, -1.4, 10.0)]
-    assert [one.position_symbols for one in asked] == [0, 0, 6, 6]
+    # Eq. 15 has 7 of 8 do from -1.47 dB. Of 24 coded bits a symbol carries 1, from -0.4 dB 2, from 4.5 dB 4.
+    asked = [small_system(Mask.IMPORTANCE, snr_db) for snr_db in (-6.0, -1.6, -1.4, -0.4, 4.4, 4.5, 10.0)]
+    assert [one.position_symbols for one in asked] == [0, 0, 24, 12, 12, 6, 6]
     assert small_system(Mask.CONSECUTIVE).position_symbols == 0
+
+
+@pytest.mark.parametrize("snr_db", [-2.0, -1.0, 0.0, 2.0, 5.0, 12.0])
+def test_positions_take_no_fewer_symbols_than_the_channel_has_room_for(snr_db):
+    """A bit of each symbol cannot come through faster than Shannon's log2(1 + SNR)."""
+    system = small_system(Mask.IMPORTANCE, snr_db)
+    room = system.position_symbols * np.log2(1 + 10 ** (snr_db / 10))
+    assert system.position_symbols == 0 or room > system.symbols
+
+
+def test_stories_over_a_range_have_snrs_of_their_own_and_else_that_one():
+    ranged = small_system(snr_db=-6.0, to_db=18.0).air.draw_snr(1000, torch.Generator().manual_seed(0))
+    assert -6 <= float(ranged.min()) < -5.5
+    assert 17.5 < float(ranged.max()) <= 18
+    alone = small_system(snr_db=-0.4).air.draw_snr(3, torch.Generator())
+    assert alone.tolist() == [-0.4] * 3
 
 
 def test_the_same_generator_gives_the_same_answers():

@@ -10,6 +10,7 @@ from nsc_deploy.data.toy_stories import make_toy_corpus
 from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
 from nsc_deploy.models.memory.system import Air
 from nsc_deploy.models.memory.text import Adaptation, SourceCode, TextCode, TextSystem
+from nsc_deploy.training.memory.evaluate import symbols_at
 from nsc_deploy.training.memory.rounds import by_task_accuracy
 
 CORPUS = make_toy_corpus(60)
@@ -87,6 +88,23 @@ def test_symbols_are_counted_as_blocks_and_as_bits():
     assert count.blocks == 195 * code.block_counts[row]
     words = TextCode(CORPUS, SourceCode.WORDS)
     assert words.symbols([row], Constellation.BPSK).filled == 3 * 8 * (CORPUS.sentences[row] > 0).sum()
+
+
+@pytest.mark.parametrize("snr_db", [-0.41, -0.4, -0.39, 4.49, 4.5])
+def test_what_is_sent_at_a_threshold_is_what_is_counted(snr_db, monkeypatch):
+    """-0.4 dB in float32 lies below -0.4 dB."""
+    system, sent = _system(SourceCode.SENTENCE, snr_db), []
+    before = system._transmit
+
+    def spied(blocks, snrs_db, story, constellation, generator):
+        sent.append(constellation)
+        return before(blocks, snrs_db, story, constellation, generator)
+
+    monkeypatch.setattr(system, "_transmit", spied)
+    by_task_accuracy(system, CORPUS, CORPUS.test)
+    [used] = set(sent)
+    statements = CORPUS.test.statements.astype(np.int64)
+    assert symbols_at(system, CORPUS.test).sent == system.code.symbols(statements, used).filled
 
 
 @pytest.mark.parametrize(("snr_db", "chosen"), [(-6, "bpsk"), (-0.4, "qpsk"), (4.4, "qpsk"), (4.5, "16-qam")])

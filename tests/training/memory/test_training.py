@@ -103,8 +103,10 @@ def test_variants_start_from_the_semantic_codec_of_another_run(run, tmp_path, ch
     for name, weights in under(begun_with, "weights.").items():
         torch.testing.assert_close(weights, of_step_1[f"weights.{name}"], atol=0, rtol=0)
     assert started.metrics.symbols == symbols
-    # Eq. 15 asks for all 16 symbols below -2.146 dB; there is nothing to tell of them.
-    told = 12 * (18 + 2.146) / 24 if changes.get("system__mask") == "importance" else 0
+    # Eq. 15 asks for all 16 symbols below -2.146 dB; there is nothing to tell of them. Above, 48 coded bits go
+    # as BPSK up to -0.4 dB, as QPSK to 4.5 dB and then as 16-QAM.
+    told = (48 * (2.146 - 0.4) + 24 * (4.5 + 0.4) + 12 * (18 - 4.5)) / 24
+    told = told if changes.get("system__mask") == "importance" else 0
     assert read_deployment(started.run).channel.uses_per_step == round(started.metrics.symbols + told)
 
 
@@ -153,6 +155,8 @@ def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
     [
         ({"system__mask": "consecutive", "system__least_symbols": 17}, "is more than the 16"),
         ({"system__mask": "random", "system__codec": "spiking"}, "only used by mem-deepsc with a dense"),
+        ({"system__name": "utf8-turbo", "system__codec": "spiking"}, "codec: is only used by mem-deepsc"),
+        ({"system__modulation": "amc"}, "modulation: is only used by systems that send text"),
         ({"system__heads": 3}, "heads: must divide system.width"),
         ({"channel__snr_to_db": -7.0}, "is not above"),
         ({"data__tasks": [21]}, "20"),
