@@ -103,8 +103,8 @@ def test_variants_start_from_the_semantic_codec_of_another_run(run, tmp_path, ch
     for name, weights in under(begun_with, "weights.").items():
         torch.testing.assert_close(weights, of_step_1[f"weights.{name}"], atol=0, rtol=0)
     assert started.metrics.symbols == symbols
-    # Eq. 15 asks for all 16 symbols below -2.146 dB; there is nothing to tell of them. Above, 48 coded bits go
-    # as BPSK up to -0.4 dB, as QPSK to 4.5 dB and then as 16-QAM.
+    # Eq. 15 asks for all 16 symbols below -2.146 dB: there is nothing to tell of them. Above, 48 coded bits
+    # go as BPSK up to -0.4 dB, as QPSK to 4.5 dB and then as 16-QAM.
     told = (48 * (2.146 - 0.4) + 24 * (4.5 + 0.4) + 12 * (18 - 4.5)) / 24
     told = told if changes.get("system__mask") == "importance" else 0
     assert read_deployment(started.run).channel.uses_per_step == round(started.metrics.symbols + told)
