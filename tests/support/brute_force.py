@@ -65,7 +65,9 @@ def _carried(emits: Signal, values) -> int:
 
 def _weights_behind(network: Network, name: str) -> bool:
     node = network.node(name)
-    return _weights_behind(network, node.inputs[0]) if node.primitive == "Flatten" else node.synaptic
+    if node.primitive == "Flatten" and len(node.inputs) == 1:
+        return _weights_behind(network, node.inputs[0])
+    return node.synaptic
 
 
 def _only_neurons_read(network: Network, node: Node) -> bool:
@@ -105,7 +107,7 @@ def _arriving(network: Network, outputs, source: str, node: Node, t: int, n: int
 def _visit(network: Network, node: Node, arriving, output, found, n: int) -> None:
     emitted = [network.node(source).emits for source in node.inputs]
     if len(arriving) > 1:
-        found[Kind.ADDITION, n] += _joined([network.node(source) for source in node.inputs], arriving)
+        found[Kind.ADDITION, n] += _joined(network, node, arriving)
     if node.primitive in {"LIF", "IF", "LI", "I", "CubaLIF", "CubaLI", "Threshold"}:
         found[Kind.NEURON_UPDATE, n] += output.size
     if node.spiking:
@@ -115,14 +117,15 @@ def _visit(network: Network, node: Node, arriving, output, found, n: int) -> Non
     _meet(node, sum(arriving[1:], arriving[0]), emitted, output, found, n)
 
 
-def _joined(sources: list[Node], arriving) -> int:
+def _joined(network: Network, node: Node, arriving) -> int:
     """Place by place, one addition less than there are values to join, weighted ones together being one."""
+    sources = [(network.node(name), _weights_behind(network, name)) for name in node.inputs]
     additions = 0
     for place in np.ndindex(*arriving[0].shape):
         values = 0
-        for source, array in zip(sources, arriving, strict=True):
-            values += not source.synaptic and (source.emits is Signal.REAL or array[place] != 0)
-        values += any(source.synaptic for source in sources)
+        for (source, weighted), array in zip(sources, arriving, strict=True):
+            values += not weighted and (source.emits is Signal.REAL or array[place] != 0)
+        values += any(weighted for _, weighted in sources)
         additions += max(0, values - 1)
     return additions
 
@@ -159,13 +162,18 @@ def _convolution(node: Node, value, room: tuple[int, ...], always: bool) -> int:
 
 
 def _pool(node: Node, value, room: tuple[int, ...], always: bool) -> int:
-    form = node.parameters
-    return sum(
-        1
-        for channel in range(room[0])
-        for _, at in _inside(form.kernel_size, room[1:], value.shape[1:], form.stride, form.padding, (1, 1))
-        if always or value[(channel, *at)] != 0
-    )
+    """Window by window, one addition less than there are values in it."""
+    form, additions = node.parameters, 0
+    for channel, *place in product(*map(range, room)):
+        values = 0
+        for tap in product(*map(range, form.kernel_size)):
+            at = tuple(
+                y * s + k - p for y, k, s, p in zip(place, tap, form.stride, form.padding, strict=True)
+            )
+            inside = all(0 <= p < length for p, length in zip(at, value.shape[1:], strict=True))
+            values += inside and (always or value[(channel, *at)] != 0)
+        additions += max(0, values - 1)
+    return additions
 
 
 def _inside(kernel, room, size, stride, padding, dilation):

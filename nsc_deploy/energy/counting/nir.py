@@ -25,6 +25,7 @@ from nsc_deploy.energy.counting.nir_rules import (
     reads_from,
     single_pass,
     state_variables,
+    weighted,
     writes_result,
 )
 from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Operations, PartCount, Traffic
@@ -296,6 +297,8 @@ class _Observer:
         cost = self._counters[readers[0].name].inputs if len(readers) == 1 else None
         if cost is None or cost.dense:
             return nonzero(output), None
+        if cost.windows is not None:
+            return nonzero(output), Amount(cost.operations(output))
         if cost.uniform is not None:
             numbers = nonzero(output)
             return numbers, Amount(numbers).times(cost.uniform)
@@ -323,10 +326,10 @@ class _Observer:
         Weighted values are added up in the accumulator that their synapses already pay for; where there are
         some, each value without weights is added to it.
         """
-        if len(target.inputs) < 2 or source.synaptic:
+        if len(target.inputs) < 2 or weighted(self._network, source):
             return
         counter, sources = self._counters[target.name], [self._network.node(name) for name in target.inputs]
-        if not any(one.synaptic for one in sources):
+        if not any(weighted(self._network, one) for one in sources):
             if all(one.emits is not Signal.REAL for one in sources):
                 arrived = values != 0
                 before = self._there.get(target.name, np.zeros_like(arrived))
@@ -355,7 +358,7 @@ class _Observer:
         if self._missing[target.name]:
             self._sums[target.name] = values
         else:
-            counter.add_inputs(Amount(nonzero_and_fan_out(values, cost.fan_out)[1]), self._batch)
+            counter.add_inputs(Amount(cost.operations(values)), self._batch)
 
 
 def _one_step_later(values: _Array) -> _Array:

@@ -7,9 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
+from nsc_deploy.energy.counting.inputs import nonzero_and_fan_out
 from nsc_deploy.energy.counting.operations import Footprint, Integers, Kind, Pass
 from nsc_deploy.graphs.connectivity import Convolution, matrix_fan_out
 from nsc_deploy.graphs.network import Network, Node, Signal
@@ -28,11 +32,13 @@ class InputCost:
         fan_out: [*input_shape], how many of them each input has.
         dense: True where the input carries real values: then every one of them is charged, in every
             step; else only those that are not zero.
+        windows: of a pool: each takes an addition less than values arrive in it.
     """
 
     kind: Kind
     fan_out: Integers
     dense: bool
+    windows: Convolution | None = None
 
     @cached_property
     def uniform(self) -> int | None:
@@ -43,7 +49,23 @@ class InputCost:
     @cached_property
     def synapses(self) -> int:
         """The most operations one step can cost."""
-        return int(self.fan_out.sum())
+        return int(self.fan_out.sum()) - (0 if self.windows is None else self.windows.outputs)
+
+    def operations(self, values: NDArray[Any]) -> Integers:
+        """What events cost in each step of each sample, [T, N, *input_shape] -> [T, N]."""
+        operations = nonzero_and_fan_out(values, self.fan_out)[1]
+        return operations if self.windows is None else operations - self._reached(values)
+
+    def _reached(self, values: NDArray[Any]) -> Integers:
+        """Windows in which anything arrives, [T, N]."""
+        if self.windows is None:
+            return np.zeros(values.shape[:2], np.int64)
+        frames = (values != 0).reshape(-1, *values.shape[2:])
+        padded = np.pad(frames, [(0, 0), (0, 0), *(axis.padding for axis in self.windows.axes)])
+        sizes = tuple(axis.window for axis in self.windows.axes)
+        places = (slice(None), slice(None), *(slice(None, None, axis.stride) for axis in self.windows.axes))
+        there = sliding_window_view(padded, sizes, axis=(2, 3))[places].any(axis=(-2, -1))
+        return np.asarray(there.reshape(*values.shape[:2], -1).sum(axis=-1, dtype=np.int64))
 
 
 def input_cost(network: Network, node: Node) -> InputCost | None:
@@ -56,7 +78,8 @@ def input_cost(network: Network, node: Node) -> InputCost | None:
     if node.primitive == "Scale":
         return InputCost(Kind.PRODUCT, np.ones(node.input_shape, dtype=np.int64), dense)
     if node.primitive in {"SumPool2d", "AvgPool2d"}:
-        return InputCost(Kind.ADDITION, Convolution.of(node).fan_out(), dense)
+        windows = Convolution.of(node)
+        return InputCost(Kind.ADDITION, windows.fan_out(), dense, windows)
     if node.primitive not in UPDATED | _FREE | {"Delay"}:
         raise NotImplementedError(f"no rule says what a {node.primitive} costs")
     return None
@@ -103,10 +126,14 @@ def reads_from(network: Network, target: Node, source: str) -> bool:
     """
     if target.primitive in _FREE or target.primitive == "Delay":
         return False
-    origin = network.node(source)
-    while origin.primitive == "Flatten" and len(origin.inputs) == 1:
-        origin = network.node(origin.inputs[0])
-    return not (target.primitive in UPDATED and origin.synaptic)
+    return not (target.primitive in UPDATED and weighted(network, network.node(source)))
+
+
+def weighted(network: Network, node: Node) -> bool:
+    """Whether weights give what a node emits, seen through nodes that only reshape it."""
+    while node.primitive == "Flatten" and len(node.inputs) == 1:
+        node = network.node(node.inputs[0])
+    return node.synaptic
 
 
 def writes_result(network: Network, node: Node) -> bool:

@@ -362,6 +362,41 @@ def test_events_joined_without_weights_are_added_where_they_meet() -> None:
     assert lif.per_step.additions.tolist() == [0, 2, 1 + 2]
 
 
+def test_weighted_values_that_are_flattened_are_joined_in_their_accumulator() -> None:
+    builder = GraphBuilder(DT)
+    builder.input((1, 4, 4), Signal.EVENTS)
+    kernel = np.ones((2, 1, 2, 2), np.float32)
+    builder.add("conv", nir.Conv2d((4, 4), kernel, 2, 0, 1, 1, np.zeros(2, np.float32)), after="input")
+    builder.add("flat", nir.Flatten({"input": np.array([2, 2, 2])}, 0, -1), after="conv")
+    builder.add("line", nir.Flatten({"input": np.array([1, 4, 4])}, 0, -1), after="input")
+    builder.linear("skip", weights(8, 16), after="line")
+    builder.lif("lif", 0.9, 0.5, 8, after=["flat", "skip"])
+    builder.output(8, after="lif")
+    recording = Recording(np.ones((5, 2, 1, 4, 4), np.uint8), Signal.EVENTS, DT)
+    part = count_network(assemble(builder.build()), recording, name="graph")
+    assert part.per_sample.additions.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+@pytest.mark.parametrize("pool", [nir.SumPool2d, nir.AvgPool2d])
+def test_a_pool_takes_an_addition_less_than_values_arrive_in_a_window(signal: Signal, pool) -> None:
+    builder = GraphBuilder(DT)
+    builder.input((1, 2, 4), signal)
+    builder.add("pool", pool(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])))
+    builder.threshold("spikes", 0.5, (1, 1, 2))
+    builder.output((1, 1, 2))
+    values = np.zeros((3, 1, 1, 2, 4), np.float32 if signal is not Signal.EVENTS else np.uint8)
+    values[1, 0, 0] = [[1, 1, 0, 0], [1, 0, 0, 1]]
+    if signal is Signal.GRADED:
+        values[1, 0, 0, 1, 0] = -2  # the first window then sums to nothing, of three values
+    part = count_network(assemble(builder.build()), Recording(values, signal, DT), name="graph")
+    layer = next(one for one in part.layers if one.name == "pool")
+    assert layer.per_step is not None
+    assert layer.per_step.additions.tolist() == ([6, 6, 6] if signal is Signal.REAL else [0, 2, 0])
+    assert layer.once is not None
+    assert layer.once.additions == 6
+
+
 def test_a_primitive_without_a_rule_is_not_free() -> None:
     builder = GraphBuilder(0.01)
     builder.input(3, Signal.REAL)
