@@ -129,7 +129,7 @@ def _count(
         fed = _events(watched, known, steps, path, recording, together, progress)
     layers = [
         replace(
-            layer_count(one, fed.get(index), recording, stepwise=_stepwise(plan.places[index], steps)),
+            layer_count(one, fed.get(index), recording, _stepwise(plan.places[index], steps)),
             decides=plan.decisions and plan.places[index].decides,
         )
         for index, one in enumerate(met)
@@ -189,11 +189,16 @@ def _bytes(one: Meeting) -> int:
     return 4 * one.runs * sum(prod(shape) for shape in one.shapes.values())
 
 
-def _stepwise(place: Place, steps: Mapping[str, Axis]) -> bool:
-    """Whether an operator does the same in every step: on values of one step, or in a turn of a scan."""
+def _stepwise(place: Place, steps: Mapping[str, Axis]) -> frozenset[str] | None:
+    """Which values of an operator hold all steps apart, where it does the same in every step.
+
+    In a turn of a scan none do. None where steps cannot be told apart.
+    """
+    node = place.site.node
     if not place.scans:
-        return place.site.node.output[0] in steps
-    return len(place.scans) == 1 and any(name in steps for name in place.scans[0].output)
+        return frozenset(node.input) & steps.keys() if node.output[0] in steps else None
+    apart = len(place.scans) == 1 and any(name in steps for name in place.scans[0].output)
+    return frozenset() if apart else None
 
 
 def _events(
@@ -286,14 +291,17 @@ def meeting(plan: Plan, index: int, values: Mapping[str, NDArray[Any]]) -> Meeti
     return Meeting(site, shapes, cost(site, shapes), runs)
 
 
-def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise: bool) -> LayerCount:
+def layer_count(
+    one: Meeting, fed: Fed | None, recording: Recording, stepwise: frozenset[str] | None
+) -> LayerCount:
     """The counts of an operator over a recording.
 
     Args:
         one: what it met.
         fed: the events that entered it; None where it takes in real values.
         recording: what was run.
-        stepwise: whether it does the same in every step, events aside.
+        stepwise: values that hold all steps apart, where it does the same in every step, events aside; else
+            None.
     """
     site, price, samples = one.site, one.price, recording.samples
     moved = vars(OPERATORS[site.node.op_type].traffic(site, one.shapes, price))
@@ -301,7 +309,7 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
     each_step = None if fed is None else fed.each
     each = Fraction(one.runs * samples, recording.steps)
     whole = all((number * each).denominator == 1 for number in (*price.operations.values(), *moved.values()))
-    known = stepwise and whole and (fed is None or each_step is not None)
+    known = stepwise is not None and whole and (fed is None or each_step is not None)
     met = None if each_step is None else Met(*(column.sum(axis=1) for column in each_step))
     steps = _along(one, moved, met, recording.steps, each) if known else (None, None)
     course = _of_each_step(steps[0], None if site.joined else each_step, samples)
@@ -316,7 +324,7 @@ def layer_count(one: Meeting, fed: Fed | None, recording: Recording, *, stepwise
         dense=price.operations.get(Kind.MAC, 0) * one.runs,
         per_sample=operations,
         traffic=traffic,
-        footprint=footprint(site, one.shapes, price, recording.steps),
+        footprint=footprint(site, one.shapes, price, recording.steps, stepwise or frozenset()),
         steps=recording.steps,
         per_step=steps[0],
         traffic_per_step=steps[1],
@@ -333,8 +341,18 @@ def _of_each_step(per_step: Operations | None, met: Met | None, samples: int) ->
     return np.broadcast_to(per_step.synaptic[:, None] // samples, (len(per_step.acs), samples))
 
 
-def footprint(site: Site, shapes: Mapping[str, Shape], price: Cost, steps: int) -> Footprint:
-    """The values an operator keeps; of a sequence, those of one step."""
+def footprint(
+    site: Site, shapes: Mapping[str, Shape], price: Cost, steps: int, apart: frozenset[str]
+) -> Footprint:
+    """The values an operator keeps; of a sequence, those of one step.
+
+    Args:
+        site: the operator.
+        shapes: of its values.
+        price: of one execution.
+        steps: of a sample.
+        apart: values that it takes in step by step, however their axes lie.
+    """
     held = [site.constants[name] for name in site.node.input if name in site.constants]
     if OPERATORS[site.node.op_type].traffic is brought_together:
         held = []  # axes and sizes
@@ -342,7 +360,8 @@ def footprint(site: Site, shapes: Mapping[str, Shape], price: Cost, steps: int) 
     arriving = 0
     for name in site.changing:
         shape = shapes[name]
-        arriving += prod(shape) // (steps if len(shape) == 3 and shape[0] == steps else 1)
+        sequence = name in apart or (len(shape) == 3 and shape[0] == steps)
+        arriving += prod(shape) // (steps if sequence else 1)
     return Footprint(weights, price.states, arriving)
 
 

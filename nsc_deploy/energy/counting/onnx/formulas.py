@@ -38,6 +38,7 @@ from nsc_deploy.energy.counting.onnx.operators import (
     brought_together,
     free,
     gathered,
+    looked_up,
     passing,
     register,
     untouched,
@@ -129,15 +130,16 @@ for _kinds, _axes, _holds in (
     (("Transpose",), transposed, moved(0)),
     (("Reshape", "Squeeze", "Unsqueeze", "Flatten"), regrouped, moved(0)),
     (("Slice",), sliced, moved(0)),
-    (("Gather",), chosen, moved(0)),
     (("Concat",), along(0), moved()),
     (("Pad",), None, padded),
     (("Dropout",), alone, moved(0)),
-    (("Expand", "Tile", "Split", "ReverseSequence", "GatherElements", "GatherND"), None, moved(0)),
+    (("Expand", "Tile", "Split", "ReverseSequence"), None, moved(0)),
     (("DepthToSpace", "SpaceToDepth", "Trilu"), None, moved(0)),
     (("Constant", "ConstantOfShape", "Shape", "Size", "Range"), None, None),
 ):
     register(*_kinds, axes=_axes, holds=_holds, traffic=untouched)(free)
+register("Gather", axes=chosen, holds=moved(0), traffic=looked_up)(free)
+register("GatherElements", "GatherND", holds=moved(0), traffic=looked_up)(free)
 register("Cast", axes=pointwise, holds=cast, decides=cast_decided, traffic=untouched)(free)
 register("Where", axes=pointwise, holds=choice, decides=choice_decided, traffic=untouched)(free)
 
@@ -190,6 +192,11 @@ def multiplied(node: Any, contents: Contents) -> Holds:
     return _kept(node, contents, list(node.input))
 
 
+def negated(node: Any, contents: Contents) -> Holds:
+    """What is taken off an event is a whole number."""
+    return Holds.GRADED if node.input[0] in contents.binary | contents.graded else Holds.ANY
+
+
 def extreme(node: Any, contents: Contents) -> Holds:
     """Minima and maxima are one of the values."""
     return _kept(node, contents, list(node.input))
@@ -211,12 +218,17 @@ def taken_off(node: Any, contents: Contents) -> Holds:
 
 
 register(
-    *("Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Celu", "Selu", "Gelu", "Mish", "Swish"),
+    *("LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Celu", "Selu", "Gelu", "Mish", "Swish"),
     *("Sigmoid", "HardSigmoid", "HardSwish", "Softplus", "Softsign", "Clip", "Shrink", "Mod"),
-    *("Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Abs", "Neg", "Sign", "Floor", "Ceil", "Round"),
+    *("Exp", "Log", "Sqrt", "Reciprocal", "Erf"),
     *("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh"),
     axes=pointwise,
 )(each(Kind.ACTIVATION))
+# 0 and 1 stay what they are, and whole numbers whole.
+register("Relu", "Abs", "Sign", "Floor", "Ceil", "Round", axes=pointwise, holds=moved(0))(
+    each(Kind.ACTIVATION)
+)
+register("Neg", axes=pointwise, holds=negated)(each(Kind.ACTIVATION))
 register(
     *("Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
     axes=pointwise,
@@ -340,22 +352,22 @@ def running_sums(site: Site, shapes: Mapping[str, Shape]) -> Cost:
 
 
 _MEAN = combined(Kind.ADDITION, last=Kind.PRODUCT, never_one=True)
-for _kind, _cost in (
-    ("ReduceMean", _MEAN),
-    ("ReduceProd", combined(Kind.PRODUCT)),
-    ("ReduceMax", combined(Kind.ACTIVATION)),
-    ("ReduceMin", combined(Kind.ACTIVATION)),
-    ("ReduceL1", combined(Kind.ADDITION, each=Kind.ACTIVATION)),
-    ("ReduceL2", combined(Kind.ADDITION, each=Kind.PRODUCT, last=Kind.ACTIVATION)),
-    ("ReduceSumSquare", combined(Kind.ADDITION, each=Kind.PRODUCT)),
-    ("ReduceLogSum", combined(Kind.ADDITION, last=Kind.ACTIVATION)),
-    ("ArgMax", combined(Kind.ACTIVATION)),
-    ("ArgMin", combined(Kind.ACTIVATION)),
+for _kind, _cost, _holds in (
+    ("ReduceMean", _MEAN, None),
+    ("ReduceProd", combined(Kind.PRODUCT), moved(0)),
+    ("ReduceMax", combined(Kind.ACTIVATION), moved(0)),
+    ("ReduceMin", combined(Kind.ACTIVATION), moved(0)),
+    ("ReduceSum", combined(Kind.ADDITION), summed),
+    ("ReduceL1", combined(Kind.ADDITION, each=Kind.ACTIVATION), summed),
+    ("ReduceL2", combined(Kind.ADDITION, each=Kind.PRODUCT, last=Kind.ACTIVATION), None),
+    ("ReduceSumSquare", combined(Kind.ADDITION, each=Kind.PRODUCT), summed),
+    ("ReduceLogSum", combined(Kind.ADDITION, last=Kind.ACTIVATION), None),
+    ("ArgMax", combined(Kind.ACTIVATION), None),
+    ("ArgMin", combined(Kind.ACTIVATION), None),
 ):
-    register(_kind, axes=reduced, traffic=brought_together)(_cost)
-register("ReduceSum", axes=reduced, traffic=brought_together, holds=summed)(combined(Kind.ADDITION))
+    register(_kind, axes=reduced, traffic=brought_together, holds=_holds)(_cost)
 register("GlobalAveragePool", axes=leading, traffic=brought_together)(_MEAN)
-register("GlobalMaxPool", axes=leading, traffic=brought_together)(combined(Kind.ACTIVATION))
+register("GlobalMaxPool", axes=leading, traffic=brought_together, holds=moved(0))(combined(Kind.ACTIVATION))
 register("AveragePool", axes=leading, traffic=brought_together)(pooled(Kind.ADDITION, last=Kind.PRODUCT))
 register("MaxPool", axes=leading, traffic=brought_together, holds=pooled_holds)(pooled(Kind.ACTIVATION))
 

@@ -135,7 +135,7 @@ class _Visit:
         rounds = node.op_type in _ROUNDING
         self.plan.decisions |= rounds
         self.plan.spikes |= _decided_meet_weights(site, contents)
-        if operator.free:
+        if operator.takes_nothing(site):
             self.plan.free.append(path)
         else:
             compares = holds is Holds.TRUTH and decided

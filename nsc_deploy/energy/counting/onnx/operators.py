@@ -274,6 +274,10 @@ class Operator:
         """Whether it moves values and computes none."""
         return self.cost is free
 
+    def takes_nothing(self, site: Site) -> bool:
+        """Whether it neither computes nor reads a constant table at a site."""
+        return self.free and (self.traffic is not looked_up or site.constant(0) is None)
+
 
 OPERATORS: dict[str, Operator] = {}
 
@@ -380,6 +384,11 @@ def _one_decided(node: Any, contents: Contents) -> bool:
 def untouched(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
     """No access: values are only moved."""
     return Accesses()
+
+
+def looked_up(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:
+    """Values are moved; out of a constant table each is read."""
+    return Accesses(weight_reads=0 if site.constant(0) is None else prod(shapes[site.node.output[0]]))
 
 
 def passing(site: Site, shapes: Mapping[str, Shape], price: Cost) -> Accesses:

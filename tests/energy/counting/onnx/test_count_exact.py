@@ -151,12 +151,12 @@ def spike(draw, chain: Chain) -> None:
     chain.events, chain.graded = True, False
 
 
-def elementwise(kind: str, operation: Kind, *, constant: bool) -> Callable:
+def elementwise(kind: str, operation: Kind, *, constant: bool, keeps: bool = False) -> Callable:
     def add(draw, chain: Chain) -> None:
         name = f"{kind.lower()}{len(chain.nodes)}"
         others = [chain.constant(chain.rng.normal(size=chain.width))] if constant else []
         chain.add(kind, *others, visit=each(operation, f"{name}:out"), name=name)
-        chain.events = chain.graded = False
+        chain.events, chain.graded = chain.events and keeps, chain.graded and keeps
 
     return add
 
@@ -195,7 +195,8 @@ OPERATORS = [
     convolution,
     pool,
     spike,
-    elementwise("Relu", Kind.ACTIVATION, constant=False),
+    elementwise("Relu", Kind.ACTIVATION, constant=False, keeps=True),
+    elementwise("Sigmoid", Kind.ACTIVATION, constant=False),
     elementwise("Add", Kind.ADDITION, constant=True),
     elementwise("Mul", Kind.PRODUCT, constant=True),
     join,

@@ -137,6 +137,14 @@ GRADED = {
         "x",
         lambda x: x,
     ),
+    "cut off below": ([node("Relu", "input", "x")], "x", lambda x: np.maximum(x, 0)),
+    "without a sign": ([node("Abs", "input", "x")], "x", np.abs),
+    "negated": ([node("Neg", "input", "x")], "x", np.negative),
+    "the largest of one": (
+        [node("Unsqueeze", "input axis", "t"), node("ReduceMax", "t", "x", axes=[1], keepdims=0)],
+        "x",
+        lambda x: x,
+    ),
 }
 
 
@@ -155,6 +163,22 @@ def test_graded_events_cost_only_where_they_are_not_zero(tmp_path: Path, case: s
     assert found.traffic.weight_reads.tolist() == met.sum(axis=0).tolist()
     assert found.per_step is not None
     assert found.per_step.macs.tolist() == met.sum(axis=1).tolist()
+
+
+KEPT = {
+    "cut off below": [node("Relu", "input", "x")],
+    "rounded": [node("Round", "input", "x")],
+    "the largest": [node("Unsqueeze", "input axis", "t"), node("ReduceMax", "t", "x", axes=[1], keepdims=0)],
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_functions_that_keep_0_and_1_keep_events(tmp_path: Path, case: str) -> None:
+    recording, more = events(4, rate=0.4), {"v": thinned(), "axis": np.array([1])}
+    part = counted(tmp_path, [*KEPT[case], node("MatMul", "x v", "output")], recording, more)
+    met = (recording.values * (thinned() != 0).sum(axis=1)).sum(axis=(0, 2))
+    assert layer(part, "output").per_sample.acs.tolist() == met.tolist()
+    assert not layer(part, "output").per_sample.macs.any()
 
 
 REAL = {

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from nsc_deploy.energy.counting.onnx.count import count_onnx
 from nsc_deploy.energy.counting.onnx.operators import Site
 from nsc_deploy.energy.counting.onnx.products import meetings
 from nsc_deploy.energy.counting.operations import Footprint, Kind
 from nsc_deploy.errors import GraphError
+from nsc_deploy.graphs.formats.recording import Recording
+from nsc_deploy.graphs.network import Signal
 from tests.energy.counting.onnx.test_formulas import ADDITION, FUNCTION, PRODUCT, price
-from tests.support.small_runs import SAMPLES, STEPS, dense_graph, events, lstm_graph, reals
+from tests.support.small_runs import DT, SAMPLES, STEPS, dense_graph, events, lstm_graph, onnx_graph, reals
 
 MAC = Kind.MAC
 
@@ -103,3 +105,42 @@ def test_an_lstm_reads_its_weights_each_step_and_keeps_two_states(tmp_path: Path
         "activation_writes": STEPS * hidden,
     }
     assert lstm.footprint.states == 2 * hidden
+
+
+@pytest.mark.parametrize("shape", [[-1, 6], [-1, 1, 6], [0, 0, 2, 3]])
+def test_of_a_sequence_the_values_of_one_step_are_kept_whatever_its_axes(
+    tmp_path: Path, shape: list[int]
+) -> None:
+    inner = shape[-1]
+    nodes = [
+        helper.make_node("Reshape", ["input", "shape"], ["apart"]),
+        helper.make_node("MatMul", ["apart", "w"], ["product"], name="product"),
+        helper.make_node("Reshape", ["product", "together"], ["output"]),
+    ]
+    outputs = 6 // inner * 4
+    constants = {
+        "shape": np.array(shape),
+        "w": np.ones((inner, 4), np.float32),
+        "together": np.array([STEPS, -1, outputs]),
+    }
+    onnx_graph(tmp_path / "graph.onnx", nodes, constants, 6, outputs)
+    [layer] = count_onnx(tmp_path / "graph.onnx", reals(6)).layers
+    assert layer.footprint.activations == 6
+
+
+def test_a_table_that_is_looked_up_is_kept_and_read(tmp_path: Path) -> None:
+    """An embedding: one row for each word, of which none is multiplied."""
+    table = np.ones((7, 5), np.float32)
+    table[0] = 0
+    nodes = [
+        helper.make_node("Cast", ["input"], ["words"], to=TensorProto.INT64),
+        helper.make_node("Squeeze", ["words", "last"], ["line"]),
+        helper.make_node("Gather", ["table", "line"], ["output"], name="embedding"),
+    ]
+    onnx_graph(tmp_path / "graph.onnx", nodes, {"last": np.array([2]), "table": table}, 1, 5)
+    words = np.random.default_rng(0).integers(0, 7, size=(STEPS, SAMPLES, 1)).astype(np.float32)
+    [layer] = count_onnx(tmp_path / "graph.onnx", Recording(words, Signal.GRADED, DT)).layers
+    assert layer.name == "embedding"
+    assert layer.footprint.weights == 6 * 5
+    assert moved(layer) == {"weight_reads": STEPS * 5}
+    assert not layer.per_sample.any
