@@ -6,6 +6,7 @@ from nsc_deploy.energy.pricing.profile import load_profile
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError, GraphError, UserError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.registry import load_target
+from nsc_deploy.graphs.assemble import in_file
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,15 @@ def test_python_reads_of_arguments_and_the_command_line_of_options(
     error = ConfigError(problem, where=where, hint=hint)
     assert str(error) == in_python
     assert error.message == (f"{where}: " if where else "") + f"{problem}\n{hint}"
+
+
+@pytest.mark.parametrize(
+    ("where", "named"), [(None, "run/a.nir"), ("node 'x'", "run/a.nir: node 'x'"), ("run/a.nir", "run/a.nir")]
+)
+def test_the_file_of_a_graph_is_named_once(where: str | None, named: str) -> None:
+    with pytest.raises(GraphError) as caught, in_file("run/a.nir"):
+        raise GraphError("is broken", where=where, hint="Mend it.")
+    assert (caught.value.where, caught.value.problem, caught.value.hint) == (named, "is broken", "Mend it.")
 
 
 @pytest.mark.parametrize("kind", [BackendError, ConfigError, DataError, ExportError, GraphError])

@@ -15,6 +15,7 @@ from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.exporters.base import Deployment as Exported
 from nsc_deploy.exporters.base import Target
+from nsc_deploy.graphs.assemble import in_file
 from nsc_deploy.graphs.formats.nir import GraphOptions, assemble_network, read_network
 from nsc_deploy.graphs.formats.recording import (
     Layout,
@@ -142,7 +143,8 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
             parts.append(_count_coding(source, work.coding, options))
             placed.append(None)
             continue
-        recording, network = read_part(work, options)
+        with in_file(work.graph):
+            recording, network = read_part(work, options)
         arrays |= dict.fromkeys(_as_read(recording, options))
 
         def report(done: int, index: int = index, samples: int = recording.samples) -> None:
@@ -150,12 +152,13 @@ def count_source(source: Source, options: Options, progress: SystemProgress | No
                 progress(index * samples + done, len(source.work) * samples)
 
         try:
-            readout = None if network is None or not work.decides else readout_of_source(source, network)
-            decisions = _Decisions(network, recording, readout)
-            watch = None if network is None else _watch(source, index, network, recording)
-            part, place = _count(
-                work, recording, network, options, report, decisions, _readout(source, work), watch
-            )
+            with in_file(work.graph):
+                readout = None if network is None or not work.decides else readout_of_source(source, network)
+                decisions = _Decisions(network, recording, readout)
+                watch = None if network is None else _watch(source, index, network, recording)
+                part, place = _count(
+                    work, recording, network, options, report, decisions, _readout(source, work), watch
+                )
             accuracy, labelled, classes = decisions.accuracy, decisions.labelled, decisions.classes
         except DataError as error:
             where = work.recording if error.where is None else f"{work.recording}: {error.where}"

@@ -7,6 +7,7 @@ import numpy as np
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.inputs import fits, random_inputs, recording_for
+from nsc_deploy.graphs.assemble import in_file
 from nsc_deploy.graphs.formats.nir import read_graph, read_network, write_network
 from nsc_deploy.graphs.formats.writers.mend import mend
 from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
@@ -60,24 +61,19 @@ def mend_file(
         GraphError: no graph can hold the model, or its outputs are other than those recorded.
         DataError: inputs or outputs of another graph.
     """
-    try:
+    with in_file(path):
         mended = mend(read_graph(path), maker, statement)
-    except GraphError as error:
-        if str(path) in str(error.where):
-            raise
-        where = path if error.where is None else f"{path}: {error.where}"
-        raise GraphError(error.problem, where=where, hint=error.hint) from error
-    network, comparison = mended.network, None
-    values = random_inputs(network)
-    if inputs is not None:
-        recording = recording_for(network, inputs)
-        fits(recording, network, inputs)
-        values = recording.values
-    if outputs is not None:
-        recorded = RecordedRunner(outputs, network)
-        comparison = compare_runs(network, recorded, ReferenceRunner(network), values)
-        _require_equal(comparison, path, outputs, mended.unsaid)
-    wanted = simulate(network, values).output
+        network, comparison = mended.network, None
+        values = random_inputs(network)
+        if inputs is not None:
+            recording = recording_for(network, inputs)
+            fits(recording, network, inputs)
+            values = recording.values
+        if outputs is not None:
+            recorded = RecordedRunner(outputs, network)
+            comparison = compare_runs(network, recorded, ReferenceRunner(network), values)
+            _require_equal(comparison, path, outputs, mended.unsaid)
+        wanted = simulate(network, values).output
     write_network(out, network)
     found = read_network(out)
     if not np.array_equal(simulate(found, values).output, wanted):

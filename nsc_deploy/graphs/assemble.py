@@ -8,7 +8,8 @@ reader. Nothing is guessed where a guess would change spikes, or wanted where no
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,16 +57,23 @@ def assemble(
     Raises:
         GraphError: anything that cannot be represented exactly, with the node and the way out.
     """
-    try:
-        network = _assemble(graph, dt, reset, signal)
-    except GraphError as error:
-        if where is None or error.where == str(where):
-            raise
-        place = str(where) if error.where is None else f"{where}: {error.where}"
-        raise GraphError(error.problem, where=place, hint=error.hint) from error
     if where is None:
-        return network
+        return _assemble(graph, dt, reset, signal)
+    with in_file(where):
+        network = _assemble(graph, dt, reset, signal)
     return replace(network, diagnostics=tuple(replace(one, where=str(where)) for one in network.diagnostics))
+
+
+@contextmanager
+def in_file(path: object) -> Iterator[None]:
+    """Put the file in front of what is wrong with its graph, where the message does not name it yet."""
+    try:
+        yield
+    except GraphError as error:
+        if error.where is not None and str(path) in error.where:
+            raise
+        where = path if error.where is None else f"{path}: {error.where}"
+        raise GraphError(error.problem, where=where, hint=error.hint) from error
 
 
 def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal: Signal | None) -> Network:

@@ -7,13 +7,16 @@ import pytest
 
 from nsc_deploy.energy.sources import find_sources
 from nsc_deploy.energy.systems import Options, count_source
+from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.registry import load_target
-from nsc_deploy.graphs.formats.nir import GraphOptions
-from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
+from nsc_deploy.graphs.formats.recording import read_recording, write_recording
+from nsc_deploy.graphs.network import Signal
 from tests.support.c_graphs import needs_compiler, needs_qemu
 from tests.support.int8 import graph, write_inputs
-from tests.support.small_runs import event_run
+from tests.support.small_runs import DT, event_run, events
 
 
 @needs_qemu
@@ -49,3 +52,16 @@ def test_a_conventional_folder_counts_the_products_of_its_graph(kind: str, tmp_p
     ]
     assert found.firmware is not None
     assert found.measured_accuracy is not None
+
+
+def test_a_graph_of_two_inputs_is_named_among_others(tmp_path: Path) -> None:
+    builder = GraphBuilder(DT)
+    for name in ("a", "b"):
+        builder.input(4, Signal.EVENTS, name=name)
+    builder.lif("lif", 0.9, 0.5, 4, after=["a", "b"])
+    builder.output(4)
+    write_network(tmp_path / "two.nir", builder.build())
+    write_recording(tmp_path / "in.npz", events(4))
+    [source] = find_sources([tmp_path / "two.nir"], [tmp_path / "in.npz"])
+    with pytest.raises(GraphError, match=r"two\.nir: has 2 inputs \([ab], [ab]\)"):
+        count_source(source, Options())

@@ -25,7 +25,7 @@ import numpy as np
 import nsc_deploy
 from nsc_deploy.diagnostics import announce
 from nsc_deploy.errors import GraphError
-from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.assemble import assemble, in_file
 from nsc_deploy.graphs.formats.recording import stated_signal
 from nsc_deploy.graphs.network import Network, Node, Reset, Signal
 from nsc_deploy.graphs.readout import with_readout
@@ -102,11 +102,8 @@ def read_graph(path: Path) -> nir.NIRGraph:
             hint="Name one that ends in .nir; 'inspect' and 'energy report' read ONNX graphs too.",
         )
     tree = read_graph_group(path)
-    try:
+    with in_file(path):
         return _graph(tree, "")
-    except GraphError as error:
-        place = path if error.where is None else f"{path}: {error.where}"
-        raise GraphError(error.problem, where=place, hint=error.hint) from error
 
 
 def write_network(path: Path, network: Network | nir.NIRGraph) -> None:

@@ -47,7 +47,7 @@ from nsc_deploy.energy.counting.operations import (
     Traffic,
 )
 from nsc_deploy.errors import DataError, GraphError
-from nsc_deploy.graphs.assemble import time_step
+from nsc_deploy.graphs.assemble import in_file, time_step
 from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.formats.recording import Layout, Recording, require_step
 from nsc_deploy.graphs.network import Signal
@@ -95,14 +95,9 @@ def count_onnx(
     model = read_onnx(path)
     if not nominal:
         require_step(recording, time_step(_stated_step(model), dt, needed=False), path)
-    try:
+    with in_file(path):
         feed_steps_first(model, layout, recording.values.shape, str(path))
         return _count(model, recording, progress, batch, path, skip_zeros=skip_zeros)
-    except GraphError as error:
-        if error.where is not None and str(error.where).startswith(str(path)):
-            raise
-        place = path if error.where is None else f"{path}: {error.where}"
-        raise GraphError(error.problem, where=place, hint=error.hint) from error
 
 
 def _count(
