@@ -1,5 +1,6 @@
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +69,22 @@ def test_a_written_experiment_reads_back_equal(
     path = tmp_path_factory.mktemp("toml") / "experiment.toml"
     write_experiment(path, experiment)
     assert load_experiment(path) == experiment
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_not_set_is_not_set_when_it_is_read_again(family: type[BaseModel]) -> None:
+    """TOML has no null: a field that may be none and has another default would come back as the default."""
+
+    def lost(model: type[BaseModel]) -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                names += lost(field.annotation)
+            elif type(None) in get_args(field.annotation) and field.default is not None:
+                names.append(name)
+        return names
+
+    assert lost(family) == []
 
 
 def test_every_field_says_what_it_is() -> None:

@@ -3,6 +3,7 @@
 Every default is the paper's, or the choice that `docs/memory.md` gives where the paper leaves one open.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -103,19 +104,27 @@ class MemoryChannelConfig(Section):
     """awgn, rayleigh or rician"""
     snr_db: Annotated[float, Field(ge=-100, le=400)] = -6.0
     """lower end of the SNRs in training and test, in dB: mean power of a symbol over that of the noise"""
-    snr_to_db: Annotated[float | None, Field(ge=-100, le=400)] = 18.0
-    """upper end: each story has an SNR of its own, drawn evenly"""
+    snr_to_db: Annotated[float, Field(ge=-100, le=400)] = 18.0
+    """upper end: each story has an SNR of its own, drawn evenly; as snr_db: all have that one"""
     rician_k: Annotated[float, Field(ge=0, le=1e6)] = 2.0
     """rician: power of the direct path over that of the scattered ones (the paper's r)"""
     knowledge: Literal["perfect", "pilot"] = "perfect"
     """what the receiver knows of the coefficient: perfect, or a pilot of unit power that met noise as well"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_alone(cls, values: object) -> object:
+        """No upper end (`--snr 6`) is the lower one again: TOML has no null, and 18 would be read."""
+        if isinstance(values, Mapping) and "snr_to_db" in values and values["snr_to_db"] is None:
+            return {**values, "snr_to_db": values.get("snr_db", cls.model_fields["snr_db"].default)}
+        return values
+
     @model_validator(mode="after")
     def _range_rises(self) -> Self:
-        if self.snr_to_db is not None and self.snr_to_db <= self.snr_db:
+        if self.snr_to_db < self.snr_db:
             raise MisfitError(
                 f"{{snr_to_db}} {self.snr_to_db:g} is not above {{snr_db}} {self.snr_db:g}",
-                "Raise {snr_to_db}.",
+                "Raise {snr_to_db}; as high as {snr_db}, all stories have that one.",
             )
         return self
 

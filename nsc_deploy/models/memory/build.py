@@ -53,7 +53,7 @@ def channel_of(config: MemoryChannelConfig) -> ChannelConfig:
     return ChannelConfig(
         kind=ChannelKind(config.kind),
         snr_db=config.snr_db,
-        snr_to_db=config.snr_to_db,
+        snr_to_db=config.snr_to_db if config.snr_to_db > config.snr_db else None,
         rician_k=config.rician_k,
     )
 

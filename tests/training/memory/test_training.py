@@ -21,6 +21,7 @@ from nsc_deploy.training.memory.training import (
     finished_memory_system,
 )
 from nsc_deploy.training.run import train
+from nsc_deploy.training.run_directory import read_experiment
 
 SMALL = {
     "system.name": "mem-deepsc",
@@ -159,6 +160,7 @@ def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
         ({"system__modulation": "amc"}, "modulation: is only used by systems that send text"),
         ({"system__heads": 3}, "heads: must divide system.width"),
         ({"channel__snr_to_db": -7.0}, "is not above"),
+        ({"channel__snr_db": 20.0}, "is not above"),
         ({"data__tasks": [21]}, "20"),
         ({"data__tasks": [2, 1, 2]}, "name task 2 twice"),
         ({"data__tasks": []}, "tasks"),
@@ -191,3 +193,17 @@ def test_a_file_of_another_step_in_the_place_of_one_is_refused(run, tmp_path, na
             finished_mem_deepsc(run.experiment, again)
         else:
             train(run.experiment, again, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("snr_db", [3.0, 18.0, 20.0])
+def test_a_run_at_one_snr_is_one_at_that_snr_when_it_is_read_again(tmp_path, snr_db):
+    """TOML has no null: what was not set came back as the default, 18 dB, or could not be read at all."""
+    alone = small(channel__snr_db=snr_db, channel__snr_to_db=None)
+    done = train(alone, tmp_path / "run", progress=False)
+    assert (done.metrics.snr_db, done.metrics.snr_to_db) == (snr_db, None)
+    again = read_experiment(done.run)
+    assert again == alone
+    corpus = load_corpus(again.data)
+    assert finished_memory_system(again, corpus, done.run).air.channel.snr_ends_db == (snr_db, snr_db)
+    assert read_deployment(done.run).channel.snr_to_db is None
+    assert train(alone, done.run, resume=True, progress=False).metrics == done.metrics
