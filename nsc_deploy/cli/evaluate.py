@@ -218,6 +218,8 @@ def _print_memory(sweeps: "list[MemorySweep]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from nsc_deploy.io.text import counted
+
     console = Console(markup=False)
     for sweep in sweeps:
         table = Table()
@@ -235,7 +237,8 @@ def _print_memory(sweeps: "list[MemorySweep]") -> None:
             counts = (f"{one:.1f}" for one in (symbols.sent, symbols.blocks, symbols.with_positions))
             tasks = f"{point.solved} of {len(point.by_task)}"
             table.add_row(f"{point.snr_db:g}", f"{point.accuracy:.1%}", tasks, *counts)
-        console.print(f"{sweep.run.name}: {sweep.label}", style="bold", highlight=False)
+        title = f"{sweep.run.name}: {sweep.label}, {counted(sweep.questions, 'test question')}"
+        console.print(title, style="bold", highlight=False)
         console.print(table)
         if sweep.points[0].unseen is not None:
             console.print(_apart(sweep))

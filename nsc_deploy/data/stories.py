@@ -77,10 +77,16 @@ class Questions:
         end = self.first[number] + self.length[number]
         return self.statements[max(self.first[number], end - memory) : end]
 
-    def telling(self, sentences: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which questions name one of these sentences, or have one told before them [questions]."""
+    def telling(self, sentences: NDArray[np.int64], memory: int = MOST_STATEMENTS) -> NDArray[np.bool_]:
+        """Which questions name one of these sentences, or have one told before them [questions].
+
+        Args:
+            sentences: rows of the corpus.
+            memory: how many statements before a question count, as many as a receiver remembers.
+        """
         told = np.concatenate([[0], np.cumsum(np.isin(self.statements, sentences))])
-        before = told[self.first + self.length] - told[self.first]
+        ends = self.first + self.length
+        before = told[ends] - told[np.maximum(self.first, ends - memory)]
         among: NDArray[np.bool_] = (before > 0) | np.isin(self.question, sentences)
         return among
 

@@ -70,7 +70,7 @@ def test_evaluate_knows_systems_with_memory(run, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         app(["evaluate", run, "--snr=0,6", "--out", str(tmp_path)], prog_name="nsc-deploy")
     assert end.value.code == 0
-    assert "mem-deepsc, 16 symbols, awgn" in capsys.readouterr().out
+    assert "mem-deepsc, 16 symbols, awgn, 40 test questions" in capsys.readouterr().out
     assert (tmp_path / "accuracy.svg").is_file()
 
 

@@ -53,7 +53,7 @@ class Point:
         by_task: share of right answers, by task.
         symbols: of a sentence.
         seen: where sentences were held out in training, questions that tell of none of them.
-        unseen: questions that tell of one or more.
+        unseen: questions that are one, or come with one among what the receiver remembers.
     """
 
     snr_db: float
@@ -97,7 +97,7 @@ def evaluate_at(
         point = Point(snr_db, accuracy, symbols_at(system, questions))
         if held_out is None:
             return point
-        among, errors = questions.telling(held_out), _errors(system, corpus, held_out, seed)
+        among, errors = questions.telling(held_out, system.memory), _errors(system, corpus, held_out, seed)
         met = [
             _met(system, corpus, questions.only(np.flatnonzero(chosen)), error, seed)
             for chosen, error in zip((~among, among), errors, strict=True)

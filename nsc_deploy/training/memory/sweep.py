@@ -38,6 +38,7 @@ class MemorySweep:
         run: its directory.
         system: its name and what distinguishes it, the end of its path where nothing else does.
         channel: its kind, and whether it is known from a pilot.
+        questions: of the test that each point was measured on.
         points: by rising SNR.
         settings: digest of its experiment; seeds of one experiment share it.
     """
@@ -45,6 +46,7 @@ class MemorySweep:
     run: Path
     system: str
     channel: str
+    questions: int
     points: tuple[Point, ...]
     settings: str
 
@@ -61,6 +63,7 @@ class MemorySweep:
             "system": self.system,
             "channel": self.channel,
             "settings": self.settings,
+            "questions": self.questions,
             "points": [
                 {
                     "snr_db": point.snr_db,
@@ -133,7 +136,7 @@ def sweep_memory(
                     say(f"{run.name} at {snr_db:g} dB")
                     points.append(evaluate_at(system, corpus, chosen, snr_db, training.seed, held_out))
             settings = settings_digest(experiment, _OF_A_SEED)
-            sweeps.append(MemorySweep(run, *_labels(experiment), tuple(points), settings))
+            sweeps.append(MemorySweep(run, *_labels(experiment), len(chosen), tuple(points), settings))
     places = places_apart([one.label for one in sweeps], [one.run for one in sweeps])
     return [
         replace(one, system=", ".join(filter(None, (one.system, place))))

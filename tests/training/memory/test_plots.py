@@ -14,7 +14,7 @@ def _sweep(system, channel, symbols):
         Point(snr, {1: share, 2: 1.0}, Symbols(symbols, symbols, symbols))
         for snr, share in ((-6.0, 0.2), (6.0, 0.8))
     )
-    return MemorySweep(Path("runs") / system, system, channel, points, settings="")
+    return MemorySweep(Path("runs") / system, system, channel, 100, points, settings="")
 
 
 def test_each_channel_is_a_column_and_a_system_keeps_its_look():

@@ -1,11 +1,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.training.memory.sweep import _labels, have_memory, sweep_memory
 from nsc_deploy.training.run import train
+from nsc_deploy.training.run_directory import read_experiment
 from tests.training.memory.test_training import small
 
 
@@ -21,6 +24,7 @@ def test_a_sweep_has_a_point_for_each_snr(run):
     [sweep] = sweep_memory([run], (6.0, -6.0), questions=10)
     assert sweep.label == "mem-deepsc, 16 symbols, consecutive mask, 8 at least, awgn"
     assert [point.snr_db for point in sweep.points] == [-6, 6]
+    assert sweep.as_json()["questions"] == 20  # 10 of each of two tasks
     assert [point.symbols.sent for point in sweep.points] == [16, 10]
 
 
@@ -51,6 +55,20 @@ def test_sentences_that_were_held_out_are_told_apart(tmp_path):
     assert min(point.seen.questions, point.unseen.questions) > 0
     assert point.seen.error > 0
     assert sweep.as_json()["points"][0]["unseen"]["questions"] == point.unseen.questions
+
+
+def test_what_is_forgotten_makes_no_question_one_of_a_sentence_that_was_held_out(tmp_path):
+    held = train(small(training__hold_out=0.1, system__memory=1), tmp_path / "run", progress=False).run
+    [sweep] = sweep_memory([held], (12.0,), questions=50)
+    experiment = read_experiment(held)
+    corpus = load_corpus(experiment.data)
+    unmet = set(corpus.held_out(0.1, 0).tolist())
+    heard = [
+        {int(corpus.test.question[one]), *corpus.test.story(one, 1).tolist()}
+        for one in range(len(corpus.test))
+    ]
+    among = sum(bool(unmet & one) for one in heard)
+    assert sweep.points[0].unseen.questions == among < corpus.test.telling(np.array(sorted(unmet))).sum()
 
 
 def test_too_large_a_share_that_is_held_out_is_refused(tmp_path):
