@@ -122,7 +122,12 @@ class Deployment(Record):
     readout: Readout
     parts: tuple[Part, ...]
     coding: SeparateCoding | None = Field(default=None, description="of systems that code separately")
-    test_accuracy: float = Field(ge=0, le=1, description="of the torch model, on the recorded inputs")
+    test_accuracy: float = Field(
+        ge=0,
+        le=1,
+        description="of the torch model on the test part, of which some samples may be recorded; of "
+        "jpeg-conv on the recorded ones, without errors on the channel",
+    )
 
     @field_validator("parts")
     @classmethod

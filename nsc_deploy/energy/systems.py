@@ -104,7 +104,7 @@ class CountedSystem(Source):
 
     @property
     def accuracy(self) -> float | None:
-        """Of a run that of its whole recorded test set, else what was measured on the recording."""
+        """Of a run that of its test part, else what was measured on the recording."""
         stated = None if self.deployment is None else self.deployment.test_accuracy
         return self.measured_accuracy if stated is None else stated
 

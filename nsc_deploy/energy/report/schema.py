@@ -167,8 +167,8 @@ class SystemReport(Record):
     spiking: bool
     samples: Whole
     accuracy: float | None = Field(
-        description="of a run that of the trained model on its whole recorded test set, else of the last "
-        "part on the samples that were counted; None without labels or a readout"
+        description="of a run that of the trained model on its test part, else of the last part on the "
+        "samples that were counted; None without labels or a readout"
     )
     snr_db: float | None
     snr_to_db: float | None = Field(description="upper end, where each sample has its own")

@@ -40,15 +40,27 @@ def finish(
         server = hold(FeatureSource(source.run).backbone.server_part, torch.float32)
         backbone_accuracy = accuracy_without_channel(server, features.test, features.test_labels)
         classifier = finished_classifier(experiment, source.backbone, run)
-        write_graphs(experiment, source, classifier, run)
-        classifier.server = hold(classifier.server, torch.float32)
-        return _metrics(experiment, source, features, classifier, record, backbone_accuracy)
+        held = CodedClassifier(classifier.codec, hold(classifier.server, torch.float32))
+        metrics = _metrics(experiment, source, features, held, record, backbone_accuracy)
+        write_graphs(experiment, source, classifier, run, metrics.test_accuracy)
+        return metrics
 
 
 def write_graphs(
-    experiment: FeaturesExperiment, source: FeatureSource, classifier: CodedClassifier, run: Path
+    experiment: FeaturesExperiment,
+    source: FeatureSource,
+    classifier: CodedClassifier,
+    run: Path,
+    test_accuracy: float,
 ) -> None:
     """Write each part of a system as a graph with its recorded inputs, and deployment.json.
+
+    Args:
+        experiment: what was trained.
+        source: the backbone, whose server part the classifier has.
+        classifier: finished.
+        run: the run directory.
+        test_accuracy: of the whole test part, of which some samples are recorded.
 
     Raises:
         GraphError: a graph does not compute what the torch model computed.
@@ -56,15 +68,11 @@ def write_graphs(
     """
     images, seed = source.images, experiment.training.seed
     device = source.backbone.device_part.eval()
-    channel = BinaryChannel(experiment.channel)
-    system = FeatureSystem(device, classifier.codec, channel, classifier.server)
+    system = FeatureSystem(device, classifier.codec, BinaryChannel(experiment.channel), classifier.server)
     trained_on, _ = parts(images, source.experiment.training)
     test = recorded(images, images.test, stream_seed(seed, "recorded"))
     calibration = recorded(images, trained_on, stream_seed(seed, "calibration"))
     written = write_parts(run, system, test, calibration, STEP_SECONDS, stream(seed, "recorded"))
-    with torch.no_grad():
-        scores, _ = classifier(device(torch.from_numpy(test.images)), channel, stream(seed, "recorded"))
-    accuracy = float((scores.argmax(1).numpy() == test.labels).mean())
     height, width = source.backbone.feature_shape()[1:]
     deployment = Deployment(
         system=experiment.system.name,
@@ -74,7 +82,7 @@ def write_graphs(
         channel=channel_use(system, (height, width)),
         readout=Readout(classes=images.classes, group=1),
         parts=written,
-        test_accuracy=accuracy,
+        test_accuracy=test_accuracy,
     )
     write_deployment(run, deployment)
 
