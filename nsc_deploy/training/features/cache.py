@@ -129,11 +129,16 @@ class FeatureSource:
                 hint="Restore the backbone, or train the codec anew with --overwrite.",
             )
 
-    def key(self) -> str:
-        """Digest of what features depend on: weights, images, split and this code."""
+    def key(self, *, augmented: bool = False) -> str:
+        """Digest of what features depend on: weights, images, split and this code; if augmented, how.
+
+        Weights alone do not tell how images were augmented: those of others come with settings of ours.
+        """
+        config, data = self.experiment.training, read_provenance(self.run).data_sha256
         weights = sha256(self.run / DIRECTORY / BEST)
-        data = read_provenance(self.run).data_sha256
-        depends = [_CODE_VERSION, weights, data, self.experiment.system.split]
+        depends: list[object] = [_CODE_VERSION, weights, data, self.experiment.system.split]
+        if augmented:
+            depends += [config.seed, config.crop_padding, config.flip]
         return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]
 
 
@@ -149,10 +154,9 @@ def load_features(source: FeatureSource, augmented_passes: int = 0, *, progress:
         DataError: the images or the backbone are missing or damaged.
         UserError: the cache cannot be written.
     """
-    folder, passes = feature_folder() / source.key(), range(augmented_passes)
+    folder, key = feature_folder() / source.key(), source.key(augmented=augmented_passes > 0)
 
-    def cached(name: str, part: str, augmented: int | None) -> NDArray[np.float16]:
-        path = folder / f"{name}.npy"
+    def cached(path: Path, part: str, augmented: int | None = None) -> NDArray[np.float16]:
         found = _mapped(path)
         if found is None:
             compute(path, source, part, augmented, progress=progress)
@@ -161,16 +165,17 @@ def load_features(source: FeatureSource, augmented_passes: int = 0, *, progress:
             raise DataError("cannot be read back", where=path, hint="Check its disk.")
         return found
 
-    clean = cached("train", "train", None)
+    clean = cached(folder / "train.npy", "train")
     labels = _labels(folder / _LABELS, source)
+    passes = [feature_folder() / key / f"train-{number}.npy" for number in range(augmented_passes)]
     features = Features(
-        train=tuple(cached(f"train-{number}", "train", number) for number in passes) or (clean,),
-        test=cached("test", "test", None),
+        train=tuple(cached(path, "train", number) for number, path in enumerate(passes)) or (clean,),
+        test=cached(folder / "test.npy", "test"),
         clean=clean,
         train_labels=labels["train"],
         test_labels=labels["test"],
         class_names=tuple(map(str, labels["class_names"])),
-        key=f"{source.key()}-{augmented_passes}",
+        key=f"{key}-{augmented_passes}",
     )
     _require_fitting(features, folder)
     return features

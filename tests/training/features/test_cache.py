@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from nsc_deploy.errors import DataError
+from nsc_deploy.experiment_file import FILE_NAME, write_experiment
 from nsc_deploy.io.npz import load_npz, save_npz
 from nsc_deploy.training.features import cache
 from nsc_deploy.training.features.augmentation import normalised
 from nsc_deploy.training.features.cache import FeatureSource, load_features
+from nsc_deploy.training.run_directory import read_experiment
 from tests.support.feature_runs import train_bars, use_bars
 
 
@@ -96,6 +98,22 @@ def test_a_kill_leaves_no_half_file(run: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(KeyboardInterrupt):
         load_features(source)
     assert not list((cache.feature_folder() / source.key()).glob("*.npy"))
+
+
+def test_augmented_features_of_the_same_weights_differ_with_the_settings_of_their_augmentation(
+    run: Path, tmp_path: Path
+):
+    """Weights of others are the same in two runs, whose images are augmented as either asks."""
+    still = shutil.copytree(run, tmp_path / "still")
+    experiment = read_experiment(run)
+    training = experiment.training.model_copy(update={"crop_padding": 0, "flip": False})
+    write_experiment(still / FILE_NAME, experiment.model_copy(update={"training": training}))
+    moved, unmoved = (load_features(FeatureSource(one), augmented_passes=1) for one in (run, still))
+    assert np.array_equal(unmoved.clean, moved.clean)
+    assert not np.array_equal(moved.train[0], moved.clean)
+    assert np.array_equal(unmoved.train[0], unmoved.clean)
+    assert moved.key != unmoved.key
+    assert load_features(FeatureSource(run)).key == load_features(FeatureSource(still)).key
 
 
 def test_other_images_than_those_of_the_training_are_refused(
