@@ -19,6 +19,7 @@ from torch import nn
 
 from nsc_deploy.channels.binary import BinaryChannel
 from nsc_deploy.deployment import ChannelUse, Part, Place, SeparateCoding, Side
+from nsc_deploy.errors import DataError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -240,6 +241,7 @@ def write_separate_parts(
         dt: length of a step in seconds.
 
     Raises:
+        DataError: features are not finite.
         GraphError: a graph does not compute what the torch model computed.
         UserError: the run directory cannot be written.
     """
@@ -263,6 +265,9 @@ def _separate_ends(
     """Both ends of a backbone with what goes through them, and each feature as it is sent."""
     entering = samples.images[None]
     features = through(device, entering)
+    if not np.isfinite(features).all():
+        hint = "Train it with a smaller learning rate, or take other weights."
+        raise DataError("gives features that are not finite", where="the backbone", hint=hint)
     sent = [codec.compress(feature) for feature in features[0]]
     arrived = np.stack([codec.decompress(one) for one in sent])[None]
     ends = (

@@ -51,7 +51,8 @@ class BackboneTraining(Training):
         """Refuse a split that does not exist, and weights that are not there."""
         system = self._experiment.system
         if system.weights is not None and not Path(system.weights).is_file():
-            raise DataError("does not exist", where=system.weights, hint="Check the name.")
+            problem = "is no file" if Path(system.weights).exists() else "does not exist"
+            raise DataError(problem, where=system.weights, hint="Check the name.")
         with torch.device("meta"):
             build_backbone(system.backbone, 2, system.split)
 

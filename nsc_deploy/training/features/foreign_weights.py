@@ -13,14 +13,17 @@ from nsc_deploy.training.checkpoints import BEST, DIRECTORY, write_tensors
 
 _COUNTER = "num_batches_tracked"
 """What batch norm counts in training and no evaluation reads: a file may leave it out."""
+_VARIANCE = "running_var"
+"""What batch norm divides by the root of."""
 _MOST_BYTES = 4 * 1024**3
+_ANOTHER = "Name another file."
 
 
 def take_weights(path: Path, licence: str, backbone: Backbone, run: Path) -> str:
     """Check weights against a backbone, and keep them as the best ones of its run.
 
     Args:
-        path: safetensors file; its names are those of the backbone, its types are converted.
+        path: safetensors file; its names are those of the backbone, its floating-point numbers of any width.
         licence: of the weights, in the words of their author.
         backbone: what they are for; it takes them.
         run: where RUN/checkpoints/best.safetensors is written, with the digest and the licence.
@@ -29,7 +32,8 @@ def take_weights(path: Path, licence: str, backbone: Backbone, run: Path) -> str
         SHA-256 of the file.
 
     Raises:
-        DataError: missing, damaged, or of a backbone with other names or shapes.
+        DataError: missing, damaged, of a backbone with other names or shapes, or of numbers that it cannot
+            compute with: integers, complex ones, infinity, a variance below 0.
         UserError: the run directory cannot be written.
     """
     weights = _read(path)
@@ -37,7 +41,7 @@ def take_weights(path: Path, licence: str, backbone: Backbone, run: Path) -> str
     _require_the_same(weights, expected, path)
     backbone.load_state_dict(expected | weights)
     if not all(bool(torch.isfinite(value).all()) for value in backbone.state_dict().values()):
-        raise DataError("holds numbers that are not finite", where=path, hint="Name another file.")
+        raise DataError("holds numbers that are not finite", where=path, hint=_ANOTHER)
     digest = sha256(path)
     note = {"weights_sha256": digest, "weights_licence": licence}
     write_tensors(run / DIRECTORY / BEST, backbone.state_dict(), note)
@@ -70,3 +74,15 @@ def _require_the_same(weights: dict[str, Tensor], expected: dict[str, Tensor], p
         if tensor.shape != expected[name].shape:
             found, wanted = (" x ".join(map(str, one.shape)) for one in (tensor, expected[name]))
             raise DataError(f"{name} has the shape {found}, and the backbone {wanted}", where=path, hint=hint)
+        if not name.endswith(_COUNTER):
+            _require_numbers(name, tensor, path)
+
+
+def _require_numbers(name: str, tensor: Tensor, path: Path) -> None:
+    """Refuse what torch would convert without a word: integers without their scale, complex numbers."""
+    if not tensor.is_floating_point():
+        kind = f"{tensor.dtype}".removeprefix("torch.")
+        hint = "Write it in floating point; integers of a quantised network need their scales multiplied in."
+        raise DataError(f"{name} is of {kind}, and weights are floating-point", where=path, hint=hint)
+    if name.endswith(_VARIANCE) and bool((tensor.float() < 0).any()):
+        raise DataError(f"{name} is a variance and holds numbers below 0", where=path, hint=_ANOTHER)

@@ -62,6 +62,10 @@ def test_half_precision_and_missing_counters_are_taken(tmp_path: Path):
         ({"blocks.extra": torch.zeros(3)}, "holds blocks.extra, which the backbone has not"),
         ({"blocks.scores.weight": torch.zeros(4, 32)}, "has the shape 4 x 32, and the backbone 4 x 64"),
         ({"blocks.scores.bias": torch.full((4,), torch.nan)}, "not finite"),
+        ({"blocks.scores.bias": torch.full((4,), 1e300, dtype=torch.float64)}, "not finite"),
+        ({"blocks.scores.bias": torch.ones(4, dtype=torch.complex64)}, "of complex64, and weights are float"),
+        ({"blocks.scores.bias": torch.full((4,), 7, dtype=torch.int8)}, "of int8, and weights are floating"),
+        ({"blocks.conv1.1.running_var": torch.full((32,), -0.1)}, "a variance and holds numbers below 0"),
     ],
 )
 def test_weights_of_another_backbone_are_refused(
@@ -90,4 +94,19 @@ def test_a_file_that_is_not_there_is_refused_before_images_are_read(tmp_path: Pa
         {"system": {"weights": str(tmp_path / "no.safetensors"), "weights_licence": "MIT"}}
     )
     with pytest.raises(DataError, match="does not exist"):
+        train(experiment, tmp_path / "run", progress=False)
+    (tmp_path / "no.safetensors").mkdir()
+    with pytest.raises(DataError, match="is no file"):
+        train(experiment, tmp_path / "run", progress=False)
+
+
+def test_weights_that_make_no_finite_features_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    use_bars(monkeypatch, tmp_path)
+    names = ("blocks.conv1.0.weight", "blocks.conv2.0.weight")
+    large = {name: (1e30 * other().state_dict()[name]).contiguous() for name in names}
+    path = written(tmp_path / "theirs.safetensors", **large)
+    experiment = BackboneExperiment.model_validate(
+        {"system": {"backbone": "cnn8", "weights": str(path), "weights_licence": "MIT"}}
+    )
+    with pytest.raises(DataError, match="gives features that are not finite"):
         train(experiment, tmp_path / "run", progress=False)
