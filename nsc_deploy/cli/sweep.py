@@ -138,6 +138,7 @@ def _collect(grid: "Grid", out: Path, *, as_json: bool) -> None:
         typer.echo(json.dumps(answer, indent=2))
     else:
         _print_results(results)
+        _tell_uncounted(results)
         left = [one for one in progress_of(grid, out) if one.state is not State.FINISHED]
         if left:
             _print_progress(left, as_json=False)
@@ -155,6 +156,17 @@ def _print_results(results: "list[Result]") -> None:
     for row in rows:
         table.add_row(*row)
     Console(markup=False, highlight=False).print(table)
+
+
+def _tell_uncounted(results: "list[Result]") -> None:
+    """Why some runs have no energy, each reason once."""
+    why: dict[str, list[str]] = {}
+    for one in results:
+        if one.note:
+            why.setdefault(one.note, []).append(one.run)
+    for note, runs in why.items():
+        more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+        typer.echo(f"no energy of {runs[0]}{more}: {note}", err=True)
 
 
 def _print_progress(found: "list[PointProgress]", *, as_json: bool) -> None:

@@ -155,16 +155,18 @@ def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -
         out: the folder of the sweep; results.json, results.csv and, of more than one run, results.png.
         advance: called after each run.
     """
-    before = _earlier(out)
+    counted = _earlier(out)
     prices = hashlib.sha256(load_profile(grid.profile).model_dump_json().encode()).hexdigest()
     results = []
     for one in progress_of(grid, out):
-        point, metrics = one.point, out / one.point.name / _METRICS
         if one.state is State.FINISHED:
-            found = before.get((point.name, sha256(metrics), prices))
-            found = found or replace(_measure(point, out, grid.profile), prices_sha256=prices)
-            further = {name: _number(read_json(metrics).get(name)) for name in grid.metrics}
-            results.append(replace(found, fields=dict(point.fields), metrics=further))
+            reached = replace(_reached(one.point, out, grid), prices_sha256=prices)
+            before = counted.get((reached.run, reached.metrics_sha256, prices))
+            if before is None:
+                results.append(_counted(reached, out / one.point.name, grid.profile))
+            else:
+                energy, synops, bound = before.energy_uj, before.synops, before.lower_bound
+                results.append(replace(reached, energy_uj=energy, synops=synops, lower_bound=bound))
         advance()
     write_json(out / RESULTS, [asdict(one) for one in results])
     write_text(out / TABLE, as_csv(results))
@@ -172,11 +174,12 @@ def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -
 
 
 def _earlier(out: Path) -> dict[tuple[str, str, str], Result]:
+    """Runs that were counted before; one that could not be is none: what was in the way may be gone."""
     try:
         known = TypeAdapter(list[Result]).validate_python(read_json(out / RESULTS))
     except (UserError, ValidationError):
         return {}
-    sound = (one for one in known if all(map(_is_number, (one.accuracy, one.energy_uj, one.synops))))
+    sound = (one for one in known if not one.note and all(map(_is_number, (one.energy_uj, one.synops))))
     return {(one.run, one.metrics_sha256, one.prices_sha256): one for one in sound}
 
 
@@ -213,25 +216,37 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and _is_number(value) else None
 
 
-def _measure(point: Point, out: Path, profile: str) -> Result:
-    run = out / point.name
-    metrics = read_json(run / _METRICS)
+def _reached(point: Point, out: Path, grid: Grid) -> Result:
+    """What a run says of itself, before its energy is counted.
+
+    Raises:
+        DataError: its metrics are damaged.
+    """
+    path = out / point.name / _METRICS
+    metrics = read_json(path)
     accuracy = _number(metrics.get("test_accuracy")) if isinstance(metrics, dict) else None
     if accuracy is None:
-        raise DataError("holds no test_accuracy", where=run / _METRICS, hint=REPLACE)
-    reached = Result(
+        raise DataError("holds no test_accuracy", where=path, hint=REPLACE)
+    return Result(
         run=point.name,
         fields=dict(point.fields),
         accuracy=float(accuracy),
-        metrics_sha256=sha256(run / _METRICS),
-        profile=profile,
+        metrics={name: _number(metrics.get(name)) for name in grid.metrics},
+        metrics_sha256=sha256(path),
+        profile=grid.profile,
     )
+
+
+def _counted(reached: Result, run: Path, profile: str) -> Result:
+    """A result with its energy, or the reason why there is none."""
     if not (run / _DEPLOYMENT).is_file():
         return replace(reached, note="no graphs to count")
     try:
         headline = estimate(run, profile).report.systems[0].headline
     except UserError as error:
-        return replace(reached, note=error.problem)
+        return replace(
+            reached, note=error.problem if error.where is None else f"{error.where}: {error.problem}"
+        )
     energy = headline[Quantity.ENERGY]
     synops = headline[Quantity.SYNOPS_PER_INFERENCE].mean
     return replace(reached, energy_uj=energy.mean, lower_bound=energy.lower_bound, synops=synops)

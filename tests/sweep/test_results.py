@@ -171,7 +171,25 @@ def test_seeds_are_averaged_and_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("damage", [{"run": []}, {"accuracy": "much"}, {"accuracy": float("nan")}, {"no": 1}])
+def test_a_run_that_could_not_be_counted_is_counted_once_it_can_be(grid: Grid, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    event_run(out / "e_0")
+    finish(out / "e_0", 0.5)
+    [expected] = collect(grid, out)
+    graph = out / "e_0" / "receiver.nir"
+    content = graph.read_bytes()
+    (out / RESULTS).unlink()
+    graph.write_bytes(b"no graph")
+    [damaged] = collect(grid, out)
+    assert (damaged.energy_uj, damaged.synops) == (None, None)
+    assert f"{graph}: " in damaged.note
+    graph.write_bytes(content)
+    assert collect(grid, out) == [expected]
+
+
+@pytest.mark.parametrize(
+    "damage", [{"accuracy": 7.0}, {"run": []}, {"accuracy": "much"}, {"accuracy": float("nan")}, {"no": 1}]
+)
 def test_what_was_worked_out_before_is_not_trusted(grid: Grid, tmp_path: Path, damage: object) -> None:
     out = tmp_path / "out"
     finish(out / "e_0", 0.5)
