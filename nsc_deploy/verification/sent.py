@@ -1,7 +1,8 @@
 """A picture of what a run sends for one sample over a channel for bits: every step sent and as it arrived.
 
 The bits sent are what the transmitter's graph makes of its recorded inputs, those received the recorded
-inputs of the receiver. White is 0, black is 1; of the bits received those that arrived otherwise are red.
+inputs of the receiver. White is 0, black is 1; of the bits received those that arrived otherwise are red, and
+those that were erased and are read as one half yellow.
 """
 
 import math
@@ -20,8 +21,9 @@ from nsc_deploy.io.pictures import require_format, save_figure
 
 Bits = NDArray[np.float32]
 _MOST_COLUMNS = 16
-_COLOURS = {"white": 0.0, "#1f2933": 1.0, "#f6a5a5": 2.0, "#b91c1c": 3.0}
-"""0 and 1 as sent, 0 and 1 that were sent as the other."""
+_COLOURS = {"white": 0.0, "#1f2933": 1.0, "#f6a5a5": 2.0, "#b91c1c": 3.0, "#f2c14e": 4.0}
+"""0 and 1 as sent, 0 and 1 that were sent as the other, and one half, which an erased bit is read as."""
+_HALF = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +46,19 @@ class Sent:
 
     @property
     def wrong(self) -> int:
-        """Bits that arrived otherwise."""
-        return int((self.sent != self.received).sum())
+        """Bits that arrived as the other."""
+        return int(((self.sent != self.received) & (self.received != _HALF)).sum())
+
+    @property
+    def erased(self) -> int:
+        """Bits that were erased and are read as one half; those read by chance look like any other."""
+        return int((self.received == _HALF).sum())
+
+    @property
+    def marked(self) -> Bits:
+        """The bits received, each as the number of its colour."""
+        apart = self.received + 2 * (self.sent != self.received)
+        return np.where(self.received == _HALF, _COLOURS["#f2c14e"], apart)
 
 
 def draw_sent(run: Path, sample: int, path: Path) -> Sent:
@@ -140,24 +153,26 @@ def _figure(found: Sent, sample: int) -> Any:
     left, right = np.asarray(figure.subfigures(1, 2, width_ratios=(1.5, 1.1 * columns)))
     _draw_image(left, found, sample)
     panels = np.atleast_2d(right.subplots(2 * rows, columns, squeeze=False))
-    marked = found.received + 2 * (found.sent != found.received)
     for step in range(rows * columns):
         row, column = divmod(step, columns)
-        for offset, (name, bits) in enumerate((("sent", found.sent), ("received", marked))):
+        for offset, (name, bits) in enumerate((("sent", found.sent), ("received", found.marked))):
             axes = panels[2 * row + offset, column]
             axes.set_xticks([])
             axes.set_yticks([])
             if step >= steps:
                 axes.set_axis_off()
                 continue
-            axes.imshow(tiles(bits[step]), cmap=colours, vmin=0, vmax=3, interpolation="nearest")
+            axes.imshow(
+                tiles(bits[step]), cmap=colours, vmin=0, vmax=len(_COLOURS) - 1, interpolation="nearest"
+            )
             if column == 0:
                 axes.set_ylabel(name, fontsize=8)
             if offset == 0:
                 axes.set_title(str(step + 1), fontsize=8)
     ones = 100 * float(found.sent.mean())
+    lost = f", {found.erased} are erased" if found.erased else ""
     figure.suptitle(
-        f"{found.channel}: {found.sent.size} bits, {ones:.0f} % ones, {found.wrong} arrive otherwise",
+        f"{found.channel}: {found.sent.size} bits, {ones:.0f} % ones, {found.wrong} arrive otherwise{lost}",
         fontsize=9,
     )
     return figure

@@ -24,6 +24,18 @@ def test_a_picture_of_them(tmp_path):
     assert "<svg" in (tmp_path / "sent.svg").read_text()
 
 
+def test_what_is_erased_and_read_as_one_half_is_neither_right_nor_wrong(tmp_path):
+    channel = BinaryChannelConfig(kind="bec", p=0.5, erased="half")
+    run = write_run(tmp_path / "run", system("cnn-sc", channel=channel))
+    found = sent_of(run, 4)
+    halves = found.received == 0.5
+    assert found.erased == halves.sum() > 0
+    assert found.wrong == 0
+    assert np.array_equal(found.marked, np.where(halves, 4, found.sent))
+    draw_sent(run, 4, tmp_path / "sent.svg")
+    assert f"0 arrive otherwise, {found.erased} are erased" in (tmp_path / "sent.svg").read_text()
+
+
 def test_a_clean_channel_changes_nothing(tmp_path):
     found = sent_of(write_run(tmp_path / "run", system(channel=BinaryChannelConfig(p=0.0))), 0)
     assert found.wrong == 0
