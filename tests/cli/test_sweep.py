@@ -15,7 +15,7 @@ import pytest
 import tomlkit
 
 from nsc_deploy.experiment_file import write_experiment
-from nsc_deploy.io.files import locked_folder
+from nsc_deploy.io.files import locked_folder, write_json
 from nsc_deploy.sweep.grid import read_grid
 
 MAKE = Callable[..., dict[str, object]]
@@ -50,6 +50,14 @@ def test_nothing_is_trained_to_tell_the_status(grid: Path) -> None:
     assert done.returncode == 0
     assert done.stdout.splitlines() == ["seed=0  waiting", "seed=1  waiting", "2 waiting"]
     assert not (grid.parent / "out").exists()
+
+
+def test_the_reason_why_runs_have_no_energy_is_told_once(grid: Path) -> None:
+    for name in NAMES:
+        write_json(grid.parent / "out" / name / "metrics.json", {"test_accuracy": 0.5})
+    done = sweep(grid)
+    assert done.returncode == 0
+    assert "no energy of seed=0 and 1 more: no graphs to count" in done.stderr
 
 
 @pytest.mark.slow
