@@ -26,6 +26,8 @@ class MemorySystemConfig(Section):
     sender is one recurrent spiking network from words on, in place of the sentence encoder too"""
     symbols: Annotated[int, Field(ge=4, le=1024)] = 32
     """mem-deepsc: complex symbols of a sentence (4 to 1024)"""
+    levels: Literal[2, 4, 8, 16] = 8
+    """spiking codecs: how finely the receiver reads a received bit; 2 decides it, more tell how sure it is"""
     mask: Literal["none", "importance", "consecutive", "random"] = "none"
     """mem-deepsc with dense layers: which symbols are sent where the SNR asks for fewer than all"""
     least_symbols: Annotated[int, Field(ge=1, le=1024)] = 16
@@ -64,6 +66,11 @@ class MemorySystemConfig(Section):
         if self.name == "mem-deepsc" and self.modulation != "16-qam":
             raise MisfitError(
                 "{modulation} is only used by systems that send text", "Leave {modulation} out."
+            )
+        if self.levels != 8 and (self.name != "mem-deepsc" or self.codec == "dense"):
+            raise MisfitError(
+                "{levels} is only used by mem-deepsc with a spiking {codec}",
+                "Leave {levels} out.",
             )
         if self.codec != "dense" and self.symbols % 8:
             raise MisfitError(

@@ -66,9 +66,12 @@ def build_semantic(experiment: MemoryExperiment, vocabulary: Vocabulary, longest
 def build_memory_system(experiment: MemoryExperiment, semantic: SemanticCodec) -> MemDeepSC:
     """Mem-DeepSC around a semantic codec, its other weights drawn from the experiment's seed."""
     system, seed = experiment.system, experiment.training.seed
-    build = build_jsc if system.codec == "dense" else build_spiking_jsc
     encoder: nn.Module
-    encoder, decoder = build(system.width, system.symbols, seed)
+    decoder: nn.Module
+    if system.codec == "dense":
+        encoder, decoder = build_jsc(system.width, system.symbols, seed)
+    else:
+        encoder, decoder = build_spiking_jsc(system.width, system.symbols, system.levels, seed)
     if system.codec == "spiking-transmitter":
         table, places = semantic.encoder.table, semantic.encoder.places
         encoder = build_spiking_sender(table.num_embeddings, len(places), system.width, system.symbols, seed)

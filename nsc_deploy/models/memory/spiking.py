@@ -89,19 +89,23 @@ class SpikingJscEncoder(nn.Module):
 class SpikingJscDecoder(nn.Module):
     """Detected QPSK symbols [N, L, 2] to sentence vectors [N, width]: bits as events, two hidden layers.
 
+        s[i] = 1 where a real or imaginary part is above a (2 i / K - 1),  i = 1 ... K - 1
         W1 [s, step] + b1;  LIF;  W2 s + b2;  LIF;  W3 s + b3;  mean over the steps
 
-    Both layers have 2 width neurons.
+    a is the 1 / sqrt 2 that was sent. K = 2 decides each bit; with K = 4 an event more or less tells how
+    sure the bit is. Both layers have 2 width neurons.
 
     Args:
         width: of a sentence vector.
         symbols: L, a multiple of 8.
+        levels: K, even.
     """
 
-    def __init__(self, width: int, symbols: int) -> None:
+    def __init__(self, width: int, symbols: int, levels: int) -> None:
         super().__init__()
         self.lines = 2 * symbols // STEPS
-        self.first = dense(self.lines + STEPS, 2 * width, gain=2.0)
+        self.thresholds = [2 * above / levels - 1 for above in range(1, levels)]
+        self.first = dense(self.lines * len(self.thresholds) + STEPS, 2 * width, gain=2.0)
         self.neurons = FORM.layer(2 * width)
         self.second = dense(2 * width, 2 * width, gain=1.5)
         self.second_neurons = FORM.layer(2 * width)
@@ -118,15 +122,17 @@ class SpikingJscDecoder(nn.Module):
         self.out.bias.copy_(mean)
 
     def events(self, symbols: Tensor) -> Tensor:
-        """The bits of the symbols, then an event on the line of each step [T, N, L / 2 + T].
+        """What is above each threshold, then an event on the line of each step [T, N, (K - 1) L / 2 + T].
 
-        The gradient of a bit is that of the clipped value.
+        The gradient of an event is that of the clipped value.
         """
-        values = symbols.reshape(len(symbols), STEPS, self.lines).transpose(0, 1).contiguous()
-        soft = (values / _LEVEL).clamp(-1, 1) / 2 + 0.5
-        bits = straight_through(soft, (values > 0).to(values.dtype))
+        values = symbols.reshape(len(symbols), STEPS, self.lines).transpose(0, 1).contiguous() / _LEVEL
+        above = [
+            straight_through((values - least).clamp(-1, 1) / 2 + 0.5, (values > least).to(values.dtype))
+            for least in self.thresholds
+        ]
         clock = torch.eye(STEPS).unsqueeze(1).expand(STEPS, len(symbols), STEPS)
-        return torch.cat([bits, clock], -1)
+        return torch.cat([*above, clock], -1)
 
     def values(self, events: Tensor) -> Tensor:
         """What each step adds to the vector [T, N, width]: what a chip computes."""
@@ -167,8 +173,10 @@ def balanced(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def build_spiking_jsc(width: int, symbols: int, seed: int) -> tuple[SpikingJscEncoder, SpikingJscDecoder]:
+def build_spiking_jsc(
+    width: int, symbols: int, levels: int, seed: int
+) -> tuple[SpikingJscEncoder, SpikingJscDecoder]:
     """A codec with drawn weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SpikingJscEncoder(width, symbols), SpikingJscDecoder(width, symbols)
+        return SpikingJscEncoder(width, symbols), SpikingJscDecoder(width, symbols, levels)
