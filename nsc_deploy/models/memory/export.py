@@ -328,6 +328,6 @@ def _spiking_encoder(encoder: SpikingJscEncoder, told: _Told) -> PartRun:
 def _spiking_decoder(decoder: SpikingJscDecoder, told: _Told) -> PartRun:
     events = decoder.events(told.detected)
     return PartRun(
-        Side.RECEIVER, StageLabel.MAIN, Place.CHIP, "bits and ticks to parts of a vector, whose mean it is",
+        Side.RECEIVER, StageLabel.MAIN, Place.CHIP, "received bits and ticks to parts of a vector",
         decoder.graph(STEP_S), Signal.EVENTS, events.numpy(), decoder.values(events).numpy(),
     )  # fmt: skip

@@ -1,8 +1,9 @@
 """The spiking codec: a sentence's vector to binary spikes, two to a QPSK symbol; received bits to a vector.
 
 The sender's first neurons meet the same current in each of four steps but for what a step adds to it, so the
-host works out one product; what follows meets events alone. The receiver decides each bit and hands it to its
-neurons as an event, beside one that says which step it is: the same bit means another thing in each step.
+host works out one product; what follows meets events alone. The receiver hands a received bit to its neurons
+as events that tell how sure it is (soft decision), beside one that says which step it is: the same bit means
+another thing in each step.
 Weights that meet events lie on a dyadic grid once training has ended, on which a chip's sums are exact.
 """
 

@@ -9,9 +9,9 @@ from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.models.memory.spiking import STEPS, build_spiking_jsc
 
 
-@pytest.fixture
-def codec():
-    encoder, decoder = build_spiking_jsc(width=16, symbols=16, seed=0)
+@pytest.fixture(params=[2, 8])
+def codec(request):
+    encoder, decoder = build_spiking_jsc(width=16, symbols=16, levels=request.param, seed=0)
     encoder.finish()
     decoder.finish()
     return encoder, decoder
@@ -29,14 +29,27 @@ def test_bits_arrive_as_the_spikes_that_were_sent(codec):
     vectors = 4 * torch.randn(5, 16)
     spikes = encoder.spikes(encoder.current(vectors))
     events = decoder.events(encoder(vectors))
-    torch.testing.assert_close(events[..., : decoder.lines], spikes)
-    assert events[:, 0, decoder.lines :].tolist() == torch.eye(STEPS).tolist()
+    for first in range(0, events.shape[-1] - STEPS, decoder.lines):
+        torch.testing.assert_close(events[..., first : first + decoder.lines], spikes)
+    assert events[:, 0, -STEPS:].tolist() == torch.eye(STEPS).tolist()
+
+
+def test_more_levels_tell_how_sure_a_bit_is():
+    _, decoder = build_spiking_jsc(width=16, symbols=16, levels=4, seed=0)
+    received = torch.linspace(-1.5, 1.5, 32).reshape(1, 16, 2)
+    events = decoder.events(received)[:, 0]
+    above = events[:, :-STEPS].reshape(STEPS, 3, decoder.lines)
+    amplitude = 1 / math.sqrt(2)
+    for number, value in enumerate(received.flatten().tolist()):
+        step, line = divmod(number, decoder.lines)
+        expected = [value > least * amplitude for least in (-0.5, 0, 0.5)]
+        assert above[step, :, line].bool().tolist() == expected
 
 
 def test_both_halves_are_graphs_that_give_the_same(codec, tmp_path):
     encoder, decoder = codec
     current = encoder.current(4 * torch.randn(7, 16))
-    events = (torch.rand(STEPS, 7, decoder.lines + STEPS) < 0.5).float()
+    events = (torch.rand(STEPS, 7, decoder.first.in_features) < 0.5).float()
     with torch.no_grad():
         expected = encoder.spikes(current), decoder.values(events)
     for graph, entering, leaving in zip(
@@ -56,7 +69,7 @@ def test_gradients_pass_spikes_and_bits(codec):
 
 
 def test_a_codec_is_fitted_to_the_vectors_before_it_is_trained():
-    encoder, decoder = build_spiking_jsc(width=16, symbols=16, seed=0)
+    encoder, decoder = build_spiking_jsc(width=16, symbols=16, levels=8, seed=0)
     vectors = 30 + 0.1 * torch.randn(200, 16)
     assert encoder(vectors).std(0).max() == 0
     for half in (encoder, decoder):

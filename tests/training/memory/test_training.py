@@ -158,6 +158,7 @@ def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
         ({"system__mask": "random", "system__codec": "spiking"}, "only used by mem-deepsc with a dense"),
         ({"system__name": "utf8-turbo", "system__codec": "spiking"}, "codec: is only used by mem-deepsc"),
         ({"system__modulation": "amc"}, "modulation: is only used by systems that send text"),
+        ({"system__levels": 4}, "only used by mem-deepsc with a spiking"),
         ({"system__heads": 3}, "heads: must divide system.width"),
         ({"channel__snr_to_db": -7.0}, "is not above"),
         ({"channel__snr_db": 20.0}, "is not above"),
