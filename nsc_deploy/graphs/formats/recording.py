@@ -29,6 +29,9 @@ OUTPUT_NAMES = ("outputs", "spikes", "y")
 LABEL_NAMES = ("labels",)
 _MOST_DIMENSIONS = 16
 _LONGEST_SIGNAL = 32
+_LARGEST_WHOLE = 2**24
+_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST_CLASS = 2**31 - 1
 # Eight events stand in a byte, so that their array is larger than what was stored.
 _PLAIN_EVENTS = 512 * 1024**2
 
@@ -131,8 +134,9 @@ def check_recording(recording: Recording, where: object) -> None:
     """Refuse a recording whose values or labels are not what it says they are.
 
     Raises:
-        DataError: no values, events other than 0 and 1, graded values that are no whole numbers, NaN or
-            infinity, a step that is no positive number, labels that are no classes from 0 on.
+        DataError: no values, events other than 0 and 1, graded values that are no whole numbers up to 2^24,
+            NaN, infinity or more than single precision holds, a step that is no positive number, labels that
+            are no classes from 0 on.
     """
     values, labels = recording.values, recording.labels
     if values.ndim < 3 or not values.size:
@@ -157,6 +161,20 @@ def check_recording(recording: Recording, where: object) -> None:
         raise DataError(
             "holds graded values that are no whole numbers", where=where, hint="Those are --signal real."
         )
+    # Values are kept, and run, in single precision.
+    events = recording.signal is Signal.EVENTS
+    largest = 1.0 if events else max(float(values.max()), -float(values.min()))
+    if recording.signal is Signal.GRADED and largest > _LARGEST_WHOLE:
+        raise DataError(
+            f"holds the graded value {largest:.17g}, and whole numbers beyond {_LARGEST_WHOLE:,} are not all "
+            "numbers of single precision",
+            where=where,
+            hint="Scale them down, or record them as --signal real.",
+        )
+    if largest > _LARGEST:
+        raise DataError(
+            f"holds {largest:g}, beyond {_LARGEST:.3g}, the largest number of single precision", where=where
+        )
     if labels is not None:
         _check_labels(labels, values.shape[0], values.shape[1], where)
 
@@ -171,11 +189,12 @@ def _check_labels(labels: NDArray[Any], steps: int, samples: int, where: object)
             if swapped
             else None,
         )
-    if not np.isfinite(labels).all() or not np.array_equal(labels, np.rint(labels)) or labels.min() < 0:
+    whole = np.isfinite(labels).all() and np.array_equal(labels, np.rint(labels))
+    if not whole or labels.min() < 0 or labels.max() > _LARGEST_CLASS:
         raise DataError(
             f"has labels from {labels.min():g} to {labels.max():g} that are no classes",
             where=where,
-            hint="Classes are whole numbers from 0 on; leave samples of no class out.",
+            hint=f"Classes are whole numbers from 0 to {_LARGEST_CLASS}; leave samples of no class out.",
         )
 
 

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.graphs.formats.recording import Recording, read_inputs, read_recording, write_recording
+from nsc_deploy.graphs.formats.recording import (
+    Recording,
+    make_recording,
+    read_inputs,
+    read_recording,
+    write_recording,
+)
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.npz import load_npz, save_npz
 
@@ -58,7 +64,23 @@ def test_graded_values_are_whole_numbers(tmp_path: Path, odd: float) -> None:
         write_recording(tmp_path / "a.npz", Recording(np.full((2, 2, 2), odd), Signal.GRADED, 0.03))
 
 
-@pytest.mark.parametrize("labels", [[0.0, 0.5], [0, -1], [np.nan, 1.0], ["a", "b"], [[0, 1], [1, 0]]])
+@pytest.mark.parametrize("value", [2**24 + 1, -(2**24) - 1, 2**60])
+def test_whole_numbers_that_single_precision_has_not_are_refused(value: int) -> None:
+    values = np.full((3, 1, 1), value, np.int64)
+    with pytest.raises(DataError, match="not all numbers of single precision"):
+        make_recording(values, Signal.GRADED, 0.01, where="it")
+    most = make_recording(np.full((3, 1, 1), 2**24, np.int64), Signal.GRADED, 0.01, where="it")
+    assert int(most.values.max()) == 2**24
+
+
+def test_values_beyond_single_precision_are_refused() -> None:
+    with pytest.raises(DataError, match=r"holds 1e\+39, beyond 3.4e\+38"):
+        make_recording(np.full((3, 1, 1), -1e39), Signal.REAL, 0.01, where="it")
+
+
+@pytest.mark.parametrize(
+    "labels", [[0.0, 0.5], [0, 2**40], [0, 1e30], [0, -1], [np.nan, 1.0], ["a", "b"], [[0, 1], [1, 0]]]
+)
 def test_labels_are_classes(tmp_path: Path, labels: list[Any]) -> None:
     recording = Recording(np.zeros((2, 2, 2), np.uint8), Signal.EVENTS, 0.03, np.array(labels))
     with pytest.raises(DataError, match="labels"):

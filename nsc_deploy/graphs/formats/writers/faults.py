@@ -50,10 +50,9 @@ def snntorch_reset(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         sign.claim,
         'Train with reset_mechanism="zero", reset_delay=False and give --reset zero. "subtract" is right '
         "without delay and while no potential reaches twice the threshold; a late reset only as zero in a "
-        "Leaky, but nsc-deploy mend --from snntorch writes the default. With inhibition, or a "
-        "graded_spikes_factor other than 1, the file holds another network than the model. Compare the "
-        "spikes "
-        "once (verify --against FILE.npz).",
+        "Leaky, but nsc-deploy mend --from snntorch writes the default. With inhibition, a "
+        "graded_spikes_factor other than 1, a padding_mode other than zeros or a divisor_override, the file "
+        "holds another network than the model. Compare the spikes once (verify --against FILE.npz).",
     )
 
 
@@ -102,7 +101,7 @@ def norse_reset(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         return None
     return Diagnostic(
         "norse-reset",
-        "Norse writes neither reset_method nor v_reset.",
+        "Norse writes neither reset_method nor v_reset, nor the padding_mode of a convolution.",
         sign.claim,
         "Give --reset subtract for reset_method=reset_subtract, else --reset zero; where the model's "
         "v_reset is "
@@ -135,7 +134,7 @@ def norse_start(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         f"{sign.claim} v_leak is not 0 in {some_names(raised)}.",
         "Write it anew: nsc-deploy mend --from norse takes v_leak off v_threshold, v_reset and v_leak, "
         "which is "
-        "the same neuron. A leaky integrator differs until it has settled.",
+        "the same neuron. A leaky integrator differs until it has settled, and is refused there.",
     )
 
 
@@ -176,7 +175,8 @@ def sinabs_spikes(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "several times a step, and min_v_mem (-1 after from_model) holds potentials up: no neuron of NIR "
         "does either. It fires at the threshold, NIR only above it.",
         sign.claim,
-        "Right for spike_fn=SingleSpike without min_v_mem, with --reset subtract (zero for MembraneReset). "
+        "Right for spike_fn=SingleSpike without min_v_mem, subtract_value and a padding_mode other than "
+        "zeros, with --reset subtract (zero for MembraneReset). "
         "Train so; nsc-deploy mend --from sinabs lowers the thresholds. Compare the spikes once (verify "
         "--against FILE.npz).",
     )
@@ -193,7 +193,7 @@ def sinabs_decay(graph: FlatGraph, sign: Sign) -> Diagnostic | None:
         "decays by 1 - dt / tau: other spikes.",
         f"{sign.claim} {some_names(leaky)} decays.",
         "Write it anew: nsc-deploy mend --from sinabs --dt 1e-3 for a step of 1 ms (with --set "
-        "norm_input=false or --set tau_syn=10 where the model has them).",
+        "norm_input=false of an LIF, true of an ExpLeak, or --set tau_syn=10 where the model has them).",
     )
 
 

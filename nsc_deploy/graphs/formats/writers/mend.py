@@ -117,6 +117,8 @@ def _editable(node: Any) -> Any:
 _NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.CubaLI, nir.I)
 _FIRING = (nir.LIF, nir.IF, nir.CubaLIF)
 SPIKINGJELLY_DT = 1e-4
+NORSE_DT = 1e-3
+"""The default steps of the exporters."""
 
 
 def _stretch(node: Any, factor: float) -> None:
@@ -261,24 +263,23 @@ def _norse(draft: _Draft) -> tuple[float, Reset]:
             f"has time constants of {longest:g} s, and Norse's exporter writes a thousandth of them",
             hint="They are right as they are: read the file with --dt and --reset.",
         )
+    written = draft.statement.number("dt")
+    if written is not None and written <= 0:
+        raise ConfigError(f"dt={written:g} is no number of seconds above 0", where="--set")
+    if written is None and dt != NORSE_DT:
+        draft.assumed.append(f"to_nir(dt={dt:g}) (its default is {NORSE_DT:g}, whatever step the model has)")
+    written = written or dt
     method = draft.statement.said.get("reset_method")
     if method not in {None, "reset_value", "reset_subtract"}:
         raise draft.refuse(f"has reset_method={method}")
     reset = draft.statement.reset_by(
         "reset_method", {"reset_value": Reset.ZERO, "reset_subtract": Reset.SUBTRACT}
     )
-    raised = [name for name, node in leaky.items() if np.any(node.v_leak) and not isinstance(node, nir.LI)]
-    if reset is Reset.SUBTRACT and raised:
-        raise GraphError(
-            "starts at a v_leak other than 0 and takes its whole threshold off after a spike, which no "
-            "neuron of NIR does",
-            where=f"node '{raised[0]}'",
-            hint="Train with v_leak 0, or with reset_value.",
-        )
     for name, node in leaky.items():
+        _require_start(name, node, reset)
         for tau in ("tau", "tau_mem", "tau_syn"):
             if hasattr(node, tau):
-                setattr(node, tau, getattr(node, tau) / dt)
+                setattr(node, tau, getattr(node, tau) / written)
         if isinstance(node, nir.CubaLIF):
             node.w_in = node.tau_syn / dt
         if isinstance(node, nir.LIF | nir.CubaLIF):
@@ -288,6 +289,25 @@ def _norse(draft: _Draft) -> tuple[float, Reset]:
         node.r = node.r / dt
         node.v_reset = node.v_reset + (draft.statement.number("v_reset", name) or 0.0)
     return dt, reset or Reset.ZERO
+
+
+def _require_start(name: str, node: Any, reset: Reset | None) -> None:
+    """Refuse what counting potentials from v_leak, where they start, would change."""
+    if not np.any(node.v_leak):
+        return
+    if isinstance(node, nir.LI):
+        raise GraphError(
+            "gives out a potential that starts at a v_leak other than 0, which no integrator of NIR does",
+            where=f"node '{name}'",
+            hint="Train with v_leak 0.",
+        )
+    if reset is Reset.SUBTRACT:
+        raise GraphError(
+            "starts at a v_leak other than 0 and takes its whole threshold off after a spike, which no "
+            "neuron of NIR does",
+            where=f"node '{name}'",
+            hint="Train with v_leak 0, or with reset_value.",
+        )
 
 
 # SpikingJelly
@@ -323,8 +343,10 @@ def _sinabs(draft: _Draft) -> tuple[float, Reset]:
     reset = draft.statement.reset_by(
         "reset_fn", {"MembraneSubtract": Reset.SUBTRACT, "MembraneReset": Reset.ZERO}
     )
-    norm = draft.statement.flag("norm_input", default=True)
+    draft.only("subtract_value", "None", "None", "a spike takes something else off than the threshold")
     for name, node in draft.of(nir.LIF, nir.LI).items():
+        # ExpLeak has another default than LIF.
+        norm = draft.statement.flag("norm_input", name, default=isinstance(node, nir.LIF))
         tau_syn = draft.statement.number("tau_syn", name)
         decay = _decay(1 / node.tau)
         node.tau, node.r = 1 / (1 - decay), np.ones_like(decay) if norm else 1 / (1 - decay)
@@ -417,18 +439,19 @@ _MAKERS: Mapping[Maker, _Rule] = {
         Arguments(
             writes=(nir.LIF, nir.CubaLIF),
             of_all=("reset_mechanism", "reset_delay", "inhibition"),
-            numbers={"graded_spikes_factor": (nir.LIF, nir.CubaLIF)},
+            of_each={"graded_spikes_factor": (nir.LIF, nir.CubaLIF)},
         ),
-        "reset_mechanism, reset_delay, graded_spikes_factor, inhibition, and sums such as h + f(h)",
+        "reset_mechanism, reset_delay, graded_spikes_factor, inhibition, padding_mode, divisor_override, and "
+        "sums such as h + f(h)",
     ),
     Maker.NORSE: _Rule(
         _norse,
         Arguments(
             writes=(nir.LIF, nir.CubaLIF, nir.LI, nir.IF),
-            of_all=("reset_method",),
-            numbers={"v_reset": _FIRING},
+            of_all=("reset_method", "dt"),
+            of_each={"v_reset": _FIRING},
         ),
-        "its step, reset_method, v_reset, and sums such as h + f(h)",
+        "its step, reset_method, v_reset, padding_mode, and sums such as h + f(h)",
     ),
     Maker.SPIKINGJELLY: _Rule(
         _spikingjelly,
@@ -439,17 +462,17 @@ _MAKERS: Mapping[Maker, _Rule] = {
         _sinabs,
         Arguments(
             writes=(nir.LIF, nir.LI, nir.IF),
-            of_all=("spike_fn", "reset_fn", "min_v_mem", "norm_input"),
-            numbers={"tau_syn": (nir.LIF, nir.LI)},
+            of_all=("spike_fn", "reset_fn", "subtract_value", "min_v_mem"),
+            of_each={"norm_input": (nir.LIF, nir.LI), "tau_syn": (nir.LIF, nir.LI)},
         ),
-        "spike_fn, min_v_mem, reset_fn, norm_input, tau_syn",
+        "spike_fn, min_v_mem, reset_fn, subtract_value, norm_input, tau_syn, padding_mode",
     ),
     Maker.ROCKPOOL: _Rule(
         _rockpool,
         Arguments(
             writes=(nir.LIF, nir.CubaLIF, nir.LI),
             of_all=("max_spikes_per_dt", "has_rec", "noise_std"),
-            numbers={"bias": (nir.LIF, nir.CubaLIF, nir.LI)},
+            of_each={"bias": (nir.LIF, nir.CubaLIF, nir.LI)},
         ),
         "max_spikes_per_dt, the bias of LIFTorch, has_rec, noise_std",
     ),

@@ -39,8 +39,8 @@ class Statement:
         dt: seconds a step; None where the file tells it.
         step_seconds: the real length of a step, where that of the file is nominal.
         reset: what a spike does; None for the framework's default.
-        said: arguments of the model's neurons, in the framework's words: {"norm_input": "false"}; numbers
-            also of one node: {"lif1.v_reset": "0.1"}.
+        said: arguments of the model's neurons, in the framework's words: {"norm_input": "false"}; some also
+            of one node: {"lif1.v_reset": "0.1"}.
         sums: by node, those whose outputs it adds up, where the exporter lost that.
         signal: what enters, to be written down; None leaves it open.
     """
@@ -52,13 +52,13 @@ class Statement:
     sums: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     signal: Signal | None = None
 
-    def flag(self, name: str, *, default: bool) -> bool:
-        """A true or false argument.
+    def flag(self, name: str, node: str | None = None, *, default: bool) -> bool:
+        """A true or false argument, said of one node or of all.
 
         Raises:
             ConfigError: it is neither.
         """
-        text = self.said.get(name)
+        text = self.said.get(f"{node}.{name}", self.said.get(name))
         if text is None:
             return default
         if text.lower() not in _NO | _YES:
@@ -108,12 +108,12 @@ class Arguments:
     Attributes:
         writes: the neurons that its exporter writes.
         of_all: arguments that all neurons of a model share.
-        numbers: those that each neuron may have its own of, and which neurons have them.
+        of_each: those that each neuron may have its own of, and which neurons have them.
     """
 
     writes: tuple[type, ...]
     of_all: tuple[str, ...] = ()
-    numbers: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
+    of_each: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
 
     def require(self, statement: Statement, maker: Maker, nodes: Mapping[str, Any]) -> None:
         """Refuse what cannot be said of a file, and a file that the framework cannot have written.
@@ -134,10 +134,10 @@ class Arguments:
 
     def _require(self, text: str, maker: Maker, nodes: Mapping[str, Any]) -> None:
         node, _, name = text.rpartition(".")
-        if name not in {*self.of_all, *self.numbers}:
-            known = ", ".join((*self.of_all, *self.numbers)) or "nothing"
+        if name not in {*self.of_all, *self.of_each}:
+            known = ", ".join((*self.of_all, *self.of_each)) or "nothing"
             raise ConfigError(f"'{text}' is not known of {maker}", where="--set", hint=f"Known: {known}.")
-        if name not in self.numbers:
+        if name not in self.of_each:
             if node:
                 raise ConfigError(
                     f"says {name} of '{node}' alone, and all neurons of a graph share it",
@@ -145,7 +145,7 @@ class Arguments:
                     hint=f"Say {name} without a node, where it holds for all of them.",
                 )
             return
-        having = [one for one, value in nodes.items() if isinstance(value, self.numbers[name])]
+        having = [one for one, value in nodes.items() if isinstance(value, self.of_each[name])]
         if not having or (node and node not in having):
             there = f"Those that have one: {', '.join(having)}." if having else None
             whose = f"'{node}', which is no neuron" if node else "a file without a neuron"

@@ -37,6 +37,10 @@ def lif(tau: float, r: float = 1.0) -> nir.LIF:
     return nir.LIF(tau=tau * FOUR, r=r * FOUR, v_leak=0 * FOUR, v_threshold=FOUR, v_reset=0 * FOUR)
 
 
+def integrator(tau: float, v_leak: float = 0.0) -> nir.LI:
+    return nir.LI(tau=tau * FOUR, r=FOUR, v_leak=v_leak * FOUR)
+
+
 def sinabs() -> nir.NIRGraph:
     return chain(dense(), lif(20.0))
 
@@ -86,6 +90,31 @@ def test_sinabs_decays_exponentially_in_steps(dt: float, norm: str) -> None:
     assert [text.partition(" ")[0] for text in done.assumed] == ["spike_fn=SingleSpike", "min_v_mem=None"]
 
 
+def test_expleak_of_sinabs_takes_in_its_whole_input_by_default() -> None:
+    """norm_input is true of LIF and false of ExpLeak there; either can be said of one node."""
+
+    def gains(**said: str) -> list[float]:
+        graph = chain(dense(), lif(20.0), nir.Affine(np.eye(4, dtype=np.float32), FOUR), integrator(20.0))
+        done = mend(graph, Maker.SINABS, Statement(dt=1.0, said=said))
+        nodes = [done.network.node(name).parameters for name in ("1", "3")]
+        return [float(node.r[0] / node.tau[0]) for node in nodes]
+
+    share = 1 - np.exp(-1 / 20)
+    assert gains() == pytest.approx([share, 1.0], rel=1e-6)
+    assert gains(norm_input="true") == pytest.approx([share, share], rel=1e-6)
+    assert gains(**{"1.norm_input": "false"}) == pytest.approx([1.0, 1.0], rel=1e-6)
+
+
+def test_the_step_that_norse_wrote_with_need_not_be_the_model_s() -> None:
+    """A tau of 10 ms, written by to_nir with 1 ms, of a model with 0.1 ms: it leaks a hundredth a step."""
+    done = mend(norse(), Maker.NORSE, Statement(dt=1e-4, said={"dt": "1e-3"}))
+    assert coefficients(done) == pytest.approx((0.99, 0.01), rel=1e-6)
+    assert done.assumed == ()
+    [assumed] = mend(norse(), Maker.NORSE, Statement(dt=1e-4)).assumed
+    assert assumed.startswith("to_nir(dt=0.0001)")
+    assert mend(norse(), Maker.NORSE, Statement(dt=1e-3)).assumed == ()
+
+
 def test_integrators_take_in_their_whole_input_at_any_step() -> None:
     graph = chain(dense(), nir.IF(r=FOUR, v_threshold=FOUR))
     outputs = [
@@ -120,6 +149,8 @@ def test_a_nominal_step_becomes_the_real_one_and_no_spike_changes(known: dict[st
 REFUSED = [
     (sinabs, Maker.SINABS, {"spike_fn": "MultiSpike"}, "several times a step"),
     (sinabs, Maker.SINABS, {"min_v_mem": "-1"}, "holds potentials up"),
+    (sinabs, Maker.SINABS, {"subtract_value": "0.5"}, "something else off than the threshold"),
+    (lambda: chain(dense(), integrator(1e-5, 0.25)), Maker.NORSE, {}, "starts at a v_leak other than 0"),
     (rockpool, Maker.ROCKPOOL, {"max_spikes_per_dt": "31"}, "several times a step"),
     (rockpool, Maker.ROCKPOOL, {"has_rec": "true"}, "drops the recurrence"),
     (snntorch, Maker.SNNTORCH, {"inhibition": "True"}, "one neuron of a layer"),
@@ -173,7 +204,8 @@ def test_what_no_graph_can_hold_is_refused(
             Statement(reset=Reset.SUBTRACT, said={"reset_fn": "MembraneReset"}),
             "reset subtract and reset_fn=MembraneReset differ",
         ),
-        (sinabs, Maker.SINABS, Statement(said={"1.norm_input": "false"}), "norm_input of '1' alone"),
+        (sinabs, Maker.SINABS, Statement(said={"1.spike_fn": "SingleSpike"}), "spike_fn of '1' alone"),
+        (norse, Maker.NORSE, Statement(dt=1e-3, said={"dt": "0"}), "no number of seconds above 0"),
         (sinabs, Maker.SINABS, Statement(said={"tau_syn": "0"}), "no time constant above 0"),
         (snntorch, Maker.SNNTORCH, Statement(said={"1.inhibition": "true"}), "inhibition of '1' alone"),
         (snntorch, Maker.SNNTORCH, Statement(sums={"1": ("0", "0")}), "'0' more than once"),
@@ -250,5 +282,5 @@ def test_nothing_is_written_where_the_model_gave_something_else(
     assert tool(*words, "--inputs", file.with_name("x.npy"), "--outputs", file.with_name("y.npy")) == 2
     told = capsys.readouterr().err
     assert "the model is another network" in told
-    assert "spike_fn, min_v_mem, reset_fn, norm_input, tau_syn" in told
+    assert "spike_fn, min_v_mem, reset_fn, subtract_value, norm_input, tau_syn" in told
     assert not out.exists()
