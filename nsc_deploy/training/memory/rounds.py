@@ -299,10 +299,20 @@ def _restore(state: Path, trainee: Trainee, optimisers: Optimisers) -> list[Roun
                 moments.setdefault(int(number), {})[kind] = value
             if optimiser is not None:
                 optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
-        return [
-            RoundRecord(step, loss, {int(task): share for task, share in accuracy.items()}, seconds)
-            for step, loss, accuracy, seconds in note
-        ]
+        return [_record(*one) for one in note]
+
+
+def _record(step: int, loss: float, accuracy: dict[str, float], seconds: float) -> RoundRecord:
+    """What `_as_json` made of a record.
+
+    Raises:
+        ValueError: a step before the first.
+        TypeError: no numbers.
+    """
+    if int(step) < 0:
+        raise ValueError(f"a step {step}")
+    shares = {int(task): float(share) for task, share in accuracy.items()}
+    return RoundRecord(int(step), float(loss), shares, float(seconds))
 
 
 def under(tensors: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:

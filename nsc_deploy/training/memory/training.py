@@ -1,5 +1,6 @@
 """Training of a system with memory: the steps of Mem-DeepSC one after the other, each resumable."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from nsc_deploy.config.memory import MemoryExperiment, MemoryTrainingConfig
 from nsc_deploy.data.corpora import corpus_sha256, load_corpus
-from nsc_deploy.data.stories import Corpus, Vocabulary
+from nsc_deploy.data.stories import MOST_WORDS, Corpus, Vocabulary
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.models.memory.build import (
@@ -43,6 +44,7 @@ from nsc_deploy.training.run_directory import read_experiment_of, read_metrics, 
 
 SEMANTIC, CODEC, JOINT, MASK = STEPS
 _HEAD = "semantic."
+_ANSWER = re.compile("[A-Za-z]+(,[A-Za-z]+)*")
 RATE, SPIKING_RATE = 1e-3, 4e-3
 """Of the codec, where the experiment sets none."""
 
@@ -176,11 +178,24 @@ def finished_mem_deepsc(experiment: MemoryExperiment, run: Path) -> tuple[MemDee
     """
     weights, known = read_tensors(run / DIRECTORY / BEST)
     with that_fits(run / DIRECTORY / BEST):
-        words, answers, longest = known
-        vocabulary = Vocabulary(tuple(words), tuple(answers))
+        vocabulary, longest = _vocabulary_of(known)
         system = build_memory_system(experiment, build_semantic(experiment, vocabulary, longest))
         system.load_state_dict(weights)
     return system.eval(), vocabulary
+
+
+def _vocabulary_of(known: object) -> tuple[Vocabulary, int]:
+    """The words, the answers and the length of the longest sentence as the weights' note has them.
+
+    Raises:
+        ValueError: it is no such note: a run may come from somebody else, and its words go to the terminal.
+    """
+    match known:
+        case [[*words], [*answers], int(longest)] if 0 < longest <= MOST_WORDS:
+            plain = (isinstance(one, str) and _ANSWER.fullmatch(one) for one in (*words, *answers))
+            if all(plain) and len(set(words)) == len(words):
+                return Vocabulary(tuple(map(str, words)), tuple(map(str, answers))), longest
+    raise ValueError("no words, answers and longest sentence")
 
 
 def finish(system: MemDeepSC) -> None:

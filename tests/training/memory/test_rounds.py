@@ -93,6 +93,16 @@ def test_a_whole_state_of_another_training_is_refused(corpus, tmp_path):
             train_rounds(corpus, SemanticCodec(_sizes(corpus), seed=0), PLAN, state)
 
 
+@pytest.mark.parametrize("record", [[-2, 1.0, {}, 0.0], [None, 1.0, {}, 0.0], [2, "much", {}, 0.0], ["2", 1]])
+def test_a_history_that_is_none_is_refused(corpus, tmp_path, record):
+    state, codec = tmp_path / "state.safetensors", SemanticCodec(_sizes(corpus), seed=0)
+    plan = RoundPlan(steps=4, batch=8, round=2, warm_up=1, validate_every=2, validate_on=4)
+    train_rounds(corpus, codec, plan, state)
+    write_tensors(state, read_tensors(state)[0], [record])
+    with pytest.raises(DataError, match="holds the state of another system"):
+        train_rounds(corpus, codec, replace(plan, steps=6), state)
+
+
 def test_a_training_that_diverges_keeps_the_state_of_before(corpus, tmp_path):
     state = tmp_path / "run" / "checkpoints" / "joint.safetensors"
     codec = SemanticCodec(_sizes(corpus), seed=0)

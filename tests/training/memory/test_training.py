@@ -9,7 +9,7 @@ from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors, write_tensors
 from nsc_deploy.training.memory.evaluate import evaluate_at
 from nsc_deploy.training.memory.rounds import under
 from nsc_deploy.training.memory.training import (
@@ -208,3 +208,24 @@ def test_a_run_at_one_snr_is_one_at_that_snr_when_it_is_read_again(tmp_path, snr
     assert finished_memory_system(again, corpus, done.run).air.channel.snr_ends_db == (snr_db, snr_db)
     assert read_deployment(done.run).channel.snr_to_db is None
     assert train(alone, done.run, resume=True, progress=False).metrics == done.metrics
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda words, answers, longest: [words, answers, 10**7],  # takes gigabytes for the codes of places
+        lambda words, answers, longest: [words, answers, 0],
+        lambda words, answers, longest: [words, answers, str(longest)],
+        lambda words, answers, longest: [list(range(len(words))), answers, longest],
+        lambda words, answers, longest: [[words[0]] * len(words), answers, longest],
+        lambda words, answers, longest: [words, [*answers[1:], "\x1b[31mred"], longest],
+        lambda words, answers, longest: [words, [*answers[1:], None], longest],
+        lambda words, answers, longest: {"words": words},
+    ],
+)
+def test_words_that_somebody_else_wrote_are_looked_at_before_they_are_used(run, tmp_path, change):
+    other = shutil.copytree(run.run, tmp_path / "run")
+    tensors, known = read_tensors(other / DIRECTORY / BEST)
+    write_tensors(other / DIRECTORY / BEST, tensors, change(*known))
+    with pytest.raises(DataError, match="holds the state of another system"):
+        finished_mem_deepsc(run.experiment, other)
