@@ -174,6 +174,9 @@ class MemoryMetrics(RunMetrics):
     tasks_without_channel: dict[str, float] = Field(description="by number of the task")
     tasks: dict[str, float] = Field(description="over the channel, by number of the task")
     symbols: float = Field(description="complex symbols of a sentence, mean over sentences and over the SNRs")
+    position_symbols: float | None = Field(
+        default=None, description="on top of it: what tells the positions of an importance mask, mean; else 0"
+    )
     note: str | None = Field(description="where the data is not the published one, what it is")
     stages: tuple[MemoryStage, ...]
 
@@ -190,10 +193,15 @@ class MemoryMetrics(RunMetrics):
             "answers right": _percent(self.test_accuracy),
             "without a channel": _percent(self.without_channel),
             "tasks at 95 % without a channel": f"{solved} of {len(self.tasks_without_channel)}",
-            "symbols a sentence": _number(self.symbols),
+            "symbols a sentence": self._symbols,
             "batches": ", ".join(f"{stage.name} {stage.steps}" for stage in self.stages),
             "processor time": f"{self.training_seconds:.1f} s",
         }
+
+    @property
+    def _symbols(self) -> str:
+        positions = f", and {_number(self.position_symbols)} for positions" if self.position_symbols else ""
+        return _number(self.symbols) + positions
 
 
 _METRICS: dict[type[Experiment], type[RunMetrics]] = {

@@ -217,6 +217,7 @@ def measure(
     alone = by_task_accuracy(semantic, corpus, corpus.test)
     over_air = by_task_accuracy(system, corpus, corpus.test, seed)
     validated = by_task_accuracy(system, corpus, sample(corpus.validation, 1000), seed)
+    symbols = symbols_at(system, corpus.test)
     trained = list(semantic.parameters())
     if isinstance(system, MemDeepSC):
         trained = [weights for side in system.sides for weights in side.parameters()]
@@ -235,7 +236,8 @@ def measure(
         without_channel=_mean(alone),
         tasks_without_channel={str(task): share for task, share in alone.items()},
         tasks={str(task): share for task, share in over_air.items()},
-        symbols=symbols_at(system, corpus.test).sent,
+        symbols=symbols.sent,
+        position_symbols=symbols.with_positions - symbols.blocks,
         note=corpus.note,
         stages=tuple(stages),
     )

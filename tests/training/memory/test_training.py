@@ -108,6 +108,8 @@ def test_variants_start_from_the_semantic_codec_of_another_run(run, tmp_path, ch
     # go as BPSK up to -0.4 dB, as QPSK to 4.5 dB and then as 16-QAM.
     told = (48 * (2.146 - 0.4) + 24 * (4.5 + 0.4) + 12 * (18 - 4.5)) / 24
     told = told if changes.get("system__mask") == "importance" else 0
+    assert started.metrics.position_symbols == pytest.approx(told, abs=0.1)
+    assert ("for positions" in started.metrics.rows["symbols a sentence"]) == (told > 0)
     assert read_deployment(started.run).channel.uses_per_step == round(started.metrics.symbols + told)
 
 
