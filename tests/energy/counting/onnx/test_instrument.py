@@ -140,6 +140,12 @@ GRADED = {
     "cut off below": ([node("Relu", "input", "x")], "x", lambda x: np.maximum(x, 0)),
     "without a sign": ([node("Abs", "input", "x")], "x", np.abs),
     "negated": ([node("Neg", "input", "x")], "x", np.negative),
+    "held between whole numbers": (
+        [node("Clip", "input minus_one two", "x")],
+        "x",
+        lambda x: np.clip(x, -1, 2),
+    ),
+    "held from below": ([node("Clip", "input zero", "x")], "x", lambda x: np.maximum(x, 0)),
     "the largest of one": (
         [node("Unsqueeze", "input axis", "t"), node("ReduceMax", "t", "x", axes=[1], keepdims=0)],
         "x",
@@ -153,6 +159,7 @@ def test_graded_events_cost_only_where_they_are_not_zero(tmp_path: Path, case: s
     nodes, name, value = GRADED[case]
     weight, recording = thinned(), graded()
     more = {"v": weight, "nothing": np.zeros(4, np.float32), "axis": np.array([1])}
+    more |= {"minus_one": np.float32(-1), "two": np.float32(2)}
     part = counted(tmp_path, [*nodes, node("MatMul", f"{name} v", "output")], recording, more)
     fan_out = (weight != 0).sum(axis=1)
     met = ((value(recording.values) != 0) * fan_out).sum(axis=2)
@@ -166,6 +173,7 @@ def test_graded_events_cost_only_where_they_are_not_zero(tmp_path: Path, case: s
 
 
 KEPT = {
+    "one of two trains": [node("Add", "input input", "t"), node("Clip", "t zero one", "x")],
     "cut off below": [node("Relu", "input", "x")],
     "rounded": [node("Round", "input", "x")],
     "the largest": [node("Unsqueeze", "input axis", "t"), node("ReduceMax", "t", "x", axes=[1], keepdims=0)],
@@ -174,7 +182,8 @@ KEPT = {
 
 @pytest.mark.parametrize("case", KEPT)
 def test_functions_that_keep_0_and_1_keep_events(tmp_path: Path, case: str) -> None:
-    recording, more = events(4, rate=0.4), {"v": thinned(), "axis": np.array([1])}
+    more = {"v": thinned(), "axis": np.array([1]), "one": np.float32(1)}
+    recording = events(4, rate=0.4)
     part = counted(tmp_path, [*KEPT[case], node("MatMul", "x v", "output")], recording, more)
     met = (recording.values * (thinned() != 0).sum(axis=1)).sum(axis=(0, 2))
     assert layer(part, "output").per_sample.acs.tolist() == met.tolist()
@@ -184,6 +193,8 @@ def test_functions_that_keep_0_and_1_keep_events(tmp_path: Path, case: str) -> N
 REAL = {
     "a constant is added": [node("Add", "input half", "x")],
     "a constant factor": [node("Mul", "input half", "x")],
+    "held below a half": [node("Clip", "input zero half", "x")],
+    "held above a half": [node("Clip", "input half", "x")],
     "a mean": [node("AveragePool", "input", "x", kernel_shape=[1])],
     "one of them is real": [node("Add", "input w0", "x")],
 }
