@@ -26,6 +26,7 @@ from nsc_deploy.graphs.flow import (
     order_nodes,
     shapes_of,
     signals_of,
+    stated_metadata,
 )
 from nsc_deploy.graphs.formats.writers.diagnose import diagnose, refuse_cut
 from nsc_deploy.graphs.formats.writers.recognise import Sign, sign_of
@@ -85,7 +86,7 @@ def _assemble(graph: nir.NIRGraph, dt: float | None, reset: Reset | None, signal
         sources[target].append(source)
     inputs = {name: tuple(names) for name, names in sources.items()}
     _check_ends(kinds, inputs)
-    metadata = dict(graph.metadata) if isinstance(graph.metadata, Mapping) else {}
+    metadata = stated_metadata(graph)
     flat = FlatGraph(nodes, inputs, metadata, dt=dt)
     refuse_cut(flat)
     sign = None if flat.own else sign_of(flat)

@@ -18,6 +18,7 @@ Inputs = Mapping[str, tuple[str, ...]]
 _Result = TypeVar("_Result")
 _WORDS = {Signal.EVENTS: "events", Signal.GRADED: "graded values", Signal.REAL: "real values"}
 _OWN = "nsc-deploy"
+_MEANING = frozenset({"dt", "reset", "reset_delay"})
 _NEURONS = ("LIF", "IF", "CubaLIF", "LI", "CubaLI", "I")
 
 
@@ -74,6 +75,33 @@ class FlatGraph:
 def is_own(metadata: Mapping[str, Any] | None) -> bool:
     """Whether the metadata of a graph say that this tool wrote it."""
     return str((metadata or {}).get("generator", "")).startswith(_OWN)
+
+
+def stated_metadata(graph: Any, where: str = "") -> dict[str, Any]:
+    """The metadata of a graph, with what graphs inside it state of step and reset.
+
+    Raises:
+        GraphError: an inner graph states another step or reset than the one around it.
+    """
+    stated = dict(graph.metadata) if isinstance(graph.metadata, Mapping) else {}
+    for name, node in graph.nodes.items():
+        if not hasattr(node, "nodes"):
+            continue
+        inner = stated_metadata(node, f"{where}{name}.")
+        for key in _MEANING & inner.keys():
+            if not _alike(stated.setdefault(key, inner[key]), inner[key]):
+                raise GraphError(
+                    f"is a graph of {key} {shown(inner[key])}, and of {shown(stated[key])} around it",
+                    where=f"node '{where}{name}'",
+                    hint="All neurons of a graph share them: split it, or correct the metadata.",
+                )
+    return stated
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two metadata are one; numbers may be kept in single precision."""
+    numbers = all(np.asarray(value).dtype.kind in "fiu" for value in (one, other))
+    return bool(np.allclose(one, other, rtol=1e-6, atol=0.0) if numbers else np.array_equal(one, other))
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,21 @@ def test_nested_graphs_are_dissolved():
     assert network.node("out").inputs == ("sub.cell.lif",)
 
 
+def test_step_and_reset_of_a_nested_graph_are_those_of_the_whole():
+    def whole(stated, **around):
+        parts = {"i": nir.Input(np.array([2])), "l": lif(2), "o": nir.Output(np.array([2]))}
+        inner = graph(parts, [("i", "l"), ("l", "o")], **stated)
+        return graph({**ends(), "sub": inner}, [("in", "sub"), ("sub", "out")], **around)
+
+    network = assemble(whole({"dt": np.float32(0.1), "reset": "subtract"}, dt=0.1))
+    assert (network.dt, network.reset) == (0.1, Reset.SUBTRACT)
+    for stated in ({"dt": 0.2}, {"reset": "subtract"}):
+        with pytest.raises(GraphError, match=f"node 'sub': is a graph of {next(iter(stated))}"):
+            assemble(whole(stated, dt=0.1, reset="zero"))
+    with pytest.raises(GraphError, match="'zero' was asked for"):
+        assemble(whole({"dt": 0.1, "reset": "subtract"}), reset=Reset.ZERO)
+
+
 @pytest.mark.parametrize(
     ("inner", "outer", "problem"),
     [
