@@ -59,7 +59,8 @@ class BackboneTraining(Training):
     def load(self, *, progress: bool) -> str:
         """Load the images; refuse those that the backbone or a validation part cannot be made for."""
         self._images = load_images(self._experiment.data, progress=progress)
-        new_backbone(self._experiment, self._images)
+        backbone = new_backbone(self._experiment, self._images)
+        require_sizes(self._experiment.training, backbone, trained=self._experiment.system.weights is None)
         in_validation(self._images.train.labels, self._experiment.training)
         return self._images.sha256()
 
@@ -157,6 +158,45 @@ def new_backbone(experiment: BackboneExperiment, images: ImageData) -> Backbone:
             hint="Take cnn8 for digits, and any other for cifar100.",
         )
     return backbone
+
+
+def require_sizes(config: BackboneTrainingConfig, backbone: Backbone, *, trained: bool = True) -> None:
+    """Refuse an augmentation and small images that do not go with the size of a backbone's images.
+
+    Args:
+        config: how it is trained.
+        backbone: a new one, which is spent on a try.
+        trained: whether it is, and not taken with weights of others.
+
+    Raises:
+        ConfigError: images are moved out of themselves, small ones are larger than the others, or a batch has
+            a single value of a channel, which normalisation compares with nothing.
+    """
+    channels, side = backbone.image[0], min(backbone.image[1:])
+    if config.crop_padding >= side:
+        raise ConfigError(
+            f"is {config.crop_padding}, and an image of {side} pixels is moved by {side - 1} at most",
+            where="training.crop_padding",
+            hint=f"Set it to {side - 1} or less.",
+        )
+    small = trained and config.small_share > 0
+    if small and config.small_size > side:
+        raise ConfigError(
+            f"is {config.small_size}, and images have {side} pixels",
+            where="training.small_size",
+            hint=f"Set it to {side} or less, or training.small_share to 0.",
+        )
+    if trained and config.batch_size == 1:
+        size = config.small_size if small else side
+        try:
+            with torch.no_grad():
+                backbone.train()(torch.zeros(1, channels, size, size))
+        except ValueError as error:
+            raise ConfigError(
+                f"is 1, and batch normalisation has nothing to compare in a single image of {size} pixels",
+                where="training.batch_size",
+                hint="Set it to 2 or more.",
+            ) from error
 
 
 def _size(shape: tuple[int, int, int]) -> str:

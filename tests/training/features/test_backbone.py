@@ -8,6 +8,7 @@ from nsc_deploy.config.features import BackboneExperiment
 from nsc_deploy.data import cifar100
 from nsc_deploy.data.image_config import ImageDataConfig
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.models.features.backbones import build_backbone
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.features.backbone import (
     accuracy,
@@ -15,6 +16,7 @@ from nsc_deploy.training.features.backbone import (
     fit_backbone,
     new_backbone,
     parts,
+    require_sizes,
 )
 from nsc_deploy.training.fit import has_bfloat16
 from nsc_deploy.training.metrics import BackboneMetrics
@@ -53,6 +55,46 @@ def test_images_without_a_validation_part_to_cut_are_refused_before_anything_is_
     monkeypatch.setattr("nsc_deploy.training.features.backbone.load_images", lambda *_, **__: one)
     with pytest.raises(DataError, match="has 1 training sample"):
         train(experiment(), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "field", "problem"),
+    [
+        ("cnn8", {"crop_padding": 8}, "crop_padding", "an image of 8 pixels is moved by 7 at most"),
+        ("cnn8", {"crop_padding": 16}, "crop_padding", "an image of 8 pixels is moved by 7 at most"),
+        ("cnn8", {"small_share": 0.5}, "small_size", "is 20, and images have 8 pixels"),
+        ("vgg16", {"small_share": 0.5, "small_size": 40}, "small_size", "is 40, and images have 32 pixels"),
+        ("vgg16", {"small_share": 1, "small_size": 16, "batch_size": 1}, "batch_size", "of 16 pixels"),
+    ],
+)
+def test_sizes_that_do_not_go_with_the_images_are_refused(
+    name: str, settings: dict[str, object], field: str, problem: str
+):
+    with pytest.raises(ConfigError, match=problem) as caught:
+        require_sizes(experiment(**settings).training, build_backbone(name, 4))
+    assert caught.value.where == f"training.{field}"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cnn8", {"crop_padding": 7}),
+        ("cnn8", {"batch_size": 1}),
+        ("vgg16", {"small_share": 1, "small_size": 32}),
+        ("vgg16", {"small_share": 1, "small_size": 16, "batch_size": 2}),
+    ],
+)
+def test_sizes_that_images_have_are_taken(name: str, settings: dict[str, object]):
+    require_sizes(experiment(**settings).training, build_backbone(name, 4))
+
+
+def test_images_moved_out_of_themselves_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("nsc_deploy.training.features.backbone.load_images", lambda *_, **__: bar_data())
+    with pytest.raises(ConfigError, match="moved by 7 at most"):
+        train(experiment(crop_padding=16), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
