@@ -16,13 +16,12 @@ from nsc_deploy.config.features import BackboneExperiment, BackboneTrainingConfi
 from nsc_deploy.data.events import held_out
 from nsc_deploy.data.images import ImageData, ImageSet, load_images
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.io.files import sha256
 from nsc_deploy.models.features.backbones import Backbone, build_backbone
 from nsc_deploy.training.batches import Batch, ShuffledBatches, stream, stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, LAST, read_tensors
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.features.augmentation import crop_and_flip, normalised, resized
-from nsc_deploy.training.features.foreign_weights import take_weights
+from nsc_deploy.training.features.foreign_weights import take_weights, taken_digest
 from nsc_deploy.training.features.separate import write_separate_graphs
 from nsc_deploy.training.features.trainer import single_device_trainer
 from nsc_deploy.training.fit import (
@@ -240,7 +239,7 @@ def measure_backbone(
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
         epochs=len(record.epochs),
         best_epoch=record.best.epoch if record.best else None,
-        weights_sha256=None if system.weights is None else sha256(Path(system.weights)),
+        weights_sha256=None if system.weights is None else taken_digest(run),
         weights_licence=system.weights_licence,
         training_seconds=sum(epoch.seconds for epoch in record.epochs),
         history=tuple(record.epochs),

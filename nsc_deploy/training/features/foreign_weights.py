@@ -9,7 +9,7 @@ from torch import Tensor
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.files import sha256, unreadable
 from nsc_deploy.models.features.backbones import Backbone
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, write_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, HINT, read_tensors, write_tensors
 
 _COUNTER = "num_batches_tracked"
 """What batch norm counts in training and no evaluation reads: a file may leave it out."""
@@ -17,6 +17,7 @@ _VARIANCE = "running_var"
 """What batch norm divides by the root of."""
 _MOST_BYTES = 4 * 1024**3
 _ANOTHER = "Name another file."
+_DIGEST = "weights_sha256"
 
 
 def take_weights(path: Path, licence: str, backbone: Backbone, run: Path) -> str:
@@ -43,8 +44,22 @@ def take_weights(path: Path, licence: str, backbone: Backbone, run: Path) -> str
     if not all(bool(torch.isfinite(value).all()) for value in backbone.state_dict().values()):
         raise DataError("holds numbers that are not finite", where=path, hint=_ANOTHER)
     digest = sha256(path)
-    note = {"weights_sha256": digest, "weights_licence": licence}
+    note = {_DIGEST: digest, "weights_licence": licence}
     write_tensors(run / DIRECTORY / BEST, backbone.state_dict(), note)
+    return digest
+
+
+def taken_digest(run: Path) -> str:
+    """SHA-256 of the file whose weights a run has taken, whatever lies under its name by now.
+
+    Raises:
+        DataError: the weights of the run are missing, damaged or its own.
+    """
+    path = run / DIRECTORY / BEST
+    _, note = read_tensors(path)
+    digest = note.get(_DIGEST) if isinstance(note, dict) else None
+    if not isinstance(digest, str):
+        raise DataError("holds no weights of others", where=path, hint=HINT)
     return digest
 
 

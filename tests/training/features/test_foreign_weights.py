@@ -9,8 +9,9 @@ from nsc_deploy.config.features import BackboneExperiment
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.files import sha256
 from nsc_deploy.models.features.backbones import Backbone, build_backbone
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, write_tensors
 from nsc_deploy.training.features.backbone import best_backbone
-from nsc_deploy.training.features.foreign_weights import take_weights
+from nsc_deploy.training.features.foreign_weights import take_weights, taken_digest
 from nsc_deploy.training.metrics import BackboneMetrics
 from nsc_deploy.training.run import train
 from tests.support.feature_runs import use_bars
@@ -41,6 +42,16 @@ def test_a_run_takes_foreign_weights_as_they_are(tmp_path: Path, monkeypatch: py
     assert metrics.rows["epochs"] == "none, with weights of others"
     kept, theirs = best_backbone(experiment, tmp_path / "run").state_dict(), other().state_dict()
     assert all(torch.equal(kept[name], theirs[name]) for name in theirs)
+
+
+def test_the_digest_is_that_of_what_was_taken(tmp_path: Path):
+    path = written(tmp_path / "theirs.safetensors")
+    taken = take_weights(path, "MIT", build_backbone("cnn8", 4), tmp_path)
+    path.unlink()
+    assert taken_digest(tmp_path) == taken
+    write_tensors(tmp_path / DIRECTORY / BEST, other().state_dict(), {"epoch": 3})
+    with pytest.raises(DataError, match="no weights of others"):
+        taken_digest(tmp_path)
 
 
 def test_half_precision_and_missing_counters_are_taken(tmp_path: Path):
