@@ -82,7 +82,9 @@ class VerificationRecord(Record):
     agreement: float | None = Field(default=None, ge=0, le=1, description="share of equal decisions")
     reference_accuracy: float | None = Field(default=None, ge=0, le=1)
     accuracy: float | None = Field(default=None, ge=0, le=1, description="of the artefact")
-    silent: bool = Field(default=False, description="whether no output fired on either side")
+    silent: bool = Field(
+        default=False, description="whether no output fired, or was other than 0, on either side"
+    )
     largest_error: float | None = Field(
         default=None, ge=0, description="largest difference of an output that is no spike"
     )
@@ -126,9 +128,10 @@ class VerificationRecord(Record):
         what = f"{samples} of {steps} in {self.backend}"
         differ = "differs" if self.diverging_samples == 1 else "differ"
         parted = f"{counted(self.diverging_samples, 'sample')} {differ} from the reference simulator"
-        quiet = "; no output fires on either side, which says nothing of it" if self.silent else ""
+        nothing = "no output fires" if self.largest_error is None else "every output is 0"
+        quiet = f"; {nothing} on either side, which says nothing of it" if self.silent else ""
         if self.equal and self.largest_error is not None and not self.spikes:
-            return f"{what}: all outputs are those of the reference, bit for bit"
+            return f"{what}: all outputs are those of the reference, bit for bit{quiet}"
         if self.equal:
             return f"{what}: all {self.spikes:,} spikes are those of the reference simulator{quiet}"
         if self.spikes == 0 and self.largest_error is not None:

@@ -54,8 +54,8 @@ class OutputParity:
 
     @property
     def silent(self) -> bool:
-        """Whether no output fires on either side, which says nothing of either."""
-        return self.reference_spikes == 0 and self.other_spikes == 0
+        """Whether no output fires, or is other than 0, on either side, which says nothing of either."""
+        return self.range == 0
 
     @property
     def agrees(self) -> bool:

@@ -20,8 +20,8 @@ class Limits:
         min_coincidence: share of coinciding output spikes.
         max_rmse: largest error of any layer's potentials, in units of the layer's mean threshold.
         exact: whether every spike and output has to be equal.
-        allow_silence: whether a limit holds where no output fires on either side; else there is nothing to
-            judge by, and it is missed.
+        allow_silence: whether a limit holds where no output fires, or is other than 0, on either side; else
+            there is nothing to judge by, and it is missed.
 
     Raises:
         ConfigError: a limit that is NaN or infinite.
@@ -82,7 +82,8 @@ def _finding(name: str, wanted: float, comparison: Comparison, silent: bool) -> 
     met = found <= wanted if name.startswith("max_") else found >= wanted
     unjudged = silent and name in _BY_OUTPUT_SPIKES
     if unjudged:
-        note = "no output fires, so there is nothing to judge by (--allow-silence)"
+        nothing = "every output is 0" if comparison.output.reference_spikes is None else "no output fires"
+        note = f"{nothing}, so there is nothing to judge by (--allow-silence)"
     else:
         note = _where_real_outputs_part(comparison) if name == "exact" and not met else ""
     return Finding(name, wanted, found, met and not unjudged, note)

@@ -68,7 +68,8 @@ def verdicts(comparison: Comparison) -> list[str]:
     """What is to be said of the outputs beside their spikes: real values, or silence."""
     output = comparison.output
     if output.silent:
-        return ["no output fires on either side: silence is no agreement"]
+        nothing = "every output is 0" if output.reference_spikes is None else "no output fires"
+        return [f"{nothing} on either side: silence is no agreement"]
     if output.reference_spikes is not None:
         return []
     if output.equal:

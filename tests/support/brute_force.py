@@ -65,8 +65,8 @@ def _carried(emits: Signal, values) -> int:
 
 def _weights_behind(network: Network, name: str) -> bool:
     node = network.node(name)
-    if node.primitive == "Flatten" and len(node.inputs) == 1:
-        return _weights_behind(network, node.inputs[0])
+    if node.primitive == "Flatten":
+        return any(_weights_behind(network, source) for source in node.inputs)
     return node.synaptic
 
 

@@ -9,6 +9,7 @@ import pytest
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.errors import ConfigError
+from nsc_deploy.exporters.manifest import VerificationRecord
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
@@ -109,6 +110,21 @@ def test_silence_on_both_sides_keeps_no_limit(tmp_path: Path) -> None:
     assert all("nothing to judge by" in finding.note for finding in judged)
     allowed = findings(found, Limits(**LIMITS, allow_silence=True))
     assert [finding.met for finding in allowed] == [True] * 3
+
+
+def test_real_outputs_that_are_all_0_keep_no_limit(tmp_path: Path) -> None:
+    """A silent network in front of integrators, whose decisions are all class 0."""
+    quiet = network(weight=0.0, spiking=False)
+    np.save(tmp_path / "nothing.npy", np.zeros((20, 7, 3)))
+    runner = RecordedRunner(tmp_path / "nothing.npy", quiet)
+    found = compare_runs(quiet, runner, ReferenceRunner(quiet), EVENTS)
+    assert verdicts(found) == ["every output is 0 on either side: silence is no agreement"]
+    [judged] = findings(found, Limits(exact=True))
+    assert not judged.met
+    assert judged.note == "every output is 0, so there is nothing to judge by (--allow-silence)"
+    assert findings(found, Limits(exact=True, allow_silence=True))[0].met
+    record = VerificationRecord.of(found, backend="it")
+    assert record.sentence.endswith("every output is 0 on either side, which says nothing of it")
 
 
 @pytest.mark.parametrize(

@@ -130,9 +130,12 @@ def reads_from(network: Network, target: Node, source: str) -> bool:
 
 
 def weighted(network: Network, node: Node) -> bool:
-    """Whether weights give what a node emits, seen through nodes that only reshape it."""
-    while node.primitive == "Flatten" and len(node.inputs) == 1:
-        node = network.node(node.inputs[0])
+    """Whether weights give what a node emits, seen through nodes that only reshape it.
+
+    What else such a node takes in is added to the sums that weights have begun.
+    """
+    if node.primitive == "Flatten":
+        return any(weighted(network, network.node(source)) for source in node.inputs)
     return node.synaptic
 
 

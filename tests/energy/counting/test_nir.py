@@ -377,6 +377,24 @@ def test_weighted_values_that_are_flattened_are_joined_in_their_accumulator() ->
     assert part.per_sample.additions.tolist() == [0, 0]
 
 
+def test_weighted_values_that_meet_in_a_flatten_are_in_their_accumulator_already() -> None:
+    builder = GraphBuilder(DT)
+    builder.input((1, 4, 4), Signal.EVENTS)
+    for name in ("one", "two"):
+        kernel = np.ones((2, 1, 2, 2), np.float32)
+        builder.add(name, nir.Conv2d((4, 4), kernel, 2, 0, 1, 1, np.zeros(2, np.float32)), after="input")
+    builder.add("flat", nir.Flatten({"input": np.array([2, 2, 2])}, 0, -1), after=["one", "two"])
+    builder.lif("lif", 0.9, 0.5, 8)
+    builder.output(8)
+    network = assemble(builder.build())
+    recording = Recording(np.ones((5, 2, 1, 4, 4), np.uint8), Signal.EVENTS, DT)
+    part = count_network(network, recording, name="graph")
+    lif = next(one for one in part.layers if one.name == "lif")
+    assert not lif.traffic.activation_reads.any()
+    assert not part.per_sample.additions.any()
+    assert_exact((network, recording), 2)
+
+
 @pytest.mark.parametrize("signal", list(Signal))
 @pytest.mark.parametrize("pool", [nir.SumPool2d, nir.AvgPool2d])
 def test_a_pool_takes_an_addition_less_than_values_arrive_in_a_window(signal: Signal, pool) -> None:
