@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+import nsc_deploy
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.energy import estimate, load_profile
 from nsc_deploy.energy.report.quantity import Quantity
@@ -67,6 +68,7 @@ class Result:
         metrics_sha256: of the file that the run ended with.
         profile: of the prices.
         prices_sha256: of what the profile held.
+        version: of this tool, which counted: another one may count otherwise.
         note: why there is no energy.
     """
 
@@ -80,6 +82,7 @@ class Result:
     metrics_sha256: str = ""
     profile: str = ""
     prices_sha256: str = ""
+    version: str = ""
     note: str = ""
 
 
@@ -161,7 +164,7 @@ def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -
     for one in progress_of(grid, out):
         if one.state is State.FINISHED:
             reached = replace(_reached(one.point, out, grid), prices_sha256=prices)
-            before = counted.get((reached.run, reached.metrics_sha256, prices))
+            before = counted.get(_counting(reached))
             if before is None:
                 results.append(_counted(reached, out / one.point.name, grid.profile))
             else:
@@ -173,14 +176,19 @@ def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -
     return results
 
 
-def _earlier(out: Path) -> dict[tuple[str, str, str], Result]:
+def _counting(one: Result) -> tuple[str, ...]:
+    """What the energy of a run is a function of."""
+    return one.run, one.metrics_sha256, one.prices_sha256, one.version
+
+
+def _earlier(out: Path) -> dict[tuple[str, ...], Result]:
     """Runs that were counted before; one that could not be is none: what was in the way may be gone."""
     try:
         known = TypeAdapter(list[Result]).validate_python(read_json(out / RESULTS))
     except (UserError, ValidationError):
         return {}
     sound = (one for one in known if not one.note and all(map(_is_number, (one.energy_uj, one.synops))))
-    return {(one.run, one.metrics_sha256, one.prices_sha256): one for one in sound}
+    return {_counting(one): one for one in sound}
 
 
 def _is_number(value: float | None) -> bool:
@@ -234,6 +242,7 @@ def _reached(point: Point, out: Path, grid: Grid) -> Result:
         metrics={name: _number(metrics.get(name)) for name in grid.metrics},
         metrics_sha256=sha256(path),
         profile=grid.profile,
+        version=nsc_deploy.__version__,
     )
 
 

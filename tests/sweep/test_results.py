@@ -171,6 +171,18 @@ def test_seeds_are_averaged_and_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_another_version_counted_is_counted_anew(grid: Grid, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    event_run(out / "e_0")
+    finish(out / "e_0", 0.5)
+    [expected] = collect(grid, out)
+    [known] = read_json(out / RESULTS)
+    assert known["version"] == nsc_deploy.__version__
+    for version, energy in ((nsc_deploy.__version__, 7.0), ("0.0.1", expected.energy_uj)):
+        write_json(out / RESULTS, [known | {"version": version, "energy_uj": 7.0}])
+        assert [one.energy_uj for one in collect(grid, out)] == [energy]
+
+
 def test_a_run_that_could_not_be_counted_is_counted_once_it_can_be(grid: Grid, tmp_path: Path) -> None:
     out = tmp_path / "out"
     event_run(out / "e_0")
