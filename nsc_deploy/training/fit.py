@@ -67,7 +67,9 @@ def fit(
         UserError: training diverged.
     """
     config = experiment.training
-    record = TrainingRecord(run, config.patience)
+    record = TrainingRecord(
+        run, config.patience, "Lower training.learning_rate or set training.gradient_clip"
+    )
     last = run / DIRECTORY / LAST
     going_on = resume and last.is_file()
     if going_on and is_complete(last, record, config.epochs):

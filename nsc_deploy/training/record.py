@@ -75,13 +75,15 @@ class TrainingRecord(Callback):
     Args:
         run: the run directory.
         patience: epochs without a better one before training stops; 0 for never.
+        steadier: what makes such a training diverge less.
     """
 
-    def __init__(self, run: Path, patience: int) -> None:
+    def __init__(self, run: Path, patience: int, steadier: str = "Lower training.learning_rate") -> None:
         self.state_file = run / DIRECTORY / LAST
         self.seconds_file = run / DIRECTORY / SECONDS
         self._best_file = run / DIRECTORY / BEST
         self._patience = patience
+        self._steadier = steadier
         self._started = 0.0
         self.began = False
         self.epochs: list[EpochRecord] = []
@@ -108,7 +110,7 @@ class TrainingRecord(Callback):
             raise UserError(
                 f"training diverged in epoch {epoch.epoch} (the loss is {epoch.train_loss})",
                 where=self._best_file.parent.parent,
-                hint="Lower learning_rate or set gradient_clip; then train anew with --overwrite.",
+                hint=f"{self._steadier}; then train anew with --overwrite.",
             )
         self.epochs.append(epoch)
         if self.best is None or epoch.rank > self.best.rank:

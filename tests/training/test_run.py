@@ -228,8 +228,9 @@ def test_diverged_training_says_so(small_experiment: Make, tmp_path: Path) -> No
         training__learning_rate=10.0, training__epochs=60, training__schedule="constant"
     )
     experiment = load_experiment(None, overrides | {"training.weight_decay": 1.0})
-    with pytest.raises(UserError, match="diverged"):
+    with pytest.raises(UserError, match="diverged") as refused:
         train(experiment, tmp_path / "run", progress=False)
+    assert "set training.gradient_clip" in str(refused.value.hint)
 
 
 def test_training_leaves_no_setting_of_torch_behind(finished: RunResult) -> None:

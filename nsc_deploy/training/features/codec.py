@@ -64,7 +64,7 @@ def fit_codec(
         UserError: training diverged.
     """
     config = experiment.training
-    record = TrainingRecord(run, patience=0)
+    record = TrainingRecord(run, 0, "Lower training.learning_rate or training.tuning_rate")
     last = run / DIRECTORY / LAST
     going_on = resume and last.is_file()
     epochs = config.epochs + config.tuning_epochs

@@ -1,4 +1,5 @@
 import copy
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from nsc_deploy.channels.config import BinaryChannelConfig
 from nsc_deploy.deployment import read_deployment
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.models.features.layers import NormalisedConvolution
 from nsc_deploy.training.checkpoints import read_tensors
 from nsc_deploy.training.features.cache import FeatureSource, load_features
@@ -182,6 +183,15 @@ def test_the_rate_is_halved_in_each_stage_anew(backbone: Path):
         0.8, 0.8, 0.4, 0.4, 0.001, 0.001, 0.0005,
     ]  # fmt: skip
     assert [fit._server_rate(step) for step in (0, 39, 40)] == [0, 0, 0.001]
+
+
+def test_a_codec_that_diverges_is_told_what_it_has(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(CodecFit, "_codec_rate", lambda self, step: math.inf)
+    with pytest.raises(UserError, match="diverged") as refused:
+        train(codec_experiment(backbone), tmp_path / "run", progress=False)
+    assert "Lower training.learning_rate or training.tuning_rate" in str(refused.value)
 
 
 @pytest.mark.parametrize("read_back", [False, True])
