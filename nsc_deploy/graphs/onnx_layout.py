@@ -34,11 +34,16 @@ def feed_steps_first(model: onnx.ModelProto, layout: Layout, recorded: Sequence[
         file: name of the graph file, for messages.
 
     Raises:
-        DataError: the recording does not fit what the graph takes in.
+        DataError: the recording does not fit what the graph takes in, or that is more than one input, or no
+            float32.
     """
     written = {tensor.name for tensor in model.graph.initializer}
-    first = next((value for value in model.graph.input if value.name not in written), None)
-    if first is None or not first.type.tensor_type.HasField("shape"):
+    entering = [value for value in model.graph.input if value.name not in written]
+    if not entering:
+        return
+    first = entering[0]
+    _refuse_other_inputs(entering, file)
+    if not first.type.tensor_type.HasField("shape"):
         return
     dims = list(first.type.tensor_type.shape.dim)
     sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
@@ -47,6 +52,23 @@ def feed_steps_first(model: onnx.ModelProto, layout: Layout, recorded: Sequence[
         _turn(model.graph, first, layout)
     elif _sounds(dims[0], _SAMPLES) or _sounds(dims[1], _STEPS):
         announce(_named_otherwise(first.name, dims, file))
+
+
+def _refuse_other_inputs(entering: Sequence[onnx.ValueInfoProto], file: str) -> None:
+    """A recording holds what enters one input, in single precision."""
+    if len(entering) > 1:
+        named = ", ".join(f"'{value.name}'" for value in entering)
+        raise DataError(
+            f"holds one input, and {file} takes in {len(entering)} ({named})",
+            hint="Export the graph with one of them, the others as constants.",
+        )
+    kind = entering[0].type.tensor_type.elem_type
+    if kind != onnx.TensorProto.FLOAT:
+        raise DataError(
+            f"is fed in float32, and {file} takes in {onnx.TensorProto.DataType.Name(kind).lower()} as "
+            f"'{entering[0].name}'",
+            hint="Export the graph with a cast from float32 in front of it.",
+        )
 
 
 def _refuse_unfit(

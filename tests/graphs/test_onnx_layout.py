@@ -150,3 +150,30 @@ def test_a_graph_that_keeps_to_steps_first_is_left_alone(tmp_path: Path) -> None
     node = helper.make_node("Relu", ["input"], ["output"], name="relu")
     onnx_graph(tmp_path / "net.onnx", [node], {}, 4, 4)
     assert [one.name for one in count_onnx(tmp_path / "net.onnx", reals(4)).layers] == ["relu"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problem"),
+    [
+        ({"words": TensorProto.INT64}, r"takes in int64 as 'words'"),
+        ({"input": TensorProto.FLOAT, "state": TensorProto.FLOAT}, r"takes in 2 \('input', 'state'\)"),
+    ],
+)
+def test_inputs_that_a_recording_cannot_feed_are_named(
+    tmp_path: Path, inputs: dict[str, int], problem: str
+) -> None:
+    nodes = [
+        helper.make_node("Cast", [name], [f"{name}:float"], to=TensorProto.FLOAT, name=f"cast-{name}")
+        for name in inputs
+    ]
+    nodes.append(helper.make_node("Sum", [node.output[0] for node in nodes], ["output"]))
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, kind, ["T", "N", 4]) for name, kind in inputs.items()],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["T", "N", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "graph.onnx")
+    with pytest.raises(DataError, match=problem):
+        count_onnx(tmp_path / "graph.onnx", events(4, rate=0.5))
