@@ -39,7 +39,7 @@ def main() -> None:
         parser.error(
             "no codec in these evaluations: name one that nsc-deploy evaluate made of runs of codecs"
         )
-    looks = list(dict.fromkeys(label for _, curves in panels for label in curves))
+    looks = list(dict.fromkeys(look_of(label) for _, curves in panels for label in curves))
     figure = Figure(figsize=(5.2 * len(panels), 4.4), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(axes, title, curves, looks)
@@ -57,7 +57,7 @@ def panels_of(sweeps: list[dict]) -> list[tuple[str, dict[str, list[dict]]]]:
     steps = {(behind(one), one["channel"], one["steps"]) for one in sweeps if one["steps"] is not None}
     backbones = sorted({backbone for backbone, _, _ in steps})
     panels = []
-    for backbone, channel, n in sorted(steps):
+    for backbone, channel, n in sorted(steps, key=lambda one: (one[0], one[1] != "bsc", -one[2])):
         here = [
             one
             for one in sweeps
@@ -87,10 +87,15 @@ def curves_of(sweeps: list[dict]) -> dict[str, list[dict]]:
     }
 
 
+def look_of(label: str) -> str:
+    """What a curve is told apart by: a codec looks alike whichever of the channels it was trained for."""
+    return label.replace("trained at bsc", "trained at").replace("trained at bec", "trained at")
+
+
 def draw(axes, title: str, curves: dict[str, list[dict]], looks: list[str]) -> None:
     """One panel; a codec has the colour and marker of its place in `looks` in all of them."""
     for label, runs in curves.items():
-        number = looks.index(label)
+        number = looks.index(look_of(label))
         points, means, bars = mean_curve(runs)
         seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
         marker, colour = MARKERS[number % len(MARKERS)], f"C{number % 10}"
@@ -98,7 +103,8 @@ def draw(axes, title: str, curves: dict[str, list[dict]], looks: list[str]) -> N
         axes.errorbar(points, means, bars, **style)
     first = next(iter(curves.values()))[0]
     axes.axhline(100 * first["without_channel"], color="0.5", linestyle=":", label="no codec, no channel")
-    axes.set(title=title, xlabel="p", ylabel="test accuracy (%)", ylim=(0, 102))
+    axes.set(title=title, xlabel="p", ylabel="test accuracy (%)")
+    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="lower left")
 
