@@ -15,7 +15,7 @@ from statistics import fmean, pstdev
 
 from matplotlib.figure import Figure
 
-MARKERS = "osD^vP*X"
+MARKERS, LINES = "osD^vP*X", ("-", "--")
 WORDS = {"bsc": "bits flipped (BSC)", "bec": "bits erased (BEC)"}
 
 
@@ -98,8 +98,8 @@ def draw(axes, title: str, curves: dict[str, list[dict]], looks: list[str]) -> N
         number = looks.index(look_of(label))
         points, means, bars = mean_curve(runs)
         seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-        marker, colour = MARKERS[number % len(MARKERS)], f"C{number % 10}"
-        style = {"marker": marker, "color": colour, "capsize": 2, "label": label + seeds}
+        marker, colour, line = MARKERS[number % len(MARKERS)], f"C{number % 10}", LINES[number // 10 % 2]
+        style = {"marker": marker, "color": colour, "linestyle": line, "capsize": 2, "label": label + seeds}
         axes.errorbar(points, means, bars, **style)
     first = next(iter(curves.values()))[0]
     axes.axhline(100 * first["without_channel"], color="0.5", linestyle=":", label="no codec, no channel")

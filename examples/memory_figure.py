@@ -15,7 +15,7 @@ from statistics import fmean, pstdev
 
 from matplotlib.figure import Figure
 
-MARKERS = "osD^vP*X"
+MARKERS, LINES = "osD^vP*X", ("-", "--")
 
 
 def main() -> None:
@@ -65,7 +65,8 @@ def draw(figure: Figure, channels: dict[str, dict[str, list[dict]]]) -> None:
     for (answers, symbols), (channel, curves) in zip(grid.T, channels.items(), strict=True):
         for label, runs in curves.items():
             number = systems.index(label)
-            look = {"marker": MARKERS[number % len(MARKERS)], "color": f"C{number % 10}", "markersize": 4}
+            marker, colour, line = MARKERS[number % len(MARKERS)], f"C{number % 10}", LINES[number // 10 % 2]
+            look = {"marker": marker, "color": colour, "linestyle": line, "markersize": 4}
             points, means, bars = mean_curve(runs, "accuracy")
             percents = ([100 * value for value in values] for values in (means, bars))
             answers.errorbar(points, *percents, capsize=2, label=label, **look)
