@@ -1,6 +1,7 @@
 """A graph under repair, and repairs that the files of several frameworks take."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
+from nsc_deploy.graphs.network import Reset
 
 Edge = tuple[str, str]
 _NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.CubaLI, nir.I)
@@ -53,6 +55,22 @@ class Draft:
                 self.assumed.append(f"{name}={wanted} ({self.maker}'s default is {default}: {why})")
         elif not self.statement.says(name, wanted):
             raise self.refuse(f"has {name}={text}: {why}")
+
+    def reset_by(self, name: str, words: Mapping[str, Reset]) -> Reset | None:
+        """The reset, of an argument in the framework's words or of `--reset`; None where neither is given.
+
+        Raises:
+            ConfigError: both, and they differ.
+            GraphError: a word that is none of these.
+        """
+        text, reset = self.statement.said.get(name), self.statement.reset
+        if text is None:
+            return reset
+        if text not in words:
+            raise self.refuse(f"has {name}={text}")
+        if reset not in {None, words[text]}:
+            raise ConfigError(f"--reset {reset} and {name}={text} differ", where="--set")
+        return words[text]
 
 
 def editable(node: Any) -> Any:

@@ -34,13 +34,7 @@ NORSE_DT = 1e-3
 
 
 def _snntorch(draft: Draft) -> tuple[float, Reset]:
-    said = draft.statement.said
-    reset = draft.statement.reset
-    mechanism = said.get("reset_mechanism", "subtract" if reset is None else reset.value)
-    if mechanism not in set(Reset):
-        raise draft.refuse(f"has reset_mechanism={mechanism}")
-    if reset is not None and reset.value != mechanism:
-        raise ConfigError(f"--reset {reset.value} and reset_mechanism={mechanism} differ", where="--set")
+    reset = draft.reset_by("reset_mechanism", {one.value: one for one in Reset}) or Reset.SUBTRACT
     draft.only("inhibition", "False", "False", "one neuron of a layer alone fires in a step")
     cells = draft.of(nir.LIF, nir.CubaLIF)
     if not all(_has_unit_gain(node) for node in cells.values()):
@@ -53,16 +47,16 @@ def _snntorch(draft: Draft) -> tuple[float, Reset]:
         factor = draft.statement.number("graded_spikes_factor", name)
         if factor not in {None, 1.0}:
             put_behind(draft, name, f"{name}_graded", nir.Scale(np.full(np.shape(node.r), factor)))
-    late = draft.statement.flag("reset_delay", default=mechanism == "subtract")
+    late = draft.statement.flag("reset_delay", default=reset is Reset.SUBTRACT)
     if late:
         simple = all(isinstance(node, nir.LIF) for node in cells.values())
-        if not simple or (mechanism == "zero" and _recurrent(draft)):
-            raise draft.refuse(f"resets one step late ({mechanism}) in a Synaptic or recurrent neuron")
-        if mechanism == "subtract":
+        if not simple or (reset is Reset.ZERO and _recurrent(draft)):
+            raise draft.refuse(f"resets one step late ({reset}) in a Synaptic or recurrent neuron")
+        if reset is Reset.SUBTRACT:
             _subtract_late(draft)
-    elif mechanism == "subtract":
+    elif reset is Reset.SUBTRACT:
         draft.assumed.append("no potential reaches twice its threshold, where snnTorch subtracts it twice")
-    return SNNTORCH_DT, Reset(mechanism)
+    return SNNTORCH_DT, reset
 
 
 def _has_unit_gain(node: Any) -> bool:
@@ -129,12 +123,7 @@ def _norse(draft: Draft) -> tuple[float, Reset]:
     if written is None and dt != NORSE_DT:
         draft.assumed.append(f"to_nir(dt={dt:g}) (its default is {NORSE_DT:g}, whatever step the model has)")
     written = written or dt
-    method = draft.statement.said.get("reset_method")
-    if method not in {None, "reset_value", "reset_subtract"}:
-        raise draft.refuse(f"has reset_method={method}")
-    reset = draft.statement.reset_by(
-        "reset_method", {"reset_value": Reset.ZERO, "reset_subtract": Reset.SUBTRACT}
-    )
+    reset = draft.reset_by("reset_method", {"reset_value": Reset.ZERO, "reset_subtract": Reset.SUBTRACT})
     for name, node in leaky.items():
         _require_start(name, node, reset)
         for tau in ("tau", "tau_mem", "tau_syn"):
@@ -197,12 +186,7 @@ def _spikingjelly(draft: Draft) -> tuple[float, Reset]:
 def _sinabs(draft: Draft) -> tuple[float, Reset]:
     draft.only("spike_fn", "SingleSpike", "MultiSpike", "it fires several times a step")
     draft.only("min_v_mem", "None", "None or, after from_model, -1", "it holds potentials up")
-    floor = draft.statement.said.get("reset_fn")
-    if floor not in {None, "MembraneSubtract", "MembraneReset"}:
-        raise draft.refuse(f"has reset_fn={floor}")
-    reset = draft.statement.reset_by(
-        "reset_fn", {"MembraneSubtract": Reset.SUBTRACT, "MembraneReset": Reset.ZERO}
-    )
+    reset = draft.reset_by("reset_fn", {"MembraneSubtract": Reset.SUBTRACT, "MembraneReset": Reset.ZERO})
     draft.only("subtract_value", "None", "None", "a spike takes something else off than the threshold")
     for name, node in draft.of(nir.LIF, nir.LI).items():
         # ExpLeak has another default than LIF.

@@ -87,19 +87,6 @@ class Statement:
         text = self.said[name].lower()
         return text == wanted.lower() or {text, wanted.lower()} <= _NO
 
-    def reset_by(self, name: str, words: Mapping[str, Reset]) -> Reset | None:
-        """The reset, of an argument in the framework's words or of `reset`; None where neither is given.
-
-        Raises:
-            ConfigError: both, and they differ.
-        """
-        text = self.said.get(name)
-        if text is None:
-            return self.reset
-        if self.reset not in {None, words[text]}:
-            raise ConfigError(f"--reset {self.reset} and {name}={text} differ", where="--set")
-        return words[text]
-
 
 @dataclass(frozen=True)
 class Arguments:
