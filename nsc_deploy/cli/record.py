@@ -42,6 +42,7 @@ def record(
     from nsc_deploy.graphs.formats import recording
     from nsc_deploy.graphs.network import Signal
     from nsc_deploy.io.files import require_writable
+    from nsc_deploy.io.text import counted
 
     require_writable(out)
     kind = Signal(signal.value)
@@ -69,4 +70,4 @@ def record(
         typer.echo(json.dumps(answer, indent=2))
         return
     of = f"{made.signal.value} of shape {list(made.shape)}"
-    typer.echo(f"wrote {out}: {made.steps} steps, {made.samples} samples, {of}")
+    typer.echo(f"wrote {out}: {counted(made.steps, 'step')}, {counted(made.samples, 'sample')}, {of}")

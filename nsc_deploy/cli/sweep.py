@@ -83,6 +83,7 @@ def _refuse_others(found: "list[PointProgress]", out: Path) -> None:
 
 def _submit(grid: "Grid", points: "list[Point]", out: Path, jobs: int) -> None:
     from nsc_deploy.io.files import write_json
+    from nsc_deploy.io.text import counted
     from nsc_deploy.sweep.execute import submit
     from nsc_deploy.sweep.grid import JOBS
     from nsc_deploy.sweep.results import read_jobs
@@ -90,7 +91,7 @@ def _submit(grid: "Grid", points: "list[Point]", out: Path, jobs: int) -> None:
     known = read_jobs(out)
     submitted = submit(points, out, jobs, grid.slurm)
     write_json(out / JOBS, known | submitted)
-    typer.echo(f"submitted {len(submitted)} runs; --status says how far they are", err=True)
+    typer.echo(f"submitted {counted(len(submitted), 'run')}; --status says how far along", err=True)
 
 
 def _train(points: "list[Point]", out: Path, jobs: int) -> int:

@@ -125,13 +125,15 @@ def _webp_part(arrays: dict[str, NDArray[Any]], part: str, path: Path, *, progre
         raise DataError(f"{part}_webp and {part}_offsets are of the wrong type", where=path, hint=REPLACE)
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DataError(f"{part}_labels are no whole numbers in a row", where=path, hint=REPLACE)
-    if len(labels) > PARTS[part]:  # before there is room for as many images
-        raise DataError(f"has more {part} images than CIFAR-100", where=path, hint=REPLACE)
     edges = offsets.astype(np.int64)
     if edges.shape != (len(labels) + 1,) or edges[0] != 0 or edges[-1] != len(packed):
         raise DataError(f"{part}_offsets do not fit the images and labels", where=path, hint=REPLACE)
     if (np.diff(edges) <= 0).any():
         raise DataError(f"{part}_offsets do not rise", where=path, hint=REPLACE)
+    if len(labels) != PARTS[part]:  # of a subset, accuracies would stand as those of CIFAR-100
+        raise DataError(
+            f"has {len(labels)} {part} images, not the {PARTS[part]} of CIFAR-100", where=path, hint=REPLACE
+        )
     pixels = np.empty((len(labels), *SHAPE), dtype=np.uint8)
     with progress_bar(shown=progress) as bar:
         task = bar.add_task(f"unpacking the {part} images", total=len(labels))

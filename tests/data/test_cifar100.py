@@ -169,6 +169,12 @@ def fewer_labels(arrays: dict[str, np.ndarray]) -> None:
     arrays["train_labels"] = arrays["train_labels"][1:]
 
 
+def fewer_images(arrays: dict[str, np.ndarray]) -> None:
+    arrays["test_labels"] = arrays["test_labels"][:-1]
+    arrays["test_offsets"] = arrays["test_offsets"][:-1]
+    arrays["test_webp"] = arrays["test_webp"][: arrays["test_offsets"][-1]]
+
+
 def no_labels(arrays: dict[str, np.ndarray]) -> None:
     del arrays["test_labels"]
 
@@ -181,6 +187,7 @@ def no_labels(arrays: dict[str, np.ndarray]) -> None:
         (falling, "train_offsets do not rise"),
         (past_the_end, "train_offsets do not fit"),
         (fewer_labels, "train_offsets do not fit"),
+        (fewer_images, "has 9 test images, not the 10 of CIFAR-100"),
         (no_labels, "no array test_labels"),
     ],
 )

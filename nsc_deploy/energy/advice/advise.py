@@ -30,7 +30,7 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
-from nsc_deploy.io.text import percent
+from nsc_deploy.io.text import counted, percent
 
 Progress = Callable[[str], None]
 _COLUMNS = ("paper", "compute", "memory")
@@ -393,6 +393,6 @@ def _unchanged_neurons(parts: Sequence[ObservedPart]) -> Iterator[str]:
             alone = silent_alone(part.activity, node)
             if alone:
                 yield (
-                    f"prune: {alone:,} neurons of {part.name}/{node.name} never fire while others of their "
-                    "channel do; a kernel computes whole channels"
+                    f"prune: {counted(alone, 'neuron')} of {part.name}/{node.name} without a spike, in "
+                    "channels where others fire; a kernel computes whole channels"
                 )

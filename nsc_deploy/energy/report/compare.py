@@ -14,6 +14,7 @@ from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import read_json
 from nsc_deploy.io.records import Record, to_record
+from nsc_deploy.io.text import counted
 
 FIELDS = ("synops", "neuron_updates", "spikes", "synapses", "neurons", "energy_uj")
 CHECKED = ("synops", "spikes", "neurons", "energy_uj")
@@ -139,7 +140,9 @@ def _other_recordings(before: SystemReport, after: SystemReport) -> Iterator[Dia
         one = old.get(part.name, before.parts[0] if len(before.parts) == len(after.parts) == 1 else None)
         if one is None or (one.recording_sha256, one.samples) == (part.recording_sha256, part.samples):
             continue
-        numbers = f"{one.recording} ({one.samples} samples) and {part.recording} ({part.samples} samples)"
+        numbers = " and ".join(
+            f"{side.recording} ({counted(side.samples, 'sample')})" for side in (one, part)
+        )
         yield Diagnostic(
             "other-recording",
             f"{part.name} was counted over other recorded inputs than before",
