@@ -139,6 +139,9 @@ def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
     alone = experiments["question-only_awgn_0"]
     assert isinstance(alone, MemoryExperiment)
     assert (alone.system.memory, alone.training.start_from) == (0, None)
+    spiking = experiments["spiking_rician_0"]
+    assert isinstance(spiking, MemoryExperiment)
+    assert (spiking.system.codec, spiking.training.freeze_encoder) == ("spiking", True)
 
 
 def test_the_grid_of_cifar100_holds_every_codec_and_three_seeds_where_it_matters() -> None:
