@@ -202,6 +202,7 @@ def check(
     samples_first: _SAMPLES_FIRST = False,
     classes: options.Classes = None,
     target: _TARGET = None,
+    skip_zeros: _SKIP_ZEROS = False,
     junit: Annotated[
         Path | None, typer.Option(help="Write the findings as JUnit XML, for a CI server.", metavar="FILE")
     ] = None,
@@ -240,6 +241,7 @@ def check(
             samples_first=samples_first,
             classes=classes,
             target=target,
+            skip_zeros=skip_zeros,
         )
     except UserError as error:
         # A CI server shows what it is given: a check that could not be made has to be seen there too.
@@ -284,6 +286,7 @@ def compare(
     layout: _LAYOUT = None,
     signal: _SIGNAL = None,
     samples_first: _SAMPLES_FIRST = False,
+    skip_zeros: _SKIP_ZEROS = False,
     as_json: _JSON = False,
 ) -> None:
     """Show what changed between two builds, layer by layer."""
@@ -301,6 +304,7 @@ def compare(
         layout=layout,
         signal=signal,
         samples_first=samples_first,
+        skip_zeros=skip_zeros,
     )
     if as_json:
         typer.echo(comparison.model_dump_json(indent=2))

@@ -24,6 +24,7 @@ from nsc_deploy.energy.systems import CountedSystem, Options
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import Target
 from nsc_deploy.exporters.registry import load_target
+from nsc_deploy.graphs.formats.recording import Layout
 from nsc_deploy.io.files import write_text
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.io.text import counted
@@ -258,6 +259,9 @@ class Counted:
             "reset": options.reset,
             "target": None if options.target is None else options.target.name,
             "zeros": "skipped" if options.skip_zeros else None,
+            "signal": options.signal,
+            "arrays": "samples first" if options.samples_first else None,
+            "layout": None if options.layout is Layout.STEPS_FIRST else options.layout,
         }
         given = {name: str(value) for name, value in header.items() if value is not None}
         report = build_report(self.systems, prices, options=given)

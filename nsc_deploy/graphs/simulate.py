@@ -195,7 +195,10 @@ class _Run:
         recorded: dict[str, Real] = {}
         for component in self._network.components:
             run = self._run_cycle if self._network.cyclic(component) else self._run_node
-            for name, output in run(component).items():
+            with np.errstate(over="ignore", invalid="ignore"):
+                outputs = run(component)
+            for name, output in outputs.items():
+                self._require_finite(name, output)
                 self._outputs[name] = output
                 if self._observe is not None:
                     self._observe(name, output)
@@ -204,6 +207,20 @@ class _Run:
             self._release(component)
         potentials = {name: np.concatenate(parts) for name, parts in self._potentials.items()}
         return Trace(recorded, potentials, self._network)
+
+    def _require_finite(self, name: str, output: Real) -> None:
+        """Refuse what is no number any more: it passes no threshold, and what follows would fall silent."""
+        operator = self._operators[name]
+        kept = not isinstance(operator, Membrane | Synapse) or operator.finite
+        if kept and (self._network.node(name).spiking or np.isfinite(output).all()):
+            return
+        steps = np.flatnonzero(~np.isfinite(output).reshape(len(output), -1).all(1))
+        when = f" in step {steps[0] + 1} of {len(output)}" if len(steps) else ""
+        raise GraphError(
+            f"gives NaN or infinity{when}: its values grow beyond the largest number of {self._dtype}",
+            where=f"node '{name}'",
+            hint="Look for a loop that amplifies, and at the sizes of weights and inputs.",
+        )
 
     def _run_node(self, component: tuple[str, ...]) -> dict[str, Real]:
         (name,) = component

@@ -382,6 +382,32 @@ def test_values_that_do_not_fit_are_refused(values, message):
         simulate(assemble(recurrent()[0]), values)
 
 
+@pytest.mark.parametrize("spiking", [False, True])
+def test_what_grows_beyond_every_number_is_refused(spiking):
+    """NaN passes no threshold: what follows would be silent, and count as that."""
+    size = np.ones(2)
+    neuron = (
+        nir.IF(r=size / DT, v_threshold=np.full(2, 3e38))
+        if spiking
+        else nir.LI(tau=2 * DT * size, r=2 * size, v_leak=0 * size)
+    )
+    nodes = {
+        "in": nir.Input(np.array([2])),
+        "neuron": neuron,
+        "back": nir.Linear(np.array([[2.0, -3.0], [3.0, 2.0]])),
+        "cut": nir.Threshold(size),
+        "out": nir.Output(np.array([2])),
+    }
+    edges = [("in", "neuron"), ("neuron", "cut"), ("cut", "out")]
+    loop = [] if spiking else [("neuron", "back"), ("back", "neuron")]
+    if spiking:
+        del nodes["back"]
+    graph = nir.NIRGraph(nodes, edges + loop, metadata={"dt": DT, "reset": "subtract"}, type_check=False)
+    values = np.full((200, 1, 2), -3e38 if spiking else 1.0)
+    with pytest.raises(GraphError, match="node 'neuron': gives NaN or infinity"):
+        simulate(assemble(graph), values)
+
+
 def test_a_time_constant_below_the_time_step_is_refused():
     node = nir.LIF(tau=np.full(2, 0.001), r=np.ones(2), v_leak=np.zeros(2), v_threshold=np.ones(2))
     network = assemble(one_node(node, (2,), (2,), reset="zero"))

@@ -109,7 +109,7 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
         column: accounting of the energy; the main one of `after` if None.
 
     Raises:
-        ConfigError: other prices, or systems that do not match.
+        ConfigError: other prices, other products left out, or systems that do not match.
     """
     if (before.profile, before.host_profile) != (after.profile, after.host_profile):
         names = (
@@ -120,9 +120,16 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
             f"the reports have different prices ({', '.join(names)})",
             hint="Make both with the same profile.",
         )
+    if before.options.get("zeros") != after.options.get("zeros"):
+        which = "second" if after.options.get("zeros") else "first"
+        raise ConfigError(
+            f"products by zero are left out of the {which} report alone",
+            hint="Make both with --skip-zeros, or neither.",
+        )
     name = column or after.main.name
     pairs = _pairs(before, after)
-    warnings = tuple(one for old, new in pairs for one in _other_recordings(old, new))
+    inputs = (one for old, new in pairs for one in _other_recordings(old, new))
+    warnings = (*_other_readings(before, after), *inputs)
     for one in warnings:
         announce(one)
     return Comparison(
@@ -131,6 +138,23 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
         systems=tuple(_system(old, new, name) for old, new in pairs),
         warnings=warnings,
     )
+
+
+_READINGS = {"signal": "--signal", "arrays": "--samples-first", "layout": "--layout"}
+"""What decides how the same inputs are read, and the option that says it."""
+
+
+def _other_readings(before: Report, after: Report) -> Iterator[Diagnostic]:
+    """Say so where the inputs were read in another way; a file that says it itself needs no option."""
+    for field, option in _READINGS.items():
+        old, new = before.options.get(field), after.options.get(field)
+        if old != new:
+            yield Diagnostic(
+                "other-reading",
+                f"the inputs were read in another way than before ({option})",
+                f"{field} before: {old or 'not given'}; now: {new or 'not given'}",
+                "Differences may come from that: count both with the same options.",
+            )
 
 
 def _other_recordings(before: SystemReport, after: SystemReport) -> Iterator[Diagnostic]:

@@ -125,6 +125,11 @@ class Membrane:
         self.keep_potentials = False
         self.potentials: Real | None = None
 
+    @property
+    def finite(self) -> bool:
+        """Whether what is kept from step to step is a number: a threshold never meets NaN."""
+        return bool(np.isfinite(self._state).all())
+
     def run(self, values: Real) -> Real:
         """[T, N, *shape] to the potentials of the same shape."""
         current = self._current(values)
@@ -199,6 +204,11 @@ class Synapse:
     def __init__(self, membrane: Membrane, node: Node, setting: Setting, decay: Any, gain: Any) -> None:
         self.synapse = Membrane(node, setting, decay, gain, np.zeros(node.output_shape))
         self.membrane = membrane
+
+    @property
+    def finite(self) -> bool:
+        """Whether current and potential are numbers."""
+        return self.synapse.finite and self.membrane.finite
 
     def run(self, values: Real) -> Real:
         """[T, N, *shape] to the membrane's output of the same shape."""

@@ -326,6 +326,26 @@ def test_comparing_over_other_recordings_says_so(tmp_path: Path) -> None:
     assert "other recorded inputs" in done.stderr
 
 
+def test_comparing_what_was_read_in_another_way_says_so_or_is_refused(tmp_path: Path) -> None:
+    spiking_graph(tmp_path / "net.nir", [6, 4], Signal.REAL)
+    np.save(tmp_path / "inputs.npy", events(6).values)
+    plain = {"inputs": tmp_path / "inputs.npy", "dt": 0.03}
+    real = estimate(tmp_path / "net.nir", signal="real", **plain)
+    turned = estimate(tmp_path / "net.nir", signal="real", samples_first=True, **plain)
+    assert real.compare(real).warnings == ()
+    assert [one.name for one in real.compare(turned).warnings] == ["other-reading", "other-recording"]
+    sparse = estimate(tmp_path / "net.nir", signal="real", skip_zeros=True, **plain)
+    for before, after, which in ((real, sparse, "second"), (sparse, real, "first")):
+        with pytest.raises(ConfigError, match=f"left out of the {which} report alone"):
+            before.compare(after)
+        with pytest.raises(ConfigError, match="left out"):
+            after.check_against(before)
+    report = sparse.write(tmp_path / "out")[0]
+    words = ["energy", "check", tmp_path / "net.nir", "--inputs", tmp_path / "inputs.npy", "--dt", 0.03]
+    done = shell(*words, "--signal", "real", "--skip-zeros", "--baseline", report)
+    assert done.returncode == 0, done.stderr
+
+
 def heavier(run: Path, folder: Path) -> Path:
     """The same run with another first layer in its receiver."""
     shutil.copytree(run, folder)
