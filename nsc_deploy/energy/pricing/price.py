@@ -201,9 +201,10 @@ def compute_charges(layer: LayerCount, profile: Profile, spiking: bool) -> tuple
         synapses = (_every_synapse(layer, profile),)
     sent = Charge(Kind.SPIKE, operations.spikes, prices.spike, with_rate=True)
     spikes = (sent,) if prices.spike is not None else ()
-    # A chip adds biases and joined inputs within the update that it has a price for.
-    apart = prices.addition is not None or prices.neuron_update is None
-    additions = (Charge(Kind.ADDITION, operations.additions, prices.addition),) if apart else ()
+    # A chip adds biases and joined inputs of neurons within the update that it has a price for.
+    updated = bool(layer.drives) or bool(operations.neuron_updates.any())
+    within = updated and prices.addition is None and prices.neuron_update is not None
+    additions = () if within else (Charge(Kind.ADDITION, operations.additions, prices.addition),)
     return (
         *synapses,
         Charge(Kind.PRODUCT, operations.products, prices.product),

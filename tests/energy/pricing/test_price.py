@@ -51,6 +51,18 @@ def test_a_chip_prices_updates_and_spikes_and_has_no_price_for_a_multiplication(
     assert energy.low[0] == pytest.approx(10 * 24.0 + 3 * 72.8 + 2 * 69.3)
 
 
+def test_additions_are_part_of_an_update_only_where_neurons_are_updated() -> None:
+    loihi = load_profile("loihi")
+    biases = made("Affine", additions=5)
+    for layer, unpriced in (
+        (made("SumPool2d", additions=5), (Kind.ADDITION,)),
+        (biases, (Kind.ADDITION,)),
+        (replace(biases, drives=("lif",)), ()),
+        (made("LIF", additions=5, neuron_updates=3), ()),
+    ):
+        assert price_layer(layer, loihi, COMPUTE, spiking=True).unpriced == unpriced
+
+
 def test_a_device_without_events_pays_for_every_synapse_in_both_columns() -> None:
     layer = made(acs=10, dense=1000)
     cpu = load_profile("cpu-i7-4960x")

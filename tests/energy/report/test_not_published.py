@@ -75,6 +75,9 @@ def test_a_pooled_layer_without_a_price_is_not_published(pooled: dict[str, Path]
     result = check_budget([system], PriceBook(load_profile("loihi")), BUDGET)
     (energy,) = result.unanswered
     assert energy.not_published
-    assert "no price for macs of net/dense: not published (a synapse adds its weight" in energy.why
+    assert "no price for additions of net/pool: not published (the sum of a pool" in energy.why
+    (system,) = estimate(graph, inputs=inputs, profile="loihi").report.systems
+    unpriced = {layer.name: layer.energy["compute"].unpriced for layer in system.parts[0].layers}
+    assert unpriced == {"pool": ("additions",), "dense": ("macs",), "cells": ()}
     assert "uJ, the rest not published" in result.as_text()
     assert [one.passed for one in result.findings if one.quantity == "fits"] == [True]
