@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import ScaleGranularity
-from nsc_deploy.exporters.c.emulator import emulate
+from nsc_deploy.exporters.c.emulator import PopulationTrace, emulate
 from nsc_deploy.exporters.c.program import (
     STATE_LIMIT,
     UNITY,
@@ -30,15 +30,22 @@ from nsc_deploy.exporters.lava.integers import FIXED_POINT_BITS, WEIGHT_STEP, In
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.populations import Population as Neurons
 from nsc_deploy.exporters.lava.lowering.populations import PopulationGraph, RemoveDead
-from nsc_deploy.exporters.lava.lowering.quantise import FINEST_WEIGHT_EXP, delayed, notes_on
+from nsc_deploy.exporters.lava.lowering.quantise import (
+    FINEST_WEIGHT_EXP,
+    clipping_note,
+    delayed,
+    notes_on,
+)
 from nsc_deploy.exporters.lava.lowering.scales import (
     SMALLEST,
+    UNLEAKED_STEPS,
     Rounded,
     best,
     candidates,
     common_scale,
     largest_scales,
     memoryless,
+    potential_room,
     round_to,
 )
 from nsc_deploy.exporters.lava.lowering.soft_resets import potentials_leave, soft_resets
@@ -53,8 +60,6 @@ from nsc_deploy.passes.fold_pooling import FoldPooling, PoolingToConvolution
 from nsc_deploy.passes.fold_scales import FoldScales
 
 INTEGRATORS = frozenset({"LI", "CubaLI", "I"})
-UNLEAKED_STEPS = 256
-"""For so long an integrator that leaks less, or not at all, has room at least."""
 PIPELINE = (
     DropDeadNodes(),
     FoldScales(exactly=False),
@@ -147,8 +152,9 @@ def lowered(
             int(2 ** (bits - 1) - 1),
             ScaleGranularity.LAYER if shared else granularity,
         )
-        population, rounded = rounding.best(recorded)
+        population, rounded, clipped = rounding.best(recorded)
         populations.append(population)
+        notes += clipping_note(one.name, clipped)
         as_held = replace(rounded, bias=population.bias.astype(np.int64))
         notes += notes_on(one, as_held, _as_layer(population, rounded), rounding.limit)
         notes += _notes_on_constants(one, population)
@@ -253,30 +259,66 @@ class _Rounding:
         room: NDArray[np.float64] = STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1) / np.maximum(settled, SMALLEST)
         return room
 
-    def best(self, recorded: _Recorded | None) -> tuple[Population, Rounded]:
-        """Under the scale whose spikes disagree least with the reference, else with the smallest error."""
+    def best(self, recorded: _Recorded | None) -> tuple[Population, Rounded, NDArray[np.int64]]:
+        """Under the scale whose spikes disagree least with the reference, else with the smallest error.
+
+        With it, for each neuron, in how many (step, sample) its potential meets the end of its 24 bits: the
+        weight exponent is the largest at which none does, where there is one.
+        """
         exponent = self.exponent
+        if recorded is None or not self.neurons.drive:
+            return *self._with_headroom(exponent), np.zeros(self.neurons.size, np.int64)
+        while True:
+            population, rounded = self._best_at(exponent, recorded)
+            clipped = self._clipped(population, rounded, recorded)
+            if exponent <= 0 or not clipped.any():
+                return population, rounded, clipped
+            exponent -= 1
+
+    def _with_headroom(self, most: int) -> tuple[Population, Rounded]:
+        """At the smallest exponent with room at which nothing is rounded, else at the smallest with room."""
+        least = most
+        if not self.rest.integrates:
+            room = potential_room(self.neurons, self.weights, subtracts=self.rest.floor is None)
+            spare = np.minimum(self.room, room).min() / common_scale(self.weights, self.limit)
+            least = min(most, int(np.floor(np.log2(max(spare, 1.0)))))
+        tries = (self._best_at(exponent, None) for exponent in range(least, most + 1))
+        first = next(tries)
+        return next((one for one in (first, *tries) if not one[1].error.any()), first)
+
+    def _best_at(self, exponent: int, recorded: _Recorded | None) -> tuple[Population, Rounded]:
         room = self.room / 2.0**exponent
         scales = candidates(self.neurons, self.weights, self.limit, room, exponent, self.granularity)
         tries = [round_to(self.neurons, self.weights, scale, self.limit, exponent) for scale in scales]
         disagreement = None
         if recorded is not None and not self.rest.integrates and len(tries) > 1:
-            disagreement = np.stack([self._disagreement(one, recorded) for one in tries])
+            disagreement = np.stack([self._disagreement(one, exponent, recorded) for one in tries])
         chosen = best(tries, disagreement, self.granularity)
         return self._population(chosen, exponent), chosen
 
-    def _disagreement(self, rounded: Rounded, recorded: _Recorded) -> NDArray[np.int64]:
+    def _disagreement(self, rounded: Rounded, exponent: int, recorded: _Recorded) -> NDArray[np.int64]:
         """For each neuron, in how many (step, sample) its spike differs from the reference."""
-        one = self._population(rounded, self.exponent)
+        spikes = self._alone(self._population(rounded, exponent), rounded, recorded).spikes
+        differing: NDArray[np.int64] = (spikes != recorded.events[self.neurons.name]).sum((0, 1))
+        return differing
+
+    def _clipped(self, one: Population, rounded: Rounded, recorded: _Recorded) -> NDArray[np.int64]:
+        """For each neuron, in how many (step, sample) a potential that it keeps was cut."""
+        charged, most = self._alone(one, rounded, recorded).charged, STATE_LIMIT - 1
+        clipped = charged <= -most
+        if one.floor is None:
+            clipped |= charged >= most
+        found: NDArray[np.int64] = clipped.sum((0, 1)) * (one.keep_v > 0)
+        return found
+
+    def _alone(self, one: Population, rounded: Rounded, recorded: _Recorded) -> PopulationTrace:
+        """What the population does on what the reference delivers to it."""
         heard = np.concatenate(
             [delayed(recorded.events[tap.source], tap.delay) for tap in self.neurons.drive], axis=2
         )
         alone = replace(one, connections=(Connection("heard", 0, _halved(rounded.weight)),))
         program = Program("heard", heard.shape[2], (alone,), Output(one.name), None)
-        differing: NDArray[np.int64] = (
-            emulate(program, heard).output != recorded.events[self.neurons.name]
-        ).sum((0, 1))
-        return differing
+        return emulate(program, heard, record=True).populations[one.name]
 
     def _population(self, rounded: Rounded, exponent: int) -> Population:
         one, fine = self.neurons, rounded.scale * 2.0 ** (exponent + FIXED_POINT_BITS)

@@ -219,3 +219,19 @@ def test_the_graph_for_the_passes_fires_everywhere() -> None:
     assert integrators == {"output.sum"}
     assert plain.reset is Reset.ZERO
     assert plain.arrives(plain.output_node.name) is Signal.EVENTS
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_potential_has_room_above_a_threshold_that_is_subtracted(recorded: bool) -> None:
+    """Its weights are small beside the threshold, which would fill the 24 bits at the finest exponent."""
+    build = GraphBuilder(0.01, Reset.SUBTRACT)
+    build.input(31, Signal.EVENTS)
+    build.linear("w", np.full((1, 31), 1 / 64))
+    build.integrate_and_fire("n", 1.0, 1)
+    build.output(1)
+    network = assemble(build.build())
+    events, others = (
+        (np.random.default_rng(seed).random((60, 3, 31)) < 0.95).astype(np.uint8) for seed in (0, 1)
+    )
+    program = lower_to_program(network, inputs=others if recorded else None).program
+    np.testing.assert_array_equal(emulate(program, events).output, simulate(network, events).output)

@@ -5,7 +5,8 @@ were recorded, the scale is the one of a few candidates whose spikes disagree le
 layer by layer, each on what the integer layers before it really deliver; otherwise the one with the
 smallest rounding error. The neurons of a population may be held to one scale, so that equal thresholds
 stay equal. Every layer gets one weight exponent, as large as its sums allow: weights stay at their 8 bits,
-but thresholds, biases and potentials are finer by that many bits, at no cost on the chip.
+but thresholds, biases and potentials are finer by that many bits, at no cost on the chip. It is smaller where
+potentials would meet the end of their 24 bits: on the recorded inputs, or else within eight thresholds.
 
 It ensures integers within Lava's ranges, and no synaptic current that can wrap around. This is the one
 pass that always rounds: its notes say what each population lost.
@@ -26,6 +27,7 @@ from nsc_deploy.exporters.lava.integers import (
     FIXED_POINT_BITS,
     MAX_BIAS_EXP,
     NO_CURRENT,
+    STATE_LIMIT,
     WEIGHT_STEP,
     Group,
     IntegerLayer,
@@ -42,6 +44,7 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     candidates,
     common_scale,
     largest_scales,
+    potential_room,
     round_to,
 )
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, Reals, side_by_side, stacked
@@ -145,7 +148,33 @@ class Quantise(Pass[Levels, IntegerNetwork]):
         self, slots: tuple[Slot, ...], before: tuple[Slot, ...], calibration: Calibration | None
     ) -> tuple[IntegerLayer, list[Note]]:
         own = slots if recurrent(slots) else ()
-        exponent = self._weight_exp(slots, before, own)
+        exponent = self._weight_exp(slots, before, own, largest_scales)
+        if calibration is None:
+            return self._with_headroom(slots, before, own, exponent)
+        while True:
+            layer, notes = self._rounded(slots, before, own, calibration, exponent)
+            clipped = clipped_rows(layer, calibration.events)
+            if not exponent or not clipped.any():
+                return layer, notes + _clipping(layer, clipped)
+            exponent -= 1
+
+    def _with_headroom(
+        self, slots: tuple[Slot, ...], before: tuple[Slot, ...], own: tuple[Slot, ...], most: int
+    ) -> tuple[IntegerLayer, list[Note]]:
+        """With the smallest exponent with room at which nothing is rounded, else the smallest with room."""
+        least = min(most, self._weight_exp(slots, before, own, _roomy_scales))
+        tries = (self._rounded(slots, before, own, None, exponent) for exponent in range(least, most + 1))
+        first = next(tries)
+        return next((one for one in (first, *tries) if all(note.exact for note in one[1])), first)
+
+    def _rounded(
+        self,
+        slots: tuple[Slot, ...],
+        before: tuple[Slot, ...],
+        own: tuple[Slot, ...],
+        calibration: Calibration | None,
+        exponent: int,
+    ) -> tuple[IntegerLayer, list[Note]]:
         heard = None if calibration is None else calibration.heard(own)
         rows: list[Rows] = []
         notes: list[Note] = []
@@ -175,14 +204,67 @@ class Quantise(Pass[Levels, IntegerNetwork]):
         scales = candidates(population, weights, self.limit, room, exponent, self._granularity(population))
         return [round_to(population, weights, scale, self.limit, exponent) for scale in scales]
 
-    def _weight_exp(self, slots: tuple[Slot, ...], before: tuple[Slot, ...], own: tuple[Slot, ...]) -> int:
+    def _weight_exp(
+        self,
+        slots: tuple[Slot, ...],
+        before: tuple[Slot, ...],
+        own: tuple[Slot, ...],
+        scales: Callable[[Population, Matrix], Reals],
+    ) -> int:
         """The largest exponent, up to 4, at which the layer could have one scale and stay in all ranges."""
         exponents = [FINEST_WEIGHT_EXP]
         for population in (slot.population for slot in slots if slot.population is not None):
             weights = arriving_weights(population, before, own)
-            room = largest_scales(population, weights).min() / common_scale(weights, self.limit)
+            room = scales(population, weights).min() / common_scale(weights, self.limit)
             exponents.append(int(np.floor(np.log2(max(room, 1.0)))))
         return min(exponents)
+
+
+def _roomy_scales(population: Population, weights: Matrix) -> Reals:
+    room = potential_room(population, weights, subtracts=population.subtracts)
+    return np.minimum(largest_scales(population, weights), room)
+
+
+def clipped_rows(layer: IntegerLayer, events: Spikes) -> NDArray[np.int64]:
+    """In how many (step, sample) each row's potential meets the end of its 24 bits and keeps another value.
+
+    Above the threshold only those lose something that subtract it; rows without memory lose nothing.
+
+    Args:
+        layer: valid.
+        events: [steps, samples, inputs] of 0 and 1.
+    """
+    trace = run_layer(layer, events)
+    most = STATE_LIMIT - 1
+    clipped = trace.potential <= -most
+    if layer.subtracts:
+        clipped |= (trace.spikes > 0) & (trace.potential + (layer.vth << FIXED_POINT_BITS) >= most)
+    found: NDArray[np.int64] = clipped.sum((0, 1)) * (layer.dv < DECAY_UNITY)
+    return found
+
+
+def _clipping(layer: IntegerLayer, clipped: NDArray[np.int64]) -> list[Note]:
+    return [
+        note
+        for group in layer.groups
+        if group.role is Role.NEURON
+        for note in clipping_note(group.node, clipped[group.rows])
+    ]
+
+
+def clipping_note(name: str, clipped: NDArray[np.int64]) -> list[Note]:
+    """What is lost where no exponent leaves room for the potentials of a population.
+
+    Args:
+        name: of the population.
+        clipped: [size], in how many (step, sample) of the recorded inputs a potential was cut.
+    """
+    if not clipped.any():
+        return []
+    text = (
+        f"potentials of {counted(int((clipped > 0).sum()), 'neuron')} are cut at 24 bits on recorded inputs"
+    )
+    return [Note("clipped-potential", name, text, exact=False, error=float((clipped > 0).mean()))]
 
 
 def delayed(spikes: Spikes, steps: int) -> Spikes:

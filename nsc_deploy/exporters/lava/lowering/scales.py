@@ -263,6 +263,10 @@ def _picked(tries: Sequence[Rounded], choice: NDArray[Any]) -> Rounded:
     )
 
 
+HEADROOM = 8.0
+"""For so many thresholds, on either side of 0, a potential has room where nothing was recorded."""
+UNLEAKED_STEPS = 256
+"""So long a potential that leaks less, or not at all, is driven."""
 SMALLEST = 1e-30
 """What nothing (no weight, no threshold) counts as, so that it holds no scale down."""
 
@@ -293,6 +297,27 @@ def can_wrap(layer: IntegerLayer) -> bool:
 
 def _threshold_room(population: Population) -> Reals:
     return THRESHOLD_LIMIT / np.maximum(np.abs(population.threshold), SMALLEST)
+
+
+def potential_room(population: Population, weights: Matrix, *, subtracts: bool) -> Reals:
+    """For each neuron the largest scale at which it loses nothing at the ends of its 24 bits.
+
+    Inhibition drives a potential below zero; above the threshold only those keep anything that subtract it.
+    Neither is taken for larger than `HEADROOM` thresholds: events need not come all at once, and on.
+    """
+    if memoryless(population):
+        return np.full(population.size, np.inf)
+    values, added = weights.values.astype(np.float64), population.bias + population.offset
+    driven = weights.sums((-values).clip(0)) + (-added).clip(0)
+    if subtracts:
+        driven = np.maximum(driven, weights.sums(values.clip(0)) + added.clip(0))
+    kept = 1.0 if population.leak_u is None else population.leak_u
+    settled = (
+        (driven + population.strongest_constant) / kept / np.maximum(population.leak_v, 1 / UNLEAKED_STEPS)
+    )
+    reach = np.minimum(settled, HEADROOM * np.abs(population.threshold))
+    room: Reals = STATE_LIMIT / 2**FIXED_POINT_BITS / np.maximum(reach, SMALLEST)
+    return room
 
 
 def _bias_room(population: Population) -> Reals:

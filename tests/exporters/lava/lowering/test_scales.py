@@ -17,7 +17,7 @@ from nsc_deploy.exporters.lava.lowering.scales import best, candidates, round_to
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
 from tests.support.lava import random_events, receiver
 
@@ -178,3 +178,42 @@ def test_rounded_weights_are_never_changed_by_looking_at_them() -> None:
     assert rounded.weight.synapses == 1
     assert rounded.values.tolist() == before == [0, 4]
     assert dataclasses.is_dataclass(rounded)
+
+
+def small_weights(signs: Any, reset: Reset) -> Network:
+    """One neuron with many weights of a 64th of its threshold, which could have the finest exponent."""
+    build = GraphBuilder(0.01, reset)
+    build.input(len(signs), Signal.EVENTS)
+    build.linear("w", np.asarray(signs)[None] / 64)
+    build.integrate_and_fire("n", 1.0, 1)
+    build.output(1)
+    return assemble(build.build())
+
+
+def first_inhibited(samples: int) -> Any:
+    """[100, samples, 32]: half of the lines for 20 steps, then the others."""
+    events = random_events(np.random.default_rng(0), 100, samples, 32)
+    events[:20, :, :16] = events[20:, :, 16:] = 0
+    return events
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("reset", list(Reset))
+def test_a_potential_has_room_below_zero_and_above_a_threshold_that_is_subtracted(
+    reset: Reset, recorded: bool
+) -> None:
+    signs = np.repeat([1, 1 if reset is Reset.SUBTRACT else -1], 16)
+    network, events = small_weights(signs, reset), first_inhibited(6)
+    lowering = lower(network, inputs=first_inhibited(4) if recorded else None)
+    assert all(note.exact for _, note in lowering.notes)
+    assert differing(lowering, network, events) == {"n": 0.0}
+
+
+def test_potentials_that_are_cut_on_recorded_inputs_are_told() -> None:
+    network = small_weights(np.repeat([1, -1], 16), Reset.ZERO)
+    pushed = np.zeros((400, 1, 32), np.uint8)
+    pushed[..., 16:] = 1
+    notes = lower(network, inputs=pushed).notes
+    assert [note.text for _, note in notes if not note.exact] == [
+        "potentials of 1 neuron are cut at 24 bits on recorded inputs"
+    ]
