@@ -1,5 +1,6 @@
 """Where energy can be saved: each change is made, run on the recordings and priced; nothing is guessed."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -338,7 +339,7 @@ def _bytes(layer: LayerCount, width: int, weight_bits: int | None) -> int:
 def objective_of(result: CheckResult) -> tuple[Objective, str]:
     """What a system is over in, or nearest to be, of what changes can save; and the limit in words."""
     ranked = [
-        (one.share or 0.0, one)
+        (math.inf if one.share is None and one.passed is False else one.share or 0.0, one)
         for one in result.findings
         if one.quantity in _OBJECTIVES and one.value is not None
     ]
@@ -347,7 +348,8 @@ def objective_of(result: CheckResult) -> tuple[Objective, str]:
             f"limits nothing that a change could save ({', '.join(_OBJECTIVES)})", where="--budget"
         )
     share, most = max(ranked, key=lambda one: one[0])
-    return _OBJECTIVES[most.quantity], f"{most.quantity} is at {percent(share)} % of its limit"
+    words = "above its limit of 0" if share == math.inf else f"at {percent(share)} % of its limit"
+    return _OBJECTIVES[most.quantity], f"{most.quantity} is {words}"
 
 
 def refuse_unknown_column(name: str) -> None:

@@ -319,6 +319,9 @@ def test_what_the_system_is_over_in_ranks_the_changes(run: Path) -> None:
     assert (chosen.by, chosen.advice) == ("synops", by_synops.advice)
     assert chosen.why.startswith("synops_per_inference is at ")
     assert advise(run, budget=over, by="energy").by == "energy"
+    none = Budget.model_validate({"limits": {"synops_per_inference": 0, "energy_uj": 1e-9}})
+    forbidden = advise(run, budget=none)
+    assert (forbidden.by, forbidden.why) == ("synops", "synops_per_inference is above its limit of 0")
     with pytest.raises(ConfigError, match="limits nothing that a change could save"):
         advise(run, budget=Budget.model_validate({"limits": {"neurons": 1}}))
     with pytest.raises(ConfigError, match="energy, synops, memory"):
