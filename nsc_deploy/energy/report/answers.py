@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from nsc_deploy.energy.report.quantity import same
 from nsc_deploy.errors import UserError
 from nsc_deploy.io.text import counted, percent, printable
 
@@ -127,7 +128,7 @@ def _figures(finding: "Finding") -> str:
 
 def _beside(value: float, limit: float) -> str:
     """A figure with as many digits as it takes to see on which side of its limit it lies."""
-    if value == limit or figure(value) != figure(limit):
+    if same(value, limit) or figure(value) != figure(limit):
         return figure(value)
     whole = len(f"{abs(value):.0f}") if abs(value) >= 1 else 0
     texts = (f"{value:,.{digits}f}" for digits in range(max(0, 5 - whole), 18))

@@ -4,6 +4,7 @@ A budget names what its figures stand on: the prices, the target, the parts and 
 held against what `measures` finds; one that cannot be answered says why and hides none of the others.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,15 @@ from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.pricing.price import ACCOUNTINGS, PriceBook
 from nsc_deploy.energy.report import answers
 from nsc_deploy.energy.report.measures import Meter
-from nsc_deploy.energy.report.quantity import OF_SAMPLES, UNITS, Measured, Quantity, Unanswered
+from nsc_deploy.energy.report.quantity import (
+    OF_SAMPLES,
+    UNITS,
+    Measured,
+    Quantity,
+    Unanswered,
+    keeps_to,
+    same,
+)
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.energy.systems import CountedSystem
 from nsc_deploy.errors import ConfigError
@@ -204,7 +213,9 @@ class Finding(Record):
     @property
     def share(self) -> float | None:
         """The value over the limit."""
-        return self.value / self.limit if self.value is not None and self.limit else None
+        if self.value is None or not self.limit:
+            return None
+        return 1.0 if same(self.value, self.limit) else self.value / self.limit
 
 
 class CheckedSystem(Record):
@@ -337,8 +348,8 @@ def _held(meter: Meter, budget: Budget, quantity: Quantity, limit: Most | Least)
         return Finding(**known, value=None, passed=None, why=str(found))
     # Layers are weighed by the samples that decide, so that they add up to the number they explain.
     weights = sample_weights(found.values, over) if len(found.values) > 1 else np.ones(1)
-    value = float(weights @ found.values)
-    holds = value >= bound if at_least else value <= bound
+    value = _over_samples(found.values, weights, over)
+    holds = keeps_to(value, bound, at_least=at_least)
     if found.bound and holds:
         known["not_published"] = found.not_published
         return Finding(**known, value=value, passed=None, why=f"{found.bound}, so it may be more")
@@ -354,6 +365,11 @@ def _held(meter: Meter, budget: Budget, quantity: Quantity, limit: Most | Least)
         culprits=_culprits(found, weights, value),
         left_out=found.left_out,
     )
+
+
+def _over_samples(values: NDArray[np.float64], weights: NDArray[np.float64], over: str) -> float:
+    """One number for all samples; a mean is divided once: 23 weights of 1 / 23 make more than 30 of 30."""
+    return math.fsum(values) / len(values) if over == "mean" else float(weights @ values)
 
 
 def _culprits(found: Measured, weights: NDArray[np.float64], value: float) -> tuple[Culprit, ...]:
@@ -400,7 +416,7 @@ def sample_weights(values: NDArray[np.float64], over: str) -> NDArray[np.float64
             interpolation).
 
     Returns:
-        Weights that add up to 1; the number is `weights @ values`.
+        Weights that add up to 1; the number is `weights @ values`, but for the last digit.
     """
     if over == "mean":
         return np.full(len(values), 1 / len(values))

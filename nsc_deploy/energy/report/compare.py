@@ -9,6 +9,7 @@ from pydantic import Field
 
 from nsc_deploy.diagnostics import Diagnostic, announce
 from nsc_deploy.energy.report.budget import CULPRITS, CheckedSystem, CheckResult, Culprit, Finding
+from nsc_deploy.energy.report.quantity import keeps_to
 from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError, DataError
@@ -335,8 +336,7 @@ def _finding(system: SystemChange, field: str, tolerance: float) -> Finding:
         for layer in grown[:CULPRITS]
         if layer.changes[field].difference > 0
     )
-    # Sums of floating point numbers: a last digit is no regression.
-    holds = change.after <= limit * (1 + 1e-9)
+    holds = keeps_to(change.after, limit)
     why = ""
     if field == "energy_uj" and system.unpriced and holds:
         why = f"the profile has no price for {', '.join(system.unpriced)}, which may have grown"

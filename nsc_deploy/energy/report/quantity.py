@@ -11,6 +11,8 @@ from pydantic import Field
 from nsc_deploy.io.records import Record
 
 Values = NDArray[np.float64]
+_LAST_DIGITS = 1e-9
+"""As a share: sums and products of floating point numbers differ by less."""
 
 
 class Quantity(StrEnum):
@@ -110,6 +112,16 @@ class Unanswered:
 
 
 Answer = Measured | Unanswered
+
+
+def keeps_to(value: float, limit: float, *, at_least: bool = False) -> bool:
+    """Whether a value keeps to a limit; its last digits break none."""
+    return value >= limit * (1 - _LAST_DIGITS) if at_least else value <= limit * (1 + _LAST_DIGITS)
+
+
+def same(value: float, limit: float) -> bool:
+    """Whether a value differs from a limit in its last digits at most."""
+    return keeps_to(value, limit) and keeps_to(value, limit, at_least=True)
 
 
 def added(layers: Sequence[tuple[str, str, Values]]) -> Values:

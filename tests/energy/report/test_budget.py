@@ -168,6 +168,22 @@ def test_culprits_are_shares_of_the_number_they_explain(over: str, run: Path) ->
         assert sum(culprit.share for culprit in finding.culprits) <= 1 + 1e-9
 
 
+@pytest.mark.parametrize("over", ["mean", "p95", "worst"])
+@pytest.mark.parametrize("samples", [6, 23, 49, 98, 128])
+def test_equal_samples_keep_to_a_limit_of_what_each_takes(samples: int, over: str) -> None:
+    builder = GraphBuilder(1e-3)
+    builder.input(3, Signal.EVENTS)
+    builder.linear("fc", np.ones((5, 3)))
+    builder.output(5)
+    counted = count(builder.build(), inputs=np.ones((2, samples, 3), np.uint8), signal="events", dt=1e-3)
+    text = counted.check(Budget(over=over, limits={"synops_per_inference": 30, "energy_uj": 1})).as_text()
+    assert "30 of 30 SynOps  100 %" in text
+    for most, holds in ((30, True), (29.9999, False)):
+        [finding] = counted.check(Budget(over=over, limits={"synops_per_inference": most})).findings
+        assert (finding.passed, finding.value) == (holds, pytest.approx(30, rel=1e-12))
+        assert over != "mean" or finding.value == 30
+
+
 BAD = [
     ("limits = ", "not valid TOML"),
     ("over = 'mean'", "limits"),
