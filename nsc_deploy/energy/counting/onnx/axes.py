@@ -311,8 +311,10 @@ def leading(one: Operands) -> Axis | None:
 
 def stacked(one: Operands) -> Axis | None:
     """MatMul: samples are rows, or stacks of matrices, against weights that are the same for all."""
-    (left, right), shape = one.axes, one.shapes[1]
-    if left is None or shape is None:
+    (left, right, *zero_points), shape = one.axes, one.shapes[1]
+    if left is None or shape is None or any(axis is not None for axis in zero_points):
+        return None
+    if any(prod(size or ()) > 1 for size in one.shapes[2:3]):  # zero points of rows, which may be samples
         return None
     if right is None:
         rows = len(shape) >= 2 and (left.index == -2 or (left.index < -2 and _shared(shape, left.index)))

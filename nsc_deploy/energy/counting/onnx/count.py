@@ -348,10 +348,9 @@ def footprint(
         steps: of a sample.
         apart: values that it takes in step by step, however their axes lie.
     """
-    held = [site.constants[name] for name in site.node.input if name in site.constants]
-    if OPERATORS[site.node.op_type].traffic is brought_together:
-        held = []  # axes and sizes
-    weights = sum(int(np.count_nonzero(values)) for values in held)
+    # Constants of operators that bring values together are axes and sizes.
+    together = OPERATORS[site.node.op_type].traffic is brought_together
+    weights = 0 if together else site.nonzero(*range(len(site.node.input)))
     arriving = 0
     for name in site.changing:
         shape = shapes[name]

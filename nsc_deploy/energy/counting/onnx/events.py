@@ -177,7 +177,8 @@ class EventMeter(_Meter):
             [(name, apart)] = held.items()
             weights = self._of_each(name, apart.shape[1:], steps.get(self._sources[name]))
             if weights is not None:
-                return self._weighed(apart.reshape(samples, -1), weights)
+                there = apart if self._site.arrives is Signal.EVENTS else self._site.there(0, apart)
+                return self._weighed(there.reshape(samples, -1), weights)
         return Fed(self._one_by_one(held, samples), None)
 
     def _of_each(self, name: str, shape: Shape, steps: Axis | None) -> Values | None:
@@ -185,7 +186,7 @@ class EventMeter(_Meter):
         weight = self._site.constants.get(self._site.node.input[1])
         fan_out = OPERATORS[self._site.node.op_type].fan_out
         if self._weights is None and weight is not None and name == self._site.node.input[0] and fan_out:
-            found = fan_out(self._site, weight != 0, shape[self._depth :])
+            found = fan_out(self._site, self._site.there(1, weight), shape[self._depth :])
             if np.broadcast_shapes(found.shape, shape) != shape:
                 return None
             one = np.broadcast_to(found, shape).ravel()
@@ -200,11 +201,9 @@ class EventMeter(_Meter):
         """Events and what they meet, of each sample and, where steps are known, of each step.
 
         Args:
-            rows: [samples, values], events where they are not 0.
+            rows: [samples, values], 1 where there are events and else 0.
             weights: [values, 2].
         """
-        if self._site.arrives is not Signal.EVENTS:
-            rows = rows != 0
         rows = rows.astype(weights.dtype, copy=False)
         if self._steps is None:
             return Fed(_met(*np.asarray(rows @ weights, dtype=np.int64).T), None)
@@ -219,8 +218,9 @@ class EventMeter(_Meter):
         met = _met(np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64))
         for sample in range(samples):
             one = {name: apart[sample] for name, apart in held.items()}
-            carrying = (name for name in one if name in self._site.events)
-            met.events[sample] = sum(int(np.count_nonzero(one[name])) for name in carrying)
+            carrying = ((list(self._site.node.input).index(name), name) for name in self._site.events)
+            there = (self._site.there(index, one[name]) for index, name in dict(carrying).items())
+            met.events[sample] = sum(int(np.count_nonzero(values)) for values in there)
             met.operations[sample] = sum(meetings(self._site, turn) for turn in self._turns(one))
         return met
 

@@ -209,7 +209,7 @@ def _less(first: _Held, last: _Held) -> _Held:
 
 def _decided_meet_weights(site: Site, contents: Contents) -> bool:
     """Whether events that the graph decides meet constant weights."""
-    return any(name in contents.decided for name in site.events) and any(
+    return bool(site.carried(contents.decided)) and any(
         name in site.constants for name in site.node.input[:2]
     )
 

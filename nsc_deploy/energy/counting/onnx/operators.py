@@ -27,6 +27,7 @@ Shape = tuple[int, ...]
 Values = Mapping[str, NDArray[Any]]
 SOFTMAX_OVER_ONE_AXIS = 13
 """Before this opset, it went over all axes from one on."""
+_WITH_ZERO_POINTS = frozenset({"MatMulInteger", "ConvInteger"})
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,36 @@ class Site:
 
     def nonzero(self, *indices: int) -> int:
         """Values that are not zero among the inputs that are constant."""
-        known = (self.constant(index) for index in indices)
-        return sum(int(np.count_nonzero(values)) for values in known if values is not None)
+        known = ((index, self.constant(index)) for index in indices)
+        return sum(int(np.count_nonzero(self.there(at, one))) for at, one in known if one is not None)
+
+    def there(self, index: int, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which values of an input are not zero; integers are so far from zero as from their zero point.
+
+        Args:
+            index: of the input.
+            values: of it, [..., *shape].
+        """
+        return np.asarray(values != self._zero_point(index))
+
+    def _zero_point(self, index: int) -> NDArray[Any]:
+        """What stands for zero among the values of an input, spread over its last axes."""
+        given = self.constant(index + 2) if self.node.op_type in _WITH_ZERO_POINTS and index < 2 else None
+        if given is None or given.size == 1:
+            return np.zeros((), np.bool_) if given is None else given.reshape(())
+        if self.node.op_type == "ConvInteger":  # one for each channel that leaves
+            return given.reshape(-1, *[1] * (np.ndim(self.constants[self.node.input[index]]) - 1))
+        return given[:, None] if index == 0 and given.ndim == 1 else given  # rows; columns are the last axis
+
+    def carried(self, events: frozenset[str]) -> tuple[str, ...]:
+        """Of some tensors, those that meet its weights as events, for which 0 is nothing."""
+        if OPERATORS[self.node.op_type].fan_out is None:
+            return ()
+        return tuple(
+            name
+            for index, name in enumerate(self.node.input[:2])
+            if name in events and not self._zero_point(index).any()
+        )
 
     @property
     def changing(self) -> list[str]:
@@ -106,11 +135,11 @@ class Site:
         """
         if OPERATORS[self.node.op_type].fan_out is None:
             return ()
-        there = self.binary | self.graded
+        carried = self.carried(self.binary | self.graded)
         return tuple(
             name
             for name in self.node.input[:2]
-            if name in there or (self.skips_zeros and name not in self.constants)
+            if name in carried or (self.skips_zeros and name not in self.constants)
         )
 
     @property
@@ -126,9 +155,9 @@ class Site:
     @property
     def arrives(self) -> Signal:
         """What meets its weights: events, if one side is binary."""
-        if any(name in self.binary for name in self.events):
+        if self.carried(self.binary):
             return Signal.EVENTS
-        return Signal.GRADED if any(name in self.graded for name in self.events) else Signal.REAL
+        return Signal.GRADED if self.carried(self.graded) else Signal.REAL
 
 
 @dataclass(frozen=True)
@@ -338,6 +367,15 @@ def operator_of(site: Site) -> Operator:
             f"has the operator {node.op_type} in training mode",
             where=f"node '{site.path}'",
             hint="Export the model for inference.",
+        )
+    if node.op_type in _WITH_ZERO_POINTS and any(
+        site.given(index) and site.constant(index) is None for index in (2, 3)
+    ):
+        raise GraphError(
+            f"has the operator {node.op_type} with a zero point that is no constant, so what is zero there "
+            "cannot be told",
+            where=f"node '{site.path}'",
+            hint="Export the model with constant zero points.",
         )
     return known
 

@@ -59,14 +59,15 @@ def meetings(site: Site, values: Values) -> int:
     fan_out = OPERATORS[site.node.op_type].fan_out
     if fan_out is None:
         raise ValueError(f"{site.node.op_type} has no weights")
-    left, right = (_existing(site, name, values[name]) for name in site.node.input[:2])
+    left, right = (_existing(site, index, values[name]) for index, name in enumerate(site.node.input[:2]))
     # One matrix may stand against each of a stack.
     return int((left * fan_out(site, right, left.shape)).sum())
 
 
-def _existing(site: Site, name: str, values: NDArray[Any]) -> NDArray[np.bool_]:
+def _existing(site: Site, index: int, values: NDArray[Any]) -> NDArray[np.bool_]:
+    name = site.node.input[index]
     if name in site.constants or name in site.events:
-        return np.asarray(values != 0)
+        return site.there(index, values)
     return np.broadcast_to(np.True_, values.shape)
 
 

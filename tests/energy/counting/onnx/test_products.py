@@ -1,5 +1,6 @@
 """What ONNX operators with weights cost, and what they read and write."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,89 @@ def test_a_table_that_is_looked_up_is_kept_and_read(tmp_path: Path) -> None:
     assert layer.footprint.weights == 6 * 5
     assert moved(layer) == {"weight_reads": STEPS * 5}
     assert not layer.per_sample.any
+
+
+FLOATS = helper.make_node("Cast", ["product"], ["output"], to=TensorProto.FLOAT)
+
+
+def quantised(path: Path, product: Any, weights: np.ndarray, zeros: np.ndarray, outputs: int) -> None:
+    """Inputs rounded to tenths around 128, before a product of integers."""
+    nodes = [
+        helper.make_node("Transpose", ["input"], ["turned"], perm=[1, 0, 2]),
+        helper.make_node("QuantizeLinear", ["turned", "scale", "zero"], ["rounded"]),
+        product,
+        FLOATS,
+    ]
+    constants = {
+        "scale": np.float32(0.1),
+        "zero": np.uint8(128),
+        "w": weights,
+        "w_zero": zeros,
+    }
+    onnx_graph(path, nodes, constants, 6, outputs)
+
+
+@pytest.mark.parametrize("zeros", [np.uint8(9), np.array([9], np.uint8), np.array([9, 3, 0, 9], np.uint8)])
+def test_products_of_integers_are_left_out_where_a_value_is_its_zero_point(
+    tmp_path: Path, zeros: np.ndarray
+) -> None:
+    weights = np.random.default_rng(0).choice(np.array([0, 3, 9, 12], np.uint8), size=(6, 4))
+    product = helper.make_node("MatMulInteger", ["rounded", "w", "zero", "w_zero"], ["product"])
+    quantised(tmp_path / "graph.onnx", product, weights, zeros, 4)
+    recording = replace(reals(6), values=reals(6).values * (reals(6).values > 0))
+    [layer] = [one for one in count_onnx(tmp_path / "graph.onnx", recording).layers if one.synapses]
+    there = np.count_nonzero(weights != zeros)
+    assert layer.synapses == there
+    assert layer.footprint.weights == there + 1 + np.count_nonzero(zeros)  # zero points are kept too
+    assert layer.per_sample.macs.tolist() == [STEPS * 24] * SAMPLES
+    part = count_onnx(tmp_path / "graph.onnx", recording, skip_zeros=True)
+    [layer] = [one for one in part.layers if one.synapses]
+    met = (np.rint(recording.values * 10) != 0).astype(int) @ (weights != zeros).astype(int)
+    assert layer.per_sample.macs.tolist() == met.sum(axis=(0, 2)).tolist()
+    assert layer.per_step is not None
+    assert layer.per_step.macs.tolist() == met.sum(axis=(1, 2)).tolist()
+
+
+@pytest.mark.parametrize("skip_zeros", [False, True])
+def test_inputs_at_the_zero_point_meet_nothing_in_a_convolution(tmp_path: Path, skip_zeros: bool) -> None:
+    weights = np.random.default_rng(0).integers(0, 255, (4, STEPS, 3)).astype(np.uint8)
+    product = helper.make_node("ConvInteger", ["rounded", "w", "zero", "zero"], ["product"], pads=[1, 1])
+    quantised(tmp_path / "graph.onnx", product, weights, np.uint8(0), 6)
+    silent = replace(reals(6), values=np.zeros_like(reals(6).values))
+    part = count_onnx(tmp_path / "graph.onnx", silent, skip_zeros=skip_zeros)
+    [layer] = [one for one in part.layers if one.synapses]
+    assert layer.synapses == np.count_nonzero(weights != 128)
+    macs = 0 if skip_zeros else 4 * STEPS * (6 * 3 - 2)
+    assert layer.per_sample.macs.tolist() == [macs] * SAMPLES
+
+
+@pytest.mark.parametrize(("zero", "arrives"), [(0, Signal.EVENTS), (1, Signal.REAL)])
+def test_events_are_none_where_their_zero_is_another(tmp_path: Path, zero: int, arrives: Signal) -> None:
+    nodes = [
+        helper.make_node("Cast", ["input"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("MatMulInteger", ["bytes", "w", "zero"], ["product"]),
+        FLOATS,
+    ]
+    constants = {"w": np.ones((6, 4), np.uint8), "zero": np.uint8(zero)}
+    onnx_graph(tmp_path / "graph.onnx", nodes, constants, 6, 4)
+    [layer] = [one for one in count_onnx(tmp_path / "graph.onnx", events(6)).layers if one.synapses]
+    assert layer.arrives is arrives
+    part = count_onnx(tmp_path / "graph.onnx", events(6), skip_zeros=True)
+    [layer] = [one for one in part.layers if one.synapses]
+    met = 4 * (events(6).values != zero).sum(axis=(0, 2))
+    assert layer.per_sample.synaptic.tolist() == met.tolist()
+    assert layer.arrives is arrives
+
+
+def test_a_zero_point_that_changes_is_refused_with_its_node(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["input"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("ReduceMax", ["input"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["zero"], to=TensorProto.UINT8),
+        helper.make_node("MatMulInteger", ["bytes", "w", "zero"], ["product"], name="product"),
+        FLOATS,
+    ]
+    onnx_graph(tmp_path / "graph.onnx", nodes, {"w": np.ones((6, 4), np.uint8)}, 6, 4)
+    with pytest.raises(GraphError, match=r"zero point that is no constant") as caught:
+        count_onnx(tmp_path / "graph.onnx", events(6))
+    assert "product" in caught.value.message
