@@ -375,12 +375,21 @@ def _input_signal(metadata: Any, signal: Signal | None) -> Signal:
         raise GraphError(
             f"its metadata 'signal' is {shown(stated)}", hint="It is events, graded or real."
         ) from error
-    if signal is not None and signal is not found:
+    refuse_other_signal(found, signal)
+    return found
+
+
+def refuse_other_signal(stated: Signal, given: Signal | None) -> None:
+    """Refuse what a file says that it does not take in.
+
+    Raises:
+        GraphError: both are said, and differ.
+    """
+    if given is not None and given is not stated:
         raise GraphError(
-            f"takes in {_WORDS[found]} by the file, and {_WORDS[signal]} are given",
+            f"takes in {_WORDS[stated]} by the file, and {_WORDS[given]} are given",
             hint="Give it what it takes in, or leave out the option that says otherwise.",
         )
-    return found
 
 
 def _batch(shape: Shape | None, wanted: set[int | None]) -> int | None:

@@ -41,7 +41,7 @@ def refuse_foreign(values: NDArray[Any], carried: Signal, entry: str) -> None:
         entry: its name.
 
     Raises:
-        DataError: NaN or infinity, or events other than 0 and 1.
+        DataError: NaN or infinity, events other than 0 and 1, or graded values that are no whole numbers.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError("holds NaN or infinity", where=f"input '{entry}'")
@@ -50,6 +50,12 @@ def refuse_foreign(values: NDArray[Any], carried: Signal, entry: str) -> None:
             "holds values other than 0 and 1 where the graph takes in events",
             where=f"input '{entry}'",
             hint='Record events, or state "graded" or "real" as the signal of the input.',
+        )
+    if carried is Signal.GRADED and values.dtype.kind == "f" and not (values == np.rint(values)).all():
+        raise DataError(
+            "holds values that are no whole numbers where the graph takes in graded events",
+            where=f"input '{entry}'",
+            hint='Record whole numbers, or state "real" as the signal of the input.',
         )
 
 

@@ -48,6 +48,7 @@ from nsc_deploy.energy.counting.operations import (
 )
 from nsc_deploy.errors import DataError, GraphError
 from nsc_deploy.graphs.assemble import in_file, time_step
+from nsc_deploy.graphs.flow import refuse_other_signal
 from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.formats.recording import Layout, Recording, require_step
 from nsc_deploy.graphs.network import Signal
@@ -89,7 +90,7 @@ def count_onnx(
         ConfigError: the steps of the recording are not those of the graph.
         DataError: the recording is empty, does not fit the input or holds other values than the input
             can carry, or the counts might not fit 64 bits.
-        GraphError: damaged, or an operator without a rule; it names the file.
+        GraphError: damaged, an operator without a rule, or made for another signal; it names the file.
     """
     refuse_empty(recording)
     model = read_onnx(path)
@@ -144,9 +145,15 @@ def _count(
 
 
 def _arriving(model: Any, recording: Recording) -> Signal:
-    """What enters, by the metadata of the model, else by the recording."""
+    """What enters: the recording's signal, which the metadata of the model may not contradict.
+
+    Raises:
+        GraphError: it does.
+    """
     stated = next((entry.value for entry in model.metadata_props if entry.key == "signal"), None)
-    return Signal(stated) if stated in set(Signal) else recording.signal
+    if stated in set(Signal):
+        refuse_other_signal(Signal(stated), recording.signal)
+    return recording.signal
 
 
 def _stated_step(model: Any) -> dict[str, float]:

@@ -242,6 +242,22 @@ def test_recordings_that_cannot_be_counted_are_refused(tmp_path: Path) -> None:
             count_onnx(graph, Recording(values, signal, DT))
 
 
+@pytest.mark.parametrize("stated", [*Signal, None])
+@pytest.mark.parametrize("given", list(Signal))
+def test_a_graph_takes_in_what_its_file_says(tmp_path: Path, stated: Signal | None, given: Signal) -> None:
+    graph = dense_layer(tmp_path / "dense.onnx")
+    model = onnx.load(graph)
+    if stated is not None:
+        onnx.helper.set_model_props(model, {"signal": stated.value})
+    onnx.save(model, graph)
+    recording = Recording(np.ones((STEPS, SAMPLES, 4), np.uint8), given, DT)
+    if stated in {None, given}:
+        assert count_onnx(graph, recording).layers[0].arrives is given
+        return
+    with pytest.raises(GraphError, match=r"dense.onnx: takes in .* by the file, and .* are given"):
+        count_onnx(graph, recording)
+
+
 def test_counts_that_do_not_fit_64_bits_are_refused(tmp_path: Path) -> None:
     graph = dense_layer(tmp_path / "dense.onnx")
     endless = np.broadcast_to(np.float32(0), (STEPS, 2**54, 4))
