@@ -43,7 +43,8 @@ class Plan:
 
     Attributes:
         spikes: whether events that the graph decides itself meet weights.
-        decisions: whether truth values become numbers at all, or values are rounded: what may be spikes.
+        decisions: whether truth values become numbers at all, or values are rounded, by a cast to
+            integers and back too: what may be spikes.
     """
 
     model: Any
@@ -132,7 +133,8 @@ class _Visit:
         decided = holds in {Holds.BINARY, Holds.TRUTH} and operator.decides(node, contents)
         if decided and holds is Holds.BINARY and any(name in contents.truth for name in node.input):
             self.plan.decisions = True
-        rounds = node.op_type in _ROUNDING
+        cut = operator.fan_out is None and _is_cut(node, holds, contents)
+        rounds = node.op_type in _ROUNDING or (cut and _casts_to(node, _REALS))
         self.plan.decisions |= rounds
         self.plan.spikes |= _decided_meet_weights(site, contents)
         if operator.takes_nothing(site):
@@ -141,6 +143,7 @@ class _Visit:
             compares = holds is Holds.TRUTH and decided
             self.plan.places.append(Place(site, scans, graphs, decides=compares or rounds))
         outputs = frozenset(node.output if node.op_type == "Split" else node.output[:1])
+        contents = replace(contents, cut=contents.cut | outputs) if cut and not rounds else contents
         return contents.with_outputs(outputs, holds, decided=decided)
 
     def _scan(
@@ -182,12 +185,30 @@ class _Visit:
             if outer:
                 holds, decided = _held(proven, value.name)
                 contents = contents.with_outputs(frozenset({outer}), holds, decided=decided)
+                if value.name in proven.cut:
+                    contents = replace(contents, cut=contents.cut | {outer})
         return contents
 
 
 # Functions that leave few values: what a graph may make spikes with, beside comparisons.
 _ROUNDING = frozenset({"Sign", "Floor", "Ceil", "Round"})
+# Types of TensorProto.
+_REALS = frozenset({1, 10, 11, 16})
+_INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 12, 13, 21, 22})
+_LOOKED_UP = frozenset({"Gather", "GatherElements", "GatherND"})
 _Held = tuple[Holds, bool]
+
+
+def _casts_to(node: Any, types: frozenset[int]) -> bool:
+    return node.op_type == "Cast" and attribute_of(node, "to", 0) in types
+
+
+def _is_cut(node: Any, holds: Holds, contents: Contents) -> bool:
+    """Whether an output is whole because a cast to integers made it so, of values that may have been any."""
+    if _casts_to(node, _INTEGERS) and holds is Holds.ANY:
+        return True
+    carrying = node.input[:1] if node.op_type in _LOOKED_UP else node.input
+    return holds is not Holds.TRUTH and not contents.cut.isdisjoint(carrying)
 
 
 def _held(contents: Contents, name: str) -> _Held:

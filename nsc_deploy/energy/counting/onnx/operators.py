@@ -253,6 +253,7 @@ class Contents:
         truth: tensors of truth values.
         decided: of the binary ones and the truth values, those that a comparison in the graph decides; what
             only masks the events that enter is none of them.
+        cut: integers that a cast has made of values of any kind, and what is made of them.
     """
 
     constants: Values
@@ -261,6 +262,7 @@ class Contents:
     graded: frozenset[str] = frozenset()
     truth: frozenset[str] = frozenset()
     decided: frozenset[str] = frozenset()
+    cut: frozenset[str] = frozenset()
 
     def are(self, holds: Holds, *names: str) -> bool:
         """Whether all tensors, one at least, hold the like; constants of 0 and 1 are binary."""

@@ -65,6 +65,32 @@ def test_a_truth_value_that_meets_weights_is_a_spike(tmp_path: Path) -> None:
     assert layer(part, "output").arrives is Signal.EVENTS
 
 
+INTEGERS = {"to": TensorProto.INT32}
+LAST = {"axes": [3], "keepdims": 0}
+CUT = [node("Clip", "a zero one", "c"), node("Cast", "c", "i", **INTEGERS)]
+ROUNDED = {
+    "a floor": [node("Clip", "a zero one", "c"), node("Floor", "c", "s")],
+    "a cast to integers and back": [*CUT, node("Cast", "i", "s", **FLOAT)],
+    "arithmetic on integers": [*CUT, node("Add", "i i", "j"), node("Cast", "j", "s", **FLOAT)],
+}
+NOT_ROUNDED = {
+    "numbers that are looked up": [*CUT, node("Gather", "w i", "g"), node("ReduceMax", "g", "s", **LAST)],
+    "a comparison that leaves": [*CUT, node("Greater", "i none", "t"), node("Identity", "a", "s")],
+    "events as integers": [
+        node("Cast", "input", "i", **INTEGERS), node("Cast", "i", "f", **FLOAT), node("Identity", "f", "s")
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [*ROUNDED, *NOT_ROUNDED])
+def test_no_limit_on_spikes_can_be_shown_where_values_are_rounded(tmp_path: Path, case: str) -> None:
+    middle = {**ROUNDED, **NOT_ROUNDED}[case]
+    nodes = [node("MatMul", "input w", "a"), *middle, node("MatMul", "s v", "output")]
+    more = {"one": np.float32(1), "none": np.int32(0)}
+    part = counted(tmp_path, nodes, events(4), more)
+    assert ("spikes" in part.unknown) is (case in ROUNDED)
+
+
 def test_a_number_that_is_recognised_is_no_neuron_that_fires(tmp_path: Path) -> None:
     """Padded words have the number 0: telling them apart takes comparisons, and no update of a neuron."""
     padded = [node("Equal", "input zero", "t"), node("Cast", "t", "s", **FLOAT)]
