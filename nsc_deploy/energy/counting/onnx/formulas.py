@@ -57,7 +57,7 @@ from nsc_deploy.energy.counting.onnx.operators import (
     register,
     untouched,
 )
-from nsc_deploy.energy.counting.onnx.products import window_pairs
+from nsc_deploy.energy.counting.onnx.products import filled_windows, window_pairs
 from nsc_deploy.energy.counting.operations import Kind
 from nsc_deploy.errors import GraphError
 
@@ -206,7 +206,9 @@ def pooled(combine: Kind, *, last: Kind | None = None) -> CostRule:
         given, out = shapes[site.node.input[0]], shapes[site.node.output[0]]
         kernel = tuple(site.attribute("kernel_shape", []))
         pairs = window_pairs(site, given[2:], kernel, out[2:])
-        found = {combine: prod(given[:2]) * pairs - prod(out)}
+        # What lies in the padding alone combines nothing.
+        windows = filled_windows(site, given[2:], kernel, out[2:])
+        found = {combine: prod(given[:2]) * (pairs - windows)}
         return Cost(found | ({last: prod(out)} if last is not None else {}))
 
     return rule
@@ -278,7 +280,7 @@ def space(site: Site, shape: Shape) -> tuple[int, int]:
 def groups(site: Site, shape: Shape) -> tuple[int, int]:
     """GroupNormalization: so many channels of a sample are a line."""
     lines = shape[0] * int(site.attribute("num_groups", 1))
-    return lines, prod(shape) // lines
+    return lines, prod(shape) // max(1, lines)
 
 
 Sizes = Callable[[Site, Shape], tuple[int, int]]
@@ -298,6 +300,7 @@ def normalized(sizes: Sizes, *, centred: bool = True) -> CostRule:
 
     def rule(site: Site, shapes: Mapping[str, Shape]) -> Cost:
         lines, n = sizes(site, shapes[site.node.input[0]])
+        lines = lines if n else 0
         scale = n if site.given(1) else 0
         bias = n if site.given(2) else 0
         mean = 1 if centred else 0
@@ -321,12 +324,14 @@ register("GroupNormalization", axes=leading, traffic=gathered)(normalized(groups
 
 
 def one_axis(site: Site, shape: Shape) -> tuple[int, int]:
-    """Softmax: lines along one axis; before opset 13 over all axes from `axis` on, the second by default."""
-    if site.opset < SOFTMAX_OVER_ONE_AXIS:
-        axis = site.attribute("axis", 1) % len(shape)
-        return prod(shape[:axis]), prod(shape[axis:])
-    length = shape[site.attribute("axis", -1) % len(shape)]
-    return prod(shape) // length, length
+    """Softmax: lines along one axis; before opset 13 over all axes from `axis` on, the second by default.
+
+    Lines without a value are none.
+    """
+    flattens = site.opset < SOFTMAX_OVER_ONE_AXIS
+    axis = site.attribute("axis", 1 if flattens else -1) % len(shape)
+    length = prod(shape[axis:]) if flattens else shape[axis]
+    return prod(shape) // max(1, length), length
 
 
 @register("Softmax", axes=along(-1), traffic=gathered)

@@ -148,6 +148,12 @@ def window_pairs(site: Site, size: Shape, kernel: Shape, outputs: Shape) -> int:
     return prod(axis.pair_count(count) for axis, count in axes)
 
 
+def filled_windows(site: Site, size: Shape, kernel: Shape, outputs: Shape) -> int:
+    """Windows that a value lies inside; with the arguments of `window_pairs`."""
+    axes = zip(windows_of(site, size, kernel), outputs, strict=True)
+    return prod(len(np.unique(axis.pairs(count)[0])) for axis, count in axes)
+
+
 def _taps(site: Site, weight: NDArray[Any], shape: Shape) -> Integers:
     axes = windows_of(site, shape[2:], weight.shape[2:])
     return Convolution(weight != 0, axes, site.attribute("group", 1)).fan_out()

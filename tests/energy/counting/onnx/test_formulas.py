@@ -128,6 +128,38 @@ def test_pools_combine_what_lies_inside_the_input(automatic: str, taps: int, str
     assert price("AveragePool", given, out=out, **form) == {ADDITION: combined, PRODUCT: prod(out)}
 
 
+@pytest.mark.parametrize(("size", "dilation", "pad"), [((3,), 4, 1), ((3, 5), 4, 1), ((2,), 4, 3)])
+def test_windows_in_the_padding_alone_combine_nothing(size: tuple[int, ...], dilation: int, pad: int) -> None:
+    room = tuple(length + 2 * pad - dilation for length in size)
+    inside = np.zeros(room, int)
+    for at in np.ndindex(room):
+        for tap in np.ndindex(*[2] * len(size)):
+            where = [place + dilation * one - pad for place, one in zip(at, tap, strict=True)]
+            inside[at] += all(0 <= one < length for one, length in zip(where, size, strict=True))
+    assert not inside.all()
+    combined = 2 * 3 * int(np.maximum(inside - 1, 0).sum())
+    axes = len(size)
+    form = {"kernel_shape": [2] * axes, "dilations": [dilation] * axes, "pads": [pad] * 2 * axes}
+    found = price("MaxPool", (2, 3, *size), out=(2, 3, *room), **form)
+    assert found == ({FUNCTION: combined} if combined else {})
+
+
+@pytest.mark.parametrize("opset", [12, 13])
+@pytest.mark.parametrize("shape", [(2, 3, 0), (2, 0, 3), (0, 2, 3)])
+def test_lines_without_a_value_take_nothing(shape: tuple[int, ...], opset: int) -> None:
+    for kind in (
+        "Softmax",
+        "LogSoftmax",
+        "LayerNormalization",
+        "InstanceNormalization",
+        "GroupNormalization",
+    ):
+        node = helper.make_node(kind, ["x", "scale", "bias"][: 1 if "max" in kind else 3], ["output"])
+        known = {"x": shape, "scale": (3,), "bias": (3,), "output": shape}
+        found = cost(Site("site", node, {}, frozenset(), opset=opset), known).operations
+        assert not any(found.values())
+
+
 def test_elementwise_operators() -> None:
     for kind in ("Relu", "HardSwish", "Sin", "Clip", "Equal", "Mish"):
         assert price(kind, SHAPE) == {FUNCTION: 144}
