@@ -25,6 +25,8 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.network import Signal
 
 SHAPE = ":nsc-shape"
+_SCAN_OF_STEPS = 9
+"""Before this opset, a Scan went over the samples too, and took their lengths."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,16 @@ class _Visit:
 
         What a state holds is assumed of its first value, and the body walked again with less as long as its
         last value holds less.
+
+        Raises:
+            GraphError: it is one of opset 8, which goes over samples too.
         """
+        if self.opset < _SCAN_OF_STEPS:
+            raise GraphError(
+                "is a Scan of opset 8, which cannot be counted",
+                where=f"node '{path}'",
+                hint="Convert the model to opset 9 or later.",
+            )
         body = body_of(node)
         pairs = list(zip((value.name for value in body.input), node.input, strict=True))
         states = len(body.input) - attribute_of(node, "num_scan_inputs", 0)
@@ -292,6 +303,9 @@ def lead_out(scans: Sequence[Any], graphs: Sequence[Any], name: str) -> str:
             name = copy
             body.output.append(helper.make_empty_tensor_value_info(name))
             scan.output.append(outside)
+            for attribute in scan.attribute:
+                if attribute.name in {"scan_output_axes", "scan_output_directions"}:
+                    attribute.ints.append(0)
         name = outside
     return name
 

@@ -326,6 +326,62 @@ def test_states_of_a_scan_keep_what_they_hold(tmp_path: Path) -> None:
     assert layer(part, "scan/from_potential").per_sample.macs.tolist() == [STEPS * 12] * SAMPLES
 
 
+def scanning(opset: int, inputs: list[str], **form: Any) -> Any:
+    """A Scan whose body multiplies by a matrix and hands on a state."""
+    names = ("state", "x"), ("state_next", "row")
+    entering, leaving = ([helper.make_empty_tensor_value_info(name) for name in some] for some in names)
+    nodes = [node("MatMul", "x w", "row"), node("Identity", "state", "state_next")]
+    held = [numpy_helper.from_array(CONSTANTS["w"], "w")] if opset < 9 else []
+    body = helper.make_graph(nodes, "body", entering, leaving, held)
+    return helper.make_node(
+        "Scan", inputs, ["last", "output"], name="scan", num_scan_inputs=1, body=body, **form
+    )
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"scan_output_axes": [0]},
+        {"scan_output_axes": [1]},
+        {"scan_output_directions": [0]},
+        {"scan_output_directions": [1]},
+        {"scan_output_axes": [0], "scan_output_directions": [1], "scan_input_directions": [1]},
+    ],
+)
+def test_where_a_scan_puts_its_outputs_changes_no_count(tmp_path: Path, form: dict[str, list[int]]) -> None:
+    rest = {"rest": np.zeros(1, np.float32)}
+    onnx_graph(tmp_path / "graph.onnx", [scanning(17, ["rest", "input"], **form)], CONSTANTS | rest, 4, 4)
+    model = onnx.load(tmp_path / "graph.onnx")
+    anything = helper.make_tensor_value_info("output", TensorProto.FLOAT, [None] * 3)
+    model.graph.output[0].CopyFrom(anything)
+    onnx.save(model, tmp_path / "graph.onnx")
+    recording = events(4, rate=0.4)
+    [found] = count_onnx(tmp_path / "graph.onnx", recording).layers
+    met = recording.values.astype(int) @ (CONSTANTS["w"] != 0)
+    assert found.per_sample.acs.tolist() == met.sum(axis=(0, 2)).tolist()
+
+
+def test_a_scan_over_samples_too_is_refused_with_its_name(tmp_path: Path) -> None:
+    nodes = [
+        node("Unsqueeze", "input", "apart", axes=[0]),
+        scanning(8, ["", "rest", "apart"]),
+    ]
+    nodes[1].output[1] = "rows"
+    nodes.append(node("Squeeze", "rows", "output", axes=[0]))
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["T", "N", 4])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [None] * 3)],
+        [numpy_helper.from_array(np.zeros((1, 1), np.float32), "rest")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=4)
+    model.graph.input.append(helper.make_tensor_value_info("rest", TensorProto.FLOAT, [1, 1]))
+    onnx.save(model, tmp_path / "graph.onnx")
+    with pytest.raises(GraphError, match="node 'scan': is a Scan of opset 8"):
+        count_onnx(tmp_path / "graph.onnx", events(4))
+
+
 def test_weights_that_follow_from_a_shape_are_known(tmp_path: Path) -> None:
     fill = numpy_helper.from_array(np.ones(1, np.float32))
     nodes = [
