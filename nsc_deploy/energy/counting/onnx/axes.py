@@ -24,6 +24,9 @@ from nsc_deploy.energy.counting.onnx.operators import (
 )
 from nsc_deploy.graphs.onnx_shapes import infer_shapes, shapes_of
 
+_BROADCAST_FROM_THE_END = 7
+"""Before this opset, shapes met along an axis that an attribute named."""
+
 
 def samples_in(model: Any, known: Known, entering: Sequence[int]) -> Mapping[str, Axis]:
     """Where the tensors of the main graph hold the samples, of all that depend on what enters.
@@ -65,10 +68,11 @@ def _walk(
     numbers: tuple[int, int],
     other: Sequence[int],
 ) -> "_Walk | None":
-    if opset_of(model) < SOFTMAX_OVER_ONE_AXIS:
+    if opset_of(model) < _BROADCAST_FROM_THE_END:
         return None
     first = next(value for value in model.graph.input if value.name not in known.names)
-    walk = _Walk(known, {first.name: Axis(axis - len(entering))}, numbers, ordered=axis == 0)
+    held = {first.name: Axis(axis - len(entering))}
+    walk = _Walk(known, held, numbers, ordered=axis == 0, opset=opset_of(model))
     sizes = first.type.tensor_type.shape.dim
     walk.fixed = len(sizes) > axis and bool(sizes[axis].dim_value)
     walk.through(model.graph, infer_shapes(model, entering), infer_shapes(model, other))
@@ -83,6 +87,7 @@ class _Walk:
         held: of what enters.
         numbers: of samples, in the shapes of the walk and in the others that they are compared with.
         ordered: whether one may depend on those before it: steps do, samples do not.
+        opset: version of the standard operators.
 
     Attributes:
         held: where each tensor holds them.
@@ -94,12 +99,13 @@ class _Walk:
     fixed = False
 
     def __init__(
-        self, known: Known, held: Mapping[str, Axis], numbers: tuple[int, int], *, ordered: bool
+        self, known: Known, held: Mapping[str, Axis], numbers: tuple[int, int], *, ordered: bool, opset: int
     ) -> None:
         self._known = known
         self._constants = known.unsized
         self._numbers = numbers
         self._ordered = ordered
+        self._opset = opset
         self._shapes: dict[str, Shape] = {}
         self._others: dict[str, Shape] = {}
         self.held = dict(held)
@@ -108,7 +114,8 @@ class _Walk:
 
     def inside(self, known: Known, entering: Mapping[str, Axis]) -> "_Walk":
         """A walk through the body of a node, which sees the tensors around it."""
-        walk = _Walk(known, self.held | dict(entering), self._numbers, ordered=self._ordered)
+        held = self.held | dict(entering)
+        walk = _Walk(known, held, self._numbers, ordered=self._ordered, opset=self._opset)
         walk._shapes, walk._others = dict(self._shapes), dict(self._others)
         walk.counts = set(self.counts)
         return walk
@@ -178,6 +185,8 @@ class _Walk:
         shapes = tuple(self._shapes.get(name) for name in node.input)
         result = self._shapes.get(node.output[0])
         if operator is None or result is None:
+            return {}
+        if self._opset < SOFTMAX_OVER_ONE_AXIS and node.op_type in {"Softmax", "LogSoftmax"}:
             return {}
         if operator.axes is not regrouped and any(name in self.counts for name in node.input):
             # The number of samples itself may enter a value.

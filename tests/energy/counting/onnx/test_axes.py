@@ -36,7 +36,8 @@ def sample_axes(model: onnx.ModelProto) -> Mapping[str, Axis] | None:
 class Graph:
     """A graph under construction, run after each operator to see what shape it has come to."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int = 17) -> None:
+        self.opset = opset
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.last = "input"
@@ -60,7 +61,7 @@ class Graph:
             [helper.make_empty_tensor_value_info(name) for name in inner],
             [numpy_helper.from_array(value, name) for name, value in self.constants.items()],
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
 
     def run(self, values: np.ndarray) -> dict[str, np.ndarray]:
         options = onnxruntime.SessionOptions()
@@ -368,11 +369,53 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None
     assert peak(512) < 1.5 * peak(32)
 
 
-def test_a_graph_for_one_sample_or_of_an_old_opset_is_run_one_by_one() -> None:
+def test_a_graph_for_one_sample_is_run_one_by_one() -> None:
     graph = Graph()
     graph.add("Relu", "input")
     assert sample_axes(graph.model()) is not None
     assert sample_axes(graph.model(("T", 1, C))) is None
-    old = graph.model()
-    old.opset_import[0].version = 12
-    assert sample_axes(old) is None
+
+
+@pytest.mark.parametrize(("kind", "first"), [("Relu", 7), ("Softmax", 13), ("LogSoftmax", 13)])
+def test_axes_are_followed_from_the_opset_on_that_keeps_them_apart(kind: str, first: int) -> None:
+    graph = Graph()
+    graph.add(kind, "input")
+    model = graph.model()
+    for opset in (6, 7, 11, 12, 13, 17):
+        model.opset_import[0].version = opset
+        assert (sample_axes(model) is not None) is (opset >= first)
+
+
+OLD: dict[str, tuple[str, Callable[[int], dict[str, Any]], int]] = {
+    "sum": ("ReduceSum", lambda axis: {"axes": [axis], "keepdims": 0}, 12),
+    "mean": ("ReduceMean", lambda axis: {"axes": [axis]}, 12),
+    "slice": ("Slice", lambda axis: {"axes": [axis], "starts": [0], "ends": [1]}, 9),
+    "unsqueeze": ("Unsqueeze", lambda axis: {"axes": [axis]}, 12),
+    "argmax": ("ArgMax", lambda axis: {"axis": axis, "keepdims": 0}, 12),
+    "softmax": ("Softmax", lambda axis: {"axis": axis}, 12),
+    "log softmax": ("LogSoftmax", lambda axis: {"axis": axis}, 12),
+    "clip": ("Clip", lambda axis: {"min": 0.0, "max": 0.5 + axis}, 9),
+}
+
+
+@pytest.mark.parametrize("case", OLD)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_samples_are_kept_apart_by_operators_of_old_opsets(case: str, axis: int) -> None:
+    kind, form, opset = OLD[case]
+    graph = Graph(opset)
+    graph.add("Identity", "input")
+    graph.add(kind, graph.last, **form(axis))
+    graph.add("Relu" if kind != "ArgMax" else "Identity", graph.last)
+    axes = sample_axes(graph.model())
+    assert (axes is None) is ("softmax" in case or (axis == 1 and case not in {"unsqueeze", "clip"}))
+    if axes is not None:
+        assert graph.last in axes
+        assert_apart(graph, axes, np.random.default_rng(0).normal(size=(T, N, C)).astype(np.float32))
+
+
+def test_a_graph_of_an_old_opset_has_figures_of_each_step(tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["input", "w"], ["output"])
+    onnx_graph(tmp_path / "graph.onnx", [node], {"w": weights(4, 3)}, 4, 3, opset=11)
+    [layer] = count_onnx(tmp_path / "graph.onnx", events(4)).layers
+    assert layer.per_step is not None
+    assert layer.per_step.acs.tolist() == (3 * events(4).values.sum(axis=(1, 2))).tolist()
