@@ -6,7 +6,8 @@ the step in which they are sent there. Messages, hops and synapse events are exa
 the recording.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from scipy import sparse
 from nsc_deploy.energy.counting.operations import Integers
 from nsc_deploy.exporters.base import CheckResult, Target
 from nsc_deploy.exporters.chips.chip import ManyCores, StepTime
-from nsc_deploy.exporters.chips.placement import Placement
+from nsc_deploy.exporters.chips.placement import Placement, Route
+from nsc_deploy.exporters.chips.projections import Projection, build_projections
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.text import counted
@@ -86,12 +88,15 @@ class _Source:
         late: steps by which it is behind the graph.
         from_host: whether its spikes come from outside.
         to_host: whether its spikes leave the chip.
+        last: `causes` in the last step of the recording, the one before it, and so on, as far back as the
+            graph delays: what would meet a synapse after the end does not.
     """
 
     causes: sparse.csr_array
     late: int
     from_host: bool
     to_host: bool
+    last: tuple[sparse.csr_array, ...]
 
 
 class ActivityCounter:
@@ -110,7 +115,8 @@ class ActivityCounter:
         self._placement = placement
         self._step_time = step_time
         self._cores = len(placement.cores)
-        self._sources = {name: _source(network, placement, name) for name in placement.latency}
+        delays = _delaying(network)
+        self._sources = {name: _source(network, placement, name, delays) for name in placement.latency}
         self._steps, samples = recording.steps, recording.samples
         self._late = max((one.late for one in self._sources.values()), default=0)
         self._neurons = np.array([sum(share.size for share in core.shares) for core in placement.cores])
@@ -132,6 +138,9 @@ class ActivityCounter:
         batch = self._of_batch(samples, size)
         spikes = _spikes(output.reshape(steps * size, -1))
         caused = (spikes @ source.causes).toarray().reshape(steps, size, -1)
+        for left, causes in enumerate(source.last[:steps]):
+            at = steps - 1 - left
+            caused[at] = (spikes[at * size : (at + 1) * size] @ causes).toarray()
         batch[source.late : source.late + steps] += caused
         if source.from_host:
             self._totals["from_host"][samples] += caused[..., : self._cores].sum(axis=(0, 2))
@@ -185,17 +194,50 @@ def _spikes(values: NDArray[Any]) -> sparse.csr_array:
     return sparse.csr_array((np.ones(len(lines), np.int64), lines, starts), shape=values.shape)
 
 
-def _source(network: Network, placement: Placement, name: str) -> _Source:
-    node = network.node(name)
-    lines, cores = prod(node.output_shape), len(placement.cores)
+def _delaying(network: Network) -> tuple[Projection, ...]:
+    """All projections of a graph that delays spikes in front of weights; none of another."""
+    if not network.back_edges and all(node.primitive != "Delay" for node in network.nodes):
+        return ()
+    projections = build_projections(network).projections
+    return projections if any(one.lag.any() for one in projections) else ()
+
+
+def _source(network: Network, placement: Placement, name: str, projections: Sequence[Projection]) -> _Source:
+    node, own = network.node(name), [one for one in projections if one.source == name]
+    routes = [route for route in placement.routes if route.source == name]
+
+    def caused(some: Iterable[Route]) -> sparse.csr_array:
+        return _causes(placement, name, prod(node.output_shape), some)
+
+    longest = max((int(one.lag.max(initial=0)) for one in own), default=0)
+    last = tuple(caused(_in_time(routes, placement, own, left)) for left in range(longest))
+    host = node.primitive == "Input"
+    return _Source(caused(routes), placement.latency[name], host, name in placement.outputs, last)
+
+
+def _in_time(
+    routes: Sequence[Route], placement: Placement, projections: Sequence[Projection], left: int
+) -> Iterator[Route]:
+    """The routes of a source, of what meets a synapse within so many further steps."""
+    for route in routes:
+        lists = np.zeros(len(projections[0].lag), np.int64)
+        for share in placement.core(route.target_core).shares:
+            for one in projections:
+                if one.target == share.population:
+                    lists += np.where(one.lag <= left, one.synapses.fan_out_to(share.neurons), 0)
+        lines = route.lines[lists[route.lines] > 0]
+        yield replace(route, lines=lines, lists=lists[lines])
+
+
+def _causes(placement: Placement, name: str, lines: int, routes: Iterable[Route]) -> sparse.csr_array:
+    """What one spike of each line of a source causes, by the routes it takes."""
+    cores = len(placement.cores)
     position = {core.index: number for number, core in enumerate(placement.cores)}
     # Entries (lines, column, value) of the same place are added up: routes of a line, with their hops.
     entries: list[tuple[Integers, int, Integers | int]] = [
         (share.neurons, 2 * cores + position[home], 1) for home, share in placement.shares_of(name)
     ]
-    for route in placement.routes:
-        if route.source != name:
-            continue
+    for route in routes:
         there = position[route.target_core]
         entries += [(route.lines, there, 1), (route.lines, cores + there, route.lists)]
         if route.source_core is not None:
@@ -208,9 +250,7 @@ def _source(network: Network, placement: Placement, name: str) -> _Source:
         )
         for part in range(3)
     )
-    causes = sparse.coo_array((values, (rows, columns)), shape=(lines, 4 * cores + 2)).tocsr()
-    host = node.primitive == "Input"
-    return _Source(causes, placement.latency[name], host, name in placement.outputs)
+    return sparse.coo_array((values, (rows, columns)), shape=(lines, 4 * cores + 2)).tocsr()
 
 
 def _durations(

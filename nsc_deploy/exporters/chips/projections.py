@@ -9,7 +9,7 @@ unrolled into a matrix.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import prod
 from typing import Any, Protocol
 
@@ -199,6 +199,7 @@ class Projection:
         longest: the same, the most.
         back: edges on the way that carry the value of the step before.
         largest: the largest weight by magnitude, scales included.
+        lag: [lines], steps by which the graph delays each line in front of the weights (or of the neuron).
     """
 
     source: str
@@ -210,6 +211,7 @@ class Projection:
     longest: int
     back: int
     largest: float
+    lag: Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,10 +318,18 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
     weights: list[Node] = []
     shortest = longest = 0
     gain = 1.0
-    for node in between:
+    lag = np.zeros_like(gather)
+    for before, node in pairwise(path):
+        if not weights:
+            lag = lag + ((before.name, node.name) in network.back_edges)
+        if node is target:
+            break
         if node.primitive == "Delay":
             steps = _steps(node, network.dt)
             shortest, longest = shortest + int(steps.min()), longest + int(steps.max())
+            if not weights:
+                each = np.broadcast_to(steps, node.output_shape).reshape(-1)
+                lag = lag + np.where(gather >= 0, each[gather], 0)
         elif node.primitive == "Scale":
             gain *= float(np.abs(node.parameters.scale).max(initial=0))
         elif node.primitive in _POOLS:
@@ -339,6 +349,7 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
         longest=longest,
         back=back,
         largest=largest * gain,
+        lag=lag,
     )
 
 

@@ -1,5 +1,6 @@
 """Messages, hops, synapse events and the time of a step, counted a second time spike by spike."""
 
+import json
 from collections import defaultdict
 
 import numpy as np
@@ -12,6 +13,8 @@ from nsc_deploy.energy.counting.on_chip import ActivityCounter, ChipActivity
 from nsc_deploy.exporters.chips.chip import Barrier, Chip, ManyCores, StepTime, Wait, bundled_chip
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.placement import Placement
+from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate
@@ -119,6 +122,33 @@ def test_every_message_hop_and_event_is_counted_as_spike_by_spike(
     assert activity.hops.north_south.tolist() == plain.ns.tolist()
     assert activity.late == max(placement.latency.values())
     check_times(plain, placement, activity)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, STEPS])
+@pytest.mark.parametrize("late", ["back", "n1"])
+def test_what_a_graph_delays_beyond_the_end_meets_no_synapse(steps: int, late: str) -> None:
+    """On the chip as in the graph: behind a Delay, and in a cycle whose late edge leads to the weights."""
+    build = GraphBuilder(0.001)
+    build.input(4, Signal.EVENTS)
+    build.delay("delay", [0, 1, 2, 3], 4)
+    build.linear("w1", np.full((6, 4), 5.0))
+    build.linear("straight", np.full((6, 4), 5.0), after="input")
+    build.lif("n1", 0.9, 1.0, 6, after=["w1", "straight"])
+    build.connect(build.linear("back", np.full((6, 6), 0.1)), "n1")
+    build.linear("w2", np.full((3, 6), 5.0), after="n1")
+    build.lif("n2", 0.9, 1.0, 3)
+    build.output(3)
+    graph = build.build()
+    graph.metadata["late_edges"] = json.dumps([["back", "n1"] if late == "back" else ["n1", "back"]])
+    network = assemble(graph)
+    values = (np.random.default_rng(0).random((steps, SAMPLES, 4)) < 0.6).astype(np.uint8)
+    recording = Recording(values, Signal.EVENTS, 0.001)
+    part = count_network(network, recording, name="graph")
+    for room in (2, 100):
+        _, activity = counted(network, spread_out(room), recording)
+        assert activity.synapse_events.tolist() == part.per_sample.synaptic.tolist()
+        # Every spike of the input reaches the weights straight, and those of the cores once a core.
+        assert activity.from_host.tolist() == (values.sum(axis=(0, 2)) * -(-6 // room)).tolist()
 
 
 def check_times(plain: PlainCount, placement: Placement, activity: ChipActivity) -> None:
