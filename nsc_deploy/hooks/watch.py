@@ -6,7 +6,7 @@ torch is imported when a module is watched, never with this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +64,78 @@ class Seen:
     outputs: list[torch.Tensor] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A tensor that a layer gave out, and how often it had been written to by then."""
+
+    tensor: torch.Tensor
+    maker: str
+    version: int
+
+    def holds(self, view: torch.Tensor, steps: int) -> bool:
+        """Whether another view of its memory has the same values in the same order, of all or whole steps."""
+        own = self.tensor
+        behind = view.storage_offset() - own.storage_offset()
+        form = view.shape, view.stride()
+        if behind == 0 and form == (own.shape, own.stride()):
+            return True
+        if own.ndim and len(own) == steps and form == (own.shape[1:], own.stride()[1:]):
+            return behind in range(0, max(1, steps * own.stride(0)), max(1, own.stride(0)))
+        if not (own.is_contiguous() and view.is_contiguous()):
+            return False
+        step = own.numel() // steps if own.ndim and len(own) % steps == 0 else own.numel()
+        return step > 0 and behind >= 0 and behind % step == 0 and view.numel() % step == 0
+
+
 class Watch:
-    """What was seen of a module in one run, layer by layer in the order they first ran."""
+    """What was seen of a module in one run, layer by layer in the order they first ran.
+
+    Args:
+        inputs: of the module, [steps, samples, ...].
+    """
 
     def __init__(self, inputs: torch.Tensor) -> None:
         self.layers: dict[str, Seen] = {}
+        self._steps = len(inputs)
+        self._running = 0
         # Memory of a tensor that is let go of is used again, so all of them are held while this lives.
-        self._held: list[torch.Tensor] = [inputs]
-        self._makers: dict[int, str] = {_memory(inputs): INPUT}
+        self._held: dict[int, list[_Held]] = {}
+        self._hold(inputs, INPUT)
+
+    def starts(self) -> None:
+        """A layer begins to run."""
+        self._running += 1
+
+    def ends(self) -> None:
+        """It has run."""
+        self._running -= 1
+
+    def multiplies(self, operation: str) -> None:
+        """Something multiplies matrices.
+
+        Raises:
+            GraphError: no layer does.
+        """
+        if not self._running:
+            raise GraphError(
+                f"computes a product ({operation}) outside of its layers, so its weights cannot be counted",
+                where="module",
+                hint=_WAY_OUT,
+            )
+
+    def refuse_changed(self) -> None:
+        """Refuse a run in which something wrote into what a layer gave out: that is what is counted.
+
+        Raises:
+            GraphError: with the layer.
+        """
+        for held in (one for some in self._held.values() for one in some):
+            if held.tensor._version != held.version:
+                raise GraphError(
+                    "gave out what something changed in place, so whether it carries events cannot be known",
+                    where=f"module '{held.maker}'",
+                    hint=_WAY_OUT,
+                )
 
     def passed(self, name: str, module: torch.nn.Module, given: torch.Tensor, out: torch.Tensor) -> None:
         """A layer that hands on what it takes in."""
@@ -97,19 +161,28 @@ class Watch:
         self._hold(out, name)
 
     def _hold(self, tensor: torch.Tensor, maker: str) -> None:
-        self._held.append(tensor)
-        self._makers[_memory(tensor)] = maker
+        if tensor.is_inference():
+            raise GraphError(
+                "runs in torch.inference_mode, where changes in place leave no trace",
+                where=f"module '{maker}'",
+                hint="Leave it out: modules are counted without gradients.",
+            )
+        self._held.setdefault(_memory(tensor), []).append(_Held(tensor, maker, tensor._version))
 
     def _maker(self, name: str, tensor: torch.Tensor) -> str:
-        maker = self._makers.get(_memory(tensor))
-        if maker is None:
-            raise GraphError(
-                "takes in what no layer gave out: something between the layers computes, so whether it "
-                "carries events cannot be known",
-                where=f"module '{name}'",
-                hint=_WAY_OUT,
-            )
-        return maker
+        there = self._held.get(_memory(tensor), [])
+        for held in there:
+            if held.version == held.tensor._version and held.holds(tensor, self._steps):
+                return held.maker
+        raise GraphError(
+            f"takes in what {there[0].maker} gave out in another order, in part or changed in place, so what "
+            "it carries cannot be known"
+            if there
+            else "takes in what no layer gave out: something between the layers computes, so whether it "
+            "carries events cannot be known",
+            where=f"module '{name}'",
+            hint=_WAY_OUT,
+        )
 
 
 @contextmanager
@@ -117,14 +190,54 @@ def watching(module: torch.nn.Module, watch: Watch) -> Iterator[None]:
     """Hooks on every layer of a module while it runs; they are gone afterwards.
 
     Raises:
-        GraphError: a layer of a kind that cannot be counted runs.
+        GraphError: a layer of a kind that cannot be counted runs, something computes between or behind the
+            layers with weights of its own, or writes into what they gave out.
     """
-    handles = [child.register_forward_hook(_hook(name, watch)) for name, child in _leaves(module, "")]
+    leaves = list(_leaves(module, ""))
+    handles = [child.register_forward_pre_hook(lambda *_: watch.starts()) for _, child in leaves]
+    handles += [child.register_forward_hook(_hook(name, watch)) for name, child in leaves]
     try:
-        yield
+        with _products(watch):
+            yield
+        watch.refuse_changed()
     finally:
         for handle in handles:
             handle.remove()
+
+
+# What multiplies with weights, by the names of the functions of torch.
+_PRODUCTS = frozenset(
+    [
+        *(
+            "linear",
+            "bilinear",
+            "matmul",
+            "__matmul__",
+            "__rmatmul__",
+            "mm",
+            "bmm",
+            "mv",
+            "einsum",
+            "tensordot",
+        ),
+        *("addmm", "addmv", "addbmm", "baddbmm", "scaled_dot_product_attention"),
+        *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    ]
+)
+
+
+def _products(watch: Watch) -> AbstractContextManager[Any]:
+    """Tells a watch of every product of matrices while a module runs."""
+    from torch.overrides import TorchFunctionMode
+
+    class Products(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = getattr(func, "__name__", "")
+            if name in _PRODUCTS:
+                watch.multiplies(name)
+            return func(*args, **(kwargs or {}))
+
+    return Products()
 
 
 def outputs_over_time(name: str, seen: Seen, steps: int, samples: int) -> NDArray[Any]:
@@ -202,6 +315,7 @@ def _kind(module: torch.nn.Module, table: dict[tuple[str, str], str]) -> str | N
 
 def _hook(name: str, watch: Watch) -> Callable[[Any, tuple[Any, ...], Any], None]:
     def hook(module: torch.nn.Module, given: tuple[Any, ...], out: Any) -> None:
+        watch.ends()
         out = out[0] if isinstance(out, tuple) else out
         if _kind(module, _PASSING):
             watch.passed(name, module, given[0], out)

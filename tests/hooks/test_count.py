@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import nir
@@ -250,6 +251,127 @@ class Twice(nn.Module):
 def test_what_cannot_be_counted_is_refused(module: nn.Module, words: str) -> None:
     with pytest.raises(GraphError, match=words):
         count_module(module, spikes(12), dt=DT)
+
+
+class Between(nn.Module):
+    """Two layers, and something done to what the first gives out, or to the inputs of the last."""
+
+    def __init__(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first, self.last, self.change = nn.Linear(12, 12), nn.Linear(12, 3), change
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.change(self.first(x)))  # type: ignore[no-any-return]
+
+
+def _added_to(values: torch.Tensor) -> torch.Tensor:
+    values += 1
+    return values
+
+
+IN_PLACE = {
+    "a function": lambda values: values.relu_(),
+    "a mask": lambda values: values.mul_(torch.ones(12)),
+    "a sum": _added_to,
+    "a view of it": lambda values: values.view(-1).clamp_(0, 1).view(values.shape),
+    "some of it": lambda values: values[0].zero_().new_zeros(0).sum() + values,
+}
+ANOTHER_ORDER = {
+    "turned": lambda values: values[..., :12].transpose(0, 1),
+    "a part": lambda values: values[:-1],
+    "part of each": lambda values: values[..., :1].expand(values.shape),
+    "every other": lambda values: values[::2],
+}
+THE_SAME = {
+    "itself": lambda values: values,
+    "a copy of nothing": lambda values: values.contiguous().detach(),
+    "in rows": lambda values: values.reshape(-1, 12),
+    "with an axis": lambda values: values.unsqueeze(0).squeeze(0),
+    "turned and back": lambda values: values.transpose(0, 2).transpose(0, 2),
+}
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+def test_what_is_changed_in_place_is_refused(case: str) -> None:
+    with pytest.raises(GraphError, match=r"in place|no layer gave out"):
+        count_module(Between(IN_PLACE[case]).eval(), spikes(12), dt=DT, signal="events")
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+def test_what_is_changed_in_place_behind_the_last_layer_is_refused(case: str) -> None:
+    def run(module: nn.Module, x: torch.Tensor) -> None:
+        IN_PLACE[case](module(x))
+
+    with pytest.raises(GraphError, match="changed in place"):
+        count_module(nn.Sequential(nn.Linear(12, 12)).eval(), spikes(12), dt=DT, run=run)
+
+
+@pytest.mark.parametrize("case", ANOTHER_ORDER)
+def test_views_of_other_values_are_refused(case: str) -> None:
+    with pytest.raises(GraphError, match=r"in another order, in part|once a step or once for all"):
+        count_module(Between(ANOTHER_ORDER[case]).eval(), spikes(12)[:, :4], dt=DT, signal="events", batch=4)
+
+
+def test_images_on_their_side_are_refused() -> None:
+    conv = nn.Conv2d(1, 1, (1, 3), stride=(2, 1)).eval()
+    images = np.zeros((STEPS, SAMPLES, 1, 5, 5), np.uint8)
+    images[..., 0, :] = 1
+    net = nn.Sequential(conv)
+    upright = count_module(net, images, dt=DT, signal="events", run=lambda net, x: [net(one) for one in x])
+    assert upright.part.per_sample.acs.tolist() == [STEPS * 9] * SAMPLES
+    with pytest.raises(GraphError, match="in another order"):
+        count_module(net, images, dt=DT, run=lambda net, x: [net(one.transpose(-1, -2)) for one in x])
+
+
+@pytest.mark.parametrize("case", THE_SAME)
+def test_views_of_all_values_in_their_order_are_counted(case: str) -> None:
+    part = count_module(Between(THE_SAME[case]).eval(), spikes(12), dt=DT, signal="events").part
+    assert {layer.name: layer.per_sample.synaptic.sum() for layer in part.layers} == {
+        "first": 12 * spikes(12).sum(),
+        "last": 36 * STEPS * SAMPLES,
+    }
+
+
+def test_steps_of_what_a_layer_gives_out_at_once_are_counted() -> None:
+    class AtOnce(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = nn.Linear(12, 3), leaky()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem, found = self.lif.reset_mem(), []
+            for step in self.fc(x.reshape(-1, 12)).reshape(len(x), -1, 3):
+                spk, mem = self.lif(step, mem)
+                found.append(spk)
+            return torch.stack(found)
+
+    part = count_module(AtOnce().eval(), spikes(12), dt=DT, signal="events").part
+    assert [layer.name for layer in part.layers] == ["fc", "lif"]
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        nn.functional.linear,
+        lambda values, weight: values @ weight.T,
+        lambda values, weight: torch.einsum("tni,oi->tno", values, weight),
+        lambda values, weight: torch.matmul(values, weight.T),
+    ],
+)
+def test_weights_of_no_layer_are_refused(product: Callable[..., torch.Tensor]) -> None:
+    weight = torch.randn(100, 12)
+    net = nn.Sequential(nn.Linear(12, 12)).eval()
+    with pytest.raises(GraphError, match="outside of its layers"):
+        count_module(net, spikes(12), dt=DT, run=lambda module, x: product(module(x), weight))
+
+
+def test_inference_mode_is_refused() -> None:
+    def run(module: nn.Module, x: torch.Tensor) -> None:
+        with torch.inference_mode():
+            module(x)
+
+    with pytest.raises(GraphError, match="inference_mode"):
+        count_module(nn.Sequential(nn.Linear(12, 3)).eval(), spikes(12), dt=DT, run=run)
 
 
 def test_bad_inputs_are_refused() -> None:
