@@ -4,7 +4,8 @@ On the chip every connection takes one step, so events that meet after different
 would meet at different steps. Each population therefore gets a level, one more than the latest of its
 sources, and events that are needed at a later level are handed on by relays: neurons without memory that
 repeat their one input. A delay of the graph becomes a relay with delayed synapses. Populations of one
-cycle share a level and read their own layer, a step later.
+cycle share a level and read their own layer, a step later. A layer is one process, which resets all its
+neurons alike: where some subtract and others reset to zero, the later ones take a level of their own.
 
 It ensures that whatever a layer reads is carried by the layer before it or by itself, and that the last
 layer is the output. Exact.
@@ -87,7 +88,8 @@ class Levelise(Pass[PopulationGraph, Levels]):
         """Give every population a level, then hand on what later levels need.
 
         Raises:
-            ExportError: delays in a row add up to more than a synapse can have.
+            ExportError: delays in a row add up to more than a synapse can have, or neurons of one cycle
+                reset in two ways.
         """
         self._refuse_long_delays(graph)
         level = _levels(graph)
@@ -129,16 +131,41 @@ class Levelise(Pass[PopulationGraph, Levels]):
 
 
 def _levels(graph: PopulationGraph) -> dict[str, int]:
-    """Populations of one cycle share a level."""
+    """Populations of one cycle share a level, and none is shared by those that reset in two ways."""
     level = {graph.input: 0}
+    resets: dict[int, bool] = {}
     for population in graph.populations:
         if population.name in level:
             continue
         names = graph.cycle(population.name) or {population.name}
         taps = [tap for one in graph.populations if one.name in names for tap in one.drive]
         own = 1 + max((_available(tap, level) for tap in taps), default=0)
+        subtracts = _subtracts([one for one in graph.populations if one.name in names])
+        if subtracts is not None:
+            while resets.setdefault(own, subtracts) != subtracts:
+                own += 1
         level.update(dict.fromkeys(names, own))
     return level
+
+
+def _subtracts(populations: Sequence[Population]) -> bool | None:
+    """Whether the process that holds these must subtract; None where either does.
+
+    Neurons without memory forget in every step what a reset leaves.
+
+    Raises:
+        ExportError: some must subtract and others must not.
+    """
+    subtracting = [one.name for one in populations if one.subtracts]
+    to_zero = [one.name for one in populations if not one.subtracts and (one.leak_v < 1).any()]
+    if subtracting and to_zero:
+        raise ExportError(
+            f"resets by subtraction in a cycle with '{to_zero[0]}', which resets to zero, and a cycle is one "
+            "process",
+            where=f"node '{subtracting[0]}'",
+            hint="Train both with the same reset, or take the connection back out of the cycle.",
+        )
+    return bool(subtracting) if subtracting or to_zero else None
 
 
 def _available(tap: Tap, level: Mapping[str, int]) -> int:

@@ -370,7 +370,7 @@ def as_layer(rows: Sequence[Rows], inputs: int, exponent: int) -> IntegerLayer:
         weight_exp=exponent,
         groups=tuple(one.group for one in rows),
         recurrent=recurrent if recurrent.synapses else None,
-        # Beside such neurons relays may subtract too: they forget their potential in every step.
+        # Beside such neurons stand only those without memory (see `levelise`), which may subtract too.
         subtracts=any(one.layer.subtracts for one in rows),
     )
 

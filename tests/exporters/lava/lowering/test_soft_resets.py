@@ -6,9 +6,10 @@ import nir
 import numpy as np
 import pytest
 
+from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.lava.arithmetic import run_network
+from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.soft_resets import potentials_leave, soft_resets
@@ -50,6 +51,30 @@ def written_out(after="n", *, scale=-1.0, gain=1.0):
     return assemble(build.build())
 
 
+def mixed(*, cycle=False, memory=True):
+    """Neurons that reset to zero (or forget at once) beside ones that subtract, and neurons behind both."""
+    build = GraphBuilder(1e-3)
+    build.input(INPUTS, Signal.EVENTS)
+    build.affine("wa", WEIGHT, np.full(NEURONS, 3 / 64))
+    neurons = build.integrate_and_fire if memory else build.threshold
+    a = neurons("a", 1.0, (NEURONS,))
+    build.affine("wb", WEIGHT[::-1], np.zeros(NEURONS), after="input")
+    build.add("v", nir.I(r=np.full(NEURONS, 1 / 1e-3)))
+    b = build.threshold("b", 1.0, (NEURONS,))
+    build.add("back", nir.Scale(-np.ones(NEURONS, np.float32)))
+    build.connect("back", "v")
+    build.add("of_a", nir.Linear(np.eye(NEURONS, dtype=np.float32)), after=a)
+    build.integrate_and_fire("c", 1.0, (NEURONS,))
+    build.add("of_b", nir.Linear(np.eye(NEURONS, dtype=np.float32) / 2), after=b)
+    build.connect("of_b", "c")
+    for start, end in (("a", "v"), ("b", "a")) if cycle else ():
+        build.add(f"to_{end}", nir.Linear(np.eye(NEURONS, dtype=np.float32) / 4), after=start)
+        build.delay(f"late_{end}", 1, NEURONS)
+        build.connect(f"late_{end}", end)
+    build.output(NEURONS, after="c")
+    return assemble(build.build())
+
+
 def last(network):
     found = lower(network, inputs=EVENTS).network
     return found, run_network(found, EVENTS)[-1]
@@ -65,6 +90,23 @@ def test_neurons_that_subtract_fire_as_in_the_graph(make):
     assert expected.mean() > 0.1
     assert np.array_equal(trace.spikes, expected)  # weights on a grid of 8 bits: nothing is rounded
     assert not np.array_equal(trace.spikes, simulate(stated(Reset.ZERO), EVENTS).output)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_neurons_that_reset_to_zero_do_so_beside_ones_that_subtract(memory):
+    network = mixed(memory=memory)
+    integers = lower(network).network
+    spikes = output_spikes(integers, EVENTS)
+    expected = simulate(network, EVENTS).output
+    assert 0.02 < expected.mean() < 0.98
+    np.testing.assert_array_equal(spikes, expected)
+    # Neurons without memory may share the layer of those that subtract; others take one of their own.
+    assert len(integers.layers) == (3 if memory else 2)
+
+
+def test_two_resets_in_one_cycle_are_refused():
+    with pytest.raises(ExportError, match="resets by subtraction in a cycle with 'a'"):
+        lower(mixed(cycle=True))
 
 
 def test_what_is_left_of_a_potential_is_what_the_threshold_leaves():
