@@ -115,6 +115,9 @@ def test_a_late_reset_of_snntorch_is_exact_in_a_leaky_alone(kind, tmp_path):
     network, told = read(exported(model, (10,)), tmp_path / "it.nir", dt=1e-4)
     assert differing(network, values, snntorch_spikes(model, values)) > 50
     assert "snntorch-reset" in told
+    with pytest.raises(GraphError, match="resets one step late"):
+        said = {"reset_mechanism": "zero", "reset_delay": "true"}
+        mended(exported(model, (10,)), "snntorch", tmp_path / "it.nir", said=said)
 
 
 def test_snntorch_s_subtraction_is_right_up_to_twice_the_threshold(tmp_path):

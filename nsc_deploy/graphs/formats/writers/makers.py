@@ -43,17 +43,20 @@ def _snntorch(draft: Draft) -> tuple[float, Reset]:
             hint="Name the framework that wrote it with --from.",
         )
     _move_recurrent_bias(draft)
+    simple, recurrent = all(isinstance(node, nir.LIF) for node in cells.values()), _recurrent(draft)
     for name, node in cells.items():
         factor = draft.statement.number("graded_spikes_factor", name)
         if factor not in {None, 1.0}:
             put_behind(draft, name, f"{name}_graded", nir.Scale(np.full(np.shape(node.r), factor)))
     late = draft.statement.flag("reset_delay", default=reset is Reset.SUBTRACT)
-    if late:
-        simple = all(isinstance(node, nir.LIF) for node in cells.values())
-        if not simple or (reset is Reset.ZERO and _recurrent(draft)):
-            raise draft.refuse(f"resets one step late ({reset}) in a Synaptic or recurrent neuron")
-        if reset is Reset.SUBTRACT:
-            _subtract_late(draft)
+    if reset is Reset.ZERO and (recurrent or not simple):
+        # In a Leaky alone a late reset to zero is one at once: nothing else is added before it.
+        why = "a Synaptic or recurrent neuron resets one step late"
+        draft.only("reset_delay", "False", "True", why)
+    elif late and not simple:
+        raise draft.refuse(f"resets one step late ({reset}) in a Synaptic neuron")
+    elif late and reset is Reset.SUBTRACT:
+        _subtract_late(draft)
     elif reset is Reset.SUBTRACT:
         draft.assumed.append("no potential reaches twice its threshold, where snnTorch subtracts it twice")
     return SNNTORCH_DT, reset

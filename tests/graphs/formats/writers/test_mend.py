@@ -60,6 +60,27 @@ def snntorch() -> nir.NIRGraph:
     return chain(dense(), lif(1e-3, 10.0))
 
 
+def recurrent() -> nir.NIRGraph:
+    """An RLeaky of snnTorch."""
+    graph = snntorch()
+    graph.nodes["back"] = nir.Linear(np.eye(4, dtype=np.float32))
+    graph.edges += [("1", "back"), ("back", "1")]
+    return graph
+
+
+def synaptic() -> nir.NIRGraph:
+    """A Synaptic of snnTorch."""
+    cell = nir.CubaLIF(
+        tau_mem=1e-3 * FOUR,
+        tau_syn=1e-3 * FOUR,
+        r=10 * FOUR,
+        w_in=10 * FOUR,
+        v_leak=0 * FOUR,
+        v_threshold=FOUR,
+    )
+    return chain(dense(), cell)
+
+
 def norse(v_leak: float = 0.0) -> nir.NIRGraph:
     graph = chain(dense(), lif(1e-5))
     graph.nodes["1"].v_leak = v_leak * FOUR
@@ -88,6 +109,17 @@ def test_sinabs_decays_exponentially_in_steps(dt: float, norm: str) -> None:
     assert coefficients(done) == pytest.approx((alpha, 1 - alpha if norm == "true" else 1.0), rel=1e-6)
     assert (done.network.dt, done.network.reset) == (dt, Reset.SUBTRACT)
     assert [text.partition(" ")[0] for text in done.assumed] == ["spike_fn=SingleSpike", "min_v_mem=None"]
+
+
+@pytest.mark.parametrize("make", [recurrent, synaptic])
+def test_a_reset_at_once_of_snntorch_is_assumed_where_a_late_one_is_another(make: Any) -> None:
+    said = {"reset_mechanism": "zero"}
+    [assumed] = mend(make(), Maker.SNNTORCH, Statement(said=said)).assumed
+    assert assumed.startswith("reset_delay=False (snntorch's default is True: ")
+    graded = {**said, "graded_spikes_factor": "0.5"}
+    assert mend(make(), Maker.SNNTORCH, Statement(said=graded)).assumed == (assumed,)
+    assert mend(make(), Maker.SNNTORCH, Statement(said={**said, "reset_delay": "false"})).assumed == ()
+    assert mend(snntorch(), Maker.SNNTORCH, Statement(said=said)).assumed == ()
 
 
 def test_expleak_of_sinabs_takes_in_its_whole_input_by_default() -> None:
@@ -155,6 +187,9 @@ REFUSED = [
     (rockpool, Maker.ROCKPOOL, {"has_rec": "true"}, "drops the recurrence"),
     (snntorch, Maker.SNNTORCH, {"inhibition": "True"}, "one neuron of a layer"),
     (snntorch, Maker.SNNTORCH, {"reset_mechanism": "none"}, "reset_mechanism=none"),
+    (recurrent, Maker.SNNTORCH, {"reset_mechanism": "zero", "reset_delay": "true"}, "one step late"),
+    (synaptic, Maker.SNNTORCH, {"reset_mechanism": "zero", "reset_delay": "true"}, "one step late"),
+    (synaptic, Maker.SNNTORCH, {}, "one step late (subtract)"),
     (sinabs, Maker.NORSE, {}, "right as they are"),
     # The threshold itself comes off, and not what is left of it above v_leak.
     (lambda: norse(0.25), Maker.NORSE, {"reset_method": "reset_subtract", "v_reset": "0.25"}, "v_leak 0"),
