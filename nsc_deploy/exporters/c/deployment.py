@@ -21,6 +21,7 @@ from typing import Any
 from nsc_deploy.errors import BackendError, ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import DeployedPart, Deployment, ExportRequest, RunSettings
 from nsc_deploy.exporters.c.code import Code, Origin, Prepared
+from nsc_deploy.exporters.c.compilers import Compiler, host_compiler
 from nsc_deploy.exporters.c.controllers import find_controller
 from nsc_deploy.exporters.c.firmware import Firmware
 from nsc_deploy.exporters.c.manifest import CompiledRecord, Manifest, MemoryRecord, layer_records, summary
@@ -58,7 +59,7 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         controller: the microcontroller whose core the map of memory is made for; None for a Cortex-M4.
 
     Raises:
-        ExportError: a node cannot be represented, or the compiled code computes something else.
+        ExportError: a node cannot be represented, or the code does not compile or computes something else.
         ConfigError: options or a recording that do not fit, or a folder that is no deployment.
         UserError: the folder cannot be written.
     """
@@ -246,32 +247,47 @@ def _checked(manifest: Manifest, folder: Path, inputs: Samples) -> Manifest:
     """The manifest with what the check found: emulator beside reference, compiled code beside emulator.
 
     Raises:
-        ExportError: the compiled code computes something else.
+        ExportError: the code does not compile, crashes, or computes something else.
     """
     code: Code = import_module(_FORMS[manifest.form]).read_back(folder, manifest)
     emulator = code.emulator(RunSettings())
     found = compare_runs(code.network, code.reference(), emulator, inputs.values, labels=inputs.labels)
     record = VerificationRecord.of(found, backend=EMULATOR, seed=inputs.seed)
     manifest = manifest.model_copy(update={"verification": record})
-    source = _read_text(folder / f"{code.name}.c")
+    try:
+        compiler = host_compiler()
+    except BackendError as error:
+        return manifest.model_copy(update={"not_compiled": error.message})
+    done = _compiled(code, _read_text(folder / f"{code.name}.c"), compiler, emulator, inputs)
+    return manifest.model_copy(update={"compiled": done})
+
+
+def _compiled(
+    code: Code, source: str, compiler: Compiler, emulator: Runner, inputs: Samples
+) -> CompiledRecord:
+    """What the compiled code did beside the emulator.
+
+    Raises:
+        ExportError: it does not compile, crashes, or computes something else.
+    """
     with ExitStack() as closing:
         try:
-            host = HostRunner(code, source, RunSettings(closing=closing))
+            host = HostRunner(code, source, RunSettings(closing=closing), compiler=compiler)
             compared = compare_runs(code.network, emulator, host, inputs.values)
         except BackendError as error:
-            return manifest.model_copy(update={"not_compiled": error.message})
-        if not compared.equal:
-            raise ExportError(
-                "the compiled code computes something else than the emulator",
-                where=code.name,
-                hint="Nothing was written. Please report this with the graph: it is a fault of the exporter.",
-            )
-        done = CompiledRecord(
-            compiler=host.compiler.version,
-            options=HOST_OPTIONS,
-            samples=compared.samples,
-            steps=compared.steps,
-            spikes=sum(layer.reference_spikes or 0 for layer in compared.layers),
-            values=compared.output.compared if compared.output.reference_spikes is None else 0,
+            hint = "Nothing was written. Please report this with the graph, unless the compiler is at fault."
+            raise ExportError(error.problem, where=code.name, hint=hint) from error
+    if not compared.equal:
+        raise ExportError(
+            "the compiled code computes something else than the emulator",
+            where=code.name,
+            hint="Nothing was written. Please report this with the graph: it is a fault of the exporter.",
         )
-    return manifest.model_copy(update={"compiled": done})
+    return CompiledRecord(
+        compiler=host.compiler.version,
+        options=HOST_OPTIONS,
+        samples=compared.samples,
+        steps=compared.steps,
+        spikes=sum(layer.reference_spikes or 0 for layer in compared.layers),
+        values=compared.output.compared if compared.output.reference_spikes is None else 0,
+    )

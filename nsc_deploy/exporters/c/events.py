@@ -28,6 +28,7 @@ from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.operators.neurons import coefficients
 from nsc_deploy.graphs.readout import readout_of
+from nsc_deploy.io.text import counted
 from nsc_deploy.verification.runner import LayerTrace, ReferenceRunner, Runner, RunTrace
 
 _SETTINGS = RunSettings()
@@ -135,9 +136,11 @@ class EventCode:
         ring = self.layout.output_ring
         first = program.outputs if program.gives_values or ring is None else ring.words
         widths = [first, *(one.spikes.words for one in layers if one.spikes is not None), int(timed)]
+        expected = 4 * samples * (steps * sum(widths) + 1)
+        if len(answer) != expected:
+            wrote = counted(len(answer), "byte")
+            raise BackendError(f"the compiled code wrote {wrote}, {expected:,} were expected")
         words = np.frombuffer(answer, "<u4")
-        if words.size != samples * (steps * sum(widths) + 1):
-            raise BackendError(f"the compiled code wrote {words.size} words, others were expected")
         each = words.reshape(samples, -1)[:, :-1].reshape(samples, steps, -1).transpose(1, 0, 2)
         parts = np.split(each, np.cumsum(widths)[:-1], axis=2)
         shown: Mapping[str, LayerTrace] = {

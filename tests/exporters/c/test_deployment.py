@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import RunSettings
 from nsc_deploy.exporters.c import compilers
 from nsc_deploy.exporters.c.deployment import read_c_deployment
@@ -115,6 +115,42 @@ def test_without_a_compiler_the_manifest_says_so(
     finally:
         for find in (compilers.host_compiler, compilers.arm_compiler, compilers.clang):
             find.cache_clear()
+
+
+CRASHES = """#!/bin/sh
+[ "$1" = --version ] && exec echo "cc 1.0"
+while [ "$1" != -o ]; do shift; done
+printf '#!/bin/sh\\nkill -SEGV $$\\n' > "$2"
+chmod +x "$2"
+"""
+REFUSES = '#!/bin/sh\n[ "$1" = --version ] && exec echo "cc 1.0"\necho "l0.c:1: error: a fault" >&2; exit 1\n'
+ANSWERS_SHORTLY = CRASHES.replace("kill -SEGV $$", "echo")
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        (REFUSES, "the compiler refused the code: l0.c:1: error: a fault"),
+        (CRASHES, "the compiled code ended with status"),
+        (ANSWERS_SHORTLY, "wrote 1 byte"),
+    ],
+)
+def test_code_that_does_not_compile_or_crashes_is_not_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
+) -> None:
+    """A compiler is there: that is no missing compiler."""
+    compiler = tmp_path / "bin" / "cc"
+    compiler.parent.mkdir()
+    compiler.write_text(script)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{compiler.parent}:/usr/bin:/bin")
+    compilers.host_compiler.cache_clear()
+    try:
+        with pytest.raises(ExportError, match=problem):
+            export_all(folder / "source.nir", "c", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    finally:
+        compilers.host_compiler.cache_clear()
 
 
 @needs_compiler

@@ -30,6 +30,7 @@ from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.onnx_network import OnnxNetwork, read_onnx_network
 from nsc_deploy.graphs.readout import readout_of
 from nsc_deploy.io.files import sha256
+from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note
 from nsc_deploy.verification.onnx_runner import OnnxRunner
 from nsc_deploy.verification.runner import Runner, RunTrace
@@ -141,9 +142,11 @@ class Int8Code:
         outputs, each_word = self.int8.outputs, 32 // self.int8.output_bits
         filled = -(-outputs // each_word)
         width = filled + timed
+        expected = 4 * samples * (steps * width + 1)
+        if len(answer) != expected:
+            wrote = counted(len(answer), "byte")
+            raise BackendError(f"the compiled code wrote {wrote}, {expected:,} were expected")
         words = np.frombuffer(answer, "<u4")
-        if words.size != samples * (steps * width + 1):
-            raise BackendError(f"the compiled code wrote {words.size} words, others were expected")
         each = words.reshape(samples, -1)[:, :-1].reshape(samples, steps, width).transpose(1, 0, 2)
         kind = f"<i{self.int8.output_bits // 8}"
         shown = np.ascontiguousarray(each[..., :filled]).view(kind)[..., :outputs]
