@@ -14,8 +14,8 @@ from nsc_deploy.exporters.c.comparators import Comparators
 from nsc_deploy.exporters.c.packing import Delivery, Ring, Table, deliver, fits_lanes, form_of, unsigned
 from nsc_deploy.exporters.c.program import STATE_LIMIT, UNITY, Integers, Population, Program
 
-_TAKEN = frozenset({"main", "harness", "start"})
-"""Names of files that lie beside NAME.c when it is compiled."""
+_TAKEN = re.compile(r"main|harness|start|stdint|comparators|l\d+(_.*)?")
+"""Names of files that lie beside NAME.c when it is compiled, and of layers: l0_step, comparators_step."""
 
 
 def lay_out(program: Program, name: str, *, classes: int | None = None, group: int | None = None) -> "Layout":
@@ -275,7 +275,7 @@ class Layout:
 def identifier(text: str) -> str:
     """A prefix in C out of any text: lower-case letters, digits and underscores."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:40] or "network"
-    return f"n_{name}" if name[0].isdigit() or name in _TAKEN else name
+    return f"n_{name}" if name[0].isdigit() or _TAKEN.fullmatch(name) else name
 
 
 def _layer(population: Population, name: str, rings: dict[str, Ring]) -> Layer:

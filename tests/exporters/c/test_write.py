@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nsc_deploy.exporters.c.compilers import host_compiler
+from nsc_deploy.exporters.c.compilers import STANDARD, STRICT, host_compiler
 from nsc_deploy.exporters.c.emulator import emulate
 from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
@@ -162,10 +162,24 @@ def test_a_comment_stays_one(text: str) -> None:
         ("2x", "n_2x"),
         ("", "network"),
         ("main", "n_main"),
+        ("l0_hidden", "n_l0_hidden"),
+        ("L12", "n_l12"),
+        ("lif2", "lif2"),
+        ("comparators", "n_comparators"),
+        ("stdint", "n_stdint"),
     ],
 )
 def test_identifiers(text: str, name: str) -> None:
     assert identifier(text) == name
+
+
+@needs_compiler
+def test_a_network_called_as_one_of_its_layers_compiles(layout: Layout, tmp_path: Path) -> None:
+    name = identifier(layout.layers[0].name)
+    named = lay_out(layout.program, name, classes=6, group=2)
+    (tmp_path / f"{name}.h").write_text(header_text(named, ORIGIN))
+    (tmp_path / f"{name}.c").write_text(source_text(named, ORIGIN))
+    host_compiler().build([tmp_path / f"{name}.c"], tmp_path / "o", [*STANDARD, *STRICT, "-c"], tmp_path)
 
 
 def test_bit_maps_start_with_the_lowest_bit() -> None:
