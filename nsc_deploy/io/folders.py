@@ -1,7 +1,8 @@
 """Folders of deployments: they appear whole, and their files are those that were exported.
 
-A folder says in its file `.nsc-deploy` what this tool wrote into it. One without, or with anything else in
-it, holds something of the user's and is never replaced. It is written beside its place and then moved into
+A folder says in its file `.nsc-deploy` what this tool wrote into it, each file with its SHA-256. One
+without, or with anything else in it, or with a file that was changed, holds something of the user's and is
+never replaced. It is written beside its place and then moved into
 it in one step: a reader sees the earlier deployment or the new one at any moment, never half of one.
 """
 
@@ -21,6 +22,7 @@ RENAME_EXCHANGE = 2
 _TRIES = 100
 MARK = ".nsc-deploy"
 """The file of a deployment that lists what this tool wrote into its folder."""
+_KEY = "written by nsc-deploy"
 # What Python leaves beside a module that somebody imports.
 _CACHE = "__pycache__"
 
@@ -33,7 +35,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         path: the folder to write; an empty one or an earlier deployment may be there.
 
     Raises:
-        ConfigError: `path` holds something that this tool did not write.
+        ConfigError: `path` holds something that this tool did not write, or that was changed since.
         UserError: the place cannot be written, or the disk is full.
     """
     path = path.absolute()
@@ -45,8 +47,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 yield building
             except UserError as error:
                 raise _named_in_its_place(error, building, path) from error
-            written = [str(entry) for entry in _entries(building)]
-            write_json(building / MARK, {"written by nsc-deploy": written})
+            write_json(building / MARK, {_KEY: _digests(building)})
             building.chmod(0o755)
             _swap(building, path)
     except OSError as error:
@@ -57,7 +58,7 @@ def require_folder(path: Path) -> None:
     """Refuse a place for a folder before the work on what goes into it; see `replacing_folder`.
 
     Raises:
-        ConfigError: `path` holds something that this tool did not write.
+        ConfigError: `path` holds something that this tool did not write, or that was changed since.
         UserError: the place cannot be written.
     """
     _refuse_foreign(path.absolute())
@@ -80,7 +81,7 @@ def require_unchanged(path: Path, expected: str) -> None:
         raise DataError(
             "is not the file that was exported (its hash differs from the manifest)",
             where=path,
-            hint="Export it again.",
+            hint="Take the change back, or export it again to another folder.",
         )
 
 
@@ -102,23 +103,54 @@ def _refuse_foreign(path: Path) -> None:
             where=path,
             hint="Name a new or empty folder with --out; nothing was changed.",
         )
-    foreign = next((str(entry) for entry in _entries(path) if str(entry) not in written), None)
-    if foreign is not None:
+    entries = _entries(path)
+    foreign = next((str(entry) for entry in entries if str(entry) not in written), None)
+    changed = next((str(entry) for entry in entries if _changed(path / entry, written.get(str(entry)))), None)
+    if (foreign or changed) and _written(path) != written:
+        _refuse_foreign(path)  # another export has replaced it meanwhile
+    elif foreign or changed:
+        what = f"{foreign}, which this tool did not write" if foreign else f"{changed}, which was changed"
         raise ConfigError(
-            f"holds {foreign}, which this tool did not write",
+            f"holds {what}",
             where=path,
             hint="Move it away, or name a new folder with --out; nothing was changed.",
         )
 
 
-def _written(path: Path) -> set[str] | None:
-    """What this tool says it wrote into a folder, the list included; None where it says nothing."""
+def _written(path: Path) -> dict[str, str | None] | None:
+    """What this tool says it wrote into a folder, the list included; None where it says nothing.
+
+    Files with their SHA-256; None stands for folders, and for files of folders that state none.
+    """
     mark = path / MARK
     if mark.is_symlink() or not mark.is_file():
         return None
     content = read_json(mark)
-    listed = content.get("written by nsc-deploy") if isinstance(content, dict) else None
-    return {MARK, *map(str, listed)} if isinstance(listed, list) else None
+    listed = content.get(_KEY) if isinstance(content, dict) else None
+    if isinstance(listed, dict):
+        digests = {str(name): None if digest is None else str(digest) for name, digest in listed.items()}
+    elif isinstance(listed, list):
+        digests = dict.fromkeys(map(str, listed))
+    else:
+        return None
+    return digests | {MARK: None}
+
+
+def _digests(folder: Path) -> dict[str, str | None]:
+    """Everything in a folder, files with their SHA-256."""
+    return {
+        str(entry): sha256(folder / entry) if (folder / entry).is_file() else None
+        for entry in _entries(folder)
+    }
+
+
+def _changed(path: Path, digest: str | None) -> bool:
+    """Whether a file is not the one that was written; one that is gone is none of the user's."""
+    if digest is None:
+        return False
+    if path.is_symlink() or path.is_dir():
+        return True
+    return path.is_file() and sha256(path) != digest
 
 
 def _entries(folder: Path) -> list[Path]:

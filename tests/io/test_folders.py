@@ -65,6 +65,27 @@ def test_something_of_the_user_inside_is_not_lost(tmp_path: Path, what: str) -> 
     assert place.exists()
 
 
+def test_what_the_user_wrote_into_a_file_is_not_lost(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out, "main.c", "parts/a.nir")
+    (out / "main.c").write_text("mine")
+    for attempt in (lambda: require_folder(out), lambda: write(out, "main.c")):
+        with pytest.raises(ConfigError, match=r"holds main\.c, which was changed"):
+            attempt()
+    assert (out / "main.c").read_text() == "mine"
+    (out / "main.c").rename(tmp_path / "main.c")
+    write(out, "main.c")
+    assert names(out) == {"main.c", MARK}
+
+
+def test_a_folder_of_an_earlier_version_states_no_hashes_and_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "out", "a")
+    (tmp_path / "out" / MARK).write_text('{"written by nsc-deploy": ["a"]}')
+    (tmp_path / "out" / "a").write_text("other")
+    write(tmp_path / "out", "b")
+    assert names(tmp_path / "out") == {"b", MARK}
+
+
 def test_a_mark_that_is_a_link_marks_nothing(tmp_path: Path) -> None:
     write(tmp_path / "ours", "a")
     (tmp_path / "other").mkdir()

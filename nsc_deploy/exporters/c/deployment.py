@@ -24,7 +24,15 @@ from nsc_deploy.exporters.c.code import Code, Origin, Prepared
 from nsc_deploy.exporters.c.compilers import Compiler, host_compiler
 from nsc_deploy.exporters.c.controllers import find_controller
 from nsc_deploy.exporters.c.firmware import Firmware
-from nsc_deploy.exporters.c.manifest import CompiledRecord, Manifest, MemoryRecord, layer_records, summary
+from nsc_deploy.exporters.c.manifest import (
+    EXAMPLE,
+    README,
+    CompiledRecord,
+    Manifest,
+    MemoryRecord,
+    layer_records,
+    summary,
+)
 from nsc_deploy.exporters.c.memory import map_memory
 from nsc_deploy.exporters.c.qemu import DEFAULT_CPU
 from nsc_deploy.exporters.c.runners import HOST_OPTIONS, HostRunner
@@ -44,8 +52,6 @@ from nsc_deploy.verification.compare import compare_runs
 from nsc_deploy.verification.runner import Runner
 
 PROGRAM = "program.npz"
-EXAMPLE = "main.c"
-README = "README.md"
 EMULATOR = "the emulator of the C code"
 _FORMS = {"events": "nsc_deploy.exporters.c.events", "int8": "nsc_deploy.exporters.c.int8.code"}
 """Modules with `prepare` and `read_back`; the one of ONNX is loaded for ONNX alone."""

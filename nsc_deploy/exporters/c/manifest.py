@@ -13,6 +13,9 @@ from nsc_deploy.exporters.quantised import Approximation, Calibrated
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
 
+EXAMPLE = "main.c"
+README = "README.md"
+
 
 class LayerRecord(Record):
     """A population as it is written."""
@@ -97,8 +100,12 @@ class Manifest(common.Manifest):
     memory: MemoryRecord
 
     def hashes(self) -> Iterator[tuple[str, str]]:
-        """Names and hashes of the files; the header holds the hash of this manifest in its turn."""
-        return ((one.name, one.sha256) for one in self.files)
+        """Names and hashes of the files that are read.
+
+        The example and the README are the user's to change, and the header holds the hash of this manifest
+        in its turn.
+        """
+        return ((one.name, one.sha256) for one in self.files if one.name not in {EXAMPLE, README})
 
 
 def layer_records(code: Code) -> tuple[LayerRecord, ...]:

@@ -74,6 +74,15 @@ def test_host_and_emulator_answer_the_same(folder: Path) -> None:
     assert host.spikes.any()
 
 
+def test_the_example_is_the_user_s_to_change(copy: Path) -> None:
+    for name in ("main.c", "README.md"):
+        (copy / name).write_text("mine")
+    assert run(open_deployment(copy), "emulator").spikes.any()
+    with pytest.raises(ConfigError, match=r"which was changed"):
+        export_all(copy / "source.nir", "c", copy)
+    assert (copy / "main.c").read_text() == "mine"
+
+
 @needs_compiler
 def test_code_that_is_not_ours_is_not_run(copy: Path) -> None:
     code = copy / "receiver.c"
