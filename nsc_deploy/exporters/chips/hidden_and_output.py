@@ -66,7 +66,7 @@ def _forbidden(graph: ProjectionGraph, one: Projection) -> tuple[str, str] | Non
             "is an output layer that reads the input, which reaches hidden neurons alone",
             "Put a layer of hidden neurons between.",
         )
-    if one.weights is None:
+    if not one.weights:
         return (
             f"follows '{one.source}' without weights, and every neuron has weights before it",
             "Put a Linear node between, for example the identity.",

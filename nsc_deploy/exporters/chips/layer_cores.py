@@ -23,7 +23,7 @@ class Layer:
 
     Attributes:
         name: of the population.
-        weights: of the node with the weights.
+        weights: of the node with the weights; of matrices in a row, which are one kernel, the last.
         sources: inputs and populations that feed it.
         poolings: for each source the windows its spikes are pooled in.
         channels: input channels, all groups together.
@@ -352,35 +352,35 @@ def layers_of(network: Network, graph: ProjectionGraph) -> tuple[Layer, ...]:
 def _layer(network: Network, population: Population, into: tuple[Projection, ...]) -> Layer:
     names = {one.weights for one in into}
     if len(names) != 1:
-        listed = ", ".join(f"'{name}'" if name else "none" for name in sorted(names, key=str))
+        listed = ", ".join(" and ".join(f"'{one}'" for one in some) or "none" for some in sorted(names))
         raise Obstacle(
             population.name,
             f"has several weights before it ({listed}), and a core has one kernel",
             "Join the branches before one set of weights.",
         )
-    (name,) = names
-    if name is None:
+    nodes = [network.node(name) for name in names.pop()]
+    if not nodes:
         raise Obstacle(
             population.name,
             "follows its source without weights, and every core has a kernel",
             "Put a Conv2d node of size 1 between, for example the identity.",
         )
-    node = network.node(name)
-    if node.primitive == "Conv2d":
-        channels, outputs = node.input_shape[0], node.output_shape[0]
-        axes = kernel_axes(node.parameters, node.input_shape[1:])
+    first, last = nodes[0], nodes[-1]
+    if first.primitive == "Conv2d":
+        channels, outputs = first.input_shape[0], first.output_shape[0]
+        axes = kernel_axes(first.parameters, first.input_shape[1:])
     else:  # a weight matrix is a kernel as large as its input
-        channels, *size = _image(network, node, into[0])
-        outputs, axes = prod(node.output_shape), tuple(KernelAxis(side, side) for side in size)
+        channels, *size = _image(network, first, into[0])
+        outputs, axes = prod(last.output_shape), tuple(KernelAxis(side, side) for side in size)
     return Layer(
         name=population.name,
-        weights=node.name,
+        weights=last.name,
         sources=tuple(one.source for one in into),
         poolings=tuple(_pooling(network, one) for one in into),
         channels=channels,
         outputs=outputs,
         axes=axes,
-        biased=bool(np.any(getattr(node.parameters, "bias", 0))),
+        biased=any(np.any(getattr(node.parameters, "bias", 0)) for node in nodes),
     )
 
 

@@ -192,7 +192,8 @@ class Projection:
     Attributes:
         source: an input or a population.
         target: a population.
-        weights: the node with the weights; None where a neuron follows its line without one.
+        weights: the nodes with weights, whose product is one matrix; none where a neuron follows its line
+            without.
         through: the nodes on the way, from the source to the target.
         synapses: which line reaches which neuron.
         shortest: steps the graph itself delays by, the least of all lines.
@@ -204,7 +205,7 @@ class Projection:
 
     source: str
     target: str
-    weights: str | None
+    weights: tuple[str, ...]
     through: tuple[str, ...]
     synapses: Synapses
     shortest: int
@@ -342,7 +343,7 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
     return Projection(
         source=source.name,
         target=target.name,
-        weights=weights[-1].name if weights else None,
+        weights=tuple(node.name for node in weights),
         through=tuple(node.name for node in between),
         synapses=Synapses(connections, gather, connections.outputs),
         shortest=shortest,

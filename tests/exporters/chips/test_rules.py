@@ -297,6 +297,48 @@ def test_joins_of_different_weights_are_refused_on_speck() -> None:
     assert "one kernel" in refusals(fit(assemble(build.build()), SPECK))["n"]
 
 
+def in_a_row(*weights: np.ndarray, bias: float = 0.0) -> Network:
+    """Matrices without neurons between them; the first has a bias."""
+    build = GraphBuilder(0.001)
+    build.input(weights[0].shape[1], Signal.EVENTS)
+    build.affine("first", weights[0], np.full(len(weights[0]), bias))
+    for index, weight in enumerate(weights[1:]):
+        build.linear(f"w{index}", weight)
+    build.integrate_and_fire("n", 1.0, len(weights[-1]))
+    build.output(len(weights[-1]))
+    return assemble(build.build())
+
+
+def test_matrices_in_a_row_take_the_entries_of_their_product() -> None:
+    first, second = np.ones((4, 400)), np.ones((256, 4))
+    pools = {}
+    for graph in (in_a_row(first, second, bias=1.0), in_a_row(second @ first, bias=1.0)):
+        answer = fit(graph, SPECK)
+        (breach,) = answer.breaches
+        assert (breach.rule, breach.used) == ("memory of a core", 102_400)
+        pools = pools or {one.pool: one.used for one in answer.pools}
+        assert pools == {one.pool: one.used for one in answer.pools}
+    small = fit(in_a_row(np.ones((4, 40)), np.ones((8, 4)), bias=1.0), SPECK)
+    assert small.placement is not None
+    (core,) = small.placement.cores
+    assert {one.pool: one.used for one in core.pools} == {
+        "kernel entries": 320,
+        "neuron entries": 8,
+        "biases": 8,
+    }
+
+
+def test_branches_that_join_before_the_last_of_their_matrices_are_refused_on_speck() -> None:
+    build = GraphBuilder(0.001)
+    build.input(4, Signal.EVENTS)
+    names = [build.linear(f"w{one}", np.ones((3, 4)), after="input") for one in range(2)]
+    build.linear("both", np.ones((2, 3)), after=names)
+    build.integrate_and_fire("n", 1.0, 2)
+    build.output(2)
+    told = refusals(fit(assemble(build.build()), SPECK))["n"]
+    assert "several weights before it ('w0' and 'both', 'w1' and 'both')" in told
+
+
 def test_disputed_limits_are_told_when_they_count() -> None:
     chip = bundled_chip("loihi1")
     assert not any("is over the 8" in one for one in fit(delayed(9), chip).notes)
