@@ -92,15 +92,20 @@ def convolution(
     *,
     dilation: int = 1,
     pool: int | None = None,
+    pool_padding: int = 0,
+    scale: np.ndarray | None = None,
     threshold: float = 1.0,
 ) -> Network:
-    """Input, pooling where asked for, Conv2d, IF neurons."""
+    """Input, pooling and a Scale where asked for, Conv2d, IF neurons."""
     build = GraphBuilder(0.001)
     shape = (channels, *size)
     build.input(shape, Signal.EVENTS)
     if pool is not None:
-        build.add("pool", nir.SumPool2d(np.array([pool, pool]), np.array([pool, pool]), np.array([0, 0])))
-        size = (size[0] // pool, size[1] // pool)
+        window, padding_of_pool = np.array([pool, pool]), np.array([pool_padding, pool_padding])
+        build.add("pool", nir.SumPool2d(window, window, padding_of_pool))
+        size = ((size[0] + 2 * pool_padding) // pool, (size[1] + 2 * pool_padding) // pool)
+    if scale is not None:
+        build.add("scale", nir.Scale(np.broadcast_to(scale, (channels, *size)).astype(np.float32)))
     weight = np.ones((outputs, channels, *kernel), np.float32)
     build.add("conv", nir.Conv2d(size, weight, stride, padding, dilation, 1, np.zeros(outputs, np.float32)))
     strides, pads = (np.broadcast_to(one, 2) for one in (stride, padding))

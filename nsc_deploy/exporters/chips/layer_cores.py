@@ -11,7 +11,14 @@ import numpy as np
 
 from nsc_deploy.exporters.chips.chip import Chip, CoreSize, Figure, LayerCores
 from nsc_deploy.exporters.chips.placement import Breach, Core, Layout, Placement, Usage
-from nsc_deploy.exporters.chips.projections import Obstacle, Population, Projection, ProjectionGraph
+from nsc_deploy.exporters.chips.projections import (
+    POOLS,
+    Obstacle,
+    Population,
+    Projection,
+    ProjectionGraph,
+    uneven_scale,
+)
 from nsc_deploy.exporters.chips.timing import Timing
 from nsc_deploy.graphs.connectivity import Axes, KernelAxis, kernel_axes
 from nsc_deploy.graphs.network import Network, Node, Shape
@@ -26,6 +33,7 @@ class Layer:
         weights: of the node with the weights; of matrices in a row, which are one kernel, the last.
         sources: inputs and populations that feed it.
         poolings: for each source the windows its spikes are pooled in.
+        padded: the poolings before it that pad, each with by how much at most.
         channels: input channels, all groups together.
         outputs: output channels.
         axes: of the kernel: height and width.
@@ -36,6 +44,7 @@ class Layer:
     weights: str
     sources: tuple[str, ...]
     poolings: tuple[tuple[int, int], ...]
+    padded: tuple[tuple[str, int], ...]
     channels: int
     outputs: int
     axes: Axes
@@ -285,6 +294,13 @@ def poolings(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
             yield from _one_of("pooling", layer, window, layout.poolings.values, "Use windows of {nearest}")
 
 
+def no_padded_pooling(layer: Layer, layout: LayerCores) -> Iterator[Breach]:
+    """Windows begin at the edge of a feature map."""
+    for name, amount in layer.padded:
+        problem = f"pads by {amount} before it pools, and a core pools a feature map as it is"
+        yield Breach("pooling padding", f"node '{name}'", problem, "Use a padding of 0.", amount, 0)
+
+
 RULES: tuple[Rule, ...] = (
     square_kernel,
     kernel_size,
@@ -294,6 +310,7 @@ RULES: tuple[Rule, ...] = (
     paddings,
     no_dilation,
     poolings,
+    no_padded_pooling,
 )
 
 
@@ -367,6 +384,7 @@ def _layer(network: Network, population: Population, into: tuple[Projection, ...
         )
     first, last = nodes[0], nodes[-1]
     if first.primitive == "Conv2d":
+        _refuse_uneven_scales(network, first, into)
         channels, outputs = first.input_shape[0], first.output_shape[0]
         axes = kernel_axes(first.parameters, first.input_shape[1:])
     else:  # a weight matrix is a kernel as large as its input
@@ -377,6 +395,7 @@ def _layer(network: Network, population: Population, into: tuple[Projection, ...
         weights=last.name,
         sources=tuple(one.source for one in into),
         poolings=tuple(_pooling(network, one) for one in into),
+        padded=_padded(network, into),
         channels=channels,
         outputs=outputs,
         axes=axes,
@@ -396,11 +415,32 @@ def _image(network: Network, node: Node, projection: Projection) -> tuple[int, i
     return prod(node.input_shape), 1, 1
 
 
+def _refuse_uneven_scales(network: Network, kernel: Node, into: tuple[Projection, ...]) -> None:
+    for one in into:
+        scale = uneven_scale([network.node(name) for name in one.through])
+        if scale is not None:
+            raise Obstacle(
+                scale.name,
+                f"differs from place to place within a channel, and the kernel of '{kernel.name}' does not",
+                "Scale whole channels, or train without it.",
+            )
+
+
+def _padded(network: Network, into: tuple[Projection, ...]) -> tuple[tuple[str, int], ...]:
+    found: dict[str, int] = {}
+    for name in (name for one in into for name in one.through):
+        node = network.node(name)
+        if node.primitive in POOLS:
+            axes = kernel_axes(node.parameters, node.input_shape[1:])
+            found[name] = max(max(axis.padding) for axis in axes)
+    return tuple((name, amount) for name, amount in found.items() if amount)
+
+
 def _pooling(network: Network, projection: Projection) -> tuple[int, int]:
     rows = columns = 1
     for name in projection.through:
         node = network.node(name)
-        if node.primitive in {"SumPool2d", "AvgPool2d"}:
+        if node.primitive in POOLS:
             height, width = node.parameters.kernel_size
             rows, columns = rows * height, columns * width
     return rows, columns

@@ -6,7 +6,7 @@ their product. Several paths into one population become several projections. Syn
 unrolled into a matrix.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -23,7 +23,7 @@ from nsc_deploy.graphs.network import SPIKING, Network, Node, Shape
 from nsc_deploy.graphs.operators.linear import delay_steps
 
 MAX_PATHS = 4096
-_POOLS = frozenset({"SumPool2d", "AvgPool2d"})
+POOLS = frozenset({"SumPool2d", "AvgPool2d"})
 _STATES = {"LIF": 1, "IF": 1, "CubaLIF": 2, "Threshold": 0}
 
 
@@ -155,11 +155,13 @@ class Synapses:
         gather: [lines], the input of the weights each line arrives at, or -1 where it arrives nowhere; a
             pooling sends several lines to one input.
         neurons: how many neurons, the first of those that the weights reach.
+        shared: whether a convolution has the same weights at all its places.
     """
 
     connections: Connections
     gather: Integers
     neurons: int
+    shared: bool = True
 
     @property
     def lines(self) -> int:
@@ -179,7 +181,7 @@ class Synapses:
 
     def kernel_weights(self, neurons: Integers) -> int | None:
         """Weights of the channels that have one of these neurons; None where no kernel is shared."""
-        if not isinstance(self.connections, Convolution):
+        if not self.shared or not isinstance(self.connections, Convolution):
             return None
         channels = np.unique(neurons // prod(self.connections.output_shape[1:]))
         return int(np.count_nonzero(self.connections.present[channels]))
@@ -333,7 +335,7 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
                 lag = lag + np.where(gather >= 0, each[gather], 0)
         elif node.primitive == "Scale":
             gain *= float(np.abs(node.parameters.scale).max(initial=0))
-        elif node.primitive in _POOLS:
+        elif node.primitive in POOLS:
             gather, gain = _pooled(node, gather, bool(weights)), gain / _divisor(node)
         elif node.synaptic:
             weights.append(node)
@@ -345,13 +347,31 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
         target=target.name,
         weights=tuple(node.name for node in weights),
         through=tuple(node.name for node in between),
-        synapses=Synapses(connections, gather, connections.outputs),
+        synapses=Synapses(connections, gather, connections.outputs, uneven_scale(between) is None),
         shortest=shortest,
         longest=longest,
         back=back,
         largest=largest * gain,
         lag=lag,
     )
+
+
+def uneven_scale(between: Sequence[Node]) -> Node | None:
+    """The Scale next to a convolution that differs from place to place, so that no kernel can hold it.
+
+    Args:
+        between: the nodes on the way between two populations.
+    """
+    convolutions = [node for node in between if node.primitive in {"Conv1d", "Conv2d"}]
+    channels = [node.input_shape[0] for node in convolutions]
+    for node in between if convolutions else ():
+        if node is convolutions[0]:
+            channels = [node.output_shape[0]]
+        elif node.primitive == "Scale":
+            each = np.broadcast_to(node.parameters.scale, node.output_shape).reshape(channels[0], -1)
+            if (each != each[:, :1]).any():
+                return node
+    return None
 
 
 def _steps(node: Node, dt: float | None) -> Any:

@@ -71,6 +71,17 @@ def test_a_convolution_keeps_its_kernel_once() -> None:
     assert synapses.fan_out_to(np.arange(synapses.neurons)).sum() == 3 * 36 * 2 * 9
 
 
+def test_a_convolution_behind_a_scale_of_its_places_shares_no_kernel() -> None:
+    places = np.linspace(0.5, 2, 64).reshape(1, 8, 8)
+    assert (
+        build_projections(convolution(scale=places)).projections[0].synapses.kernel_weights(np.arange(1))
+        is None
+    )
+    channels = np.array([0.5, 2]).reshape(2, 1, 1)
+    even = build_projections(convolution(channels=2, scale=channels)).projections[0].synapses
+    assert even.kernel_weights(np.arange(1)) == 2 * 9
+
+
 def test_matrices_in_a_row_become_their_product() -> None:
     build = GraphBuilder(0.001)
     build.input(2, Signal.EVENTS)

@@ -167,6 +167,7 @@ LIMITS: dict[str, tuple[Chip, Graph, int, int, str]] = {
     "padding": (SPECK, lambda n: convolution(padding=n, size=(8, 8)), 7, 8, "padding of 7"),
     "dilation": (SPECK, lambda n: convolution(dilation=n), 1, 2, "dilation of 1"),
     "pooling": (SPECK, lambda n: convolution(size=(12, 12), pool=n), 2, 3, "windows of 2"),
+    "pooling padding": (SPECK, lambda n: convolution(size=(12, 12), pool=2, pool_padding=n), 0, 1, "of 0"),
     "square kernel": (SPECK, lambda n: dense_image(3, n), 3, 4, "zeros to 4 x 4"),
     "memory of a core": (
         SPECK,
@@ -326,6 +327,16 @@ def test_matrices_in_a_row_take_the_entries_of_their_product() -> None:
         "neuron entries": 8,
         "biases": 8,
     }
+
+
+def test_no_kernel_holds_a_scale_that_differs_from_place_to_place() -> None:
+    places = np.linspace(0.5, 2, 64).reshape(1, 8, 8)
+    answer = fit(convolution(channels=2, scale=places), SPECK)
+    assert "differs from place to place" in refusals(answer)["scale"]
+    assert not answer.fits
+    assert fit(convolution(channels=2, scale=np.array([0.5, 2]).reshape(2, 1, 1)), SPECK).fits
+    # Cores that hold any synapses take it, each with a weight of its own.
+    assert fit(convolution(channels=2, scale=places), bundled_chip("loihi1")).fits
 
 
 def test_branches_that_join_before_the_last_of_their_matrices_are_refused_on_speck() -> None:
