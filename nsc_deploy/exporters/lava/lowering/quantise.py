@@ -270,7 +270,7 @@ def clipping_note(name: str, clipped: NDArray[np.int64]) -> list[Note]:
 def delayed(spikes: Spikes, steps: int) -> Spikes:
     """Spikes [T, ...] some steps later, nothing before."""
     late = np.zeros_like(spikes)
-    late[steps:] = spikes[: len(spikes) - steps]
+    late[steps:] = spikes[: max(0, len(spikes) - steps)]
     return late
 
 

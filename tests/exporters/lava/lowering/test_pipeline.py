@@ -18,6 +18,7 @@ from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events, lower
 from nsc_deploy.exporters.lava.lowering.populations import RemoveDead
+from nsc_deploy.exporters.lava.lowering.quantise import delayed
 from nsc_deploy.exporters.lava.lowering.recurrence import CloseCycles
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -52,6 +53,24 @@ def test_the_random_graphs_are_worth_it() -> None:
     assert kinds == {"Input", "Output", "Linear", "Affine", "Scale", "Delay", "LIF", "IF", "Threshold"}
     assert roles == set(Role)
     assert np.mean([0.02 < rate < 0.98 for rate in rates]) > 0.3
+
+
+def test_a_delay_may_be_longer_than_the_recording_that_scales_are_chosen_on() -> None:
+    """Nothing arrives over it then."""
+    build = GraphBuilder(1e-3)
+    build.input(3, Signal.EVENTS)
+    build.linear("w", np.eye(3) / 3)
+    build.lif("n", 0.5, 0.4, 3)
+    build.linear("back", np.eye(3) / 7)
+    build.delay("late", 30, 3)
+    build.connect("late", "n")
+    build.output(3, after="n")
+    events = random_events(np.random.default_rng(1), 12, 4, 3, rate=0.4)
+    chosen = lower(assemble(build.build()), inputs=events).network
+    assert output_spikes(chosen, events).any()
+    late = delayed(events, 30)
+    assert late.shape == events.shape
+    assert not late.any()
 
 
 def test_every_hidden_spike_of_the_receiver_is_aligned() -> None:
