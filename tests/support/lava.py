@@ -12,7 +12,7 @@ from nsc_deploy.exporters.lava.environment import LavaEnvironment, install_envir
 from nsc_deploy.exporters.lava.integers import IntegerLayer
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.network import Reset, Signal
 
 
 def ensure_lava() -> LavaEnvironment:
@@ -71,6 +71,25 @@ def receiver(lines: int = 24, hidden: int = 16, outputs: int = 12, seed: int = 1
     build.linear("dense2", weights(outputs, hidden) * 2)
     build.lif("lif2", 0.9, 0.3, outputs)
     build.output(outputs, classes=outputs // 2, group=2)
+    return build.build()
+
+
+def memoryless(kind: str, reset: Reset = Reset.ZERO) -> nir.NIRGraph:
+    """Neurons that forget at once, with whole weights and a bias: a LIF whose time constant is the step, or a
+    Threshold; "leaks" keeps half, "late" has the LIF's bias begin two steps late."""
+    build = GraphBuilder(1e-3, reset)
+    chance = np.random.default_rng(4)
+    build.input(8, Signal.EVENTS)
+    build.affine("w", chance.integers(-3, 4, (4, 8)), np.ones(4))
+    if kind == "late":
+        build.delay("d", 2, 4)
+    if kind == "threshold":
+        build.threshold("n", 2.5, 4)
+    else:
+        tau, ones = (2e-3 if kind == "leaks" else 1e-3), np.ones(4)
+        gain = tau / 1e-3
+        build.add("n", nir.LIF(tau=tau * ones, r=gain * ones, v_leak=0 * ones, v_threshold=2.5 * ones))
+    build.output(4)
     return build.build()
 
 

@@ -269,7 +269,8 @@ def _shown(
         return LayerTrace(None, None if potentials is None else _float32(potentials).reshape(shape))
     threshold = one.threshold / one.scale
     numbers = coefficients(node, network)
-    if node.primitive == "Threshold" and numbers.threshold is not None:
+    # Where constants begin late, biases stay beside the threshold.
+    if numbers.memoryless and numbers.threshold is not None and not one.constants:
         shift = numbers.threshold.reshape(-1) - threshold
         threshold = threshold + shift
         potentials = None if potentials is None else potentials + shift

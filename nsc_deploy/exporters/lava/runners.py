@@ -122,7 +122,7 @@ def _node(
     threshold = layer.vth[group.rows] / unit
     shift = np.zeros_like(threshold)
     numbers = coefficients(node, network)
-    if node.primitive == "Threshold" and numbers.threshold is not None:
+    if numbers.memoryless and numbers.threshold is not None:
         shift = numbers.threshold.reshape(-1) - threshold
     potentials = charged[..., group.rows] / (unit * 2.0**FIXED_POINT_BITS) + shift
     return LayerTrace(

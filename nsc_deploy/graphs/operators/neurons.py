@@ -71,6 +71,11 @@ class Coefficients:
     subtract: bool
     synapse: tuple[Float32, Float32] | None
 
+    @property
+    def memoryless(self) -> bool:
+        """Whether it compares what arrives in a step with its threshold, and carries nothing to the next."""
+        return self.threshold is not None and self.synapse is None and not self.decay.any()
+
 
 def coefficients(node: Node, network: Network) -> Coefficients:
     """The coefficients of a LIF, IF, CubaLIF, LI, CubaLI, I or Threshold node.
