@@ -56,7 +56,11 @@ def verify(
     ] = None,
     max_rmse: Annotated[
         float | None,
-        typer.Option("--max-rmse", min=0, help="Error of any layer's potentials, in its mean threshold."),
+        typer.Option(
+            "--max-rmse",
+            min=0,
+            help="Error of any layer's potentials, in its mean threshold, else its largest potential.",
+        ),
     ] = None,
     allow_silence: Annotated[
         bool,

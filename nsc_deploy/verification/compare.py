@@ -280,7 +280,7 @@ class LayerTally:
     def __init__(self, network: Network, name: str) -> None:
         self._node = network.node(name)
         self._counts = np.zeros(4, np.int64)  # spikes of the first, of the second, in both, in either
-        self._squares, self._values, self._largest = 0.0, 0, 0.0
+        self._squares, self._values, self._largest, self._range = 0.0, 0, 0.0, 0.0
         self._threshold: float | None = None
         self._seen_spikes = False
 
@@ -297,6 +297,7 @@ class LayerTally:
             self._squares += float((error**2).sum())
             self._values += error.size
             self._largest = max(self._largest, float(error.max(initial=0.0)))
+            self._range = max(self._range, float(np.abs(one.potentials).max(initial=0.0)))
 
     def parity(self) -> LayerParity:
         """What the batches add up to."""
@@ -312,6 +313,7 @@ class LayerTally:
             rmse=float(np.sqrt(self._squares / self._values)) if shown else None,
             largest_error=self._largest if shown else None,
             threshold=self._threshold,
+            largest_potential=self._range if shown else None,
         )
 
 

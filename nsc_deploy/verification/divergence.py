@@ -25,6 +25,7 @@ class LayerParity:
             graph; None where one side does not show them.
         largest_error: largest difference of a potential, or None.
         threshold: mean threshold of the first run, as a yardstick for the errors; None for an integrator.
+        largest_potential: largest magnitude of a potential of the first run; None where one side shows none.
     """
 
     node: str
@@ -36,6 +37,14 @@ class LayerParity:
     rmse: float | None
     largest_error: float | None
     threshold: float | None
+    largest_potential: float | None = None
+
+    @property
+    def relative_rmse(self) -> float | None:
+        """The RMSE in thresholds; without one in the largest potential of the first run."""
+        if not self.rmse:
+            return self.rmse
+        return self.rmse / (abs(self.threshold or 0) or self.largest_potential or self.rmse)
 
 
 @dataclass(frozen=True)

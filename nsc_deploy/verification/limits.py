@@ -18,7 +18,8 @@ class Limits:
         min_agreement: share of equal decisions.
         min_rate_cosine: mean cosine of the firing rates of the outputs.
         min_coincidence: share of coinciding output spikes.
-        max_rmse: largest error of any layer's potentials, in units of the layer's mean threshold.
+        max_rmse: largest error of any layer's potentials, in units of the layer's mean threshold; where it
+            has none, of its largest potential in the first run.
         exact: whether every spike and output has to be equal.
         allow_silence: whether a limit holds where no output fires, or is other than 0, on either side; else
             there is nothing to judge by, and it is missed.
@@ -126,12 +127,8 @@ def _agreement(comparison: Comparison) -> float | None:
 
 
 def _largest_rmse(comparison: Comparison) -> float | None:
-    errors = [
-        layer.rmse / abs(layer.threshold)
-        for layer in comparison.layers
-        if layer.rmse is not None and layer.threshold
-    ]
-    return max(errors) if errors else None
+    errors = [one.relative_rmse for one in comparison.layers if one.relative_rmse is not None]
+    return max(errors, default=None)
 
 
 _BY_OUTPUT_SPIKES = {"max_accuracy_drop", "min_agreement", "min_rate_cosine", "min_coincidence", "exact"}

@@ -20,7 +20,7 @@ _LIMITS = {
     "min_agreement": ("equal decisions", "at least"),
     "min_rate_cosine": ("rate cosine", "at least"),
     "min_coincidence": ("spike coincidence", "at least"),
-    "max_rmse": ("largest RMSE of potentials, in thresholds", "at most"),
+    "max_rmse": ("largest RMSE of potentials, in thresholds or largest potentials", "at most"),
     "exact": ("every spike and output equal", "at least"),
 }
 _WIDEST_CONFUSION = 12

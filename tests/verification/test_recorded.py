@@ -165,7 +165,7 @@ def potentials_of_spikes() -> Network:
     [
         (network(), "--min-coincidence", Limits(min_coincidence=0.5)),
         (potentials_of_spikes(), "limit --max-rmse", Limits(max_rmse=0.5)),
-        (network(spiking=False), "leave this limit out", Limits()),
+        (network(spiking=False), "limit --max-rmse", Limits(max_rmse=0)),
     ],
 )
 def test_a_hint_names_a_limit_that_there_is_a_figure_for(graph: Network, hint: str, instead: Limits) -> None:
