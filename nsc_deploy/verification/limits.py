@@ -68,7 +68,9 @@ def findings(comparison: Comparison, limits: Limits) -> tuple[Finding, ...]:
     Raises:
         ConfigError: a figure is asked for that these runs do not have.
     """
-    asked = [name for name in _FIGURES if getattr(limits, name) not in {None, False}]
+    # By identity, for a limit of 0 equals False.
+    values = {name: getattr(limits, name) for name in _FIGURES}
+    asked = [name for name, value in values.items() if value is not None and value is not False]
     silent = comparison.output.silent and not limits.allow_silence
     return tuple(_finding(name, float(getattr(limits, name)), comparison, silent) for name in asked)
 

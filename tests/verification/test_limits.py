@@ -54,6 +54,18 @@ def held(graph: Network, node: str, amount: float, limit: float) -> Finding:
     return found
 
 
+def test_a_limit_of_0_is_one() -> None:
+    graph = network([0.5, 1.5])
+    assert not held(graph, "cells", 1e-3, 0).met
+    assert held(graph, "cells", 0, 0).met
+    assert (
+        findings(
+            compare_runs(graph, ReferenceRunner(graph), ReferenceRunner(graph), EVENTS), Limits(exact=False)
+        )
+        == ()
+    )
+
+
 def test_potentials_are_measured_in_thresholds() -> None:
     found = held(network([0.5, 1.5]), "cells", 0.25, 0.3)
     assert found.found == pytest.approx(0.25, rel=1e-5)
@@ -72,5 +84,5 @@ def test_where_there_is_no_threshold_potentials_are_measured_in_the_largest(node
 
 def test_potentials_that_should_all_be_0_are_wholly_off() -> None:
     graph = network([100.0, 100.0])
-    assert held(graph, "sums", 0.0, 1e-9).met
+    assert held(graph, "sums", 0.0, 0).met
     assert held(graph, "sums", 1e-3, 0.5).found == 1
