@@ -19,10 +19,13 @@ from nsc_deploy.exporters.c.int8.integers import read_integers
 from nsc_deploy.exporters.c.int8.network import Convolution, Dense, HardGru, products_of
 from nsc_deploy.exporters.c.runners import HostRunner
 from nsc_deploy.graphs.formats.onnx import write_onnx
+from nsc_deploy.graphs.formats.recording import Recording, write_recording
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.onnx_integers import IntegerLayer, integer_mlp
 from nsc_deploy.graphs.onnx_network import OnnxNetwork, read_onnx_network
 from nsc_deploy.passes.verdict import Status
 from tests.support.c_graphs import SANITISED, needs_compiler
-from tests.support.int8 import INPUTS, INTEGER_KINDS, code, integer_graph, reals, write_inputs
+from tests.support.int8 import DT, INPUTS, INTEGER_KINDS, code, integer_graph, reals, write_inputs
 
 Change = Callable[[onnx.GraphProto], None]
 
@@ -64,6 +67,32 @@ def test_single_precision_in_integers_is_that_of_the_processor(
         for steps in (1, 2, 3, 12):  # of a recurrent unit only the last one is seen
             output = runner.run(values[:steps]).output
             np.testing.assert_array_equal(output, found.network.run(values[:steps]))
+
+
+@needs_compiler
+def test_sums_beyond_2_to_the_24_are_rounded_before_they_are_scaled(tmp_path: Path) -> None:
+    """A graph converts a sum to single precision, then multiplies: 110, where one rounding gives 109."""
+    weight = np.full((1, 1600), 127)
+    weight[:, 1440:] = 1
+    total, factor = 16_827_363, float.fromhex("0x1.b4b1d8p-18")
+    values = np.zeros((1, 1, 1600), np.float32)
+    values[..., :1440] = (total // 127) // 1440
+    values[..., : (total // 127) % 1440] += 1
+    values[..., 1440] = total % 127
+    assert int((values.astype(np.int64) * weight).sum()) == total
+    model = integer_mlp(
+        [IntegerLayer(weight, None, factor)], signal=Signal.REAL, dt=DT, largest=127, values_last=False
+    )
+    write_onnx(tmp_path / "graph.onnx", model)
+    write_recording(tmp_path / "inputs.npz", Recording(values, Signal.REAL, DT))
+    network = read_onnx_network(tmp_path / "graph.onnx", inputs=tmp_path / "inputs.npz")
+    found = Int8Code(read_integers(network, "graph.onnx"), "net", network)
+    assert found.int8.layers[0].product.single
+    with ExitStack() as closing:
+        settings = RunSettings(closing=closing)
+        runner = HostRunner(found, found.source(HERE), settings, SANITISED, host_compiler())
+        outputs = [one.item() for one in (runner.run(values).output, network.run(values))]
+    assert outputs == [110, 110]
 
 
 def test_the_integers_are_the_graphs(tmp_path: Path) -> None:
