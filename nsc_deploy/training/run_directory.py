@@ -195,18 +195,19 @@ def claim(
     """
     state = state_of(run)
     _refuse_links(run)
-    if state is not RunState.EMPTY and overwrite:
-        _clear(run)
-        state = RunState.EMPTY
-    elif state is not RunState.EMPTY and not resume:
+    if state is not RunState.EMPTY and not (overwrite or resume):
         go_on = "--resume to go on, or " if state is RunState.UNFINISHED else ""
         raise UserError(
             f"holds a run already ({state})",
             where=run,
             hint=f"Add {go_on}--overwrite to begin anew, or name another --out.",
         )
-    if state is RunState.EMPTY:
-        write_json(run / PROVENANCE, origin().model_dump(mode="json"))
+    if state is RunState.EMPTY or overwrite:
+        made_from = origin()  # Before anything is removed: what it is made from may not be there.
+        if state is not RunState.EMPTY:
+            _clear(run)
+        state = RunState.EMPTY
+        write_json(run / PROVENANCE, made_from.model_dump(mode="json"))
         experiment_file.write_experiment(run / experiment_file.FILE_NAME, experiment)
     else:
         refuse_another(run, experiment)

@@ -62,6 +62,16 @@ def require_finished(run: Path, option: str) -> None:
         raise DataError("holds no run", where=run, hint=f"Name a finished run with {option}.")
 
 
+def require_another(run: Path, out: Path, option: str) -> None:
+    """Refuse to write a run over the one that it is made from, which `--overwrite` would remove.
+
+    Raises:
+        ConfigError: both are the same directory.
+    """
+    if run.resolve() == out.resolve():
+        raise ConfigError(f"is the run that {option} names", where=out, hint="Name another --out.")
+
+
 def require_start(experiment: SpeechExperiment, out: Path, *, begun: bool, trained: bool) -> None:
     """Check, before anything is written, that the runs an experiment needs are there and fit it.
 
@@ -106,8 +116,7 @@ _OF_A_TEACHER = _Sameness(
 
 def _require_run(run: str, experiment: SpeechExperiment, out: Path, option: str, same: _Sameness) -> None:
     require_finished(Path(run), option)
-    if Path(run).resolve() == out.resolve():
-        raise ConfigError(f"is the run that {option} names", where=out, hint="Name another --out.")
+    require_another(Path(run), out, option)
     before = read_experiment_of(SpeechExperiment, Path(run))
     wrong = [name for name in differing_fields(before, experiment) if name.startswith(same.tables)]
     if wrong:

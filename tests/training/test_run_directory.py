@@ -9,7 +9,7 @@ import pytest
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment, write_experiment
 from nsc_deploy.training.run import train
-from nsc_deploy.training.run_directory import RunState, state_of
+from nsc_deploy.training.run_directory import Provenance, RunState, claim, state_of
 
 Make = Callable[..., dict[str, object]]
 
@@ -44,6 +44,19 @@ def test_overwriting_removes_what_the_run_wrote_and_nothing_else(
     event_files = [name for name in files_of(finished) if "tfevents" in name]
     assert len(event_files) == 1
     assert files_of(finished) - set(event_files) == {name for name in before if "tfevents" not in name}
+
+
+def test_nothing_is_removed_where_what_a_run_begins_with_is_not_there(
+    finished: Path, small_experiment: Make
+) -> None:
+    def origin() -> Provenance:
+        raise DataError("does not exist", where="best.safetensors")
+
+    before = {name: (finished / name).read_bytes() for name in files_of(finished)}
+    experiment = load_experiment(None, small_experiment(training__epochs=2))
+    with pytest.raises(DataError, match="does not exist"):
+        claim(finished, experiment, origin, resume=False, overwrite=True)
+    assert {name: (finished / name).read_bytes() for name in files_of(finished)} == before
 
 
 def test_a_folder_with_an_experiment_of_the_user_is_no_run(small_experiment: Make, tmp_path: Path) -> None:

@@ -47,11 +47,10 @@ class BackboneTraining(Training):
         self._images: ImageData | None = None
 
     def check(self, out: Path, *, resume: bool) -> None:
-        """Refuse a split that does not exist, and weights that are not there."""
+        """Refuse a split that does not exist, and weights that are not there or in the directory to write."""
         system = self._experiment.system
-        if system.weights is not None and not Path(system.weights).is_file():
-            problem = "is no file" if Path(system.weights).exists() else "does not exist"
-            raise DataError(problem, where=system.weights, hint="Check the name.")
+        if system.weights is not None:
+            _require_weights(Path(system.weights), out)
         with torch.device("meta"):
             build_backbone(system.backbone, 2, system.split)
 
@@ -79,6 +78,14 @@ class BackboneTraining(Training):
             trained_on, _ = parts(self._images, self._experiment.training)
             write_separate_graphs(self._experiment, best, self._images, trained_on, out)
         return measure_backbone(self._experiment, self._images, out, record)
+
+
+def _require_weights(weights: Path, out: Path) -> None:
+    if not weights.is_file():
+        problem = "is no file" if weights.exists() else "does not exist"
+        raise DataError(problem, where=weights, hint="Check the name.")
+    if weights.resolve().is_relative_to(out.resolve()):
+        raise ConfigError("holds the file that system.weights names", where=out, hint="Name another --out.")
 
 
 def fit_backbone(

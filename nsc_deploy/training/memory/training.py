@@ -41,6 +41,7 @@ from nsc_deploy.training.memory.rounds import (
 )
 from nsc_deploy.training.metrics import MemoryMetrics, MemoryStage
 from nsc_deploy.training.run_directory import read_experiment_of, read_metrics, require_same_data
+from nsc_deploy.training.start import require_another
 
 SEMANTIC, CODEC, JOINT, MASK = STEPS
 _HEAD = "semantic."
@@ -62,11 +63,12 @@ class MemoryTraining(Training):
         self.starts_from = experiment.training.start_from
 
     def check(self, out: Path, *, resume: bool) -> None:
-        """Refuse a run to start from that is not finished or has a semantic codec of other sizes."""
+        """Refuse a run to start from that is not finished, of other sizes, or the directory to be written."""
         start = self._experiment.training.start_from
         self._begun = resume and (out / DIRECTORY / SEMANTIC).is_file()
         if start is None or self._begun:
             return
+        require_another(Path(start), out, "training.start_from")
         other = read_experiment_of(MemoryExperiment, Path(start))
         read_metrics(Path(start))
         mine, theirs = self._experiment.system, other.system

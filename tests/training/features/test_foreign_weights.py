@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from nsc_deploy.config.features import BackboneExperiment
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import sha256
 from nsc_deploy.models.features.backbones import Backbone, build_backbone
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, write_tensors
@@ -14,7 +14,7 @@ from nsc_deploy.training.features.backbone import best_backbone
 from nsc_deploy.training.features.foreign_weights import take_weights, taken_digest
 from nsc_deploy.training.metrics import BackboneMetrics
 from nsc_deploy.training.run import train
-from tests.support.feature_runs import use_bars
+from tests.support.feature_runs import train_bars, use_bars
 
 
 def other() -> Backbone:
@@ -42,6 +42,19 @@ def test_a_run_takes_foreign_weights_as_they_are(tmp_path: Path, monkeypatch: py
     assert metrics.rows["epochs"] == "none, with weights of others"
     kept, theirs = best_backbone(experiment, tmp_path / "run").state_dict(), other().state_dict()
     assert all(torch.equal(kept[name], theirs[name]) for name in theirs)
+
+
+def test_a_run_is_not_overwritten_whose_weights_the_new_one_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    use_bars(monkeypatch, tmp_path)
+    run = train_bars(tmp_path / "run", epochs=1)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    system = {"backbone": "cnn8", "weights": str(run / DIRECTORY / BEST), "weights_licence": "mine"}
+    experiment = BackboneExperiment.model_validate({"system": system})
+    with pytest.raises(ConfigError, match=r"run: holds the file that system\.weights names"):
+        train(experiment, run, overwrite=True, progress=False)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_the_digest_is_that_of_what_was_taken(tmp_path: Path):

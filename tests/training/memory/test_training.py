@@ -145,6 +145,14 @@ def test_a_start_of_other_sizes_is_refused(run, tmp_path):
         train(small(training__start_from=str(run.run), system__hidden=64), tmp_path / "run", progress=False)
 
 
+def test_a_run_is_not_overwritten_that_the_new_one_would_start_from(run, tmp_path):
+    own = shutil.copytree(run.run, tmp_path / "own")
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"own: is the run that training\.start_from names"):
+        train(small(training__start_from=str(own)), own, overwrite=True, progress=False)
+    assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
+
+
 def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
     moved = small(training__start_from=str(run.run), data__path=str(tmp_path))
     MemoryTraining(moved).check(tmp_path / "run", resume=False)
