@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from nsc_deploy.errors import DataError, UserError
-from nsc_deploy.io.files import write_bytes
+from nsc_deploy.io.files import sha256, unreadable, write_bytes
 
 DIRECTORY = "checkpoints"
 BEST = "best.safetensors"
@@ -82,6 +82,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         return tensors, json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"holds a note that is not JSON ({error})", where=path, hint=HINT) from error
+
+
+def best_sha256(run: Path) -> str:
+    """The SHA-256 of the file with a run's best weights, by which runs know what they were made from.
+
+    Raises:
+        DataError: the run has lost it, or it cannot be read.
+    """
+    path = run / DIRECTORY / BEST
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise unreadable(path, error, hint=HINT) from error
 
 
 @contextmanager

@@ -18,10 +18,10 @@ import nsc_deploy
 from nsc_deploy import deployment, experiment_file
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.errors import ConfigError, DataError, UserError
-from nsc_deploy.io.files import locked_folder, sha256, write_json
+from nsc_deploy.io.files import locked_folder, write_json
 from nsc_deploy.io.records import read_json_record
 from nsc_deploy.models.export import graph_files
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS, STEPS
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS, STEPS, best_sha256
 from nsc_deploy.training.metrics import RunMetrics, metrics_of
 
 _PACKAGES = (
@@ -57,6 +57,9 @@ def provenance(data_sha256: str, start_from: str | None = None) -> Provenance:
     Args:
         data_sha256: of what it is trained and tested on.
         start_from: the run whose weights it starts from, if any.
+
+    Raises:
+        DataError: that run has lost its weights.
     """
     return Provenance(
         command=tuple(sys.argv),
@@ -68,7 +71,7 @@ def provenance(data_sha256: str, start_from: str | None = None) -> Provenance:
         processors=os.cpu_count(),
         packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
         data_sha256=data_sha256,
-        start_sha256=None if start_from is None else sha256(Path(start_from) / DIRECTORY / BEST),
+        start_sha256=None if start_from is None else best_sha256(Path(start_from)),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import load_experiment, write_experiment
 from nsc_deploy.training.run import train
-from nsc_deploy.training.run_directory import Provenance, RunState, claim, state_of
+from nsc_deploy.training.run_directory import Provenance, RunState, claim, provenance, state_of
 
 Make = Callable[..., dict[str, object]]
 
@@ -57,6 +57,12 @@ def test_nothing_is_removed_where_what_a_run_begins_with_is_not_there(
     with pytest.raises(DataError, match="does not exist"):
         claim(finished, experiment, origin, resume=False, overwrite=True)
     assert {name: (finished / name).read_bytes() for name in files_of(finished)} == before
+
+
+def test_a_run_does_not_begin_from_one_that_has_lost_its_weights(finished: Path) -> None:
+    (finished / "checkpoints" / "best.safetensors").unlink()
+    with pytest.raises(DataError, match=r"best\.safetensors: cannot be read"):
+        provenance("0" * 64, str(finished))
 
 
 def test_a_folder_with_an_experiment_of_the_user_is_no_run(small_experiment: Make, tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from nsc_deploy.config.features import BackboneExperiment
 from nsc_deploy.data.images import ImageData, ImageSet, load_images
 from nsc_deploy.errors import DataError
-from nsc_deploy.io.files import replacing, sha256, unreadable
+from nsc_deploy.io.files import replacing, unreadable
 from nsc_deploy.io.npz import load_npz, save_npz
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.models.features.backbones import Backbone
 from nsc_deploy.training.batches import stream
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY
+from nsc_deploy.training.checkpoints import best_sha256
 from nsc_deploy.training.features.augmentation import crop_and_flip, normalised
 from nsc_deploy.training.features.backbone import EVALUATION_BATCH, best_backbone
 from nsc_deploy.training.run_directory import read_experiment_of, read_provenance
@@ -119,10 +119,10 @@ class FeatureSource:
             codec: its run.
 
         Raises:
-            DataError: it was trained anew since, or is another.
+            DataError: it was trained anew since, is another, or has lost its weights.
         """
         trained_behind = read_provenance(codec).start_sha256
-        if trained_behind is not None and trained_behind != sha256(self.run / DIRECTORY / BEST):
+        if trained_behind is not None and trained_behind != best_sha256(self.run):
             raise DataError(
                 f"has other weights than {codec} was trained behind",
                 where=self.run,
@@ -133,10 +133,12 @@ class FeatureSource:
         """Digest of what features depend on: weights, images, split and this code; if augmented, how.
 
         Weights alone do not tell how images were augmented: those of others come with settings of ours.
+
+        Raises:
+            DataError: the backbone has lost its weights.
         """
         config, data = self.experiment.training, read_provenance(self.run).data_sha256
-        weights = sha256(self.run / DIRECTORY / BEST)
-        depends: list[object] = [_CODE_VERSION, weights, data, self.experiment.system.split]
+        depends: list[object] = [_CODE_VERSION, best_sha256(self.run), data, self.experiment.system.split]
         if augmented:
             depends += [config.seed, config.crop_padding, config.flip]
         return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]

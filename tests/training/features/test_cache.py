@@ -9,11 +9,13 @@ import torch
 
 from nsc_deploy.errors import DataError
 from nsc_deploy.experiment_file import FILE_NAME, write_experiment
+from nsc_deploy.io.files import write_json
 from nsc_deploy.io.npz import load_npz, save_npz
+from nsc_deploy.training.checkpoints import HINT
 from nsc_deploy.training.features import cache
 from nsc_deploy.training.features.augmentation import normalised
 from nsc_deploy.training.features.cache import FeatureSource, load_features
-from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.run_directory import read_experiment, read_provenance
 from tests.support.feature_runs import train_bars, use_bars
 
 
@@ -129,6 +131,18 @@ def test_what_is_no_backbone_is_refused(tmp_path: Path):
         FeatureSource(tmp_path / "nothing")
 
 
+def test_a_backbone_that_has_lost_its_weights_is_named(run: Path, tmp_path: Path):
+    lost = shutil.copytree(run, tmp_path / "lost")
+    provenance = read_provenance(run).model_copy(update={"start_sha256": "0" * 64})
+    write_json(tmp_path / "codec" / "provenance.json", provenance.model_dump(mode="json"))
+    (lost / "checkpoints" / "best.safetensors").unlink()
+    source = FeatureSource(lost)
+    for ask in (source.key, lambda: source.require_behind(tmp_path / "codec")):
+        with pytest.raises(DataError, match=r"best\.safetensors: cannot be read") as raised:
+            ask()
+        assert raised.value.hint == HINT
+
+
 def test_the_key_tells_weights_apart(run: Path, tmp_path: Path):
     other = train_bars(tmp_path / "other", seed=1)
     assert FeatureSource(run).key() != FeatureSource(other).key()
@@ -158,6 +172,7 @@ _ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
 from nsc_deploy.errors import UserError
+from nsc_deploy.training.checkpoints import HINT
 from nsc_deploy.training.features import cache
 from tests.support.images import bar_data
 
