@@ -31,6 +31,34 @@ def test_a_codec_is_trained_with_options_alone(tmp_path: Path, monkeypatch: pyte
     assert (experiment.channel.kind, experiment.channel.p, experiment.channel.p_to) == ("bec", 0.1, 0.3)
 
 
+def test_a_finished_codec_is_found_where_its_backbone_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    train_bars(tmp_path / "backbone", epochs=1)
+    monkeypatch.chdir(tmp_path)
+    asked = [
+        "train", "--system", "cnn-1bit", "--backbone", "backbone", "--epochs", "1",
+        "--set", "training.tuning_epochs=0", "--threads", "1", "--out", "run", "--resume",
+    ]  # fmt: skip
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    (tmp_path / "backbone").rename(tmp_path / "moved")
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+
+
+def test_a_folder_of_the_name_of_an_architecture_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    asked = [
+        "train", "--system", "backbone", "--backbone", "cnn8", "--set", "training.crop_padding=1",
+        "--epochs", "1", "--threads", "1", "--out", "cnn8",
+    ]  # fmt: skip
+    for more in ([], ["--resume"]):
+        done = CliRunner().invoke(app, [*asked, *more])
+        assert done.exit_code == 0, done.output
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
