@@ -248,9 +248,9 @@ def _errors(flip: str | None, erase: str | None) -> dict[str, object]:
 def _going_on(
     run: Path, experiment: Path | None, out: Path, resume: bool, overrides: dict[str, object]
 ) -> tuple[Path, dict[str, object]]:
-    """The experiment file of the run to start from, and what is to be changed in it."""
+    """The experiment file of the run to start from, or of the one to go on with, and what to change in it."""
     from nsc_deploy.experiment_file import FILE_NAME
-    from nsc_deploy.training.start import fine_tuning
+    from nsc_deploy.training.start import fine_tuning, was_started_from
 
     if experiment is not None and not (resume and experiment == out / FILE_NAME):
         raise ConfigError(
@@ -258,6 +258,8 @@ def _going_on(
             where="--from",
             hint="Change single fields with options or --set.",
         )
+    if experiment is not None and was_started_from(out, run):  # which may be gone by now
+        return experiment, overrides
     return run / FILE_NAME, fine_tuning(run) | overrides
 
 

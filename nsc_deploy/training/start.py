@@ -14,6 +14,7 @@ from nsc_deploy.training.batches import stream_seed
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
 from nsc_deploy.training.run_directory import (
     RunState,
+    read_experiment,
     read_experiment_of,
     require_same_data,
     state_of,
@@ -46,6 +47,19 @@ def fine_tuning(run: Path) -> dict[str, object]:
         "training.spike_rate_warmup": 0.0,
         "training.warmup_epochs": 0.0,
     }
+
+
+def was_started_from(run: Path, start: Path) -> bool:
+    """Whether the experiment in a directory goes on from another run, which does not have to be there.
+
+    Raises:
+        ConfigError: the experiment is damaged.
+        DataError: there is none.
+    """
+    experiment = read_experiment(run)
+    if not isinstance(experiment, SpeechExperiment) or experiment.training.start_from is None:
+        return False
+    return Path(experiment.training.start_from).resolve() == start.resolve()
 
 
 def require_finished(run: Path, option: str) -> None:

@@ -1,6 +1,7 @@
 """Fine-tuning with rounded weights: what is trained is what an export writes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -219,6 +220,20 @@ def test_the_command(origin: RunResult, tmp_path: Path, capsys: pytest.CaptureFi
     assert (out / "checkpoints" / "best.safetensors").read_bytes() == first
     assert load_experiment(out / "experiment.toml").training.seed == 3
     assert command("evaluate", out, "--out", tmp_path) == 0
+
+
+def test_a_finished_fine_tuning_is_found_where_the_run_that_it_started_from_is_gone(
+    origin: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, out = shutil.copytree(origin.run, tmp_path / "first"), tmp_path / "run"
+    asked = ["--from", first, "--epochs", 1, "--quiet", "--out", out]
+    assert command("train", *asked) == 0
+    shutil.rmtree(first)
+    assert command("train", "--resume", *asked) == 0
+    assert "nothing was left to train" in capsys.readouterr().err
+    assert command("train", "--resume", *asked, "--epochs", 2) == 2
+    assert "another experiment (different: training.epochs)" in capsys.readouterr().err
+    assert command("train", "--resume", "--from", tmp_path / "other", "--quiet", "--out", out) == 2
 
 
 @pytest.mark.parametrize(
