@@ -11,11 +11,12 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import differing_fields
 from nsc_deploy.models.system import System, build_system, round_decays, round_weights
 from nsc_deploy.training.batches import stream_seed
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, best_sha256, read_tensors
 from nsc_deploy.training.run_directory import (
     RunState,
     read_experiment,
     read_experiment_of,
+    read_provenance,
     require_same_data,
     state_of,
 )
@@ -94,19 +95,33 @@ def require_start(experiment: SpeechExperiment, out: Path, *, begun: bool, train
     Args:
         experiment: what to train.
         out: the run directory.
-        begun: whether the run is gone on with, for which that it started from is not needed any more.
+        begun: whether the run is gone on with, for which that it started from is not needed any more once
+            the first epoch is kept.
         trained: whether it has been through all its epochs, for which its teacher is not either.
 
     Raises:
         ConfigError: one does not fit, is the directory to write, or was trained on samples of the validation
             part.
-        DataError: one is no finished run.
+        DataError: one is no finished run, or has other weights than those that the run began with.
     """
     start, teacher = experiment.training.start_from, experiment.training.teacher
     if start is not None and not begun:
         _require_run(start, experiment, out, "--from", _OF_A_START)
+    elif start is not None and not (out / DIRECTORY / LAST).is_file():
+        _require_same_weights(Path(start), out)
     if teacher is not None and not trained:
         _require_run(teacher, experiment, out, "training.teacher", _OF_A_TEACHER)
+
+
+def _require_same_weights(start: Path, out: Path) -> None:
+    """Before its first epoch is kept, a run begins again with the weights that it starts from."""
+    begun_with = read_provenance(out).start_sha256
+    if begun_with is not None and begun_with != best_sha256(start):
+        raise DataError(
+            f"has other weights than {out} began with",
+            where=start,
+            hint="Restore that run, or train anew with --overwrite.",
+        )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.data import load_events
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
@@ -26,10 +27,11 @@ from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.io.files import sha256
 from nsc_deploy.models.system import round_decays, round_weights, rounded_parameters
 from nsc_deploy.passes.base import run_passes
-from nsc_deploy.training.checkpoints import read_tensors
+from nsc_deploy.training.checkpoints import read_tensors, write_tensors
 from nsc_deploy.training.fit import training_and_validation
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run import RunResult, train
+from nsc_deploy.training.run_directory import claim, provenance, read_provenance
 from nsc_deploy.training.start import fine_tuning, new_system
 
 Make = Callable[..., dict[str, object]]
@@ -234,6 +236,24 @@ def test_a_finished_fine_tuning_is_found_where_the_run_that_it_started_from_is_g
     assert command("train", "--resume", *asked, "--epochs", 2) == 2
     assert "another experiment (different: training.epochs)" in capsys.readouterr().err
     assert command("train", "--resume", "--from", tmp_path / "other", "--quiet", "--out", out) == 2
+
+
+def test_a_run_that_has_only_begun_does_not_go_on_from_other_weights(
+    origin: RunResult, tmp_path: Path
+) -> None:
+    """Killed in its first epoch it begins again, with the weights that its provenance names."""
+    first, out = shutil.copytree(origin.run, tmp_path / "first"), tmp_path / "run"
+    changes = fine_tuning(first) | {"training.epochs": 1}
+    experiment = load_experiment(origin.run / "experiment.toml", changes)
+    digest = read_provenance(origin.run).data_sha256
+    claim(out, experiment, partial(provenance, digest, str(first)), resume=False, overwrite=False)
+    best = first / "checkpoints" / "best.safetensors"
+    whole = best.read_bytes()
+    write_tensors(best, {name: weights + 1 for name, weights in read_tensors(best)[0].items()}, {})
+    with pytest.raises(DataError, match=r"first: has other weights than .*run began with"):
+        train(experiment, out, resume=True, progress=False)
+    best.write_bytes(whole)
+    assert train(experiment, out, resume=True, progress=False).metrics.epochs == 1
 
 
 @pytest.mark.parametrize(
