@@ -174,7 +174,7 @@ def record_stages(system: System, part: EventSet, noise: torch.Generator) -> Ite
 
 def _write(run_of: StageRun, run: Path, data: EventData, system: System) -> Part:
     last = run_of.side is Side.RECEIVER and run_of.stage is system.receiver.stages[-1]
-    dt = data.dt * data.test.steps / len(run_of.inputs)  # of one that takes a sample at once, all of it
+    dt = _step_of(run_of, data.dt, data.test)
     graph = run_of.stage.graph(dt, system.readout if last else None)
     if isinstance(graph, nir.NIRGraph):
         path = run / f"{run_of.name}.nir"
@@ -194,6 +194,11 @@ def _write(run_of: StageRun, run: Path, data: EventData, system: System) -> Part
         description=run_of.stage.description,
         flipped_samples=flipped,
     )
+
+
+def _step_of(run_of: StageRun, dt: float, part: EventSet) -> float:
+    """Seconds of a step of a stage: of one that takes a sample at once, all of the sample."""
+    return dt * part.steps / len(run_of.inputs)
 
 
 def write_stage_recording(path: Path, run_of: StageRun, dt: float, labels: NDArray[np.int64]) -> None:
@@ -297,7 +302,8 @@ def write_calibration(
             continue
         check_stage(run / part.graph, stage_run)
         recorded[part.name] = f"{part.name}{CALIBRATION}"
-        write_stage_recording(run / recorded[part.name], stage_run, deployment.dt, samples.labels)
+        dt = _step_of(stage_run, deployment.dt, samples)
+        write_stage_recording(run / recorded[part.name], stage_run, dt, samples.labels)
     parts = tuple(
         part.model_copy(update={"calibration": recorded.get(part.name)}) for part in deployment.parts
     )

@@ -89,6 +89,21 @@ def test_a_conventional_network_has_one_too(conventional: RunResult) -> None:
         assert recorded.shape == test.shape
 
 
+def test_a_sample_that_enters_at_once_lasts_as_long_in_either_recording(
+    small_experiment: Make, tmp_path: Path
+) -> None:
+    overrides = small_experiment(system__name="qnn", training__epochs=1)
+    run = train(load_experiment(None, overrides), tmp_path / "run", progress=False).run
+    deployment, steps = read_deployment(run), []
+    for part in deployment.parts:
+        assert part.calibration is not None
+        recorded, test = (read_recording(run / name) for name in (part.calibration, part.recording))
+        assert recorded.dt == test.dt
+        steps.append(len(recorded.values) * recorded.dt)
+    assert steps == pytest.approx([8 * deployment.dt] * len(steps))
+    assert len(read_recording(run / "receiver.calibration.npz").values) == 1
+
+
 @needs_compiler
 def test_its_export_to_c_chooses_ranges_on_them(conventional: RunResult, tmp_path: Path) -> None:
     (out,) = export_all(conventional.run, "c", tmp_path / "out")
