@@ -116,7 +116,14 @@ def fetch(
 ) -> None:
     """Download a data set, check it and put it where it is found without a path."""
     from nsc_deploy.data.fetch import FsddSource, fetch_babi, fetch_cifar100, fetch_fsdd, fetch_shd
+    from nsc_deploy.errors import ConfigError
 
+    if expect is not None and name is not Fetchable.FSDD:
+        raise ConfigError(
+            f"is only used by fsdd: of {name.value} one digest is known and accepted",
+            where="--expect",
+            hint="Leave it out.",
+        )
     if name is Fetchable.CIFAR100:
         place = fetch_cifar100(folder=folder, progress=True)
     elif name is Fetchable.SHD:

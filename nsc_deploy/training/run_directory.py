@@ -106,6 +106,8 @@ def _version(package: str) -> str | None:
 METRICS = "metrics.json"
 PROVENANCE = "provenance.json"
 TENSORBOARD = "tensorboard"
+_TOLD_OF_IT = ("evaluation.json", "accuracy.png", "accuracy.svg", "attention.png")
+"""What evaluate and attention leave in a run unless another place is named: of its weights, like all else."""
 _NO_RUN = "Name a new or an empty directory for --out."
 _EVENT_FILES = "events.out.tfevents.*"
 
@@ -333,7 +335,9 @@ def _linked(path: Path) -> UserError:
 
 
 def _clear(run: Path) -> None:
-    """Remove what a run writes and nothing else; a folder stays that holds something of another."""
+    """Remove what a run writes and what was told of it, nothing else; a folder with more in it stays."""
+    for name in _TOLD_OF_IT:
+        (run / name).unlink(missing_ok=True)
     for path in _written(run):
         if path.is_dir():
             with suppress(OSError):

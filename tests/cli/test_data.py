@@ -67,6 +67,16 @@ def test_a_path_that_is_named_must_be_there(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["shd", "cifar100", "babi"])
+def test_a_digest_to_expect_is_of_fsdd_alone(name: str, tmp_path: Path) -> None:
+    """Whoever names one thinks that nothing else is taken."""
+    asked = ["data", "fetch", name, "--expect", "0" * 64, "--folder", str(tmp_path)]
+    error = CliRunner().invoke(app, asked).exception
+    assert isinstance(error, ConfigError)
+    assert error.where == "--expect"
+    assert "only used by fsdd" in error.problem
+
+
 def test_info_for_people_has_units(tone_digits: Path) -> None:
     text = CliRunner().invoke(app, ["data", "info", "fsdd", "--path", str(tone_digits), "--encode"]).stdout
     rows = {line[:16].strip(): line[16:].strip() for line in text.splitlines()}

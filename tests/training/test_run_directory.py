@@ -38,6 +38,9 @@ def test_overwriting_removes_what_the_run_wrote_and_nothing_else(
     for name in own:
         (finished / name).write_text("mine")
     before = files_of(finished)
+    of_the_weights = ("evaluation.json", "accuracy.png", "accuracy.svg", "attention.png")
+    for name in of_the_weights:
+        (finished / name).write_text("of the run before")
     experiment = load_experiment(None, small_experiment(training__epochs=2))
     assert train(experiment, finished, overwrite=True, progress=False).metrics.epochs == 2
     assert {name: (finished / name).read_text() for name in own} == dict.fromkeys(own, "mine")
