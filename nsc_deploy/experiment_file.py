@@ -94,15 +94,17 @@ def differing_fields(one: Experiment, other: Experiment) -> list[str]:
     return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
 
 
-def settings_digest(experiment: Experiment, without: Collection[str]) -> str:
+def settings_digest(experiment: Experiment, without: Collection[str], whether: Collection[str] = ()) -> str:
     """What an experiment sets but for some fields, as 16 hexadecimal digits that runs of the same share.
 
     Args:
         experiment: of a run.
         without: the fields, by dotted name.
+        whether: those of which it only counts whether they are set.
     """
     values = by_dotted_name(experiment.model_dump(mode="json"))
     kept = {name: value for name, value in values.items() if name not in without}
+    kept |= {name: values[name] is not None for name in whether}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

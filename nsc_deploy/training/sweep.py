@@ -236,7 +236,7 @@ def sweep(
         uses=channel_uses(experiment, system, data.test),
         bits=bits,
         lost=tuple(one.lost for snr in snr_db if (one := measured[snr, None]).lost is not None),
-        settings=settings_digest(experiment, _OF_ONE_CURVE),
+        settings=settings_digest(experiment, _OF_ONE_CURVE, _MADE_FROM),
     )
 
 
@@ -245,9 +245,11 @@ _Ends = tuple[float, float | None]
 _POINTS = 5
 _OF_ONE_CURVE = (
     "channel.snr_db", "channel.snr_to_db", "data.path", "training.devices", "training.nodes", "training.seed",
-    "training.start_from", "training.teacher", "training.threads", "training.validation_seed",
+    "training.threads", "training.validation_seed",
 )  # fmt: skip
 """Fields in which seeds of one experiment, and models of several SNRs, differ."""
+_MADE_FROM = ("training.start_from", "training.teacher")
+"""Of these each seed may have its own, but a run that has none is of another experiment."""
 
 
 def _at_home(channel: ChannelConfig) -> tuple[float, ...]:

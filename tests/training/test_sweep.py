@@ -14,11 +14,19 @@ from nsc_deploy.data import EventSet
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.energy import estimate
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.experiment_file import load_experiment, settings_digest
 from nsc_deploy.models.system import build_system
 from nsc_deploy.training.plots import accuracy_figure, write_plots
 from nsc_deploy.training.run import train
-from nsc_deploy.training.sweep import ChannelUses, Sweep, channel_uses, sweep, sweep_runs
+from nsc_deploy.training.sweep import (
+    _MADE_FROM,
+    _OF_ONE_CURVE,
+    ChannelUses,
+    Sweep,
+    channel_uses,
+    sweep,
+    sweep_runs,
+)
 
 Make = Callable[..., dict[str, object]]
 
@@ -125,6 +133,17 @@ def test_runs_of_one_system_with_other_settings_are_no_seeds(small_experiment: M
     seeds = [sweeps[0].accuracy[0], sweeps[1].accuracy[0]]
     assert left.get_lines()[0].get_ydata().tolist() == pytest.approx([50 * sum(seeds)])
     assert len(right.get_lines()) == 2
+
+
+@pytest.mark.parametrize("field", ["training.teacher", "training.start_from"])
+def test_a_run_with_a_teacher_or_a_start_is_no_seed_of_one_without(field: str) -> None:
+    def told(**overrides: object) -> str:
+        experiment = load_experiment(None, {"system.name": "fc", **overrides})
+        return settings_digest(experiment, _OF_ONE_CURVE, _MADE_FROM)
+
+    plain, taught = told(), told(**{field: "runs/big_0"})
+    assert plain != taught
+    assert told(**{field: "runs/big_1", "training.seed": 1}) == taught
 
 
 @settings(max_examples=30, deadline=None)
