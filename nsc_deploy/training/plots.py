@@ -86,18 +86,37 @@ def _against_snr(axes: Axes, sweeps: Sequence[Sweep]) -> None:
 
 
 def _curves(sweeps: Sequence[Sweep]) -> list[tuple[str, Points]]:
-    """A curve a run; runs of one experiment that were evaluated at one SNR each make one curve together."""
+    """A curve a run; runs of one experiment that were evaluated at one SNR each make one curve together.
+
+    Those of several SNRs only where each was evaluated at its own: elsewhere they are models of different
+    trainings, and their mean would be that of no system.
+    """
     curves: list[tuple[str, Points]] = []
     for name, members in sorted(_lines(sweeps).items(), key=itemgetter(0)):
+        trainings = _by_training(members)
+        if len(trainings) > 1 and all(sweep.at_home for sweep in members):
+            curves.append((f"{name}, one model for each SNR", _points(members)))
+            continue
         if all(len(sweep.snr_db) == 1 for sweep in members):
-            points = _points(members)
-            models = "one model for each SNR" if len(points) > 1 else f"trained at {members[0].trained_at}"
-            curves.append((f"{name}, {models}", points))
+            curves += [(f"{name}, trained at {snr}", _points(seeds)) for snr, seeds in trainings.items()]
             continue
         for sweep in members:
             label = name if len(members) == 1 else sweep.label
             curves.append((f"{label}, trained at {sweep.trained_at}", _points([sweep])))
     return curves
+
+
+def _by_training(sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
+    """Seeds together, by the SNR of their training, the lowest first."""
+    groups: defaultdict[str, list[Sweep]] = defaultdict(list)
+    for sweep in sorted(sweeps, key=_training_snr):
+        groups[sweep.trained_at].append(sweep)
+    return groups
+
+
+def _training_snr(sweep: Sweep) -> tuple[float, float]:
+    to_db = sweep.trained_snr_to_db
+    return sweep.trained_snr_db, -math.inf if to_db is None else to_db
 
 
 def _points(sweeps: Sequence[Sweep]) -> Points:
@@ -115,8 +134,7 @@ def _marker(number: int) -> str:
 def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
     """A colour a system and a line style an SNR of training; seeds of both are averaged."""
     names = sorted(_lines(sweeps))
-    by_snr = sorted(sweeps, key=lambda sweep: (sweep.trained_snr_db, sweep.trained_snr_to_db or -math.inf))
-    snrs = list(dict.fromkeys(sweep.trained_at for sweep in by_snr))
+    snrs = list(_by_training(sweeps))
     for (name, snr), members in _by_name_and_snr(sweeps).items():
         steps = range(1, min(len(sweep.accuracy_after) for sweep in members) + 1)
         axes.plot(
@@ -138,11 +156,11 @@ def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
 
 
 def _by_name_and_snr(sweeps: Sequence[Sweep]) -> dict[tuple[str, str], list[Sweep]]:
-    groups: defaultdict[tuple[str, str], list[Sweep]] = defaultdict(list)
-    for name, members in _lines(sweeps).items():
-        for sweep in members:
-            groups[name, sweep.trained_at].append(sweep)
-    return groups
+    return {
+        (name, snr): seeds
+        for name, members in _lines(sweeps).items()
+        for snr, seeds in _by_training(members).items()
+    }
 
 
 def _lines(sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:

@@ -143,6 +143,11 @@ class Sweep:
         """The SNR of the training: "10 dB", "-10 to 10 dB"."""
         return f"{span(self.trained_snr_db, self.trained_snr_to_db)} dB"
 
+    @property
+    def at_home(self) -> bool:
+        """Whether it was evaluated at the one SNR of its training, and nowhere else."""
+        return self.trained_snr_to_db is None and self.snr_db == (self.trained_snr_db,)
+
     def milestones(self, count: int = 10) -> list[tuple[int, float]]:
         """About `count` evenly spread steps, the last one among them, with the accuracy after each."""
         steps = len(self.accuracy_after)

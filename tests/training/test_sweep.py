@@ -146,6 +146,20 @@ def test_a_run_with_a_teacher_or_a_start_is_no_seed_of_one_without(field: str) -
     assert told(**{field: "runs/big_1", "training.seed": 1}) == taught
 
 
+def test_models_of_several_snrs_are_not_averaged_where_all_meet_another() -> None:
+    good, bad = (made_up("fc", f"run{snr}", snr, (5.0,), 1) for snr in (10.0, -10.0))
+    worse = replace(bad, run=Path("seed1"), accuracy=(0.15,))
+    lines = [
+        line
+        for line in accuracy_figure([good, bad, worse]).axes[0].get_lines()
+        if not str(line.get_label()).startswith("_")
+    ]
+    assert {str(line.get_label()): line.get_ydata().tolist() for line in lines} == {
+        "fc, trained at -10 dB": pytest.approx([35]),
+        "fc, trained at 10 dB": pytest.approx([55]),
+    }
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.integers(2, 5))
 def test_seeds_that_are_equally_good_have_a_bar_of_no_height(accuracy: float, seeds: int) -> None:
