@@ -21,7 +21,7 @@ from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.integers import LavaPart, in_integers, taken_by_lava
 from nsc_deploy.training.module import first_largest
 from nsc_deploy.training.run_directory import read_experiment_of
-from nsc_deploy.training.start import load_system
+from nsc_deploy.training.start import load_system, require_finished
 
 
 @dataclass(frozen=True)
@@ -166,20 +166,22 @@ def sweep_runs(
     bits: Sequence[int] = (),
     progress: bool = False,
 ) -> list[Sweep]:
-    """Evaluate runs on their test sets, each in floating point and then in integers.
+    """Evaluate finished runs on their test sets, each in floating point and then in integers.
 
     Args:
-        runs: run directories with best weights.
+        runs: the run directories.
         snr_db: the SNRs in dB for every run; None for the one each run was trained at, and five evenly over
             the range of a run that was trained on one.
         bits: of a weight; for each one sweep with the parts for a chip in Lava's integers.
         progress: show a progress bar on stderr.
 
     Raises:
-        DataError: a directory holds no run, or its weights or its data are missing or damaged.
+        DataError: a directory holds no finished run, or its weights or its data are missing or damaged.
         ConfigError: an SNR is out of range, or Lava takes no part of a run that is wanted in integers.
     """
     # All of them, before the first minute of work.
+    for run in runs:
+        require_finished(run, "nsc-deploy evaluate")
     experiments = [read_experiment_of(SpeechExperiment, run) for run in runs]
     for snr in snr_db or ():
         require_snr(snr)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,13 @@ def test_models_of_several_snrs_are_not_averaged_where_all_meet_another() -> Non
         "fc, trained at -10 dB": pytest.approx([35]),
         "fc, trained at 10 dB": pytest.approx([55]),
     }
+
+
+def test_an_unfinished_run_is_not_evaluated(run: Path, tmp_path: Path) -> None:
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    (unfinished / "metrics.json").unlink()
+    with pytest.raises(DataError, match="holds a run that is not finished"):
+        sweep_runs([run, unfinished], None)
 
 
 @settings(max_examples=30, deadline=None)
