@@ -39,7 +39,8 @@ def sweep(
 ) -> None:
     """Train every combination of a grid file, and collect accuracy and energy.
 
-    Finished runs are skipped and those that were killed go on. Exit code 1 where a run failed.
+    Finished runs are skipped and those that were killed go on; what Slurm has already is not handed over
+    again. Exit code 1 where a run failed.
 
     For example: nsc-deploy sweep examples/grids/fsdd_results.toml --out runs/fsdd --jobs 2
     """
@@ -56,10 +57,12 @@ def sweep(
     _refuse_others(found, out)
     missing = [one.point for one in found if one.state is not State.FINISHED]
     require_numbers(asked)
-    if missing and executor is Executor.SLURM:
-        _submit(asked, missing, out, jobs)
-        return
     with locked_folder(out, "another sweep is at work there"):
+        if missing and executor is Executor.SLURM:
+            _submit(asked, missing, out, jobs)
+            return
+        if missing:
+            _refuse_jobs(asked, out)
         failed = _train(missing, out, jobs) if missing else 0
         _collect(asked, out, as_json=as_json)
     if failed:
@@ -81,15 +84,37 @@ def _refuse_others(found: "list[PointProgress]", out: Path) -> None:
         )
 
 
+def _refuse_jobs(grid: "Grid", out: Path) -> None:
+    """Train nothing here that Slurm will: it would be trained twice, and the numbers of its jobs be lost."""
+    from nsc_deploy.errors import ConfigError
+    from nsc_deploy.io.text import counted
+    from nsc_deploy.sweep.grid import JOBS
+    from nsc_deploy.sweep.results import at_work, read_jobs
+
+    with_slurm = [name for name in at_work(grid, out) if name in read_jobs(out)]
+    if with_slurm:
+        raise ConfigError(
+            f"names jobs of Slurm that have not ended, of {counted(len(with_slurm), 'run')}: {with_slurm[0]}"
+            + (" and others" if len(with_slurm) > 1 else ""),
+            where=out / JOBS,
+            hint="Wait for them (--status tells), or cancel them and delete this file.",
+        )
+
+
 def _submit(grid: "Grid", points: "list[Point]", out: Path, jobs: int) -> None:
+    """Hand over what is missing, but for what Slurm has already or another process trains."""
     from nsc_deploy.io.files import write_json
     from nsc_deploy.io.text import counted
     from nsc_deploy.sweep.execute import submit
     from nsc_deploy.sweep.grid import JOBS
-    from nsc_deploy.sweep.results import read_jobs
+    from nsc_deploy.sweep.results import at_work, read_jobs
 
-    known = read_jobs(out)
-    submitted = submit(points, out, jobs, grid.slurm)
+    known, taken = read_jobs(out), at_work(grid, out)
+    if taken:
+        left_out = f"left out {counted(len(taken), 'run')} that are submitted or being trained"
+        typer.echo(f"{left_out}; of jobs that were cancelled, delete {out / JOBS}", err=True)
+    wanted = [point for point in points if point.name not in taken]
+    submitted = submit(wanted, out, jobs, grid.slurm) if wanted else {}
     write_json(out / JOBS, known | submitted)
     typer.echo(f"submitted {counted(len(submitted), 'run')}; --status says how far along", err=True)
 

@@ -20,7 +20,7 @@ from nsc_deploy.energy import estimate, load_profile
 from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.experiment_file import FILE_NAME, differing_fields, load_experiment
-from nsc_deploy.io.files import REPLACE, read_json, sha256, write_json, write_text
+from nsc_deploy.io.files import REPLACE, is_locked, read_json, sha256, write_json, write_text
 from nsc_deploy.io.pictures import save_figure
 from nsc_deploy.sweep.execute import log_of
 from nsc_deploy.sweep.grid import JOBS, RESULTS, SEED, SLURM, TABLE, Grid, Point, Value
@@ -90,6 +90,16 @@ def progress_of(grid: Grid, out: Path) -> list[PointProgress]:
     """The state of each run; nothing but folders is read, so any machine that sees them can ask."""
     jobs = read_jobs(out)
     return [_progress(point, out, jobs.get(point.name)) for point in grid.points]
+
+
+def at_work(grid: Grid, out: Path) -> list[str]:
+    """The folders of runs that wait at Slurm or that some process is training, on whatever machine."""
+    unfinished = (one for one in progress_of(grid, out) if one.state is not State.FINISHED)
+    return [
+        one.point.name
+        for one in unfinished
+        if one.state is State.SUBMITTED or is_locked(out / one.point.name)
+    ]
 
 
 def read_jobs(out: Path) -> dict[str, str]:

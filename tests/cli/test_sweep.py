@@ -218,6 +218,30 @@ def test_a_number_that_no_run_will_have_is_refused_before_anything_is_trained(gr
     assert sweep(grid).returncode == 2  # nor is a column of nothing shown once all are finished
 
 
+def test_what_slurm_has_is_neither_submitted_again_nor_trained_here(grid: Path) -> None:
+    out = grid.parent / "out"
+    write_json(out / "jobs.json", {"seed=0": "17_0", "seed=1": "17_1"})
+    assert states(grid) == ["submitted"] * 2
+    again = sweep(grid, "--executor", "slurm")
+    assert again.returncode == 0, again.stderr
+    assert "left out 2 runs that are submitted or being trained" in again.stderr
+    assert "submitted 0 runs" in again.stderr
+    here = sweep(grid)
+    assert here.returncode == 2
+    assert "jobs.json: names jobs of Slurm that have not ended, of 2 runs: seed=0 and others" in here.stderr
+    assert json.loads((out / "jobs.json").read_text()) == {"seed=0": "17_0", "seed=1": "17_1"}
+    assert not list(out.glob("seed=*"))
+
+
+def test_a_run_that_is_being_trained_is_not_handed_to_slurm(grid: Path) -> None:
+    out = grid.parent / "out"
+    write_json(out / "jobs.json", {"seed=1": "17_1"})
+    with locked_folder(out / "seed=0", "trained"):
+        done = sweep(grid, "--executor", "slurm")
+    assert done.returncode == 0, done.stderr
+    assert "left out 2 runs" in done.stderr
+
+
 def test_slurm_that_is_not_there_is_an_error_with_a_way_out(grid: Path) -> None:
     nothing = os.environ | {"PATH": str(grid.parent)}
     arguments = words(grid, "--executor", "slurm")
