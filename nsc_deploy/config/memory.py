@@ -15,6 +15,11 @@ from nsc_deploy.errors import MisfitError
 MemorySystemName = Literal["mem-deepsc", "utf8-turbo", "word-turbo", "sentence-turbo"]
 
 
+def _default(section: Section, field: str) -> object:
+    """What a field is where nobody sets it; the experiment of a finished run states it all the same."""
+    return type(section).model_fields[field].default
+
+
 class MemorySystemConfig(Section):
     """Sender and receiver."""
 
@@ -63,6 +68,8 @@ class MemorySystemConfig(Section):
             )
         if self.name != "mem-deepsc" and self.codec != "dense":
             raise MisfitError("{codec} is only used by mem-deepsc", "Leave {codec} out.")
+        if self.name != "mem-deepsc" and self.symbols != _default(self, "symbols"):
+            raise MisfitError("{symbols} is only used by mem-deepsc", "Leave {symbols} out.")
         if self.name == "mem-deepsc" and self.modulation != "16-qam":
             raise MisfitError(
                 "{modulation} is only used by systems that send text", "Leave {modulation} out."
@@ -95,6 +102,14 @@ class MemoryDataConfig(Section):
     """babi: en-10k (10,000 training questions a task) or en (1,000)"""
     questions: Annotated[int, Field(ge=20, le=100_000)] = 1000
     """toy-stories: training questions"""
+
+    @model_validator(mode="after")
+    def _every_setting_counts(self) -> Self:
+        of_other = ("questions",) if self.dataset == "babi" else ("path", "tasks", "size")
+        for field in of_other:
+            if getattr(self, field) != _default(self, field):
+                raise MisfitError(f"{{{field}}} means nothing to {self.dataset}", f"Leave {{{field}}} out.")
+        return self
 
     @model_validator(mode="after")
     def _tasks_differ(self) -> Self:
@@ -180,6 +195,14 @@ class MemoryTrainingConfig(Section):
     devices: ClassVar[int] = 1
     nodes: ClassVar[int] = 1
 
+    @model_validator(mode="after")
+    def _a_step_there_is_holds_the_encoder(self) -> Self:
+        if self.freeze_encoder and not self.joint_steps:
+            raise MisfitError(
+                "{freeze_encoder} is about step 3, of which {joint_steps} is 0", "Leave {freeze_encoder} out."
+            )
+        return self
+
 
 class MemoryExperiment(Section):
     """Everything that decides the outcome of training a system with memory."""
@@ -191,3 +214,11 @@ class MemoryExperiment(Section):
     data: MemoryDataConfig = MemoryDataConfig()
     channel: MemoryChannelConfig = MemoryChannelConfig()
     training: MemoryTrainingConfig = MemoryTrainingConfig()
+
+    @model_validator(mode="after")
+    def _steps_2_and_3_are_of_mem_deepsc(self) -> Self:
+        """Of systems that send text the semantic codec alone is trained, and every sentence is met there."""
+        for field in ("hold_out", "freeze_encoder") if self.system.name != "mem-deepsc" else ():
+            if getattr(self.training, field) != _default(self.training, field):
+                raise ValueError(f"training.{field} means nothing to {self.system.name}: leave it out")
+        return self

@@ -117,6 +117,12 @@ class SystemConfig(Section):
     """qnn, gru, ds-cnn: bits of an activation (1 to 7); not set: for qnn as many as count the steps,
     ceil(log2(steps + 1)), for the others 7"""
 
+    @model_validator(mode="after")
+    def _receivers_are_of_att_neurosc(self) -> Self:
+        if self.name is not SystemName.ATT_NEUROSC and self.receiver is not ReceiverKind.EVENT:
+            raise MisfitError(f"{{receiver}} means nothing to {self.name}", "Leave {receiver} out.")
+        return self
+
 
 class TrainingConfig(Section):
     """How the weights are found. The defaults serve att-neurosc with the event receiver; `OWN_SETTINGS` has
@@ -313,6 +319,12 @@ class SpeechExperiment(Section):
                 "quantisation.target lava: chip parts of the analog receiver take real values, which Lava "
                 "refuses; use the event receiver"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_neurons_for_a_framework(self) -> Self:
+        if not self.system.name.has_neurons and self.training.framework != "snntorch":
+            raise ValueError(f"training.framework means nothing to {self.system.name}: leave it out")
         return self
 
     @model_validator(mode="after")

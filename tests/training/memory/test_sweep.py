@@ -104,7 +104,7 @@ def test_an_snr_that_no_channel_has_is_refused(run, snr_db):
             "mem-deepsc, spiking, encoder held",
             "awgn",
         ),
-        ({"training__joint_steps": 0, "training__freeze_encoder": True}, "mem-deepsc, separate", "awgn"),
+        ({"training__joint_steps": 0}, "mem-deepsc, separate", "awgn"),
         ({"training__hold_out": 0.1}, "mem-deepsc, 10% of the sentences held out", "awgn"),
         ({"training__hold_out": 0.004}, "mem-deepsc, 0.4% of the sentences held out", "awgn"),
         (

@@ -8,7 +8,7 @@ from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.experiment_file import FILE_NAME, load_experiment, write_experiment
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors, write_tensors
 from nsc_deploy.training.memory.evaluate import evaluate_at
 from nsc_deploy.training.memory.rounds import under
@@ -126,7 +126,9 @@ def test_an_importance_mask_is_learnt_behind_a_system_that_met_none(run, tmp_pat
 
 @pytest.mark.parametrize("name", ["utf8-turbo", "word-turbo", "sentence-turbo"])
 def test_rivals_need_no_training_but_that_of_the_codec(run, tmp_path, name):
-    experiment = small(system__name=name, system__modulation="amc", training__start_from=str(run.run))
+    experiment = small(
+        system__name=name, system__symbols=32, system__modulation="amc", training__start_from=str(run.run)
+    )
     rival = train(experiment, tmp_path / "run", progress=False)
     assert [stage.name for stage in rival.metrics.stages] == ["semantic"]
     of_step_1, _ = read_tensors(run.run / DIRECTORY / SEMANTIC)
@@ -154,11 +156,13 @@ def test_a_run_is_not_overwritten_that_the_new_one_would_start_from(run, tmp_pat
 
 
 def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
-    moved = small(training__start_from=str(run.run), data__path=str(tmp_path))
-    MemoryTraining(moved).check(tmp_path / "run", resume=False)
+    start = shutil.copytree(run.run, tmp_path / "start")
+    of_babi = {"data__dataset": "babi", "data__questions": 1000}
+    write_experiment(start / FILE_NAME, small(**of_babi))
+    of_babi["training__start_from"] = str(start)
+    MemoryTraining(small(**of_babi, data__path=str(tmp_path))).check(tmp_path / "run", resume=False)
     with pytest.raises(ConfigError, match=r"another kind \(different: data\)"):
-        fewer = small(training__start_from=str(run.run), data__questions=100)
-        MemoryTraining(fewer).check(tmp_path / "run", resume=False)
+        MemoryTraining(small(**of_babi, data__size="en")).check(tmp_path / "run", resume=False)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +170,34 @@ def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
     [
         ({"system__mask": "consecutive", "system__least_symbols": 17}, "is more than the 16"),
         ({"system__mask": "random", "system__codec": "spiking"}, "only used by mem-deepsc with a dense"),
-        ({"system__name": "utf8-turbo", "system__codec": "spiking"}, "codec: is only used by mem-deepsc"),
+        (
+            {"system__name": "utf8-turbo", "system__symbols": 32, "system__codec": "spiking"},
+            "codec: is only used by mem-deepsc",
+        ),
         ({"system__modulation": "amc"}, "modulation: is only used by systems that send text"),
         ({"system__levels": 4}, "only used by mem-deepsc with a spiking"),
+        ({"system__name": "utf8-turbo"}, "symbols: is only used by mem-deepsc"),
+        (
+            {"system__name": "word-turbo", "system__symbols": 32, "training__hold_out": 0.2},
+            r"training\.hold_out means nothing to word-turbo",
+        ),
+        (
+            {"system__name": "utf8-turbo", "system__symbols": 32, "training__freeze_encoder": True},
+            r"training\.freeze_encoder means nothing to utf8-turbo",
+        ),
+        ({"training__freeze_encoder": True, "training__joint_steps": 0}, "is about step 3, of which"),
+        ({"data__path": "/nowhere"}, "path: means nothing to toy-stories"),
+        ({"data__tasks": [3]}, "tasks: means nothing to toy-stories"),
+        ({"data__size": "en"}, "size: means nothing to toy-stories"),
+        ({"data__dataset": "babi"}, "questions: means nothing to babi"),
         ({"system__heads": 3}, "heads: must divide system.width"),
         ({"channel__snr_to_db": -7.0}, "is not above"),
         ({"channel__snr_db": 20.0}, "is not above"),
         ({"data__tasks": [21]}, "20"),
-        ({"data__tasks": [2, 1, 2]}, "name task 2 twice"),
+        (
+            {"data__dataset": "babi", "data__questions": 1000, "data__tasks": [2, 1, 2]},
+            "name task 2 twice",
+        ),
         ({"data__tasks": []}, "tasks"),
     ],
 )
