@@ -39,8 +39,7 @@ def sweep(
 ) -> None:
     """Train every combination of a grid file, and collect accuracy and energy.
 
-    Finished runs are skipped and those that were killed go on; what Slurm has already is not handed over
-    again. Exit code 1 where a run failed.
+    Finished runs are skipped, killed ones go on, what Slurm has stays there. Exit code 1 where one failed.
 
     For example: nsc-deploy sweep examples/grids/fsdd_results.toml --out runs/fsdd --jobs 2
     """

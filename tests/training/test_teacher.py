@@ -124,6 +124,10 @@ def test_a_finished_run_needs_neither_teacher_nor_start_nor_data(
     assert again.metrics.test_accuracy == taught.metrics.test_accuracy
     (taught.run / "metrics.json").unlink()
     (taught.run / "checkpoints" / "last.safetensors").unlink()
+    # With no epoch kept it begins again, for which it needs both.
+    assert command("train", "--resume", "--out", taught.run, "--quiet") == 2
+    assert str(tmp_path / "start") in capsys.readouterr().err
+    copytree(teacher.run, tmp_path / "start")
     assert command("train", "--resume", "--out", taught.run, "--quiet") == 2
     assert "training.teacher" in capsys.readouterr().err
 
