@@ -55,20 +55,21 @@ def test_the_random_graphs_are_worth_it() -> None:
     assert np.mean([0.02 < rate < 0.98 for rate in rates]) > 0.3
 
 
-def test_a_delay_may_be_longer_than_the_recording_that_scales_are_chosen_on() -> None:
+@pytest.mark.parametrize("steps", [12, 18, 30])
+def test_a_delay_may_be_longer_than_the_recording_that_scales_are_chosen_on(steps: int) -> None:
     """Nothing arrives over it then."""
     build = GraphBuilder(1e-3)
     build.input(3, Signal.EVENTS)
     build.linear("w", np.eye(3) / 3)
     build.lif("n", 0.5, 0.4, 3)
     build.linear("back", np.eye(3) / 7)
-    build.delay("late", 30, 3)
+    build.delay("late", steps, 3)
     build.connect("late", "n")
     build.output(3, after="n")
     events = random_events(np.random.default_rng(1), 12, 4, 3, rate=0.4)
     chosen = lower(assemble(build.build()), inputs=events).network
     assert output_spikes(chosen, events).any()
-    late = delayed(events, 30)
+    late = delayed(events, steps)
     assert late.shape == events.shape
     assert not late.any()
 
