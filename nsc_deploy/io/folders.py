@@ -120,19 +120,16 @@ def _refuse_foreign(path: Path) -> None:
 def _written(path: Path) -> dict[str, str | None] | None:
     """What this tool says it wrote into a folder, the list included; None where it says nothing.
 
-    Files with their SHA-256; None stands for folders, and for files of folders that state none.
+    Files with their SHA-256; folders and the list have none.
     """
     mark = path / MARK
     if mark.is_symlink() or not mark.is_file():
         return None
     content = read_json(mark)
     listed = content.get(_KEY) if isinstance(content, dict) else None
-    if isinstance(listed, dict):
-        digests = {str(name): None if digest is None else str(digest) for name, digest in listed.items()}
-    elif isinstance(listed, list):
-        digests = dict.fromkeys(map(str, listed))
-    else:
+    if not isinstance(listed, dict):
         return None
+    digests = {str(name): None if digest is None else str(digest) for name, digest in listed.items()}
     return digests | {MARK: None}
 
 

@@ -35,7 +35,7 @@ def test_what_python_leaves_beside_a_module_is_no_file_of_the_user(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "mark",
-    [None, "", "[]", "{}", '{"written by nsc-deploy": 3}', '{"written by nsc-deploy": []}'],
+    [None, "", "[]", "{}", '{"written by nsc-deploy": ["manifest.json"]}', '{"written by nsc-deploy": {}}'],
 )
 def test_a_folder_of_another_program_is_let_be(tmp_path: Path, mark: str | None) -> None:
     out = tmp_path / "webapp"
@@ -76,14 +76,6 @@ def test_what_the_user_wrote_into_a_file_is_not_lost(tmp_path: Path) -> None:
     (out / "main.c").rename(tmp_path / "main.c")
     write(out, "main.c")
     assert names(out) == {"main.c", MARK}
-
-
-def test_a_folder_of_an_earlier_version_states_no_hashes_and_is_replaced(tmp_path: Path) -> None:
-    write(tmp_path / "out", "a")
-    (tmp_path / "out" / MARK).write_text('{"written by nsc-deploy": ["a"]}')
-    (tmp_path / "out" / "a").write_text("other")
-    write(tmp_path / "out", "b")
-    assert names(tmp_path / "out") == {"b", MARK}
 
 
 def test_a_mark_that_is_a_link_marks_nothing(tmp_path: Path) -> None:
