@@ -147,6 +147,7 @@ def train(
     if flip is not None or erase is not None:
         option = "--flip" if erase is None else "--erase"
         options |= dict.fromkeys(("channel.kind", "channel.p", "channel.p_to"), option)
+    _refuse_contradictions(assigned, overrides, options)
     options |= {field: f"--set {field}" for field in assigned if field not in overrides}
     overrides = assigned | overrides
     if from_run is not None:
@@ -179,6 +180,20 @@ def train(
         typer.echo(result.metrics.model_dump_json(indent=2))
     else:
         _print(result)
+
+
+def _refuse_contradictions(
+    assigned: dict[str, object], overrides: dict[str, object], options: dict[str, str]
+) -> None:
+    """Refuse a field that an option and --set give different values."""
+    for field in assigned.keys() & overrides.keys():
+        value, other = overrides[field], assigned[field]
+        if value != other and str(value) != str(other):
+            raise ConfigError(
+                f"sets {field} to {value}, and --set to {other}",
+                where=options[field],
+                hint="Leave one of them out.",
+            )
 
 
 def _found_from_everywhere(experiment: "Experiment") -> "Experiment":

@@ -11,9 +11,11 @@ class Training(ABC):
 
     Attributes:
         starts_from: the run whose best weights it starts from; None where they are drawn from the seed.
+        teacher: the run whose votes it learns as well, if any.
     """
 
     starts_from: str | None = None
+    teacher: str | None = None
 
     @abstractmethod
     def check(self, out: Path, *, resume: bool) -> None:

@@ -49,17 +49,19 @@ class Provenance(BaseModel):
     start_sha256: str | None = Field(
         default=None, description="of the weights file that training started from; None: drawn from the seed"
     )
+    teacher_sha256: str | None = Field(default=None, description="of the weights file of the teacher, if any")
 
 
-def provenance(data_sha256: str, start_from: str | None = None) -> Provenance:
+def provenance(data_sha256: str, start_from: str | None = None, teacher: str | None = None) -> Provenance:
     """The provenance of a run that this process starts now.
 
     Args:
         data_sha256: of what it is trained and tested on.
         start_from: the run whose weights it starts from, if any.
+        teacher: the run that teaches it, if any.
 
     Raises:
-        DataError: that run has lost its weights.
+        DataError: one of these runs has lost its weights.
     """
     return Provenance(
         command=tuple(sys.argv),
@@ -72,6 +74,7 @@ def provenance(data_sha256: str, start_from: str | None = None) -> Provenance:
         packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
         data_sha256=data_sha256,
         start_sha256=None if start_from is None else best_sha256(Path(start_from)),
+        teacher_sha256=None if teacher is None else best_sha256(Path(teacher)),
     )
 
 

@@ -27,6 +27,7 @@ class SpeechTraining(Training):
         self._data: EventData | None = None
         self._begun = self._trained = False
         self.starts_from = experiment.training.start_from
+        self.teacher = experiment.training.teacher
 
     def check(self, out: Path, *, resume: bool) -> None:
         """Refuse a run to start from that is of another system or not finished."""

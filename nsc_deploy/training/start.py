@@ -102,24 +102,25 @@ def require_start(experiment: SpeechExperiment, out: Path, *, begun: bool, train
     Raises:
         ConfigError: one does not fit, is the directory to write, or was trained on samples of the validation
             part.
-        DataError: one is no finished run, or has other weights than those that the run began with.
+        DataError: one is no finished run, or has other weights than when this run began.
     """
     start, teacher = experiment.training.start_from, experiment.training.teacher
     if start is not None and not begun:
         _require_run(start, experiment, out, "--from", _OF_A_START)
     elif start is not None and not (out / DIRECTORY / LAST).is_file():
-        _require_same_weights(Path(start), out)
+        # Before its first epoch is kept, a run begins again with the weights that it starts from.
+        _require_same_weights(Path(start), out, read_provenance(out).start_sha256)
     if teacher is not None and not trained:
         _require_run(teacher, experiment, out, "training.teacher", _OF_A_TEACHER)
+        if begun:
+            _require_same_weights(Path(teacher), out, read_provenance(out).teacher_sha256)
 
 
-def _require_same_weights(start: Path, out: Path) -> None:
-    """Before its first epoch is kept, a run begins again with the weights that it starts from."""
-    begun_with = read_provenance(out).start_sha256
-    if begun_with is not None and begun_with != best_sha256(start):
+def _require_same_weights(run: Path, out: Path, begun_with: str | None) -> None:
+    if begun_with is not None and begun_with != best_sha256(run):
         raise DataError(
             f"has other weights than {out} began with",
-            where=start,
+            where=run,
             hint="Restore that run, or train anew with --overwrite.",
         )
 

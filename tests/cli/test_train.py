@@ -133,6 +133,11 @@ def test_every_example_trains(example: Path, options: list[str], tmp_path: Path)
         ),
         (["--dataset=spoken-digits"], "--data-path: is not used: spoken-digits is synthesised"),
         (["--set", "training.epoch=3"], "--set training.epoch: there is no field epoch"),
+        (
+            ["--epochs", "3", "--set", "training.epochs=4"],
+            "--epochs: sets training.epochs to 3, and --set to 4",
+        ),
+        (["--snr", "5", "--set", "channel.snr_db=6"], "--snr: sets channel.snr_db to"),
         (["--set", "training.snr_warmup=3"], "--set training.snr_warmup"),
     ],
 )

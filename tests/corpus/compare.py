@@ -26,7 +26,10 @@ MOST_LINES, MOST_CASES = 30, 4
 # What differs from one run to the next: (pattern, what stands for it).
 CHANGING = [
     (rf"{re.escape(tempfile.gettempdir())}/[\w./-]+", "<temporary>"),
-    (r'("(?:\w*seconds|created|started|git_revision|start_sha256)": )[^,\n]+', r"\1<changing>"),
+    (
+        r'("(?:\w*seconds|created|started|git_revision|start_sha256|teacher_sha256)": )[^,\n]+',
+        r"\1<changing>",
+    ),
     (r"(samples?|training time +│?) *,? +[\d.]+ s\b", r"\1, <seconds> s"),
     (r"(?m)^seconds +[\d.]+ +[\d.]+$", "seconds <seconds>"),
     (r"(>seconds</t[dh]>)(\s*<td>[\d.]+</td>)+", r"\1<seconds>"),

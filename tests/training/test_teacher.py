@@ -13,7 +13,7 @@ from nsc_deploy.data import EventData, load_events
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.training.batches import Samples, stream, to_signal
-from nsc_deploy.training.checkpoints import read_tensors
+from nsc_deploy.training.checkpoints import read_tensors, write_tensors
 from nsc_deploy.training.module import distillation_loss
 from nsc_deploy.training.run import RunResult, take_part, train
 from nsc_deploy.training.start import load_system
@@ -142,3 +142,20 @@ def test_a_run_that_is_gone_on_with_needs_its_start_no_more(
     (run.run / "metrics.json").unlink()
     again = train(run.experiment, run.run, resume=True, progress=False)
     assert again.metrics.test_accuracy == run.metrics.test_accuracy
+
+
+def test_a_pupil_that_has_begun_does_not_go_on_with_another_teacher(
+    teacher: RunResult, small_experiment: Make, tmp_path: Path
+) -> None:
+    copytree(teacher.run, tmp_path / "teacher")
+    changes = {"system__name": "fc", "training__epochs": 1, "training__teacher": str(tmp_path / "teacher")}
+    taught = pupil(small_experiment, tmp_path / "run", **changes)
+    for lost in ("metrics.json", "checkpoints/last.safetensors"):
+        (taught.run / lost).unlink()
+    best = tmp_path / "teacher" / "checkpoints" / "best.safetensors"
+    whole = best.read_bytes()
+    write_tensors(best, {name: weights + 1 for name, weights in read_tensors(best)[0].items()}, {})
+    with pytest.raises(DataError, match=r"teacher: has other weights than .*run began with"):
+        train(taught.experiment, taught.run, resume=True, progress=False)
+    best.write_bytes(whole)
+    assert train(taught.experiment, taught.run, resume=True, progress=False).metrics.epochs == 1
