@@ -83,7 +83,8 @@ def normalise_power(symbols: Tensor, keep: Tensor | None = None) -> Tensor:
 
     Args:
         symbols: real and imaginary parts.
-        keep: [N, L] bool, which symbols are sent; the others become 0. None: all are.
+        keep: [N, L] bool, which symbols are sent; the others become 0. As floats of 0 and 1 it takes a
+            gradient. None: all are.
     """
     if keep is not None:
         symbols = symbols * keep.unsqueeze(-1)

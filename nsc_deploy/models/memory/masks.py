@@ -6,6 +6,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
+from nsc_deploy.channels.modulation import straight_through
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.models.memory.transformer import UniversalTransformer, sinusoids
 
@@ -83,7 +84,7 @@ def largest_mask(scores: Tensor, lengths: Tensor) -> Tensor:
     return rank < lengths.unsqueeze(1)
 
 
-def soft_largest(scores: Tensor, lengths: Tensor, temperature: float) -> Tensor:
+def soft_largest(scores: Tensor, lengths: Tensor, temperature: float = 1.0) -> Tensor:
     """A mask [N, L] that is `largest_mask` forwards and, backwards, its relaxation by successive softmax.
 
     Xie and Ermon, "Reparameterizable subset sampling via continuous relaxations", IJCAI 2019, without their
@@ -94,14 +95,13 @@ def soft_largest(scores: Tensor, lengths: Tensor, temperature: float) -> Tensor:
         lengths: [N] how many are kept.
         temperature: the lower, the nearer to the hard mask and the steeper.
     """
-    hard = largest_mask(scores, lengths).to(scores.dtype)
     kept = torch.zeros_like(scores)
     held = scores
     for number in range(int(lengths.max())):
         taken = (held / temperature).softmax(1) * (number < lengths).unsqueeze(1)
         kept = kept + taken
         held = held + torch.log((1 - taken).clamp_min(1e-6))
-    return hard + kept - kept.detach()
+    return straight_through(kept, largest_mask(scores, lengths).to(scores.dtype))
 
 
 class ImportanceModel(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.channels.qam import carried
+from nsc_deploy.channels.modulation import straight_through
 from nsc_deploy.channels.symbols import Knowledge, normalise_power, transmit
 from nsc_deploy.models.memory.batches import Batch
 from nsc_deploy.models.memory.masks import (
@@ -97,7 +98,6 @@ class MemDeepSC(nn.Module):
         self.symbols = symbols
         self.air = air
         self.importance = importance
-        self.temperature = 1.0
 
     @property
     def memory(self) -> int:
@@ -173,7 +173,8 @@ class MemDeepSC(nn.Module):
             message.symbols, snr_db, block, self.air.channel, self.air.knowledge, generator
         ).symbols
         if message.keep is not None:
-            detected = detected * message.keep.unsqueeze(-1)
+            # Backwards all symbols arrive: a mask learns as well from what it has left out.
+            detected = straight_through(detected, detected * message.keep.unsqueeze(-1))
         vectors: Tensor = self.jsc_decoder(detected)
         return vectors
 
@@ -195,6 +196,5 @@ class MemDeepSC(nn.Module):
             raise ValueError("an importance mask without its model")
         scores = self.importance(normalise_power(symbols), snr_db.to(symbols.dtype))
         keep = largest_mask(scores, lengths)
-        if torch.is_grad_enabled():
-            symbols = symbols * soft_largest(scores, lengths, self.temperature).unsqueeze(-1)
-        return Sent(normalise_power(symbols, keep), keep)
+        chosen = soft_largest(scores, lengths) if torch.is_grad_enabled() else keep
+        return Sent(normalise_power(symbols, chosen), keep)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,32 @@ def test_gradients_reach_both_sides_through_the_air(mask):
         parts.append(system.importance.score)
     for part in parts:
         assert all(weights.grad is not None and weights.grad.abs().max() > 0 for weights in part.parameters())
+
+
+def test_an_importance_mask_learns_to_keep_what_it_leaves_out():
+    """The receiver needs the last four of eight symbols, and at first the mask keeps the first four."""
+
+    class Scores(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = torch.nn.Parameter(torch.tensor([1.0] * 4 + [0.0] * 4))
+
+        def forward(self, symbols, snr_db):
+            return self.scores.expand(len(symbols), 8)
+
+    system = small_system(Mask.IMPORTANCE, snr_db=30.0)
+    system.air = replace(system.air, least=3)  # Four at this SNR.
+    system.importance, system.jsc_decoder = Scores(), torch.nn.Identity()
+    optimiser = torch.optim.Adam(system.importance.parameters(), lr=0.02)
+    generator = torch.Generator().manual_seed(0)
+    symbols, snr_db = torch.randn(64, 8, 2, generator=generator), torch.full((64,), 30.0)
+    for _ in range(150):
+        found = system.receive(symbols, snr_db, torch.arange(64), generator)
+        (found - symbols)[:, 4:].square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    scores = system.importance.scores
+    assert scores[4:].min() > scores[:4].max()
 
 
 @pytest.mark.parametrize("mask", list(Mask))
