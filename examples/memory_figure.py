@@ -30,7 +30,8 @@ def main() -> None:
         channels = curves_of(sweeps)
     except (OSError, ValueError, KeyError, TypeError) as error:
         parser.error(f"no evaluation of systems with memory can be read: {error!r}")
-    twice = next((run for run, times in Counter(one["run"] for one in sweeps).items() if times > 1), None)
+    met = Counter((one["run"], one["system"]) for one in sweeps)
+    twice = next((run for (run, _), times in met.items() if times > 1), None)
     if twice is not None:
         parser.error(f"{twice} is in two of these evaluations, and would count as two seeds: leave one out")
     if not channels:

@@ -140,14 +140,13 @@ def evaluate(
     check_place(directory)
     if have_memory(runs):
         unused: dict[str, object] = {
-            "--quantise": quantise,
             "--flip": flip,
             "--erase": erase,
             "--draws": several,
             "--precision": precision,
         }
         _require_none(unused, "systems with memory")
-        _evaluate_memory(runs, points, samples, directory, as_json)
+        _evaluate_memory(runs, points, samples, forms, directory, as_json)
         return
     codecs = are_features(runs)
     given: dict[str, object] = {"--snr": snr, "--flip": flip, "--erase": erase, "--draws": several}
@@ -199,12 +198,17 @@ def _require_none(given: dict[str, object], what: str) -> None:
 
 
 def _evaluate_memory(
-    runs: list[Path], snrs: tuple[float, ...] | None, samples: int | None, directory: Path, as_json: bool
+    runs: list[Path],
+    snrs: tuple[float, ...] | None,
+    samples: int | None,
+    forms: tuple[int, ...],
+    directory: Path,
+    as_json: bool,
 ) -> None:
     from nsc_deploy.training.memory.plots import write_sweeps
     from nsc_deploy.training.memory.sweep import QUESTIONS, sweep_memory
 
-    sweeps = sweep_memory(runs, snrs, samples or QUESTIONS)
+    sweeps = sweep_memory(runs, snrs, samples or QUESTIONS, bits=forms)
     files = write_sweeps(sweeps, directory)
     if as_json:
         typer.echo(json.dumps([sweep.as_json() for sweep in sweeps], indent=2))

@@ -37,6 +37,8 @@ class SpikingTransmitter(nn.Module):
         symbols: L, a multiple of 8.
     """
 
+    reads_words = True
+
     def __init__(self, words: int, longest: int, width: int, symbols: int) -> None:
         super().__init__()
         self.words, self.longest, self.lines = words - 1, longest, 2 * symbols // STEPS

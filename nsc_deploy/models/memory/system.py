@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nsc_deploy.channels.config import ChannelConfig
-from nsc_deploy.channels.qam import carried
 from nsc_deploy.channels.modulation import straight_through
+from nsc_deploy.channels.qam import carried
 from nsc_deploy.channels.symbols import Knowledge, normalise_power, transmit
 from nsc_deploy.models.memory.batches import Batch
 from nsc_deploy.models.memory.masks import (
@@ -22,7 +22,6 @@ from nsc_deploy.models.memory.masks import (
     symbols_to_send,
 )
 from nsc_deploy.models.memory.semantic import SemanticCodec, read_stories
-from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class MemDeepSC(nn.Module):
     @property
     def reads_words(self) -> bool:
         """Whether what makes symbols reads words, and not vectors."""
-        return isinstance(self.jsc_encoder, SpikingTransmitter)
+        return bool(getattr(self.jsc_encoder, "reads_words", False))
 
     @property
     def symbols_sent(self) -> float:

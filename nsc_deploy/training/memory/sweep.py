@@ -13,8 +13,10 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import settings_digest
 from nsc_deploy.io.progress import waiting
 from nsc_deploy.io.text import places_apart
+from nsc_deploy.models.memory.text import TextSystem
 from nsc_deploy.training.fit import reproducible
 from nsc_deploy.training.memory.evaluate import Point, evaluate_at
+from nsc_deploy.training.memory.integers import in_integers, require_chip_parts
 from nsc_deploy.training.memory.rounds import sample
 from nsc_deploy.training.memory.training import finished_memory_system
 from nsc_deploy.training.run_directory import (
@@ -101,7 +103,11 @@ def have_memory(runs: Sequence[Path]) -> bool:
 
 
 def sweep_memory(
-    runs: Sequence[Path], snrs_db: Sequence[float] | None, questions: int = QUESTIONS
+    runs: Sequence[Path],
+    snrs_db: Sequence[float] | None,
+    questions: int = QUESTIONS,
+    *,
+    bits: Sequence[int] = (),
 ) -> list[MemorySweep]:
     """Evaluate finished runs, on the same test questions and noise at each SNR.
 
@@ -109,13 +115,16 @@ def sweep_memory(
         runs: their directories.
         snrs_db: in dB; None for -6 to 18.
         questions: of each task.
+        bits: of a weight; for each a further sweep of each run, its spiking halves in Lava's integers.
 
     Raises:
-        ConfigError: an SNR is out of range.
+        ConfigError: an SNR is out of range, or a run has no spiking half.
         DataError: a run is not finished, or its data is missing or not that of its training.
     """
     for snr_db in snrs_db or ():
         require_snr(snr_db)
+    for run in runs if bits else ():
+        require_chip_parts(run)
     corpora: dict[str, Corpus] = {}
     sweeps = []
     with waiting("stories") as say:
@@ -131,12 +140,18 @@ def sweep_memory(
                 system = finished_memory_system(experiment, corpus, run)
                 chosen, training = sample(corpus.test, questions), experiment.training
                 held_out = corpus.held_out(training.hold_out, training.seed) if training.hold_out else None
-                points = []
-                for snr_db in sorted(snrs_db or SNRS_DB):
-                    say(f"{run.name} at {snr_db:g} dB")
-                    points.append(evaluate_at(system, corpus, chosen, snr_db, training.seed, held_out))
-            settings = settings_digest(experiment, _OF_A_SEED)
-            sweeps.append(MemorySweep(run, *_labels(experiment), len(chosen), tuple(points), settings))
+                settings = settings_digest(experiment, _OF_A_SEED)
+                for form in (None, *bits):
+                    if form is None or isinstance(system, TextSystem):
+                        computed = system
+                    else:
+                        computed = in_integers(run, system, form)
+                    points = []
+                    for snr_db in sorted(snrs_db or SNRS_DB):
+                        say(f"{run.name} at {snr_db:g} dB" + ("" if form is None else f", {form} bits"))
+                        points.append(evaluate_at(computed, corpus, chosen, snr_db, training.seed, held_out))
+                    labels = _labels(experiment, form)
+                    sweeps.append(MemorySweep(run, *labels, len(chosen), tuple(points), settings))
     places = places_apart([one.label for one in sweeps], [one.run for one in sweeps])
     return [
         replace(one, system=", ".join(filter(None, (one.system, place))))
@@ -144,12 +159,14 @@ def sweep_memory(
     ]
 
 
-def _labels(experiment: MemoryExperiment) -> tuple[str, str]:
+def _labels(experiment: MemoryExperiment, bits: int | None = None) -> tuple[str, str]:
     """What distinguishes the system, and the channel."""
     system, channel = experiment.system, experiment.channel
     own = _of_mem_deepsc(experiment) if system.name == "mem-deepsc" else [str(system.modulation)]
     if system.memory <= 1:
         own.append("question only" if system.memory == 0 else "last sentence")
+    if bits is not None:
+        own.append(f"{bits} bits")
     ratio = f", r = {channel.rician_k:g}" if channel.kind == "rician" and channel.rician_k != RICIAN_K else ""
     pilot = " with a pilot" if channel.knowledge == "pilot" else ""
     return ", ".join([system.name, *own]), f"{channel.kind}{ratio}{pilot}"
