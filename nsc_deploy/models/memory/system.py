@@ -69,6 +69,10 @@ class Sent:
     keep: Tensor | None
 
 
+AT_ONCE = 4096
+"""Messages that an importance model scores together where nothing learns."""
+
+
 class MemDeepSC(nn.Module):
     """Sender and receiver of Mem-DeepSC.
 
@@ -193,7 +197,11 @@ class MemDeepSC(nn.Module):
     def _mask_by_importance(self, symbols: Tensor, snr_db: Tensor, lengths: Tensor) -> Sent:
         if self.importance is None:
             raise ValueError("an importance mask without its model")
-        scores = self.importance(normalise_power(symbols), snr_db.to(symbols.dtype))
+        message, snr_db = normalise_power(symbols), snr_db.to(symbols.dtype)
+        # A test batch has 65,000 messages, whose attention at once takes ten gigabytes.
+        size = len(message) if torch.is_grad_enabled() else AT_ONCE
+        pieces = zip(torch.split(message, max(1, size)), torch.split(snr_db, max(1, size)), strict=True)
+        scores = torch.cat([self.importance(*piece) for piece in pieces])
         keep = largest_mask(scores, lengths)
         chosen = soft_largest(scores, lengths) if torch.is_grad_enabled() else keep
         return Sent(normalise_power(symbols, chosen), keep)

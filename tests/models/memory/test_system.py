@@ -80,6 +80,20 @@ def test_an_importance_mask_learns_to_keep_what_it_leaves_out():
     assert scores[4:].min() > scores[:4].max()
 
 
+def test_importance_is_told_some_messages_at_a_time_where_nothing_learns(monkeypatch):
+    system = small_system(Mask.IMPORTANCE, snr_db=0.0)
+    generator = torch.Generator().manual_seed(0)
+    symbols, snr_db = torch.randn(50, 8, 2, generator=generator), torch.zeros(50)
+    sizes = []
+    system.importance.register_forward_hook(lambda model, inputs, scores: sizes.append(len(scores)))
+    together = system.mask(symbols, snr_db, generator).keep
+    monkeypatch.setattr("nsc_deploy.models.memory.system.AT_ONCE", 16)
+    with torch.no_grad():
+        assert torch.equal(system.mask(symbols, snr_db, generator).keep, together)
+        assert not len(system.mask(symbols[:0], snr_db[:0], generator).keep)
+    assert sizes == [50, 16, 16, 16, 2, 0]
+
+
 @pytest.mark.parametrize("mask", list(Mask))
 def test_what_is_sent_has_unit_power_and_the_rules_length(mask):
     system = small_system(mask)
