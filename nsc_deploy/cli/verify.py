@@ -71,9 +71,11 @@ def verify(
         typer.Option("--part", help="The part of a run; by default the receiver's that is for a chip."),
     ] = None,
     bits: Annotated[
-        int,
-        typer.Option("--bits", min=2, max=8, help="Bits of a weight where a NIR file is lowered to Lava."),
-    ] = 8,
+        int | None,
+        typer.Option(
+            "--bits", min=2, max=8, help="Bits of a weight where a graph is lowered to Lava (default 8)."
+        ),
+    ] = None,
     timeout: Annotated[
         float,
         typer.Option(

@@ -35,12 +35,14 @@ class Samples:
         values: [T, N, *shape].
         labels: [N], or None.
         indices: [N], their places in the recording.
+        recorded: samples of the recording.
         seed: of random ones; None where they were recorded.
     """
 
     values: NDArray[Any]
     labels: NDArray[np.int64] | None
     indices: NDArray[np.int64]
+    recorded: int
     seed: int | None = None
 
 
@@ -75,7 +77,7 @@ def check_inputs(request: ExportRequest) -> Samples:
     """
     if request.recording_file is None:
         values = random_inputs(request.network)
-        return Samples(values, None, np.arange(values.shape[1]), SEED)
+        return Samples(values, None, np.arange(values.shape[1]), values.shape[1], SEED)
     recording = recording_for(request.network, request.recording_file)
     fits(recording, request.network, request.recording_file)
     return spread(recording, min(recording.samples, MOST_SAMPLES))
@@ -164,7 +166,7 @@ def spread(recording: Recording, count: int) -> Samples:
         )
     chosen = np.arange(count, dtype=np.int64) * available // count
     labels = None if recording.labels is None else recording.labels[chosen]
-    return Samples(recording.values[:, chosen], labels, chosen)
+    return Samples(recording.values[:, chosen], labels, chosen, available)
 
 
 def random_inputs(network: Network) -> NDArray[Any]:

@@ -70,7 +70,7 @@ def mend_file(
             fits(recording, network, inputs)
             values = recording.values
         if outputs is not None:
-            recorded = RecordedRunner(outputs, network)
+            recorded = RecordedRunner(outputs, network, values.shape[1])
             comparison = compare_runs(network, recorded, ReferenceRunner(network), values)
             _require_equal(comparison, path, outputs, mended.unsaid)
         wanted = simulate(network, values).output

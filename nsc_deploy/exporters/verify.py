@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.deployment import FILE_NAME
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, raise_first_refusal
+from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, Target, raise_first_refusal
 from nsc_deploy.exporters.export import items_of
 from nsc_deploy.exporters.inputs import Samples, choose_samples
 from nsc_deploy.exporters.manifest import FILE_NAME as MANIFEST
@@ -56,7 +56,8 @@ def open_subject(
     Raises:
         DataError: no deployment, damaged, or of a target that is not there.
         GraphError: no graph, or one that leaves open what `options` do not say.
-        ConfigError: another number of classes than the graph has; no such part, or none named of several.
+        ConfigError: another number of classes than the graph has; no such part, or none named of several;
+            an option for a file that leaves something open, of a folder.
     """
     run = (path / FILE_NAME).is_file() and not (path / MANIFEST).is_file()
     if part is not None and not run:
@@ -65,8 +66,20 @@ def open_subject(
         return _open_part(path, options, inputs, part)
     if not path.is_dir():
         return Deployment(path, None, options.read(path, inputs), {})
+    _refuse_stated(options)
     deployment = open_deployment(path)
     return replace(deployment, network=with_readout(deployment.network, options.classes))
+
+
+def _refuse_stated(options: GraphOptions) -> None:
+    """A deployment says of its graph whatever a file may leave open, and nothing would be read anew."""
+    for option in ("dt", "reset", "signal"):
+        if getattr(options, option) is not None:
+            raise ConfigError(
+                "is for a graph file that does not say it, and a deployment does",
+                where=f"--{option}",
+                hint="Leave it out, or export the graph anew with it.",
+            )
 
 
 def _open_part(run: Path, options: GraphOptions, inputs: Path | None, part: str | None) -> Deployment:
@@ -226,7 +239,7 @@ def verify(
     limits: Limits,
     *,
     on: str | None = None,
-    bits: int = ExportRequest.bits,
+    bits: int | None = None,
     silence_s: float = RunSettings.silence_s,
     run_code: bool = False,
     advance: Callable[[int], None] = lambda _samples: None,
@@ -242,14 +255,15 @@ def verify(
         samples: the inputs.
         limits: what has to be reached.
         on: the backend of the subject, where it is not its own.
-        bits: bits of a weight where a graph is exported on the way to a target that quantises.
+        bits: bits of a weight where a graph is exported on the way to a target that quantises; None for as
+            many as an export has by default.
         silence_s: seconds without a sign of life after which a process of its own is given up.
         run_code: whether code in the folder may be executed, in a process of its own.
         advance: called with the number of samples finished since the last call.
 
     Raises:
         ConfigError: both sides are the same, a limit asks for a figure that there is none of, or code of the
-            folder would run that may not.
+            folder would run that may not, or bits for sides that nothing is quantised for.
         ExportError: the graph cannot be represented on a backend.
         BackendError: a backend is missing or failed.
     """
@@ -262,11 +276,13 @@ def verify(
             hint="Name another backend, or another one for the left side with --on.",
         )
     first, second = (against, own) if against == REFERENCE or recorded else (own, against)
+    if bits is not None:
+        _require_quantised(subject, (own,) if recorded else (own, against))
     with scratch_folder("verify") as folder, ExitStack() as closing:
         settings = RunSettings(silence_s=silence_s, run_code=run_code, closing=closing)
         comparison = compare_runs(
             subject.network,
-            RecordedRunner(recorded, subject.network, samples.indices)
+            RecordedRunner(recorded, subject.network, samples.recorded, samples.indices)
             if recorded
             else _runner(subject, first, folder, bits, settings),
             _runner(subject, second, folder, bits, settings),
@@ -298,7 +314,19 @@ def backend_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((REFERENCE, *BACKENDS, *(n for n in target_names() if n not in CHIPS))))
 
 
-def _runner(subject: Deployment, backend: str, folder: Path, bits: int, settings: RunSettings) -> Runner:
+def _require_quantised(subject: Deployment, sides: Sequence[str]) -> None:
+    """Refuse bits where every side runs what is there, or keeps the weights as they are."""
+    exported = [side for side in sides if side != REFERENCE and side not in subject.runners]
+    if all(_target_of(side).check(subject.network).keeps_weights for side in exported):
+        raise ConfigError(
+            "no weight is quantised on the way to this comparison",
+            where="--bits",
+            hint="Leave it out. Integers of a deployment have the bits that they were exported with; other "
+            "bits are another export.",
+        )
+
+
+def _runner(subject: Deployment, backend: str, folder: Path, bits: int | None, settings: RunSettings) -> Runner:
     """A backend for the graph of a subject: its own artefact where it has one for that backend."""
     if backend == REFERENCE:
         return _reference(subject)
@@ -325,20 +353,25 @@ def _own_runner(deployment: Deployment, backend: str, settings: RunSettings) -> 
     return deployment.runners[backend](settings)
 
 
-def _exported(subject: Deployment, backend: str, folder: Path, bits: int) -> Deployment:
-    """An artefact made on the way, for this comparison alone."""
-    name = BACKENDS.get(backend, backend)
+def _target_of(backend: str) -> Target:
+    """The target whose artefact a backend runs."""
     if backend not in backend_names():
         known = ", ".join(backend_names())
         raise ConfigError(
             f"there is no backend '{backend}'",
             hint=f"Choose one of: {known}; or a file of recorded outputs (.npz, .npy).",
         )
-    target = load_target(name)
+    return load_target(BACKENDS.get(backend, backend))
+
+
+def _exported(subject: Deployment, backend: str, folder: Path, bits: int | None) -> Deployment:
+    """An artefact made on the way, for this comparison alone."""
+    target = _target_of(backend)
     result = target.check(subject.network)
     raise_first_refusal(result.verdicts, where=subject.path)
     source = folder / f"{backend}.nir"
     write_network(source, subject.network)
     out = folder / backend
-    bits = ExportRequest.bits if result.keeps_weights else bits
+    if bits is None or result.keeps_weights:
+        bits = ExportRequest.bits
     return target.open(target.export(ExportRequest(subject.network, source, out, bits=bits)))

@@ -1,5 +1,6 @@
 """Outputs that a framework gave itself, as one side of a comparison."""
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ class RecordedRunner:
     Args:
         path: an .npy file, or an .npz file with "outputs" ("spikes", "y") or one array alone: [T, N, ...].
         network: whose outputs they should be.
+        samples: how many entered when they were recorded.
         indices: [samples] the samples that will be asked for, in their order; all when None.
 
     Raises:
@@ -28,18 +30,23 @@ class RecordedRunner:
 
     name = RECORDED
 
-    def __init__(self, path: Path, network: Network, indices: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, path: Path, network: Network, samples: int, indices: NDArray[np.int64] | None = None
+    ) -> None:
         shape = network.output_node.output_shape
         outputs = read_array(path, OUTPUT_NAMES)
-        if outputs.dtype.kind not in "biuf" or outputs.ndim < 3 or outputs[0, 0].size != np.prod(shape):
+        there = outputs.shape
+        if outputs.dtype.kind not in "biuf" or len(there) < 3 or 0 in there or prod(there[2:]) != prod(shape):
             raise DataError(
-                f"holds outputs of the shape {outputs.shape}, and the graph gives {shape} a step and sample",
+                f"holds outputs of the shape {there}, and the graph gives {shape} a step and sample",
                 where=path,
                 hint="Time comes first, then the samples: [steps, samples, ...].",
             )
-        if indices is not None and indices.size and indices.max() >= outputs.shape[1]:
+        if there[1] != samples:
             raise DataError(
-                f"holds {outputs.shape[1]} samples, and sample {indices.max()} is asked for", where=path
+                f"holds {there[1]} samples, and {samples} enter: nothing says which are which",
+                where=path,
+                hint="Record the outputs of all inputs, in their order; --samples of verify chooses of both.",
             )
         binary = network.output_node.emits is Signal.EVENTS
         if binary and not ((outputs == 0) | (outputs == 1)).all():

@@ -25,7 +25,7 @@ from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
-from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.files import sha256
@@ -187,6 +187,23 @@ def test_a_deployment_runs_its_own_artefact(folder: Path, tmp_path: Path) -> Non
     assert run(tmp_path / "onnx", "reference", samples=5).comparison.equal
     with pytest.raises(ConfigError, match="equal to itself"):
         run(tmp_path / "onnx", "onnx")
+
+
+@pytest.mark.parametrize(
+    "options", [GraphOptions(dt=1.0), GraphOptions(reset=Reset.ZERO), GraphOptions(signal=Signal.REAL)]
+)
+def test_what_a_deployment_says_itself_is_not_asked(folder: Path, options: GraphOptions) -> None:
+    with pytest.raises(ConfigError, match=r"^(dt|reset|signal): is for a graph file"):
+        open_subject(folder / "lava", options)
+
+
+def test_bits_are_refused_where_nothing_is_quantised(folder: Path) -> None:
+    inputs = folder / "inputs.npz"
+    for subject, against in (("lava", "reference"), ("lava", "onnx"), ("receiver.nir", "onnx")):
+        with pytest.raises(ConfigError, match="bits: no weight is quantised on the way"):
+            run(folder / subject, against, inputs=inputs, bits=2)
+    with pytest.raises(ConfigError, match="there is no backend 'pigeon'"):
+        run(folder / "lava", "pigeon", bits=2)
 
 
 @pytest.mark.lava

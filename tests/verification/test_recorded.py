@@ -72,7 +72,9 @@ def test_where_they_part_is_said(files: Path, capsys: pytest.CaptureFixture[str]
     [
         (lambda y: y * 2.0, "at most once a step"),
         (lambda y: y[:, :, :2], "the graph gives"),
-        (lambda y: y[:, :4], "holds 4 samples"),
+        (lambda y: y[:, :4], "holds 4 samples, and 7 enter"),
+        (lambda y: np.concatenate([y, y], axis=1), "holds 14 samples, and 7 enter"),
+        (lambda y: y[:0], "the graph gives"),
         (lambda y: y[:5], "holds 5 steps"),
         (lambda y: y[0], "the graph gives"),
     ],
@@ -101,7 +103,7 @@ LIMITS = {"min_coincidence": 0.99, "min_rate_cosine": 0.99, "exact": True}
 def test_silence_on_both_sides_keeps_no_limit(tmp_path: Path) -> None:
     quiet = network(weight=0.01)
     np.save(tmp_path / "silence.npy", np.zeros((20, 7, 3)))
-    runner = RecordedRunner(tmp_path / "silence.npy", quiet)
+    runner = RecordedRunner(tmp_path / "silence.npy", quiet, EVENTS.shape[1])
     found = compare_runs(quiet, runner, ReferenceRunner(quiet), EVENTS)
     assert found.output.silent
     assert verdicts(found) == ["no output fires on either side: silence is no agreement"]
@@ -116,7 +118,7 @@ def test_real_outputs_that_are_all_0_keep_no_limit(tmp_path: Path) -> None:
     """A silent network in front of integrators, whose decisions are all class 0."""
     quiet = network(weight=0.0, spiking=False)
     np.save(tmp_path / "nothing.npy", np.zeros((20, 7, 3)))
-    runner = RecordedRunner(tmp_path / "nothing.npy", quiet)
+    runner = RecordedRunner(tmp_path / "nothing.npy", quiet, EVENTS.shape[1])
     found = compare_runs(quiet, runner, ReferenceRunner(quiet), EVENTS)
     assert verdicts(found) == ["every output is 0 on either side: silence is no agreement"]
     [judged] = findings(found, Limits(exact=True))
@@ -141,7 +143,7 @@ def test_real_outputs_have_a_verdict_of_their_own(tmp_path: Path, error: float, 
     outputs[-1, 0, 0] += error
     np.save(tmp_path / "outputs.npy", outputs)
     found = compare_runs(
-        graph, RecordedRunner(tmp_path / "outputs.npy", graph), ReferenceRunner(graph), EVENTS
+        graph, RecordedRunner(tmp_path / "outputs.npy", graph, EVENTS.shape[1]), ReferenceRunner(graph), EVENTS
     )
     assert verdicts(found)[0].startswith(verdict)
     (exact,) = findings(found, Limits(exact=True))

@@ -308,6 +308,20 @@ def test_what_is_said_twice_is_refused(file: Path, capsys: pytest.CaptureFixture
     assert "says norm_input twice" in capsys.readouterr().err
 
 
+def test_outputs_of_more_samples_than_entered_verify_nothing(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, outputs = file.with_name("mended.nir"), file.with_name("y.npy")
+    words = ("mend", file, "--from", "sinabs", "--signal", "events", "--out", out)
+    assert tool(*words) == 0
+    wanted = simulate(read_network(out), np.load(file.with_name("x.npy"))).output
+    out.unlink()
+    np.save(outputs, np.concatenate([wanted, 1 - wanted], axis=1))
+    assert tool(*words, "--inputs", file.with_name("x.npy"), "--outputs", outputs) == 2
+    assert "holds 10 samples, and 5 enter" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_nothing_is_written_where_the_model_gave_something_else(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
