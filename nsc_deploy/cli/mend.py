@@ -28,7 +28,11 @@ def mend(
     out: Annotated[Path, typer.Option("--out", help="The NIR file to write.")],
     dt: Annotated[
         float | None,
-        typer.Option("--dt", help="Length of a step of the model in seconds, if the file does not tell."),
+        typer.Option(
+            "--dt",
+            help="Length of a step in seconds: of the export where the file does not tell it (Norse, LIF of "
+            "SpikingJelly), else the real one.",
+        ),
     ] = None,
     step_seconds: Annotated[
         float | None,

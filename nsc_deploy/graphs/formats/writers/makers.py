@@ -180,6 +180,11 @@ def _spikingjelly(draft: Draft) -> tuple[float, Reset]:
             f"dt={SPIKINGJELLY_DT:g} (the default of its export: LIF nodes do not tell their step)"
         )
     dt = told or draft.statement.dt or SPIKINGJELLY_DT
+    if told is None and draft.statement.dt not in {None, SPIKINGJELLY_DT}:
+        draft.assumed.append(
+            f"export_to_nir(dt={dt:g}) (LIF nodes do not tell their step: a real one that is another is "
+            "--step-seconds)"
+        )
     return dt, Reset.ZERO
 
 

@@ -83,9 +83,19 @@ class Statement:
         return number
 
     def says(self, name: str, wanted: str) -> bool:
-        """Whether an argument is what is wanted; all words for none are alike."""
-        text = self.said[name].lower()
-        return text == wanted.lower() or {text, wanted.lower()} <= _NO
+        """Whether an argument is what is wanted: the same word, or number, or a word for the same."""
+        text, wanted = self.said[name].lower(), wanted.lower()
+        if wanted == "false":
+            return text in _NO
+        # A number is none for None: a potential held up at 0 is not held up nowhere.
+        return text == wanted or _is_number(text, wanted)
+
+
+def _is_number(text: str, wanted: str) -> bool:
+    try:
+        return float(text) == float(wanted)
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

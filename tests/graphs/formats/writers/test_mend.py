@@ -181,7 +181,11 @@ def test_a_nominal_step_becomes_the_real_one_and_no_spike_changes(known: dict[st
 REFUSED = [
     (sinabs, Maker.SINABS, {"spike_fn": "MultiSpike"}, "several times a step"),
     (sinabs, Maker.SINABS, {"min_v_mem": "-1"}, "holds potentials up"),
+    (sinabs, Maker.SINABS, {"min_v_mem": "0"}, "holds potentials up"),
+    (sinabs, Maker.SINABS, {"min_v_mem": "false"}, "holds potentials up"),
     (sinabs, Maker.SINABS, {"subtract_value": "0.5"}, "something else off than the threshold"),
+    (sinabs, Maker.SINABS, {"subtract_value": "0"}, "something else off than the threshold"),
+    (rockpool, Maker.ROCKPOOL, {"noise_std": "0.1"}, "drops the noise"),
     (lambda: chain(dense(), integrator(1e-5, 0.25)), Maker.NORSE, {}, "starts at a v_leak other than 0"),
     (rockpool, Maker.ROCKPOOL, {"max_spikes_per_dt": "31"}, "several times a step"),
     (rockpool, Maker.ROCKPOOL, {"has_rec": "true"}, "drops the recurrence"),
@@ -207,6 +211,20 @@ def test_what_no_graph_can_hold_is_refused(
     with pytest.raises(GraphError) as caught:
         mend(make(), maker, known)
     assert problem in f"{caught.value.problem} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("make", "maker", "said"),
+    [
+        (sinabs, Maker.SINABS, {"spike_fn": "SingleSpike", "min_v_mem": "None", "subtract_value": "none"}),
+        (rockpool, Maker.ROCKPOOL, {"max_spikes_per_dt": "1.0", "has_rec": "no", "noise_std": "0.0"}),
+        (snntorch, Maker.SNNTORCH, {"inhibition": "0", "reset_mechanism": "zero"}),
+    ],
+)
+def test_what_a_graph_holds_can_be_said_in_several_words(
+    make: Any, maker: Maker, said: dict[str, str]
+) -> None:
+    assert mend(make(), maker, Statement(said=said)).assumed == ()
 
 
 @pytest.mark.parametrize(
@@ -262,6 +280,11 @@ def test_a_step_that_nobody_told_is_said_to_be_assumed() -> None:
     assert mend(graph, Maker.SPIKINGJELLY, Statement(dt=1e-4)).assumed == ()
     [assumed] = mend(graph, Maker.SPIKINGJELLY, Statement()).assumed
     assert assumed.startswith("dt=0.0001")
+    real = mend(graph, Maker.SPIKINGJELLY, Statement(step_seconds=1e-3))
+    assert (real.network.dt, coefficients(real)) == (1e-3, pytest.approx((0.5, 0.5)))
+    other = mend(graph, Maker.SPIKINGJELLY, Statement(dt=5e-5))
+    assert (other.network.dt, coefficients(other)) == (5e-5, pytest.approx((0.75, 0.25)))
+    assert [text.partition(" (")[0] for text in other.assumed] == ["export_to_nir(dt=5e-05)"]
 
 
 def tool(*words: object) -> int:
