@@ -49,15 +49,16 @@ def count_module(
         inputs: [steps, samples, *shape].
         dt: length of a step in seconds.
         signal: "events" if the inputs are 0 and 1 by their nature, else "real" or "graded".
-        run: how to run the module from rest over inputs [T, N, *shape]; by default module(inputs). A
-            module that takes one step at a time: `lambda net, x: [net(step) for step in x]`, after
+        run: how to run the module from rest over inputs [T, N, *shape]; by default module(inputs), which
+            has to begin from rest by itself. A module that takes one step at a time: `lambda net, x: [net(step) for step in x]`, after
             whatever puts its neurons to rest.
         batch: samples run together.
         name: of the part.
 
     Raises:
         BackendError: torch is not installed.
-        GraphError: a layer that cannot be counted, or something that computes between the layers.
+        GraphError: a layer that cannot be counted, something that computes between the layers, or, without
+            `run`, a module that goes on from where it was.
         DataError: inputs that are empty, not finite, or not what `signal` says.
     """
     try:
@@ -75,10 +76,13 @@ def count_module(
             module(tensor) if run is None else run(module, tensor)
         return watch
 
-    first = watched(recording.values[:, :1])
+    busiest = _busiest(recording.values)
+    first = watched(busiest)
     shapes: dict[str, Shape] = {INPUT: tuple(recording.shape)}
     for layer, seen in first.layers.items():
         shapes[layer] = tuple(outputs_over_time(layer, seen, recording.steps, 1).shape[2:])
+    if run is None:
+        _require_rest(first, watched(busiest))
     network = network_of(first, shapes, dt, kind)
 
     def replay(part: NDArray[Any], observe: Callable[[str, NDArray[Any]], None]) -> None:
@@ -103,6 +107,38 @@ def _recording(values: NDArray[Any], signal: Signal, dt: float) -> Recording:
     if not np.isfinite(values).all():
         raise DataError("hold values that are not finite", where="inputs")
     return Recording(values, signal, dt)
+
+
+def _busiest(values: NDArray[Any]) -> NDArray[Any]:
+    """The sample [T, 1, *shape] that the most of enters: what it leaves behind shows best."""
+    entering = [float(np.abs(values[:, one]).sum(dtype=np.float64)) for one in range(values.shape[1])]
+    place = int(np.argmax(entering))
+    return values[:, place : place + 1]
+
+
+def _require_rest(first: Watch, second: Watch) -> None:
+    """Refuse a module that gives out something else for the same sample the second time.
+
+    Raises:
+        GraphError: the layer that does.
+    """
+    for name, seen in first.layers.items():
+        again = second.layers.get(name)
+        if again is None or not _same(seen.outputs, again.outputs):
+            raise GraphError(
+                "gives out something else when the same sample enters again: it does not begin from rest, "
+                "and each batch would be counted from where the last one ended",
+                where=f"module '{name}'",
+                hint="Say how it is put to rest, with run=lambda net, x: (reset(net), net(x)), where reset is "
+                "functional.reset_net (SpikingJelly), utils.reset (snnTorch) or a function of yours.",
+            )
+
+
+def _same(outputs: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+    if len(outputs) != len(others):
+        return False
+    pairs = zip(outputs, others, strict=True)
+    return all(np.array_equal(one.cpu().numpy(), other.cpu().numpy(), equal_nan=True) for one, other in pairs)
 
 
 def _tell(

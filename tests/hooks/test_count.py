@@ -374,6 +374,36 @@ def test_inference_mode_is_refused() -> None:
         count_module(nn.Sequential(nn.Linear(12, 3)).eval(), spikes(12), dt=DT, run=run)
 
 
+class Unrested(nn.Module):
+    """Keeps its potential from one call to the next, as neurons of SpikingJelly do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(12, 3), leaky()
+        self.kept: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> None:
+        for step in x:
+            _, self.kept = self.lif(self.fc(step), self.lif.reset_mem() if self.kept is None else self.kept)
+
+
+def test_a_module_that_goes_on_from_where_it_was_is_refused() -> None:
+    net = Unrested().eval()
+    nn.init.constant_(net.fc.weight, 0.1 / 12)  # fires in steps 4 and 8 of 9, and keeps what the last adds
+    nn.init.constant_(net.fc.bias, 0.0)
+    values = np.ones((STEPS, SAMPLES, 12), np.uint8)
+    values[:, 0] = 0
+    with pytest.raises(GraphError, match=r"module 'lif': gives out something else(.|\n)*run=lambda"):
+        count_module(net, values, dt=DT, signal="events", batch=1)
+
+    def rested(module: nn.Module, x: torch.Tensor) -> None:
+        net.kept = None
+        module(x)
+
+    counts = [count_module(net, values, dt=DT, run=rested, batch=batch).part for batch in (1, 5)]
+    assert counts[0].per_sample.spikes.tolist() == counts[1].per_sample.spikes.tolist()
+
+
 def test_bad_inputs_are_refused() -> None:
     net = DenseSnn()
     for values, signal in (
