@@ -73,9 +73,10 @@ def inspect(
         typer.echo(f"wrote {sent}", err=True)
     if json_output:
         import json
-        from dataclasses import asdict
 
-        told = [asdict(description) for description in descriptions]
+        from nsc_deploy.graphs.inspect.describe import as_json
+
+        told = [as_json(description) for description in descriptions]
         answer = told[0] if len(told) == 1 else {"graphs": told}
         typer.echo(json.dumps(answer, indent=2, allow_nan=False))
     else:

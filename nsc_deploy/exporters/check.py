@@ -33,7 +33,8 @@ def graphs_of(
         notify: called with a line where it does, or why it does not, and which parts are not looked at.
 
     Raises:
-        ConfigError: no such part, nothing for a chip, or an ONNX graph for a target that takes none.
+        ConfigError: no such part, nothing for a chip, an ONNX graph for a target that takes none, or an
+            option for a file that leaves something open, of a deployment folder.
         DataError: a folder that is neither a finished run nor a deployment.
     """
     run = source.is_dir() and not (source / MANIFEST).is_file()
@@ -42,9 +43,9 @@ def graphs_of(
     if run:
         return _of_run(source, options, part, inputs, target, notify)
     if source.is_dir():
-        from nsc_deploy.exporters.verify import open_deployment
+        from nsc_deploy.exporters.verify import open_subject
 
-        return ((str(source), open_deployment(source).network),)
+        return ((str(source), open_subject(source, options).network),)
     if source.suffix == ".onnx":
         from nsc_deploy.exporters.export import read_conventional
 

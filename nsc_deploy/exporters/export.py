@@ -150,6 +150,7 @@ def read_conventional(
         inputs=inputs,
         signal=options.signal,
         dt=options.dt,
+        reset=options.reset,
         readout=readout,
         classes=options.classes,
     )

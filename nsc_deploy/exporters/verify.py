@@ -326,7 +326,9 @@ def _require_quantised(subject: Deployment, sides: Sequence[str]) -> None:
         )
 
 
-def _runner(subject: Deployment, backend: str, folder: Path, bits: int | None, settings: RunSettings) -> Runner:
+def _runner(
+    subject: Deployment, backend: str, folder: Path, bits: int | None, settings: RunSettings
+) -> Runner:
     """A backend for the graph of a subject: its own artefact where it has one for that backend."""
     if backend == REFERENCE:
         return _reference(subject)

@@ -200,7 +200,7 @@ def signals_of(nodes: Mapping[str, Any], inputs: Inputs, signal: Signal | None) 
     """
     primitives = {name: type(node).__name__ for name, node in nodes.items()}
     entering = {
-        name: at_node(name, _input_signal, nodes[name].metadata, signal)
+        name: at_node(name, input_signal, nodes[name].metadata, signal)
         for name, primitive in primitives.items()
         if primitive == "Input"
     }
@@ -365,7 +365,12 @@ def _emitted(primitive: str, arriving: list[Signal]) -> Signal:
     return Signal.REAL
 
 
-def _input_signal(metadata: Any, signal: Signal | None) -> Signal:
+def input_signal(metadata: Any, signal: Signal | None) -> Signal:
+    """What enters, by the metadata of an Input node or of a file, else as it is given; else real values.
+
+    Raises:
+        GraphError: the metadata state something else, or something unknown.
+    """
     stated = metadata.get("signal") if isinstance(metadata, Mapping) else None
     if stated is None:
         return signal or Signal.REAL

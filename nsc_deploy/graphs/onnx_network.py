@@ -16,9 +16,11 @@ import onnx
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, GraphError
+from nsc_deploy.graphs.assemble import in_file, time_step
+from nsc_deploy.graphs.flow import input_signal
 from nsc_deploy.graphs.formats.onnx import read_onnx
 from nsc_deploy.graphs.formats.recording import read_inputs, stated_signal
-from nsc_deploy.graphs.network import Network, Node, Shape, Signal
+from nsc_deploy.graphs.network import Network, Node, Reset, Shape, Signal
 from nsc_deploy.graphs.primitives import normalise
 
 ENDING = ".onnx"
@@ -64,6 +66,7 @@ def read_onnx_network(
     inputs: Path | None = None,
     signal: Signal | None = None,
     dt: float | None = None,
+    reset: Reset | None = None,
     readout: tuple[int, int] | None = None,
     classes: int | None = None,
 ) -> OnnxNetwork:
@@ -73,12 +76,14 @@ def read_onnx_network(
         path: the file.
         inputs: a recording, which says what enters where neither the file nor `signal` does.
         signal: what enters, where the file does not say; real values by default.
-        dt: length of a step in seconds, where the file does not say.
+        dt: length of a step in seconds, where the file does not say; else that of a recording.
+        reset: of no ONNX file, and refused.
         readout: classes, and consecutive outputs that vote for each.
         classes: of outputs that share themselves out among them, where no readout is known.
 
     Raises:
-        GraphError: missing, damaged, or with several inputs or outputs, or of open sizes.
+        GraphError: missing, damaged, or with several inputs or outputs, or of open sizes; or it states
+            another step or signal.
         ConfigError: classes that the outputs cannot be shared out among.
     """
     model = read_onnx(path)
@@ -91,7 +96,7 @@ def read_onnx_network(
             where=path,
             hint="States that lie outside of the graph have no form; let it begin from rest.",
         )
-    stated = {one.key: one.value for one in model.metadata_props}
+    dt, signal = stated_by(model, path, dt=dt, reset=reset, signal=signal)
     given, left = _sizes(entrances[0]), _sizes(graph.output[0])
     steps_first = _steps_first(given, graph)
     skipped = 2 if steps_first else 1
@@ -107,12 +112,8 @@ def read_onnx_network(
     if inputs is not None:
         recorded = read_inputs(inputs, signal=signal or stated_signal(inputs) or Signal.REAL, dt=dt or 1.0)
         signal, steps = signal or recorded.signal, recorded.steps
-        dt = dt if stated_signal(inputs) is None else recorded.dt
-    try:
-        dt = float(stated["dt"]) if "dt" in stated else dt
-        signal = Signal(stated["signal"]) if "signal" in stated else signal
-    except ValueError as error:
-        raise GraphError(f"states what cannot be ({error})", where=path) from error
+        if dt is None and stated_signal(inputs) is not None:
+            dt = recorded.dt
     nodes = (
         _end("Input", entrances[0].name, (), shape, signal or Signal.REAL),
         *_operators(graph, entrances[0].name),
@@ -130,6 +131,48 @@ def read_onnx_network(
         given_steps=given[0] if steps_first else None,
         steps=steps,
     )
+
+
+def stated_by(
+    model: onnx.ModelProto,
+    path: Path,
+    *,
+    dt: float | None = None,
+    reset: Reset | None = None,
+    signal: Signal | None = None,
+) -> tuple[float | None, Signal | None]:
+    """The step in seconds and the signal: what a file states in its properties, else what is given.
+
+    Raises:
+        GraphError: it states something else, or what cannot be; a reset, which no operator leaves open.
+    """
+    stated: dict[str, Any] = {one.key: one.value for one in model.metadata_props}
+    with in_file(path):
+        if reset is not None:
+            raise GraphError(
+                f"is an ONNX graph, which leaves no reset open, and '{reset}' was asked for",
+                hint="Leave --reset out.",
+            )
+        try:
+            if "dt" in stated:
+                stated["dt"] = float(stated["dt"])
+        except ValueError as error:
+            raise GraphError(f"states what cannot be ({error})") from error
+        enters = input_signal(stated, signal) if "signal" in stated else signal
+        return time_step(stated, dt, needed=False), enters
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names, with marks behind those that are there before."""
+    taken: set[str] = set()
+    found = []
+    for wanted in names:
+        name = wanted
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found.append(name)
+    return found
 
 
 def _sizes(value: onnx.ValueInfoProto) -> list[int | None]:
@@ -206,13 +249,9 @@ def _end(
 def _operators(graph: onnx.GraphProto, entrance: str) -> list[Node]:
     """The operators, each fed by those whose results it takes; shapes are left to ONNX."""
     made = {entrance: entrance}
-    taken = {entrance}
+    wanted = [node.name or f"{node.op_type}_{place}" for place, node in enumerate(graph.node)]
     nodes = []
-    for place, node in enumerate(graph.node):
-        name = node.name or f"{node.op_type}_{place}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
+    for name, node in zip(unique_names([entrance, *wanted])[1:], graph.node, strict=True):
         inputs = tuple(dict.fromkeys(made[one] for one in node.input if one in made))
         made |= dict.fromkeys(node.output, name)
         nodes.append(Node(name, node.op_type, node, inputs, (), (), Signal.REAL))

@@ -50,8 +50,8 @@ def count_module(
         dt: length of a step in seconds.
         signal: "events" if the inputs are 0 and 1 by their nature, else "real" or "graded".
         run: how to run the module from rest over inputs [T, N, *shape]; by default module(inputs), which
-            has to begin from rest by itself. A module that takes one step at a time: `lambda net, x: [net(step) for step in x]`, after
-            whatever puts its neurons to rest.
+            has to begin from rest by itself. A module that takes one step at a time:
+            `lambda net, x: [net(step) for step in x]`, after whatever puts its neurons to rest.
         batch: samples run together.
         name: of the part.
 
@@ -129,7 +129,7 @@ def _require_rest(first: Watch, second: Watch) -> None:
                 "gives out something else when the same sample enters again: it does not begin from rest, "
                 "and each batch would be counted from where the last one ended",
                 where=f"module '{name}'",
-                hint="Say how it is put to rest, with run=lambda net, x: (reset(net), net(x)), where reset is "
+                hint="Say how it is put to rest: run=lambda net, x: (reset(net), net(x)), where reset is "
                 "functional.reset_net (SpikingJelly), utils.reset (snnTorch) or a function of yours.",
             )
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pytest
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.exporters.check import graphs_of
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.inputs import choose_samples
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
+from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.exporters.verify import open_deployment, open_subject, verify
 from nsc_deploy.exporters.verify import run as run_deployment
 from nsc_deploy.graphs.assemble import assemble
@@ -193,8 +196,9 @@ def test_a_deployment_runs_its_own_artefact(folder: Path, tmp_path: Path) -> Non
     "options", [GraphOptions(dt=1.0), GraphOptions(reset=Reset.ZERO), GraphOptions(signal=Signal.REAL)]
 )
 def test_what_a_deployment_says_itself_is_not_asked(folder: Path, options: GraphOptions) -> None:
-    with pytest.raises(ConfigError, match=r"^(dt|reset|signal): is for a graph file"):
-        open_subject(folder / "lava", options)
+    for read in (open_subject, partial(graphs_of, target=load_target("lava"))):
+        with pytest.raises(ConfigError, match=r"^(dt|reset|signal): is for a graph file"):
+            read(folder / "lava", options)
 
 
 def test_bits_are_refused_where_nothing_is_quantised(folder: Path) -> None:

@@ -143,7 +143,10 @@ def test_real_outputs_have_a_verdict_of_their_own(tmp_path: Path, error: float, 
     outputs[-1, 0, 0] += error
     np.save(tmp_path / "outputs.npy", outputs)
     found = compare_runs(
-        graph, RecordedRunner(tmp_path / "outputs.npy", graph, EVENTS.shape[1]), ReferenceRunner(graph), EVENTS
+        graph,
+        RecordedRunner(tmp_path / "outputs.npy", graph, EVENTS.shape[1]),
+        ReferenceRunner(graph),
+        EVENTS,
     )
     assert verdicts(found)[0].startswith(verdict)
     (exact,) = findings(found, Limits(exact=True))

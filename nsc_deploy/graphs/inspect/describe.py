@@ -1,6 +1,6 @@
 """What a graph file holds, as values that JSON and a picture are made from, and as text."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ Size = int | str
 
 @dataclass(frozen=True)
 class Range:
-    """An array of parameters in four figures."""
+    """An array of parameters in four figures; text and complex numbers have no smallest and no largest."""
 
     name: str
     shape: tuple[int, ...]
-    minimum: float
-    maximum: float
+    minimum: float | None
+    maximum: float | None
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,15 @@ class Description:
 
 def range_of(name: str, array: NDArray[Any]) -> Range:
     """The figures of one array."""
+    if array.dtype.kind in "OSUc":
+        return Range(name, tuple(array.shape), None, None)
     if not array.size:
         return Range(name, tuple(array.shape), 0.0, 0.0)
     return Range(name, tuple(array.shape), float(array.min()), float(array.max()))
 
 
 def plain(value: Any) -> Any:
-    """Metadata as JSON can hold it."""
+    """A value as JSON can hold it; what is not finite in words."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, bytes):
@@ -101,7 +103,13 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def as_json(description: Description) -> dict[str, Any]:
+    """A description as a value that `json` can write."""
+    told: dict[str, Any] = plain(asdict(description))
+    return told
 
 
 def describe(
@@ -111,17 +119,17 @@ def describe(
 
     Args:
         path: the file; the name decides the format.
-        dt: for a NIR file that does not state it.
+        dt: for a file that does not state it.
         reset: for a NIR file that does not state it.
-        signal: for a NIR file that does not state it.
+        signal: for a file that does not state it.
 
     Raises:
-        GraphError: as the readers do.
+        GraphError: as the readers do, and where a file states something else.
     """
     if path.suffix.lower() == ".onnx":
         from nsc_deploy.graphs.inspect.describe_onnx import describe_onnx
 
-        return describe_onnx(path)
+        return describe_onnx(path, dt=dt, reset=reset, signal=signal)
     return describe_network(read_network(path, dt=dt, reset=reset, signal=signal), str(path))
 
 
@@ -290,6 +298,8 @@ def _large(node: NodeView, array: Range) -> bool:
 
 
 def _range(array: Range) -> str:
+    if array.minimum is None or array.maximum is None:
+        return "no numbers in order"
     if array.minimum == array.maximum:
         return f"{array.minimum:.4g}"
     return f"{array.minimum:.4g} to {array.maximum:.4g}"

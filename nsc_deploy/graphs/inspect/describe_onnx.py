@@ -9,31 +9,62 @@ from onnx import numpy_helper
 
 from nsc_deploy.graphs.formats.onnx import DIGEST, read_onnx
 from nsc_deploy.graphs.inspect.describe import Description, NodeView, Range, Size, plain, range_of
+from nsc_deploy.graphs.network import Reset, Signal
+from nsc_deploy.graphs.onnx_network import stated_by, unique_names
 
 
-def describe_onnx(path: Path) -> Description:
+def describe_onnx(
+    path: Path, *, dt: float | None = None, reset: Reset | None = None, signal: Signal | None = None
+) -> Description:
     """Read and describe an ONNX file.
 
+    Args:
+        path: the file.
+        dt: for a file that does not state it.
+        reset: of no ONNX file, and refused.
+        signal: for a file that does not state it.
+
     Raises:
-        GraphError: the file is damaged or holds something foreign.
+        GraphError: the file is damaged, holds something foreign, or states something else.
     """
     model = read_onnx(path)
+    step, enters = stated_by(model, path, dt=dt, reset=reset, signal=signal)
     graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.input, *graph.output)}
     ranges = {
         tensor.name: range_of(tensor.name, numpy_helper.to_array(tensor)) for tensor in graph.initializer
     }
-    makers = {output: _name(node) for node in graph.node for output in node.output}
+    entering = [info for info in graph.input if info.name not in ranges]
+    names = unique_names(
+        [
+            *(info.name for info in (*entering, *graph.output)),
+            *(node.name or next(filter(None, node.output), node.op_type) for node in graph.node),
+        ]
+    )
+    inputs, outputs = names[: len(entering)], names[len(entering) : len(names) - len(graph.node)]
+    operators = names[len(names) - len(graph.node) :]
+    makers = dict(zip((info.name for info in entering), inputs, strict=True))
+    for name, node in zip(operators, graph.node, strict=True):
+        makers |= dict.fromkeys(node.output, name)
     nodes = (
-        *(_terminal(info, "Input", (), shapes) for info in graph.input if info.name not in ranges),
-        *(_view(node, makers, ranges, shapes) for node in graph.node),
-        *(_terminal(info, "Output", (makers.get(info.name, info.name),), shapes) for info in graph.output),
+        *(
+            _terminal(name, info, "Input", (), shapes, enters)
+            for name, info in zip(inputs, entering, strict=True)
+        ),
+        *(
+            _view(name, node, makers, ranges, shapes)
+            for name, node in zip(operators, graph.node, strict=True)
+        ),
+        *(
+            _terminal(name, info, "Output", (makers.get(info.name, info.name),), shapes)
+            for name, info in zip(outputs, graph.output, strict=True)
+        ),
     )
     metadata = {prop.key: prop.value for prop in model.metadata_props if prop.key != DIGEST}
     return Description(
         file=str(path),
         format="ONNX",
-        dt=_number(metadata.get("dt")),
+        dt=step,
         reset=None,
         metadata={**metadata, "producer": f"{model.producer_name} {model.producer_version}".strip()},
         neurons=0,
@@ -44,14 +75,18 @@ def describe_onnx(path: Path) -> Description:
 
 
 def _view(
-    node: Any, makers: dict[str, str], ranges: dict[str, Range], shapes: dict[str, tuple[Size, ...]]
+    name: str,
+    node: Any,
+    makers: dict[str, str],
+    ranges: dict[str, Range],
+    shapes: dict[str, tuple[Size, ...]],
 ) -> NodeView:
     inner = [ranges_of for attribute in node.attribute for ranges_of in _inner(attribute)]
-    entering = [name for name in node.input if name and name not in ranges]
+    entering = [one for one in node.input if one and one not in ranges]
     return NodeView(
-        name=_name(node),
+        name=name,
         primitive=node.op_type,
-        inputs=tuple(dict.fromkeys(makers.get(name, name) for name in entering)),
+        inputs=tuple(dict.fromkeys(makers.get(one, one) for one in entering)),
         delayed_inputs=(),
         input_shape=shapes.get(entering[-1], ()) if entering else (),
         output_shape=shapes.get(node.output[-1], ()),
@@ -59,7 +94,7 @@ def _view(
         neurons=0,
         synapses=0,
         zero_weights=None,
-        parameters=(*(ranges[name] for name in node.input if name in ranges), *inner),
+        parameters=(*(ranges[one] for one in node.input if one in ranges), *inner),
         settings=_settings(node),
     )
 
@@ -78,13 +113,17 @@ def _settings(node: Any) -> dict[str, Any]:
     return settings
 
 
-def _terminal(info: Any, kind: str, inputs: tuple[str, ...], shapes: dict[str, tuple[Size, ...]]) -> NodeView:
+def _terminal(
+    name: str,
+    info: Any,
+    kind: str,
+    inputs: tuple[str, ...],
+    shapes: dict[str, tuple[Size, ...]],
+    emits: Signal | None = None,
+) -> NodeView:
     shape = shapes[info.name]
-    return NodeView(info.name, kind, inputs, (), shape, shape, None, 0, 0, None, (), {})
-
-
-def _name(node: Any) -> str:
-    return str(node.name or node.output[0])
+    carried = None if emits is None else emits.value
+    return NodeView(name, kind, inputs, (), shape, shape, carried, 0, 0, None, (), {})
 
 
 def _shape(info: Any) -> tuple[Size, ...]:
@@ -97,10 +136,3 @@ def _shape(info: Any) -> tuple[Size, ...]:
 def _open_size(name: str) -> str:
     """The name of a size that the file leaves open; shape inference makes some up where it knows none."""
     return "?" if not name or name.startswith("unk__") else name
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None

@@ -46,22 +46,22 @@ def _figure(description: Description) -> Figure:
     layout = lay_out(description.nodes)
     low = min(y for _, y in layout.places.values())
     high = max(y for _, y in layout.places.values())
-    late = any(line.late for line in layout.lines)
-    size = (layout.width * _CELL[0] + 0.3, (high - low + 1) * _CELL[1] + 1.0 + 0.9 * late)
+    back = any(line.back for line in layout.lines)
+    size = (layout.width * _CELL[0] + 0.3, (high - low + 1) * _CELL[1] + 1.0 + 0.9 * back)
     figure = Figure(figsize=(max(size[0], 5.5), size[1]))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     middle = (layout.width - 1) * _CELL[0] / 2
     half = figure.get_size_inches()[0] / 2
     axes.set_xlim(middle - half, middle + half)
-    bottom = -high * _CELL[1] - _CELL[1] / 2 - 0.45 - 0.9 * late
+    bottom = -high * _CELL[1] - _CELL[1] / 2 - 0.45 - 0.9 * back
     axes.set_ylim(bottom, bottom + size[1])
     carried = {node.name: node.emits for node in description.nodes}
     for line in layout.lines:
         _draw_line(axes, line, carried[line.source], layout, (bottom + 0.75))
     for node in description.nodes:
         _draw_box(axes, node, _at(layout.places[node.name]))
-    _draw_legend(axes, description, late)
+    _draw_legend(axes, description, any(line.late for line in layout.lines))
     return figure
 
 
@@ -114,7 +114,7 @@ def _fact(node: NodeView) -> str:
     if "decay" in node.settings:
         facts.append(f"decay {_short(node.settings['decay'])}")
     for name in ("v_threshold", "threshold"):
-        if name in ranges:
+        if name in ranges and ranges[name].minimum is not None:
             facts.append(f"θ {_short([ranges[name].minimum, ranges[name].maximum])}")
     if "steps" in node.settings:
         steps = _short(node.settings["steps"])
@@ -132,11 +132,20 @@ def _short(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """An edge as the points it passes, from source to target."""
+    """An edge as the points it passes, from source to target.
+
+    Attributes:
+        source: where it starts.
+        target: where it ends.
+        points: that it passes.
+        back: whether it runs back, against the order of the nodes.
+        late: whether it carries the step before; an edge into a Delay of a cycle runs back and does not.
+    """
 
     source: str
     target: str
     points: tuple[Point, ...]
+    back: bool
     late: bool
 
 
@@ -161,7 +170,7 @@ def _draw_line(axes: Any, line: Line, carried: str | None, layout: Layout, floor
     points = [_at(point) for point in line.points]
     half = _BOX[0] / 2
     start, end = (points[0][0] + half, points[0][1]), (points[-1][0] - half, points[-1][1])
-    curve = _back(start, end, floor) if line.late else _forward([start, *points[1:-1], end])
+    curve = _back(start, end, floor) if line.back else _forward([start, *points[1:-1], end])
     axes.add_patch(
         FancyArrowPatch(
             path=curve,
@@ -230,8 +239,9 @@ _SWEEPS = 12
 
 
 def lay_out(nodes: Sequence[NodeView]) -> Layout:
-    """Place the nodes of a graph, which come in an order with all but the late edges pointing forward."""
-    forward, late = _edges(nodes)
+    """Place the nodes of a graph, which come in an order with all edges forward, but some of cycles."""
+    forward, back = _edges(nodes)
+    late = {(source, node.name) for node in nodes for source in node.delayed_inputs}
     layer: dict[str, int] = {}
     for node in nodes:
         before = [layer[source] for source, target in forward if target == node.name]
@@ -243,8 +253,10 @@ def lay_out(nodes: Sequence[NodeView]) -> Layout:
     neighbours = _neighbours(chains)
     heights = _heights(rows, neighbours)
     places = {name: (float(index), heights[name]) for index, row in enumerate(rows) for name in row}
-    lines = [Line(*edge, tuple(places[name] for name in chain), late=False) for edge, chain in chains.items()]
-    lines += [Line(*edge, (places[edge[0]], places[edge[1]]), late=True) for edge in late]
+    passed = {edge: tuple(places[name] for name in chain) for edge, chain in chains.items()}
+    passed |= {edge: (places[edge[0]], places[edge[1]]) for edge in back}
+    returning = set(back)
+    lines = [Line(*edge, points, edge in returning, edge in late) for edge, points in passed.items()]
     shown = {node.name: places[node.name] for node in nodes}
     return Layout(shown, tuple(lines), len(rows), max(len(row) for row in rows))
 

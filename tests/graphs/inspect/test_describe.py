@@ -7,11 +7,12 @@ import sys
 import matplotlib.image
 import nir
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.connectivity import synapse_count
@@ -19,8 +20,9 @@ from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.inspect.describe import NodeView, describe, describe_network
 from nsc_deploy.graphs.inspect.picture import draw, lay_out
-from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.onnx_build import CrossAttention, cross_attention
+from nsc_deploy.graphs.onnx_network import read_onnx_network
 
 
 def inspect(*arguments, **variables):
@@ -167,6 +169,84 @@ def test_onnx_files_are_described_too(tmp_path):
     assert picture.stat().st_size > 5000
 
 
+def onnx_file(path, *nodes, constants=(), properties=None):
+    sizes = (onnx.TensorProto.FLOAT, ["N", 2])
+    ends = [onnx.helper.make_tensor_value_info(name, *sizes) for name in ("input", "output")]
+    graph = onnx.helper.make_graph(list(nodes), "graph", ends[:1], ends[1:], list(constants))
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    onnx.helper.set_model_props(model, properties or {})
+    onnx.save(model, str(path))
+    return path
+
+
+def test_operators_of_onnx_without_a_name_are_nodes_of_their_own(tmp_path):
+    make = onnx.helper.make_node
+    nodes = (
+        make("Relu", ["input"], ["kept"]),
+        make("Neg", ["kept"], ["lost"], name="output"),
+        make("Add", ["kept", "lost"], ["output"]),
+    )
+    description = describe(onnx_file(tmp_path / "chain.onnx", *nodes))
+    edges = {node.name: (node.primitive, node.inputs) for node in description.nodes}
+    assert edges == {
+        "input": ("Input", ()),
+        "kept": ("Relu", ("input",)),
+        "output_": ("Neg", ("kept",)),
+        "output__": ("Add", ("kept", "output_")),
+        "output": ("Output", ("output__",)),
+    }
+    layout = lay_out(description.nodes)
+    assert layout.width == 5
+    assert not any(line.back or line.late for line in layout.lines)
+
+
+def test_constants_of_onnx_that_are_no_plain_numbers_are_described(tmp_path):
+    make, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
+    constants = [
+        tensor(np.array([-np.inf, 1], np.float32), "least"),
+        tensor(np.array(["a", "b"], object), "threshold"),
+    ]
+    nodes = (make("Max", ["input", "least"], ["output"]), make("Identity", ["threshold"], ["copy"]))
+    path = onnx_file(tmp_path / "odd.onnx", *nodes, constants=constants)
+    ended = inspect(path, "--json", "--picture", tmp_path / "odd.svg")
+    assert ended.returncode == 0, ended.stderr
+    parameters = [one for node in json.loads(ended.stdout)["nodes"] for one in node["parameters"]]
+    assert parameters == [
+        {"name": "least", "shape": [2], "minimum": "-inf", "maximum": 1.0},
+        {"name": "threshold", "shape": [2], "minimum": None, "maximum": None},
+    ]
+    assert "no numbers" in inspect(path).stdout
+
+
+@pytest.mark.parametrize(
+    ("stated", "options", "problem"),
+    [
+        ({"dt": "0.03"}, {"dt": 0.04}, "states a time step of 0.03 s, and 0.04 s is given"),
+        ({"signal": "events"}, {"signal": Signal.REAL}, "takes in events"),
+        ({}, {"reset": Reset.ZERO}, "leaves no reset open"),
+        ({"dt": "nan"}, {}, "the time step is nan"),
+        ({"dt": "-1"}, {}, "the time step is -1"),
+        ({"dt": "fast"}, {}, "could not convert"),
+    ],
+)
+def test_what_an_onnx_file_states_is_not_said_otherwise(tmp_path, stated, options, problem):
+    relu = onnx.helper.make_node("Relu", ["input"], ["output"])
+    path = onnx_file(tmp_path / "stated.onnx", relu, properties=stated)
+    for read in (describe, read_onnx_network):
+        with pytest.raises(GraphError, match=problem) as caught:
+            read(path, **options)
+        assert caught.value.where == str(path)
+
+
+def test_what_an_onnx_file_leaves_open_can_be_said(tmp_path):
+    relu = onnx.helper.make_node("Relu", ["input"], ["output"])
+    path = onnx_file(tmp_path / "open.onnx", relu)
+    description = describe(path, dt=0.04, signal=Signal.EVENTS)
+    assert (description.dt, description.nodes[0].emits) == (0.04, "events")
+    assert (describe(path).dt, describe(path).nodes[0].emits) == (None, None)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_synapses_of_a_convolution_are_its_connections_counted_one_by_one(data):
@@ -223,6 +303,25 @@ def test_no_two_nodes_of_a_drawing_overlap_and_lines_point_forward(data, count):
         ]
         for point in line.points[1:-1]:  # a long edge passes between the nodes
             assert all(point[0] != x or abs(point[1] - y) >= 1 for x, y in places)
+
+
+def test_an_edge_into_a_delay_of_a_cycle_is_not_drawn_as_late():
+    builder = GraphBuilder(0.03)
+    builder.input(2, Signal.EVENTS)
+    builder.linear("first", np.eye(2))
+    builder.lif("cells", 0.5, 0.25, 2)
+    builder.output(2)
+    builder.delay("echo", 1, 2, after="cells")
+    builder.connect("echo", "cells")
+    builder.linear("again", np.eye(2), after="cells")
+    builder.connect("again", "first")
+    builder.linear("other", np.eye(2), after="cells")
+    builder.connect("other", "cells")
+    network = assemble(builder.build())
+    nodes = describe_network(network, "x").nodes
+    lines = {(line.source, line.target): line for line in lay_out(nodes).lines}
+    assert {edge for edge, line in lines.items() if line.late} == network.back_edges
+    assert any("echo" in edge and line.back and not line.late for edge, line in lines.items())
 
 
 def test_a_description_counts_what_a_network_holds(receiver):
