@@ -8,9 +8,10 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.errors import ConfigError, DataError, GraphError
+from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.primitives import normalise
+from nsc_deploy.io.text import shown
 
 
 def with_readout(network: Network, classes: int | None) -> Network:
@@ -22,13 +23,14 @@ def with_readout(network: Network, classes: int | None) -> Network:
 
     Raises:
         ConfigError: the outputs cannot be shared out among the classes, or the graph says otherwise.
+        GraphError: it states what is no number of classes.
     """
     if classes is None:
         return network
     node = network.output_node
-    stated, outputs = node.parameters.metadata.get("classes"), math.prod(node.output_shape)
-    if stated is not None and int(stated) != classes:
-        raise ConfigError(f"the graph says that it has {int(stated)} classes", where="--classes")
+    stated, outputs = _stated(node, "classes"), math.prod(node.output_shape)
+    if stated is not None and stated != classes:
+        raise ConfigError(f"the graph says that it has {stated} classes", where="--classes")
     if classes < 1 or outputs % classes:
         raise ConfigError(
             f"{outputs} outputs cannot be shared out among {classes} classes",
@@ -45,14 +47,44 @@ def readout_of(network: Network) -> tuple[int, int] | None:
     """Classes, and outputs that vote for each, where the graph says how a decision is read from them.
 
     A graph that states its classes alone shares its outputs out among them.
+
+    Raises:
+        GraphError: it states what is no number of classes, or classes that its outputs cannot vote for.
     """
     node = network.output_node
-    stated, outputs = node.parameters.metadata, math.prod(node.output_shape)
-    if "classes" not in stated:
+    classes, outputs = _stated(node, "classes"), math.prod(node.output_shape)
+    if classes is None:
         return None
-    classes = int(stated["classes"])
-    group = int(stated["group"]) if "group" in stated else outputs // max(classes, 1)
-    return (classes, group) if classes * group == outputs else None
+    group = _stated(node, "group") or outputs // classes
+    if classes * group != outputs:
+        each = f" of {group} outputs each" if "group" in node.parameters.metadata else ""
+        raise GraphError(
+            f"its metadata state {classes} classes{each}, which {outputs} outputs cannot be shared out among",
+            where=f"node '{node.name}'",
+            hint=_READOUT_HINT,
+        )
+    return classes, group
+
+
+_READOUT_HINT = (
+    "Take 'classes' and 'group' out of the metadata of the Output, and say how many classes the outputs vote "
+    "for with --classes."
+)
+
+
+def _stated(node: Node, name: str) -> int | None:
+    """A whole number from 1 in the metadata of an Output; None where it is not there."""
+    if name not in node.parameters.metadata:
+        return None
+    stated = node.parameters.metadata[name]
+    value = np.asarray(stated)
+    if value.size != 1 or value.dtype.kind not in "fiu" or not 1 <= value.item() < math.inf or value % 1:
+        raise GraphError(
+            f"its metadata '{name}' is {shown(stated)} where a whole number above 0 is wanted",
+            where=f"node '{node.name}'",
+            hint=_READOUT_HINT,
+        )
+    return int(value.item())
 
 
 def fewest_classes(network: Network, known: int = 1) -> int | None:

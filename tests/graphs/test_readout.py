@@ -2,12 +2,12 @@ import nir
 import numpy as np
 import pytest
 
-from nsc_deploy.errors import ConfigError, DataError
+from nsc_deploy.errors import ConfigError, DataError, GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.network import Signal
-from nsc_deploy.graphs.readout import decide, fewest_classes, scores, with_readout
+from nsc_deploy.graphs.readout import decide, fewest_classes, readout_of, scores, with_readout
 
 
 def test_groups_vote_and_the_first_of_equals_wins():
@@ -48,6 +48,32 @@ def test_a_graph_that_does_not_say_how_decisions_are_read_can_be_told(tmp_path):
         with_readout(told, 2)
     with pytest.raises(ConfigError, match="6 outputs cannot be shared out among 4"):
         with_readout(network, 4)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        *(({"classes": it}, "is .* where a whole number") for it in ("ten", np.nan, np.inf, 3.5, 0, -3)),
+        ({"classes": np.array([2, 3])}, "where a whole number"),
+        ({"classes": 3, "group": "two"}, "metadata 'group' is"),
+        ({"classes": 4}, "state 4 classes, which 6 outputs cannot"),
+        ({"classes": 3, "group": 3}, "state 3 classes of 3 outputs each, which 6 outputs"),
+    ],
+)
+def test_classes_that_outputs_cannot_vote_for_are_refused(metadata, problem):
+    network = silent()
+    network.output_node.parameters.metadata.update(metadata)
+    with pytest.raises(GraphError, match=problem) as caught:
+        readout_of(network)
+    assert caught.value.where == "node 'output'"
+
+
+@pytest.mark.parametrize("classes", [3.0, np.float32(3), np.array(3), np.array([3])])
+def test_classes_may_be_any_whole_number(classes):
+    network = silent()
+    network.output_node.parameters.metadata["classes"] = classes
+    assert readout_of(network) == (3, 2)
+    assert with_readout(network, 3) is not None
 
 
 @pytest.mark.parametrize(
