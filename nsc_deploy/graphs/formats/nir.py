@@ -115,10 +115,31 @@ def write_network(path: Path, network: Network | nir.NIRGraph) -> None:
     """
     checked = network if isinstance(network, Network) else assemble(network)
     graph = to_nir(checked)
+    _require_names(graph.nodes, "node")
+    for name, node in graph.nodes.items():
+        _require_names(node.metadata, f"metadata of node '{name}'")
+    _require_names(graph.metadata, "metadata")
     # In memory first: the HDF5 library takes the process down with it when its own writes fail.
     content = io.BytesIO()
     nir.write(content, graph)
     write_sealed(path, content.getvalue())
+
+
+def _require_names(named: Mapping[str, Any], where: str) -> None:
+    """Refuse names that HDF5 takes for a path, or for no name at all."""
+    for name, value in named.items():
+        if name in {"", "."} or "/" in name or "\0" in name or not _is_unicode(name):
+            raise GraphError(
+                f"is called {shown(name)}, which no NIR file can hold",
+                where=where,
+                hint="Give it a name of its own, without a slash: a file keeps names as those of its groups.",
+            )
+        if isinstance(value, Mapping):
+            _require_names(value, where)
+
+
+def _is_unicode(name: str) -> bool:
+    return name.encode(errors="ignore").decode() == name
 
 
 def _graph(tree: Mapping[str, Any], prefix: str) -> nir.NIRGraph:
@@ -207,6 +228,7 @@ _NODE_TYPES = tuple(
         for name in vars(nir.ir)
         if name[0].isupper()
         and isinstance(getattr(nir.ir, name), type)
+        and issubclass(getattr(nir.ir, name), nir.NIRNode)
         and name not in {"NIRNode", "NIRGraph"}
     )
 )

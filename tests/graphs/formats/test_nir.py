@@ -179,6 +179,27 @@ def test_nothing_is_left_where_a_file_cannot_be_written(tmp_path, receiver):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("name", ["a/b", "/a", "", ".", "a\0b", "\ud800"])
+def test_names_that_no_file_can_hold_are_refused(tmp_path, name):
+    kept, called = {"units": "s"}, {name: nir.Scale(np.ones(2))}
+    for inner, metadata in ((called, kept), ({"s": nir.Scale(np.ones(2))}, {**kept, name: "it"})):
+        nodes = {"in": nir.Input(np.array([2])), **inner, "out": nir.Output(np.array([2]))}
+        graph = nir.NIRGraph(nodes, list(pairwise(nodes)), metadata=metadata, type_check=False)
+        with pytest.raises(GraphError, match="which no NIR file can hold"):
+            write_network(tmp_path / "graph.nir", graph)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_nodes_are_known_primitives(tmp_path, receiver):
+    write_network(tmp_path / "graph.nir", receiver)
+    with h5py.File(tmp_path / "graph.nir", "a") as stream:
+        del stream["node/nodes/later/type"]
+        stream["node/nodes/later/type"] = "Any"
+    with pytest.raises(GraphError, match="'Any', which is no NIR primitive") as caught:
+        read_network(tmp_path / "graph.nir")
+    assert str(caught.value.hint).startswith("Known: Affine, AvgPool2d, ")
+
+
 def test_an_onnx_graph_is_called_one(tmp_path):
     (tmp_path / "receiver.onnx").write_bytes(b"\x08\x08")
     with pytest.raises(GraphError, match=r"(?s)is an ONNX graph.*ends in \.nir") as caught:
