@@ -30,7 +30,7 @@ from nsc_deploy.graphs.flow import (
 )
 from nsc_deploy.graphs.formats.writers.diagnose import diagnose, refuse_cut
 from nsc_deploy.graphs.formats.writers.recognise import Sign, sign_of
-from nsc_deploy.graphs.network import RESETTING, STATEFUL, Network, Node, Reset, Signal
+from nsc_deploy.graphs.network import FLOAT_ROUNDING, RESETTING, STATEFUL, Network, Node, Reset, Signal
 from nsc_deploy.graphs.primitives import normalise, widen
 from nsc_deploy.io.text import shown
 
@@ -284,7 +284,7 @@ def time_step(
         GraphError: needed and not known, stated otherwise, or not a positive number.
     """
     stated = _number(metadata, "dt")
-    if stated is not None and dt is not None and not math.isclose(stated, dt, rel_tol=1e-9):
+    if stated is not None and dt is not None and not math.isclose(stated, dt, rel_tol=FLOAT_ROUNDING):
         raise GraphError(
             f"the file states a time step of {stated:g} s, and {dt:g} s is given",
             hint="Leave --dt out, take a recording with the step of the graph, or change the file.",

@@ -20,8 +20,8 @@ from nsc_deploy.errors import GraphError
 
 Shape = tuple[int, ...]
 FLOAT_ROUNDING = 1e-6
-"""Relative difference up to which a time constant is the step that it was written as: files hold it in single
-precision."""
+"""Relative difference up to which a time constant or a stated step is the step that it was written as: files
+hold them in single precision."""
 SPIKING = frozenset({"LIF", "IF", "CubaLIF", "Threshold"})
 RESETTING = frozenset({"LIF", "IF", "CubaLIF"})
 STATEFUL = frozenset({"LIF", "IF", "CubaLIF", "LI", "CubaLI", "I", "Delay"})

@@ -56,18 +56,35 @@ class Grids:
 
         A value that depends on itself through a cycle without a spike has none.
         """
-        if name not in self._known:
-            self._known[name] = None
-            self._known[name] = self._found(self._network.node(name))
+        # Step by step: a graph may be deeper than calls can be nested.
+        waiting, entered = [name], set[str]()
+        while waiting:
+            node = self._network.node(waiting[-1])
+            entered.add(node.name)
+            missing = [
+                source for source in _needed(node) if source not in self._known and source not in entered
+            ]
+            if node.name not in self._known and missing:
+                waiting += missing
+                continue
+            if node.name not in self._known:
+                self._known[node.name] = self._found(node)
+            waiting.pop()
         return self._known[name]
 
     def _found(self, node: Node) -> Grid | None:
+        """From the grids of what arrives; one that is not known yet is that of a cycle."""
         if node.spiking:
             return BINARY
         if node.primitive == "Input":
             return BINARY if node.emits is Signal.EVENTS else None
-        arriving = joined([self.of(source) for source in node.inputs])
+        arriving = joined([self._known.get(source) for source in node.inputs])
         return None if arriving is None else behind(node, arriving)
+
+
+def _needed(node: Node) -> tuple[str, ...]:
+    """The nodes that the grid of a node follows from."""
+    return () if node.spiking or node.primitive == "Input" else node.inputs
 
 
 def joined(grids: list[Grid | None]) -> Grid | None:

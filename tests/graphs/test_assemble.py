@@ -113,6 +113,8 @@ def test_step_and_reset_of_a_nested_graph_are_those_of_the_whole():
 
     network = assemble(whole({"dt": np.float32(0.1), "reset": "subtract"}, dt=0.1))
     assert (network.dt, network.reset) == (0.1, Reset.SUBTRACT)
+    for stated in ({"dt": np.float32(0.1)}, {"dt": 0.1}):
+        assert assemble(whole({**stated, "reset": "zero"}), dt=0.1, reset=Reset.ZERO).dt == stated["dt"]
     for stated in ({"dt": 0.2}, {"reset": "subtract"}):
         with pytest.raises(GraphError, match=f"node 'sub': is a graph of {next(iter(stated))}"):
             assemble(whole(stated, dt=0.1, reset="zero"))

@@ -436,3 +436,29 @@ def test_broken_promises_of_a_split_are_seen() -> None:
         GraphPart("chip", Place.CHIP, part_of(network, late, "n0"), late),
     )
     assert broken(*astray) == "the chip needs 'input', which does not cross"
+
+
+def test_a_graph_may_be_deeper_than_calls_can_be_nested() -> None:
+    build = GraphBuilder(DT)
+    build.input(1, Signal.EVENTS)
+    for place in range(1500):
+        build.delay(f"d{place}", 1, 1)
+    build.output(1)
+    network = assemble(build.build())
+    assert Grids(network).of("output") == Grid(0, 1.0)
+    run_passes(network, EXACT)
+
+
+def test_a_cycle_without_a_spike_lies_on_no_grid() -> None:
+    build = GraphBuilder(DT)
+    build.input(1, Signal.EVENTS)
+    build.linear("front", np.ones((1, 1)))
+    build.linear("sum", np.ones((1, 1)))
+    build.output(1)
+    build.delay("echo", 1, 1, after="sum")
+    build.connect("echo", "sum")
+    network = assemble(build.build())
+    for order in (("front", "sum", "echo", "output"), ("echo", "output", "sum", "front")):
+        grids = Grids(network)
+        found = {name: grids.of(name) for name in order}
+        assert found == {"front": Grid(0, 1.0), "sum": None, "echo": None, "output": None}
