@@ -63,8 +63,8 @@ class Part(Record):
     flipped_samples: int = Field(
         default=0,
         ge=0,
-        description="recorded samples in which neurons inside an ONNX graph fire otherwise than in torch: "
-        "real values drive them, and rounding decided",
+        description="recorded samples in which neurons inside an ONNX graph fire, or bits that it quantises "
+        "fall, otherwise than in torch: real values drive them, and rounding decided",
     )
 
 

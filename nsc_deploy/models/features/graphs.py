@@ -173,9 +173,16 @@ class QuantisedSender(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Bits, the highest place first."""
+        return self.bits_of(self.values_of(images))
+
+    def values_of(self, images: Tensor) -> Tensor:
+        """What is quantised [1, N, C', h, w], from 0 to 1."""
         hidden = functional.relu(self.conv1(self.device_part(images.squeeze(0))))
-        values = torch.sigmoid(self.conv2(hidden))
-        whole = torch.round(values * (2**self.places - 1)).unsqueeze(0)
+        return torch.sigmoid(self.conv2(hidden)).unsqueeze(0)
+
+    def bits_of(self, values: Tensor) -> Tensor:
+        """Bits of values, the highest place first."""
+        whole = torch.round(values * (2**self.places - 1))
         if self.places == 1:
             shape = whole.shape
             return whole.view(1, shape[1], -1, self.bits, *shape[3:]).transpose(1, 2).flatten(0, 1)
@@ -185,6 +192,10 @@ class QuantisedSender(nn.Module):
             above = torch.cat([torch.zeros_like(bits[:1]), bits[:-1]])
             bits = (bits - above).abs()
         return bits
+
+    def undecided_of(self, values: Tensor, within: float) -> Tensor:
+        """Bits that a value so little larger or smaller has otherwise."""
+        return self.bits_of(values - within) != self.bits_of(values + within)
 
 
 class QuantisedReceiver(nn.Module):
