@@ -53,10 +53,10 @@ def run_onnx(
     if len(inputs) != 1 or len(outputs) != 1:
         raise BackendError(f"has {len(inputs)} inputs and {len(outputs)} outputs where one of each is wanted")
     _check_shape(values, inputs[0].shape)
-    parts = []
+    parts, where = [], model if isinstance(model, Path) else None
     for start in range(0, values.shape[1], batch):
         part = np.ascontiguousarray(values[:, start : start + batch], dtype=np.float32)
-        parts.append(_run(session, outputs[0].name, {inputs[0].name: part}))
+        parts.append(_run(session, outputs[0].name, {inputs[0].name: part}, where))
     return np.concatenate(parts, axis=1)
 
 
@@ -129,14 +129,23 @@ def start_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
-def _run(session: onnxruntime.InferenceSession, output: str, feeds: dict[str, Float32]) -> Float32:
+def _run(
+    session: onnxruntime.InferenceSession,
+    output: str,
+    feeds: dict[str, Float32],
+    where: Path | None = None,
+) -> Float32:
     try:
         (result,) = session.run([output], feeds)
     except Exception as error:
-        raise _refused(error, None) from error
+        raise _refused(error, where) from error
     array: Float32 = np.asarray(result)
     if not np.isfinite(array).all():
-        raise BackendError("the model gives NaN or infinity for these inputs")
+        raise BackendError(
+            "the model gives NaN or infinity for these inputs",
+            where=where,
+            hint="Its weights or the inputs are too large for single precision.",
+        )
     return array
 
 

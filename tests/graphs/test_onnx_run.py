@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import nsc_deploy
+from nsc_deploy.errors import BackendError
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_build import DenseLayer, mlp
+from nsc_deploy.graphs.onnx_run import run_onnx
 from tests.support.small_runs import DT, weights
 
 PACKAGE = Path(nsc_deploy.__file__).parent
@@ -44,3 +49,10 @@ def test_onnxruntime_is_imported_in_one_place() -> None:
     importing = re.compile(r"^\s*(import|from) onnxruntime", re.MULTILINE)
     found = [path for path in PACKAGE.rglob("*.py") if importing.search(path.read_text("utf-8"))]
     assert found == [PACKAGE / "graphs" / "onnx_run.py"]
+
+
+def test_numbers_beyond_single_precision_are_told_with_their_graph(tmp_path: Path) -> None:
+    model = tmp_path / "large.onnx"
+    write_onnx(model, mlp([DenseLayer(100 * weights(3, 4))], signal=Signal.REAL, dt=DT))
+    with pytest.raises(BackendError, match=r"large\.onnx: the model gives NaN or infinity.*\n.*too large"):
+        run_onnx(model, np.full((1, 2, 4), np.finfo(np.float32).max))

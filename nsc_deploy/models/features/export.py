@@ -245,14 +245,14 @@ def write_separate_parts(
         dt: length of a step in seconds.
 
     Raises:
-        DataError: features are not finite.
+        DataError: features or scores are not finite.
         GraphError: a graph does not compute what the torch model computed.
         UserError: the run directory cannot be written.
     """
     device, server = AtOnce(device_part).eval(), AtOnce(server_part).eval()
-    learnt, _ = _separate_ends(device, server, codec, calibration, dt)
+    learnt, _ = _separate_ends(run, device, server, codec, calibration, dt)
     recorded = record_calibration(run, learnt, dt, calibration.labels)
-    ends, sent = _separate_ends(device, server, codec, samples, dt)
+    ends, sent = _separate_ends(run, device, server, codec, samples, dt)
     return SeparateParts(
         parts=tuple(write_part(run, one, dt, samples.labels, recorded[one.name]) for one in ends),
         coding=SeparateCoding(
@@ -264,16 +264,16 @@ def write_separate_parts(
 
 
 def _separate_ends(
-    device: AtOnce, server: AtOnce, codec: JpegCodec, samples: Samples, dt: float
+    run: Path, device: AtOnce, server: AtOnce, codec: JpegCodec, samples: Samples, dt: float
 ) -> tuple[tuple[PartRun, PartRun], list[Compressed]]:
     """Both ends of a backbone with what goes through them, and each feature as it is sent."""
     entering = samples.images[None]
     features = through(device, entering)
-    if not np.isfinite(features).all():
-        hint = "Train it with a smaller learning rate, or take other weights."
-        raise DataError("gives features that are not finite", where="the backbone", hint=hint)
+    _require_finite(features, "features", run)
     sent = [codec.compress(feature) for feature in features[0]]
     arrived = np.stack([codec.decompress(one) for one in sent])[None]
+    scores = through(server, arrived)
+    _require_finite(scores, "scores", run)
     ends = (
         PartRun(
             Side.TRANSMITTER, StageLabel.MAIN, Place.HOST, "backbone up to the split",
@@ -281,11 +281,19 @@ def _separate_ends(
         ),
         PartRun(
             Side.RECEIVER, StageLabel.MAIN, Place.HOST, "backbone from the split",
-            onnx_graph(server, arrived.shape[2:], 1, Signal.REAL, dt), Signal.REAL, arrived,
-            through(server, arrived),
+            onnx_graph(server, arrived.shape[2:], 1, Signal.REAL, dt), Signal.REAL, arrived, scores,
         ),
     )  # fmt: skip
     return ends, sent
+
+
+def _require_finite(values: Values, what: str, run: Path) -> None:
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"holds a backbone that gives {what} that are not finite",
+            where=run,
+            hint="Train it with a smaller learning rate, or take other weights.",
+        )
 
 
 def channel_use(system: FeatureSystem, place: tuple[int, int]) -> ChannelUse:
