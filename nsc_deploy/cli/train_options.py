@@ -118,9 +118,17 @@ Backbone = Annotated[
     ),
 ]
 Steps = Annotated[
-    int | None, _option(_SYSTEM, "Codecs: time steps, or bits of a value of cnn-sc, 1 to 64; default 8.")
+    int | None,
+    _option(_SYSTEM, "Codecs: time steps, 1 to 64, or bits of a value of cnn-sc, 1 to 10; default 8."),
 ]
-Hidden = Annotated[int | None, _option(_SYSTEM, "Neurons of each hidden layer, 1 to 65536; default 128.")]
+Hidden = Annotated[
+    int | None,
+    _option(
+        _SYSTEM,
+        "Neurons of each hidden layer, 1 to 65536; default 128. Codecs: filters between the two convolutions "
+        "of a side; default 0, an eighth of the feature's channels.",
+    ),
+]
 Symbols = Annotated[int | None, _option(_SYSTEM, "Symbols sent in a time step, 1 to 65536; default 128.")]
 Group = Annotated[int | None, _option(_SYSTEM, "Output neurons that vote for a class, 1 to 1024; default 5.")]
 Transmission = Annotated[
