@@ -105,6 +105,14 @@ class FeatureSource:
                 )
         return self._images
 
+    def require_images(self) -> None:
+        """Refuse a backbone whose images are not there.
+
+        Raises:
+            DataError: they are missing, damaged, or others.
+        """
+        _ = self.images
+
     @property
     def backbone(self) -> Backbone:
         """The backbone with its best weights, for evaluation."""
@@ -198,7 +206,11 @@ def feature_folder() -> Path:
 
 
 def _mapped(path: Path) -> NDArray[np.float16] | None:
-    """The array in a cached file; None where there is none, or a damaged one, which is made anew."""
+    """The array in a cached file; None where there is none, or one that is made anew.
+
+    That is one with a damaged header or of another length; a digest of gigabytes before every run would cost
+    more than it tells.
+    """
     try:
         found = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:

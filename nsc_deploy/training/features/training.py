@@ -31,8 +31,9 @@ class CodecTraining(Training):
             source.require_behind(out)
 
     def load(self, *, progress: bool) -> str:
-        """Compute the features, or find them in the cache."""
+        """Load the images; compute their features, or find them in the cache."""
         self._source = self._open(progress=progress)
+        self._source.require_images()  # Recordings are made of them in the end, whatever the cache holds.
         passes = self._experiment.training.augmented_passes
         self._features = load_features(self._source, passes, progress=progress)
         form_of(self._experiment, self._features.shape[0])

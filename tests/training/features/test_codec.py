@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from nsc_deploy.channels.config import BinaryChannelConfig
+from nsc_deploy.data.image_config import ImageDataConfig
+from nsc_deploy.data.images import ImageData
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.models.features.layers import NormalisedConvolution
 from nsc_deploy.training.checkpoints import read_tensors
+from nsc_deploy.training.features import cache
 from nsc_deploy.training.features.cache import FeatureSource, load_features
 from nsc_deploy.training.features.codec import (
     CodecFit,
@@ -234,6 +237,21 @@ def test_another_data_set_than_the_backbones_is_refused(backbone: Path, tmp_path
     other = experiment.model_copy(update={"data": experiment.data.model_copy(update={"dataset": "digits"})})
     with pytest.raises(ConfigError, match="the backbone was trained on cifar100"):
         train(other, tmp_path / "run", progress=False)
+
+
+def test_images_that_are_gone_are_missed_before_the_training(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Features may lie in the cache; the recordings of the end are made of images."""
+    load_features(FeatureSource(backbone))
+
+    def gone(config: ImageDataConfig, **_: object) -> ImageData:
+        raise DataError("does not exist", where=config.path)
+
+    monkeypatch.setattr(cache, "load_images", gone)
+    with pytest.raises(DataError, match="does not exist"):
+        train(codec_experiment(backbone), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_of_a_codec_is_no_backbone(snn: Path, tmp_path: Path):
