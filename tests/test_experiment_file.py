@@ -163,6 +163,29 @@ def test_each_system_has_settings_of_its_own_unless_told_otherwise(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("system", "field"),
+    [
+        ("snn-sc", "system.backbone"),
+        ("backbone", "data.path"),
+        ("mem-deepsc", "data.path"),
+        ("fc", "data.path"),
+    ],
+)
+def test_what_a_finished_run_is_evaluated_with_is_found_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, field: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "away").mkdir()
+    asked = {"system.name": system, field: "here/it"} | ({"data.dataset": "fsdd"} if system == "fc" else {})
+    whole = load_experiment(None, asked)
+    table, name = field.split(".")
+    assert str(getattr(getattr(whole, table), name)) == str(tmp_path.resolve() / "here/it")
+    file = written(tmp_path / "away", experiment_text(whole))
+    monkeypatch.chdir(tmp_path / "away")
+    assert load_experiment(file) == whole
+
+
+@pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
         ("system.receiver", "analog", "system.receiver: means nothing to fc"),

@@ -12,7 +12,6 @@ from nsc_deploy.cli.diagnostics import tell
 from nsc_deploy.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nsc_deploy.config.families import Experiment
     from nsc_deploy.training.run import RunResult
 
 _RUN = "Run"
@@ -154,8 +153,6 @@ def train(
         experiment, overrides = _going_on(from_run, experiment, out, resume, overrides)
     with _that_there_is_no_run(out if resume and experiment is None else None):
         asked = load_experiment(experiment, overrides, options)
-    if backbone is not None:
-        asked = _found_from_everywhere(asked)
     require_writable(out / FILE_NAME)
     # Only now, for torch takes seconds to load, and a misspelt option should not wait for it.
     from nsc_deploy.training.run import is_first_machine, take_part
@@ -194,19 +191,6 @@ def _refuse_contradictions(
                 where=options[field],
                 hint="Leave one of them out.",
             )
-
-
-def _found_from_everywhere(experiment: "Experiment") -> "Experiment":
-    """A codec's backbone by its whole path, there or not: a finished codec needs it no more.
-
-    That of a training of a backbone is no folder but an architecture, whatever folder has its name.
-    """
-    from nsc_deploy.config.features import FeaturesExperiment
-
-    if not isinstance(experiment, FeaturesExperiment) or experiment.system.backbone is None:
-        return experiment
-    whole = {"backbone": str(Path(experiment.system.backbone).resolve())}
-    return experiment.model_copy(update={"system": experiment.system.model_copy(update=whole)})
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from nsc_deploy.channels.config import BinaryChannelConfig, Erased
-from nsc_deploy.config.section import Section
+from nsc_deploy.config.section import Section, default_of
 from nsc_deploy.data.image_config import ImageDataConfig
 from nsc_deploy.errors import MisfitError
+from nsc_deploy.io.records import WholeName
 
 BackboneName = Literal["vgg16", "resnet50", "resnet10", "cnn8"]
 
@@ -68,7 +69,21 @@ class BackboneTrainingConfig(Section):
     devices: ClassVar[int] = 1
     nodes: ClassVar[int] = 1
 
+    @model_validator(mode="after")
+    def _small_images_have_a_share(self) -> Self:
+        if self.small_size != default_of(self, "small_size") and not self.small_share:
+            raise MisfitError(
+                "{small_size} is of small images, of which {small_share} is 0",
+                "Leave {small_size} out, or set {small_share}.",
+            )
+        return self
 
+
+_FOUND_IN_TRAINING = (
+    "epochs", "batch_size", "learning_rate", "warmup", "momentum", "weight_decay", "label_smoothing",
+    "small_size", "small_share", "precision",
+)  # fmt: skip
+"""What weights of others have no use for; their features may be augmented, and a validation part be cut."""
 _OF_DIGITS: dict[str, object] = {"crop_padding": 1, "flip": False}
 """Augmentation in which the digits differ from the defaults: a mirrored digit is another sign."""
 
@@ -102,6 +117,16 @@ class BackboneExperiment(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _trains_with_its_settings(self) -> Self:
+        for field in _FOUND_IN_TRAINING if self.system.weights is not None else ():
+            if getattr(self.training, field) != default_of(self.training, field):
+                raise ValueError(
+                    f"training.{field} means nothing to weights of others, which are taken as they are: "
+                    "leave it out"
+                )
+        return self
+
 
 CodecName = Literal["snn-sc", "s-jscc", "cnn-sc", "cnn-1bit"]
 _SPIKING_ALONE = ("last", "threshold", "slope", "reset", "target", "target_weight", "gain")
@@ -114,7 +139,7 @@ class CodecConfig(Section):
 
     name: CodecName = "snn-sc"
     """snn-sc, s-jscc (spiking), cnn-sc (n-bit quantiser) or cnn-1bit (as many bits, each of one weight)"""
-    backbone: Annotated[str | None, Field(min_length=1)] = None
+    backbone: WholeName | None = None
     """finished run of a backbone, required"""
     hidden: Annotated[int, Field(ge=0, le=65536)] = 0
     """filters between the two convolutions of a side; 0 for an eighth of the feature's channels"""
@@ -151,8 +176,15 @@ class CodecConfig(Section):
     def _every_setting_counts(self) -> Self:
         of_others = () if self.spiking else _SPIKING_ALONE
         for field in of_others if self.name == "cnn-sc" else (*of_others, "gray"):
-            if getattr(self, field) != type(self).model_fields[field].default:
+            if getattr(self, field) != default_of(self, field):
                 raise MisfitError(f"{{{field}}} means nothing to {self.name}", f"Leave {{{field}}} out.")
+        if self.target is not None and not self.target_weight:
+            raise MisfitError(
+                "{target} is what a term of the loss asks for whose {target_weight} is 0",
+                "Leave {target} out.",
+            )
+        if self.gray and self.steps == 1:
+            raise MisfitError("{gray} means nothing to a single bit, and {steps} is 1", "Leave {gray} out.")
         if self.name == "cnn-sc" and self.steps > MOST_PLACES:
             raise MisfitError(
                 f"{{steps}} is {self.steps}, and a value of cnn-sc has {MOST_PLACES} bits at most: of more, "
@@ -190,6 +222,15 @@ class CodecTrainingConfig(Section):
     """CPU threads; 0 takes what the machine offers and records the number in RUN/experiment.toml"""
     devices: ClassVar[int] = 1
     nodes: ClassVar[int] = 1
+
+    @model_validator(mode="after")
+    def _passes_together_have_a_rate(self) -> Self:
+        if self.tuning_rate != default_of(self, "tuning_rate") and not self.tuning_epochs:
+            raise MisfitError(
+                "{tuning_rate} is of passes of codec and server part together, and {tuning_epochs} is 0",
+                "Leave {tuning_rate} out.",
+            )
+        return self
 
 
 class FeaturesExperiment(Section):

@@ -4,20 +4,15 @@ Every default is the paper's, or the choice that `docs/memory.md` gives where th
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nsc_deploy.config.section import Section
+from nsc_deploy.config.section import Section, default_of
 from nsc_deploy.errors import MisfitError
+from nsc_deploy.io.records import WholePath
 
 MemorySystemName = Literal["mem-deepsc", "utf8-turbo", "word-turbo", "sentence-turbo"]
-
-
-def _default(section: Section, field: str) -> object:
-    """What a field is where nobody sets it; the experiment of a finished run states it all the same."""
-    return type(section).model_fields[field].default
 
 
 class MemorySystemConfig(Section):
@@ -68,7 +63,7 @@ class MemorySystemConfig(Section):
             )
         if self.name != "mem-deepsc" and self.codec != "dense":
             raise MisfitError("{codec} is only used by mem-deepsc", "Leave {codec} out.")
-        if self.name != "mem-deepsc" and self.symbols != _default(self, "symbols"):
+        if self.name != "mem-deepsc" and self.symbols != default_of(self, "symbols"):
             raise MisfitError("{symbols} is only used by mem-deepsc", "Leave {symbols} out.")
         if self.name == "mem-deepsc" and self.modulation != "16-qam":
             raise MisfitError(
@@ -92,7 +87,7 @@ class MemoryDataConfig(Section):
 
     dataset: Literal["babi", "toy-stories"] = "babi"
     """babi (tasks 1 to 20 jointly) or toy-stories (two simple kinds, made on the spot)"""
-    path: Path | None = None
+    path: WholePath | None = None
     """babi: folder or archive of the set; not set: babi in $NSC_DEPLOY_DATA"""
     tasks: Annotated[tuple[Annotated[int, Field(ge=1, le=20)], ...], Field(min_length=1)] = tuple(
         range(1, 21)
@@ -107,7 +102,7 @@ class MemoryDataConfig(Section):
     def _every_setting_counts(self) -> Self:
         of_other = ("questions",) if self.dataset == "babi" else ("path", "tasks", "size")
         for field in of_other:
-            if getattr(self, field) != _default(self, field):
+            if getattr(self, field) != default_of(self, field):
                 raise MisfitError(f"{{{field}}} means nothing to {self.dataset}", f"Leave {{{field}}} out.")
         return self
 
@@ -219,6 +214,6 @@ class MemoryExperiment(Section):
     def _steps_2_and_3_are_of_mem_deepsc(self) -> Self:
         """Of systems that send text the semantic codec alone is trained, and every sentence is met there."""
         for field in ("hold_out", "freeze_encoder") if self.system.name != "mem-deepsc" else ():
-            if getattr(self.training, field) != _default(self.training, field):
+            if getattr(self.training, field) != default_of(self.training, field):
                 raise ValueError(f"training.{field} means nothing to {self.system.name}: leave it out")
         return self

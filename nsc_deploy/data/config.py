@@ -3,13 +3,12 @@
 Nothing that loads data is imported here, so that reading a configuration stays quick.
 """
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from nsc_deploy.errors import MisfitError
-from nsc_deploy.io.records import Record
+from nsc_deploy.io.records import Record, WholePath
 
 SHD_UNITS = 700
 
@@ -108,7 +107,7 @@ class DataConfig(Record):
         default="spoken-digits",
         description="spoken-digits (synthesised), fsdd (real recordings) or shd (spikes)",
     )
-    path: Path | None = Field(
+    path: WholePath | None = Field(
         default=None,
         description="file or folder of the data set; without it $NSC_DEPLOY_DATA and then the folder that "
         "`nsc-deploy data fetch` fills are looked in; not for spoken-digits",

@@ -1,12 +1,11 @@
 """Which images to load: the `[data]` table of an experiment with features."""
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import ConfigDict, model_validator
 
 from nsc_deploy.errors import MisfitError
-from nsc_deploy.io.records import Record
+from nsc_deploy.io.records import Record, WholePath
 
 ImageDataset = Literal["cifar100", "digits"]
 
@@ -18,7 +17,7 @@ class ImageDataConfig(Record):
 
     dataset: ImageDataset = "cifar100"
     """cifar100 (32 x 32 colour, 100 classes) or digits (8 x 8 grey, 10 classes, from scikit-learn)"""
-    path: Path | None = None
+    path: WholePath | None = None
     """cifar100: file or folder of the set; not set: $NSC_DEPLOY_DATA, then what `data fetch` filled"""
 
     @model_validator(mode="after")

@@ -61,9 +61,7 @@ class FeaturesPlan:
     def codec(self, name: str, backbone: Path) -> FeaturesExperiment:
         """A codec for its features."""
         return FeaturesExperiment(
-            system=CodecConfig.model_validate(
-                {"name": name, "backbone": str(backbone.resolve()), "steps": self.steps}
-            ),
+            system=CodecConfig.model_validate({"name": name, "backbone": str(backbone), "steps": self.steps}),
             data=ImageDataConfig(dataset="digits"),
             channel=BinaryChannelConfig(p=self.flip),
             training=CodecTrainingConfig(

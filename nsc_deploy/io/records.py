@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from nsc_deploy.errors import ConfigError, DataError, MisfitError, UserError, did_you_mean, nearest
 from nsc_deploy.io.files import read_json, read_limited, unreadable
@@ -39,6 +39,12 @@ class Record(BaseModel):
     """Base of what is kept in files: unchangeable, no unknown fields, no infinite or undefined numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+WholePath = Annotated[Path, AfterValidator(Path.resolve)]
+"""Of a file or a folder, there or not: once it is kept, it leads to the same place from every folder."""
+WholeName = Annotated[str, Field(min_length=1), AfterValidator(lambda name: str(Path(name).resolve()))]
+"""The same as text."""
 
 
 class UserRecord(Record):

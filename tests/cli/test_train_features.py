@@ -1,11 +1,13 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
+from nsc_deploy.cli import train_options
 from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
-from nsc_deploy.config.features import FeaturesExperiment
+from nsc_deploy.config.features import MOST_PLACES, FeaturesExperiment
 from nsc_deploy.training.run_directory import read_experiment
 from tests.support.feature_runs import train_bars, use_bars
 
@@ -15,11 +17,14 @@ def _bars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use_bars(monkeypatch, tmp_path)
 
 
-def test_a_codec_is_trained_with_options_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("named", [["--backbone", "backbone"], ["--set", "system.backbone=backbone"]])
+def test_a_codec_is_trained_with_options_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: list[str]
+):
     train_bars(tmp_path / "backbone", epochs=1)
     monkeypatch.chdir(tmp_path)
     arguments = [
-        "train", "--system", "snn-sc", "--backbone", "backbone", "--steps", "4", "--erase", "0.1:0.3",
+        "train", "--system", "snn-sc", *named, "--steps", "4", "--erase", "0.1:0.3",
         "--epochs", "1", "--set", "training.tuning_epochs=0", "--threads", "1", "--out", "run",
     ]  # fmt: skip
     done = CliRunner().invoke(app, arguments)
@@ -81,6 +86,16 @@ def test_a_folder_of_the_name_of_an_architecture_is_in_nobodys_way(
          "training.framework means nothing to cnn-sc"),
         (["--system", "cnn-sc", "--backbone", "x", "--steps", "11"],
          "--steps: is 11, and a value of cnn-sc has 10 bits at most"),
+        (["--system", "cnn-sc", "--backbone", "x", "--steps", "1", "--set", "system.gray=true"],
+         "--set system.gray: means nothing to a single bit, and --steps is 1"),
+        (["--system", "snn-sc", "--backbone", "x", "--set", "system.target=0.5",
+          "--set", "system.target_weight=0"],
+         "--set system.target: is what a term of the loss asks for whose --set system.target_weight is 0"),
+        (["--system", "snn-sc", "--backbone", "x", "--set", "training.tuning_rate=1e-4",
+          "--set", "training.tuning_epochs=0"],
+         "--set training.tuning_rate: is of passes of codec and server part together"),
+        (["--system", "backbone", "--set", "training.small_size=16"],
+         "--set training.small_size: is of small images, of which small_share is 0"),
         (["--system", "snn-sc", "--backbone", "x", "--flip", "a"], "no probability and no range"),
         (["--system", "snn-sc", "--backbone", "x", "--flip", "0", "--erase", "0"], "cannot be combined"),
         (["--system", "backbone", "--backbone", "vgg11"], "--backbone"),
@@ -97,3 +112,10 @@ def test_what_cannot_be_trained_is_refused(
     assert problem in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "run").exists()
+
+
+def test_help_states_what_codecs_take():
+    steps, hidden = (get_args(option)[1].help for option in (train_options.Steps, train_options.Hidden))
+    assert f"bits of a value of cnn-sc, 1 to {MOST_PLACES};" in steps
+    assert "Codecs: filters" in hidden
+    assert "default 0, an eighth" in hidden

@@ -32,11 +32,13 @@ def codec_experiment(run: Path, name: str = "snn-sc", **tables: dict[str, object
     training = {
         "epochs": 4, "tuning_epochs": 1, "learning_rate": 4e-3, "tuning_rate": 1e-3, "threads": 1,
         "halve_every": 0,
-    }  # fmt: skip
+    } | tables.get("training", {})  # fmt: skip
+    if not training["tuning_epochs"]:
+        del training["tuning_rate"]
     return FeaturesExperiment.model_validate(
         {
             "system": {"name": name, "backbone": str(run), "steps": 4} | tables.get("system", {}),
             "channel": tables.get("channel", {}),
-            "training": training | tables.get("training", {}),
+            "training": training,
         }
     )

@@ -72,13 +72,16 @@ def test_a_text_takes_on_what_varies(tmp_path: Path) -> None:
     ]
 
 
-def test_a_grid_does_not_care_for_the_family(tmp_path: Path) -> None:
+def test_a_grid_does_not_care_for_the_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     found = points(
         tmp_path,
         "[set]\nsystem.name = 'snn-sc'\nsystem.backbone = 'runs/b'\n[grid]\nchannel.p = [0.0, 0.2]\n",
     )
     assert [one.name for one in found] == ["p=0", "p=0.2"]
     assert [one.experiment.channel.p for one in found] == [0.0, 0.2]  # type: ignore[union-attr]
+    whole = str(tmp_path.resolve() / "runs/b")
+    assert {one.experiment.system.backbone for one in found} == {whole}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ class BackboneTraining(Training):
         """Load the images; refuse those that the backbone or a validation part cannot be made for."""
         self._images = load_images(self._experiment.data, progress=progress)
         backbone = new_backbone(self._experiment, self._images)
-        require_sizes(self._experiment.training, backbone, trained=self._experiment.system.weights is None)
+        require_sizes(self._experiment.training, backbone)
         in_validation(self._images.train.labels, self._experiment.training)
         return self._images.sha256()
 
@@ -166,13 +166,12 @@ def new_backbone(experiment: BackboneExperiment, images: ImageData) -> Backbone:
     return backbone
 
 
-def require_sizes(config: BackboneTrainingConfig, backbone: Backbone, *, trained: bool = True) -> None:
+def require_sizes(config: BackboneTrainingConfig, backbone: Backbone) -> None:
     """Refuse an augmentation and small images that do not go with the size of a backbone's images.
 
     Args:
         config: how it is trained.
         backbone: a new one, which is spent on a try.
-        trained: whether it is, and not taken with weights of others.
 
     Raises:
         ConfigError: images are moved out of themselves, small ones are larger than the others, or a batch has
@@ -185,14 +184,14 @@ def require_sizes(config: BackboneTrainingConfig, backbone: Backbone, *, trained
             where="training.crop_padding",
             hint=f"Set it to {side - 1} or less.",
         )
-    small = trained and config.small_share > 0
+    small = config.small_share > 0
     if small and config.small_size > side:
         raise ConfigError(
             f"is {config.small_size}, and images have {side} pixels",
             where="training.small_size",
             hint=f"Set it to {side} or less, or training.small_share to 0.",
         )
-    if trained and config.batch_size == 1:
+    if config.batch_size == 1:
         size = config.small_size if small else side
         try:
             with torch.no_grad():

@@ -117,7 +117,7 @@ def test_a_graph_that_is_not_the_codec_is_found(tmp_path):
     ids=str,
 )
 def test_rounding_may_decide_bits_in_every_sample_and_nothing_else_may(tmp_path, fields):
-    """Behind many layers the sums of torch and onnxruntime differ in their last digits, and so do some bits."""
+    """Behind many layers the sums of torch and onnxruntime differ in their last digits, so some bits do."""
     one, images = system(**fields), samples(200).images
 
     def sender(moved):

@@ -113,6 +113,25 @@ def test_a_licence_is_told():
         BackboneExperiment.model_validate({"system": {"weights": "a.safetensors"}})
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"epochs": 7}, {"batch_size": 1}, {"learning_rate": 0.3}, {"warmup": 0.0}, {"momentum": 0.0},
+        {"weight_decay": 0.0}, {"label_smoothing": 0.0}, {"small_share": 0.5},
+        {"small_size": 16, "small_share": 0.5}, {"precision": "fp32"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_of_a_training_that_is_none_are_refused(setting: dict[str, object]):
+    system = {"weights": "a.safetensors", "weights_licence": "MIT"}
+    used = {"crop_padding": 0, "flip": False, "validation_fraction": 0.1, "seed": 3, "threads": 1}
+    BackboneExperiment.model_validate({"system": system, "training": used})
+    with pytest.raises(
+        ValidationError, match=rf"training\.{next(iter(setting))} means nothing to weights of"
+    ):
+        BackboneExperiment.model_validate({"system": system, "training": setting})
+
+
 def test_a_file_that_is_not_there_is_refused_before_images_are_read(tmp_path: Path):
     experiment = BackboneExperiment.model_validate(
         {"system": {"weights": str(tmp_path / "no.safetensors"), "weights_licence": "MIT"}}
@@ -124,13 +143,19 @@ def test_a_file_that_is_not_there_is_refused_before_images_are_read(tmp_path: Pa
         train(experiment, tmp_path / "run", progress=False)
 
 
-def test_weights_that_make_no_finite_features_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("what", "layers"), [("features", ("conv1.0", "conv2.0")), ("scores", ("conv3.0", "scores"))]
+)
+def test_weights_that_make_no_finite_numbers_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, layers: tuple[str, ...]
+):
     use_bars(monkeypatch, tmp_path)
-    names = ("blocks.conv1.0.weight", "blocks.conv2.0.weight")
+    names = [f"blocks.{layer}.weight" for layer in layers]
     large = {name: (1e30 * other().state_dict()[name]).contiguous() for name in names}
     path = written(tmp_path / "theirs.safetensors", **large)
     experiment = BackboneExperiment.model_validate(
         {"system": {"backbone": "cnn8", "weights": str(path), "weights_licence": "MIT"}}
     )
-    with pytest.raises(DataError, match="gives features that are not finite"):
+    with pytest.raises(DataError, match=f"gives {what} that are not finite\n.*take other weights") as caught:
         train(experiment, tmp_path / "run", progress=False)
+    assert caught.value.where == str(tmp_path / "run")
