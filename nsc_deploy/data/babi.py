@@ -7,6 +7,7 @@ task) or `en` (1,000). These folders are read from a directory, or from tar arch
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nsc_deploy.data import babi_task3
@@ -32,8 +33,26 @@ _HINT = (
     "Name the folder of the data set, with en-10k/qa1_..._train.txt or en-10k.tar.xz in it, or its archive."
 )
 
-Texts = Mapping[tuple[str, int, str], str]
-"""What a set's files hold, by folder (en-10k or en), task and part (train or test)."""
+_Key = tuple[str, int, str]
+"""What a file is of: folder (en-10k or en), task and part (train or test)."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the set.
+
+    Attributes:
+        key: what it is of.
+        where: the file, or the archive and its member, as errors name it.
+        text: what it holds.
+    """
+
+    key: _Key
+    where: str
+    text: str
+
+
+_Files = Mapping[_Key, _File]
 
 
 def read_babi(path: Path, tasks: Sequence[int] = TASKS, *, size: str = LARGE) -> Corpus:
@@ -50,15 +69,16 @@ def read_babi(path: Path, tasks: Sequence[int] = TASKS, *, size: str = LARGE) ->
         size: "en-10k" or "en".
 
     Raises:
-        DataError: missing, damaged, or a file of another form; it names the file and the line.
+        DataError: missing, damaged, or a file of another form; it names the file and the line. A task
+            without questions in one of the parts, or a file that is there twice and differs.
     """
-    texts = _read_texts(path)
+    files = _read_files(path)
     train: list[Story] = []
     validation: list[Story] = []
     test: list[Story] = []
     note = None
     for task in tasks:
-        stories, made = _training_stories(texts, task, size, path)
+        stories, made = _training_stories(files, task, size, path)
         note = note or made
         learn, choose = _cut(stories)
         if not learn or not choose:
@@ -69,10 +89,7 @@ def read_babi(path: Path, tasks: Sequence[int] = TASKS, *, size: str = LARGE) ->
             )
         train += learn
         validation += choose
-        judged = texts.get((size, task, "test"), texts.get((SMALL, task, "test")))
-        if judged is None:
-            raise _missing(path, f"{size}/qa{task}_..._test.txt")
-        test += parse(judged, task, f"{path}: qa{task} test")
+        test += _test_stories(files, task, size, path)
     return build_corpus(train, validation, test, note)
 
 
@@ -131,13 +148,23 @@ def _read_line(line: str, before: int, told_before: int) -> tuple[int, str, str 
 _DAMAGED = "The file is damaged or of another set: fetch it again."
 
 
-def _training_stories(texts: Texts, task: int, size: str, path: Path) -> tuple[list[Story], str | None]:
-    text = texts.get((size, task, "train"))
-    if text is not None:
-        return parse(text, task, f"{path}: qa{task} train"), None
+def _training_stories(files: _Files, task: int, size: str, path: Path) -> tuple[list[Story], str | None]:
+    file = files.get((size, task, "train"))
+    if file is not None:
+        return parse(file.text, task, file.where), None
     if task == babi_task3.TASK and size == LARGE:
         return babi_task3.make_stories(_STORIES, _SEED), REGENERATED
     raise _missing(path, f"{size}/qa{task}_..._train.txt")
+
+
+def _test_stories(files: _Files, task: int, size: str, path: Path) -> list[Story]:
+    file = files.get((size, task, "test"), files.get((SMALL, task, "test")))
+    if file is None:
+        raise _missing(path, f"{size}/qa{task}_..._test.txt")
+    stories = parse(file.text, task, file.where)
+    if not any(story.asked for story in stories):  # Else the task would be missing from every mean.
+        raise DataError(f"holds no question of task {task}", where=file.where, hint=_DAMAGED)
+    return stories
 
 
 def _cut(stories: list[Story]) -> tuple[list[Story], list[Story]]:
@@ -154,23 +181,40 @@ def _cut(stories: list[Story]) -> tuple[list[Story], list[Story]]:
     return parts
 
 
-def _read_texts(path: Path) -> Texts:
+def _read_files(path: Path) -> _Files:
+    files: dict[_Key, _File] = {}
+    for file in _find_files(path):
+        other = files.setdefault(file.key, file)
+        if other.text != file.text:
+            folder, task, part = file.key
+            raise DataError(
+                f"is the {part} file of task {task} in {folder}, and so is {other.where}, which holds "
+                "something else",
+                where=file.where,
+                hint="Remove one of them, or name the folder or the archive that is meant.",
+            )
+    if not files:
+        raise DataError("holds no file of bAbI", where=path, hint=_HINT)
+    return files
+
+
+def _find_files(path: Path) -> Iterator[_File]:
+    """Those of a folder and of the archives beside it, or of one archive."""
     if path.is_dir():
-        texts = dict(_in_folder(path))
+        yield from _in_folder(path)
         for archive in sorted(path.iterdir()):
             if archive.is_file() and ".tar" in archive.suffixes:
-                texts = dict(_in_archive(archive)) | texts
+                yield from _in_archive(archive)
     elif path.is_file():
-        texts = dict(_in_archive(path))
+        yield from _in_archive(path)
     else:
         raise DataError("does not exist", where=path, hint=_HINT)
-    if not texts:
-        raise DataError("holds no file of bAbI", where=path, hint=_HINT)
-    return texts
 
 
-def _in_folder(path: Path) -> Iterator[tuple[tuple[str, int, str], str]]:
-    folders = [path] if path.name in (LARGE, SMALL) else [path / LARGE, path / SMALL]
+def _in_folder(path: Path) -> Iterator[_File]:
+    # "." has no name of its own, and a link may have another than what it leads to.
+    named = path if path.name in (LARGE, SMALL) else path.resolve()
+    folders = [named] if named.name in (LARGE, SMALL) else [path / LARGE, path / SMALL]
     for folder in folders:
         for file in sorted(folder.glob("qa*.txt")) if folder.is_dir() else ():
             key = _key(f"{folder.name}/{file.name}")
@@ -182,19 +226,19 @@ def _in_folder(path: Path) -> Iterator[tuple[tuple[str, int, str], str]]:
                 raise unreadable(file, error) from error
             if content is None:
                 raise DataError("is too large for a file of bAbI", where=file, hint=_DAMAGED)
-            yield key, _decode(content, str(file))
+            yield _File(key, str(file), _decode(content, str(file)))
 
 
-def _in_archive(archive: Path) -> Iterator[tuple[tuple[str, int, str], str]]:
+def _in_archive(archive: Path) -> Iterator[_File]:
     """The files of a tar archive, read into memory: nothing is unpacked, links are not followed."""
     limits = TarLimits("bAbI", _MOST_ARCHIVE_BYTES, _MOST_MEMBERS)
     for name, content in read_tar(archive, limits, lambda name: _MOST_FILE_BYTES if _key(name) else None):
-        key = _key(name)
+        key, where = _key(name), f"{archive}: {name}"
         if key is not None:
-            yield key, _decode(content, f"{archive}: {name}")
+            yield _File(key, where, _decode(content, where))
 
 
-def _key(name: str) -> tuple[str, int, str] | None:
+def _key(name: str) -> _Key | None:
     found = _FILE.fullmatch(name)
     return None if found is None else (found["set"], int(found["task"]), found["part"])
 

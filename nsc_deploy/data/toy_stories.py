@@ -25,7 +25,7 @@ def make_toy_corpus(questions: int = 1000, seed: int = 0) -> Corpus:
 def _make_part(drawn: random.Random, count: int) -> list[Story]:
     stories: list[Story] = []
     asked = 0
-    while asked < count:
+    while asked < count or len(stories) < len(TASKS):  # A small part asks something of each task too.
         stories.append(_make_story(drawn, TASKS[len(stories) % len(TASKS)]))
         asked += len(stories[-1].asked)
     return stories

@@ -71,9 +71,7 @@ def test_folder_and_archive_hold_the_same(tmp_path):
     archive = _archive(
         tmp_path / "set.tar.xz", {f"tasks_1-20_v1-2/{name}": text for name, text in files.items()}
     )
-    for name, text in files.items():
-        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "folder" / name).write_text(text)
+    _write(tmp_path / "folder", files)
     read = [
         read_babi(path, [1], size="en")
         for path in (archive, tmp_path / "folder", tmp_path / "folder" / "en", tmp_path)
@@ -133,12 +131,63 @@ def test_the_official_files_hold_what_is_published():
     assert int(np.max(corpus.test.length)) < 60
 
 
-def test_a_task_with_next_to_nothing_is_named_and_not_dropped(tmp_path):
-    for folder, content in (("empty", ""), ("short", STORY)):
-        files = _files() | {f"en/qa2_two_{part}.txt": content for part in ("train", "test")}
-        source = _archive(tmp_path / f"{folder}.tar.xz", files)
-        with pytest.raises(DataError, match="too few questions of task 2"):
-            read_babi(source, [1, 2], size="en")
+@pytest.mark.parametrize("content", ["", STORY, "1 Mary went to the garden.\n"])
+def test_a_task_with_next_to_nothing_is_named_and_not_dropped(tmp_path, content):
+    files = _files() | {"en/qa2_two_train.txt": content, "en/qa2_two_test.txt": STORY}
+    with pytest.raises(DataError, match="too few questions of task 2"):
+        read_babi(_archive(tmp_path / "set.tar.xz", files), [1, 2], size="en")
+
+
+@pytest.mark.parametrize("content", ["", "1 Mary went to the garden.\n"])
+def test_a_task_that_nothing_is_asked_of_in_the_test_is_named_and_not_dropped(tmp_path, content):
+    files = _files() | {"en/qa2_two_train.txt": STORY * 10, "en/qa2_two_test.txt": content}
+    with pytest.raises(DataError, match=r"en/qa2_two_test\.txt: holds no question of task 2"):
+        read_babi(_archive(tmp_path / "set.tar.xz", files), [1, 2], size="en")
+
+
+def _write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("members", "archives"),
+    [
+        ({"en/qa1_x_train.txt": STORY * 20}, {}),
+        ({"en/qa01_single-supporting-fact_train.txt": STORY * 20}, {}),
+        ({}, {"a.tar": {"en/qa1_x_train.txt": STORY * 20}}),
+        ({}, {"a.tar": _files(20), "b.tar": _files()}),
+        ({}, {"a.tar": {"a/en/qa1_x_train.txt": STORY * 10, "b/en/qa1_x_train.txt": STORY * 20}}),
+    ],
+    ids=["another-name", "another-number", "beside-an-archive", "two-archives", "two-members"],
+)
+def test_a_file_that_is_there_twice_and_differs_is_refused_with_both_names(tmp_path, members, archives):
+    source = _write(tmp_path / "set", _files() | members)
+    for name, files in archives.items():
+        _archive(source / name, files, "w")
+    with pytest.raises(
+        DataError, match=r"qa1_.*is the train file of task 1 in en, and so is .*qa0?1_"
+    ) as told:
+        read_babi(source, [1], size="en")
+    one, other = (told.value.where or "", told.value.problem)
+    assert one not in other
+
+
+def test_the_same_file_twice_is_one(tmp_path):
+    source = _write(tmp_path, _files() | {"en/qa1_x_train.txt": STORY * 10})
+    _archive(source / "en.tar", _files(), "w")
+    assert len(read_babi(source, [1], size="en").train) == 16
+
+
+def test_a_folder_has_its_name_from_within_and_through_a_link_too(tmp_path, monkeypatch):
+    source = _write(tmp_path / "set", _files())
+    (source / "stories").symlink_to(source / "en")
+    (tmp_path / "en").symlink_to(source / "en")
+    monkeypatch.chdir(source / "en")
+    for path in (Path(), Path("../en"), Path("../stories"), tmp_path / "en"):
+        assert len(read_babi(path, [1], size="en").test) == 20
 
 
 def test_a_member_is_no_larger_than_a_file_of_a_folder(tmp_path, monkeypatch):

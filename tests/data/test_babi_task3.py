@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nsc_deploy.data.babi import SMALL, _read_texts, parse
+from nsc_deploy.data.babi import SMALL, _read_files, parse
 from nsc_deploy.data.babi_task3 import PLACES, make_stories, place_before
 from tests.data.test_babi import real_folder
 
@@ -42,8 +42,9 @@ def test_a_place_that_a_thing_never_came_to_has_none_before_it():
 
 
 def test_made_stories_are_distributed_as_the_published_ones():
-    texts = _read_texts(real_folder())
-    official = [story for part in ("train", "test") for story in parse(texts[SMALL, 3, part], 3, "task 3")]
+    files = _read_files(real_folder())
+    texts = [files[SMALL, 3, part].text for part in ("train", "test")]
+    official = [story for text in texts for story in parse(text, 3, "task 3")]
     wrong = 0
     for story in official:
         for one in story.asked:

@@ -75,6 +75,12 @@ def test_toy_stories_are_the_same_for_a_seed_and_true():
         assert corpus.vocabulary.answers[questions.answer[number]] == right
 
 
+@pytest.mark.parametrize("questions", range(20, 30))
+def test_few_toy_stories_ask_something_of_each_task_in_each_part(questions):
+    corpus = make_toy_corpus(questions)
+    assert [set(part.task.tolist()) for part in corpus.parts.values()] == [{1, 2}] * 3
+
+
 def test_questions_that_tell_of_some_sentences_are_found():
     corpus = make_toy_corpus(questions=100)
     held = corpus.held_out(0.1, seed=3)
