@@ -84,13 +84,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         raise DataError(f"holds a note that is not JSON ({error})", where=path, hint=HINT) from error
 
 
-def best_sha256(run: Path) -> str:
-    """The SHA-256 of the file with a run's best weights, by which runs know what they were made from.
+def weights_sha256(run: Path, name: str = BEST) -> str:
+    """The SHA-256 of a file of a run's weights, by which runs know what they were made from.
+
+    Args:
+        run: the run directory.
+        name: of the file; the best weights where nothing else is said.
 
     Raises:
         DataError: the run has lost it, or it cannot be read.
     """
-    path = run / DIRECTORY / BEST
+    path = run / DIRECTORY / name
     try:
         return sha256(path)
     except OSError as error:

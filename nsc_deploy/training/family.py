@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from nsc_deploy.training.checkpoints import BEST
 from nsc_deploy.training.metrics import RunMetrics
 
 
@@ -10,11 +11,13 @@ class Training(ABC):
     """The training of one experiment: checked, then loaded, then run, in this order.
 
     Attributes:
-        starts_from: the run whose best weights it starts from; None where they are drawn from the seed.
+        starts_from: the run whose weights it starts from; None where they are drawn from the seed.
+        starts_with: which of that run's files of weights.
         teacher: the run whose votes it learns as well, if any.
     """
 
     starts_from: str | None = None
+    starts_with: str = BEST
     teacher: str | None = None
 
     @abstractmethod

@@ -80,7 +80,13 @@ def train(
     require_writable(out / FILE_NAME)
     data_sha256 = training.load(progress=progress)
     with locked(out):
-        origin = partial(provenance, data_sha256, training.starts_from, training.teacher)
+        origin = partial(
+            provenance,
+            data_sha256,
+            training.starts_from,
+            training.teacher,
+            starts_with=training.starts_with,
+        )
         state = claim(out, experiment, origin, resume=resume, overwrite=overwrite)
         if state is RunState.FINISHED:
             return RunResult(out, experiment, read_metrics(out))

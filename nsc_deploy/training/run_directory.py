@@ -21,7 +21,7 @@ from nsc_deploy.errors import ConfigError, DataError, UserError
 from nsc_deploy.io.files import locked_folder, write_json
 from nsc_deploy.io.records import read_json_record
 from nsc_deploy.models.export import graph_files
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS, STEPS, best_sha256
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, SECONDS, STEPS, weights_sha256
 from nsc_deploy.training.metrics import RunMetrics, metrics_of
 
 _PACKAGES = (
@@ -52,13 +52,16 @@ class Provenance(BaseModel):
     teacher_sha256: str | None = Field(default=None, description="of the weights file of the teacher, if any")
 
 
-def provenance(data_sha256: str, start_from: str | None = None, teacher: str | None = None) -> Provenance:
+def provenance(
+    data_sha256: str, start_from: str | None = None, teacher: str | None = None, *, starts_with: str = BEST
+) -> Provenance:
     """The provenance of a run that this process starts now.
 
     Args:
         data_sha256: of what it is trained and tested on.
         start_from: the run whose weights it starts from, if any.
         teacher: the run that teaches it, if any.
+        starts_with: which of the files of the run it starts from.
 
     Raises:
         DataError: one of these runs has lost its weights.
@@ -73,8 +76,8 @@ def provenance(data_sha256: str, start_from: str | None = None, teacher: str | N
         processors=os.cpu_count(),
         packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
         data_sha256=data_sha256,
-        start_sha256=None if start_from is None else best_sha256(Path(start_from)),
-        teacher_sha256=None if teacher is None else best_sha256(Path(teacher)),
+        start_sha256=None if start_from is None else weights_sha256(Path(start_from), starts_with),
+        teacher_sha256=None if teacher is None else weights_sha256(Path(teacher)),
     )
 
 

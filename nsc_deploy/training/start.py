@@ -11,7 +11,7 @@ from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import differing_fields
 from nsc_deploy.models.system import System, build_system, round_decays, round_weights
 from nsc_deploy.training.batches import stream_seed
-from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, best_sha256, read_tensors
+from nsc_deploy.training.checkpoints import BEST, DIRECTORY, LAST, read_tensors, weights_sha256
 from nsc_deploy.training.run_directory import (
     RunState,
     read_experiment,
@@ -109,15 +109,26 @@ def require_start(experiment: SpeechExperiment, out: Path, *, begun: bool, train
         _require_run(start, experiment, out, "--from", _OF_A_START)
     elif start is not None and not (out / DIRECTORY / LAST).is_file():
         # Before its first epoch is kept, a run begins again with the weights that it starts from.
-        _require_same_weights(Path(start), out, read_provenance(out).start_sha256)
+        require_same_weights(Path(start), out, read_provenance(out).start_sha256)
     if teacher is not None and not trained:
         _require_run(teacher, experiment, out, "training.teacher", _OF_A_TEACHER)
         if begun:
-            _require_same_weights(Path(teacher), out, read_provenance(out).teacher_sha256)
+            require_same_weights(Path(teacher), out, read_provenance(out).teacher_sha256)
 
 
-def _require_same_weights(run: Path, out: Path, begun_with: str | None) -> None:
-    if begun_with is not None and begun_with != best_sha256(run):
+def require_same_weights(run: Path, out: Path, begun_with: str | None, name: str = BEST) -> None:
+    """Refuse to go on with a run that was made from other weights than another run has now.
+
+    Args:
+        run: that other run.
+        out: the run directory.
+        begun_with: the digest that it keeps of those weights, if any.
+        name: of the file they are in.
+
+    Raises:
+        DataError: they are others, or are not there.
+    """
+    if begun_with is not None and begun_with != weights_sha256(run, name):
         raise DataError(
             f"has other weights than {out} began with",
             where=run,

@@ -24,7 +24,7 @@ from nsc_deploy.io.npz import load_npz, save_npz
 from nsc_deploy.io.progress import progress_bar
 from nsc_deploy.models.features.backbones import Backbone
 from nsc_deploy.training.batches import stream
-from nsc_deploy.training.checkpoints import best_sha256
+from nsc_deploy.training.checkpoints import weights_sha256
 from nsc_deploy.training.features.augmentation import crop_and_flip, normalised
 from nsc_deploy.training.features.backbone import EVALUATION_BATCH, best_backbone
 from nsc_deploy.training.run_directory import read_experiment_of, read_provenance
@@ -130,7 +130,7 @@ class FeatureSource:
             DataError: it was trained anew since, is another, or has lost its weights.
         """
         trained_behind = read_provenance(codec).start_sha256
-        if trained_behind is not None and trained_behind != best_sha256(self.run):
+        if trained_behind is not None and trained_behind != weights_sha256(self.run):
             raise DataError(
                 f"has other weights than {codec} was trained behind",
                 where=self.run,
@@ -146,7 +146,7 @@ class FeatureSource:
             DataError: the backbone has lost its weights.
         """
         config, data = self.experiment.training, read_provenance(self.run).data_sha256
-        depends: list[object] = [_CODE_VERSION, best_sha256(self.run), data, self.experiment.system.split]
+        depends: list[object] = [_CODE_VERSION, weights_sha256(self.run), data, self.experiment.system.split]
         if augmented:
             depends += [config.seed, config.crop_padding, config.flip]
         return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:32]

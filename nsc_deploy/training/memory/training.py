@@ -40,8 +40,15 @@ from nsc_deploy.training.memory.rounds import (
     under,
 )
 from nsc_deploy.training.metrics import MemoryMetrics, MemoryStage
-from nsc_deploy.training.run_directory import read_experiment_of, read_metrics, require_same_data
-from nsc_deploy.training.start import require_another
+from nsc_deploy.training.run_directory import (
+    RunState,
+    read_experiment_of,
+    read_metrics,
+    read_provenance,
+    require_same_data,
+    state_of,
+)
+from nsc_deploy.training.start import require_another, require_same_weights
 
 SEMANTIC, CODEC, JOINT, MASK = STEPS
 _HEAD = "semantic."
@@ -61,9 +68,13 @@ class MemoryTraining(Training):
         self._corpus: Corpus | None = None
         self._begun = False
         self.starts_from = experiment.training.start_from
+        self.starts_with = SEMANTIC
 
     def check(self, out: Path, *, resume: bool) -> None:
-        """Refuse a run to start from that is not finished, of other sizes, or the directory to be written."""
+        """Refuse a run to start from that is not finished, of other sizes, or the directory to be written.
+
+        A run that was killed before it took that codec over does not go on with another.
+        """
         start = self._experiment.training.start_from
         self._begun = resume and (out / DIRECTORY / SEMANTIC).is_file()
         if start is None or self._begun:
@@ -82,10 +93,17 @@ class MemoryTraining(Training):
                 where=start,
                 hint="Start from a run with the same data and sizes, or leave training.start_from out.",
             )
+        if resume and state_of(out) is not RunState.EMPTY:
+            require_same_weights(Path(start), out, read_provenance(out).start_sha256, SEMANTIC)
 
     def load(self, *, progress: bool) -> str:
-        """Read or make the stories; refuse a run to start from that was trained on others."""
+        """Read or make the stories; refuse a run to start from that was trained on others.
+
+        Whether enough is left where sentences are held out is told here: step 1, which meets them all, takes
+        an hour.
+        """
         self._corpus = load_corpus(self._experiment.data)
+        _without_held_out(self._corpus, self._experiment.training)
         digest = corpus_sha256(self._corpus)
         if self.starts_from is not None and not self._begun:
             require_same_data(Path(self.starts_from), digest, hint=_WITHOUT_IT)
@@ -274,14 +292,20 @@ def _train_semantic(
 
 
 def _without_held_out(corpus: Corpus, config: MemoryTrainingConfig) -> Corpus:
-    """The corpus without training questions that tell of sentences which are held out."""
+    """The corpus without training questions that tell of sentences which are held out.
+
+    Raises:
+        ConfigError: nothing is left of a task.
+    """
     if not config.hold_out:
         return corpus
     among = corpus.train.telling(corpus.held_out(config.hold_out, config.seed))
     kept = corpus.train.only(np.flatnonzero(~among))
-    if not len(kept):
+    lost = np.setdiff1d(corpus.train.task, kept.task).tolist()
+    if lost:
         raise ConfigError(
-            f"leaves no training question without a sentence that is held out ({config.hold_out:.0%})",
+            f"leaves no training question of task {', '.join(map(str, lost))} without a sentence that is "
+            f"held out ({config.hold_out:.0%})",
             where="training.hold_out",
             hint="Hold out a smaller share.",
         )

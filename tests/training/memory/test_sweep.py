@@ -71,10 +71,12 @@ def test_what_is_forgotten_makes_no_question_one_of_a_sentence_that_was_held_out
     assert sweep.points[0].unseen.questions == among < corpus.test.telling(np.array(sorted(unmet))).sum()
 
 
-def test_too_large_a_share_that_is_held_out_is_refused(tmp_path):
-    few = small(training__hold_out=0.5, training__seed=3, data__questions=20)
-    with pytest.raises(ConfigError, match="no training question without a sentence that is held out"):
+@pytest.mark.parametrize(("seed", "tasks"), [(3, "1, 2"), (4, "2")])
+def test_a_share_that_leaves_nothing_of_a_task_is_refused_before_step_1(tmp_path, seed, tasks):
+    few = small(training__hold_out=0.5, training__seed=seed, data__questions=20)
+    with pytest.raises(ConfigError, match=f"no training question of task {tasks} without a sentence that is"):
         train(few, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "provenance.json").exists()
 
 
 def test_one_sentence_at_least_is_held_out(tmp_path):

@@ -9,6 +9,7 @@ from nsc_deploy.data.corpora import load_corpus
 from nsc_deploy.deployment import read_deployment
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import FILE_NAME, load_experiment, write_experiment
+from nsc_deploy.io.files import sha256
 from nsc_deploy.training.checkpoints import BEST, DIRECTORY, read_tensors, write_tensors
 from nsc_deploy.training.memory.evaluate import evaluate_at
 from nsc_deploy.training.memory.rounds import under
@@ -21,7 +22,7 @@ from nsc_deploy.training.memory.training import (
     finished_memory_system,
 )
 from nsc_deploy.training.run import train
-from nsc_deploy.training.run_directory import read_experiment
+from nsc_deploy.training.run_directory import read_experiment, read_provenance
 
 SMALL = {
     "system.name": "mem-deepsc",
@@ -215,6 +216,23 @@ def test_a_run_goes_on_where_the_one_that_it_started_from_is_gone(run, tmp_path)
     shutil.rmtree(start)
     again = train(whole.experiment, out, resume=True, progress=False)
     assert again.metrics.tasks == whole.metrics.tasks
+
+
+def test_a_run_that_took_no_codec_over_yet_does_not_begin_with_another(run, tmp_path):
+    start = shutil.copytree(run.run, tmp_path / "start")
+    experiment, out = small(training__start_from=str(start)), tmp_path / "run"
+    train(experiment, out, progress=False)
+    assert read_provenance(out).start_sha256 == sha256(start / DIRECTORY / SEMANTIC)
+    for path in (out / "metrics.json", *(out / DIRECTORY).iterdir()):
+        path.unlink()
+    (start / DIRECTORY / BEST).unlink()  # This one is not read.
+    whole = (start / DIRECTORY / SEMANTIC).read_bytes()
+    tensors, note = read_tensors(start / DIRECTORY / SEMANTIC)
+    write_tensors(start / DIRECTORY / SEMANTIC, {name: one + 1 for name, one in tensors.items()}, note)
+    with pytest.raises(DataError, match=r"start: has other weights than .*run began with"):
+        train(experiment, out, resume=True, progress=False)
+    (start / DIRECTORY / SEMANTIC).write_bytes(whole)
+    assert train(experiment, out, resume=True, progress=False).metrics.stages[0].steps == 0
 
 
 @pytest.mark.parametrize(("name", "other"), [(BEST, CODEC), (CODEC, SEMANTIC), (JOINT, CODEC)])
