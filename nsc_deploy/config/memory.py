@@ -56,6 +56,8 @@ class MemorySystemConfig(Section):
                 f"{{least_symbols}} is more than the {self.symbols} {{symbols}} of a sentence",
                 "A mask is no longer than the signal: lower {least_symbols}, or raise {symbols}.",
             )
+        if self.mask == "none" and self.least_symbols != default_of(self, "least_symbols"):
+            raise MisfitError("{least_symbols} is only used with a {mask}", "Leave {least_symbols} out.")
         if self.mask != "none" and (self.name != "mem-deepsc" or self.codec != "dense"):
             raise MisfitError(
                 "{mask} is only used by mem-deepsc with a dense {codec}",
@@ -137,6 +139,12 @@ class MemoryChannelConfig(Section):
         return values
 
     @model_validator(mode="after")
+    def _every_setting_counts(self) -> Self:
+        if self.kind != "rician" and self.rician_k != default_of(self, "rician_k"):
+            raise MisfitError(f"{{rician_k}} means nothing to {self.kind}", "Leave {rician_k} out.")
+        return self
+
+    @model_validator(mode="after")
     def _range_rises(self) -> Self:
         if self.snr_to_db < self.snr_db:
             raise MisfitError(
@@ -150,7 +158,8 @@ class MemoryTrainingConfig(Section):
     """How the weights are found, step by step: semantic codec, joint codec, both together, then a mask."""
 
     start_from: Annotated[str | None, Field(min_length=1)] = None
-    """finished run of the same sizes; its semantic codec, as step 1 left it, takes the place of step 1"""
+    """finished run of the same sizes; its semantic codec, as step 1 left it, takes the place of step 1, whose
+    settings then count for nothing"""
     semantic_steps: Annotated[int, Field(ge=1, le=10**7)] = 8000
     """step 1: batches without a channel (1 to 10000000)"""
     semantic_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
@@ -191,12 +200,17 @@ class MemoryTrainingConfig(Section):
     nodes: ClassVar[int] = 1
 
     @model_validator(mode="after")
-    def _a_step_there_is_holds_the_encoder(self) -> Self:
-        if self.freeze_encoder and not self.joint_steps:
-            raise MisfitError(
-                "{freeze_encoder} is about step 3, of which {joint_steps} is 0", "Leave {freeze_encoder} out."
-            )
+    def _every_setting_counts(self) -> Self:
+        for field in () if self.joint_steps else ("joint_rate", "freeze_encoder"):
+            if getattr(self, field) != default_of(self, field):
+                raise MisfitError(
+                    f"{{{field}}} is about step 3, of which {{joint_steps}} is 0", f"Leave {{{field}}} out."
+                )
         return self
+
+
+_OF_THE_MASK = ("mask_steps", "mask_rate")
+_OVER_THE_AIR = ("codec_steps", "codec_rate", "joint_steps", "joint_rate", "freeze_encoder", "hold_out")
 
 
 class MemoryExperiment(Section):
@@ -211,9 +225,18 @@ class MemoryExperiment(Section):
     training: MemoryTrainingConfig = MemoryTrainingConfig()
 
     @model_validator(mode="after")
-    def _steps_2_and_3_are_of_mem_deepsc(self) -> Self:
+    def _every_setting_counts(self) -> Self:
         """Of systems that send text the semantic codec alone is trained, and every sentence is met there."""
-        for field in ("hold_out", "freeze_encoder") if self.system.name != "mem-deepsc" else ():
-            if getattr(self.training, field) != default_of(self.training, field):
-                raise ValueError(f"training.{field} means nothing to {self.system.name}: leave it out")
+        system = self.system
+        if system.name != "mem-deepsc":
+            self._refuse_settings((*_OVER_THE_AIR, *_OF_THE_MASK), f"to {system.name}")
+        if system.codec == "spiking-transmitter":
+            self._refuse_settings(("freeze_encoder",), "to a spiking transmitter, which has no such encoder")
+        if system.mask != "importance":
+            self._refuse_settings(_OF_THE_MASK, "without an importance mask")
         return self
+
+    def _refuse_settings(self, fields: tuple[str, ...], to_what: str) -> None:
+        for field in fields:
+            if getattr(self.training, field) != default_of(self.training, field):
+                raise ValueError(f"training.{field} means nothing {to_what}: leave it out")

@@ -97,7 +97,7 @@ def test_an_option_that_systems_with_memory_do_not_know_is_refused(run, monkeypa
 
 
 def test_a_rival_says_that_it_has_no_graphs(run, monkeypatch, capsys, tmp_path):
-    rival = small(system__name="word-turbo", system__symbols=32, training__start_from=run)
+    rival = small(system__name="word-turbo", training__start_from=run)
     out = str(train(rival, tmp_path / "rival", progress=False).run)
     for words in (["inspect"], ["energy", "report"], ["export", "--target", "c", "--out", "unused"]):
         assert "is a finished run without graphs" in _refused([*words, out], monkeypatch, capsys)

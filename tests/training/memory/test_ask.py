@@ -53,7 +53,7 @@ def test_what_cannot_be_asked_is_refused(run, sentences, problem):
 
 
 def test_a_run_that_sends_text_is_refused(run, tmp_path):
-    rival = small(system__name="utf8-turbo", system__symbols=32, training__start_from=str(run))
+    rival = small(system__name="utf8-turbo", training__start_from=str(run))
     train(rival, tmp_path / "run", progress=False)
     with pytest.raises(ConfigError, match="is a run of utf8-turbo, which sends no vectors"):
         ask(tmp_path / "run", STORY, 0.0)

@@ -30,16 +30,11 @@ SMALL = {
     "system.heads": 2,
     "system.hidden": 32,
     "system.memory": 8,
-    "system.symbols": 16,
-    "system.least_symbols": 8,
     "system.encoder_steps": 1,
     "system.decoder_steps": 2,
     "data.dataset": "toy-stories",
     "data.questions": 200,
     "training.semantic_steps": 6,
-    "training.codec_steps": 20,
-    "training.joint_steps": 4,
-    "training.mask_steps": 2,
     "training.batch_size": 16,
     "training.round": 2,
     "training.validate_every": 2,
@@ -47,8 +42,22 @@ SMALL = {
 }
 
 
+OF_MEM_DEEPSC = {"system.symbols": 16, "training.codec_steps": 20, "training.joint_steps": 4}
+OF_A_MASK = {"system.least_symbols": 8}
+OF_AN_IMPORTANCE_MASK = {"training.mask_steps": 2}
+
+
 def small(**changes):
-    return load_experiment(None, SMALL | {name.replace("__", "."): value for name, value in changes.items()})
+    """An experiment that is trained in seconds; of each size that its system has use for there is little."""
+    wanted = {name.replace("__", "."): value for name, value in changes.items()}
+    sizes = dict(SMALL)
+    if wanted.get("system.name", "mem-deepsc") == "mem-deepsc":
+        sizes |= OF_MEM_DEEPSC
+    if "system.mask" in wanted:
+        sizes |= OF_A_MASK
+    if wanted.get("system.mask") == "importance":
+        sizes |= OF_AN_IMPORTANCE_MASK
+    return load_experiment(None, sizes | wanted)
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +136,7 @@ def test_an_importance_mask_is_learnt_behind_a_system_that_met_none(run, tmp_pat
 
 @pytest.mark.parametrize("name", ["utf8-turbo", "word-turbo", "sentence-turbo"])
 def test_rivals_need_no_training_but_that_of_the_codec(run, tmp_path, name):
-    experiment = small(
-        system__name=name, system__symbols=32, system__modulation="amc", training__start_from=str(run.run)
-    )
+    experiment = small(system__name=name, system__modulation="amc", training__start_from=str(run.run))
     rival = train(experiment, tmp_path / "run", progress=False)
     assert [stage.name for stage in rival.metrics.stages] == ["semantic"]
     of_step_1, _ = read_tensors(run.run / DIRECTORY / SEMANTIC)
@@ -171,22 +178,38 @@ def test_where_the_stories_lie_makes_no_difference_to_a_start(run, tmp_path):
     [
         ({"system__mask": "consecutive", "system__least_symbols": 17}, "is more than the 16"),
         ({"system__mask": "random", "system__codec": "spiking"}, "only used by mem-deepsc with a dense"),
-        (
-            {"system__name": "utf8-turbo", "system__symbols": 32, "system__codec": "spiking"},
-            "codec: is only used by mem-deepsc",
-        ),
+        ({"system__name": "utf8-turbo", "system__codec": "spiking"}, "codec: is only used by mem-deepsc"),
+        ({"system__least_symbols": 8}, "least_symbols: is only used with a mask"),
+        ({"system__name": "utf8-turbo", "system__least_symbols": 8}, "only used with a mask"),
         ({"system__modulation": "amc"}, "modulation: is only used by systems that send text"),
         ({"system__levels": 4}, "only used by mem-deepsc with a spiking"),
-        ({"system__name": "utf8-turbo"}, "symbols: is only used by mem-deepsc"),
-        (
-            {"system__name": "word-turbo", "system__symbols": 32, "training__hold_out": 0.2},
-            r"training\.hold_out means nothing to word-turbo",
+        ({"system__name": "utf8-turbo", "system__symbols": 16}, "symbols: is only used by mem-deepsc"),
+        *(
+            (
+                {"system__name": "word-turbo", f"training__{field}": value},
+                f"{field} means nothing to word-turbo",
+            )
+            for field, value in (
+                ("hold_out", 0.2),
+                ("freeze_encoder", True),
+                ("codec_steps", 20),
+                ("codec_rate", 1e-3),
+                ("joint_steps", 0),
+                ("joint_rate", 1e-3),
+                ("mask_steps", 2),
+                ("mask_rate", 1e-3),
+            )
         ),
         (
-            {"system__name": "utf8-turbo", "system__symbols": 32, "training__freeze_encoder": True},
-            r"training\.freeze_encoder means nothing to utf8-turbo",
+            {"system__codec": "spiking-transmitter", "training__freeze_encoder": True},
+            r"training\.freeze_encoder means nothing to a spiking transmitter",
         ),
+        ({"training__mask_steps": 2}, r"training\.mask_steps means nothing without an importance mask"),
+        ({"system__mask": "random", "training__mask_rate": 0.1}, "mask_rate means nothing without"),
         ({"training__freeze_encoder": True, "training__joint_steps": 0}, "is about step 3, of which"),
+        ({"training__joint_rate": 0.1, "training__joint_steps": 0}, "joint_rate: is about step 3, of which"),
+        ({"channel__rician_k": 5.0}, "rician_k: means nothing to awgn"),
+        ({"channel__kind": "rayleigh", "channel__rician_k": 5.0}, "rician_k: means nothing to rayleigh"),
         ({"data__path": "/nowhere"}, "path: means nothing to toy-stories"),
         ({"data__tasks": [3]}, "tasks: means nothing to toy-stories"),
         ({"data__size": "en"}, "size: means nothing to toy-stories"),
