@@ -129,7 +129,13 @@ Hidden = Annotated[
         "of a side; default 0, an eighth of the feature's channels.",
     ),
 ]
-Symbols = Annotated[int | None, _option(_SYSTEM, "Symbols sent in a time step, 1 to 65536; default 128.")]
+Symbols = Annotated[
+    int | None,
+    _option(
+        _SYSTEM,
+        "Symbols sent in a time step, 1 to 65536; mem-deepsc: in a sentence, 4 to 1024 (32); default 128.",
+    ),
+]
 Group = Annotated[int | None, _option(_SYSTEM, "Output neurons that vote for a class, 1 to 1024; default 5.")]
 Transmission = Annotated[
     str | None,
@@ -180,7 +186,8 @@ Channel = Annotated[
     str | None,
     _option(
         _DATA,
-        "Wireless channel: awgn, rayleigh, rician or multipath; codecs: bsc or bec; default multipath.",
+        "Wireless channel: awgn, rayleigh, rician or multipath; text: awgn (default), rayleigh or rician; "
+        "codecs: bsc (their default) or bec; default multipath.",
         "awgn",
         "rayleigh",
         "rician",
@@ -194,7 +201,8 @@ Snr = Annotated[
     str | None,
     _option(
         _DATA,
-        "Signal-to-noise ratio in dB, -100 to 400; --snr=-10:10 trains one model over a range; default 10.",
+        "Signal-to-noise ratio in dB, -100 to 400; --snr=-10:10 trains one model over a range; text: -6:18; "
+        "default 10.",
     ),
 ]
 Flip = Annotated[
@@ -213,7 +221,11 @@ Epochs = Annotated[
     _option(_TRAINING, "Passes over the training part, 1 or more; other systems: their own; default 100."),
 ]
 BatchSize = Annotated[
-    int | None, _option(_TRAINING, "Samples of one training step, over all devices together; default 64.")
+    int | None,
+    _option(
+        _TRAINING,
+        "Samples of one training step, over all devices together; other systems: their own; default 64.",
+    ),
 ]
 LearningRate = Annotated[
     float | None,
@@ -277,7 +289,11 @@ Devices = Annotated[
 ]
 Nodes = Annotated[int | None, _option(_TRAINING, "Machines that share each step; default 1.")]
 Threads = Annotated[
-    int | None, _option(_TRAINING, "CPU threads of a process; 0: as many as the machine offers; default 0.")
+    int | None,
+    _option(
+        _TRAINING,
+        "CPU threads of a process; 0: as many as the machine offers; text: 1 (its default); default 0.",
+    ),
 ]
 Quantise = Annotated[
     str | None,

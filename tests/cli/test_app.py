@@ -178,6 +178,16 @@ class TestHelp:
                 assert told is not None, option
                 assert told[1] == (f"{default:g}" if isinstance(default, int | float) else default), option
 
+    @pytest.mark.parametrize(
+        "option", ["symbols", "channel", "epochs", "batch_size", "learning_rate", "threads"]
+    )
+    def test_where_systems_have_defaults_of_their_own_help_says_so(self, option: str) -> None:
+        texts = {parameter.name: parameter.help for parameter in _command(("train",)).params}
+        fields = _fields_of(*DOTTED[option].split("."))
+        defaults = {str(one.get_default(call_default_factory=True)) for one in fields}
+        assert len(defaults) > 1
+        assert re.search(r"; (other systems|text|mem-deepsc): .*; default ", texts[option])
+
     def test_ranges_that_training_states_are_those_of_an_experiment(self) -> None:
         texts = {parameter.name: parameter.help for parameter in _command(("train",)).params}
         checked = 0
