@@ -31,15 +31,17 @@ NO_WARM_UP_DB = -100.0
 def fine_tuning(run: Path) -> dict[str, object]:
     """What an experiment that goes on from a run changes in the run's own, by dotted name.
 
-    Fewer epochs, a smaller learning rate, and no warm-up of anything: the weights have learnt that. The
-    validation part stays that of the run, also with another seed: all other samples have been trained on.
+    Fewer epochs, a smaller learning rate, and no warm-up of anything: the weights have learnt that. What the
+    run has cut is cut from the first epoch on, for little by little it would grow back first. The validation
+    part stays that of the run, also with another seed: all other samples have been trained on.
 
     Raises:
         DataError: no run, or not a finished one.
     """
     require_finished(run, "--from")
     before = read_experiment_of(SpeechExperiment, run).training
-    return {
+    cut_at_once = {"training.cut_until": 0.0} if before.sparsity else {}
+    return cut_at_once | {
         "training.start_from": str(run.resolve()),
         "training.epochs": FINE_TUNING_EPOCHS,
         "training.learning_rate": FINE_TUNING_RATE * before.learning_rate,

@@ -18,7 +18,7 @@ from nsc_deploy.cli.app import app
 from nsc_deploy.cli.exit_codes import run_to_exit_code
 from nsc_deploy.data import load_events
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.experiment_file import load_experiment
+from nsc_deploy.experiment_file import load_experiment, write_experiment
 from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
@@ -32,6 +32,7 @@ from nsc_deploy.training.fit import training_and_validation
 from nsc_deploy.training.record import TrainingRecord
 from nsc_deploy.training.run import RunResult, train
 from nsc_deploy.training.run_directory import claim, provenance, read_provenance
+from nsc_deploy.training.sparsity import cut_share
 from nsc_deploy.training.start import fine_tuning, new_system
 
 Make = Callable[..., dict[str, object]]
@@ -210,6 +211,14 @@ def test_an_interrupted_fine_tuning_ends_with_the_same_weights(
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert again.metrics.test_accuracy == tuned.metrics.test_accuracy
+
+
+def test_what_a_run_has_cut_does_not_grow_back(origin: RunResult, tmp_path: Path) -> None:
+    run = shutil.copytree(origin.run, tmp_path / "pruned")
+    pruned = load_experiment(run / "experiment.toml", {"training.sparsity": 0.75})
+    write_experiment(run / "experiment.toml", pruned)
+    going_on = load_experiment(run / "experiment.toml", fine_tuning(run)).training
+    assert [cut_share(going_on, epoch) for epoch in range(going_on.epochs)] == [0.75] * going_on.epochs
 
 
 def test_the_command(origin: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
