@@ -100,6 +100,14 @@ class BinningConfig(Record):
         return -(-SHD_UNITS // self.pool)
 
 
+UNUSED_SECTIONS = {
+    "spoken-digits": ("binning",),
+    "fsdd": ("synthesis", "binning"),
+    "shd": ("synthesis", "encoding"),
+}
+"""The tables that say nothing of a data set."""
+
+
 class DataConfig(Record):
     """A data set, its split and its encoding."""
 

@@ -203,6 +203,28 @@ def warn_of_left_out(folder: Path) -> None:
         log.warning("warning: %s: leaves out %s\n%s", printable(str(folder)), others, _TAKE_IN)
 
 
+def warn_of_others_beside(npz: Path) -> None:
+    """Warn of recordings beside the one file of the set, or below, that it does not hold: it is read alone."""
+    near = sorted(islice(npz.parent.rglob("*"), _MOST_ENTRIES))
+    named = [(path, name) for path in near if (name := WAV_NAME.fullmatch(path.name)) is not None]
+    if not named:
+        return
+    spoken = read_npz(npz)
+    held = set(zip(spoken.labels.tolist(), spoken.speakers.tolist(), spoken.index.tolist(), strict=True))
+    others = [
+        printable(str(path.relative_to(npz.parent)), 80)
+        for path, name in named
+        if (int(name["digit"]), name["speaker"], int(name["index"])) not in held
+    ]
+    if others:
+        log.warning(
+            "warning: %s: leaves out %s (this file is read alone)\n%s",
+            printable(str(npz)),
+            _listed(others),
+            "To take them in, keep them beside the wav files of the set, and name that folder as data path.",
+        )
+
+
 def left_out(folder: Path) -> str:
     """Which sound files in and below `folder` are not read, and why; empty where all are.
 

@@ -17,7 +17,7 @@ import platformdirs
 from numpy.typing import NDArray
 
 from nsc_deploy.data.catalogue import digest, find_source
-from nsc_deploy.data.config import DataConfig
+from nsc_deploy.data.config import UNUSED_SECTIONS, DataConfig
 from nsc_deploy.data.encoding import cochleagram, encode
 from nsc_deploy.data.events import EventData, EventSet
 from nsc_deploy.data.recordings import Recordings
@@ -74,11 +74,13 @@ def _spoken_digits(config: DataConfig, *, progress: bool) -> EventData:
 
 
 def _fsdd(config: DataConfig) -> EventData:
-    from nsc_deploy.data.fsdd import read_fsdd, warn_of_left_out
+    from nsc_deploy.data.fsdd import read_fsdd, warn_of_left_out, warn_of_others_beside
 
     source = find_source(config)
     if source.is_dir():  # before the cache, which holds what was read and not what was left out
         warn_of_left_out(source)
+    elif source != config.path:  # found, and not named alone
+        warn_of_others_beside(source)
     return cached(
         cache_key(config, digest(source)), lambda: encode_recordings(read_fsdd(source, config), config)
     )
@@ -116,11 +118,6 @@ def _bar(what: str, count: int, *, shown: bool) -> Iterator[Advance]:
 
 # Raise it with every change to the code that alters what is encoded.
 CODE_VERSION = 3
-UNUSED_SECTIONS = {
-    "spoken-digits": ("binning",),
-    "fsdd": ("synthesis", "binning"),
-    "shd": ("synthesis", "encoding"),
-}
 log = logging.getLogger(__name__)
 
 

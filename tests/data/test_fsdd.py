@@ -141,6 +141,23 @@ def test_recordings_that_are_left_out_are_told_with_the_reason_each_time(
         assert "notes.txt" not in told
 
 
+def test_recordings_beside_the_one_file_are_told_unless_it_holds_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    held = folder.parent / "fsdd_8k_int16.npz"
+    write_npz(held, read_folder(folder))
+    load_events(DataConfig(dataset="fsdd", path=folder.parent))
+    assert not caplog.messages
+    write_wav(held.parent / "3_zoe_7.wav", np.ones(100))
+    write_wav(folder / "4_zoe_7.wav", np.ones(100))
+    load_events(DataConfig(dataset="fsdd", path=held))  # named alone
+    assert not caplog.messages
+    load_events(DataConfig(dataset="fsdd", path=folder.parent))
+    [told] = caplog.messages
+    assert f"leaves out 3_zoe_7.wav, {folder.name}/4_zoe_7.wav (this file is read alone)" in told
+
+
 def test_a_folder_with_recordings_in_sub_folders_alone_says_so(folder: Path) -> None:
     with pytest.raises(DataError, match=r"leaves out recordings/0_ada_0.wav, .* \(in a sub-folder\)"):
         read_folder(folder.parent)
