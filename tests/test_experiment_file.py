@@ -201,6 +201,63 @@ def test_a_setting_that_a_system_has_no_use_for_is_refused(field: str, value: st
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"system.transmission": "bits"}, "system.transmission means nothing to event"),
+        (
+            {"system.name": "vanilla-snn", "system.transmission": "bits"},
+            "transmission means nothing to vanilla",
+        ),
+        ({"system.name": "fc", "system.dropout": 0.5}, "system.dropout means nothing to fc"),
+        ({"system.name": "lstm", "system.gate_hidden": 0}, "system.gate_hidden means nothing to lstm"),
+        ({"system.name": "lstm", "system.threshold": 0.5}, "system.threshold means nothing to lstm"),
+        ({"system.name": "qnn", "system.front_end_levels": 1}, "front_end_levels means nothing to qnn"),
+        ({"system.receiver": "analog", "system.gate_hidden": 8}, "gate_hidden means nothing to analog"),
+        ({"system.gate_threshold": 0.5}, "system.gate_threshold means nothing to event"),
+        (
+            {"system.gate_hidden": 0, "system.gate_decay_steps": 3.0},
+            "means nothing to a system without gates",
+        ),
+        ({"channel.kind": "awgn", "channel.taps": 3}, "channel.taps means nothing to the channel awgn"),
+        ({"channel.rician_k": 2.0}, "channel.rician_k means nothing to the channel multipath"),
+        ({"training.cut_until": 0.5}, "training.cut_until means nothing to training without sparsity"),
+        ({"training.teacher_weight": 2.0}, "teacher_weight means nothing to training without a teacher"),
+        ({"data.dataset": "shd", "data.encoding.bands": 32}, "data.encoding.bands means nothing to shd"),
+        ({"data.dataset": "shd", "data.synthesis.train": 50}, "data.synthesis.train means nothing to shd"),
+        ({"data.binning.pool": 2}, "data.binning.pool means nothing to spoken-digits"),
+        ({"data.encoding.lif_decay": 0.5}, "data.encoding.lif_decay means nothing to the kind level"),
+        ({"system.name": "lstm", "training.sparsity": 0.75}, "most weights of lstm are in others"),
+        ({"system.name": "ds-cnn", "training.sparsity": 0.75}, "most weights of ds-cnn are in others"),
+        ({"system.receiver": "analog", "training.sparsity": 0.75}, "most weights of analog are in others"),
+    ],
+)
+def test_a_setting_of_a_speech_experiment_without_an_effect_is_refused(
+    fields: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load_experiment(None, fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"system.name": "lstm", "system.transmission": "bits", "system.dropout": 0.1},
+        {"system.receiver": "analog", "system.gate_threshold": 0.5, "system.gate_decay_steps": 3.0},
+        {"system.name": "sscc", "system.gate_hidden": 8, "system.gate_decay_steps": 3.0},
+        {"channel.kind": "rician", "channel.rician_k": 2.0},
+        {"system.name": "qnn", "training.sparsity": 0.75, "training.cut_until": 0.5},
+        {"training.teacher": "runs/big", "training.teacher_weight": 4.0},
+        {"data.dataset": "shd", "data.binning.pool": 2},
+        {"data.encoding.kind": "lif", "data.encoding.lif_decay": 0.5},
+    ],
+)
+def test_a_setting_with_an_effect_is_taken_and_read_again(fields: dict[str, object], tmp_path: Path) -> None:
+    taken = load_experiment(None, fields)
+    write_experiment(tmp_path / "experiment.toml", taken)
+    assert load_experiment(tmp_path / "experiment.toml") == taken
+
+
 @pytest.mark.parametrize("name", list(SystemName))
 def test_the_measured_results_are_trained_with_the_defaults(name: SystemName) -> None:
     """But for the whole training part, which a page of results has no reason to cut."""

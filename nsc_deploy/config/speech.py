@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from nsc_deploy.channels.config import ChannelConfig
 from nsc_deploy.config.section import Section
+from nsc_deploy.config.unused import refuse_unused
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.errors import MisfitError
 
@@ -160,7 +161,8 @@ class TrainingConfig(Section):
     teacher_weight: Annotated[float, Field(gt=0)] = 1.0
     """weight in the loss of the squared distance to the teacher's mean votes (above 0)"""
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """part of the synapses of each dense layer that is cut in training, the weakest first (0 for none)"""
+    """part of the synapses of each dense layer that is cut in training, the weakest first (0 for none); not of
+    lstm, ds-cnn and the analog receiver, whose weights are mostly in other layers"""
     cut_until: Annotated[float, Field(ge=0, le=1)] = 0.6
     """part of the epochs over which synapses are cut; the others train what is left (0 to 1)"""
     snr_start_db: Annotated[float, Field(ge=-100, le=400)] = 10.0
@@ -335,4 +337,9 @@ class SpeechExperiment(Section):
                 raise ValueError(f"training.{field} needs a spiking system; {name} has no spikes")
         if self.training.precision == "bf16" and not name.has_neurons:
             raise ValueError(f"training.precision bf16 needs a spiking system; {name} has no spikes")
+        return self
+
+    @model_validator(mode="after")
+    def _every_setting_counts(self) -> Self:
+        refuse_unused(self)
         return self
