@@ -89,6 +89,45 @@ def test_the_order_of_axes_is_not_for_recordings(
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--dt", "5e-3", "--signal", "events"), "states --dt 0.001"),
+        (("--dt", "1e-3", "--signal", "real"), "states --signal events"),
+        (("--dt", "1e-3", "--signal", "events", "--samples-first"), "has its steps first"),
+    ],
+)
+def test_a_recording_is_not_recorded_as_something_else(
+    events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    first, again = tmp_path / "first.npz", tmp_path / "again.npz"
+    assert tool("record", events, "--dt", "1e-3", "--signal", "events", "--out", first) == 0
+    assert tool("record", first, *words, "--out", again) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not again.exists()
+
+
+def test_a_recording_is_given_labels_once(
+    events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, again, stated = (
+        tmp_path / "first.npz",
+        tmp_path / "again.npz",
+        ("--dt", "1e-3", "--signal", "events"),
+    )
+    labels = ("--labels", tmp_path / "labels.npy")
+    assert tool("record", events, *stated, "--out", first) == 0
+    assert tool("record", first, *stated, *labels, "--out", again) == 0
+    made = read_recording(again)
+    np.testing.assert_array_equal(made.values, np.load(events))
+    assert made.labels is not None
+    assert made.labels.tolist() == [0, 1, 2] * 2
+    np.savez(tmp_path / "both.npz", inputs=np.load(events), labels=np.zeros(6))
+    for source in (again, tmp_path / "both.npz"):
+        assert tool("record", source, *stated, *labels, "--out", tmp_path / "third.npz") == 2
+        assert "holds labels of its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("labels", "problem"),
     [
         ([0, 1, 2], "6 samples"),
