@@ -75,6 +75,8 @@ def check(
         tell(line)
 
     networks = graphs_of(graph, options, part, inputs, target=found, notify=notify)
+    if inputs is not None:
+        _require_fitting(inputs, networks)
     results = [(name, network, found.check(network, bits)) for name, network in networks]
     if signal is None and inputs is None:
         for name, network, result in results:
@@ -95,6 +97,26 @@ def check(
             _print(result, found, network, name, details=details)
     if not all(result.fits for _, _, result in results):
         raise typer.Exit(1)
+
+
+def _require_fitting(inputs: Path, networks: "tuple[tuple[str, Network], ...]") -> None:
+    """Refuse recorded inputs of another graph, as every command does that feeds them.
+
+    Raises:
+        ConfigError: they differ from what enters, or several graphs are checked.
+        DataError: missing or damaged.
+    """
+    from nsc_deploy.errors import ConfigError
+    from nsc_deploy.exporters.inputs import fits, recording_for
+
+    if len(networks) > 1:
+        raise ConfigError(
+            f"are those of one graph, and {len(networks)} are checked",
+            where="--inputs",
+            hint="Name the part with --part, or leave --inputs out: parts of a run say what enters them.",
+        )
+    [(_, network)] = networks
+    fits(recording_for(network, inputs), network, inputs)
 
 
 def _refuse_unstated(name: str, network: "Network", result: "CheckResult") -> None:

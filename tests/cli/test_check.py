@@ -1,6 +1,7 @@
 """`check` and `inspect` on files, runs and deployment folders; the answer first, in eighty columns."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nir
@@ -15,7 +16,7 @@ from nsc_deploy.exporters.check import graphs_of
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions
-from nsc_deploy.graphs.formats.recording import write_recording
+from nsc_deploy.graphs.formats.recording import read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from tests.support.small_runs import dense_graph, dense_run, event_run, reals
 
@@ -117,6 +118,22 @@ def test_what_goes_along_in_an_export_is_checked_too(run: Path, tmp_path: Path) 
     used = {one["pool"]: one["used"] for one in told["pools"]}
     memory = exported["deployments"][0]["manifest"]["memory"]
     assert used["flash"] == sum(piece["bytes"] for piece in memory["flash"])
+
+
+def test_recorded_inputs_are_read_and_of_this_graph(run: Path, tmp_path: Path) -> None:
+    words = ("check", run / "receiver.nir", "--target", "loihi1", "--inputs")
+    plain, foreign, slow = (tmp_path / f"{name}.npz" for name in ("plain", "foreign", "slow"))
+    foreign.write_bytes(b"no archive")
+    own = read_recording(run / "receiver.npz")
+    write_recording(slow, replace(own, dt=2 * own.dt))
+    np.savez(plain, inputs=own.values)
+    for recording in (run / "receiver.npz", plain):
+        assert "fits loihi1" in answer(*words, recording)
+    for other in (tmp_path / "none.npz", foreign, run / "transmitter.npz", slow):
+        answer(*words, other, code=2)
+    with pytest.raises(UserError, match="are those of one graph, and 2 are checked"):
+        app(["check", str(run), "--target", "loihi1", "--inputs", str(plain)], standalone_mode=False)
+    assert "fits loihi1" in answer("check", run, "--part", "receiver", *words[2:], plain)
 
 
 @pytest.mark.parametrize(
