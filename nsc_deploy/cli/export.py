@@ -60,16 +60,16 @@ def export(
         typer.Option(
             "--calibrate",
             min=0,
-            help="lava: choose scales on the first N of them only; 0: from the weights alone.",
+            help="lava, c: choose scales on the first N of them only; 0: from the weights alone.",
             metavar="N",
         ),
     ] = None,
     bits: Annotated[
-        int, typer.Option("--bits", min=2, max=8, help="lava: bits of a weight, sign included.")
+        int, typer.Option("--bits", min=2, max=8, help="lava, c: bits of a weight, sign included.")
     ] = 8,
     scales: Annotated[
         ScalesOption,
-        typer.Option("--scales", help="lava: a scale for each neuron, or one for all neurons of a node."),
+        typer.Option("--scales", help="lava, c: a scale for each neuron, or one for all neurons of a node."),
     ] = ScalesOption.NEURON,
     split: Annotated[
         bool,
@@ -83,7 +83,8 @@ def export(
     signal: SignalChoice = None,
     classes: Classes = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="lava: print what each pass did, and the spikes it made differ.")
+        bool,
+        typer.Option("--explain", help="lava, c: print what each pass did, and the spikes it made differ."),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was written, with its manifest, as JSON.")

@@ -151,10 +151,11 @@ def open_exact_deployment(
 
 
 def _refuse_quantisation(request: ExportRequest, target: str) -> None:
-    if request.calibration is not None and request.calibration.asked:
+    calibration = request.calibration
+    if calibration is not None and calibration.asked:
         raise ConfigError(
             f"the target {target} keeps float32 weights, there is nothing to calibrate",
-            where="--calibrate",
+            where="--calibration" if calibration.samples is None else "--calibrate",
             hint="Leave it out.",
         )
     if request.granularity is not ExportRequest.granularity:

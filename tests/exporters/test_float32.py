@@ -209,13 +209,20 @@ def test_rounding_is_told_apart_from_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"bits": 4}, {"calibration": Path("other.npz")}, {"granularity": ScaleGranularity.LAYER}]
+    ("options", "where"),
+    [
+        ({"bits": 4}, "--bits"),
+        ({"calibration": Path("other.npz")}, "--calibration"),
+        ({"calibration": Path("other.npz"), "calibrate": 3}, "--calibrate"),
+        ({"granularity": ScaleGranularity.LAYER}, "--scales"),
+    ],
 )
 def test_options_of_quantisation_are_refused(
-    receiver_file: Path, target: str, options: dict[str, Any], tmp_path: Path
+    receiver_file: Path, target: str, options: dict[str, Any], where: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="float32 weights"):
+    with pytest.raises(ConfigError, match="float32 weights") as caught:
         export_all(receiver_file, target, tmp_path / "out", **options)
+    assert caught.value.where == where
 
 
 def test_inputs_of_another_graph_are_refused(receiver_file: Path, target: str, tmp_path: Path) -> None:
