@@ -16,6 +16,8 @@ goes to the standard error where that is a terminal.
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
@@ -30,7 +32,14 @@ from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profi
 from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.compare import Comparison, read_report
 from nsc_deploy.energy.results import Counted, CountedGraph, Estimate, prices_of, target_of
-from nsc_deploy.energy.sources import Given, Inputs, Source, find_sources, is_exported
+from nsc_deploy.energy.sources import (
+    Given,
+    Inputs,
+    Source,
+    find_sources,
+    is_exported,
+    refuse_without_onnx,
+)
 from nsc_deploy.energy.systems import CountedSystem, Options, count_source
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import Layout, Recording
@@ -107,28 +116,56 @@ def count(
     Raises:
         UserError: anything missing, damaged or inconsistent among them.
     """
-    options = Options(
-        samples=samples,
-        dt=dt,
-        step_seconds=step_seconds,
-        reset=_reset(reset),
-        classes=classes,
-        signal=_signal(signal),
-        samples_first=samples_first,
-        target=target_of(target),
-        layout=_layout(layout),
-        skip_zeros=skip_zeros,
+    given: CountOptions = {
+        "samples": samples,
+        "dt": dt,
+        "step_seconds": step_seconds,
+        "reset": reset,
+        "classes": classes,
+        "signal": signal,
+        "samples_first": samples_first,
+        "target": target,
+        "layout": layout,
+        "skip_zeros": skip_zeros,
+    }
+    options = _options(given)
+    with collected() as diagnostics:
+        found = _found(_given(sources), _recorded(inputs), options)
+        refuse_without_onnx(found, layout, skip_zeros=skip_zeros)
+        counted = _count_found(found, options)
+    return replace(counted, diagnostics=tuple(diagnostics))
+
+
+def _options(given: CountOptions) -> Options:
+    return Options(
+        samples=given.get("samples"),
+        dt=given.get("dt"),
+        step_seconds=given.get("step_seconds"),
+        reset=_reset(given.get("reset")),
+        classes=given.get("classes"),
+        signal=_signal(given.get("signal")),
+        samples_first=given.get("samples_first", False),
+        target=target_of(given.get("target")),
+        layout=_layout(given.get("layout")),
+        skip_zeros=given.get("skip_zeros", False),
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    given = _given(sources)
+
+
+def _found(given: Sequence[Given], recordings: Sequence[Inputs], options: Options) -> tuple[Source, ...]:
     if options.target is not None and _only_exported(given):
         raise ConfigError(
             f"names {options.target.name}, and what a deployment folder runs is on its target already",
             where="--target",
             hint="Leave it out, or name the graph.",
         )
+    return find_sources(given, recordings)
+
+
+def _count_found(sources: Sequence[Source], options: Options) -> Counted:
+    words = TextColumn("{task.description}", markup=False)
+    columns = (words, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with collected() as diagnostics, progress_bar(*columns) as bar:
-        systems = [_count(source, options, bar) for source in find_sources(given, _recorded(inputs))]
+        systems = [_count(source, options, bar) for source in sources]
     return Counted(tuple(systems), options, tuple(diagnostics))
 
 
@@ -250,11 +287,20 @@ def compare(
         )
     told = [one for build in builds if isinstance(build, Counted) for one in build.diagnostics]
     results: list[Estimate] = []
+    chosen = _options(options)
     with collected() as diagnostics:
+        made: list[Counted | Estimate | tuple[Source, ...]] = []
         for index, build in enumerate(builds):
             own = recordings if index in graphs else []
-            options["inputs"] = [own[graphs.index(index)]] if len(own) > 1 else own
-            counts = build if isinstance(build, Counted | Estimate) else count(build, **options)
+            own = [own[graphs.index(index)]] if len(own) > 1 else own
+            made.append(build if isinstance(build, Counted | Estimate) else _found([build], own, chosen))
+        found = [one for one in made if isinstance(one, tuple)]
+        if len(found) == len(made):  # what was counted before may have needed the same options
+            refuse_without_onnx(
+                [*chain(*found)], options.get("layout"), skip_zeros=options.get("skip_zeros", False)
+            )
+        for one in made:
+            counts = _count_found(one, chosen) if isinstance(one, tuple) else one
             results.append(
                 counts if isinstance(counts, Estimate) else counts.estimate(prices, host_profile=host)
             )

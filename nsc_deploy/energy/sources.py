@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import nir
 import numpy as np
@@ -20,9 +20,6 @@ from nsc_deploy.graphs.formats.recording import (
     Recording,
 )
 from nsc_deploy.io.files import sha256
-
-if TYPE_CHECKING:
-    pass
 
 MANIFEST = "manifest.json"
 GRAPH, INPUTS = Path("graph"), Path("inputs")
@@ -140,6 +137,33 @@ def _source(given: Given, recording: Inputs | None) -> Source:
             hint="Name a folder that `nsc-deploy train` or `nsc-deploy export` wrote, or a graph file.",
         )
     return _run(given)
+
+
+def refuse_without_onnx(sources: Sequence[Source], layout: str | None, *, skip_zeros: bool) -> None:
+    """Refuse options that only ONNX graphs have a use for, where there are none.
+
+    Raises:
+        ConfigError: there is such an option; the layout is for files that are named by themselves alone.
+    """
+    files = [work.graph for source in sources for work in source.work if source.deployment is None]
+    if layout is not None and not any(file.suffix == ".onnx" for file in files):
+        raise ConfigError(
+            "says what enters an .onnx file, and none is named",
+            where="--layout",
+            hint="Leave it out: all others take steps first.",
+        )
+    if skip_zeros and not any(map(_has_onnx, sources)):
+        raise ConfigError(
+            "is for products in ONNX graphs, and there are none",
+            where="--skip-zeros",
+            hint="Leave it out: what events drive costs nothing without them.",
+        )
+
+
+def _has_onnx(source: Source) -> bool:
+    if source.exported is not None:
+        return source.exported.network.conventional
+    return any(work.graph.suffix == ".onnx" for work in source.work)
 
 
 def is_exported(path: Path) -> bool:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -31,7 +32,16 @@ from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate
-from tests.support.small_runs import dense_run, event_run, events, onnx_graph, reals, spiking_graph, weights
+from tests.support.small_runs import (
+    dense_graph,
+    dense_run,
+    event_run,
+    events,
+    onnx_graph,
+    reals,
+    spiking_graph,
+    weights,
+)
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PRICES = PriceBook(load_profile("horowitz-45nm"))
@@ -350,16 +360,42 @@ def test_comparing_what_was_read_in_another_way_says_so_or_is_refused(tmp_path: 
     turned = estimate(tmp_path / "net.nir", signal="real", samples_first=True, **plain)
     assert real.compare(real).warnings == ()
     assert [one.name for one in real.compare(turned).warnings] == ["other-reading", "other-recording"]
-    sparse = estimate(tmp_path / "net.nir", signal="real", skip_zeros=True, **plain)
+    dense_graph(tmp_path / "net.onnx", [6, 4])
+    real, sparse = (
+        estimate(tmp_path / "net.onnx", signal="real", skip_zeros=skipped, **plain)
+        for skipped in (False, True)
+    )
     for before, after, which in ((real, sparse, "second"), (sparse, real, "first")):
         with pytest.raises(ConfigError, match=f"left out of the {which} report alone"):
             before.compare(after)
         with pytest.raises(ConfigError, match="left out"):
             after.check_against(before)
     report = sparse.write(tmp_path / "out")[0]
-    words = ["energy", "check", tmp_path / "net.nir", "--inputs", tmp_path / "inputs.npy", "--dt", 0.03]
+    words = ["energy", "check", tmp_path / "net.onnx", "--inputs", tmp_path / "inputs.npy", "--dt", 0.03]
     done = shell(*words, "--signal", "real", "--skip-zeros", "--baseline", report)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("option", "value"), [("layout", "batch-first"), ("skip_zeros", True)])
+def test_options_of_onnx_graphs_are_refused_where_there_are_none(
+    tmp_path: Path, option: str, value: object
+) -> None:
+    spiking_graph(tmp_path / "net.nir", [6, 4], Signal.REAL)
+    dense_graph(tmp_path / "net.onnx", [6, 4])
+    write_recording(tmp_path / "in.npz", reals(6))
+    spiking, dense, given = tmp_path / "net.nir", tmp_path / "net.onnx", {"inputs": tmp_path / "in.npz"}
+    limits = budget(tmp_path, "[limits]\nsynops_per_inference = 1e9\n")
+    for ask in (
+        partial(estimate, spiking),
+        partial(compare, spiking, spiking),
+        partial(check, spiking, limits),
+    ):
+        with pytest.raises(ConfigError, match=r"ONNX|onnx") as caught:
+            ask(**given, **{option: value})
+        assert caught.value.where == "--" + option.replace("_", "-")
+    if option == "skip_zeros":
+        assert compare(spiking, dense, **given, skip_zeros=True).systems
+        assert estimate([spiking, dense], **given, skip_zeros=True).report.systems
 
 
 def heavier(run: Path, folder: Path) -> Path:
