@@ -18,8 +18,10 @@ def progress_bar(*columns: str | ProgressColumn, shown: bool = True, transient: 
         transient: whether it disappears at the end.
     """
     console = Console(stderr=True)
+    # Of names of files, brackets are no markup, which rich's own choice reads.
+    own = (TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:])
     return Progress(
-        *columns, console=console, transient=transient, disable=not (shown and console.is_terminal)
+        *(columns or own), console=console, transient=transient, disable=not (shown and console.is_terminal)
     )
 
 

@@ -52,7 +52,7 @@ def print_headlines(report: Report, console: Console, *, full: bool = False) -> 
     hosts = "" if host is None else f", parts on a host {host.name}"
     *bounds, last = energy_words(report) or [""]
     for line in bounds:
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", highlight=False, markup=False)
     words = f"{last} Prices: {prices.name} ({prices.basis}){hosts}.".lstrip()
     rest = filter(None, (memory_words(report), "Counted from 0.", fit_words(report)))
     console.print(" ".join((words, *rest)), style="dim", highlight=False, markup=False)
@@ -71,7 +71,7 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
     print_headlines(report, console, full=True)
     for facts in (report.options, report.versions):
         line = ", ".join(f"{name} {value}" for name, value in facts.items())
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", highlight=False, markup=False)
     _draw(tables.files_table(report), console)
     print_systems(report, console)
     _draw(tables.operations_table(report), console)
@@ -87,14 +87,14 @@ def print_report(report: Report, console: Console, *, layers: bool = True) -> No
         if system.break_even:
             if tables.has_opponent(system):
                 _draw(tables.break_even_table(system, layers=layers), console)
-            console.print(system.break_even.words + "\n", highlight=False)
+            console.print(system.break_even.words + "\n", highlight=False, markup=False)
         if system.against:
             _draw(tables.against_table(report, system), console)
     _print_links(report, console)
     if report.poster_note:
-        console.print(f"{report.poster_note}\n", style="dim")
+        console.print(f"{report.poster_note}\n", style="dim", markup=False)
     for line in report.estimated:
-        console.print(f"* {line}", style="dim")
+        console.print(f"* {line}", style="dim", markup=False)
 
 
 def _print_links(report: Report, console: Console) -> None:
@@ -125,8 +125,8 @@ def _print_measures(report: Report, console: Console) -> None:
     _draw(tables.memory_table(report.systems), console)
     points = report.fronts.get(report.main.name, ())
     if len(points) > 1:
-        console.print(f"Accuracy against energy ({report.main.title.lower()})", style="bold")
-        console.print(tables.front_words(points) + "\n", highlight=False)
+        console.print(f"Accuracy against energy ({report.main.title.lower()})", style="bold", markup=False)
+        console.print(tables.front_words(points) + "\n", highlight=False, markup=False)
 
 
 def _print_chip(report: Report, console: Console) -> None:
@@ -221,7 +221,9 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         same = sum(layer.status is Status.SAME for layer in system.layers)
         console.print(f"{same} of {len(system.layers)} layers unchanged. ", style="dim", end="")
         console.print(
-            f"Means of one sample; energy: {comparison.column}, {comparison.profile}.\n", style="dim"
+            f"Means of one sample; energy: {comparison.column}, {comparison.profile}.\n",
+            style="dim",
+            markup=False,
         )
 
 
@@ -282,7 +284,7 @@ def print_advice(report: AdviceReport, console: Console, top: int | None = None)
     )
     rows = tuple(Row(_advice_cells(one)) for one in shown)
     if report.why:
-        console.print(f"Ranked by {report.by}: {report.why}.", highlight=False)
+        console.print(f"Ranked by {report.by}: {report.why}.", highlight=False, markup=False)
     _draw(Table(f"{report.system}: {', '.join(sizes)}", heads, rows, f"Saves: of {report.by}."), console)
     if not report.advice:
         console.print("Nothing was found that could be changed.")
@@ -297,9 +299,10 @@ def print_advice(report: AdviceReport, console: Console, top: int | None = None)
         "part is as before on these samples; other samples may wake a neuron that was silent here.",
         style="dim",
         highlight=False,
+        markup=False,
     )
     for line in report.left_out:
-        console.print(f"Not tried: {line}", style="dim", highlight=False)
+        console.print(f"Not tried: {line}", style="dim", highlight=False, markup=False)
 
 
 def _advice_cells(one: Advice) -> tuple[str, ...]:
@@ -351,11 +354,13 @@ def _draw(table: Table, console: Console) -> None:
         column = table.columns[index]
         if column.holds is Holds.NUMBERS:
             head = column.head if room >= 0 else _folded_head(column.head, index, rows)
-            drawn.add_column(head, justify="right", no_wrap=True)
+            drawn.add_column(escape(head), justify="right", no_wrap=True)
         else:
             short = not column.head  # a word beside a name
             folded = _PHRASE if column.holds is Holds.SENTENCES else _FOLDED
-            drawn.add_column(column.head, overflow="fold", min_width=None if short else folded, no_wrap=short)
+            drawn.add_column(
+                escape(column.head), overflow="fold", min_width=None if short else folded, no_wrap=short
+            )
     for row in rows:
         written = [escape(row.cells[index]) for index in shown if index < len(row.cells)]
         drawn.add_row(*written, style=_STYLES.get(row.style))

@@ -1,5 +1,6 @@
 """The report in terminals of different widths."""
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -49,6 +50,23 @@ def test_no_figure_is_cut_off(profile: str, width: int, tmp_path: Path) -> None:
     at_the_edge = [line.split() for line in printed(report, width) if len(line.rstrip()) == width]
     cut = [words[-1] for words in at_the_edge if words and not set(words[-1]) <= {"─"}]
     assert [word for word in cut if word not in whole] == []
+
+
+def test_brackets_in_names_are_no_markup(tmp_path: Path) -> None:
+    event, dense = (make(tmp_path / f"{name}[red]") for name, make in (("a", event_run), ("b", dense_run)))
+    for run in (event, dense):  # of one name, so that the labels tell the folders
+        stated = json.loads((run / "deployment.json").read_text()) | {"system": "fc[/x]", "receiver": None}
+        (run / "deployment.json").write_text(json.dumps(stated))
+    report = estimate([event, dense]).report
+    told = {"estimated": ("all of c[/y]",), "options": {"d[/z]": "e"}, "poster_note": "of f[/w]"}
+    text = "\n".join(printed(report.model_copy(update=told), WIDE))
+    assert "\\[" not in text
+    for name in ("fc[/x] in a[red]", "c[/y]", "d[/z] e", "f[/w]"):
+        assert name in text
+    comparison = compare(event, dense)
+    shown = StringIO()
+    print_comparison(comparison.model_copy(update={"profile": "g[/v]"}), Console(file=shown, width=WIDE))
+    assert "g[/v]" in shown.getvalue()
 
 
 def test_the_first_block_fits_one_screen_and_cuts_nothing_off(tmp_path: Path) -> None:
