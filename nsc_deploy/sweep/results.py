@@ -29,6 +29,7 @@ _METRICS, _DEPLOYMENT = "metrics.json", "deployment.json"
 _THREADS = "training.threads"
 _TAIL = 64 * 1024
 _ERROR = "error: "
+_TRACEBACK, _IGNORED = "Traceback (most recent call last)", "Exception ignored"
 
 
 class State(StrEnum):
@@ -157,7 +158,19 @@ def _last_error(log: Path) -> str:
     except OSError:
         return ""
     told = [line for line in lines if _ERROR in line]
-    return told[-1].partition(_ERROR)[2] if told else ""
+    return told[-1].partition(_ERROR)[2] if told else _crash(lines)
+
+
+def _crash(lines: Sequence[str]) -> str:
+    """What the last traceback in a log ends with; empty where there is none that ended a run."""
+    starts = [
+        number
+        for number, line in enumerate(lines)
+        if line.startswith(_TRACEBACK) and not lines[max(number - 1, 0)].startswith(_IGNORED)
+    ]
+    if not starts:
+        return ""
+    return next((line for line in lines[starts[-1] + 1 :] if line.strip() and line[0] != " "), _TRACEBACK)
 
 
 def collect(grid: Grid, out: Path, advance: Callable[[], None] = lambda: None) -> list[Result]:

@@ -60,6 +60,29 @@ def test_states_are_those_of_the_folders(grid: Grid, tmp_path: Path) -> None:
     assert states()[2] == (State.FAILED, "no memory")
 
 
+@pytest.mark.parametrize(
+    ("log", "state", "why"),
+    [
+        (
+            'Traceback (most recent call last):\n  File "a.py", line 3, in train\n    train()\n'
+            "ValueError: no such [layer]\nThis is a bug of nsc-deploy, not of what you gave it.\n",
+            State.FAILED,
+            "ValueError: no such [layer]",
+        ),
+        (
+            "Exception ignored in: <function>\nTraceback (most recent call last):\nOSError\n",
+            State.WAITING,
+            "",
+        ),
+    ],
+)
+def test_a_run_that_crashed_has_failed(grid: Grid, tmp_path: Path, log: str, state: State, why: str) -> None:
+    (tmp_path / "out" / LOGS).mkdir(parents=True)
+    (tmp_path / "out" / LOGS / "e_2.log").write_text(f"epoch 1\n{log}")
+    last = progress_of(grid, tmp_path / "out")[2]
+    assert (last.state, last.why) == (state, why)
+
+
 def test_finished_runs_are_collected_once(grid: Grid, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for seed, accuracy in ((0, 0.5), (2, 0.7)):
