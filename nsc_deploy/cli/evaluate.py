@@ -48,14 +48,16 @@ def evaluate(
     snr: Annotated[
         str | None,
         typer.Option(
-            help="SNRs in dB, -100 to 400: --snr=-10:14:2 (first:last:step) or --snr=-10,0,10.",
+            help="SNRs in dB, -100 to 400: --snr=-10,0,10 or --snr=-10:14:2 (first:last:step; last is among "
+            "them where a step meets it).",
             show_default=False,
         ),
     ] = None,
     flip: Annotated[
         str | None,
         typer.Option(
-            help="Codecs: probabilities that a bit is flipped (BSC): --flip 0:0.3:0.05 or --flip 0,0.1,0.2.",
+            help="Codecs: probabilities that a bit is flipped (BSC), likewise: --flip 0:0.3:0.05 or --flip "
+            "0,0.1,0.2.",
             show_default=False,
         ),
     ] = None,
@@ -324,7 +326,7 @@ def print_codecs(sweeps: "list[CodecSweep]") -> None:
 
 
 def parse_range(text: str, option: str, what: str) -> tuple[float, ...]:
-    """The values of `first:last:step` (both ends included) or of a list with commas.
+    """The values of `first:last:step`, up to `last` where a step meets it, or of a list with commas.
 
     Args:
         text: what the user wrote.
@@ -337,22 +339,26 @@ def parse_range(text: str, option: str, what: str) -> tuple[float, ...]:
     try:
         if ":" not in text:
             values = {_finite(value) for value in text.split(",")}
-            if len(values) > _MOST_POINTS:
-                raise ConfigError(
-                    f"has {len(values):,} values, and {_MOST_POINTS:,} are the most",
-                    where=option,
-                    hint="Evaluate fewer points.",
-                )
+            _require_few(len(values), option)
             return tuple(sorted(values))
         first, last, step = (_finite(value) for value in text.split(":"))
     except ValueError as error:
         raise _bad_range(text, option, what) from error
-    if step <= 0 or last < first or (last - first) / step > _MOST_POINTS:
+    if step <= 0 or last < first or math.isinf((last - first) / step):
         raise _bad_range(text, option, what)
+    count = math.floor((last - first) / step + 1e-9) + 1
+    _require_few(count, option)
     # Rounded, for 3 * 0.05 is not 0.15 in binary.
-    return tuple(
-        round(first + step * index, 12) for index in range(math.floor((last - first) / step + 1e-9) + 1)
-    )
+    return tuple(round(first + step * index, 12) for index in range(count))
+
+
+def _require_few(count: int, option: str) -> None:
+    if count > _MOST_POINTS:
+        raise ConfigError(
+            f"has {count:,} values, and {_MOST_POINTS:,} are the most",
+            where=option,
+            hint="Evaluate fewer points.",
+        )
 
 
 def _forms(quantise: QuantiseOption | None, bits: str | None) -> tuple[int, ...]:

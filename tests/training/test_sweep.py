@@ -236,10 +236,18 @@ def test_a_range_holds_the_numbers_that_a_person_writes() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "1:2", "1:2:0", "2:1:1", "0:1e9:1", "nan", "1:inf:1", "0:1:1:1", "1,,2"]
+    "text", ["", "a", "1:2", "1:2:0", "2:1:1", "0:1e9:1e-307", "nan", "1:inf:1", "0:1:1:1", "1,,2"]
 )
 def test_what_is_no_range_of_snr_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="not a range of SNRs"):
+        parse_range(text, "--snr", _SNRS)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0:1e9:1", "1,000,000,001"), ("0:1000:1", "1,001"), ("0:20.02:0.02", "1,002")]
+)
+def test_too_many_points_are_told_as_such(text: str, count: str) -> None:
+    with pytest.raises(ConfigError, match=f"has {count} values, and 1,000 are the most"):
         parse_range(text, "--snr", _SNRS)
 
 
