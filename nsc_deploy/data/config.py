@@ -3,6 +3,7 @@
 Nothing that loads data is imported here, so that reading a configuration stays quick.
 """
 
+from math import floor, log10
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,6 +12,10 @@ from nsc_deploy.errors import MisfitError
 from nsc_deploy.io.records import Record, WholePath
 
 SHD_UNITS = 700
+SAMPLE_RATE = 8000
+"""Of all sound, in hertz."""
+_SMALLEST_SPECTRUM = 1024
+_ROUNDING = 1e-6
 
 
 class SynthesisConfig(Record):
@@ -39,7 +44,9 @@ class EncodingConfig(Record):
     )
     bands: int = Field(default=64, ge=1, le=512, description="filters of the bank, equally spaced in mel")
     levels: int = Field(default=4, ge=1, le=64, description="levels (lif: gains) per band")
-    step_s: float = Field(default=0.03, gt=0.001, le=1.0, description="length of a step in seconds")
+    step_s: float = Field(
+        default=0.03, gt=0.001, le=1.0, description="length of a step in seconds, a multiple of 1/8000"
+    )
     steps: int = Field(default=30, ge=2, le=1000, description="steps per utterance")
     window_s: float = Field(
         default=0.032, gt=0.001, le=1.0, description="length of the analysis window in seconds"
@@ -76,12 +83,49 @@ class EncodingConfig(Record):
         """Event channels, bands times levels."""
         return self.bands * self.levels
 
+    @property
+    def window(self) -> int:
+        """Samples of the analysis window."""
+        return round(self.window_s * SAMPLE_RATE)
+
+    @property
+    def spectrum_size(self) -> int:
+        """Points of the Fourier transform of a window, which is followed by zeros."""
+        return max(_SMALLEST_SPECTRUM, 1 << (self.window - 1).bit_length())
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.lowest_hz >= self.highest_hz:
             raise ValueError("lowest_hz must be below highest_hz")
         if not -self.range_db <= self.lowest_level_db <= self.highest_level_db:
             raise ValueError("-range_db, lowest_level_db and highest_level_db must be in rising order")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_whole_samples(self) -> Self:
+        samples = self.step_s * SAMPLE_RATE
+        if abs(samples - round(samples)) > _ROUNDING * samples:
+            raise MisfitError(
+                f"{{step_s}} {self.step_s:g} is {samples:g} samples of sound, and a step has whole ones",
+                f"Set {{step_s}} to {round(samples) / SAMPLE_RATE:g}, a multiple of 1/{SAMPLE_RATE}.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_band_hears(self) -> Self:
+        """A band as narrow as the points of the spectrum lie may fall between two of them."""
+        lowest, highest = (2595 * log10(1 + hertz / 700) for hertz in (self.lowest_hz, self.highest_hz))
+        rise = (highest - lowest) / (self.bands + 1)
+        edges = [700 * (10 ** ((lowest + rise * place) / 2595) - 1) for place in range(self.bands + 2)]
+        apart = SAMPLE_RATE / self.spectrum_size
+        sides = zip(edges, edges[2:], strict=False)
+        deaf = sum((floor(low / apart) + 1) * apart >= high for low, high in sides)
+        if deaf:
+            raise MisfitError(
+                f"{{bands}} {self.bands} are too many: {deaf} lie between two points of the spectrum, "
+                f"{apart:g} Hz apart, and hear nothing",
+                "Choose fewer {bands}, a longer {window_s} or a range of more hertz.",
+            )
         return self
 
 

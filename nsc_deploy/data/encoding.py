@@ -7,8 +7,8 @@ there is no sound, that point would be the noise of the last bit, so an utteranc
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.data.config import EncodingConfig
-from nsc_deploy.data.recordings import SAMPLE_RATE, Recordings
+from nsc_deploy.data.config import SAMPLE_RATE, EncodingConfig
+from nsc_deploy.data.recordings import Recordings
 
 
 def level_values(config: EncodingConfig) -> NDArray[np.float32]:
@@ -142,12 +142,12 @@ def cochleagram(recordings: Recordings, config: EncodingConfig) -> NDArray[np.fl
 
 def _loudness(recordings: Recordings, members: range, config: EncodingConfig) -> NDArray[np.float32]:
     step = round(config.step_s * SAMPLE_RATE)
-    window = round(config.window_s * SAMPLE_RATE)
+    window = config.window
     sounds = np.stack([fit_length(recordings[index], config.steps * step) for index in members])
     padded = np.pad(sounds.astype(np.float32) / FULL_SCALE, ((0, 0), (window, 0)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window, axis=1)[:, step::step]
-    size = max(1024, 1 << (window - 1).bit_length())
-    spectrum = np.fft.rfft(frames * np.hanning(window).astype(np.float32), n=size, axis=2)
+    windowed = frames * np.hanning(window).astype(np.float32)
+    spectrum = np.fft.rfft(windowed, n=config.spectrum_size, axis=2)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     decibels = 10 * np.log10(power @ mel_filters(config, power.shape[2]) + SMALLEST_POWER)
     relative = decibels - decibels.max(axis=(1, 2), keepdims=True)

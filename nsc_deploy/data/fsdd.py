@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.data.config import DataConfig
-from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings, check_parts, read_wav
+from nsc_deploy.data.config import SAMPLE_RATE, DataConfig
+from nsc_deploy.data.recordings import DIGIT_NAMES, Recordings, check_parts, read_wav
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.npz import load_npz, save_npz
 from nsc_deploy.io.text import CONTROL, printable
@@ -204,7 +204,7 @@ def warn_of_left_out(folder: Path) -> None:
 
 
 def warn_of_others_beside(npz: Path) -> None:
-    """Warn of recordings beside the one file of the set, or below, that it does not hold: it is read alone."""
+    """Warn of recordings beside the one file of the set, or below, that it does not hold."""
     near = sorted(islice(npz.parent.rglob("*"), _MOST_ENTRIES))
     named = [(path, name) for path in near if (name := WAV_NAME.fullmatch(path.name)) is not None]
     if not named:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.data.config import SAMPLE_RATE
 from nsc_deploy.errors import DataError
 from nsc_deploy.io.files import open_regular, unreadable
 
-SAMPLE_RATE = 8000
 MAX_SAMPLES = 600 * SAMPLE_RATE
 """A recording holds one word; ten minutes are more than any."""
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))

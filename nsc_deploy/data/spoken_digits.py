@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from nsc_deploy.data.config import SynthesisConfig
-from nsc_deploy.data.recordings import DIGIT_NAMES, SAMPLE_RATE, Recordings
+from nsc_deploy.data.config import SAMPLE_RATE, SynthesisConfig
+from nsc_deploy.data.recordings import DIGIT_NAMES, Recordings
 from nsc_deploy.data.speech import Speech, Utterance, speak
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -127,6 +127,31 @@ def test_every_band_hears_something_and_weights_sum_to_one() -> None:
         np.testing.assert_allclose(filters.sum(axis=0), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "form", [{}, {"window_s": 0.2}, {"lowest_hz": 0.0, "highest_hz": 1000.0}, {"lowest_hz": 2000.0}]
+)
+def test_bands_that_would_hear_nothing_are_refused(form: dict[str, float]) -> None:
+    for bands in range(60, 513, 4):
+        config = EncodingConfig.model_construct(bands=bands, **form)
+        deaf = int((mel_filters(config, config.spectrum_size // 2 + 1).sum(axis=0) == 0).sum())
+        if deaf:
+            with pytest.raises(ValidationError, match=f"bands {bands} are too many: {deaf} lie between"):
+                EncodingConfig(bands=bands, **form)
+        else:
+            assert EncodingConfig(bands=bands, **form).bands == bands
+
+
+@pytest.mark.parametrize("step_s", [0.00106, 0.03001, 0.0333])
+def test_a_step_of_broken_samples_is_refused(step_s: float) -> None:
+    with pytest.raises(ValidationError, match="samples of sound, and a step has whole ones"):
+        EncodingConfig(step_s=step_s)
+
+
+@pytest.mark.parametrize("step_s", [0.01, 0.02, 0.03, 0.045, 0.06, 0.001125, 1.0, 241 / 8000])
+def test_a_step_of_whole_samples_is_taken(step_s: float) -> None:
+    assert EncodingConfig(step_s=step_s).step_s == step_s
+
+
 def test_level_of_the_recording_does_not_matter() -> None:
     noise = np.random.default_rng(0).normal(0, 1, 4000) * np.linspace(0.2, 1, 4000)
     quiet, loud = cochleagram(recordings(1000 * noise, 8000 * noise), EncodingConfig())
