@@ -133,7 +133,8 @@ def test_every_band_hears_something_and_weights_sum_to_one() -> None:
 def test_bands_that_would_hear_nothing_are_refused(form: dict[str, float]) -> None:
     for bands in range(60, 513, 4):
         config = EncodingConfig.model_construct(bands=bands, **form)
-        deaf = int((mel_filters(config, config.spectrum_size // 2 + 1).sum(axis=0) == 0).sum())
+        # Weights sum to 1, but for bands in which rounding alone leaves any.
+        deaf = int((mel_filters(config, config.spectrum_size // 2 + 1).sum(axis=0) < 0.5).sum())
         if deaf:
             with pytest.raises(ValidationError, match=f"bands {bands} are too many: {deaf} lie between"):
                 EncodingConfig(bands=bands, **form)
