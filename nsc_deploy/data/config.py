@@ -116,10 +116,12 @@ class EncodingConfig(Record):
         """A band as narrow as the points of the spectrum lie may fall between two of them."""
         lowest, highest = (2595 * log10(1 + hertz / 700) for hertz in (self.lowest_hz, self.highest_hz))
         rise = (highest - lowest) / (self.bands + 1)
-        edges = [700 * (10 ** ((lowest + rise * place) / 2595) - 1) for place in range(self.bands + 2)]
         apart = SAMPLE_RATE / self.spectrum_size
+        mels = (lowest + rise * place for place in range(self.bands + 2))
+        edges = [700 * (10 ** (mel / 2595) - 1) / apart for mel in mels]
+        # On an edge, or within rounding of one, a point has no weight.
         sides = zip(edges, edges[2:], strict=False)
-        deaf = sum((floor(low / apart) + 1) * apart >= high for low, high in sides)
+        deaf = sum(floor(low + _ROUNDING) + 1 >= high - _ROUNDING for low, high in sides)
         if deaf:
             raise MisfitError(
                 f"{{bands}} {self.bands} are too many: {deaf} lie between two points of the spectrum, "
