@@ -511,6 +511,7 @@ TEXTS: dict[str, str] = {
     "bad-report.json": '{"schema_version": 1}\n',
     "no-json.json": "{",
     "vanilla.toml": EXPERIMENT.format("vanilla-snn"),
+    "recorded.toml": re.sub(r"synthesis\..*\n", "", EXPERIMENT.format("vanilla-snn")),
     "event.toml": EXPERIMENT.format("att-neurosc"),
     "analog.toml": EXPERIMENT.format("att-neurosc").replace("hidden", 'receiver = "analog"\nhidden'),
     "fc.toml": EXPERIMENT.format("fc"),
