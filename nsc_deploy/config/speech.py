@@ -161,8 +161,8 @@ class TrainingConfig(Section):
     teacher_weight: Annotated[float, Field(gt=0)] = 1.0
     """weight in the loss of the squared distance to the teacher's mean votes (above 0)"""
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """part of the synapses of each dense layer that is cut in training, the weakest first (0 for none); not of
-    lstm, ds-cnn and the analog receiver, whose weights are mostly in other layers"""
+    """part of the synapses of each dense layer that is cut in training, the weakest first (0 for none); not
+    of lstm, ds-cnn and the analog receiver, whose weights are mostly in other layers"""
     cut_until: Annotated[float, Field(ge=0, le=1)] = 0.6
     """part of the epochs over which synapses are cut; the others train what is left (0 to 1)"""
     snr_start_db: Annotated[float, Field(ge=-100, le=400)] = 10.0

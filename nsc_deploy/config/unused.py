@@ -1,4 +1,4 @@
-"""Settings of a speech experiment that nothing would come of: refused, for who gives one expects an effect."""
+"""Settings of a speech experiment without an effect: refused, for who gives one expects it to have one."""
 
 from typing import TYPE_CHECKING
 
