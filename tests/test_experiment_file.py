@@ -169,14 +169,19 @@ def test_each_system_has_settings_of_its_own_unless_told_otherwise(tmp_path: Pat
         ("backbone", "data.path"),
         ("mem-deepsc", "data.path"),
         ("fc", "data.path"),
+        ("fc", "training.teacher"),
+        ("fc", "training.start_from"),
+        ("mem-deepsc", "training.start_from"),
+        ("backbone", "system.weights"),
     ],
 )
-def test_what_a_finished_run_is_evaluated_with_is_found_from_every_folder(
+def test_what_a_run_needs_of_others_is_found_from_every_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, field: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "away").mkdir()
     asked = {"system.name": system, field: "here/it"} | ({"data.dataset": "fsdd"} if system == "fc" else {})
+    asked |= {"system.weights_licence": "none stated"} if field == "system.weights" else {}
     whole = load_experiment(None, asked)
     table, name = field.split(".")
     assert str(getattr(getattr(whole, table), name)) == str(tmp_path.resolve() / "here/it")

@@ -25,7 +25,7 @@ class BackboneConfig(Section):
     """vgg16, resnet50 or resnet10 (32 x 32 pixels), or cnn8 (8 x 8 pixels)"""
     split: str | None = None
     """the last block that the device computes; not set: the backbone's own"""
-    weights: str | None = None
+    weights: WholeName | None = None
     """safetensors file of weights that are taken as they are: nothing is trained; not set: train"""
     weights_licence: str | None = None
     """licence of these weights, in the words of their author; the run keeps it"""

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from nsc_deploy.config.section import Section, default_of
 from nsc_deploy.errors import MisfitError
-from nsc_deploy.io.records import WholePath
+from nsc_deploy.io.records import WholeName, WholePath
 
 MemorySystemName = Literal["mem-deepsc", "utf8-turbo", "word-turbo", "sentence-turbo"]
 
@@ -157,7 +157,7 @@ class MemoryChannelConfig(Section):
 class MemoryTrainingConfig(Section):
     """How the weights are found, step by step: semantic codec, joint codec, both together, then a mask."""
 
-    start_from: Annotated[str | None, Field(min_length=1)] = None
+    start_from: WholeName | None = None
     """finished run of the same sizes; its semantic codec, as step 1 left it, takes the place of step 1, whose
     settings then count for nothing"""
     semantic_steps: Annotated[int, Field(ge=1, le=10**7)] = 8000

@@ -15,6 +15,7 @@ from nsc_deploy.config.section import Section
 from nsc_deploy.config.unused import refuse_unused
 from nsc_deploy.data.config import DataConfig
 from nsc_deploy.errors import MisfitError
+from nsc_deploy.io.records import WholeName
 
 
 class SystemName(StrEnum):
@@ -132,7 +133,7 @@ class TrainingConfig(Section):
 
     framework: Literal["snntorch", "norse"] = "snntorch"
     """which library's neurons train the spiking systems: snntorch or norse"""
-    start_from: Annotated[str | None, Field(min_length=1)] = None
+    start_from: WholeName | None = None
     """finished run whose best weights training starts from; not set: weights drawn from the seed"""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
     """passes over the training part (1 to 100000); the default is the system's own"""
@@ -156,7 +157,7 @@ class TrainingConfig(Section):
     synop_weight: Annotated[float, Field(ge=0)] = 0.0
     """weight in the loss of thousands of synaptic operations a sample, in all layers that spikes drive; it
     rises as the spike rate weight does; 0: none"""
-    teacher: Annotated[str | None, Field(min_length=1)] = None
+    teacher: WholeName | None = None
     """finished run on the same data set whose mean votes are learnt beside the labels (Hinton et al. 2015)"""
     teacher_weight: Annotated[float, Field(gt=0)] = 1.0
     """weight in the loss of the squared distance to the teacher's mean votes (above 0)"""
