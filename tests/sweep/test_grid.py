@@ -67,8 +67,8 @@ def test_a_text_takes_on_what_varies(tmp_path: Path) -> None:
     )
     found = [one.experiment for one in points(tmp_path, text)]
     assert [one.training.start_from for one in found if isinstance(one, MemoryExperiment)] == [
-        "runs/0",
-        "runs/7",
+        str(Path("runs/0").resolve()),
+        str(Path("runs/7").resolve()),
     ]
 
 
@@ -138,7 +138,7 @@ def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
         "rician",
         "pilot",
     )
-    assert pilot.training.start_from == "runs/babi/first_0"
+    assert pilot.training.start_from == str(Path("runs/babi/first_0").resolve())
     alone = experiments["question-only_awgn_0"]
     assert isinstance(alone, MemoryExperiment)
     assert (alone.system.memory, alone.training.start_from) == (0, None)
