@@ -111,8 +111,8 @@ class ChainReader(Reader):
         if given["transA"] or len(self._shape) != 1 or node.input[0] != self._flowing:
             raise self._foreign(node, "is no product of a vector and a matrix")
         weight = given["alpha"] * (weight if given["transB"] else weight.T)
-        added = np.zeros(len(weight)) if bias is None else given["beta"] * bias.reshape(-1)
-        self._dense(node, weight, np.broadcast_to(added, len(weight)))
+        added = np.zeros(1) if bias is None else given["beta"] * bias
+        self._dense(node, weight, self._bias(node, added, len(weight)))
 
     def _dense(self, node: onnx.NodeProto, weight: Reals, bias: Reals) -> None:
         name = node.name or node.output[0]
@@ -122,17 +122,18 @@ class ChainReader(Reader):
         last = self._open(node)
         place = 1 if node.input[0] == self._flowing else 0
         bias = self._needed(node, place)
-        rows = len(last.bias)
-        if isinstance(last, FloatDense):
-            fits = bias.size in {1, rows} and (bias.ndim == 0 or bias.shape[-1] == bias.size)
-        else:
-            fits = bias.size == 1 or bias.shape[-len(self._shape) :] == (rows, *[1] * (len(self._shape) - 1))
-        if last.relu or not fits:
+        rows, behind = len(last.bias), [1] * (len(self._shape) - 1)
+        of_channels = bias.size == 1 or list(bias.shape[-len(self._shape) :]) == [rows, *behind]
+        if last.relu or (behind and not of_channels):
             raise self._foreign(node, "adds something else than a bias")
-        self.layers[-1] = replace(last, bias=last.bias + np.broadcast_to(bias.reshape(-1), rows))
+        if behind and bias.size > 1:
+            bias = bias.reshape(bias.shape[: -len(behind)])
+        self.layers[-1] = replace(last, bias=last.bias + self._bias(node, bias, rows))
 
     def _batchnormalization(self, node: onnx.NodeProto) -> None:
         last = self._open(node)
+        if self._in_front > 1:
+            raise self._foreign(node, "normalises the axis of samples, which is the second one here")
         given = self._settings(node, epsilon=1e-5, momentum=None, training_mode=0)
         scale, shift, mean, variance = (self._needed(node, place) for place in range(1, 5))
         if given["training_mode"] or last.relu or len(scale) != len(last.bias):
@@ -208,7 +209,7 @@ class ChainReader(Reader):
         self._shape = self._shape[:1]
 
     def _flatten(self, node: onnx.NodeProto) -> None:
-        if self._settings(node, axis=1)["axis"] != 1 or (self._steps_first and self.whole is None):
+        if self._settings(node, axis=1)["axis"] != 1 or self._in_front > 1:
             raise self._foreign(node, "joins other axes than those of an image")
         self._shape = (int(np.prod(self._shape)),)
 
@@ -224,13 +225,14 @@ class ChainReader(Reader):
         """The single step, the directions of a recurrent layer, or places of which there is one."""
         axes = self._axes(node)
         if self._single and self._steps_first and axes == [0]:
-            self._steps_first = False
+            self._steps_first, self._in_front = False, 1
             return
         last = self.layers[-1] if self.layers else None
         if isinstance(last, FloatLstm | FloatGru) and axes == [1]:
             return
         kept = self._shape[1:]
-        if kept and axes == list(range(2, 2 + len(kept))) and set(kept) == {1}:
+        first = self._in_front + 1
+        if kept and axes == list(range(first, first + len(kept))) and set(kept) == {1}:
             self._shape = self._shape[:1]
             return
         raise self._foreign(node, "takes away other axes than those of one value")

@@ -275,7 +275,8 @@ class IntegerReader(Reader):
     def _by_row(self, node: onnx.NodeProto, given: NDArray[Any], sums: _Sums) -> NDArray[Any]:
         """A number for each row, or one for all."""
         rows, behind = len(sums.weight), [1] * (len(self._shape) - 1)
-        if given.size != 1 and list(given.shape[-len(self._shape) :]) != [rows, *behind]:
+        by_row = given.size == rows and list(given.shape[-len(self._shape) :]) == [rows, *behind]
+        if given.size != 1 and not by_row:
             raise self._foreign(node, "has another number than one for each row of weights, or one for all")
         return np.broadcast_to(given.reshape(-1), rows)
 

@@ -45,6 +45,7 @@ class Reader:
         self._where, self._steps, self._steps_first = where, network.steps, network.steps_first
         self._flowing = network.input_node.name
         self._shape: tuple[int, ...] = network.input_node.output_shape
+        self._in_front = 2 if network.steps_first else 1  # axes in front of those of a value
         self._single = network.given_steps == 1
         self._begun = False  # whether a layer was read
 
@@ -111,9 +112,16 @@ class Reader:
     def _reduced(self, node: onnx.NodeProto) -> None:
         given = self._settings(node, axes=None, keepdims=1, noop_with_empty_axes=0)
         axes = self._constant(node, 1) if given["axes"] is None else np.array(given["axes"])
-        rank = len(self._shape) + 1
-        if axes is None or rank < 3 or sorted(int(axis) % rank for axis in axes) != list(range(2, rank)):
+        rank = self._in_front + len(self._shape)
+        places = list(range(self._in_front + 1, rank))
+        if axes is None or not places or sorted(int(axis) % rank for axis in axes) != places:
             raise self._foreign(node, "reduces other axes than those of an image")
+
+    def _bias(self, node: onnx.NodeProto, given: NDArray[Any], rows: int) -> NDArray[Any]:
+        """A number for each of the values of a vector [rows], the same in every sample."""
+        if given.size not in {1, rows} or (given.ndim > 0 and given.shape[-1] != given.size):
+            raise self._foreign(node, "adds something else than a bias")
+        return np.broadcast_to(given.reshape(-1), rows)
 
     def _windows(self, node: onnx.NodeProto, kernel: Sequence[int], given: dict[str, Any]) -> Windows:
         rank = len(self._shape) - 1
@@ -149,16 +157,17 @@ class Reader:
             )
         if list(turned or []) != [1, 2, 0]:
             raise self._foreign(node, "turns axes otherwise than (1, 2, 0)")
-        self.whole = self._steps
+        self.whole, self._in_front = self._steps, 1
         self._shape = (self._shape[0], self._steps)
 
     def _unsqueeze(self, node: onnx.NodeProto) -> None:
         """The one step of a sample that entered whole, or the single one that was taken away."""
         if self._single and not self._steps_first and self._axes(node) == [0]:
-            self._steps_first = True
+            self._steps_first, self._in_front = True, 2
             return
-        if self.whole is None or self._axes(node) != [0] or len(self._shape) != 1:
+        if self.whole is None or self._axes(node) != [0] or len(self._shape) != 1 or self._in_front > 1:
             raise self._foreign(node, "adds an axis without a form")
+        self._in_front = 2
 
     def _axes(self, node: onnx.NodeProto) -> list[int]:
         given = self._settings(node, axes=None)["axes"]

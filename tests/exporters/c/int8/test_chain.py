@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.exporters.c.int8.chain import read_chain
 from nsc_deploy.exporters.c.int8.check import operator_verdicts
-from nsc_deploy.graphs.onnx_network import read_onnx_network
+from nsc_deploy.graphs.onnx_network import OnnxNetwork, read_onnx_network
 from nsc_deploy.passes.verdict import Status
 from tests.support.int8 import INPUTS, graph
 from tests.support.small_runs import onnx_graph, weights
@@ -83,3 +84,76 @@ def test_classes_have_to_fit(tmp_path: Path) -> None:
         read_onnx_network(path, classes=4)
     with pytest.raises(ConfigError, match=r"gives out 6 values, not 5 \* 2"):
         read_onnx_network(path, readout=(5, 2))
+
+
+def chain_graph(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    entering: list[object],
+    leaving: list[object],
+) -> OnnxNetwork:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, entering)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, leaving)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path)
+    )
+    return read_onnx_network(path)
+
+
+def reduced(path: Path, operator: str, axis: int) -> OnnxNetwork:
+    nodes = [
+        helper.make_node(operator, ["input", "axes"], ["one"], name="reduce", keepdims=0),
+        helper.make_node("MatMul", ["one", "w"], ["output"]),
+    ]
+    constants = {"axes": np.array([axis]), "w": weights(4, 3)}
+    return chain_graph(path, nodes, constants, ["T", "N", 4, 4], ["T", "N", 3])
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMean"])
+@pytest.mark.parametrize("axis", [3, -1])
+def test_places_of_a_channel_lie_behind_the_axes_of_steps_and_samples(
+    operator: str, axis: int, tmp_path: Path
+) -> None:
+    read = reduced(tmp_path / "r.onnx", operator, axis)
+    values = np.random.default_rng(0).normal(size=(5, 3, 4, 4)).astype(np.float32)
+    chain = read_chain(read, "r.onnx")
+    flowing = chain.entering(values).astype(np.float64)
+    for layer in chain.layers:
+        flowing = layer.run(flowing)
+    np.testing.assert_allclose(flowing, read.run(values), atol=2e-6)
+    with pytest.raises(GraphError, match=r"'reduce' .*: reduces other axes than those of an image"):
+        read_chain(reduced(tmp_path / "other.onnx", operator, 2), "other.onnx")
+
+
+def test_normalising_over_samples_is_refused(tmp_path: Path) -> None:
+    """ONNX normalises the second axis, which is that of channels only where no steps stand in front."""
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["sums"]),
+        helper.make_node("BatchNormalization", ["sums", "s", "s", "s", "s"], ["output"], name="norm"),
+    ]
+    constants = {"w": weights(6, 3), "s": np.ones(3, np.float32)}
+    read = chain_graph(tmp_path / "b.onnx", nodes, constants, ["T", "N", 6], ["T", "N", 3])
+    with pytest.raises(GraphError, match=r"'norm' \(BatchNormalization\): normalises the axis of samples"):
+        read_chain(read, "b.onnx")
+    assert len(read_chain(chain_graph(tmp_path / "c.onnx", nodes, constants, ["N", 6], ["N", 3]), "c").layers) == 1
+
+
+@pytest.mark.parametrize("operator", ["Gemm", "Add"])
+@pytest.mark.parametrize("shape", [(3, 1), (2, 3)])
+def test_numbers_for_each_sample_are_no_bias(operator: str, shape: tuple[int, int], tmp_path: Path) -> None:
+    constants = {"w": weights(6, 3), "c": np.ones(shape, np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["sums"]),
+        helper.make_node("Add", ["sums", "c"], ["output"], name="added"),
+    ]
+    if operator == "Gemm":
+        nodes = [helper.make_node("Gemm", ["input", "w", "c"], ["output"], name="added")]
+    read = chain_graph(tmp_path / "g.onnx", nodes, constants, [shape[0], 6], [shape[0], 3])
+    with pytest.raises(GraphError, match=rf"'added' \({operator}\): adds something else than a bias"):
+        read_chain(read, "g.onnx")
