@@ -15,8 +15,9 @@ from nsc_deploy.exporters.base import ExportRequest, RunSettings, ScaleGranulari
 from nsc_deploy.exporters.c.code import NO_MANIFEST, SHARED, LayerSize, Origin, Piece, Prepared
 from nsc_deploy.exporters.c.int8 import write
 from nsc_deploy.exporters.c.int8.chain import read_chain
+from nsc_deploy.exporters.c.int8.emulator import emulate
 from nsc_deploy.exporters.c.int8.integers import computes_in_integers, read_integers
-from nsc_deploy.exporters.c.int8.network import LARGEST, Int8Network, Outputs, emulate
+from nsc_deploy.exporters.c.int8.network import LARGEST, Int8Network, Outputs
 from nsc_deploy.exporters.c.int8.quantise import quantise
 from nsc_deploy.exporters.c.int8.store import read_int8, write_int8
 from nsc_deploy.exporters.c.layout import identifier

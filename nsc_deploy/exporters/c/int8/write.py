@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 import nsc_deploy
 from nsc_deploy.exporters.c.code import HERE, NO_MANIFEST, LayerSize, Origin
+from nsc_deploy.exporters.c.int8.emulator import SIGMOID, TANH, decide, emulate
 from nsc_deploy.exporters.c.int8.geometry import Windows
 from nsc_deploy.exporters.c.int8.network import (
-    SIGMOID,
-    TANH,
     Convolution,
     Dense,
     Gru,
@@ -22,8 +21,6 @@ from nsc_deploy.exporters.c.int8.network import (
     Maximum,
     Product,
     Recurrent,
-    decide,
-    emulate,
     products_of,
 )
 from nsc_deploy.exporters.c.packing import Table

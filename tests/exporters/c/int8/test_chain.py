@@ -100,9 +100,7 @@ def chain_graph(
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, leaving)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path)
-    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
     return read_onnx_network(path)
 
 
@@ -141,7 +139,10 @@ def test_normalising_over_samples_is_refused(tmp_path: Path) -> None:
     read = chain_graph(tmp_path / "b.onnx", nodes, constants, ["T", "N", 6], ["T", "N", 3])
     with pytest.raises(GraphError, match=r"'norm' \(BatchNormalization\): normalises the axis of samples"):
         read_chain(read, "b.onnx")
-    assert len(read_chain(chain_graph(tmp_path / "c.onnx", nodes, constants, ["N", 6], ["N", 3]), "c").layers) == 1
+    assert (
+        len(read_chain(chain_graph(tmp_path / "c.onnx", nodes, constants, ["N", 6], ["N", 3]), "c").layers)
+        == 1
+    )
 
 
 @pytest.mark.parametrize("operator", ["Gemm", "Add"])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nsc_deploy.exporters.c.int8.chain import read_chain
-from nsc_deploy.exporters.c.int8.network import Dense, Lstm, decide, emulate, products_of
+from nsc_deploy.exporters.c.int8.emulator import decide, emulate
+from nsc_deploy.exporters.c.int8.network import Dense, Lstm, products_of
 from tests.support.int8 import FLOAT_KINDS, OUTPUTS, code, network, reals
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.errors import DataError
-from nsc_deploy.exporters.c.int8.network import emulate
+from nsc_deploy.exporters.c.int8.emulator import emulate
 from nsc_deploy.exporters.c.int8.store import read_int8, write_int8
 from nsc_deploy.io.npz import load_npz, save_npz
 from tests.support.int8 import KINDS, code, reals
