@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nsc_deploy.exporters.c.int8.chain import read_chain
 from nsc_deploy.exporters.c.int8.code import Int8Code
 from nsc_deploy.exporters.c.int8.integers import read_integers
-from nsc_deploy.exporters.c.int8.quantise import quantise
+from nsc_deploy.exporters.c.int8.quantise import choose_ranges, quantise
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
 from nsc_deploy.graphs.network import Signal
@@ -101,5 +101,6 @@ def code(folder: Path, kind: str, name: str = "net") -> Int8Code:
     read = network(folder, kind)
     if kind in INTEGER_KINDS:
         return Int8Code(read_integers(read, kind, classes=3, group=2), name, read)
-    int8 = quantise(read_chain(read, kind), reals(kind, 1, 20), classes=3, group=2)
+    chain = read_chain(read, kind)
+    int8 = quantise(chain, choose_ranges(chain, reals(kind, 1, 20)), classes=3, group=2)
     return Int8Code(int8, name, read)

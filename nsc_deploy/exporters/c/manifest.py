@@ -11,7 +11,7 @@ from nsc_deploy.exporters.c.code import Code, Piece
 from nsc_deploy.exporters.c.memory import MemoryMap
 from nsc_deploy.exporters.quantised import Approximation, Calibrated
 from nsc_deploy.io.records import Record
-from nsc_deploy.io.text import counted
+from nsc_deploy.io.text import counted, percent
 
 EXAMPLE = "main.c"
 README = "README.md"
@@ -123,6 +123,12 @@ def summary(manifest: Manifest) -> list[str]:
         f"{sizes} {what}; {least}{counted(memory.flash_bytes, 'byte')} of flash and "
         f"{counted(memory.ram_bytes, 'byte')} of RAM on {manifest.controller or memory.core}"
     ]
+    cut = [one for one in manifest.approximations if one.kind == "cut-off"]
+    if cut:
+        shares = ", ".join(
+            f"{percent(one.error, 2, apart=(0.0, 1.0))}% of {one.node or 'what enters'}" for one in cut
+        )
+        lines.append(f"beyond the ranges that were chosen, and cut off on recorded inputs: {shares}")
     done = manifest.compiled
     if done is None:
         lines.append(f"not compiled: {manifest.not_compiled}")

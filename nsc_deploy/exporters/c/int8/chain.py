@@ -6,12 +6,13 @@ What has no form is refused by its name. Graphs that compute in integers have a 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from nsc_deploy.errors import GraphError
+from nsc_deploy.errors import ExportError, GraphError
 from nsc_deploy.exporters.c.int8.geometry import Windows
 from nsc_deploy.exporters.c.int8.layers import (
     Chain,
@@ -35,6 +36,7 @@ COUNTING_HINT = (
     "Where it counts the events of a sample, let the firmware count them, and export the graph behind it "
     "(of a run of qnn: --part transmitter)."
 )
+_CLOSE, _ROUNDING = 1e-3, 1e-6
 
 
 def read_chain(network: OnnxNetwork, where: object) -> Chain:
@@ -52,6 +54,36 @@ def read_chain(network: OnnxNetwork, where: object) -> Chain:
         reader.take(node)
     reader.require_output(network)
     return reader.chain
+
+
+def require_what_runs(chain: Chain, network: OnnxNetwork, values: NDArray[Any], where: object) -> None:
+    """Refuse layers that compute something else than onnxruntime.
+
+    Args:
+        chain: the layers.
+        network: the graph they were read from.
+        values: recorded inputs [steps, samples, *shape].
+        where: the graph was read from, for errors.
+
+    Raises:
+        ExportError: they do.
+        BackendError: onnxruntime cannot run the graph.
+    """
+    flowing = chain.entering(values).astype(np.float64)
+    largest = float(np.abs(flowing).max())
+    for layer in chain.layers:
+        flowing = layer.run(flowing)
+        largest = max(largest, float(np.abs(flowing).max()))
+    expected = network.run(values)
+    expected = expected.reshape(*expected.shape[:2], -1)
+    # Single precision rounds every layer by 6e-8 of its values.
+    close = _CLOSE * float(np.abs(expected).max()) + _ROUNDING * largest
+    if flowing.shape != expected.shape or not np.abs(flowing - expected).max() <= close:
+        raise ExportError(
+            "was read as layers that compute something else than onnxruntime",
+            where=where,
+            hint="Nothing was written. Please report this with the graph: it is a fault of the exporter.",
+        )
 
 
 class ChainReader(Reader):
@@ -138,7 +170,10 @@ class ChainReader(Reader):
         scale, shift, mean, variance = (self._needed(node, place) for place in range(1, 5))
         if given["training_mode"] or last.relu or len(scale) != len(last.bias):
             raise self._foreign(node, "does not stand behind the sums of a layer")
-        factor = scale / np.sqrt(variance + given["epsilon"])
+        spread = variance + given["epsilon"]
+        if not (spread > 0).all():
+            raise self._foreign(node, f"has a variance of {variance.min():.3g}, which has no square root")
+        factor = scale / np.sqrt(spread)
         weight, bias = last.weight * factor[:, None], (last.bias - mean) * factor + shift
         self.layers[-1] = replace(last, weight=weight, bias=bias)
 

@@ -14,16 +14,16 @@ from nsc_deploy.errors import BackendError, ConfigError
 from nsc_deploy.exporters.base import ExportRequest, RunSettings, ScaleGranularity
 from nsc_deploy.exporters.c.code import NO_MANIFEST, SHARED, LayerSize, Origin, Piece, Prepared
 from nsc_deploy.exporters.c.int8 import write
-from nsc_deploy.exporters.c.int8.chain import read_chain
+from nsc_deploy.exporters.c.int8.chain import read_chain, require_what_runs
 from nsc_deploy.exporters.c.int8.emulator import emulate
 from nsc_deploy.exporters.c.int8.integers import computes_in_integers, read_integers
 from nsc_deploy.exporters.c.int8.network import LARGEST, Int8Network, Outputs
-from nsc_deploy.exporters.c.int8.quantise import quantise
+from nsc_deploy.exporters.c.int8.quantise import choose_ranges, notes_on_ranges, quantise
 from nsc_deploy.exporters.c.int8.store import read_int8, write_int8
 from nsc_deploy.exporters.c.layout import identifier
 from nsc_deploy.exporters.c.manifest import Manifest
 from nsc_deploy.exporters.c.packing import Table
-from nsc_deploy.exporters.inputs import MOST_SAMPLES, calibration_inputs, fits, recording_for, spread
+from nsc_deploy.exporters.inputs import MOST_SAMPLES, Samples, calibration_inputs, fits, recording_for, spread
 from nsc_deploy.exporters.manifest import RECORDING
 from nsc_deploy.exporters.quantised import Calibrated
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
@@ -219,22 +219,29 @@ def prepare(request: ExportRequest) -> Prepared:
         stepped = replace(network, steps=recording.steps)
         int8 = read_integers(stepped, request.graph_file, classes=classes, group=group)
         request.notify("taking the integers of the graph as they are: no ranges are chosen")
-        note = Note("integers", None, "weights, biases and factors are the graph's, and so is the rounding")
+        text = "weights, biases and factors are the graph's, and so is the rounding"
+        notes = [Note("integers", None, text)]
     else:
         recording, chosen_on, calibrated = _inputs(request)
         chain = read_chain(replace(network, steps=recording.steps), request.graph_file)
-        int8 = quantise(chain, chosen_on.values, classes=classes, group=group)
+        checked_on = _checked_on(recording).values
+        require_what_runs(chain, network, checked_on, request.graph_file)
+        ranges = choose_ranges(chain, chosen_on.values)
+        int8 = quantise(chain, ranges, classes=classes, group=group)
         text = f"ranges of {chosen_on.samples} samples, weights of 8 bits"
-        note = Note("rounding", None, text, exact=False)
+        notes = [
+            Note("rounding", None, text, exact=False),
+            *notes_on_ranges(int8, ranges, checked_on),
+        ]
     name = identifier(request.part or request.graph_file.stem)
     return Prepared(
         code=Int8Code(int8, name, network),
         calibration=calibrated,
-        inputs=spread(recording, min(recording.samples, MOST_SAMPLES)),
+        inputs=_checked_on(recording),
         graph=GRAPH,
         put_graph=partial(shutil.copyfile, request.graph_file),
         put_recording=lambda out: write_recording(out, recording),
-        notes=(("quantise", note),),
+        notes=tuple(("quantise", note) for note in notes),
     )
 
 
@@ -252,11 +259,32 @@ def code_of_size(network: Network) -> Int8Code:
     chain = read_chain(network, "graph")
     node = network.input_node
     values = np.random.default_rng(0).normal(size=(network.steps or 1, 8, *node.output_shape))
-    return Int8Code(quantise(chain, values, classes=classes, group=group), "network", network)
+    int8 = quantise(chain, choose_ranges(chain, values), classes=classes, group=group)
+    return Int8Code(int8, "network", network)
+
+
+def _checked_on(recording: Recording) -> Samples:
+    return spread(recording, min(recording.samples, MOST_SAMPLES))
 
 
 def _inputs(request: ExportRequest) -> tuple[Recording, Recording, Calibrated]:
     """What the code is checked on, and what its ranges are chosen on: never the same samples.
+
+    Raises:
+        ConfigError: there are none, or ranges would be chosen on 0 alone.
+    """
+    recording, chosen_on, calibrated = _shared_out(request)
+    if not chosen_on.values.any():
+        raise ConfigError(
+            f"what enters is 0 in all {counted(chosen_on.samples, 'sample')} that ranges are chosen on",
+            where=calibrated.path,
+            hint="Name others: --calibration FILE.npz",
+        )
+    return recording, chosen_on, calibrated
+
+
+def _shared_out(request: ExportRequest) -> tuple[Recording, Recording, Calibrated]:
+    """The same, whatever enters.
 
     Raises:
         ConfigError: there are none.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nsc_deploy.exporters.c.int8.network import (
     CELL_BITS,
     GATE_BITS,
+    LARGEST,
     Convolution,
     Dense,
     HardGru,
@@ -26,8 +27,17 @@ from nsc_deploy.exporters.c.int8.network import (
 SEGMENT_BITS = 7
 
 
-def emulate(network: Int8Network, values: NDArray[np.int8]) -> Outputs:
-    """Run samples, each from rest: inputs [steps, samples, inputs] to [steps, samples, outputs]."""
+def emulate(network: Int8Network, values: NDArray[np.int8], cut: NDArray[np.int64] | None = None) -> Outputs:
+    """Run samples, each from rest.
+
+    Args:
+        network: what is run.
+        values: [steps, samples, inputs].
+        cut: [layers], to which the number of values that are cut off is added.
+
+    Returns:
+        [steps, samples, outputs].
+    """
     samples = values.shape[1]
     states = {
         place: np.zeros((2, samples, layer.outputs), np.int64)
@@ -38,10 +48,11 @@ def emulate(network: Int8Network, values: NDArray[np.int8]) -> Outputs:
     for step in values.astype(np.int64):
         flowing: Wide = step
         for place, layer in enumerate(network.layers):
-            if isinstance(layer, Dense):
-                flowing = np.clip(layer.product.of(flowing), layer.low, layer.high)
-            elif isinstance(layer, Convolution):
-                flowing = np.clip(layer.of(flowing), layer.low, layer.high)
+            if isinstance(layer, Dense | Convolution):
+                reached = layer.product.of(flowing) if isinstance(layer, Dense) else layer.of(flowing)
+                flowing = np.clip(reached, layer.low, layer.high)
+                if cut is not None:
+                    cut[place] += _beyond(layer, reached)
             elif isinstance(layer, Maximum):
                 flowing = layer.of(flowing)
             elif isinstance(layer, HardGru):
@@ -49,8 +60,39 @@ def emulate(network: Int8Network, values: NDArray[np.int8]) -> Outputs:
             else:
                 update = _lstm if isinstance(layer, Lstm) else _gru
                 flowing = update(layer.entering, layer.recurrent, flowing, states[place])
+                if cut is not None and isinstance(layer, Lstm):
+                    cut[place] += (np.abs(states[place][1]) >= 2**15 - 1).sum()
         given.append(flowing.astype(np.int16 if network.output_bits == 16 else np.int32))
     return np.stack(given)
+
+
+def count_cut_off(network: Int8Network, values: NDArray[Any]) -> list[tuple[int, int]]:
+    """How many values are cut off at the ends of their ranges, and of how many.
+
+    What a ReLU holds back is none, and neither are gates of 16 bits: their functions are flat there.
+
+    Args:
+        network: of a graph in floating point.
+        values: real inputs [steps, samples, *shape].
+
+    Returns:
+        Of what enters, then of each layer; of LSTM cells those are counted that are full.
+    """
+    entering = network.quantised(values)
+    full = np.rint(values / network.input_scale)
+    cut = np.zeros(len(network.layers), np.int64)
+    emulate(network, entering, cut)
+    runs = entering.shape[0] * entering.shape[1]
+    beyond = int((np.abs(full) > LARGEST).sum())
+    behind = [(int(count), runs * layer.outputs) for count, layer in zip(cut, network.layers, strict=True)]
+    return [(beyond, values.size), *behind]
+
+
+def _beyond(layer: Dense | Convolution, reached: Wide) -> int:
+    """How many sums lie beyond the range of a layer; by one step of 8 bits is rounding."""
+    step = layer.high // LARGEST
+    below = reached < layer.low - step if layer.low < 0 else np.zeros(0)
+    return int((reached > layer.high + step).sum() + below.sum())
 
 
 def decide(network: Int8Network, outputs: Outputs) -> NDArray[np.int64]:

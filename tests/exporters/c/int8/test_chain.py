@@ -1,5 +1,6 @@
 """ONNX graphs as chains of layers: what is refused, by name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nsc_deploy.errors import ConfigError, GraphError
-from nsc_deploy.exporters.c.int8.chain import read_chain
+from nsc_deploy.errors import ConfigError, ExportError, GraphError
+from nsc_deploy.exporters.c.int8.chain import read_chain, require_what_runs
 from nsc_deploy.exporters.c.int8.check import operator_verdicts
+from nsc_deploy.exporters.c.int8.layers import Chain, FloatDense
 from nsc_deploy.graphs.onnx_network import OnnxNetwork, read_onnx_network
 from nsc_deploy.passes.verdict import Status
-from tests.support.int8 import INPUTS, graph
+from tests.support.int8 import INPUTS, graph, reals
 from tests.support.small_runs import onnx_graph, weights
 
 
@@ -158,3 +160,25 @@ def test_numbers_for_each_sample_are_no_bias(operator: str, shape: tuple[int, in
     read = chain_graph(tmp_path / "g.onnx", nodes, constants, [shape[0], 6], [shape[0], 3])
     with pytest.raises(GraphError, match=rf"'added' \({operator}\): adds something else than a bias"):
         read_chain(read, "g.onnx")
+
+
+def test_a_negative_variance_is_named(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["sums"]),
+        helper.make_node("BatchNormalization", ["sums", "s", "s", "s", "v"], ["output"], name="norm"),
+    ]
+    constants = {"w": weights(6, 3), "s": np.ones(3, np.float32), "v": np.array([1, -2, 3], np.float32)}
+    read = chain_graph(tmp_path / "b.onnx", nodes, constants, ["N", 6], ["N", 3])
+    with pytest.raises(GraphError, match=r"'norm' \(BatchNormalization\): has a variance of -2, which"):
+        read_chain(read, "b.onnx")
+
+
+def test_a_chain_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    read = read_onnx_network(graph(tmp_path, "dense"))
+    chain, values = read_chain(read, "dense.onnx"), reals("dense", 2)
+    require_what_runs(chain, read, values, "dense.onnx")
+    first, *others = chain.layers
+    assert isinstance(first, FloatDense)
+    for wrong in (replace(first, bias=first.bias + 0.1), replace(first, relu=False)):
+        with pytest.raises(ExportError, match="that compute something else than onnxruntime"):
+            require_what_runs(Chain((wrong, *others), None), read, values, "dense.onnx")

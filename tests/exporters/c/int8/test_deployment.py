@@ -76,6 +76,35 @@ def test_ranges_and_check_never_see_the_same_samples(tmp_path: Path) -> None:
 
 
 @needs_compiler
+def test_what_lies_beyond_the_ranges_is_told(tmp_path: Path) -> None:
+    inputs, quiet = (write_inputs(tmp_path / f"{name}.npz", "dense", 2, 20) for name in ("in", "quiet"))
+    recorded, lines = read_recording(quiet), []
+    write_recording(quiet, Recording(recorded.values / 2, Signal.REAL, DT))
+    (out,) = export_all(
+        graph(tmp_path, "dense"),
+        "c",
+        tmp_path / "out",
+        inputs=inputs,
+        calibration=quiet,
+        describe=lambda _folder, line, detail: lines.append((line, detail)),
+    )
+    found = [one for one in read_c_deployment(out).manifest.approximations if one.kind == "cut-off"]
+    assert [one.node for one in found] == [None, "dense1", "dense2", "dense3"]
+    assert all(0 < one.error < 1 and not one.exact for one in found)
+    (said,) = [line for line, detail in lines if "cut off" in line and not detail]
+    assert said.startswith("beyond the ranges that were chosen, and cut off on recorded inputs: ")
+    assert all(name in said for name in ("% of what enters, ", "% of dense1, ", "% of dense3"))
+
+
+def test_ranges_are_not_chosen_on_zeros(tmp_path: Path) -> None:
+    inputs, none = write_inputs(tmp_path / "in.npz", "dense", 2, 4), tmp_path / "none.npz"
+    write_recording(none, Recording(np.zeros((STEPS, 3, 7), np.float32), Signal.REAL, DT))
+    with pytest.raises(ConfigError, match=r"none\.npz: what enters is 0 in all 3 samples") as caught:
+        export_all(graph(tmp_path, "dense"), "c", tmp_path / "out", inputs=inputs, calibration=none)
+    assert "--calibration" in str(caught.value.hint)
+
+
+@needs_compiler
 @pytest.mark.parametrize("system", ["qnn", "gru", "ds-cnn"])
 def test_a_trained_system_in_integers_is_its_graph_bit_for_bit(
     system: str, small_experiment: Callable[..., dict[str, object]], tmp_path: Path
