@@ -39,7 +39,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     bits: Annotated[
         int | None,
-        typer.Option("--bits", min=1, max=32, help="Bits of a weight on a chip, sign included (default 8)."),
+        typer.Option("--bits", min=1, max=32, help="Bits of a weight, sign included (default 8; c: 2 to 8)."),
     ] = None,
     part: Annotated[str | None, typer.Option("--part", help="The one part of a run.")] = None,
     inputs: Annotated[

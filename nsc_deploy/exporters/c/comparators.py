@@ -104,6 +104,8 @@ def _comparators(network: Network, names: frozenset[str], last: Node) -> Compara
         return None
     if kinds[1::2] != ["Threshold"] * (len(layers) // 2) or any(len(node.inputs) != 1 for node in layers):
         return None
+    if any(node.parameters.weight.ndim != 2 for node in layers[::2]):
+        return None
     weight, limit = _affine(layers[0], layers[1])
     if (np.count_nonzero(weight, axis=1) != 1).any():
         return None

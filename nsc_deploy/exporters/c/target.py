@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nsc_deploy.errors import ConfigError
 from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest
 from nsc_deploy.exporters.c.rules import verdicts
 from nsc_deploy.graphs.network import Network
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from nsc_deploy.exporters.c.firmware import Firmware
 
 DEFAULT_BITS = 8
+FEWEST_BITS = 2
 
 
 class CTarget:
@@ -31,7 +33,17 @@ class CTarget:
     # Imports inside the verbs: a check of the nodes loads nothing that writes or opens a folder.
 
     def check(self, network: Network, weight_bits: int | None = None) -> CheckResult:
-        """A verdict on each node, and for one microcontroller whether it has the memory."""
+        """A verdict on each node, and for one microcontroller whether it has the memory.
+
+        Raises:
+            ConfigError: bits that no weight has in C.
+        """
+        if weight_bits is not None and not FEWEST_BITS <= weight_bits <= DEFAULT_BITS:
+            raise ConfigError(
+                f"a weight has {FEWEST_BITS} to {DEFAULT_BITS} bits in C, not {weight_bits}",
+                where="--bits",
+                hint=f"Choose {FEWEST_BITS} to {DEFAULT_BITS}.",
+            )
         bits = DEFAULT_BITS if weight_bits is None else weight_bits
         if network.conventional:
             from nsc_deploy.exporters.c.int8.check import operator_verdicts

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import nir
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -57,6 +58,19 @@ def receiver(*, joins: bool = True, spread: float = 1.0) -> Network:
     build.lif("out", 0.8, 0.5, 4)
     build.output(4)
     return assemble(build.build())
+
+
+def test_weights_with_several_matrices_are_no_comparators() -> None:
+    weight = np.zeros((2, 3, SAMPLES))
+    weight[:, 0] = 1
+    build = GraphBuilder(0.03)
+    build.input((2, SAMPLES), Signal.REAL)
+    build.add("w", nir.Linear(weight))
+    build.threshold("crossing", np.zeros((2, 3)), (2, 3))
+    build.output((2, 3))
+    network = assemble(build.build())
+    assert find_front_end(network) is None
+    assert not load_target("c").check(network).fits
 
 
 @pytest.mark.parametrize("joins", [True, False])

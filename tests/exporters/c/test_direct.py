@@ -194,6 +194,16 @@ def test_an_integrator_has_room_for_every_event_and_its_bias(end: str) -> None:
     assert np.abs(output - reference).max() < 0.05 * np.abs(reference).max()
 
 
+@pytest.mark.parametrize("end", ["LI", "CubaLI"])
+def test_what_an_integrator_loses_is_told_in_the_units_of_the_graph(end: str) -> None:
+    """It has no threshold that anything could be a share of."""
+    notes = [note for _, note in lower_to_program(ends_in(ENDS[end])).notes if note.node == "end"]
+    (drain,) = [note for note in notes if note.kind == "truncation"]
+    assert 0 < drain.error < 0.01
+    assert drain.text.endswith("% of 1 in the graph's units")
+    assert not any("of the threshold" in note.text for note in notes)
+
+
 def test_integrators_share_one_scale_so_that_their_potentials_compare() -> None:
     program = lower_to_program(ends_in(ENDS["LI"]), granularity=ScaleGranularity.NEURON).program
     last = program.population("end")

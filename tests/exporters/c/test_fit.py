@@ -65,6 +65,14 @@ def test_what_fewer_bits_do_not_mend_is_not_told_to_take_them(tmp_path: Path) ->
         assert "Use fewer neurons, or a larger part." in breach.hint
 
 
+@pytest.mark.parametrize("target", ["c", "c:stm32l051"])
+@pytest.mark.parametrize("bits", [1, 9, 32])
+def test_other_bits_than_c_has_are_refused(target: str, bits: int) -> None:
+    with pytest.raises(ConfigError, match=f"a weight has 2 to 8 bits in C, not {bits}") as caught:
+        load_target(target).check(dense(8, 4), bits)
+    assert caught.value.where == "--bits"
+
+
 def test_an_unknown_controller_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown microcontroller 'z80'"):
         load_target("c:z80")

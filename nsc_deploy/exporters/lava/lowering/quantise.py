@@ -46,6 +46,7 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     largest_scales,
     potential_room,
     round_to,
+    yardstick,
 )
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, Reals, side_by_side, stacked
 from nsc_deploy.io.text import counted
@@ -402,7 +403,7 @@ def notes_on(population: Population, rounded: Rounded, layer: IntegerLayer, limi
     synapses = max(rounded.weights.synapses, 1)
     if rounded.weight_error.any():
         error = float(np.sqrt(np.mean(rounded.weight_error**2)))
-        text = f"weights rounded by {error:.2%} of the threshold (root mean square)"
+        text = f"weights rounded by {error:.2%} of {_measure(population)} (root mean square)"
         notes.append(Note("weight-rounding", name, text, exact=False, error=error))
     for kind, weights, became in (
         ("saturation", rounded.saturated, "did not fit and were cut at the limit"),
@@ -417,8 +418,8 @@ def notes_on(population: Population, rounded: Rounded, layer: IntegerLayer, limi
         largest = float(rounded.threshold_error.max())
         text = f"threshold rounded by up to {largest:.2%}"
         notes.append(Note("threshold-rounding", name, text, exact=False, error=largest))
-    notes.extend(_decay_notes(population, layer))
     unit = rounded.scale * 2.0 ** (layer.weight_exp + FIXED_POINT_BITS)
+    notes.extend(_decay_notes(population, layer, unit))
     bias_error = (np.abs(layer.bias * 2.0**layer.bias_exp - rounded.bias) / unit).max(initial=0.0)
     if bias_error > 0:
         text = f"bias rounded by up to {bias_error:.2g} in the graph's units"
@@ -446,7 +447,15 @@ def _narrowed(name: str, rounded: Rounded, limit: int) -> list[Note]:
     return [Note("narrowed", name, text, exact=False, error=float(rounded.weight_error[narrow].max()))]
 
 
-def _decay_notes(population: Population, layer: IntegerLayer) -> list[Note]:
+def _measure(population: Population) -> str:
+    """What errors are relative to."""
+    fires = population.threshold != 0
+    if fires.all():
+        return "the threshold"
+    return "the threshold, or of 1 where it is 0" if fires.any() else "1 in the graph's units"
+
+
+def _decay_notes(population: Population, layer: IntegerLayer, unit: Reals) -> list[Note]:
     notes = []
     leaks = [("membrane", population.leak_v, layer.dv)]
     if population.leak_u is not None:
@@ -459,7 +468,8 @@ def _decay_notes(population: Population, layer: IntegerLayer) -> list[Note]:
             notes.append(Note("decay-rounding", population.name, text, exact=False, error=float(error.max())))
     partial = (layer.dv > 0) & (layer.dv < DECAY_UNITY)
     if partial.any():
-        drain = DECAY_UNITY / layer.dv[partial] / np.maximum(layer.vth[partial] * 64.0, 1.0)
-        text = f"decays truncate toward zero, which drains at most {drain.max():.2%} of the threshold"
+        drain = (DECAY_UNITY / np.maximum(layer.dv, 1) / unit / yardstick(population))[partial]
+        of = _measure(population)
+        text = f"decays truncate toward zero, which drains at most {drain.max():.2%} of {of}"
         notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
     return notes

@@ -196,11 +196,11 @@ def round_to(
     else:
         threshold = np.maximum(np.rint(population.threshold * fine), 0.0)
         bias = np.rint((population.bias + population.offset) * fine * 64)
-        threshold_error = np.abs(threshold / fine - population.threshold) / _yardstick(population)
+        threshold_error = np.abs(threshold / fine - population.threshold) / yardstick(population)
         threshold_error[threshold_error < SAME] = 0.0
     synapses = np.maximum(weights.sums(np.ones(weights.synapses)), 1)
     square = weights.sums((values / of_synapse - weights.values) ** 2) / synapses
-    weight_error = np.sqrt(square) / _yardstick(population)
+    weight_error = np.sqrt(square) / yardstick(population)
     weight_error[weight_error < SAME] = 0.0
     return Rounded(
         weights=weights,
@@ -222,7 +222,7 @@ def _floor(values: Reals) -> Reals:
     return np.where(same, near, np.floor(values))
 
 
-def _yardstick(population: Population) -> Reals:
+def yardstick(population: Population) -> Reals:
     """Thresholds as what errors are relative to; 1 where a threshold is zero."""
     size: Reals = np.abs(population.threshold)
     return np.where(size > 0, size, 1.0)
