@@ -100,11 +100,9 @@ def _comparators(network: Network, names: frozenset[str], last: Node) -> Compara
     """The nodes up to `last` as comparators; None where they are something else."""
     layers = [node for node in network.nodes if node.name in names and node.primitive != "Input"]
     kinds = [node.primitive for node in layers]
-    if len(layers) not in {2, 4} or any(kind not in {"Linear", "Affine"} for kind in kinds[::2]):
+    if len(layers) not in {2, 4} or not all(map(_is_matrix, layers[::2])):
         return None
     if kinds[1::2] != ["Threshold"] * (len(layers) // 2) or any(len(node.inputs) != 1 for node in layers):
-        return None
-    if any(node.parameters.weight.ndim != 2 for node in layers[::2]):
         return None
     weight, limit = _affine(layers[0], layers[1])
     if (np.count_nonzero(weight, axis=1) != 1).any():
@@ -123,6 +121,10 @@ def _comparators(network: Network, names: frozenset[str], last: Node) -> Compara
     if not joined.any(axis=1).all() or not np.isfinite(crossed).all():
         return None
     return _in_integers(last.name, prod(network.input_node.output_shape), joined, source, slope, crossed)
+
+
+def _is_matrix(node: Node) -> bool:
+    return node.primitive in {"Linear", "Affine"} and node.parameters.weight.ndim == 2
 
 
 def _affine(wire: Node, threshold: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -383,6 +383,12 @@ def _layer(network: Network, population: Population, into: tuple[Projection, ...
             "Put a Conv2d node of size 1 between, for example the identity.",
         )
     first, last = nodes[0], nodes[-1]
+    if first.primitive == "Conv1d":
+        raise Obstacle(
+            first.name,
+            "goes over a sequence, and the kernel of a core over height and width",
+            "Write it as a Conv2d over images of height 1.",
+        )
     if first.primitive == "Conv2d":
         _refuse_uneven_scales(network, first, into)
         channels, outputs = first.input_shape[0], first.output_shape[0]

@@ -156,12 +156,14 @@ class Synapses:
             pooling sends several lines to one input.
         neurons: how many neurons, the first of those that the weights reach.
         shared: whether a convolution has the same weights at all its places.
+        cut: [outputs of the weights], whether a Scale of 0 lies behind; None where none does.
     """
 
     connections: Connections
     gather: Integers
     neurons: int
     shared: bool = True
+    cut: NDArray[np.bool_] | None = None
 
     @property
     def lines(self) -> int:
@@ -170,21 +172,28 @@ class Synapses:
 
     def fan_out_to(self, neurons: Integers) -> Integers:
         """Synapses of each line onto the neurons with these numbers, [lines]."""
-        each = self.connections.fan_out_to(neurons).reshape(-1)
+        reached = self._reached(neurons)
+        if not reached.size:
+            return np.zeros_like(self.gather)
+        each = self.connections.fan_out_to(reached).reshape(-1)
         return np.where(self.gather >= 0, each[self.gather], 0)
 
     def fan_in(self) -> Integers:
         """Synapses of each neuron, [neurons]."""
         shape = self.connections.input_shape
         counts = np.bincount(self.gather[self.gather >= 0], minlength=prod(shape)).reshape(shape)
-        return self.connections.fan_in(counts).reshape(-1)[: self.neurons]
+        found = self.connections.fan_in(counts).reshape(-1)
+        return (found if self.cut is None else np.where(self.cut, 0, found))[: self.neurons]
 
     def kernel_weights(self, neurons: Integers) -> int | None:
         """Weights of the channels that have one of these neurons; None where no kernel is shared."""
         if not self.shared or not isinstance(self.connections, Convolution):
             return None
-        channels = np.unique(neurons // prod(self.connections.output_shape[1:]))
+        channels = np.unique(self._reached(neurons) // prod(self.connections.output_shape[1:]))
         return int(np.count_nonzero(self.connections.present[channels]))
+
+    def _reached(self, neurons: Integers) -> Integers:
+        return neurons if self.cut is None else neurons[~self.cut[neurons]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,6 +328,7 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
     source, *between, target = path
     gather: Integers = np.arange(prod(source.output_shape))
     weights: list[Node] = []
+    cuts: list[NDArray[np.bool_]] = []  # behind each of the weights, where a Scale is 0
     shortest = longest = 0
     gain = 1.0
     lag = np.zeros_like(gather)
@@ -335,19 +345,26 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
                 lag = lag + np.where(gather >= 0, each[gather], 0)
         elif node.primitive == "Scale":
             gain *= float(np.abs(node.parameters.scale).max(initial=0))
+            zero = np.broadcast_to(node.parameters.scale == 0, node.output_shape).reshape(-1)
+            if weights:
+                cuts[-1] = cuts[-1] | zero
+            else:
+                gather = np.where(zero[gather], -1, gather)
         elif node.primitive in POOLS:
             gather, gain = _pooled(node, gather, bool(weights)), gain / _divisor(node)
         elif node.synaptic:
             weights.append(node)
+            cuts.append(np.zeros(prod(node.output_shape), bool))
         elif node.primitive != "Flatten":
             raise Obstacle(node.name, f"{node.primitive} is not mapped", "Take it out of the graph.")
-    connections, largest = _connections(weights, target)
+    connections, largest = _connections(weights, cuts, target)
+    cut = cuts[-1] if cuts and cuts[-1].any() else None
     return Projection(
         source=source.name,
         target=target.name,
         weights=tuple(node.name for node in weights),
         through=tuple(node.name for node in between),
-        synapses=Synapses(connections, gather, connections.outputs, uneven_scale(between) is None),
+        synapses=Synapses(connections, gather, connections.outputs, uneven_scale(between) is None, cut),
         shortest=shortest,
         longest=longest,
         back=back,
@@ -407,14 +424,22 @@ def _pooled(node: Node, gather: Integers, after_weights: bool) -> Integers:
     return np.where(gather >= 0, windows[gather], -1)
 
 
-def _connections(weights: list[Node], target: Node) -> tuple[Connections, float]:
-    """What the weights between two populations connect, and the largest of them."""
+def _connections(
+    weights: list[Node], cuts: list[NDArray[np.bool_]], target: Node
+) -> tuple[Connections, float]:
+    """What the weights between two populations connect, and the largest of them.
+
+    Args:
+        weights: one behind the other.
+        cuts: behind each of them which lines a Scale takes to 0.
+        target: the population.
+    """
     if not weights:
         return OneToOne(prod(target.output_shape)), 1.0
     if all(node.primitive in {"Linear", "Affine"} and node.parameters.weight.ndim == 2 for node in weights):
         matrix = weights[0].parameters.weight.astype(np.float64)
-        for node in weights[1:]:
-            matrix = node.parameters.weight.astype(np.float64) @ matrix
+        for node, cut in zip(weights[1:], cuts, strict=False):
+            matrix = node.parameters.weight.astype(np.float64) @ np.where(cut[:, None], 0, matrix)
         return Matrix(matrix != 0), float(np.abs(matrix).max(initial=0))
     if len(weights) > 1:
         raise Obstacle(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,12 @@ def _decay_refusal(name: str, share: Any, case: Case) -> Refusal | None:
             f"has a {name} that decays by less than 1/{2 ** ((decay.bits or 0) + 1)} in a step: none at all",
             "Use an IF neuron, or a longer time step.",
         )
-    if decay.form == "power-of-two" and np.any(share > 1 - 1e-9):
+    if decay.form == "power-of-two" and np.any(_halvings(share) < 1):
+        if np.all(share <= 1 - FLOAT_ROUNDING):
+            return (
+                f"has a {name} that rounds to a single step, in which everything decays",
+                f"Train with a {name} of more than 1.42 steps.",
+            )
         return f"has a {name} no longer than a step", f"Train with a {name} longer than the step."
     return None
 
@@ -178,11 +184,15 @@ def _decay_rounding(node: Node, case: Case) -> str | None:
         return None
     texts = []
     for name, share in _leaks(node, case.network):
-        exponent = -np.log2(share)
-        error = float(np.max(np.abs(2.0 ** (np.rint(exponent) - exponent) - 1)))
+        error = float(np.max(np.abs(2.0 ** _halvings(share) * share - 1)))
         if error > 1e-6:
             texts.append(f"{name} changes by up to {100 * error:.1f} %")
     return ", ".join(texts) or None
+
+
+def _halvings(share: Any) -> Any:
+    """The nearest power of two to a time constant in steps: its exponent."""
+    return np.rint(-np.log2(share))
 
 
 def _leaks(node: Node, network: Network) -> list[tuple[str, Any]]:
@@ -221,6 +231,23 @@ def bias_from_the_start(node: Node, case: Case) -> Refusal | None:
     return None
 
 
+def bias_past_no_back_edge(node: Node, case: Case) -> Refusal | None:
+    """A bias that a back edge carries would start one step late likewise."""
+    if case.graph is None or not _biased(node):
+        return None
+    for one in case.passing.get(node.name, ()):
+        behind = (*one.through[one.through.index(node.name) :], one.target)
+        late = next((edge for edge in pairwise(behind) if edge in case.network.back_edges), None)
+        if late is not None:
+            return (
+                f"has a bias that reaches '{late[1]}' through a cycle, so one step late; that of the chip "
+                "starts with the first",
+                "Train with the bias in the layer in front, which acts from the first step on: another "
+                "neuron until it has settled.",
+            )
+    return None
+
+
 def _biased(node: Node) -> bool:
     return bool(np.any(getattr(node.parameters, "bias", 0)))
 
@@ -241,4 +268,5 @@ RULES: tuple[Rule, ...] = (
     no_obstacle,
     bias_behind_synapse,
     bias_from_the_start,
+    bias_past_no_back_edge,
 )

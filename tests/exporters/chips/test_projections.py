@@ -94,6 +94,42 @@ def test_matrices_in_a_row_become_their_product() -> None:
     assert projection.largest == 2
 
 
+@pytest.mark.parametrize("zero", ["in front", "between", "behind"])
+def test_a_scale_of_0_leaves_no_synapses(zero: str) -> None:
+    build = GraphBuilder(0.001)
+    build.input(3, Signal.EVENTS)
+    places = {"in front": 3, "between": 4, "behind": 2}
+    shapes = {"between": (4, 3), "behind": (2, 4)}
+    for place, size in places.items():
+        if place in shapes:
+            build.linear(f"w {place}", np.abs(np.random.default_rng(size).normal(size=shapes[place])))
+        build.add(place, nir.Scale(np.append(np.ones(size - 1), 0.0 if place == zero else 1.0)))
+    build.threshold("n", 0.5, 2)
+    build.output(2)
+    (projection,) = build_projections(assemble(build.build())).projections
+    fan_in, fan_out = {
+        "in front": ([2, 2], [2, 2, 0]),
+        "between": ([3, 3], [2, 2, 2]),
+        "behind": ([3, 0], [1, 1, 1]),
+    }[zero]
+    assert projection.synapses.fan_in().tolist() == fan_in
+    assert projection.synapses.fan_out_to(np.arange(2)).tolist() == fan_out
+
+
+def test_a_channel_scaled_by_0_has_no_synapses_behind_a_convolution() -> None:
+    build = GraphBuilder(0.001)
+    build.input((2, 5, 5), Signal.EVENTS)
+    build.add("conv", nir.Conv2d((5, 5), np.ones((3, 2, 3, 3)), 1, 0, 1, 1, np.zeros(3)))
+    build.add("scale", nir.Scale(np.array([1.0, 0.0, 2.0]).reshape(3, 1, 1) * np.ones((3, 3, 3))))
+    build.integrate_and_fire("n", 1.0, (3, 3, 3))
+    build.output((3, 3, 3))
+    synapses = build_projections(assemble(build.build())).projections[0].synapses
+    assert synapses.fan_in().tolist() == [18] * 9 + [0] * 9 + [18] * 9
+    assert synapses.kernel_weights(np.arange(27)) == 2 * 2 * 9
+    assert synapses.fan_out_to(np.arange(27)).sum() == 2 * 9 * 18
+    assert not synapses.fan_out_to(np.arange(9, 18)).any()
+
+
 def test_neurons_that_follow_a_line_without_weights_have_one_synapse() -> None:
     build = GraphBuilder(0.001)
     build.input(3, Signal.EVENTS)

@@ -259,6 +259,8 @@ def test_decays_are_those_of_the_chip() -> None:
     build.output(1)
     assert "decays by less than 1/8192" in refusals(fit(assemble(build.build()), bundled_chip("loihi1")))["n"]
     assert "no longer than a step" in refusals(fit(xylo(tau=0.001), XYLO))["hidden"]
+    assert "rounds to a single step" in refusals(fit(xylo(tau=0.0014), XYLO))["hidden"]
+    assert fit(xylo(tau=0.00142), XYLO).fits
     verdicts = {one.node: one.reason for one in fit(xylo(tau=0.02), XYLO).verdicts}
     assert "tau_mem changes by up to 20.0 %" in verdicts["hidden"]
     assert "changes" not in {one.node: one.reason for one in fit(xylo(tau=0.016), XYLO).verdicts}["hidden"]
@@ -282,6 +284,32 @@ def test_a_cycle_that_is_too_short_is_refused_with_the_missing_delay() -> None:
     assert any(one.startswith("not placed") for one in answer.notes)
     assert fit(loop(2), bundled_chip("loihi1")).fits
     assert set(refusals(fit(loop(2), SPECK))) >= {"a", "b", "late"}
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_a_bias_that_a_back_edge_carries_is_refused(bias: float) -> None:
+    build = GraphBuilder(0.001)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", np.ones((2, 2)))
+    build.lif("n", 0.9, 1.0, 2)
+    build.connect(build.affine("back", np.ones((2, 2)), np.full(2, bias)), "n")
+    build.output(2, after="n")
+    network = assemble(build.build())
+    assert ("back", "n") in network.back_edges
+    found = refusals(fit(network, bundled_chip("loihi1")))
+    assert ("back" in found) == bool(bias)
+    assert "one step late" in found.get("back", "one step late")
+
+
+def test_sequences_have_no_kernel_on_cores_of_a_layer_each() -> None:
+    """A chip file may list Conv1d; what it takes there nobody says."""
+    chip = SPECK.model_copy(update={"nodes": SPECK.nodes | {"Conv1d": SPECK.nodes["Conv2d"]}})
+    build = GraphBuilder(0.001)
+    build.input((2, 9), Signal.EVENTS)
+    build.add("conv", nir.Conv1d(9, np.ones((3, 2, 3), np.float32), 1, 0, 1, 1, np.zeros(3, np.float32)))
+    build.integrate_and_fire("n", 1.0, (3, 7))
+    build.output((3, 7))
+    assert "goes over a sequence" in refusals(fit(assemble(build.build()), chip))["conv"]
 
 
 def test_joins_of_different_weights_are_refused_on_speck() -> None:
