@@ -52,8 +52,7 @@ def read_chain(network: OnnxNetwork, where: object) -> Chain:
     reader = ChainReader(network, where)
     for node in network.model.graph.node:
         reader.take(node)
-    reader.require_output(network)
-    return reader.chain
+    return reader.read_end(network)
 
 
 def require_what_runs(chain: Chain, network: OnnxNetwork, values: NDArray[Any], where: object) -> None:
@@ -102,13 +101,13 @@ class ChainReader(Reader):
         self.layers: list[FloatLayer] = []
         self._closed = False  # behind an activation or a pool nothing can be added to a layer
 
-    @property
-    def chain(self) -> Chain:
-        """What was read.
+    def read_end(self, network: OnnxNetwork) -> Chain:
+        """The layers.
 
         Raises:
-            GraphError: no layer.
+            GraphError: none, or an end that is not the graph's.
         """
+        self.require_output(network)
         if not self.layers:
             raise GraphError("holds no layer", where=self._where, hint=HINT)
         return Chain(tuple(self.layers), self.whole)

@@ -4,11 +4,12 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.c.int8.chain import ChainReader
 from nsc_deploy.exporters.c.int8.integers import IntegerReader, computes_in_integers
 from nsc_deploy.exporters.c.int8.reader import Reader
-from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.network import Network, Node
 from nsc_deploy.graphs.onnx_network import OnnxNetwork
 from nsc_deploy.passes.verdict import Status, Verdict
 
-_BECOMES = {
+_ENDS = dict.fromkeys(("Input", "Output"), (Status.NATIVE, "values of 8 or 16 bits"))
+_BECOMES = _ENDS | {
     "MatMul": (Status.NATIVE, "weights of 8 bits, a factor for each row"),
     "Gemm": (Status.NATIVE, "weights of 8 bits, a factor for each row"),
     "Conv": (Status.NATIVE, "weights of 8 bits, window by window"),
@@ -34,23 +35,23 @@ _NOTHING = (Status.NATIVE, "nothing: values keep their order")
 
 
 def operator_verdicts(network: Network) -> tuple[Verdict, ...]:
-    """A verdict on each operator, in the order of the graph; the first that is refused ends the chain."""
+    """A verdict on each operator, in the order of the graph; the first that is refused ends the chain.
+
+    The output is refused where all operators were taken, and what they make has no form.
+    """
     if not isinstance(network, OnnxNetwork):
         raise TypeError("no graph of ONNX")
     kind: type[Reader] = IntegerReader if computes_in_integers(network) else ChainReader
     reader, ended = kind(network, "graph"), False
     verdicts = []
     for node in network.nodes:
-        if node.primitive in {"Input", "Output"}:
-            verdicts.append(Verdict(node.name, node.primitive, Status.NATIVE, "values of 8 or 16 bits"))
-            continue
         refusal = None
         if not ended:
             try:
-                reader.take(node.parameters)
+                _read(node, reader, network)
             except GraphError as error:
                 refusal, ended = error, True
-        elif not reader.knows(node.primitive):
+        elif node.primitive not in _ENDS and not reader.knows(node.primitive):
             refusal = GraphError(reader.unknown, hint=reader.hint)
         if refusal is None:
             verdicts.append(Verdict(node.name, node.primitive, *_BECOMES.get(node.primitive, _NOTHING)))
@@ -58,3 +59,15 @@ def operator_verdicts(network: Network) -> tuple[Verdict, ...]:
             hint = refusal.hint or reader.hint
             verdicts.append(Verdict(node.name, node.primitive, Status.REFUSED, refusal.problem, hint))
     return tuple(verdicts)
+
+
+def _read(node: Node, reader: Reader, network: OnnxNetwork) -> None:
+    """Take a node into what was read.
+
+    Raises:
+        GraphError: it has no form.
+    """
+    if node.primitive == "Output":
+        reader.read_end(network)
+    elif node.primitive != "Input":
+        reader.take(node.parameters)

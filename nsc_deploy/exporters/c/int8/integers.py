@@ -68,8 +68,7 @@ def read_integers(
     reader = IntegerReader(network, where)
     for node in network.model.graph.node:
         reader.take(node)
-    reader.require_output(network)
-    return reader.network(classes, group)
+    return reader.read_end(network, classes, group)
 
 
 @dataclass(eq=False)
@@ -137,12 +136,13 @@ class IntegerReader(Reader):
             return
         super().take(node)
 
-    def network(self, classes: int | None, group: int) -> Int8Network:
-        """What was read.
+    def read_end(self, network: OnnxNetwork, classes: int | None = None, group: int = 1) -> Int8Network:
+        """The layers.
 
         Raises:
-            GraphError: no layer, or an end that has no form.
+            GraphError: none, or an end that has no form or is not the graph's.
         """
+        self.require_output(network)
         if self._is == "scaled" and self._sums is not None:
             scale = self._given_out(self._sums)
         elif self._is == "numbers" and self.layers:

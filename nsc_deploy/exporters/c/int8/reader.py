@@ -75,6 +75,14 @@ class Reader:
                 hint="Take away what lies behind its output.",
             )
 
+    def read_end(self, network: OnnxNetwork) -> object:
+        """What was read, once every operator was taken.
+
+        Raises:
+            GraphError: no layer, or an end that has no form.
+        """
+        raise NotImplementedError
+
     @classmethod
     def knows(cls, operator: str) -> bool:
         """Whether an operator has a form somewhere."""

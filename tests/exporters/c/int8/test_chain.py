@@ -76,8 +76,23 @@ def test_a_graph_that_computes_on_behind_its_output_is_refused(tmp_path: Path) -
         helper.make_node("Relu", ["output"], ["more"], name="second"),
     ]
     onnx_graph(tmp_path / "s.onnx", nodes, {"w": weights(INPUTS, 6)}, INPUTS, 6)
+    network = read_onnx_network(tmp_path / "s.onnx")
     with pytest.raises(GraphError, match="gives out 'output', behind which it goes on"):
-        read_chain(read_onnx_network(tmp_path / "s.onnx"), "s.onnx")
+        read_chain(network, "s.onnx")
+    refused_at_its_end(network, "behind which it goes on")
+
+
+def refused_at_its_end(network: OnnxNetwork, reason: str) -> None:
+    (found,) = [one for one in operator_verdicts(network) if one.status is Status.REFUSED]
+    assert found.primitive == "Output"
+    assert reason in found.reason
+    assert found.hint
+
+
+def test_a_graph_without_layers_is_refused_at_its_end(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Identity", ["input"], ["output"], name="same")]
+    onnx_graph(tmp_path / "s.onnx", nodes, {}, INPUTS, INPUTS)
+    refused_at_its_end(read_onnx_network(tmp_path / "s.onnx"), "holds no layer")
 
 
 def test_classes_have_to_fit(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.exporters.base import RunSettings
@@ -177,7 +177,22 @@ def test_what_has_no_form_is_refused_by_name(kind: str, change: Change, problem:
     with pytest.raises(GraphError, match=problem) as caught:
         read_integers(network, "graph.onnx")
     assert "Export the graph in floating point instead" in str(caught.value.hint)
-    assert Status.REFUSED in {one.status for one in operator_verdicts(network)} or "unit" in problem
+    assert Status.REFUSED in {one.status for one in operator_verdicts(network)}
+
+
+@pytest.mark.parametrize(("kept", "last"), [(2, "MatMulInteger"), (3, "Add"), (4, "Cast"), (5, "Mul")])
+def test_an_end_without_a_form_is_refused_where_the_graph_leaves(
+    kept: int, last: str, tmp_path: Path
+) -> None:
+    model = integer_graph("qnn")
+    del model.graph.node[kept:]
+    assert model.graph.node[-1].op_type == last
+    kind = TensorProto.FLOAT if kept > 3 else TensorProto.INT32
+    leaving = helper.make_tensor_value_info(model.graph.node[-1].output[0], kind, ["T", "N", 18])
+    model.graph.output[0].CopyFrom(leaving)
+    found = operator_verdicts(read(tmp_path, model))
+    refused = [one.node for one in found if one.status is Status.REFUSED]
+    assert refused == ([] if last == "Mul" else [found[-1].node])
 
 
 def test_a_factor_for_each_row_is_taken_inside(tmp_path: Path) -> None:
