@@ -62,7 +62,8 @@ def run(
         bool,
         typer.Option(
             "--profile",
-            help="With qemu: instructions of the first sample by function, and bounds in cycles.",
+            help="With qemu: instructions of the first sample (of 32 steps at most) by function, and bounds "
+            "in cycles.",
         ),
     ] = False,
     details: Annotated[

@@ -36,13 +36,15 @@ class Profile:
     """One sample, instruction by instruction.
 
     Attributes:
-        steps: how many of it.
+        steps: how many of it, from the first one on.
+        recorded: how many it has.
         functions: the costliest first.
         cycles: the fewest and the most a step, on average; None where the core has no published timings.
         source: of the timings.
     """
 
     steps: int
+    recorded: int
     functions: tuple[FunctionCost, ...]
     cycles: tuple[float, float] | None
     source: str | None
@@ -50,7 +52,10 @@ class Profile:
     def lines(self) -> list[str]:
         """For the terminal."""
         rows = [f"  {one.function:<40}{one.instructions:>12,.0f}" for one in self.functions]
-        head = f"{'instructions a step by function, of the first sample':<42}"
+        first = (
+            "" if self.steps == self.recorded else f"the first {self.steps} of {self.recorded:,} steps of "
+        )
+        head = f"instructions a step by function, of {first}the first sample"
         if self.cycles is None:
             return [head, *rows, "no bounds in cycles: no timings are published for this core"]
         low, high = self.cycles
@@ -98,12 +103,14 @@ def profile(runner: QemuRunner, values: NDArray[Any]) -> Profile:
 
     Args:
         runner: the compiled code on its board.
-        values: recorded inputs [steps, samples, *shape]; at most 32 steps are taken.
+        values: recorded inputs [steps, samples, *shape]; at most 32 steps are taken, but of a sample that
+            enters whole all that enters.
 
     Raises:
         BackendError: QEMU or objdump failed.
     """
-    entering = runner.code.entering(values[:MOST_STEPS, :1])
+    whole = runner.code.entering(values[:, :1])
+    entering = whole[:MOST_STEPS]
     trace = traced(runner, entering)
     steps = len(entering)
     found = timings().get(runner.board.cpu)
@@ -114,6 +121,7 @@ def profile(runner: QemuRunner, values: NDArray[Any]) -> Profile:
     counts = Counter(trace.instructions())
     return Profile(
         steps=steps,
+        recorded=len(whole),
         functions=tuple(FunctionCost(name, count / steps) for name, count in counts.most_common()),
         cycles=cycles,
         source=None if found is None else found.source,
