@@ -348,6 +348,7 @@ def test_names_of_nodes_are_data_whatever_they_are(target: str, tmp_path: Path) 
         "über",
         "a b\nc",
         "n_0",
+        "T_destination",
     ]
     build = GraphBuilder(DT)
     build.input(3, Signal.EVENTS)

@@ -115,7 +115,7 @@ def layer_records(code: Code) -> tuple[LayerRecord, ...]:
 
 def summary(manifest: Manifest) -> list[str]:
     """Sizes, and how the code was checked, a line each."""
-    sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
+    sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers) or "no"
     what = "neurons" if manifest.form == "events" else "values in 8 bits"
     memory = manifest.memory
     least = "" if memory.compiler else "at least "
@@ -133,7 +133,8 @@ def summary(manifest: Manifest) -> list[str]:
     if done is None:
         lines.append(f"not compiled: {manifest.not_compiled}")
     else:
-        what = f"{done.spikes:,} spikes" if done.spikes else f"{done.values:,} values"
+        spikes = done.spikes or not done.values
+        what = f"{done.spikes:,} spikes" if spikes else f"{done.values:,} values"
         lines.append(
             f"compiled with {done.compiler}: all {what} of {counted(done.samples, 'sample')} "
             "are those of the emulator"

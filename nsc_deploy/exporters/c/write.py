@@ -237,7 +237,7 @@ def comment(text: str) -> str:
 
 
 def _what(layout: Layout) -> str:
-    sizes = " -> ".join(str(one.size) for one in layout.layers) or "none"
+    sizes = " -> ".join(str(one.size) for one in layout.layers) or "no"
     front_end = layout.program.front_end
     came = "" if front_end is None else f"{counted(front_end.samples, 'sample')} -> "
     return f"{came}{counted(layout.program.inputs, 'event line')} -> {sizes} neurons"

@@ -279,7 +279,8 @@ def _sizes(sizes: tuple[int | str, ...]) -> str:
 
 # Public names of torch.nn.Module, whose places no layer may take, and names the templates use.
 _MODULE = """
-add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
+T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double
+dump_patches eval
 extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu
 load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters
 register_backward_hook register_buffer register_forward_hook register_forward_pre_hook

@@ -13,6 +13,7 @@ from nsc_deploy.exporters.c import compilers
 from nsc_deploy.exporters.c.deployment import read_c_deployment
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.verify import open_deployment, run
+from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
@@ -63,6 +64,28 @@ def test_an_export_compiles_and_says_so(folder: Path) -> None:
     assert done is not None
     assert done.samples == 20
     assert done.spikes > 100
+
+
+@needs_compiler
+@pytest.mark.parametrize("neurons", [True, False])
+def test_silence_is_told_as_spikes(neurons: bool, tmp_path: Path) -> None:
+    build = GraphBuilder(0.03)
+    build.input(3, Signal.EVENTS)
+    if neurons:
+        build.integrate_and_fire("n", 1.0, 3)
+    build.output(3)
+    write_network(tmp_path / "quiet.nir", build.build())
+    write_recording(tmp_path / "in.npz", Recording(np.zeros((4, 1, 3), np.uint8), Signal.EVENTS, 0.03))
+    lines: list[str] = []
+    export_all(
+        tmp_path / "quiet.nir",
+        "c",
+        tmp_path / "out",
+        inputs=tmp_path / "in.npz",
+        describe=lambda _folder, line, _detail: lines.append(line),
+    )
+    assert lines[0].startswith("3 neurons; " if neurons else "no neurons; ")
+    assert any("all 0 spikes of 1 sample are those of the emulator" in line for line in lines)
 
 
 @needs_compiler
