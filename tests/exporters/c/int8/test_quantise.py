@@ -86,7 +86,7 @@ def test_a_row_that_is_pruned_gives_0(size: float) -> None:
 
 def test_a_small_network_keeps_its_numbers() -> None:
     chain, values = two_layers(), 1e-12 * reals(seed=4)
-    small = Chain((FloatDense("out", 1e-12 * chain.layers[0].weight, np.zeros(5)),), None)  # type: ignore[union-attr]
+    small = Chain((FloatDense("out", 1e-12 * chain.layers[0].weight, np.zeros(5)),), None)
     assert close(small, quantise(small, choose_ranges(small, values)), values)
 
 
