@@ -15,7 +15,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from nsc_deploy.deployment import Side
+from nsc_deploy.deployment import Side, read_deployment
 from nsc_deploy.energy import count
 from nsc_deploy.energy.report.schema import SystemReport
 from nsc_deploy.energy.results import Counted
@@ -53,7 +53,9 @@ class Entry:
 
 def measure(runs: Sequence[Path]) -> Entry:
     """Count the runs of one system."""
-    dense, sparse = count(list(runs)), count(list(runs), skip_zeros=True)
+    multiplies = any(part.graph.endswith(".onnx") for run in runs for part in read_deployment(run).parts)
+    dense = count(list(runs))
+    sparse = count(list(runs), skip_zeros=True) if multiplies else dense
     int8, fp32, skipping = _systems(dense, INT8), _systems(dense, FP32), _systems(sparse, INT8)
     return Entry(
         accuracy=[100 * (one.accuracy or 0.0) for one in int8],

@@ -119,14 +119,14 @@ Backbone = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    _option(_SYSTEM, "Codecs: time steps, 1 to 64, or bits of a value of cnn-sc, 1 to 10; default 8."),
+    _option(_SYSTEM, "Codecs: bits of a value of cnn-sc, 1 to 10, or time steps, 1 to 64; default 8."),
 ]
 Hidden = Annotated[
     int | None,
     _option(
         _SYSTEM,
-        "Neurons of each hidden layer, 1 to 65536; default 128. Codecs: filters between the two convolutions "
-        "of a side; default 0, an eighth of the feature's channels.",
+        "Neurons of each hidden layer, 1 to 65536; codecs: filters between the two convolutions of a side "
+        "(0, which is an eighth of the feature's channels); default 128.",
     ),
 ]
 Symbols = Annotated[

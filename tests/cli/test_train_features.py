@@ -116,6 +116,6 @@ def test_what_cannot_be_trained_is_refused(
 
 def test_help_states_what_codecs_take():
     steps, hidden = (get_args(option)[1].help for option in (train_options.Steps, train_options.Hidden))
-    assert f"bits of a value of cnn-sc, 1 to {MOST_PLACES};" in steps
-    assert "Codecs: filters" in hidden
-    assert "default 0, an eighth" in hidden
+    assert f"bits of a value of cnn-sc, 1 to {MOST_PLACES}," in steps
+    assert "codecs: filters" in hidden
+    assert "(0, which is an eighth" in hidden

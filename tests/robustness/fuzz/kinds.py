@@ -92,12 +92,13 @@ def _graphs(folder: Path) -> Path:
 
 def _nir_commands(corpus: Path, file: Path, stem: str) -> list[Command]:
     recording = corpus / ("convolution.npz" if stem == "convolution" else "inputs.npz")
+    signal = "real" if stem == "convolution" else "events"
     return [
         _arguments("inspect", file, "--json"),
         _arguments("inspect", file, "--json"),
         _arguments("inspect", file),
-        _arguments("check", file, "--target", "lava", "--signal", "events", "--json"),
-        _arguments("check", file, "--target", "loihi2", "--signal", "events", "--json"),
+        _arguments("check", file, "--target", "lava", "--signal", signal, "--json"),
+        _arguments("check", file, "--target", "loihi2", "--signal", signal, "--json"),
         _arguments("energy", "report", file, "--inputs", recording, "--json"),
     ]
 
