@@ -1,5 +1,6 @@
 """A trained system whose chip parts compute in Lava's integers: what both ends lose, over the air."""
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +14,20 @@ from torch import Tensor
 from nsc_deploy.deployment import Place, Readout, read_deployment
 from nsc_deploy.deployment import Side as End
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import Status
+from nsc_deploy.exporters.base import RunSettings, Status
+from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.integers import IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.rules import verdicts
+from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.graphs.formats.nir import read_network
 from nsc_deploy.graphs.formats.recording import read_recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.models.export import part_name
 from nsc_deploy.models.stage import Side, Stage
 from nsc_deploy.models.system import System
+from nsc_deploy.verification.runner import Runner
 
 
 class IntegerStage(Stage):
@@ -106,6 +110,24 @@ def taken_by_lava(run: Path) -> tuple[LavaPart, ...]:
             hint="Leave it out, or evaluate it without --quantise.",
         )
     return tuple(taken)
+
+
+def emulator_of(run: Path, part: str, bits: int, *, split: bool) -> Runner:
+    """What runs a part of a run as an export to Lava writes it, in the emulator of Lava's arithmetic.
+
+    Args:
+        run: finished.
+        part: of it, for a chip.
+        bits: of a weight, its sign included.
+        split: whether what Lava does not take stays on the host.
+
+    Raises:
+        ExportError: Lava does not take the part.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / part
+        export_all(run, "lava", out, part=part, bits=bits, split=split)
+        return open_deployment(out).runners["twin"](RunSettings(layers=False))
 
 
 def _stages(end: End, stages: Iterable[Stage], integers: dict[str, IntegerNetwork]) -> list[Stage]:

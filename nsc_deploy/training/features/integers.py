@@ -1,6 +1,5 @@
 """A spiking feature system whose encoder and decoder compute in Lava's integers."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,10 @@ from torch import Tensor
 
 from nsc_deploy.config.features import FeaturesExperiment
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import RunSettings
-from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.models.features.graphs import OnServer
 from nsc_deploy.models.features.spiking_codec import SpikingCodec
 from nsc_deploy.training.features.system import CodedClassifier
+from nsc_deploy.training.integers import emulator_of
 from nsc_deploy.training.run_directory import read_experiment
 from nsc_deploy.verification.runner import Runner
 
@@ -86,14 +83,8 @@ def in_integers(run: Path, classifier: CodedClassifier, bits: int) -> IntegerCod
     codec = classifier.codec
     if not isinstance(codec, SpikingCodec):
         raise TypeError(f"a {type(codec).__name__} has nothing for a chip")
-    with tempfile.TemporaryDirectory() as folder:
-        encoder, decoder = (
-            _emulator(run, part, bits, Path(folder) / part) for part in ("transmitter", "receiver")
-        )
+    # The first neurons, which take a real current, stay on the host.
+    encoder, decoder = (
+        emulator_of(run, part, bits, split=part == "transmitter") for part in ("transmitter", "receiver")
+    )
     return IntegerCodec(codec, encoder, decoder, OnServer(codec, classifier.server).eval())
-
-
-def _emulator(run: Path, part: str, bits: int, out: Path) -> Runner:
-    """What runs a part; the first neurons, which take a real current, stay on the host."""
-    export_all(run, "lava", out, part=part, bits=bits, split=part == "transmitter")
-    return open_deployment(out).runners["twin"](RunSettings(layers=False))

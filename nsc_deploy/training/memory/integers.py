@@ -1,6 +1,5 @@
 """A system with memory whose spiking halves compute in Lava's integers: what that costs in answers."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ from torch import Tensor, nn
 
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import RunSettings
-from nsc_deploy.exporters.export import export_all
-from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.models.memory.spiking import STEPS, SpikingJscDecoder, SpikingJscEncoder, qpsk
 from nsc_deploy.models.memory.spiking_sender import SpikingTransmitter
 from nsc_deploy.models.memory.system import MemDeepSC
+from nsc_deploy.training.integers import emulator_of
 from nsc_deploy.training.run_directory import read_experiment
 from nsc_deploy.verification.runner import Runner
 
@@ -54,11 +51,11 @@ def in_integers(run: Path, system: MemDeepSC, bits: int) -> MemDeepSC:
         receiver, SpikingJscDecoder
     ):
         raise TypeError(f"a {type(sender).__name__} has nothing for a chip")
-    with tempfile.TemporaryDirectory() as folder:
-        parts = {
-            name: _emulator(run, name, bits, Path(folder) / name, split=split)
-            for name, split in (("transmitter", not system.reads_words), ("receiver", True))
-        }
+    # Neurons that take a real current, and the sum that leaves, stay on the host.
+    parts = {
+        name: emulator_of(run, name, bits, split=split)
+        for name, split in (("transmitter", not system.reads_words), ("receiver", True))
+    }
     return MemDeepSC(
         system.semantic,
         IntegerSender(sender, parts["transmitter"]),
@@ -110,9 +107,3 @@ def _run(chip: Runner, signal: Tensor, kind: DTypeLike) -> Tensor:
     values: Any = signal.detach().numpy().astype(kind)
     pieces = [chip.run(values[:, start : start + BATCH]).output for start in range(0, values.shape[1], BATCH)]
     return torch.from_numpy(np.concatenate(pieces, 1).astype(np.float32))
-
-
-def _emulator(run: Path, part: str, bits: int, out: Path, *, split: bool) -> Runner:
-    """What runs a part; neurons that take a real current, and the sum that leaves, stay on the host."""
-    export_all(run, "lava", out, part=part, bits=bits, split=split)
-    return open_deployment(out).runners["twin"](RunSettings(layers=False))
