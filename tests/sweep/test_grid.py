@@ -130,7 +130,8 @@ def test_every_grid_of_the_examples_can_be_begun(name: str) -> None:
 def test_the_grid_of_memory_names_a_run_for_each_system_and_channel() -> None:
     grid = read_grid(GRIDS / "babi_results.toml")
     experiments = {one.name: one.experiment for one in grid.points}
-    assert len(experiments) == 11 * 3 + 6
+    assert len(experiments) == 12 * 4 + 3
+    assert {name.split("_")[1] for name in experiments} == {"awgn", "rician", "pilot", "rayleigh"}
     pilot = experiments["importance_pilot_0"]
     assert isinstance(pilot, MemoryExperiment)
     assert (pilot.system.mask, pilot.channel.kind, pilot.channel.knowledge) == (
