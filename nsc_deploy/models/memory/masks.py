@@ -97,7 +97,7 @@ def soft_largest(scores: Tensor, lengths: Tensor, temperature: float = 1.0) -> T
     """
     kept = torch.zeros_like(scores)
     held = scores
-    for number in range(int(lengths.max())):
+    for number in range(max(lengths.tolist(), default=0)):
         taken = (held / temperature).softmax(1) * (number < lengths).unsqueeze(1)
         kept = kept + taken
         held = held + torch.log((1 - taken).clamp_min(1e-6))
@@ -128,7 +128,9 @@ class ImportanceModel(nn.Module):
     def forward(self, symbols: Tensor, snr_db: Tensor) -> Tensor:
         """Scores [N, L]."""
         tokens = torch.cat([self.snr(snr_db[:, None, None] / 10), self.token(symbols)], 1)
-        scores: Tensor = self.score(self.layer(tokens, self.places)[:, 1:]).squeeze(-1)
+        with self.layer.dense_products():
+            seen = self.layer(tokens, self.places)
+        scores: Tensor = self.score(seen[:, 1:]).squeeze(-1)
         return scores
 
 

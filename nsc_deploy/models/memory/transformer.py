@@ -122,7 +122,7 @@ class UniversalTransformer(nn.Module):
         back = _places_of_rows(groups)
         for step in range(self.steps):
             x = x + places + self.step[step]
-            with self._dense():
+            with self.dense_products():
                 mixed = self.projections(self.before_attention(x))
             # Gathered once for all groups: the gradient of each gathering is as large as `mixed`.
             gathered = torch.split(mixed.float().index_select(0, places_of_all), sizes)
@@ -134,13 +134,13 @@ class UniversalTransformer(nn.Module):
             if read:
                 back = _order(torch.cat([rows.index[:, 0] for rows in groups]))
                 x = x[: len(back)]
-            with self._dense():
+            with self.dense_products():
                 x = self._after_attention(x, torch.cat(attended).index_select(0, back))
         normed: Tensor = self.last(x)
         return normed
 
-    def _dense(self) -> torch.autocast:
-        """Dense products in `products`; bfloat16 gains nothing in sums, norms and attention."""
+    def dense_products(self) -> torch.autocast:
+        """Dense products in `products`; bfloat16 gains nothing in sums, norms and ragged attention."""
         return torch.autocast("cpu", self.products, enabled=self.products != torch.float32)
 
     def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class UniversalTransformer(nn.Module):
 
 @contextmanager
 def products_in(dtype: torch.dtype, sides: Sequence[nn.Module]) -> Iterator[None]:
-    """Compute the dense products of rows in another number format, until the end."""
+    """Compute dense products of rows, and of importance models, in another number format, until the end."""
     blocks = [one for side in sides for one in side.modules() if isinstance(one, UniversalTransformer)]
     for block in blocks:
         block.products = dtype

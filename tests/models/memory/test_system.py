@@ -8,9 +8,10 @@ from nsc_deploy.channels.config import ChannelConfig, ChannelKind
 from nsc_deploy.data.toy_stories import make_toy_corpus
 from nsc_deploy.models.memory.batches import make_batches
 from nsc_deploy.models.memory.jsc import build_jsc
-from nsc_deploy.models.memory.masks import ImportanceModel, Mask
+from nsc_deploy.models.memory.masks import ImportanceModel, Mask, build_importance
 from nsc_deploy.models.memory.semantic import SemanticCodec, SemanticSizes
 from nsc_deploy.models.memory.system import Air, MemDeepSC
+from nsc_deploy.models.memory.transformer import products_in
 from nsc_deploy.training.memory.codec import CodecPlan, train_codec
 
 CORPUS = make_toy_corpus(60)
@@ -80,7 +81,7 @@ def test_an_importance_mask_learns_to_keep_what_it_leaves_out():
     assert scores[4:].min() > scores[:4].max()
 
 
-def test_importance_is_told_some_messages_at_a_time_where_nothing_learns(monkeypatch):
+def test_importance_is_told_some_messages_at_a_time(monkeypatch):
     system = small_system(Mask.IMPORTANCE, snr_db=0.0)
     generator = torch.Generator().manual_seed(0)
     symbols, snr_db = torch.randn(50, 8, 2, generator=generator), torch.zeros(50)
@@ -88,10 +89,24 @@ def test_importance_is_told_some_messages_at_a_time_where_nothing_learns(monkeyp
     system.importance.register_forward_hook(lambda model, inputs, scores: sizes.append(len(scores)))
     together = system.mask(symbols, snr_db, generator).keep
     monkeypatch.setattr("nsc_deploy.models.memory.system.AT_ONCE", 16)
-    with torch.no_grad():
-        assert torch.equal(system.mask(symbols, snr_db, generator).keep, together)
-        assert not len(system.mask(symbols[:0], snr_db[:0], generator).keep)
-    assert sizes == [50, 16, 16, 16, 2, 0]
+    for learning in (True, False):
+        with torch.set_grad_enabled(learning):
+            assert torch.equal(system.mask(symbols, snr_db, generator).keep, together)
+            assert not len(system.mask(symbols[:0], snr_db[:0], generator).keep)
+    assert sizes == [50, *2 * [16, 16, 16, 2, 0]]
+
+
+def test_importance_learns_with_bfloat16_products_and_scores_in_float32():
+    """A score of 8 bits would have ties, which the order of the symbols would decide."""
+    importance = build_importance(8, 0)
+    symbols, snr_db = torch.randn(50, 8, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(50)
+    exact = importance(symbols, snr_db)
+    with products_in(torch.bfloat16, [importance]):
+        rounded = importance(symbols, snr_db)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, atol=0.05, rtol=0.05)
+    assert len(rounded.unique()) > 390
 
 
 @pytest.mark.parametrize("mask", list(Mask))
