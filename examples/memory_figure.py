@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 MARKERS, LINES = "osD^vP*X", ("-", "--")
 
@@ -77,6 +78,8 @@ def draw(figure: Figure, channels: dict[str, dict[str, list[dict]]]) -> None:
         symbols.set(xlabel="SNR (dB)", yscale="log")
     grid[0, 0].set(ylabel="answers right (%), mean over tasks", ylim=(0, 102))
     grid[1, 0].set(ylabel="symbols of a sentence")
+    for show in (grid[1, 0].yaxis.set_major_formatter, grid[1, 0].yaxis.set_minor_formatter):
+        show(LogFormatter(minor_thresholds=(1.5, 0.5)))
     for axes in grid.flat:
         axes.grid(alpha=0.3)
     shown = {}

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from nsc_deploy.io.pictures import save_with_values
 from nsc_deploy.training.memory.sweep import MemorySweep
@@ -48,6 +49,8 @@ def memory_figure(sweeps: Sequence[MemorySweep]) -> Figure:
     grid[0, 0].set(ylabel="answers right (%), mean over tasks", ylim=(0, 102))
     if rows == 2:
         grid[1, 0].set(ylabel="symbols of a sentence", yscale="log")
+        for show in (grid[1, 0].yaxis.set_major_formatter, grid[1, 0].yaxis.set_minor_formatter):
+            show(LogFormatter(minor_thresholds=(1.5, 0.5)))
     drawn = {one.get_label(): one for axes in grid[0] for one in axes.get_lines()}
     figure.legend(
         drawn.values(), [str(label) for label in drawn], loc="outside lower center", ncols=2, fontsize=8
