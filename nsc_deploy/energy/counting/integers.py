@@ -197,7 +197,7 @@ class _GroupCounter:
             per_sample=per_sample,
             traffic=traffic,
             footprint=Footprint(synapses + biases, _STATES * group.size + waiting, lines),
-            steps=steps,
+            steps=self._at.stop - self._at.start,
             # A conventional network has no relays.
             once=once if group.role is Role.NEURON else Pass(),
             per_step=per_step,

@@ -221,7 +221,7 @@ class LayerCount:
         per_sample: over all steps, [samples].
         traffic: reads and writes of memory over all steps, [samples].
         footprint: what it has to keep in memory.
-        steps: of a sample.
+        steps: in which it works on a sample; in a pipeline fewer than a sample takes until its last output.
         once: what one pass costs in a conventional network of the same sizes; None for an ONNX operator,
             which stays what it is.
         drives: neurons that its weights feed.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from nsc_deploy.deployment import Deployment, Place, Side
+from nsc_deploy.deployment import Deployment, Place
 from nsc_deploy.energy.counting.operations import Kind, PartCount, Store
 from nsc_deploy.energy.pricing.price import CHARGED, MICROJOULE, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
@@ -234,10 +234,12 @@ def addressing_uj(parts: Sequence[PartCount], profile: Profile) -> float | None:
 
 
 def static_uj(parts: Sequence[PartCount], profile: Profile) -> float | None:
-    """Energy that the devices at the ends draw at rest while a sample lasts: the longest part of each end."""
+    """Energy that the devices at the ends draw at rest while a sample lasts, as long as its longest part.
+
+    An end that is done sooner waits: one that sends all in a single step rests for the others.
+    """
     if profile.static_power is None:
         return None
-    lasts: dict[Side | None, float] = {}
-    for part in parts:
-        lasts[part.side] = max(lasts.get(part.side, 0.0), part.seconds)
-    return sum(lasts.values()) * profile.static_power.watts * 1e6
+    ends = {part.side for part in parts}
+    lasts = max(part.seconds for part in parts)
+    return len(ends) * lasts * profile.static_power.watts * 1e6

@@ -98,6 +98,8 @@ def test_equal_to_a_count_spike_by_spike(seed: int) -> None:
         assert layer.synops is not None
         assert layer.per_step is not None
         assert layer.per_step.acs.tolist() == layer.synops.sum(axis=1).tolist()
+        # A layer takes in each line once in each step of the sample, and rests before and behind it.
+        assert layer.steps == STEPS
     synapses = sum(layer.synapses for layer in network.layers)
     assert sum(layer.synapses for layer in part.layers) == synapses
 

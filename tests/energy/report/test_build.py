@@ -95,8 +95,8 @@ def test_rest_and_addresses_are_items_of_their_own_where_a_profile_prices_them(
         assert after.energy == before.energy
         assert after.addressing_uj == pytest.approx(after.synops.mean * 0.1e-6)
         ends = {part.side for part in after.parts}
-        longest = {end: max(part.steps * part.dt for part in after.parts if part.side == end) for end in ends}
-        assert after.static_uj == pytest.approx(sum(longest.values()) * 420)
+        longest = max(part.steps * part.dt for part in after.parts)
+        assert after.static_uj == pytest.approx(len(ends) * longest * 420)
     heads = [column.head for column in systems_table(priced).columns]
     assert {"Static\nuJ", "Address.\nuJ"} <= set(heads)
     assert any("420 uW at each end, at the supply" in line for line in priced.estimated)

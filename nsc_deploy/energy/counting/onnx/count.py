@@ -194,11 +194,12 @@ def _bytes(one: Meeting) -> int:
 def _stepwise(place: Place, steps: Mapping[str, Axis]) -> frozenset[str] | None:
     """Which values of an operator hold all steps apart, where it does the same in every step.
 
-    In a turn of a scan none do. None where steps cannot be told apart.
+    Its inputs and its first output. In a turn of a scan none do. None where steps cannot be told apart.
     """
     node = place.site.node
     if not place.scans:
-        return frozenset(node.input) & steps.keys() if node.output[0] in steps else None
+        both = frozenset((*node.input, node.output[0])) & steps.keys()
+        return both if node.output[0] in both else None
     apart = len(place.scans) == 1 and any(name in steps for name in place.scans[0].output)
     return frozenset() if apart else None
 
@@ -353,17 +354,21 @@ def footprint(
         shapes: of its values.
         price: of one execution.
         steps: of a sample.
-        apart: values that it takes in step by step, however their axes lie.
+        apart: values that it takes in or gives out step by step, however their axes lie.
     """
+
+    def in_one_step(name: str) -> int:
+        shape = shapes[name]
+        sequence = name in apart or (len(shape) == 3 and shape[0] == steps)
+        return prod(shape) // (steps if sequence else 1)
+
     # Constants of operators that bring values together are axes and sizes.
     together = OPERATORS[site.node.op_type].traffic is brought_together
     weights = 0 if together else site.nonzero(*range(len(site.node.input)))
-    arriving = 0
-    for name in site.changing:
-        shape = shapes[name]
-        sequence = name in apart or (len(shape) == 3 and shape[0] == steps)
-        arriving += prod(shape) // (steps if sequence else 1)
-    return Footprint(weights, price.states, arriving)
+    # The events of a step arrive one by one, so the sums they are added to are kept meanwhile.
+    summed = site.events and not site.joined and site.arrives is not Signal.REAL
+    sums = in_one_step(site.node.output[0]) if summed else 0
+    return Footprint(weights, price.states + sums, sum(map(in_one_step, site.changing)))
 
 
 def _along(

@@ -91,6 +91,7 @@ def test_events_are_read_alone_and_fetch_only_the_weights_they_meet(tmp_path: Pa
     for accesses in (layer.traffic.weight_reads, layer.traffic.state_reads, layer.traffic.state_writes):
         assert accesses.tolist() == (5 * fired).tolist()
     assert layer.traffic.activation_writes.tolist() == [STEPS * 5] * SAMPLES
+    assert layer.footprint == Footprint(weights=30, states=5, activations=6)  # the sums wait for the others
 
 
 def test_an_lstm_reads_its_weights_each_step_and_keeps_two_states(tmp_path: Path) -> None:
@@ -125,8 +126,9 @@ def test_of_a_sequence_the_values_of_one_step_are_kept_whatever_its_axes(
         "together": np.array([STEPS, -1, outputs]),
     }
     onnx_graph(tmp_path / "graph.onnx", nodes, constants, 6, outputs)
-    [layer] = count_onnx(tmp_path / "graph.onnx", reals(6)).layers
-    assert layer.footprint.activations == 6
+    for recording, sums in (reals(6), 0), (events(6), outputs):
+        [layer] = count_onnx(tmp_path / "graph.onnx", recording).layers
+        assert (layer.footprint.activations, layer.footprint.states) == (6, sums)
 
 
 def test_a_table_that_is_looked_up_is_kept_and_read(tmp_path: Path) -> None:
