@@ -337,8 +337,8 @@ def _traffic(layer: LayerCount, profile: Profile) -> tuple[Charge, ...]:
     per_event = synaptic if eventful else np.zeros_like(synaptic)
     weights, states, activations = (_store_price(layer, profile, store) for store in Store)
     if not profile.event_driven:
-        # Every weight is read in every step, and the sums stay in a register.
-        dense = np.maximum(moved.weight_reads, layer.dense)
+        # Every weight is read in every step, beside the biases, and the sums stay in a register.
+        dense = moved.weight_reads + (layer.dense - synaptic if layer.synapses else 0)
         return (
             Charge(Store.WEIGHTS, dense, weights),
             Charge(Store.STATES, moved.state_reads + moved.state_writes - 2 * per_event, states),

@@ -386,6 +386,9 @@ def _words_of_uses(own: Spent, uses: float | None, price_pj: float, unit: str) -
     at = f"At {joules(price_pj * 1e-12)} a {unit}"
     if uses is None:
         return f"{at} it would lose even without a {unit}."
-    turns = "lose with more" if uses >= own.channel_uses else "win with fewer"
-    even, now = grouped(math.floor(uses)), grouped(own.channel_uses)
-    return f"{at} it would {turns} than {even} {unit}s, in place of {now}."
+    # Sums of energies are off by their last digits, and uses are whole.
+    uses = round(uses) if math.isclose(uses, round(uses), rel_tol=1e-9) else uses
+    loses = uses >= own.channel_uses
+    turns = f"lose with more than {grouped(math.floor(uses))}" if loses else ""
+    turns = turns or f"win with fewer than {grouped(math.ceil(uses))}"
+    return f"{at} it would {turns} {unit}s, in place of {grouped(own.channel_uses)}."

@@ -151,6 +151,22 @@ def test_the_radio_turns_it_at_a_price_or_at_a_number_of_bits(
         assert f"At 1 nJ a bit it would {turns} than {uses:,} bits, in place of {own[2]:,}." in found.words
 
 
+@pytest.mark.parametrize(
+    ("own", "rival", "words"),
+    [
+        ((8, 4, 100), (6, 6.0105, 0), "win with fewer than 11 bits, in place of 100."),
+        ((8, 4, 10), (6, 6.0105, 0), "lose with more than 10 bits, in place of 10."),
+        ((0.1, 0.2, 4050), (0.1, 0.2, 4050), "lose with more than 4,050 bits, in place of 4,050."),
+    ],
+)
+def test_uses_are_whole(
+    report: Report, own: tuple[float, float, int], rival: tuple[float, float, int], words: str
+) -> None:
+    mine, theirs = _sent(report, own, rival)
+    (found,) = radio_break_even(mine, [theirs], ["memory"], PRICED)
+    assert words in found.words
+
+
 def test_what_else_a_profile_prices_is_in_the_whole(report: Report) -> None:
     mine, theirs = _sent(report, (4, 4, 100), (5, 5, 100), static_uj=1.5, addressing_uj=1.0)
     (found,) = radio_break_even(mine, [theirs], ["memory"], PRICED)
