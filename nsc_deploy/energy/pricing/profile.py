@@ -221,7 +221,8 @@ class Profile(UserRecord):
         operand_bits: width of the weights, states and values that the prices are for; needed to price
             accesses to memory and narrower multiplications.
         memory_included: True where the price of an operation holds its accesses to memory already.
-        chip: the target on which reports with these prices place graphs, unless another is named.
+        chip: the target on which reports with these prices place graphs, unless another is named; its TOML
+            file lies beside the profile.
     """
 
     what: ClassVar[str] = "an energy profile"
@@ -274,6 +275,10 @@ class Profile(UserRecord):
         if both:
             raise ValueError(f"has a price of {both[0]} and a note that none is published")
         return self
+
+    def prices_as(self, other: "Profile") -> bool:
+        """Whether two are the same; the file of a chip may be called by another path."""
+        return self.model_copy(update={"chip": None}) == other.model_copy(update={"chip": None})
 
     def why_without(self, kind: str) -> str:
         """What is known of an operation without a price: "not published", and the note of the file.
@@ -349,9 +354,12 @@ def core_profile(target: str, given: Profile) -> Profile | None:
 
 
 def read_profile(path: Path) -> Profile:
-    """Read and check a profile.
+    """Read and check a profile; the file of a chip that it names lies beside it.
 
     Raises:
         ConfigError: as `load_profile`.
     """
-    return read_toml_record(Profile, path, Profile.what, hint=Profile.hint)
+    profile = read_toml_record(Profile, path, Profile.what, hint=Profile.hint)
+    if profile.chip is None or not profile.chip.endswith(".toml"):
+        return profile
+    return profile.model_copy(update={"chip": str(path.parent / profile.chip)})

@@ -28,6 +28,21 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
+def test_the_chip_of_a_profile_lies_beside_it_and_is_no_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = MINE.replace("[prices]", 'chip = "chip.toml"\n[prices]')
+    path = written(tmp_path, own)
+    found = load_profile(path)
+    assert found.chip == str(tmp_path / "chip.toml")
+    monkeypatch.chdir(tmp_path)
+    near = load_profile("my-chip.toml")
+    assert near.chip == "chip.toml"
+    assert near.prices_as(found)
+    assert not near.prices_as(load_profile("loihi"))
+    assert load_profile("loihi").chip == "loihi1"
+
+
 def test_every_shipped_profile_names_itself_and_its_source() -> None:
     for name, profile in zip(profile_names(), load_profiles(), strict=True):
         assert profile.name == name
