@@ -92,7 +92,7 @@ def _table(systems: Sequence[SystemReport]) -> Table:
     rows = tuple(Row((name, *cells)) for name, cells in lines if any(cell != MISSING for cell in cells))
     floats = [(one.label, one.float_graph) for one in systems if one.float_graph is not None]
     notes = [
-        f"Integers of {label} as they run; their float graph: {numbers.count(graph.synops.mean)} SynOps."
+        f"Integers of {label} as they run; their float graph: {numbers.amount(graph.synops.mean)} SynOps."
         for label, graph in floats
     ]
     read = dict.fromkeys(words for one in systems for words in one.headline.arrays)
@@ -119,7 +119,7 @@ def _silence(system: SystemReport, *, alone: bool) -> str:
 
 def _rows() -> list[tuple[str, _Say]]:
     return [
-        ("Samples", lambda one: numbers.count(one.samples)),
+        ("Samples", lambda one: numbers.amount(one.samples)),
         ("Steps", lambda one: f"{one.steps} of {one.dt * 1000:g} ms"),
         ("SynOps, mean", lambda one: _mean(one[Quantity.SYNOPS_PER_INFERENCE])),
         ("SynOps, worst", lambda one: _worst(one[Quantity.SYNOPS_PER_INFERENCE])),
@@ -130,7 +130,7 @@ def _rows() -> list[tuple[str, _Say]]:
         ("Energy, worst", lambda one: _microjoules(_worst(one[Quantity.ENERGY], numbers.microjoules))),
         ("Memory", lambda one: _mean(one[Quantity.MEMORY], lambda value: numbers.in_bytes(round(value)))),
         ("Neurons", lambda one: _mean(one[Quantity.NEURONS])),
-        ("Synapses", lambda one: numbers.count(one.synapses)),
+        ("Synapses", lambda one: numbers.amount(one.synapses)),
         ("Fits", _fits),
         ("Cores", lambda one: _mean(one[Quantity.CORES])),
         ("Flash", lambda one: _mean(one[Quantity.FLASH], lambda value: numbers.in_bytes(round(value)))),
@@ -140,7 +140,7 @@ def _rows() -> list[tuple[str, _Say]]:
     ]
 
 
-def _mean(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
+def _mean(figure: Figure, say: Callable[[float], str] = numbers.amount) -> str:
     """A mean; a lower bound says so, and of bounds there are two."""
     if figure.mean is None or (figure.lower_bound and not figure.mean):
         return MISSING
@@ -148,7 +148,7 @@ def _mean(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
     return f"{'> ' if figure.lower_bound else ''}{low}{say(figure.mean)}"
 
 
-def _worst(figure: Figure, say: Callable[[float], str] = numbers.count) -> str:
+def _worst(figure: Figure, say: Callable[[float], str] = numbers.amount) -> str:
     """The worst of the samples; a lower bound says so, and of bounds there are two."""
     if figure.worst is None or (figure.lower_bound and not figure.worst):
         return MISSING

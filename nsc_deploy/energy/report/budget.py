@@ -358,7 +358,7 @@ def _held(meter: Meter, budget: Budget, quantity: Quantity, limit: Most | Least)
         **known,
         value=value,
         passed=holds,
-        near=holds and not at_least and value >= NEAR * bound,
+        near=holds and not at_least and value >= NEAR * bound > 0,
         why="; ".join(found.problems),
         sample=worst,
         step=None if found.steps is None or worst is None else int(found.steps[worst]),
@@ -399,6 +399,15 @@ def _chosen_parts(system: CountedSystem, budget: Budget) -> tuple[int, ...]:
             hint="Change part, side or place in the budget, or leave them out for the whole system.",
         )
     return chosen
+
+
+def parts_of(system: CountedSystem, budget: Budget) -> tuple[str, ...]:
+    """Names of the parts that a budget is for.
+
+    Raises:
+        ConfigError: the system has none of them.
+    """
+    return tuple(system.parts[index].name for index in _chosen_parts(system, budget))
 
 
 def _described(part: PartCount) -> str:

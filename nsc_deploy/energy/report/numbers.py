@@ -28,9 +28,12 @@ KIND_NAMES: dict[Charged, str] = {
 
 
 def count(number: float) -> str:
-    """A mean number of operations: grouped by thousands, a fraction only where it tells something."""
-    if number == 0:
-        return MISSING
+    """A mean number of operations where a table has one for each kind: a dash where there are none."""
+    return MISSING if number == 0 else amount(number)
+
+
+def amount(number: float) -> str:
+    """A mean number of things: grouped by thousands, a fraction only where it tells something."""
     return grouped(number, 1 if number < 100 and number != int(number) else 0)
 
 

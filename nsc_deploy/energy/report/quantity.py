@@ -115,7 +115,9 @@ Answer = Measured | Unanswered
 
 
 def keeps_to(value: float, limit: float, *, at_least: bool = False) -> bool:
-    """Whether a value keeps to a limit; its last digits break none."""
+    """Whether a value keeps to a limit; its last digits break none, but whole numbers are exact."""
+    if float(value).is_integer() and float(limit).is_integer():
+        return value >= limit if at_least else value <= limit
     return value >= limit * (1 - _LAST_DIGITS) if at_least else value <= limit * (1 + _LAST_DIGITS)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.energy import Budget, count
-from nsc_deploy.energy.report.quantity import ON_DEMAND, UNITS, Headline, Quantity
+from nsc_deploy.energy.report.quantity import ON_DEMAND, UNITS, Headline, Quantity, keeps_to
 from tests.support.small_runs import event_run, lstm_run
 
 
@@ -39,6 +39,22 @@ def test_figures_are_those_that_a_budget_is_held_against(run: Path) -> None:
             assert figure.unit == finding.unit
             if over == "worst":
                 assert (figure.sample, figure.step) == (finding.sample, finding.step)
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "keeps"),
+    [
+        (1_000_000_001, 1_000_000_000, False),
+        (1_000_000_000, 1_000_000_000, True),
+        (0.1 + 0.2, 0.3, True),
+        (0.30001, 0.3, False),
+    ],
+)
+def test_last_digits_break_no_limit_and_whole_numbers_are_exact(
+    value: float, limit: float, keeps: bool
+) -> None:
+    assert keeps_to(value, limit) is keeps
+    assert keeps_to(limit, value, at_least=True) is keeps
 
 
 def test_figures_follow_from_the_counts(run: Path) -> None:
