@@ -348,8 +348,11 @@ def advise(
         ),
     ] = None,
     column: Annotated[
-        str, typer.Option(help="Accounting of the energy: paper, compute or memory.")
-    ] = "memory",
+        str | None,
+        typer.Option(
+            help="Accounting of the energy: paper, compute or memory; by default the budget's, else memory."
+        ),
+    ] = None,
     inputs: _INPUTS = None,
     samples: _SAMPLES = None,
     dt: _DT = None,

@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nsc_deploy.diagnostics import collected
 from nsc_deploy.energy.counting.nir import Run, count_network
 from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
+from nsc_deploy.energy.report.baseline import refuse_tolerance
 from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.compare import Comparison, read_report
 from nsc_deploy.energy.results import Counted, CountedGraph, Estimate, prices_of, target_of
@@ -38,6 +39,7 @@ from nsc_deploy.energy.sources import (
     Source,
     find_sources,
     is_exported,
+    refuse_without_nir,
     refuse_without_onnx,
 )
 from nsc_deploy.energy.systems import CountedSystem, Options, count_source
@@ -132,6 +134,7 @@ def count(
     with collected() as diagnostics:
         found = _found(_given(sources), _recorded(inputs), options)
         refuse_without_onnx(found, layout, skip_zeros=skip_zeros)
+        refuse_without_nir(found, reset)
         counted = _count_found(found, options)
     return replace(counted, diagnostics=tuple(diagnostics))
 
@@ -240,6 +243,7 @@ def check(
             where="energy check",
             hint="Name a --budget, a --baseline or both.",
         )
+    refuse_tolerance(tolerance, against_baseline=baseline is not None)
     limits = Budget.read(budget) if isinstance(budget, str | Path) else budget
     earlier = Estimate(read_report(Path(baseline))) if isinstance(baseline, str | Path) else baseline
     if not isinstance(sources, Counted):
@@ -267,13 +271,14 @@ def compare(
         after: the newer one.
         profile: the prices; those of an estimate or a report.json if None, else the default.
         column: accounting of the energy; with memory if None.
-        options: as for `count`, for what is counted here; of two recordings each graph has one, in their
-            order.
+        options: as for `count`, for what is counted here, and refused where nothing is; of two recordings
+            each graph has one, in their order.
 
     Raises:
         UserError: anything missing, damaged or inconsistent.
     """
     builds = [_read(build) for build in (before, after)]
+    _refuse_unused(builds, profile, options)
     priced = [build for build in builds if isinstance(build, Estimate)]
     prices = _prices(profile, next(iter(priced), None))
     host = priced[0].report.host_profile if priced else None
@@ -299,6 +304,7 @@ def compare(
             refuse_without_onnx(
                 [*chain(*found)], options.get("layout"), skip_zeros=options.get("skip_zeros", False)
             )
+            refuse_without_nir([*chain(*found)], options.get("reset"))
         for one in made:
             counts = _count_found(one, chosen) if isinstance(one, tuple) else one
             results.append(
@@ -309,12 +315,31 @@ def compare(
     return comparison.model_copy(update={"warnings": (*diagnostics, *comparison.warnings)})
 
 
+def _refuse_unused(
+    builds: Sequence[Counted | Estimate | Given], profile: AnyProfile | None, options: CountOptions
+) -> None:
+    """Refuse options of counting where all was counted before, and prices where all was priced."""
+    named = _said(options) if all(isinstance(one, Counted | Estimate) for one in builds) else []
+    if named:
+        raise ConfigError(
+            "is for what is counted here, and both were counted before",
+            where=f"--{named[0].replace('_', '-')}",
+            hint="Leave it out, or name the runs or graphs in place of their reports.",
+        )
+    if profile is not None and all(isinstance(one, Estimate) for one in builds):
+        raise ConfigError(
+            "is for what is priced here, and both were priced before",
+            where="--profile",
+            hint="Leave it out, or name the runs or graphs in place of their reports.",
+        )
+
+
 def advise(
     source: Counted | str | Path | nir.NIRGraph,
     *,
     profile: AnyProfile | None = None,
     host_profile: AnyProfile | None = None,
-    column: str = "memory",
+    column: str | None = None,
     by: str | None = None,
     budget: Budget | str | Path | None = None,
     rate_run: Counted | str | Path | None = None,
@@ -329,10 +354,11 @@ def advise(
         source: the system, with the `options` of `count`.
         profile: the prices; those of the budget if None, else the default.
         host_profile: the prices of the parts on a host; those of the budget if None.
-        column: accounting of the energy: paper, compute or memory.
+        column: accounting of the energy: paper, compute or memory; by default the budget's, else memory.
         by: what the changes are ranked by: energy, synops or memory; by default what the system is over
             in, of the limits of the budget, or energy without one.
-        budget: limits, or their TOML file.
+        budget: limits, or their TOML file; where they are for some parts, changes are ranked by what those
+            save.
         rate_run: another run of the system, trained with a loss on the rate of spikes.
         write: where a NIR part goes with all that its outputs do not need taken out.
         part: which one is written; by default the last NIR part.
@@ -341,12 +367,12 @@ def advise(
     Raises:
         UserError: as `Counted.advise`, or anything missing, damaged or inconsistent among the files.
     """
-    from nsc_deploy.energy.advice.advise import refuse_unknown_column
+    from nsc_deploy.energy.advice.advise import column_of
 
-    refuse_unknown_column(column)
     if part is not None and write is None:
         raise ConfigError("names what is to be written, and nothing is", where="--part", hint="Add --write.")
     limits = Budget.read(budget) if isinstance(budget, str | Path) else budget
+    column = column_of(column, limits)
     if not isinstance(source, Counted) and limits is not None:
         signed = _target_of_budget(budget, limits)
         options["target"] = options.get("target") or _default_target(source, signed)
@@ -401,12 +427,18 @@ def show(
 def _counted(sources: Counted | Sources, options: CountOptions) -> Counted:
     if not isinstance(sources, Counted):
         return count(sources, **options)
-    # The truth of an array is not one.
-    if any(
-        value is not None and not (isinstance(value, Sequence) and not value) for value in options.values()
-    ):
+    if _said(options):
         raise ConfigError("options of counting are for what is not counted yet", hint="Give them to count().")
     return sources
+
+
+def _said(options: CountOptions) -> list[str]:
+    """The options that say something; an empty sequence does not, and the truth of an array is none."""
+    return [
+        name
+        for name, value in options.items()
+        if value is not None and value is not False and not (isinstance(value, Sequence) and not value)
+    ]
 
 
 def _target_of_budget(given: Budget | str | Path | None, limits: Budget) -> str | None:

@@ -13,9 +13,15 @@ from nsc_deploy.energy.counting.operations import Integers, Kind, LayerCount, Pa
 from nsc_deploy.energy.pricing.price import ACCOUNTINGS, PriceBook
 from nsc_deploy.energy.pricing.profile import DEFAULT_PROFILE, AnyProfile, Profile, load_profile
 from nsc_deploy.energy.report import numbers
-from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget
+from nsc_deploy.energy.report.baseline import check_baseline, refuse_tolerance
+from nsc_deploy.energy.report.budget import Budget, CheckResult, check_budget, parts_of
 from nsc_deploy.energy.report.build import build_report, price_part, sum_prices
-from nsc_deploy.energy.report.compare import Comparison, check_baseline, compare_reports, read_report
+from nsc_deploy.energy.report.compare import (
+    Comparison,
+    beside_other_recordings,
+    compare_reports,
+    read_report,
+)
 from nsc_deploy.energy.report.on_chip import OnTarget
 from nsc_deploy.energy.report.schema import Report
 from nsc_deploy.energy.report.statistics import Energy
@@ -52,7 +58,7 @@ class Estimate:
         """One line: a notebook shows the table instead."""
         column, report = self.report.main, self.report
         energies = (
-            f"{one.label} {numbers.count(one.synops.mean)} SynOps, "
+            f"{one.label} {numbers.amount(one.synops.mean)} SynOps, "
             f"{numbers.microjoules(one.energy[column.name].mean_uj)} uJ"
             for one in report.systems
         )
@@ -90,7 +96,7 @@ class Estimate:
             column: accounting of the energy; with memory if None.
 
         Raises:
-            ConfigError: other prices, or systems that do not match.
+            ConfigError: other prices, an accounting that there is not, or systems that do not match.
         """
         return compare_reports(self.report, after.report, column)
 
@@ -105,7 +111,8 @@ class Estimate:
             column: accounting of the energy.
 
         Raises:
-            UserError: a damaged report, other prices, a negative tolerance, or systems that do not match.
+            UserError: a damaged report, other prices, an accounting that there is not, a negative tolerance,
+                or systems that do not match.
         """
         earlier = baseline.report if isinstance(baseline, Estimate) else read_report(Path(baseline))
         return check_baseline(earlier, self.report, tolerance=tolerance, column=column)
@@ -172,10 +179,10 @@ def prices_of(
         ("host_profile", host_profile, None if earlier is None else earlier.host_profile),
     ):
         signed: AnyProfile | None = None if budget is None else getattr(budget, name)
-        if signed is not None and given is not None and load_profile(signed) != load_profile(given):
-            given_name = load_profile(given).name
+        other = None if signed is None or given is None else load_profile(given)
+        if signed is not None and other is not None and not load_profile(signed).prices_as(other):
             raise ConfigError(
-                f"the budget is for the {name.replace('_', ' ')} {signed}, and {given_name} is given",
+                f"the budget is for the {name.replace('_', ' ')} {signed}, and {other.name} is given",
                 where=f"--{name.replace('_', '-')}",
                 hint="Leave it out, or change the budget.",
             )
@@ -223,7 +230,7 @@ class Counted:
     def __repr__(self) -> str:
         """One line: a notebook shows the table instead."""
         systems = (
-            f"{one.label}, {counted(one.samples, 'sample')}, {numbers.count(_synops(one).mean())} SynOps"
+            f"{one.label}, {counted(one.samples, 'sample')}, {numbers.amount(_synops(one).mean())} SynOps"
             for one in self.systems
         )
         return f"<Counted: {'; '.join(systems)}>"
@@ -265,7 +272,8 @@ class Counted:
         }
         given = {name: str(value) for name, value in header.items() if value is not None}
         report = build_report(self.systems, prices, options=given)
-        return Estimate(report.model_copy(update={"warnings": self.diagnostics}))
+        warnings = (*self.diagnostics, *beside_other_recordings(report))
+        return Estimate(report.model_copy(update={"warnings": warnings}))
 
     def check(
         self,
@@ -287,8 +295,9 @@ class Counted:
 
         Raises:
             ConfigError: a part is missing that a limit is for, the prices or the target are others than those
-                of the budget, a negative tolerance, or systems that do not match.
+                of the budget, a tolerance that is negative or of no baseline, or systems that do not match.
         """
+        refuse_tolerance(tolerance, against_baseline=baseline is not None)
         budget = Budget.read(budget) if isinstance(budget, str | Path) else budget
         prices = prices_of(profile, host_profile, budget, baseline)
         if budget is not None and budget.target is not None:
@@ -320,7 +329,7 @@ class Counted:
     def advise(
         self,
         profile: AnyProfile | None = None,
-        column: str = "memory",
+        column: str | None = None,
         *,
         host_profile: AnyProfile | None = None,
         by: str | None = None,
@@ -334,11 +343,11 @@ class Counted:
 
         Args:
             profile: the prices; those of the budget if None, else the default.
-            column: accounting of the energy: paper, compute or memory.
+            column: accounting of the energy: paper, compute or memory; by default the budget's, else memory.
             host_profile: the prices of the parts on a host; those of the budget if None.
             by: what the changes are ranked by: energy, synops or memory; by default what the system is over
                 in, of the limits of the budget, or energy without one.
-            budget: limits.
+            budget: limits; where they are for some parts, changes are ranked by what those save.
             rate_run: another run of the system, trained with a loss on the rate of spikes.
             write: where a NIR part goes with all that its outputs do not need taken out.
             part: which one is written; by default the last NIR part.
@@ -348,10 +357,10 @@ class Counted:
             ConfigError: several systems, another column or objective, a price that is missing, or nothing to
                 write.
         """
-        from nsc_deploy.energy.advice.advise import Advisor, objective_of, refuse_unknown_column
+        from nsc_deploy.energy.advice.advise import Advisor, column_of, objective_of
         from nsc_deploy.energy.advice.records import Objective
 
-        refuse_unknown_column(column)
+        column = column_of(column, budget)
         if by is not None and by not in set(Objective):
             raise ConfigError(f"is {by!r} where one of {', '.join(Objective)} is wanted", where="--by")
         prices = prices_of(profile, host_profile, budget, None)
@@ -368,7 +377,14 @@ class Counted:
             if budget is not None and by is None:
                 objective, why = objective_of(check_budget(self.systems, prices, budget))
             advisor = Advisor(
-                system, prices, self.options, column=column, by=objective, why=why, progress=progress
+                system,
+                prices,
+                self.options,
+                column=column,
+                by=objective,
+                why=why,
+                of=() if budget is None else parts_of(system, budget),
+                progress=progress,
             )
             report = advisor.report(rival)
             if write is not None:
@@ -420,7 +436,8 @@ class CountedGraph:
         """The energy of one sample in each accounting."""
         spiking = self.part.spiking
         columns = [one for one in ACCOUNTINGS if spiking or not one.spiking_only]
-        return sum_prices([price_part(self.part, load_profile(profile), columns, spiking=spiking)])
+        prices = price_part(self.part, load_profile(profile), columns, spiking=spiking)
+        return sum_prices([prices], columns)
 
     def to_pandas(self) -> "pd.DataFrame":
         """A row a layer: means over the samples."""

@@ -160,6 +160,23 @@ def refuse_without_onnx(sources: Sequence[Source], layout: str | None, *, skip_z
         )
 
 
+def refuse_without_nir(sources: Sequence[Source], reset: str | None) -> None:
+    """Refuse to say how neurons reset where no NIR graph is read that could leave it open.
+
+    Raises:
+        ConfigError: there is none; a deployment folder says it.
+    """
+    read = [work for source in sources if source.exported is None for work in source.work]
+    if reset is not None and not any(
+        work.graph_given is not None or work.graph.suffix == ".nir" for work in read
+    ):
+        raise ConfigError(
+            "says how the neurons of a NIR graph reset, and there is none",
+            where="--reset",
+            hint="Leave it out: ONNX files and deployment folders say themselves what they compute.",
+        )
+
+
 def _has_onnx(source: Source) -> bool:
     if source.exported is not None:
         return source.exported.network.conventional

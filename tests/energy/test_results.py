@@ -10,13 +10,14 @@ import pytest
 
 from nsc_deploy.energy import Budget, advise, compare, count, estimate
 from nsc_deploy.energy.advice.records import Change
+from nsc_deploy.energy.output.tables import systems_table
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.support.small_runs import DT, dense_run, event_run, events
+from tests.support.small_runs import DT, dense_run, event_run, events, spiking_graph
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "energy_notebook.py"
 
@@ -141,6 +142,73 @@ def test_files_counts_and_estimates_are_compared_alike(runs: list[Path]) -> None
     assert compare(*counts).systems == compare(runs[0], counts[1]).systems == of_files
     assert compare(counts[0].estimate(), runs[1]).systems == of_files
     assert compare(counts[0].estimate("loihi"), counts[1]).profile == "loihi"
+
+
+def test_an_accounting_that_there_is_not_is_refused(runs: list[Path]) -> None:
+    event, fc = estimate(runs[0]), estimate(runs[2])
+    for ask in (
+        lambda: compare(event, event, column="memmory"),
+        lambda: event.compare(event, "memmory"),
+        lambda: event.check_against(event, column="memmory"),
+    ):
+        with pytest.raises(ConfigError, match=r"memmory.*priced in paper, compute, memory, ann"):
+            ask()
+    with pytest.raises(ConfigError, match=r"'ann', and fc.* is priced in paper, compute, memory$"):
+        event.compare(fc, "ann")  # a conventional network has no column of an opponent
+
+
+def test_a_system_that_is_gone_is_told(runs: list[Path]) -> None:
+    both, one = estimate([runs[0], runs[2]]), estimate(runs[0])
+    found = both.compare(one)
+    there, gone = found.systems
+    assert (there.after, gone.before, gone.after) == (there.before, "fc", None)
+    assert {layer.status for layer in gone.layers} == {"removed"}
+    assert gone.total["synops"].before
+    assert not gone.total["synops"].after
+    assert {row["system"] for row in found.rows()} == {there.after, "fc"}
+    with pytest.raises(ConfigError, match="holds fc too, which is not checked"):
+        one.check_against(both)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"samples": 3}, {"reset": "zero"}, {"skip_zeros": True}, {"inputs": "in.npz"}, {"profile": "loihi"}],
+)
+def test_options_of_what_was_counted_before_are_refused(
+    runs: list[Path], option: dict[str, Any], tmp_path: Path
+) -> None:
+    report = estimate(runs[0]).write(tmp_path)[0]
+    (name,) = option
+    with pytest.raises(ConfigError, match="before") as caught:
+        compare(report, report, **option)
+    assert caught.value.where == "--" + name.replace("_", "-")
+    assert compare(report, report, samples=None, skip_zeros=False, inputs=[]).systems
+
+
+def test_a_graph_without_layers_costs_nothing(tmp_path: Path) -> None:
+    builder = GraphBuilder(DT)
+    builder.input(6, Signal.EVENTS)
+    builder.output(6)
+    write_network(tmp_path / "wire.nir", builder.build())
+    write_recording(tmp_path / "inputs.npz", events(6))
+    priced = estimate(tmp_path / "wire.nir", inputs=tmp_path / "inputs.npz")
+    assert repr(priced) == "<Estimate: wire 0 SynOps, 0 uJ (with memory, horowitz-45nm)>"
+    assert priced.compare(priced).systems[0].total["energy_uj"].after == 0
+
+
+def test_graphs_over_other_recordings_do_not_stand_side_by_side_without_a_word(tmp_path: Path) -> None:
+    spiking_graph(tmp_path / "a.nir", [6, 4], Signal.EVENTS)
+    spiking_graph(tmp_path / "b.nir", [6, 4], Signal.EVENTS)
+    recorded = events(6)
+    write_recording(tmp_path / "all.npz", recorded)
+    write_recording(tmp_path / "few.npz", recorded.first(3))
+    graphs, files = [tmp_path / "a.nir", tmp_path / "b.nir"], [tmp_path / "all.npz", tmp_path / "few.npz"]
+    other, same = estimate(graphs, inputs=files).report, estimate(graphs, inputs=files[0]).report
+    assert same.warnings == ()
+    [warning] = other.warnings
+    assert (warning.name, "b was counted over other" in warning.fault) == ("other-recording", True)
+    assert "mean of 10 (a), 3 (b)." in systems_table(other).note
+    assert "mean of 10." in systems_table(same).note
 
 
 def test_synops_are_those_of_each_sample(runs: list[Path]) -> None:

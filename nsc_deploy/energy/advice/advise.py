@@ -24,7 +24,7 @@ from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import LayerCount, PartCount, Store
 from nsc_deploy.energy.pricing.price import ACCOUNTINGS, MICROJOULE, PriceBook, access_price, price_layer
 from nsc_deploy.energy.pricing.profile import Profile
-from nsc_deploy.energy.report.budget import CheckResult
+from nsc_deploy.energy.report.budget import Budget, CheckResult
 from nsc_deploy.energy.report.quantity import Quantity
 from nsc_deploy.energy.systems import CountedSystem, Options
 from nsc_deploy.errors import ConfigError
@@ -82,6 +82,7 @@ class Advisor:
         column: accounting of the energy: paper, compute or memory.
         by: what the changes are ranked by.
         why: where a budget decides that, its words.
+        of: the parts whose savings rank them; empty for all.
         progress: called with a line on what is being tried.
 
     Raises:
@@ -98,17 +99,20 @@ class Advisor:
         column: str = "memory",
         by: Objective = Objective.ENERGY,
         why: str = "",
+        of: Sequence[str] = (),
         progress: Progress = lambda line: None,
     ) -> None:
         self._system = system
         self._prices, self._profile = prices, prices.profile
         self._by, self._why = by, why
+        names = [part.name for part in system.parts]
+        self._of = () if set(names) <= set(of) else tuple(of)
         self._options = options
         self._progress = progress
         self._accounting = next(one for one in ACCOUNTINGS if one.name == column)
         self._each = {part.name: self._totals(part) for part in system.parts}
         self._before = _added(self._each.values())
-        if self._before.of(by) is None:
+        if self._ranked(self._each) is None:
             raise ConfigError(
                 "does not say how wide a value is, so bytes cannot be saved",
                 where=f"profile {self._profile.name}",
@@ -134,6 +138,7 @@ class Advisor:
             samples=self._system.samples,
             by=self._by,
             why=self._why,
+            of_parts=self._of,
             energy_uj=self._before.energy_uj,
             synops=self._before.synops,
             memory_bytes=self._before.memory_bytes,
@@ -220,9 +225,14 @@ class Advisor:
         accuracy = self._accuracy if same else part.accuracy_of(outputs)
         return self._advice(change, words, after, accuracy, part=part.name, layer=layer, same_outputs=same)
 
-    def _with(self, changed: Mapping[str, _Totals]) -> _Totals:
-        """The whole system with some parts changed."""
-        return _added({**self._each, **changed}.values())
+    def _with(self, changed: Mapping[str, _Totals]) -> dict[str, _Totals]:
+        """All parts of the system, some of them changed."""
+        return {**self._each, **changed}
+
+    def _ranked(self, parts: Mapping[str, _Totals]) -> float | None:
+        """What is to become less, of the parts that are asked about."""
+        asked = self._of or tuple(parts)
+        return _added(parts[name] for name in asked if name in parts).of(self._by)
 
     def _together(self) -> Advice | None:
         """All changes of all parts that leave the outputs as they are."""
@@ -244,14 +254,14 @@ class Advisor:
         self,
         change: Change,
         words: str,
-        after: _Totals,
+        parts: Mapping[str, _Totals],
         accuracy: float | None,
         *,
         part: str | None = None,
         layer: str | None = None,
         same_outputs: bool = False,
     ) -> Advice:
-        before, now = self._before.of(self._by), after.of(self._by)
+        before, now, after = self._ranked(self._each), self._ranked(parts), _added(parts.values())
         return Advice(
             change=change,
             part=part,
@@ -307,15 +317,15 @@ class Advisor:
                 continue
             self._progress(f"{fewer} steps")
             shorter = [replace(one.recording, values=one.recording.values[:fewer]) for one in self._parts]
-            after = _added(
-                self._totals(self._count(one, one.network, recording))
+            after = {
+                one.name: self._totals(self._count(one, one.network, recording))
                 for one, recording in zip(self._parts, shorter, strict=True)
-            )
+            }
             accuracy = last.accuracy_of(last.activity.outputs[:fewer])
             yield self._advice(Change.STEPS, f"decide after {fewer} of {steps} steps", after, accuracy)
 
     def _rate(self, rival: CountedSystem) -> Advice:
-        after = _added(self._totals(part) for part in rival.parts)
+        after = {part.name: self._totals(part) for part in rival.parts}
         before, now = (
             sum(float(part.per_sample.spikes.mean()) for part in one.parts) for one in (self._system, rival)
         )
@@ -352,14 +362,22 @@ def objective_of(result: CheckResult) -> tuple[Objective, str]:
     return _OBJECTIVES[most.quantity], f"{most.quantity} is {words}"
 
 
-def refuse_unknown_column(name: str) -> None:
-    """Let pass only the accountings that advice can be given in.
+def column_of(name: str | None, budget: Budget | None) -> str:
+    """The accounting that advice is given in: what is named, that of the budget, or with memory.
 
     Raises:
-        ConfigError: another one.
+        ConfigError: one that there is no advice in, or another than the budget's.
     """
-    if name not in _COLUMNS:
+    if name is not None and name not in _COLUMNS:
         raise ConfigError(f"is {name!r} where one of {', '.join(_COLUMNS)} is wanted", where="--column")
+    signed = None if budget is None else budget.column
+    if signed is not None and name not in {None, signed}:
+        raise ConfigError(
+            f"the budget is for the column {signed}, and {name} is given",
+            where="--column",
+            hint="Leave it out, or change the budget.",
+        )
+    return name or signed or "memory"
 
 
 def _units(mask: Mask, shape: Sequence[int], one_by_one: str, in_channels: str) -> str:

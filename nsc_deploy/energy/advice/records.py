@@ -56,7 +56,9 @@ class Advice(Record):
     after_synops: float
     before_bytes: int | None = Field(description="None where the profile does not say how wide a value is")
     after_bytes: int | None
-    saved: float = Field(description="share of what the report ranks by; negative where it rises")
+    saved: float = Field(
+        description="share of what the report ranks by, of the parts it names; negative where it rises"
+    )
     accuracy_before: float | None
     accuracy_after: float | None
 
@@ -71,6 +73,9 @@ class AdviceReport(Tabular, Record):
     samples: int
     by: Objective = Field(description="what the changes are ranked by")
     why: str = Field(description="where a budget decides that: the limit, and how much of it is used")
+    of_parts: tuple[str, ...] = Field(
+        default=(), description="parts that `saved` is of, where a budget is for some alone"
+    )
     energy_uj: float = Field(description="of the whole system, mean of a sample")
     synops: float
     memory_bytes: int | None

@@ -55,11 +55,19 @@ def systems_table(report: Report) -> Table:
     heads = (*columns("\nSystem", holds=Holds.NAMES), *facts, *_energy_columns(report))
     profile = report.profile
     note = (
-        f"uJ for one sample, mean of {report.systems[0].samples}. "
+        f"uJ for one sample, mean of {_samples(report)}. "
         f"Prices: {profile.title} ({profile.name}, {profile.basis}). '>' marks a lower bound."
     )
     words = _trained_words(report)
     return Table("Energy of a sample", heads, tuple(rows), f"{note}\n{words}" if words else note)
+
+
+def _samples(report: Report) -> str:
+    """How many samples means are of; of each system where they differ."""
+    numbers_of = {system.samples for system in report.systems}
+    if len(numbers_of) == 1:
+        return str(report.systems[0].samples)
+    return ", ".join(f"{system.samples} ({system.label})" for system in report.systems)
 
 
 def _item(value: float | None, digits: int) -> str:
@@ -315,7 +323,19 @@ def front_words(points: Sequence[FrontPoint]) -> str:
     winners = ", ".join(point.system for point in points if point.on_front)
     beaten = [f"{point.system} (by {point.beaten_by[0]})" for point in points if not point.on_front]
     words = f"On the Pareto front, that no other is as accurate at less energy: {winners}."
-    return f"{words} Beaten: {', '.join(beaten)}." if beaten else words
+    words += f" Beaten: {', '.join(beaten)}." if beaten else ""
+    return f"{words} {_kinds_of_accuracy(points)}".rstrip()
+
+
+def _kinds_of_accuracy(points: Sequence[FrontPoint]) -> str:
+    """That accuracies are of different kinds, and of which; nothing where all are of one."""
+    kinds: dict[str, list[str]] = {}
+    for point in points:
+        kinds.setdefault(point.accuracy_of, []).append(point.system)
+    if len(kinds) < 2:
+        return ""
+    told = "; ".join(f"{', '.join(systems)} of {kind}" for kind, systems in kinds.items())
+    return f"Accuracies of different kinds, which say little of each other: {told}."
 
 
 def has_opponent(report: SystemReport) -> bool:
@@ -434,5 +454,5 @@ def _energy_spread(energy: Energy, *, ranged: bool) -> list[str]:
 
 
 def _spread(one: Spread, *, ranged: bool) -> list[str]:
-    mean, *rest = (numbers.count(round(value)) for value in (one.mean, one.median, one.p95, one.worst))
+    mean, *rest = (numbers.amount(round(value)) for value in (one.mean, one.median, one.p95, one.worst))
     return [mean, *(("", "") if ranged else ()), *rest, str(one.worst_sample)]

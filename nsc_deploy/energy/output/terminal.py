@@ -218,6 +218,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the layers that changed, and the totals."""
     for system in comparison.systems:
         _draw(_comparison_table(system), console)
+        if system.after is None:
+            console.print(f"{system.before} is gone: the later report has no such system. ", markup=False)
         same = sum(layer.status is Status.SAME for layer in system.layers)
         console.print(f"{same} of {len(system.layers)} layers unchanged. ", style="dim", end="")
         console.print(
@@ -237,19 +239,26 @@ def _comparison_table(system: SystemChange) -> Table:
             rows += _change_rows(f"{layer.part}/{layer.layer}", became, layer.changes, lower=lower)
     rows += _change_rows("Total", "", system.total, lower=bool(system.unpriced), style="total")
     heads = (*columns("Layer", "", "Figure", holds=Holds.NAMES), *columns("Was", "Is", "%"))
-    return Table(f"{system.before} -> {system.after}", heads, tuple(rows))
+    return Table(f"{system.before} -> {system.after or 'gone'}", heads, tuple(rows))
 
 
 def _change_rows(
     name: str, became: str, changes: Mapping[str, Change], *, lower: bool, style: str = ""
 ) -> list[Row]:
-    """A row a figure that changed, the name in the first; lower bounds have no growth that is known."""
+    """A row a figure that changed, the name in the first; lower bounds have no growth that is known.
+
+    What an ONNX graph does not tell has a dash, and no growth.
+    """
     cells = []
     for field, word in _FIGURES.items():
         change, mark = changes[field], "> " if lower and field == "energy_uj" else ""
         if change.before != change.after:
             growth = "" if change.growth is None or mark else f"{100 * change.growth:+.1f}"
-            cells.append((word, f"{mark}{figure(change.before)}", f"{mark}{figure(change.after)}", growth))
+            was, now = (
+                numbers.MISSING if one is None else f"{mark}{figure(one)}"
+                for one in (change.before, change.after)
+            )
+            cells.append((word, was, now, growth))
     first, *others = cells or [("", "", "", "")]
     return [Row((name, became, *first), style), *(Row(("", "", *one), style) for one in others)]
 
@@ -285,7 +294,8 @@ def print_advice(report: AdviceReport, console: Console, top: int | None = None)
     rows = tuple(Row(_advice_cells(one)) for one in shown)
     if report.why:
         console.print(f"Ranked by {report.by}: {report.why}.", highlight=False, markup=False)
-    _draw(Table(f"{report.system}: {', '.join(sizes)}", heads, rows, f"Saves: of {report.by}."), console)
+    saves = f"Saves: of {report.by}{' of ' if report.of_parts else ''}{', '.join(report.of_parts)}."
+    _draw(Table(f"{report.system}: {', '.join(sizes)}", heads, rows, saves), console)
     if not report.advice:
         console.print("Nothing was found that could be changed.")
     elif len(shown) < len(report.advice):
@@ -335,7 +345,7 @@ def _together(one: Advice) -> str:
 
 def _draw(table: Table, console: Console) -> None:
     """Print a table, without the columns that a narrow terminal has no room for: rich would cut it off."""
-    shown = table.shown(Medium.TERMINAL)
+    shown = wanted = table.shown(Medium.TERMINAL)
     rows = [row for row in table.rows if row.only is not Medium.PAGE]
     for rank in sorted({column.rank for column in table.columns if column.rank}, reverse=True):
         if sum(2 + _least_width(table.columns[index], index, rows) for index in shown) <= console.width:
@@ -365,8 +375,15 @@ def _draw(table: Table, console: Console) -> None:
         written = [escape(row.cells[index]) for index in shown if index < len(row.cells)]
         drawn.add_row(*written, style=_STYLES.get(row.style))
     console.print(drawn)
-    if table.note:
-        console.print(f"{table.note}\n", style="dim", highlight=False, markup=False)
+    note = "\n".join(filter(None, (_left_out(table, wanted, shown), table.note)))
+    if note:
+        console.print(f"{note}\n", style="dim", highlight=False, markup=False)
+
+
+def _left_out(table: Table, wanted: Iterable[int], shown: Iterable[int]) -> str:
+    """Which columns a terminal has no room for; nothing where it has all."""
+    left = ", ".join(table.columns[index].head for index in sorted({*wanted} - {*shown}))
+    return f"No room for: {left}. A wider terminal has it." if left else ""
 
 
 def _folded_head(head: str, index: int, rows: Iterable[Row]) -> str:

@@ -28,6 +28,7 @@ from nsc_deploy.energy.report.break_even import (
     whole_break_even,
 )
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
+from nsc_deploy.energy.report.front import accuracy_of, pareto_front
 from nsc_deploy.energy.report.measures import Meter
 from nsc_deploy.energy.report.microcontroller import MOST_INSTRUCTIONS
 from nsc_deploy.energy.report.on_chip import on_target
@@ -47,7 +48,6 @@ from nsc_deploy.energy.report.schema import (
     Accesses,
     Counts,
     FloatGraph,
-    FrontPoint,
     Layer,
     PartReport,
     Poster,
@@ -147,10 +147,8 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
     counts, spiking = system.parts, system.spiking
     columns = [one for one in accountings if spiking or not one.spiking_only]
     prices = [price_part(part, book.of(part), columns, spiking=spiking) for part in counts]
-    compared = {MEMORY, OPPONENT} <= set(columns)
     parts = tuple(
-        _part(system, index, prices[index], book.of(counts[index]), compared=compared)
-        for index in range(len(counts))
+        _part(system, index, prices[index], book.of(counts[index]), columns) for index in range(len(counts))
     )
     operations = Operations.sum((part.per_sample for part in counts), system.samples)
     return SystemReport(
@@ -158,11 +156,14 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
         path=str(system.path),
         **_facts(system.deployment),
         accuracy=system.accuracy,
+        accuracy_of=accuracy_of(system),
         spiking=spiking,
         samples=system.samples,
         parts=parts,
         sides={
-            side: sum_prices(row for part, row in zip(counts, prices, strict=True) if part.side is side)
+            side: sum_prices(
+                (row for part, row in zip(counts, prices, strict=True) if part.side is side), columns
+            )
             for side in Side
             if any(part.side is side for part in counts)
         },
@@ -172,16 +173,21 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
         spikes=spread(operations.spikes),
         float_graph=_float_graph(system),
         headline=_headline(system, book),
-        energy=sum_prices(prices),
+        energy=sum_prices(prices, columns),
         network_uj=_network(parts),
         radio_uj=radio_uj(system.deployment, book.profile),
         addressing_uj=addressing_uj(counts, book.profile),
         static_uj=static_uj(counts, book.profile),
         potentials=_potentials(system, book, columns),
-        break_even=whole_break_even(counts, prices) if compared else None,
+        break_even=whole_break_even(counts, prices) if _compared(columns) else None,
         against=(),
         ratio={},
     )
+
+
+def _compared(columns: Sequence[Accounting]) -> bool:
+    """Whether there is a bit-matched network beside the spiking one."""
+    return {MEMORY, OPPONENT} <= set(columns)
 
 
 def _float_graph(system: CountedSystem) -> FloatGraph | None:
@@ -246,7 +252,11 @@ def price_part(
 
 
 def _part(
-    system: CountedSystem, index: int, prices: PartPrices, profile: Profile, *, compared: bool
+    system: CountedSystem,
+    index: int,
+    prices: PartPrices,
+    profile: Profile,
+    columns: Sequence[Accounting],
 ) -> PartReport:
     part, work = system.parts[index], system.work[index]
     graph_hash, recording_hash = hashes(work)
@@ -266,9 +276,9 @@ def _part(
         "load": load(part, profile),
         "memory": memory_use(layer.kept for layer in layers),
         "over_time": over_time(part),
-        "energy": sum_prices([prices]),
+        "energy": sum_prices([prices], columns),
         "layers": layers,
-        "break_even": layer_break_even(part, prices) if compared else (),
+        "break_even": layer_break_even(part, prices) if _compared(columns) else (),
         "on_target": None
         if system.target is None or system.exported is not None
         else on_target(
@@ -315,11 +325,10 @@ def _spikes_over_time(layer: LayerCount) -> tuple[float, ...] | None:
     return tuple((layer.per_step.spikes / len(layer.per_sample.spikes)).tolist())
 
 
-def sum_prices(parts: Iterable[PartPrices]) -> dict[str, Energy]:
-    """The energy of all layers of several parts, by accounting."""
+def sum_prices(parts: Iterable[PartPrices], accountings: Sequence[Accounting]) -> dict[str, Energy]:
+    """The energy of all layers of several parts, by accounting; of none at all it is 0."""
     layers = [layer for part in parts for layer in part]
-    names = layers[0] if layers else ()
-    return {name: sum_energy([layer[name] for layer in layers]) for name in names}
+    return {one.name: sum_energy([layer[one.name] for layer in layers]) for one in accountings}
 
 
 def _trained_opponents(reports: Sequence[SystemReport]) -> tuple[TrainedOpponent, ...]:
@@ -360,36 +369,6 @@ def _ratio(energy: Energy | None, first: Energy | None) -> float | None:
     if energy is None or first is None or energy.unpriced or first.unpriced or first.mean_uj == 0:
         return None
     return energy.mean_uj / first.mean_uj
-
-
-def pareto_front(systems: Sequence[SystemReport], column: str) -> tuple[FrontPoint, ...]:
-    """Every system with an accuracy and a complete energy, the most frugal first.
-
-    A system whose energy is a lower bound has no place among the others.
-
-    Args:
-        systems: of a report.
-        column: the accounting.
-    """
-    placed = [
-        (system.label, system.accuracy, system.energy[column].mean_uj)
-        for system in systems
-        if system.accuracy is not None and column in system.energy and not system.energy[column].unpriced
-    ]
-    placed.sort(key=lambda one: (one[2], -one[1], one[0]))
-    points = []
-    for label, accuracy, energy in placed:
-        better = tuple(
-            name
-            for name, rival, price in placed
-            if rival >= accuracy and price <= energy and (rival, price) != (accuracy, energy)
-        )
-        points.append(
-            FrontPoint(
-                system=label, accuracy=accuracy, energy_uj=energy, on_front=not better, beaten_by=better
-            )
-        )
-    return tuple(points)
 
 
 def _headline(system: CountedSystem, prices: PriceBook) -> Headline:

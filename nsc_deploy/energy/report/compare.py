@@ -1,6 +1,7 @@
-"""Two builds of a system side by side: what changed layer by layer, and what may not have grown."""
+"""Two builds of a system side by side: what changed layer by layer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from nsc_deploy.diagnostics import Diagnostic, announce
-from nsc_deploy.energy.report.budget import CULPRITS, CheckedSystem, CheckResult, Culprit, Finding
-from nsc_deploy.energy.report.quantity import keeps_to
-from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, Report, SystemReport
+from nsc_deploy.energy.pricing.profile import Profile
+from nsc_deploy.energy.report.schema import SCHEMA_VERSION, Layer, PartReport, Report, SystemReport
 from nsc_deploy.energy.report.tabular import Tabular
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import read_json
@@ -18,7 +18,6 @@ from nsc_deploy.io.records import Record, to_record
 from nsc_deploy.io.text import counted
 
 FIELDS = ("synops", "neuron_updates", "spikes", "synapses", "neurons", "energy_uj")
-CHECKED = ("synops", "spikes", "neurons", "energy_uj")
 _HINT = "Make it anew: nsc-deploy energy report RUN --out DIR"
 
 
@@ -32,20 +31,20 @@ class Status(StrEnum):
 
 
 class Change(Record):
-    """One figure before and after."""
+    """One figure before and after; None where an ONNX graph does not tell it."""
 
-    before: float
-    after: float
+    before: float | None
+    after: float | None
 
     @property
-    def difference(self) -> float:
-        """After minus before."""
-        return self.after - self.before
+    def difference(self) -> float | None:
+        """After minus before; None where one of them is not told."""
+        return None if self.before is None or self.after is None else self.after - self.before
 
     @property
     def growth(self) -> float | None:
-        """Difference over before; None from nothing."""
-        return self.difference / self.before if self.before else None
+        """Difference over before; None from nothing, and where it is not told."""
+        return self.difference / self.before if self.before and self.difference is not None else None
 
 
 class LayerChange(Record):
@@ -62,13 +61,18 @@ class LayerChange(Record):
 
 
 class SystemChange(Record):
-    """A system before and after."""
+    """A system before and after; one that the later report has no more is gone with all its layers."""
 
     before: str
-    after: str
+    after: str | None = Field(description="None of a system that is gone")
     total: dict[str, Change]
     layers: tuple[LayerChange, ...]
     unknown: tuple[str, ...] = Field(description="figures that an ONNX graph does not tell")
+
+    @property
+    def label(self) -> str:
+        """Its name now, or the last one that it had."""
+        return self.before if self.after is None else self.after
 
     @property
     def unpriced(self) -> tuple[str, ...]:
@@ -91,7 +95,7 @@ class Comparison(Tabular, Record):
     def rows(self) -> list[dict[str, Any]]:
         """A row a layer: each figure before and after."""
         return [
-            {"system": system.after, "part": layer.part, "layer": layer.layer, "status": layer.status.value}
+            {"system": system.label, "part": layer.part, "layer": layer.layer, "status": layer.status.value}
             | {f"{field}_before": change.before for field, change in layer.changes.items()}
             | {f"{field}_after": change.after for field, change in layer.changes.items()}
             for system in self.systems
@@ -102,7 +106,8 @@ class Comparison(Tabular, Record):
 def compare_reports(before: Report, after: Report, column: str | None = None) -> Comparison:
     """Lay two reports side by side.
 
-    Systems are matched by label; a single one in each is matched whatever it is called.
+    Systems are matched by label; a single one in each is matched whatever it is called. One that the later
+    report has no more is gone with all its layers.
 
     Args:
         before: the older one.
@@ -110,9 +115,12 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
         column: accounting of the energy; the main one of `after` if None.
 
     Raises:
-        ConfigError: other prices, other products left out, or systems that do not match.
+        ConfigError: other prices, other products left out, a system that the earlier one has not, or an
+            accounting that a system has not.
     """
-    if (before.profile, before.host_profile) != (after.profile, after.host_profile):
+    if not _same_prices(before.profile, after.profile) or not _same_prices(
+        before.host_profile, after.host_profile
+    ):
         names = (
             " and ".join(one.name for one in (report.profile, report.host_profile) if one is not None)
             for report in (before, after)
@@ -128,8 +136,10 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
             hint="Make both with --skip-zeros, or neither.",
         )
     name = column or after.main.name
+    for system in (*before.systems, *after.systems):
+        _require_column(system, name)
     pairs = _pairs(before, after)
-    inputs = (one for old, new in pairs for one in _other_recordings(old, new))
+    inputs = (one for old, new in pairs if new is not None for one in _other_recordings(old, new))
     warnings = (*_other_readings(before, after), *inputs)
     for one in warnings:
         announce(one)
@@ -139,6 +149,19 @@ def compare_reports(before: Report, after: Report, column: str | None = None) ->
         systems=tuple(_system(old, new, name) for old, new in pairs),
         warnings=warnings,
     )
+
+
+def _same_prices(before: Profile | None, after: Profile | None) -> bool:
+    """Whether two profiles price alike, or there is none on either side."""
+    return before is after if before is None or after is None else before.prices_as(after)
+
+
+def _require_column(system: SystemReport, name: str) -> None:
+    """Refuse an accounting that a system is not priced in: its energy is not 0 there."""
+    if name not in system.energy:
+        raise ConfigError(
+            f"is {name!r}, and {system.label} is priced in {', '.join(system.energy)}", where="column"
+        )
 
 
 _READINGS = {"signal": "--signal", "arrays": "--samples-first", "layout": "--layout"}
@@ -163,20 +186,49 @@ def _other_recordings(before: SystemReport, after: SystemReport) -> Iterator[Dia
     old = {part.name: part for part in before.parts}
     for part in after.parts:
         one = old.get(part.name, before.parts[0] if len(before.parts) == len(after.parts) == 1 else None)
-        if one is None or (one.recording_sha256, one.samples) == (part.recording_sha256, part.samples):
-            continue
-        numbers = " and ".join(
-            f"{side.recording} ({counted(side.samples, 'sample')})" for side in (one, part)
-        )
-        yield Diagnostic(
-            "other-recording",
-            f"{part.name} was counted over other recorded inputs than before",
-            f"{numbers}, SHA-256 {one.recording_sha256[:12]} and {part.recording_sha256[:12]}",
-            "Differences may come from the inputs: count both over the same recording.",
-        )
+        if one is not None and _recorded(one) != _recorded(part):
+            fault = f"{part.name} was counted over other recorded inputs than before"
+            yield _other_inputs(fault, (one, part))
 
 
-def _pairs(before: Report, after: Report) -> list[tuple[SystemReport, SystemReport]]:
+def beside_other_recordings(report: Report) -> tuple[Diagnostic, ...]:
+    """Say so where a graph stands beside the first one and was counted over other inputs.
+
+    A run has recordings of its own, of the same data; those of graphs are what somebody gave them.
+    """
+    first, *others = report.systems
+    found = tuple(
+        _other_inputs(
+            f"{system.label} was counted over other recorded inputs than {first.label}",
+            (first.parts[0], system.parts[0]),
+        )
+        for system in others
+        if first.system is None and system.system is None
+        if _recorded(first.parts[0]) != _recorded(system.parts[0])
+    )
+    for one in found:
+        announce(one)
+    return found
+
+
+def _recorded(part: PartReport) -> tuple[str, int]:
+    """Which inputs a part was counted over, and how many samples of them."""
+    return part.recording_sha256, part.samples
+
+
+def _other_inputs(fault: str, parts: tuple[PartReport, PartReport]) -> Diagnostic:
+    numbers = " and ".join(f"{part.recording} ({counted(part.samples, 'sample')})" for part in parts)
+    hashes = " and ".join(part.recording_sha256[:12] for part in parts)
+    return Diagnostic(
+        "other-recording",
+        fault,
+        f"{numbers}, SHA-256 {hashes}",
+        "Differences may come from the inputs: count both over the same recording.",
+    )
+
+
+def _pairs(before: Report, after: Report) -> list[tuple[SystemReport, SystemReport | None]]:
+    """Each system before with what became of it: None of one that is gone, behind the others."""
     if len(before.systems) == len(after.systems) == 1:
         return [(before.systems[0], after.systems[0])]
     old = {system.label: system for system in before.systems}
@@ -185,45 +237,78 @@ def _pairs(before: Report, after: Report) -> list[tuple[SystemReport, SystemRepo
         raise ConfigError(
             f"the earlier report has no system called {', '.join(missing)} (it has: {', '.join(old)})"
         )
-    return [(old[system.label], system) for system in after.systems]
+    gone = old.keys() - {system.label for system in after.systems}
+    return [
+        *((old[system.label], system) for system in after.systems),
+        *((system, None) for label, system in old.items() if label in gone),
+    ]
 
 
-def _system(before: SystemReport, after: SystemReport, column: str) -> SystemChange:
-    old, new = _layers(before), _layers(after)
-    if len(before.parts) == len(after.parts) == 1:
+def _system(before: SystemReport, after: SystemReport | None, column: str) -> SystemChange:
+    old, new = _layers(before), {} if after is None else _layers(after)
+    if after is not None and len(before.parts) == len(after.parts) == 1:
         # The only part is the same one, whatever its file is called.
         old = {(after.parts[0].name, layer): figures for (_, layer), figures in old.items()}
     names = [*new, *(key for key in old if key not in new)]
     layers = tuple(_layer(key, old.get(key), new.get(key), column) for key in names)
     total = {
         field: Change(
-            before=sum(layer.changes[field].before for layer in layers),
-            after=sum(layer.changes[field].after for layer in layers),
+            before=_added(layer.changes[field].before for layer in layers),
+            after=_added(layer.changes[field].after for layer in layers),
         )
         for field in FIELDS
     }
     return SystemChange(
         before=before.label,
-        after=after.label,
+        after=None if after is None else after.label,
         total=total,
         layers=layers,
         unknown=tuple(
-            sorted({name for one in (before, after) for part in one.parts for name in part.unknown})
+            sorted(
+                {
+                    name
+                    for one in (before, after)
+                    if one is not None
+                    for part in one.parts
+                    for name in part.unknown
+                }
+            )
         ),
     )
 
 
-def _unpriced(layers: Iterable[Layer | None], column: str) -> tuple[str, ...]:
-    energies = (layer.energy.get(column) for layer in layers if layer is not None)
-    kinds = (kind.value for energy in energies if energy is not None for kind in energy.unpriced)
+def _added(figures: Iterable[float | None]) -> float | None:
+    """Their sum; None as soon as one of them is not told."""
+    known = list(figures)
+    return None if None in known else sum(one for one in known if one is not None)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A layer, and the figures that its graph does not tell."""
+
+    layer: Layer
+    unknown: tuple[str, ...]
+
+    @property
+    def primitive(self) -> str:
+        """What kind of layer it is."""
+        return self.layer.primitive
+
+
+def _unpriced(layers: Iterable[_Told | None], column: str) -> tuple[str, ...]:
+    energies = (one.layer.energy[column] for one in layers if one is not None)
+    kinds = (kind.value for energy in energies for kind in energy.unpriced)
     return tuple(dict.fromkeys(kinds))
 
 
-def _layers(system: SystemReport) -> Mapping[tuple[str, str], Layer]:
-    return {(part.name, layer.name): layer for part in system.parts for layer in part.layers}
+def _layers(system: SystemReport) -> dict[tuple[str, str], _Told]:
+    return {
+        (part.name, layer.name): _Told(layer, part.unknown) for part in system.parts for layer in part.layers
+    }
 
 
-def _layer(key: tuple[str, str], before: Layer | None, after: Layer | None, column: str) -> LayerChange:
+def _layer(key: tuple[str, str], before: _Told | None, after: _Told | None, column: str) -> LayerChange:
     old, new = _figures(before, column), _figures(after, column)
     changes = {field: Change(before=old[field], after=new[field]) for field in FIELDS}
     if before is None:
@@ -243,18 +328,20 @@ def _layer(key: tuple[str, str], before: Layer | None, after: Layer | None, colu
     )
 
 
-def _figures(layer: Layer | None, column: str) -> dict[str, float]:
-    if layer is None:
+def _figures(one: _Told | None, column: str) -> dict[str, float | None]:
+    """Of a layer that is not there all are 0; one that is not told is None."""
+    if one is None:
         return dict.fromkeys(FIELDS, 0.0)
-    energy = layer.energy.get(column)
-    return {
+    layer = one.layer
+    figures = {
         "synops": layer.counts.acs + layer.counts.macs,
         "neuron_updates": layer.counts.neuron_updates,
         "spikes": layer.counts.spikes,
         "synapses": float(layer.synapses),
         "neurons": float(layer.neurons),
-        "energy_uj": 0.0 if energy is None else energy.mean_uj,
+        "energy_uj": layer.energy[column].mean_uj,
     }
+    return {name: None if name in one.unknown else figure for name, figure in figures.items()}
 
 
 def read_report(path: Path) -> Report:
@@ -272,82 +359,3 @@ def read_report(path: Path) -> Report:
             hint=_HINT,
         )
     return to_record(Report, data, "an energy report", where=path, hint=_HINT, kind=DataError)
-
-
-def check_baseline(baseline: Report, now: Report, *, tolerance: float, column: str) -> CheckResult:
-    """Hold means of a report against those of an earlier one.
-
-    Args:
-        baseline: the earlier report.
-        now: the later one, with the same prices.
-        tolerance: by how much each figure may have grown, as a share (0.05 for 5 per cent).
-        column: accounting of the energy.
-
-    Raises:
-        ConfigError: a negative tolerance, other prices, or systems that do not match.
-    """
-    if not 0 <= tolerance < float("inf"):
-        raise ConfigError(f"is {tolerance:g} where 0 or more is wanted", where="--tolerance")
-    comparison = compare_reports(baseline, now, column)
-    findings = tuple(
-        _finding(system, field, tolerance)
-        for system in comparison.systems
-        for field in CHECKED
-        if field not in system.unknown
-    )
-    return CheckResult(
-        baseline=baseline.created,
-        profile=now.profile.name,
-        host_profile=None if now.host_profile is None else now.host_profile.name,
-        target=now.target,
-        column=column,
-        systems=tuple(_checked(system) for system in now.systems),
-        findings=findings,
-        warnings=comparison.warnings,
-    )
-
-
-def _checked(system: SystemReport) -> CheckedSystem:
-    return CheckedSystem(
-        system=system.label,
-        path=system.path,
-        parts=tuple(part.name for part in system.parts),
-        samples=system.samples,
-        steps=max(part.steps for part in system.parts),
-        dt=system.parts[0].dt,
-    )
-
-
-_UNITS = {"synops": "SynOps", "spikes": "spikes", "neurons": "neurons", "energy_uj": "uJ"}
-
-
-def _finding(system: SystemChange, field: str, tolerance: float) -> Finding:
-    change = system.total[field]
-    limit = change.before * (1 + tolerance)
-    grown = sorted(system.layers, key=lambda layer: -layer.changes[field].difference)
-    all_growth = sum(max(0.0, layer.changes[field].difference) for layer in grown) or 1.0
-    culprits = tuple(
-        Culprit(
-            part=layer.part,
-            layer=layer.layer,
-            value=layer.changes[field].difference,
-            share=layer.changes[field].difference / all_growth,
-        )
-        for layer in grown[:CULPRITS]
-        if layer.changes[field].difference > 0
-    )
-    holds = keeps_to(change.after, limit)
-    why = ""
-    if field == "energy_uj" and system.unpriced and holds:
-        why = f"the profile has no price for {', '.join(system.unpriced)}, which may have grown"
-    return Finding(
-        system=system.after,
-        quantity=f"{field} against the baseline",
-        unit=_UNITS[field],
-        over="mean",
-        value=change.after,
-        limit=limit,
-        passed=None if why else holds,
-        why=why,
-        culprits=culprits,
-    )

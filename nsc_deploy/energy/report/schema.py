@@ -170,6 +170,7 @@ class SystemReport(Record):
         description="of a run that of the trained model on its test part, else of the last part on the "
         "samples that were counted; None without labels or a readout"
     )
+    accuracy_of: str | None = Field(default=None, description="what that was measured on")
     snr_db: float | None
     snr_to_db: float | None = Field(description="upper end, where each sample has its own")
     channel: str | None
@@ -240,6 +241,7 @@ class FrontPoint(Record):
 
     system: str
     accuracy: float
+    accuracy_of: str = Field(default="", description="what it was measured on")
     energy_uj: float
     on_front: bool
     beaten_by: tuple[str, ...] = Field(description="labels, the most frugal first")

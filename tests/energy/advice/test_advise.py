@@ -295,6 +295,25 @@ def test_the_command_prints_a_table_and_json(run: Path, tmp_path: Path) -> None:
     assert target.is_file()
 
 
+@pytest.mark.parametrize("named", ["transmitter", "receiver"])
+def test_a_budget_decides_the_accounting_and_the_parts_that_rank(tmp_path: Path, named: str) -> None:
+    run = event_run(tmp_path / "event")
+    words = f"column = 'compute'\npart = '{named}'\n[limits]\nenergy_uj = 1e-6\n"
+    (tmp_path / "budget.toml").write_text(words)
+    found = advise(run, samples=3, budget=tmp_path / "budget.toml")
+    priced = estimate(run, samples=3).report.systems[0]
+    assert (found.column, found.of_parts) == ("compute", (named,))
+    assert found.energy_uj == pytest.approx(priced.energy["compute"].mean_uj)
+    own = next(part for part in priced.parts if part.name == named).energy["compute"].mean_uj
+    assert found.advice
+    for one in found.advice:
+        less = one.before_uj - one.after_uj if one.part == named else 0.0
+        assert one.saved == pytest.approx(less / own)
+    with pytest.raises(ConfigError, match="for the column compute, and memory is given"):
+        advise(run, samples=3, column="memory", budget=tmp_path / "budget.toml")
+    assert advise(run, samples=3).of_parts == ()
+
+
 def test_what_the_system_is_over_in_ranks_the_changes(run: Path) -> None:
     (counted,) = count(run).systems
     mean = float(counted.parts[0].per_sample.synaptic.mean())

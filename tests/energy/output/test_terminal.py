@@ -16,7 +16,16 @@ from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
-from tests.support.small_runs import DT, dense_run, event_run, events, weights
+from tests.support.small_runs import (
+    DT,
+    dense_graph,
+    dense_run,
+    event_run,
+    events,
+    reals,
+    spiking_graph,
+    weights,
+)
 
 WIDE = 400
 
@@ -139,6 +148,38 @@ def test_a_layer_of_another_kind_says_which(tmp_path: Path) -> None:
     after.affine("weights", weights(2, 6), weights(2))
     found = compared(tmp_path, before, after)["weights"]
     assert found[0][:3] == ["Linear", "->", "Affine"]
+
+
+def test_what_an_onnx_graph_does_not_tell_is_a_dash_and_not_nothing(tmp_path: Path) -> None:
+    spiking_graph(tmp_path / "before.nir", [6, 4], Signal.REAL)
+    dense_graph(tmp_path / "after.onnx", [6, 4])
+    write_recording(tmp_path / "in.npz", reals(6))
+    found = compare(tmp_path / "before.nir", tmp_path / "after.onnx", inputs=tmp_path / "in.npz")
+    neurons = found.systems[0].total["neurons"]
+    assert (neurons.before, neurons.after, neurons.difference, neurons.growth) == (4, None, None, None)
+    assert found.rows()[-1]["neurons_after"] == 0  # of a layer that is not there any more
+    assert {row["neurons_after"] for row in found.rows() if row["status"] == "added"} == {None}
+    text = StringIO()
+    print_comparison(found, Console(file=text, width=100))
+    (total,) = [line.split() for line in text.getvalue().split("Total")[1].splitlines() if "neurons" in line]
+    assert total == ["neurons", "4", numbers.MISSING]
+
+
+def test_a_silent_recording_takes_nothing_and_says_so(tmp_path: Path) -> None:
+    spiking_graph(tmp_path / "net.nir", [6, 4], Signal.EVENTS)
+    write_recording(tmp_path / "in.npz", events(6, rate=0.0))
+    report = estimate(tmp_path / "net.nir", inputs=tmp_path / "in.npz").report
+    text = StringIO()
+    print_headlines(report, Console(file=text, width=80))
+    rows = [" ".join(line.split()) for line in text.getvalue().splitlines()]
+    assert {"SynOps, mean 0", "SynOps, worst 0", "Busiest step 0", "SynOps/s, worst 0"} <= set(rows)
+
+
+def test_columns_without_room_are_named(tmp_path: Path) -> None:
+    report = estimate(event_run(tmp_path / "event", scale=60)).report
+    narrow, wide = (" ".join(printed(report, width)) for width in (80, WIDE))
+    assert "No room for: Primitive, Receives, Synapses. A wider terminal has it." in narrow
+    assert "No room for" not in wide
 
 
 @pytest.mark.parametrize("threshold", [1.0, 1e6])

@@ -398,6 +398,34 @@ def test_options_of_onnx_graphs_are_refused_where_there_are_none(
         assert estimate([spiking, dense], **given, skip_zeros=True).report.systems
 
 
+def test_a_reset_is_refused_where_no_nir_graph_could_leave_it_open(tmp_path: Path) -> None:
+    dense_graph(tmp_path / "net.onnx", [6, 4])
+    write_recording(tmp_path / "in.npz", reals(6))
+    dense, given = tmp_path / "net.onnx", {"inputs": tmp_path / "in.npz", "reset": "zero"}
+    for ask in (partial(estimate, dense), partial(compare, dense, dense)):
+        with pytest.raises(ConfigError, match="a NIR graph reset") as caught:
+            ask(**given)
+        assert caught.value.where == "--reset"
+    spiking_graph(tmp_path / "net.nir", [6, 4], Signal.REAL)
+    assert estimate([dense, tmp_path / "net.nir"], **given).report.systems
+
+
+@pytest.mark.parametrize("tolerance", [-3, 0.05])
+def test_a_tolerance_of_no_baseline_is_refused(run: Path, tolerance: float) -> None:
+    for ask in (partial(check, run), count(run, samples=1).check):
+        with pytest.raises(ConfigError, match="no baseline") as caught:
+            ask(limits(neurons=1e6), tolerance=tolerance)
+        assert caught.value.where == "--tolerance"
+
+
+def test_nothing_is_not_near_a_limit_of_nothing(tmp_path: Path) -> None:
+    spiking_graph(tmp_path / "net.nir", [6, 4], Signal.EVENTS)
+    write_recording(tmp_path / "in.npz", events(6, rate=0.0))
+    counted = count(tmp_path / "net.nir", inputs=tmp_path / "in.npz")
+    (found,) = counted.check(limits(synops_per_inference=0)).findings
+    assert (found.value, found.passed, found.near) == (0, True, False)
+
+
 def heavier(run: Path, folder: Path) -> Path:
     """The same run with another first layer in its receiver."""
     shutil.copytree(run, folder)

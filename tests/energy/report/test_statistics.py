@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,12 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsc_deploy.deployment import Place
+from nsc_deploy.deployment import Place, Side
 from nsc_deploy.energy import Estimate, count, estimate
-from nsc_deploy.energy.pricing.profile import load_profile, load_profiles
-from nsc_deploy.energy.report.build import pareto_front
+from nsc_deploy.energy.output.tables import front_words
+from nsc_deploy.energy.pricing.price import PriceBook
+from nsc_deploy.energy.pricing.profile import PowerUnit, StaticPower, load_profile, load_profiles
+from nsc_deploy.energy.report.build import build_report
+from nsc_deploy.energy.report.front import pareto_front
 from nsc_deploy.energy.report.numbers import MISSING, binned, course, per_second, share, snr
 from nsc_deploy.energy.report.schema import PartReport, Report
+from nsc_deploy.energy.report.statistics import static_uj
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal
@@ -43,6 +48,15 @@ def test_load_is_the_synaptic_operations_of_a_sample_over_its_duration(
             assert shown.load.p95 == pytest.approx(np.percentile(each, 95))
             assert shown.load.worst == pytest.approx(each.max())
             assert shown.synops.worst_sample == int(each.argmax())
+
+
+def test_an_end_that_is_done_in_one_step_rests_while_the_other_works(runs: list[Path]) -> None:
+    priced = load_profile("horowitz-45nm").model_copy(
+        update={"static_power": StaticPower(value=420, unit=PowerUnit.MICROWATT, source="mine")}
+    )
+    parts = count(runs[0]).systems[0].parts
+    short = [replace(one, steps=1) if one.side is Side.TRANSMITTER else one for one in parts]
+    assert static_uj(short, priced) == static_uj(parts, priced) == pytest.approx(2 * STEPS * DT * 420)
 
 
 def test_the_worst_sample_is_the_worst_of_the_sums(runs: list[Path], report: Report) -> None:
@@ -128,6 +142,25 @@ def test_the_front_holds_what_nothing_beats(report: Report) -> None:
     assert points[2].beaten_by == ("a", "e")
     assert fc.label in {point.system for point in report.fronts["memory"]}
     assert "ann" not in report.fronts
+
+
+def test_accuracies_of_different_kinds_stand_in_one_front_with_a_word(
+    runs: list[Path], report: Report
+) -> None:
+    assert "different kinds" not in front_words(report.fronts["memory"])
+    counted = replace(
+        count(runs[0], samples=3).systems[0], label="alone", deployment=None, measured_accuracy=1.0
+    )
+    both = build_report(
+        [counted, count(runs[0]).systems[0]], PriceBook(load_profile("horowitz-45nm")), options={}
+    )
+    assert [one.accuracy_of for one in both.systems] == [
+        "3 counted samples, of its graph alone",
+        "the test part",
+    ]
+    words = front_words(both.fronts["memory"])
+    assert "alone of 3 counted samples, of its graph alone" in words
+    assert f"{both.systems[1].label} of the test part." in words
 
 
 def test_a_lower_bound_is_on_no_front(runs: list[Path]) -> None:
