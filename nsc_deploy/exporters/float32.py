@@ -41,10 +41,11 @@ from nsc_deploy.graphs.network import Network, Node, Signal
 from nsc_deploy.graphs.operators import Setting
 from nsc_deploy.graphs.simulate import build_operator
 from nsc_deploy.io.folders import replacing_folder, require_folder
+from nsc_deploy.passes.exactness import Grids, joined
 from nsc_deploy.passes.verdict import Refusal, Rule, judge
 from nsc_deploy.verification.compare import compare_runs
 from nsc_deploy.verification.divergence import LayerDivergence
-from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace
+from nsc_deploy.verification.runner import ReferenceRunner, Runner, RunTrace, layer_names
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ class Written:
         runners: run what was written, one a file that can be run.
         notes: what was done to the graph on its way.
         states: states of a single-step model.
+        rounds: whether something done to the graph on its way may round otherwise than the graph.
     """
 
     files: tuple[tuple[str, str], ...]
     runners: tuple[Runner, ...]
     notes: tuple[str, ...] = ()
     states: tuple[StateRecord, ...] = ()
+    rounds: bool = False
 
 
 def write_exact_deployment(
@@ -91,7 +94,7 @@ def write_exact_deployment(
         written = write(folder)
         request.notify("checking")
         backend = " ".join(next(iter(versions.items()), ("nsc-deploy", nsc_deploy.__version__)))
-        record = check_artefact(request.network, written.runners, inputs, backend)
+        record = check_artefact(request.network, written.runners, inputs, backend, rounds=written.rounds)
         held = [(GRAPH, "the graph as it was"), *written.files]
         if request.recording_file is not None:
             held.append((RECORDING, "recorded inputs"))
@@ -217,24 +220,27 @@ _HINT = (
 
 
 def check_artefact(
-    network: Network, runners: Sequence[Runner], inputs: Samples, backend: str
+    network: Network, runners: Sequence[Runner], inputs: Samples, backend: str, *, rounds: bool = False
 ) -> VerificationRecord:
     """Run an artefact and the reference simulator on the same inputs, and compare every layer shown.
 
-    Where both sums and products are exact, as with weights on a dyadic grid, everything must be equal. Else
-    another order of summation may round a potential to the other side of its threshold; such a sample passes
-    where its first divergence is that close (see `TOLERANCE`), and what follows from it cannot be judged.
+    Where sums are exact, as with weights on a dyadic grid that events meet, everything must be equal: what
+    rounds behind them, such as a decay, does so element by element and therefore alike. Else another order
+    of summation may round a potential to the other side of its threshold; such a sample passes where its
+    first divergence is that close (see `TOLERANCE`), and what follows from it cannot be judged.
 
     Args:
         network: the graph.
         runners: each runs the artefact, or one of its files; all must be right.
         inputs: what enters.
         backend: name and version for the record.
+        rounds: whether the artefact is of another form of the graph, which may round anywhere.
 
     Raises:
         ExportError: the artefact computes something else.
     """
-    reference, judge = ReferenceRunner(network), partial(_refuse_other_results, network)
+    exact = frozenset[str]() if rounds else _exact_nodes(network)
+    reference, judge = ReferenceRunner(network), partial(_refuse_other_results, network, exact)
     try:
         found = [
             compare_runs(network, reference, runner, inputs.values, labels=inputs.labels, judge=judge)
@@ -246,47 +252,66 @@ def check_artefact(
     return VerificationRecord.of(worst, backend=backend, seed=inputs.seed, tolerance=TOLERANCE)
 
 
+def _exact_nodes(network: Network) -> frozenset[str]:
+    """The layers and the output to which a sum arrives that no order of summation rounds."""
+    grids = Grids(network)
+
+    def exact(name: str) -> bool:
+        return joined([grids.of(source) for source in network.node(name).inputs]) is not None
+
+    found = {name for name in layer_names(network) if exact(name)}
+    output = network.output_node
+    if exact(output.name) or (len(output.inputs) == 1 and output.inputs[0] in found):
+        found.add(output.name)
+    return frozenset(found)
+
+
 def _refuse_other_results(
-    network: Network, one: RunTrace, two: RunTrace, parted: tuple[LayerDivergence, ...], first_sample: int
+    network: Network,
+    exact: frozenset[str],
+    one: RunTrace,
+    two: RunTrace,
+    parted: tuple[LayerDivergence, ...],
+    first_sample: int,
 ) -> None:
     for divergence in parted:
-        _refuse_unexplained(divergence, one)
-    whole = np.ones(one.output.shape[1], bool)
-    whole[[divergence.sample - first_sample for divergence in parted]] = False
-    _refuse_other_outputs(network, one.output[:, whole], two.output[:, whole])
+        _refuse_unexplained(divergence, one, exact)
+    judged = np.ones(one.output.shape[:2], bool)
+    for divergence in parted:
+        judged[divergence.step :, divergence.sample - first_sample] = False
+    _refuse_other_outputs(network.output_node, exact, one.output[judged], two.output[judged])
 
 
-def _refuse_unexplained(divergence: LayerDivergence, trace: RunTrace) -> None:
-    """A spike that differs although its potential is nowhere near the threshold is a wrong artefact."""
+def _refuse_unexplained(divergence: LayerDivergence, trace: RunTrace, exact: frozenset[str]) -> None:
+    """A spike that differs where nothing rounds, or with its potential far from the threshold, is a fault."""
     layer = trace.layers[divergence.layer]
     one, two = divergence.reference_potential, divergence.other_potential
     threshold = divergence.reference_threshold
     if layer.potentials is None or one is None or threshold is None:
         raise TypeError("the reference shows potentials and thresholds")
+    rounded = divergence.layer not in exact
     near = TOLERANCE * float(np.abs(layer.potentials).max())
-    if two is not None and abs(one - two) <= near and abs(one - threshold) <= near:
+    if rounded and two is not None and abs(one - two) <= near and abs(one - threshold) <= near:
         return
     fired = "the reference fires" if divergence.reference else "the artefact fires"
     shown = "unknown" if two is None else f"{two:g}"
+    why = "" if rounded else "; its sums are exact, so rounding is no reason"
     raise ExportError(
         f"the artefact computes something else: in sample {divergence.sample}, step {divergence.step}, "
         f"neuron {divergence.neuron} only {fired} (potentials {one:g} and {shown}, "
-        f"threshold {threshold:g})",
+        f"threshold {threshold:g}{why})",
         where=f"node '{divergence.layer}'",
         hint=_HINT,
     )
 
 
-def _refuse_other_outputs(network: Network, one: NDArray[Any], two: NDArray[Any]) -> None:
-    if network.output_node.emits is Signal.EVENTS:
-        wrong = bool((one != two).any())
-        error = 1.0
-    else:
-        error = float(np.abs(one.astype(np.float64) - two).max(initial=0.0))
-        wrong = not error <= TOLERANCE * float(np.abs(one).max(initial=0.0))
-    if wrong:
+def _refuse_other_outputs(output: Node, exact: frozenset[str], one: NDArray[Any], two: NDArray[Any]) -> None:
+    error = float(np.abs(one.astype(np.float64) - two).max(initial=0.0))
+    alike = output.emits is Signal.EVENTS or output.name in exact
+    allowed = 0.0 if alike else TOLERANCE * float(np.abs(one).max(initial=0.0))
+    if not error <= allowed:
         raise ExportError(
             f"the artefact computes something else: outputs differ by up to {error:g} where no spike does",
-            where=f"node '{network.output_node.name}'",
+            where=f"node '{output.name}'",
             hint=_HINT,
         )

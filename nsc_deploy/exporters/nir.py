@@ -17,7 +17,7 @@ from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.passes.base import NetworkPass, run_passes
 from nsc_deploy.passes.dead_code import DropDeadNodes
 from nsc_deploy.passes.fold_scales import FoldScales
-from nsc_deploy.passes.plain_reset import PlainResets
+from nsc_deploy.passes.plain_reset import WRITTEN_OUT, PlainResets
 from nsc_deploy.passes.verdict import Refusal, Rule
 from nsc_deploy.verification.runner import ReferenceRunner
 
@@ -68,7 +68,10 @@ class NirTarget:
         normal = run_passes(network, self.pipeline)
         write_network(folder / NETWORK, normal.graph)
         notes = tuple(f"{note.node}: {note.text}" for _, note in normal.notes)
-        return Written(((NETWORK, "the graph in normal form"),), (self._runner(folder),), notes)
+        # A reset that is written out rounds otherwise from some step on, even where its sums are exact.
+        rounds = any(not note.exact or note.kind == WRITTEN_OUT for _, note in normal.notes)
+        files = ((NETWORK, "the graph in normal form"),)
+        return Written(files, (self._runner(folder),), notes, rounds=rounds)
 
     def _runner(self, folder: Path) -> ReferenceRunner:
         return ReferenceRunner(read_network(folder / NETWORK), name=self.name)

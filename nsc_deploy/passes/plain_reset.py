@@ -29,6 +29,8 @@ from nsc_deploy.passes.exactness import MANTISSA_BITS, Grids, joined, lowest_bit
 
 ERROR = 2.0**-23
 """Two roundings of a potential a step that lie otherwise."""
+WRITTEN_OUT = "written-out"
+"""Kind of the note on a neuron that became a loop."""
 
 
 class PlainResets(NetworkPass):
@@ -157,12 +159,12 @@ def _note(node: Node, network: Network, grids: Grids) -> Note:
     arriving = joined([grids.of(source) for source in node.inputs])
     if arriving is None or (_gain(node, network) != 1).any():
         text = "written out as an integrator, a threshold and a loop, whose sums round otherwise"
-        return Note("written-out", node.name, text, exact=False, error=ERROR)
+        return Note(WRITTEN_OUT, node.name, text, exact=False, error=ERROR)
     threshold = single(node.parameters.v_threshold)
     exponent = min(arriving.exponent, int(lowest_bit(threshold).min()))
     largest = 2.0 ** (MANTISSA_BITS + exponent) - float(np.abs(threshold).max())
     steps = int(largest / arriving.bound) if arriving.bound else 2**31
     text = f"written out as an integrator, a threshold and a loop: no number changes for {steps:,} steps"
     if steps < 1:
-        return Note("written-out", node.name, text, exact=False, error=ERROR)
-    return Note("written-out", node.name, text)
+        return Note(WRITTEN_OUT, node.name, text, exact=False, error=ERROR)
+    return Note(WRITTEN_OUT, node.name, text)

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from nsc_deploy.errors import ConfigError, DataError, ExportError
 from nsc_deploy.exporters.base import ScaleGranularity, Status
 from nsc_deploy.exporters.export import export_all
+from nsc_deploy.exporters.float32 import check_artefact
+from nsc_deploy.exporters.inputs import Samples
 from nsc_deploy.exporters.manifest import ExactManifest, read_manifest
 from nsc_deploy.exporters.onnx import target as onnx_target
 from nsc_deploy.exporters.registry import load_target, target_names
@@ -24,10 +26,11 @@ from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, write_recording
-from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.primitives import PRIMITIVES
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.npz import load_npz
+from nsc_deploy.verification.runner import LayerTrace, RunTrace
 from tests.support.exact_graphs import DT, random_graph
 from tests.support.lava import random_events, receiver
 
@@ -383,3 +386,49 @@ def test_two_exports_are_equal_byte_for_byte(receiver_file: Path, target: str, t
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     versions = json.loads((tmp_path / "one" / "manifest.json").read_text())["versions"]
     assert versions
+
+
+class FiresAtThreshold:
+    """A backend whose neurons fire at their threshold already, and whose outputs may be wrong in one step."""
+
+    name = "at the threshold"
+
+    def __init__(self, wrong_step: int | None = None) -> None:
+        self._wrong_step = wrong_step
+
+    def run(self, values: np.ndarray) -> RunTrace:
+        arriving = np.asarray(values, np.float32)
+        spikes = (arriving >= 1).astype(np.float32)
+        output = spikes.copy()
+        if self._wrong_step is not None:
+            output[self._wrong_step] = 1
+        return RunTrace(output, {"spikes": LayerTrace(spikes, arriving, np.ones(2, np.float32))})
+
+
+def at_the_threshold(signal: Signal) -> tuple[Network, Samples]:
+    """Neurons that what enters reaches the threshold of, in step 3 of every sample, and never goes beyond."""
+    build = GraphBuilder(DT)
+    build.input(2, signal)
+    build.linear("dense", np.eye(2))
+    build.threshold("spikes", 1.0, 2)
+    build.output(2)
+    values = np.zeros((6, 5, 2), np.float32)
+    values[3] = 1
+    return assemble(build.build()), Samples(values, None, np.arange(5), 5)
+
+
+def test_nothing_but_equality_passes_where_sums_are_exact() -> None:
+    network, inputs = at_the_threshold(Signal.EVENTS)
+    with pytest.raises(ExportError, match="sums are exact, so rounding is no reason") as caught:
+        check_artefact(network, [FiresAtThreshold()], inputs, "test")
+    assert "'spikes'" in str(caught.value.where)
+    # A form of the graph that may round otherwise is judged as one whose sums do.
+    record = check_artefact(network, [FiresAtThreshold()], inputs, "test", rounds=True)
+    assert "float32 rounding" in record.sentence
+
+
+def test_outputs_are_compared_up_to_where_rounding_parts_each_sample() -> None:
+    network, inputs = at_the_threshold(Signal.REAL)
+    assert check_artefact(network, [FiresAtThreshold()], inputs, "test").diverging_samples == 5
+    with pytest.raises(ExportError, match="outputs differ by up to 1 where no spike does"):
+        check_artefact(network, [FiresAtThreshold(wrong_step=1)], inputs, "test")
