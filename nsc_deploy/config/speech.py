@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from nsc_deploy.channels.config import ChannelConfig
+from nsc_deploy.config.first_spikes import refuse_drowned_weights
 from nsc_deploy.config.section import Section
 from nsc_deploy.config.unused import refuse_unused
 from nsc_deploy.data.config import DataConfig
@@ -302,6 +303,8 @@ class SpeechExperiment(Section):
         event = system.name is SystemName.ATT_NEUROSC and system.receiver is ReceiverKind.EVENT
         if system.coding is Coding.TTFS and not (event and system.gate_hidden == 0):
             raise ValueError("system.coding ttfs is for the event receiver with system.gate_hidden 0")
+        if system.coding is Coding.TTFS:
+            refuse_drowned_weights(system.decay_steps, self.data.steps)
         if system.delays and not (event or system.name is SystemName.SSCC):
             raise ValueError("system.delays is for the event receiver and for sscc")
         return self

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nsc_deploy.channels.modulation import straight_through
+from nsc_deploy.config.first_spikes import inhibition
 from nsc_deploy.deployment import Readout
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.dyadic import snap
@@ -99,14 +100,13 @@ class DenseLayers(nn.Module):
 
         Behind a spike in step 0, v[k] = sum_i=1..k beta^(k-i) I[i] - beta^(k-1) W stays below any threshold
         if W is at least I sum_i=0..T-2 beta^-i, where I is the largest current: all events at once. A power
-        of two above that is on every grid.
+        of two above that is on every grid. Experiments in which it leaves the weights no room are refused.
         """
         if self.once_in is None:
             return 0.0
         with torch.no_grad():
             largest = float((layer.weight.clamp_min(0).sum(1) + layer.bias.clamp_min(0)).max())
-        decay = float(neurons.beta.min())
-        needed = largest * sum(decay**-step for step in range(self.once_in - 1))
+        needed = largest * inhibition(float(neurons.beta.min()), self.once_in)
         return 2.0 ** math.ceil(math.log2(max(needed, 1.0)) + 0.1)
 
     def snap(self) -> None:
