@@ -19,6 +19,8 @@ from nsc_deploy.models.stage import Stage, StageLabel
 
 LEFT_TAPS = 5
 RIGHT_TAPS = 3
+NEAR_A_THRESHOLD = 1e-5
+"""Of the largest potential: what float32 sums of some thousand terms differ by in another order."""
 
 
 class SpikeCrossAttention(Stage):
@@ -35,7 +37,6 @@ class SpikeCrossAttention(Stage):
     label = StageLabel.HOST
     place = Place.HOST
     description = "Spike Cross Attention up to the product of its two paths"
-    neurons_between = True
     emits = Signal.REAL
 
     def __init__(self, channels: int, form: NeuronForm, takes: Signal, *, gain: float = 1.0) -> None:
@@ -57,6 +58,14 @@ class SpikeCrossAttention(Stage):
         """The gate [T, B, C] that the left path is multiplied by; 1 leaves it as it is."""
         weight: Tensor = 1 - self.gate(self.gate_neurons(_over_time(self.right, signal)))
         return weight
+
+    @torch.no_grad()
+    def undecided(self, signal: Tensor) -> Tensor:
+        """In each sample all from the step on in which a potential lies so near its threshold, [T, B, 1]."""
+        neurons = self.gate_neurons
+        potentials = neurons.potentials(_over_time(self.right, signal))
+        near = (potentials - neurons.threshold).abs() <= NEAR_A_THRESHOLD * potentials.abs().amax()
+        return near.any(2, keepdim=True).cumsum(0) > 0
 
     def graph(self, dt: float, readout: Readout | None) -> object:
         """An ONNX graph; the gate's neurons are a Scan over time."""

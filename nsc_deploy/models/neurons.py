@@ -95,6 +95,14 @@ class Leaky(nn.Module):
             return spikes, last
         return _scan(current, self.beta, self.threshold, state, None)
 
+    @torch.no_grad()
+    def potentials(self, current: Tensor) -> Tensor:
+        """What is compared with the thresholds in each step, [T, B, *N] before the reset, from rest."""
+        self._refuse_misfit(current, None)
+        found = torch.empty(current.shape, dtype=self.beta.dtype)
+        _scan(current, self.beta, self.threshold, None, found)
+        return found
+
     def extra_repr(self) -> str:
         """The shape and the framework, for `print(model)`."""
         return f"shape={self.shape}, framework={self.framework!r}, fused={self.fused}"

@@ -42,14 +42,11 @@ class Stage(nn.Module, ABC):
         description: one line for a person.
         takes: what enters.
         emits: what leaves.
-        neurons_between: whether real values drive neurons inside an ONNX graph of it, so that rounding can
-            decide a spike.
     """
 
     label: ClassVar[StageLabel] = StageLabel.MAIN
     place: ClassVar[Place] = Place.CHIP
     description: ClassVar[str] = ""
-    neurons_between: ClassVar[bool] = False
     takes: Signal = Signal.EVENTS
     emits: Signal = Signal.EVENTS
 
@@ -61,6 +58,15 @@ class Stage(nn.Module, ABC):
             dt: length of a step in seconds.
             readout: how a decision is read from the output, for the last stage of a receiver.
         """
+
+    def undecided(self, signal: Tensor) -> Tensor | None:
+        """Outputs for a signal that may be others in an ONNX graph, since rounding decides a spike inside.
+
+        Returns:
+            Where they are, bool of a shape that broadcasts to the outputs; None for nowhere.
+        """
+        del signal
+        return None
 
     def finish(self) -> None:
         """Put the weights that meet events on their dyadic grid; called once, when training has ended."""

@@ -17,11 +17,16 @@ from nsc_deploy.data import EventData, EventSet
 from nsc_deploy.deployment import Place, Side, read_deployment
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.nir import read_network
+from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.formats.recording import read_recording
+from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.onnx_build import DenseLayer, mlp
 from nsc_deploy.graphs.readout import decide
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.models import export
-from nsc_deploy.models.export import StageRun, check_stage, write_run_graphs
+from nsc_deploy.models.cross_attention import RIGHT_TAPS, SpikeCrossAttention
+from nsc_deploy.models.export import StageRun, check_graph, check_stage, write_run_graphs
+from nsc_deploy.models.spiking import NeuronForm
 from nsc_deploy.models.system import build_system
 
 CHANNELS, CLASSES, STEPS = 24, 4, 15
@@ -160,19 +165,47 @@ def test_a_graph_that_computes_something_else_is_refused(data, tmp_path, monkeyp
     assert not (tmp_path / "deployment.json").exists()
 
 
-def test_rounding_may_decide_a_spike_in_few_samples_where_real_values_drive_neurons(tmp_path, monkeypatch):
-    attention, perceptron = (lively(name).receiver.stages[0] for name in ("analog", "fc"))
-    wanted = np.zeros((4, 100, 3), np.float32)
+def test_rounding_may_decide_a_spike_only_where_a_potential_lies_at_its_threshold(tmp_path, monkeypatch):
+    attention = SpikeCrossAttention(3, NeuronForm(2.0, 1.0, "snntorch"), Signal.REAL)
+    with torch.no_grad():
+        attention.right.weight.zero_()
+        attention.right.weight[:, :, RIGHT_TAPS // 2] = torch.eye(3)
+    entering, wanted = (np.zeros((4, 10, 3), np.float32) for _ in range(2))
+    entering[1, [2, 7], 2] = np.float32(1.0) + np.float32([1e-6, -1e-6])
+    wanted[0, 0, 0] = 1
     got = wanted.copy()
-    got[1, [7, 70], 2] = 0.5
+    got[1:3, [2, 7], 0] = 0.5
     monkeypatch.setattr(export, "run_onnx", lambda _path, _inputs: got)
     path = tmp_path / "stage.onnx"
-    assert check_stage(path, StageRun(attention, Side.RECEIVER, wanted, wanted)) == 2
-    with pytest.raises(GraphError, match=r"up to 0\.5 in 2 of 100 samples"):
-        check_stage(path, StageRun(perceptron, Side.RECEIVER, wanted, wanted))
-    got[0, 50, 0] = 1.0
-    with pytest.raises(GraphError, match=r"up to 1\.0 in 3 of 100 samples"):
-        check_stage(path, StageRun(attention, Side.RECEIVER, wanted, wanted))
+    assert check_stage(path, StageRun(attention, Side.RECEIVER, entering, wanted)) == 2
+    perceptron = lively("fc").receiver.stages[0]
+    with pytest.raises(GraphError, match=r"up to 0\.5 in 2 of 10 samples"):
+        check_stage(path, StageRun(perceptron, Side.RECEIVER, entering, wanted))
+    got[0, 2] = 0.25  # before its potential comes near
+    got[1, 5] = 0.25  # where none does
+    with pytest.raises(GraphError, match=r"up to 0\.5 in 2 of 10 samples"):
+        check_stage(path, StageRun(attention, Side.RECEIVER, entering, wanted))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 1.0, 1e4])
+def test_values_are_held_against_torch_at_their_own_scale(tmp_path, scale):
+    """A graph of zeros is not one whose outputs are small."""
+    weight = np.full((4, 3), scale, np.float32)
+    path = tmp_path / "layer.onnx"
+
+    def write(factor):
+        layer = DenseLayer(factor * weight, np.zeros(4, np.float32))
+        write_onnx(path, mlp([layer], signal=Signal.REAL, dt=1e-3, relu_last=False))
+
+    entering = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)
+    write(1 + 1e-4)
+    assert check_graph(path, entering, entering @ weight.T) == 0
+    write(0)
+    if scale:
+        with pytest.raises(GraphError, match="differ from torch's"):
+            check_graph(path, entering, entering @ weight.T)
+    with pytest.raises(GraphError, match="torch's own outputs are not finite"):
+        check_graph(path, entering, np.full((5, 7, 4), np.nan, np.float32))
 
 
 def test_another_snr_holds_only_inside_the_block():

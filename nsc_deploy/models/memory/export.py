@@ -36,7 +36,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.formats.onnx import write_onnx
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.onnx_run import start_session
-from nsc_deploy.models.export import ONNX_TOLERANCE
+from nsc_deploy.models.export import require_finite, tolerance_of
 from nsc_deploy.models.features.export import PartRun, record_calibration, through, write_part
 from nsc_deploy.models.features.graphs import OPSET, onnx_graph
 from nsc_deploy.models.memory.graphs import (
@@ -163,8 +163,9 @@ def check_streams(graphs: Mapping[str, onnx.ModelProto], decoder: SemanticDecode
     heard = {"question": question, "queue": queue, "filled": filled}
     [scores] = answer.run(None, {name: values.numpy() for name, values in heard.items()})
     expected = decoder(question, told, lengths).numpy()
+    require_finite(expected, STREAM_ANSWER)
     apart = float(np.abs(scores - expected).max())
-    if apart > ONNX_TOLERANCE * max(1.0, float(np.abs(expected).max())):
+    if not apart <= tolerance_of(expected):
         raise GraphError(f"gives values that differ from torch's by up to {apart}", where=STREAM_ANSWER)
 
 

@@ -90,6 +90,12 @@ def test_a_stream_that_answers_otherwise_is_not_written(run):
     other = SemanticCodec(replace(SIZES, answers=len(decoder.answer.bias)), seed=5).decoder
     with pytest.raises(GraphError, match="differ from torch's"):
         check_streams(graphs, other, slots)
+    # Scores of other weights are refused where all of them are small, too.
+    for one in (decoder, other):
+        with torch.no_grad():
+            one.answer.weight.mul_(1e-5), one.answer.bias.mul_(1e-5)
+    with pytest.raises(GraphError, match="differ from torch's"):
+        check_streams(stream_graphs(decoder), other, slots)
     [concat] = [node for node in graphs[STREAM_MEMORY].graph.node if node.op_type == "Concat"]
     first, second = concat.input
     concat.input[:] = [second, first]
