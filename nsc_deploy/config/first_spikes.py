@@ -1,7 +1,7 @@
 """How strongly a neuron that fires once a sample has to inhibit itself, and where no weight fits beside that.
 
-The inhibition fades as the potential does, so it has to begin the stronger the faster it fades and the longer a
-sample is. It lies on one grid of 24 bits with the weights of its layer: what it takes, they do not have.
+The inhibition fades as the potential does, so it has to begin the stronger the faster it fades and the longer
+a sample is. It lies on one grid of 24 bits with the weights of its layer: what it takes, they do not have.
 """
 
 import math
@@ -36,7 +36,9 @@ def refuse_drowned_weights(decay_steps: float, steps: int) -> None:
         return
     most = next(few for few in range(steps, 0, -1) if inhibition(1 - 1 / decay_steps, few) <= STRONGEST)
     slow = _least_decay_steps(steps)
-    way_out = f"choose at most {most} steps" + ("" if slow is None else f", or a decay_steps of {slow:g} or more")
+    way_out = f"choose at most {most} steps" + (
+        "" if slow is None else f", or a decay_steps of {slow:g} or more"
+    )
     raise ValueError(
         f"system.decay_steps: with coding ttfs a neuron inhibits itself for the rest of a sample, and at "
         f"{decay_steps:g} over {steps} steps so strongly that float32 rounds its weights away; {way_out}"

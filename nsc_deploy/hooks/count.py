@@ -22,7 +22,7 @@ from nsc_deploy.energy import CountedGraph, count_graph
 from nsc_deploy.errors import DataError, GraphError, missing_package
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network, Shape, Signal
-from nsc_deploy.hooks.watch import INPUT, Watch, network_of, outputs_over_time, watching
+from nsc_deploy.hooks.watch import Watch, array_of, network_of, outputs_over_time, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,25 +60,26 @@ def count_module(
         GraphError: a layer that cannot be counted, something that computes between the layers, or, without
             `run`, a module that goes on from where it was.
         DataError: inputs that are empty, not finite, or not what `signal` says.
+        ConfigError: a batch of no samples.
     """
     try:
         import torch
     except ImportError as error:
         raise missing_package(error) or error from error
     kind = _signal(signal)
-    values = inputs.detach().cpu().numpy() if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
+    values = array_of(inputs) if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
     recording = _recording(values, kind, dt)
 
     def watched(samples: NDArray[Any]) -> Watch:
-        tensor = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-        watch = Watch(tensor)
+        tensor = _as_its_weights(torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)), module)
+        watch = Watch(module, tensor)
         with torch.no_grad(), watching(module, watch):
             module(tensor) if run is None else run(module, tensor)
         return watch
 
     busiest = _busiest(recording.values)
     first = watched(busiest)
-    shapes: dict[str, Shape] = {INPUT: tuple(recording.shape)}
+    shapes: dict[str, Shape] = {first.entry: tuple(recording.shape)}
     for layer, seen in first.layers.items():
         shapes[layer] = tuple(outputs_over_time(layer, seen, recording.steps, 1).shape[2:])
     if run is None:
@@ -89,6 +90,12 @@ def count_module(
         _tell(network, watched(part), part, observe)
 
     return count_graph(network, recording, name=name, batch=batch, run=replay)
+
+
+def _as_its_weights(values: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:
+    """Values as a module takes them: of the kind of its weights, and where they are."""
+    weight = next((one for one in module.parameters() if one.is_floating_point()), values)
+    return values.to(weight.device, weight.dtype)
 
 
 def _signal(name: str) -> Signal:
@@ -138,7 +145,7 @@ def _same(outputs: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
     if len(outputs) != len(others):
         return False
     pairs = zip(outputs, others, strict=True)
-    return all(np.array_equal(one.cpu().numpy(), other.cpu().numpy(), equal_nan=True) for one, other in pairs)
+    return all(np.array_equal(array_of(one), array_of(other), equal_nan=True) for one, other in pairs)
 
 
 def _tell(
@@ -146,7 +153,7 @@ def _tell(
 ) -> None:
     """Hand the outputs of a run to an observer, in the order of the nodes."""
     steps, samples = part.shape[:2]
-    outputs: dict[str, NDArray[Any]] = {INPUT: np.asarray(part, dtype=np.float32)}
+    outputs: dict[str, NDArray[Any]] = {watch.entry: np.asarray(part, dtype=np.float32)}
     for node in network.nodes:
         if node.name in watch.layers:
             outputs[node.name] = outputs_over_time(node.name, watch.layers[node.name], steps, samples)

@@ -5,8 +5,9 @@ torch is imported when a module is watched, never with this file.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.network import Network, Reset, Shape, Signal
+from nsc_deploy.hooks.outside import memory_of, telling_products
 
 if TYPE_CHECKING:
     import torch
 
     RunModule = Callable[[torch.nn.Module, torch.Tensor], Any]
 
-INPUT = "input"
 _WAY_OUT = "Export the network as a NIR graph and count that: nsc-deploy energy report GRAPH.nir"
 # The NIR primitive of each neuron, by package and class; a subclass counts as its parent.
 NEURONS = {
@@ -91,16 +92,30 @@ class Watch:
     """What was seen of a module in one run, layer by layer in the order they first ran.
 
     Args:
+        module: what will run.
         inputs: of the module, [steps, samples, ...].
+
+    Attributes:
+        layers: by name.
+        entry: what the inputs are called, which no layer is.
     """
 
-    def __init__(self, inputs: torch.Tensor) -> None:
+    def __init__(self, module: torch.nn.Module, inputs: torch.Tensor) -> None:
         self.layers: dict[str, Seen] = {}
+        self._taken = {name for name, _ in _leaves(module, "")}
+        self.entry = self.unused("input")
         self._steps = len(inputs)
         self._running = 0
         # Memory of a tensor that is let go of is used again, so all of them are held while this lives.
         self._held: dict[int, list[_Held]] = {}
-        self._hold(inputs, INPUT)
+        self._hold(inputs, self.entry)
+
+    def unused(self, name: str) -> str:
+        """A name that no layer has, nor anything else that asked for one."""
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
 
     def starts(self) -> None:
         """A layer begins to run."""
@@ -111,14 +126,14 @@ class Watch:
         self._running -= 1
 
     def multiplies(self, operation: str) -> None:
-        """Something multiplies matrices.
+        """Something multiplies matrices, or computes with weights of the module.
 
         Raises:
             GraphError: no layer does.
         """
         if not self._running:
             raise GraphError(
-                f"computes a product ({operation}) outside of its layers, so its weights cannot be counted",
+                f"computes with weights ({operation}) outside of its layers, so they cannot be counted",
                 where="module",
                 hint=_WAY_OUT,
             )
@@ -167,10 +182,10 @@ class Watch:
                 where=f"module '{maker}'",
                 hint="Leave it out: modules are counted without gradients.",
             )
-        self._held.setdefault(_memory(tensor), []).append(_Held(tensor, maker, tensor._version))
+        self._held.setdefault(memory_of(tensor), []).append(_Held(tensor, maker, tensor._version))
 
     def _maker(self, name: str, tensor: torch.Tensor) -> str:
-        there = self._held.get(_memory(tensor), [])
+        there = self._held.get(memory_of(tensor), [])
         for held in there:
             if held.version == held.tensor._version and held.holds(tensor, self._steps):
                 return held.maker
@@ -195,49 +210,14 @@ def watching(module: torch.nn.Module, watch: Watch) -> Iterator[None]:
     """
     leaves = list(_leaves(module, ""))
     handles = [child.register_forward_pre_hook(lambda *_: watch.starts()) for _, child in leaves]
-    handles += [child.register_forward_hook(_hook(name, watch)) for name, child in leaves]
+    handles += [child.register_forward_hook(_hook(name, watch), with_kwargs=True) for name, child in leaves]
     try:
-        with _products(watch):
+        with telling_products(module, watch.multiplies):
             yield
         watch.refuse_changed()
     finally:
         for handle in handles:
             handle.remove()
-
-
-# What multiplies with weights, by the names of the functions of torch.
-_PRODUCTS = frozenset(
-    [
-        *(
-            "linear",
-            "bilinear",
-            "matmul",
-            "__matmul__",
-            "__rmatmul__",
-            "mm",
-            "bmm",
-            "mv",
-            "einsum",
-            "tensordot",
-        ),
-        *("addmm", "addmv", "addbmm", "baddbmm", "scaled_dot_product_attention"),
-        *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-    ]
-)
-
-
-def _products(watch: Watch) -> AbstractContextManager[Any]:
-    """Tells a watch of every product of matrices while a module runs."""
-    from torch.overrides import TorchFunctionMode
-
-    class Products(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            name = getattr(func, "__name__", "")
-            if name in _PRODUCTS:
-                watch.multiplies(name)
-            return func(*args, **(kwargs or {}))
-
-    return Products()
 
 
 def outputs_over_time(name: str, seen: Seen, steps: int, samples: int) -> NDArray[Any]:
@@ -250,7 +230,7 @@ def outputs_over_time(name: str, seen: Seen, steps: int, samples: int) -> NDArra
         GraphError: it ran neither way, or a neuron ran otherwise than it takes time, so that it took steps
             for samples or samples for steps.
     """
-    arrays = [output.detach().cpu().numpy() for output in seen.outputs]
+    arrays = [array_of(output) for output in seen.outputs]
     neuron = _kind(seen.module, NEURONS) is not None
     if neuron and steps > 1:
         _require_its_time(name, seen.module, len(arrays), steps)
@@ -313,12 +293,12 @@ def _kind(module: torch.nn.Module, table: dict[tuple[str, str], str]) -> str | N
     return None
 
 
-def _hook(name: str, watch: Watch) -> Callable[[Any, tuple[Any, ...], Any], None]:
-    def hook(module: torch.nn.Module, given: tuple[Any, ...], out: Any) -> None:
+def _hook(name: str, watch: Watch) -> Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]:
+    def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         watch.ends()
         out = out[0] if isinstance(out, tuple) else out
         if _kind(module, _PASSING):
-            watch.passed(name, module, given[0], out)
+            watch.passed(name, module, _given(name, module, args, kwargs), out)
             return
         primitive = _kind(module, NEURONS) or _kind(module, SYNAPSES)
         if primitive is None:
@@ -327,14 +307,18 @@ def _hook(name: str, watch: Watch) -> Callable[[Any, tuple[Any, ...], Any], None
                 where=f"module '{name}'",
                 hint=_WAY_OUT,
             )
-        watch.ran(name, module, primitive, given[0], out)
+        watch.ran(name, module, primitive, _given(name, module, args, kwargs), out)
 
     return hook
 
 
-def _memory(tensor: torch.Tensor) -> int:
-    """Where a tensor lies; views of it lie there too."""
-    return int(tensor.untyped_storage().data_ptr())
+def _given(name: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    """What a layer takes in: its first argument, given by its place or by its name."""
+    first = next(iter(inspect.signature(module.forward).parameters), "")
+    given = args[0] if args else kwargs.get(first)
+    if not hasattr(given, "untyped_storage"):
+        raise GraphError(f"was given no tensor as its {first}", where=f"module '{name}'", hint=_WAY_OUT)
+    return given  # type: ignore[no-any-return]
 
 
 def network_of(watch: Watch, shapes: dict[str, Shape], dt: float, signal: Signal) -> Network:
@@ -354,19 +338,22 @@ def network_of(watch: Watch, shapes: dict[str, Shape], dt: float, signal: Signal
     """
     if not watch.layers:
         raise GraphError("ran no layer that can be counted", where="module")
-    nodes: dict[str, Any] = {INPUT: nir.Input(np.array(shapes[INPUT]), metadata={"signal": signal.value})}
+    entry = nir.Input(np.array(shapes[watch.entry]), metadata={"signal": signal.value})
+    nodes: dict[str, Any] = {watch.entry: entry}
+    flat: dict[str, str] = {}
     edges: list[tuple[str, str]] = []
     for name, seen in watch.layers.items():
         source = seen.source
         if seen.primitive == "Linear" and len(shapes[source]) > 1:
-            source = f"{seen.source}.flat"
-            if source not in nodes:
-                nodes[source] = nir.Flatten({"input": np.array(shapes[seen.source])}, 0, -1)
-                edges.append((seen.source, source))
+            if seen.source not in flat:
+                flat[source] = watch.unused(f"{source}.flat")
+                nodes[flat[source]] = nir.Flatten({"input": np.array(shapes[source])}, 0, -1)
+                edges.append((source, flat[source]))
+            source = flat[source]
         nodes[name] = _node(name, seen, shapes[name], dt)
         edges.append((source, name))
     for number, name in enumerate(_ends(watch)):
-        output = f"output{number or ''}"
+        output = watch.unused(f"output{number or ''}")
         nodes[output] = nir.Output(np.array(shapes[name]))
         edges.append((name, output))
     graph = nir.NIRGraph(nodes, edges, type_check=False)
@@ -394,8 +381,8 @@ def _node(name: str, seen: Seen, shape: Shape, dt: float) -> Any:
 
 def _weights(name: str, seen: Seen) -> Any:
     module: Any = seen.module
-    weight = _array(module.weight)
-    bias = None if module.bias is None else _array(module.bias)
+    weight = array_of(module.weight)
+    bias = None if module.bias is None else array_of(module.bias)
     if seen.primitive == "Linear":
         return nir.Linear(weight) if bias is None else nir.Affine(weight, bias)
     if module.padding_mode != "zeros":
@@ -418,5 +405,8 @@ def _weights(name: str, seen: Seen) -> Any:
     )
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    return tensor.detach().cpu().numpy()
+def array_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """A tensor of any device as numpy; numpy has no bfloat16, whose values float32 holds as they are."""
+    held = tensor.detach().cpu()
+    array: NDArray[Any] = (held.float() if held.dtype.itemsize == 2 else held).numpy()
+    return array

@@ -38,7 +38,7 @@ def test_an_inhibition_that_drowns_the_weights_is_refused_with_what_fits(
 
 def test_samples_too_long_for_every_decay_are_refused() -> None:
     fields = {"data.dataset": "shd", "data.binning.steps": 2000, "system.decay_steps": 1e6}
-    with pytest.raises(ConfigError, match="choose at most 1024 steps$"):
+    with pytest.raises(ConfigError, match=r"choose at most 1024 steps$"):
         load_experiment(None, {"system.coding": "ttfs", "system.gate_hidden": 0, **fields})
 
 

@@ -15,7 +15,7 @@ from nsc_deploy.energy.counting.nir import count_network
 from nsc_deploy.energy.counting.operations import PartCount
 from nsc_deploy.energy.pricing.price import ACCOUNTINGS, price_layer
 from nsc_deploy.energy.pricing.profile import load_profile
-from nsc_deploy.errors import DataError, GraphError
+from nsc_deploy.errors import ConfigError, DataError, GraphError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.recording import Recording
@@ -356,6 +356,12 @@ def test_steps_of_what_a_layer_gives_out_at_once_are_counted() -> None:
         lambda values, weight: values @ weight.T,
         lambda values, weight: torch.einsum("tni,oi->tno", values, weight),
         lambda values, weight: torch.matmul(values, weight.T),
+        torch.inner,
+        lambda values, weight: torch.linalg.matmul(values, weight.T),
+        lambda values, weight: torch.linalg.multi_dot([values[0], weight.T]),
+        lambda values, weight: nn.functional.bilinear(
+            values[0], values[0], weight[:, None] * torch.ones(12, 1)
+        ),
     ],
 )
 def test_weights_of_no_layer_are_refused(product: Callable[..., torch.Tensor]) -> None:
@@ -363,6 +369,96 @@ def test_weights_of_no_layer_are_refused(product: Callable[..., torch.Tensor]) -
     net = nn.Sequential(nn.Linear(12, 12)).eval()
     with pytest.raises(GraphError, match="outside of its layers"):
         count_module(net, spikes(12), dt=DT, run=lambda module, x: product(module(x), weight))
+
+
+class Behind(nn.Module):
+    """A layer, and something that computes with weights behind it."""
+
+    def __init__(self, behind: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.fc, self.w, self.behind = nn.Linear(12, 4), nn.Parameter(torch.ones(3, 4)), behind
+        self.attention = nn.MultiheadAttention(4, 1)
+        self.encoder = nn.TransformerEncoderLayer(4, 1, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.behind(self, self.fc(x))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda net, y: net.attention(y, y, y)[0],
+        lambda net, y: net.encoder(y),
+        lambda net, y: (y[:, :, None] * net.w).sum(-1),
+        lambda net, y: (y[:, :, None] * net.w.detach().clone().double()).sum(-1),
+        lambda net, y: y * net.w[0].exp(),
+        lambda net, y: nn.functional.layer_norm(y, (4,), net.w[0]),
+        lambda net, y: net.fc.forward(y[..., :1].expand(-1, -1, 12)),
+    ],
+)
+def test_weights_behind_the_last_layer_are_refused(behind: Callable[..., torch.Tensor]) -> None:
+    with pytest.raises(GraphError, match="outside of its layers"):
+        count_module(Behind(behind).eval(), spikes(12), dt=DT, signal="events")
+
+
+def test_what_only_looks_at_weights_is_counted() -> None:
+    def looks(net: Any, y: torch.Tensor) -> torch.Tensor:
+        held = torch.zeros_like(net.w), net.w.new_ones(2), net.w.detach().clone().T.reshape(-1)
+        return y.to(net.w).softmax(-1) + len(held) + net.w.numel()
+
+    part = count_module(Behind(looks).eval(), spikes(12), dt=DT, signal="events").part
+    assert [layer.name for layer in part.layers] == ["fc"]
+
+
+@pytest.mark.parametrize(
+    "names", [("input", "output"), ("output", "input"), ("output1", "input_"), ("fc", "lif")]
+)
+def test_layers_are_called_as_they_like(names: tuple[str, str]) -> None:
+    """Whatever the ends of a graph are called."""
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    for name, module in zip(names, (nn.Linear(12, 4), nn.Linear(4, 3)), strict=True):
+        net.add_module(name, module)
+    part = count_module(net.eval(), spikes(12), dt=DT, signal="events").part
+    assert {layer.name: int(layer.per_sample.synaptic.sum()) for layer in part.layers} == {
+        names[0]: 4 * spikes(12).sum(),
+        names[1]: 12 * STEPS * SAMPLES,
+    }
+
+
+def test_a_layer_called_flat_beside_a_flattened_input_is_counted() -> None:
+    net = nn.Sequential()
+    net.add_module("input", nn.Sequential())
+    net.input.add_module("flat", nn.Linear(12, 4))  # type: ignore[operator, union-attr]
+    values = spikes(3, 4)
+    part = count_module(net.eval(), values, dt=DT, signal="events", run=lambda net, x: net(x.flatten(2))).part
+    assert [layer.name for layer in part.layers] == ["input.flat"]
+
+
+def test_a_layer_called_with_its_argument_by_name_is_counted() -> None:
+    def run(net: Any, x: torch.Tensor) -> None:
+        mem = net.lif1.reset_mem()
+        for step in x:
+            _, mem = net.lif1(input_=net.fc1(input=step), mem=mem)
+
+    net = DenseSnn().eval()
+    part = count_module(net, spikes(12), dt=DT, signal="events", run=run).part
+    assert part.per_sample.acs.tolist() == (8 * spikes(12).sum(axis=(0, 2))).tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_inputs_are_of_the_kind_of_the_weights(dtype: torch.dtype) -> None:
+    net = nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 4)).eval().to(dtype)
+    part = count_module(net, torch.from_numpy(spikes(12)).to(dtype), dt=DT, signal="events").part
+    assert part.per_sample.acs.tolist() == (8 * spikes(12).sum(axis=(0, 2))).tolist()
+    assert part.per_sample.macs.tolist() == [32 * STEPS] * SAMPLES
+
+
+@pytest.mark.parametrize("batch", [0, -3])
+def test_a_batch_of_no_samples_is_refused(batch: int) -> None:
+    with pytest.raises(ConfigError, match="1 or more is wanted") as caught:
+        count_module(dyadic(DenseSnn()), spikes(12), dt=DT, batch=batch)
+    assert caught.value.where == "batch"
 
 
 def test_inference_mode_is_refused() -> None:

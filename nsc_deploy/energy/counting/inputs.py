@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.energy.counting.operations import Integers
-from nsc_deploy.errors import DataError
+from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.kernels import count_nonzero, weigh_nonzero
@@ -30,6 +30,18 @@ def refuse_empty(recording: Recording) -> None:
     """
     if recording.values.ndim < 2 or 0 in recording.values.shape:
         raise DataError(f"holds no values: its shape is {recording.values.shape}")
+
+
+def require_batch(batch: int) -> None:
+    """Refuse a batch of no samples.
+
+    Raises:
+        ConfigError: with the number.
+    """
+    if batch < 1:
+        raise ConfigError(
+            f"is {batch} where 1 or more is wanted", where="batch", hint="Name a number of samples."
+        )
 
 
 def refuse_foreign(values: NDArray[Any], carried: Signal, entry: str) -> None:

@@ -15,6 +15,7 @@ from nsc_deploy.energy.counting.inputs import (
     refuse_empty,
     refuse_foreign,
     refuse_too_many,
+    require_batch,
 )
 from nsc_deploy.energy.counting.nir_rules import (
     constant_costs,
@@ -68,10 +69,11 @@ def count_network(
         observe: called with the samples of the batch, the name and the output [T, N, *shape] of each node.
 
     Raises:
-        ConfigError: the steps of the recording are not those of the graph.
+        ConfigError: the steps of the recording are not those of the graph, or a batch of no samples.
         DataError: the recording is empty, does not fit the input or holds other values than the input
             can carry, or the counts might not fit 64 bits.
     """
+    require_batch(batch)
     refuse_empty(recording)
     require_step(recording, network.dt, f"the recording of {name}")
     require_shape(network.input_node, recording.values.shape)
