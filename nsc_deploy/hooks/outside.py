@@ -59,7 +59,7 @@ def telling_products(module: torch.nn.Module, tell: Callable[[str], None]) -> Ab
     copies: list[torch.Tensor] = []
     weights = {memory_of(weight) for weight in module.parameters() if not is_lazy(weight) and weight.numel()}
 
-    class Outside(TorchDispatchMode):
+    class Outside(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             found = func(*args, **(kwargs or {}))
             name = func.overloadpacket.__name__
@@ -74,7 +74,7 @@ def telling_products(module: torch.nn.Module, tell: Callable[[str], None]) -> Ab
                     tell(name)
             return found
 
-    return Outside()
+    return Outside()  # type: ignore[no-untyped-call]
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:

@@ -316,9 +316,10 @@ def _given(name: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: di
     """What a layer takes in: its first argument, given by its place or by its name."""
     first = next(iter(inspect.signature(module.forward).parameters), "")
     given = args[0] if args else kwargs.get(first)
-    if not hasattr(given, "untyped_storage"):
-        raise GraphError(f"was given no tensor as its {first}", where=f"module '{name}'", hint=_WAY_OUT)
-    return given  # type: ignore[no-any-return]
+    if given is None:
+        raise GraphError(f"was given no {first}", where=f"module '{name}'", hint=_WAY_OUT)
+    tensor: torch.Tensor = given
+    return tensor
 
 
 def network_of(watch: Watch, shapes: dict[str, Shape], dt: float, signal: Signal) -> Network:

@@ -429,7 +429,7 @@ def test_layers_are_called_as_they_like(names: tuple[str, str]) -> None:
 def test_a_layer_called_flat_beside_a_flattened_input_is_counted() -> None:
     net = nn.Sequential()
     net.add_module("input", nn.Sequential())
-    net.input.add_module("flat", nn.Linear(12, 4))  # type: ignore[operator, union-attr]
+    net.input.add_module("flat", nn.Linear(12, 4))  # type: ignore[union-attr]
     values = spikes(3, 4)
     part = count_module(net.eval(), values, dt=DT, signal="events", run=lambda net, x: net(x.flatten(2))).part
     assert [layer.name for layer in part.layers] == ["input.flat"]
