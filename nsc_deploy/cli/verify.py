@@ -59,7 +59,7 @@ def verify(
         typer.Option(
             "--max-rmse",
             min=0,
-            help="Error of any layer's potentials, in its mean threshold, else its largest potential.",
+            help="Error of any layer's potentials, in each neuron's threshold, else the largest potential.",
         ),
     ] = None,
     allow_silence: Annotated[

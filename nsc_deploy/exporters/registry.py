@@ -27,6 +27,8 @@ CHIPS = ("loihi1", "loihi2", "xylo-audio2", "speck")
 """Known by their published limits, in exporters/chips/NAME.toml: checked for, not exported to."""
 BACKENDS = {"twin": "lava", "emulator": "c", "host": "c", "qemu": "c"}
 """Backends that are not called as the target whose artefact they run."""
+NO_BACKENDS = frozenset({*CHIPS, "c"})
+"""Targets that nothing runs under their own name: code in C runs as one of its backends."""
 OPENERS = {"split": "nsc_deploy.exporters.partitioned.deployment:open_in_parts"}
 """Folders that are not of one target: only the part on the chip is."""
 

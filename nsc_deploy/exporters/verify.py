@@ -20,7 +20,7 @@ from nsc_deploy.exporters.export import items_of
 from nsc_deploy.exporters.inputs import Samples, choose_samples
 from nsc_deploy.exporters.manifest import FILE_NAME as MANIFEST
 from nsc_deploy.exporters.manifest import target_of
-from nsc_deploy.exporters.registry import BACKENDS, CHIPS, load_opener, load_target, target_names
+from nsc_deploy.exporters.registry import BACKENDS, NO_BACKENDS, load_opener, load_target, target_names
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.graphs.readout import decide, readout_of, with_readout
@@ -311,7 +311,7 @@ def recorded_outputs(against: str) -> Path | None:
 
 def backend_names() -> tuple[str, ...]:
     """What can run a graph: chips, which are checked for alone, cannot."""
-    return tuple(dict.fromkeys((REFERENCE, *BACKENDS, *(n for n in target_names() if n not in CHIPS))))
+    return tuple(dict.fromkeys((REFERENCE, *BACKENDS, *(n for n in target_names() if n not in NO_BACKENDS))))
 
 
 def _require_quantised(subject: Deployment, sides: Sequence[str]) -> None:

@@ -163,7 +163,9 @@ def compare_runs(
         advance(part.shape[1])
     first, second, left, right = (np.concatenate(sides, axis=1) for sides in zip(*parts, strict=True))
     place = network.output_node if at is None else network.node(at)
-    outside = () if tally.diverging else _output_divergences(place, left, right)
+    # Not every backend shows each layer that parts, so outputs may part where no layer shown does.
+    found = sorted((*tally.divergences, *_output_divergences(place, left, right)), key=_time)
+    earliest = found[0] if found else None
     return Comparison(
         reference=reference.name,
         other=other.name,
@@ -172,12 +174,16 @@ def compare_runs(
         output=_outputs(place, left, right),
         decisions=_decisions(network, first, second, labels),
         layers=tally.parities(),
-        first_divergence=tally.first_divergence or next(iter(outside), None),
-        first_course=tally.first_course,
-        diverging_samples=tally.diverging or len(outside),
+        first_divergence=earliest,
+        first_course=tally.first_course if earliest in tally.divergences[:1] else None,
+        diverging_samples=len({one.sample for one in found}),
         reference_seconds=seconds[0],
         other_seconds=seconds[1],
     )
+
+
+def _time(divergence: LayerDivergence) -> tuple[int, int]:
+    return divergence.sample, divergence.step
 
 
 def spikes_at(trace: RunTrace, node: str | None) -> NDArray[Any]:
@@ -281,13 +287,14 @@ class LayerTally:
         self._node = network.node(name)
         self._counts = np.zeros(4, np.int64)  # spikes of the first, of the second, in both, in either
         self._squares, self._values, self._largest, self._range = 0.0, 0, 0.0, 0.0
-        self._threshold: float | None = None
+        self._squares_of: NDArray[np.float64] = np.zeros(self._node.output_shape)
+        self._thresholds: NDArray[np.float64] | None = None
         self._seen_spikes = False
 
     def add(self, one: LayerTrace, two: LayerTrace) -> None:
         """Take in a batch."""
         if one.threshold is not None:
-            self._threshold = float(np.mean(one.threshold, dtype=np.float64))
+            self._thresholds = one.threshold.astype(np.float64)
         if one.spikes is not None and two.spikes is not None:
             self._seen_spikes = True
             first, second = np.asarray(one.spikes) > 0, np.asarray(two.spikes) > 0
@@ -295,6 +302,7 @@ class LayerTally:
         if one.potentials is not None and two.potentials is not None:
             error = np.abs(one.potentials.astype(np.float64) - two.potentials)
             self._squares += float((error**2).sum())
+            self._squares_of += (error**2).sum(axis=(0, 1)).reshape(self._squares_of.shape)
             self._values += error.size
             self._largest = max(self._largest, float(error.max(initial=0.0)))
             self._range = max(self._range, float(np.abs(one.potentials).max(initial=0.0)))
@@ -312,9 +320,20 @@ class LayerTally:
             coincidence=(both / either if either else 1.0) if spikes else None,
             rmse=float(np.sqrt(self._squares / self._values)) if shown else None,
             largest_error=self._largest if shown else None,
-            threshold=self._threshold,
+            threshold=None if self._thresholds is None else float(self._thresholds.mean()),
             largest_potential=self._range if shown else None,
+            relative_rmse=self._relative_rmse() if shown else None,
         )
+
+    def _relative_rmse(self) -> float:
+        """In a mean of thresholds, a single one that is very large would hide the errors of all neurons."""
+        shape, wrong = self._squares_of.shape, self._squares_of > 0
+        own = np.zeros(shape) if self._thresholds is None else np.abs(self._thresholds).reshape(shape)
+        # Potentials that should all be 0 are wholly off.
+        other = self._range or float(np.sqrt(self._squares / self._values))
+        unit = np.where(own > 0, own, other)
+        relative = np.divide(self._squares_of, unit**2, out=np.zeros(shape), where=wrong)
+        return float(np.sqrt(relative.sum() / self._values))
 
 
 class LayersTally:
@@ -324,18 +343,16 @@ class LayersTally:
         network: the graph both runs are about.
 
     Attributes:
-        first_divergence: None where no spike of a layer differs.
-        first_course: the neuron of the first divergence over all steps, or None.
-        diverging: number of samples in which one does.
+        divergences: the first one of each sample in which a spike of a layer differs.
+        first_course: the neuron of the first of them over all steps, or None.
     """
 
     def __init__(self, network: Network) -> None:
         self._names = layer_names(network)
         self._network = network
         self._tallies: dict[str, LayerTally] = {}
-        self.first_divergence: LayerDivergence | None = None
+        self.divergences: list[LayerDivergence] = []
         self.first_course: Course | None = None
-        self.diverging = 0
 
     def add(self, reference: RunTrace, other: RunTrace, first_sample: int) -> tuple[LayerDivergence, ...]:
         """Take in a batch; the first divergence of each of its samples that has one."""
@@ -344,10 +361,9 @@ class LayersTally:
                 tally = self._tallies.setdefault(name, LayerTally(self._network, name))
                 tally.add(reference.layers[name], other.layers[name])
         found = divergences(self._names, reference, other, first_sample=first_sample)
-        self.diverging += len(found)
-        if self.first_divergence is None and found:
-            self.first_divergence = found[0]
+        if found and not self.divergences:
             self.first_course = course_of(found[0], reference, other, found[0].sample - first_sample)
+        self.divergences += found
         return found
 
     def parities(self) -> tuple[LayerParity, ...]:

@@ -24,8 +24,10 @@ class LayerParity:
         rmse: root of the mean squared difference of the potentials before the reset, in units of the
             graph; None where one side does not show them.
         largest_error: largest difference of a potential, or None.
-        threshold: mean threshold of the first run, as a yardstick for the errors; None for an integrator.
+        threshold: mean threshold of the first run; None for an integrator.
         largest_potential: largest magnitude of a potential of the first run; None where one side shows none.
+        relative_rmse: the RMSE with the error of each neuron in units of its own threshold; where that is 0
+            or there is none, of the layer's largest potential in the first run. None as for `rmse`.
     """
 
     node: str
@@ -38,13 +40,7 @@ class LayerParity:
     largest_error: float | None
     threshold: float | None
     largest_potential: float | None = None
-
-    @property
-    def relative_rmse(self) -> float | None:
-        """The RMSE in thresholds; without one in the largest potential of the first run."""
-        if not self.rmse:
-            return self.rmse
-        return self.rmse / (abs(self.threshold or 0) or self.largest_potential or self.rmse)
+    relative_rmse: float | None = None
 
 
 @dataclass(frozen=True)

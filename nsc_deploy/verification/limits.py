@@ -18,8 +18,8 @@ class Limits:
         min_agreement: share of equal decisions.
         min_rate_cosine: mean cosine of the firing rates of the outputs.
         min_coincidence: share of coinciding output spikes.
-        max_rmse: largest error of any layer's potentials, in units of the layer's mean threshold; where it
-            has none, of its largest potential in the first run.
+        max_rmse: largest error of any layer's potentials, each neuron's in units of its own threshold; where
+            that is 0 or there is none, of the layer's largest potential in the first run.
         exact: whether every spike and output has to be equal.
         allow_silence: whether a limit holds where no output fires, or is other than 0, on either side; else
             there is nothing to judge by, and it is missed.

@@ -59,7 +59,9 @@ class RecordedRunner:
                 "nsc-deploy mend.",
             )
         chosen = outputs if indices is None else outputs[:, indices]
-        self._outputs = chosen.reshape(*chosen.shape[:2], *shape).astype(np.uint8 if binary else np.float32)
+        with np.errstate(over="ignore"):  # what float32 does not hold is refused as infinity
+            values = chosen.astype(np.uint8 if binary else np.float32)
+        self._outputs = values.reshape(*values.shape[:2], *shape)
         self._path = path
         self._given = 0
 

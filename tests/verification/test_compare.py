@@ -127,3 +127,37 @@ def test_definitions(one: np.ndarray, two: np.ndarray) -> None:
     mirrored = compare(two, one).output
     assert mirrored.coincidence == found.output.coincidence
     assert mirrored.rate_cosine == pytest.approx(found.output.rate_cosine)
+
+
+class Showing(Given):
+    """Shows one of two layers too."""
+
+    def __init__(self, output: np.ndarray, layer: np.ndarray) -> None:
+        super().__init__(output)
+        self._layer = layer
+
+    def run(self, values: np.ndarray) -> RunTrace:
+        trace = super().run(values)
+        return RunTrace(trace.output, {"one": LayerTrace(self._layer)})
+
+
+def test_outputs_part_where_no_layer_shown_does() -> None:
+    """In sample 1 the layer parts in step 0, and in sample 0 the outputs alone."""
+    build = GraphBuilder(1e-3)
+    build.input(4, Signal.EVENTS)
+    build.threshold("one", 0.5, 4)
+    build.threshold("two", 0.5, 4)
+    build.output(4)
+    graph, values = assemble(build.build()), np.zeros(SHAPE, np.uint8)
+    silent = Showing(one_spike(), one_spike())
+    found = compare_runs(
+        graph, silent, Showing(one_spike((2, 0, 3), (1, 1, 2)), one_spike((0, 1, 1))), values
+    )
+    assert found.diverging_samples == 2
+    assert first_place(found) == (0, 2, 3, False, True)
+    assert found.first_divergence is not None and found.first_divergence.layer == "output"
+    assert found.first_course is None
+    found = compare_runs(graph, silent, Showing(one_spike((0, 0, 3)), one_spike((0, 0, 1))), values)
+    assert found.diverging_samples == 1
+    assert found.first_divergence is not None and found.first_divergence.layer == "one"
+    assert found.first_course is not None

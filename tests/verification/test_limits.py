@@ -67,15 +67,22 @@ def test_a_limit_of_0_is_one() -> None:
 
 
 def test_potentials_are_measured_in_thresholds() -> None:
-    found = held(network([0.5, 1.5]), "cells", 0.25, 0.3)
-    assert found.found == pytest.approx(0.25, rel=1e-5)
+    found = held(network([0.5, -0.5]), "cells", 0.25, 0.6)
+    assert found.found == pytest.approx(0.5, rel=1e-5)
     assert found.met
+
+
+def test_one_large_threshold_hides_no_error() -> None:
+    """Each neuron is measured in its own: the error of the other is half of its threshold."""
+    found = held(network([0.5, 1e30]), "cells", 0.25, 0.3)
+    assert found.found == pytest.approx(0.5 / 2**0.5, rel=1e-5)
+    assert not found.met
 
 
 @pytest.mark.parametrize("node", ["cells", "sums"])
 def test_where_there_is_no_threshold_potentials_are_measured_in_the_largest(node: str) -> None:
-    """An integrator has none, and that of these neurons is 0 in the mean."""
-    graph = network([-0.5, 0.5])
+    """An integrator has none, and that of these neurons is 0."""
+    graph = network([0.0, 0.0])
     largest = np.abs(ReferenceRunner(graph).run(EVENTS).layers[node].potentials).max()
     found = held(graph, node, 0.5 * largest, 0.4)
     assert found.found == pytest.approx(0.5, rel=1e-5)

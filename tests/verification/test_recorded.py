@@ -1,5 +1,6 @@
 """Outputs that a framework recorded, as one side of a comparison."""
 
+import warnings
 from pathlib import Path
 
 import nir
@@ -88,13 +89,31 @@ def test_outputs_of_another_network_are_named(
     assert problem in capsys.readouterr().err
 
 
-def test_no_backend_is_offered_that_cannot_run(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["nonsense", "loihi1", "c"])
+def test_no_backend_is_offered_that_cannot_run(
+    files: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("verify", files / "it.nir", "--inputs", files / "right.npz")
-    assert tool(*words, "--against", "nonsense") == 2
-    hint = capsys.readouterr().err
-    assert "there is no backend 'nonsense'" in hint
+    assert tool(*words, "--against", name) == 2
+    hint = " ".join(capsys.readouterr().err.split())
+    assert f"there is no backend '{name}'" in hint
     assert "recorded outputs (.npz, .npy)" in hint
-    assert "loihi" not in hint
+    offered = hint.partition("Choose one of: ")[2].partition(";")[0].split(", ")
+    assert {"reference", "emulator", "host", "onnx"} <= set(offered)
+    assert not {"loihi1", "c"} & set(offered)
+
+
+def test_outputs_beyond_float32_are_refused_without_a_warning(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = network(spiking=False)
+    write_network(files / "real.nir", graph)
+    np.save(files / "large.npy", np.full(simulate(graph, EVENTS).output.shape, 1e300))
+    words = ("verify", files / "real.nir", "--inputs", files / "right.npz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tool(*words, "--against", files / "large.npy") == 2
+    assert "gave NaN or infinity among its outputs" in capsys.readouterr().err
 
 
 LIMITS = {"min_coincidence": 0.99, "min_rate_cosine": 0.99, "exact": True}
