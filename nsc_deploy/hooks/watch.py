@@ -133,7 +133,8 @@ class Watch:
         """
         if not self._running:
             raise GraphError(
-                f"computes with weights ({operation}) outside of its layers, so they cannot be counted",
+                f"computes a product, or with weights, outside of its layers ({operation}), which cannot be "
+                "counted",
                 where="module",
                 hint=_WAY_OUT,
             )
