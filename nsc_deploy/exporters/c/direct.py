@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.base import ScaleGranularity
-from nsc_deploy.exporters.c.emulator import PopulationTrace, emulate
+from nsc_deploy.exporters.c.emulator import PopulationTrace, clipped_in, emulate
 from nsc_deploy.exporters.c.program import (
     STATE_LIMIT,
     UNITY,
@@ -30,26 +30,25 @@ from nsc_deploy.exporters.lava.integers import FIXED_POINT_BITS, WEIGHT_STEP, In
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.populations import Population as Neurons
 from nsc_deploy.exporters.lava.lowering.populations import PopulationGraph, RemoveDead
-from nsc_deploy.exporters.lava.lowering.quantise import (
-    FINEST_WEIGHT_EXP,
-    clipping_note,
-    delayed,
-    notes_on,
-)
+from nsc_deploy.exporters.lava.lowering.quantise import FINEST_WEIGHT_EXP, delayed, notes_on
 from nsc_deploy.exporters.lava.lowering.scales import (
-    SMALLEST,
+    HEADROOM,
     UNLEAKED_STEPS,
     Rounded,
     best,
     candidates,
     common_scale,
+    exponent_within,
     largest_scales,
+    leaks,
     memoryless,
     potential_room,
+    room_for,
     round_to,
 )
 from nsc_deploy.exporters.lava.lowering.soft_resets import potentials_leave, soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
+from nsc_deploy.exporters.run_notes import clipping_note
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.primitives import normalise
 from nsc_deploy.graphs.rewrite import reparametrised, settled, with_nodes
@@ -246,7 +245,7 @@ class _Rounding:
         """
         room = np.minimum(self.room, self._room_of_potentials(self.weights.strongest_drive()))
         spare = room.min() / common_scale(self.weights, self.limit)
-        return min(FINEST_WEIGHT_EXP, int(np.floor(np.log2(max(spare, 1.0)))))
+        return exponent_within(spare, FINEST_WEIGHT_EXP)
 
     def _room_of_potentials(self, drive: NDArray[np.float64]) -> NDArray[np.float64]:
         """[size], scales at which a drive in every step and all biases fit half the 24 bits of v."""
@@ -256,8 +255,7 @@ class _Rounding:
         leak_u = 1.0 if one.leak_u is None else one.leak_u
         pushed = (drive + one.strongest_constant) / leak_u + np.abs(one.bias + one.offset)
         settled = pushed / np.maximum(one.leak_v, 1 / UNLEAKED_STEPS)
-        room: NDArray[np.float64] = STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1) / np.maximum(settled, SMALLEST)
-        return room
+        return room_for(settled, STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1))
 
     def best(self, recorded: _Recorded | None) -> tuple[Population, Rounded, NDArray[np.int64]]:
         """Under the scale whose spikes disagree least with the reference, else with the smallest error.
@@ -276,15 +274,27 @@ class _Rounding:
             exponent -= 1
 
     def _with_headroom(self, most: int) -> tuple[Population, Rounded]:
-        """At the smallest exponent with room at which nothing is rounded, else at the smallest with room."""
-        least = most
+        """At the exponent with the most room at which nothing is rounded, else at the largest with room.
+
+        A smaller one than the largest with room is looked at where potentials can go beyond that room.
+        """
+        least = widest = most
         if not self.rest.integrates:
-            room = potential_room(self.neurons, self.weights, subtracts=self.rest.floor is None)
-            spare = np.minimum(self.room, room).min() / common_scale(self.weights, self.limit)
-            least = min(most, int(np.floor(np.log2(max(spare, 1.0)))))
-        tries = (self._best_at(exponent, None) for exponent in range(least, most + 1))
-        first = next(tries)
-        return next((one for one in (first, *tries) if not one[1].error.any()), first)
+            least = self._exponent_in(HEADROOM, most)
+            widest = least if leaks(self.neurons) else self._exponent_in(np.inf, least)
+        tries = {}
+        for exponent in range(widest, most + 1):
+            tries[exponent] = self._best_at(exponent, None)
+            if not tries[exponent][1].error.any():
+                return tries[exponent]
+        return tries[least]
+
+    def _exponent_in(self, headroom: float, most: int) -> int:
+        """The largest exponent up to `most` at which potentials have so much room."""
+        subtracts = self.rest.floor is None
+        room = potential_room(self.neurons, self.weights, subtracts=subtracts, headroom=headroom)
+        spare = np.minimum(self.room, room).min() / common_scale(self.weights, self.limit)
+        return exponent_within(spare, most)
 
     def _best_at(self, exponent: int, recorded: _Recorded | None) -> tuple[Population, Rounded]:
         room = self.room / 2.0**exponent
@@ -304,12 +314,7 @@ class _Rounding:
 
     def _clipped(self, one: Population, rounded: Rounded, recorded: _Recorded) -> NDArray[np.int64]:
         """For each neuron, in how many (step, sample) a potential that it keeps was cut."""
-        charged, most = self._alone(one, rounded, recorded).charged, STATE_LIMIT - 1
-        clipped = charged <= -most
-        if one.floor is None:
-            clipped |= charged >= most
-        found: NDArray[np.int64] = clipped.sum((0, 1)) * (one.keep_v > 0)
-        return found
+        return clipped_in(one, self._alone(one, rounded, recorded).charged)
 
     def _alone(self, one: Population, rounded: Rounded, recorded: _Recorded) -> PopulationTrace:
         """What the population does on what the reference delivers to it."""

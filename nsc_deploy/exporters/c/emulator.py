@@ -85,6 +85,15 @@ def entering(program: Program, values: NDArray[Any]) -> NDArray[Any]:
     return flat.astype(np.uint8) if program.front_end is None else program.front_end.quantised(flat)
 
 
+def clipped_in(one: Population, charged: Integers) -> NDArray[np.int64]:
+    """For each neuron, in how many (step, sample) a potential that it keeps was cut: charged of a trace."""
+    clipped = charged <= -_LARGEST
+    if one.floor is None:
+        clipped |= charged >= _LARGEST
+    found: NDArray[np.int64] = clipped.sum((0, 1)) * (one.keep_v > 0)
+    return found
+
+
 class _State:
     """Current and potential of a population, [samples, size]."""
 

@@ -6,7 +6,8 @@ layer by layer, each on what the integer layers before it really deliver; otherw
 smallest rounding error. The neurons of a population may be held to one scale, so that equal thresholds
 stay equal. Every layer gets one weight exponent, as large as its sums allow: weights stay at their 8 bits,
 but thresholds, biases and potentials are finer by that many bits, at no cost on the chip. It is smaller where
-potentials would meet the end of their 24 bits: on the recorded inputs, or else within eight thresholds.
+potentials would meet the end of their 24 bits: on the recorded inputs, or else within eight thresholds, or
+beyond them where nothing is rounded with a smaller one either.
 
 It ensures integers within Lava's ranges, and no synaptic current that can wrap around. This is the one
 pass that always rounds: its notes say what each population lost.
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import DataError, ExportError
 from nsc_deploy.exporters.base import ScaleGranularity
-from nsc_deploy.exporters.lava.arithmetic import run_layer
+from nsc_deploy.exporters.lava.arithmetic import LayerTrace, run_layer
 from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
     DECAY_UNITY,
@@ -43,12 +44,16 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     can_wrap,
     candidates,
     common_scale,
+    exponent_within,
+    held,
     largest_scales,
+    leaks,
     potential_room,
-    round_to,
+    require_currents,
     yardstick,
 )
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, Reals, side_by_side, stacked
+from nsc_deploy.exporters.run_notes import clipping_note
 from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note, Pass, Rewrite
 
@@ -121,7 +126,7 @@ class Quantise(Pass[Levels, IntegerNetwork]):
         """Round layer after layer, front to back.
 
         Raises:
-            ExportError: a bias does not fit beside its weights.
+            ExportError: a bias does not fit beside its weights, or a current can wrap with the smallest ones.
         """
         layers: list[IntegerLayer] = []
         notes: list[Note] = []
@@ -150,6 +155,8 @@ class Quantise(Pass[Levels, IntegerNetwork]):
     ) -> tuple[IntegerLayer, list[Note]]:
         own = slots if recurrent(slots) else ()
         exponent = self._weight_exp(slots, before, own, largest_scales)
+        while exponent and not self._keeps_currents(slots, before, own, exponent):
+            exponent -= 1
         if calibration is None:
             return self._with_headroom(slots, before, own, exponent)
         while True:
@@ -159,14 +166,35 @@ class Quantise(Pass[Levels, IntegerNetwork]):
                 return layer, notes + _clipping(layer, clipped)
             exponent -= 1
 
+    def _keeps_currents(
+        self, slots: tuple[Slot, ...], before: tuple[Slot, ...], own: tuple[Slot, ...], exponent: int
+    ) -> bool:
+        """Whether no neuron loses all its weights at an exponent so that its current cannot wrap."""
+        if all(slot.population is None or slot.population.leak_u is None for slot in slots):
+            return True
+        try:
+            self._rounded(slots, before, own, None, exponent)
+        except ExportError:
+            return False
+        return True
+
     def _with_headroom(
         self, slots: tuple[Slot, ...], before: tuple[Slot, ...], own: tuple[Slot, ...], most: int
     ) -> tuple[IntegerLayer, list[Note]]:
-        """With the smallest exponent with room at which nothing is rounded, else the smallest with room."""
+        """With the exponent with the most room at which nothing is rounded, else the largest with room.
+
+        A smaller one than the largest with room is looked at where potentials can go beyond that room.
+        """
         least = min(most, self._weight_exp(slots, before, own, _roomy_scales))
-        tries = (self._rounded(slots, before, own, None, exponent) for exponent in range(least, most + 1))
-        first = next(tries)
-        return next((one for one in (first, *tries) if all(note.exact for note in one[1])), first)
+        widest = least
+        if not any(leaks(slot.population) for slot in slots if slot.population is not None):
+            widest = min(least, self._weight_exp(slots, before, own, _endless_scales))
+        tries = {}
+        for exponent in range(widest, most + 1):
+            tries[exponent] = self._rounded(slots, before, own, None, exponent)
+            if all(note.exact for note in tries[exponent][1]):
+                return tries[exponent]
+        return tries[least]
 
     def _rounded(
         self,
@@ -191,6 +219,7 @@ class Quantise(Pass[Levels, IntegerNetwork]):
                 tried = [neuron_rows(slot.population, one, start, exponent) for one in tries]
                 disagreement = np.stack([calibration.disagreement(one, heard) for one in tried])
             rounded = best(tries, disagreement, self._granularity(slot.population))
+            require_currents(slot.population, rounded, self.limit, exponent)
             rows.append(neuron_rows(slot.population, rounded, start, exponent))
             notes.extend(notes_on(slot.population, rounded, rows[-1].layer, self.limit))
         inputs = sum(slot.size for slot in before)
@@ -202,8 +231,9 @@ class Quantise(Pass[Levels, IntegerNetwork]):
     def _tries(self, population: Population, weights: Matrix, exponent: int) -> list[Rounded]:
         """The population under each scale that is worth a try."""
         room = largest_scales(population, weights) / 2.0**exponent
-        scales = candidates(population, weights, self.limit, room, exponent, self._granularity(population))
-        return [round_to(population, weights, scale, self.limit, exponent) for scale in scales]
+        granularity = self._granularity(population)
+        scales = candidates(population, weights, self.limit, room, exponent, granularity)
+        return [held(population, weights, scale, self.limit, exponent, granularity) for scale in scales]
 
     def _weight_exp(
         self,
@@ -217,12 +247,17 @@ class Quantise(Pass[Levels, IntegerNetwork]):
         for population in (slot.population for slot in slots if slot.population is not None):
             weights = arriving_weights(population, before, own)
             room = scales(population, weights).min() / common_scale(weights, self.limit)
-            exponents.append(int(np.floor(np.log2(max(room, 1.0)))))
+            exponents.append(exponent_within(room, FINEST_WEIGHT_EXP))
         return min(exponents)
 
 
 def _roomy_scales(population: Population, weights: Matrix) -> Reals:
     room = potential_room(population, weights, subtracts=population.subtracts)
+    return np.minimum(largest_scales(population, weights), room)
+
+
+def _endless_scales(population: Population, weights: Matrix) -> Reals:
+    room = potential_room(population, weights, subtracts=population.subtracts, headroom=np.inf)
     return np.minimum(largest_scales(population, weights), room)
 
 
@@ -235,7 +270,11 @@ def clipped_rows(layer: IntegerLayer, events: Spikes) -> NDArray[np.int64]:
         layer: valid.
         events: [steps, samples, inputs] of 0 and 1.
     """
-    trace = run_layer(layer, events)
+    return clipped_in(layer, run_layer(layer, events))
+
+
+def clipped_in(layer: IntegerLayer, trace: LayerTrace) -> NDArray[np.int64]:
+    """The same of a run that is over."""
     most = STATE_LIMIT - 1
     clipped = trace.potential <= -most
     if layer.subtracts:
@@ -251,21 +290,6 @@ def _clipping(layer: IntegerLayer, clipped: NDArray[np.int64]) -> list[Note]:
         if group.role is Role.NEURON
         for note in clipping_note(group.node, clipped[group.rows])
     ]
-
-
-def clipping_note(name: str, clipped: NDArray[np.int64]) -> list[Note]:
-    """What is lost where no exponent leaves room for the potentials of a population.
-
-    Args:
-        name: of the population.
-        clipped: [size], in how many (step, sample) of the recorded inputs a potential was cut.
-    """
-    if not clipped.any():
-        return []
-    text = (
-        f"potentials of {counted(int((clipped > 0).sum()), 'neuron')} are cut at 24 bits on recorded inputs"
-    )
-    return [Note("clipped-potential", name, text, exact=False, error=float((clipped > 0).mean()))]
 
 
 def delayed(spikes: Spikes, steps: int) -> Spikes:

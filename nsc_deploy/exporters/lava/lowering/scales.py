@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.lava.integers import (
     BIAS_LIMIT,
@@ -115,6 +116,11 @@ def candidates(
 def memoryless(population: Population) -> bool:
     """Whether the neurons carry nothing from one step to the next."""
     return bool((population.leak_v == 1.0).all()) and population.leak_u is None
+
+
+def leaks(population: Population) -> bool:
+    """Whether a potential loses a part of itself in a step, and is rounded for it in integers."""
+    return bool(((population.leak_v > 0) & (population.leak_v < 1)).any())
 
 
 def common_scale(weights: Matrix, limit: int) -> float:
@@ -267,8 +273,20 @@ HEADROOM = 8.0
 """For so many thresholds, on either side of 0, a potential has room where nothing was recorded."""
 UNLEAKED_STEPS = 256
 """So long a potential that leaks less, or not at all, is driven."""
-SMALLEST = 1e-30
-"""What nothing (no weight, no threshold) counts as, so that it holds no scale down."""
+LOWERED = 0.8
+"""By so much a scale goes down at a time until no synaptic current can wrap."""
+
+
+def room_for(used: Reals, limit: Any) -> Reals:
+    """The scale at which what is used is as large as a limit; without end where nothing is."""
+    limits = np.broadcast_to(np.asarray(limit, np.float64), used.shape)
+    room: Reals = np.divide(limits, used, out=np.full(used.shape, np.inf), where=used > 0)
+    return room
+
+
+def exponent_within(room: float, most: int) -> int:
+    """The largest exponent of 0 to `most` by which a scale with so much room may be finer."""
+    return int(np.floor(np.log2(np.clip(room, 1.0, 2.0**most))))
 
 
 def largest_scales(population: Population, weights: Matrix) -> Reals:
@@ -283,27 +301,93 @@ def _current_room(population: Population, weights: Matrix) -> Reals:
     leak = 1.0 if population.leak_u is None else population.leak_u
     half = STATE_LIMIT / 2 ** (FIXED_POINT_BITS + 1)
     strongest = weights.strongest_drive() + population.strongest_constant
-    room: Reals = half * leak / np.maximum(strongest, SMALLEST)
-    return room
+    return room_for(strongest, half * leak)
 
 
 def can_wrap(layer: IntegerLayer) -> bool:
     """Whether any input at all can drive a synaptic current of the layer out of its 24 bits."""
-    unit = 2 ** (FIXED_POINT_BITS + layer.weight_exp)
-    share: NDArray[np.float64] = np.minimum((layer.du + 1) / DECAY_UNITY, 1.0)
     weights = layer.weight if layer.recurrent is None else side_by_side([layer.weight, layer.recurrent])
-    return bool((weights.strongest_drive() * unit / share >= STATE_LIMIT).any())
+    return bool(_wrapping(weights, layer.du + 1, layer.weight_exp).any())
+
+
+def _wrapping(weights: Matrix, decay: NDArray[Any], weight_exp: int) -> NDArray[np.bool_]:
+    """For each neuron whether its current, which loses decay/4096 in a step, can leave its 24 bits."""
+    share: NDArray[np.float64] = np.minimum(decay / DECAY_UNITY, 1.0)
+    leaves: NDArray[np.bool_] = (
+        weights.strongest_drive() * 2 ** (FIXED_POINT_BITS + weight_exp) / share >= STATE_LIMIT
+    )
+    return leaves
+
+
+def held(
+    population: Population,
+    weights: Matrix,
+    scale: Reals,
+    limit: int,
+    weight_exp: int,
+    granularity: ScaleGranularity,
+) -> Rounded:
+    """A population in integers under scales [size], or the next smaller ones at which no current can wrap.
+
+    Rounding can double weights and slow a decay down, so that half of the 24 bits is not always enough.
+    """
+    rounded = round_to(population, weights, scale, limit, weight_exp)
+    decay = _decay(population)
+    while (wraps := _wrapping(rounded.weight, decay, weight_exp)).any():
+        moved = wraps if granularity is ScaleGranularity.NEURON else np.ones_like(wraps)
+        scale = np.where(moved, LOWERED * scale, scale)
+        rounded = round_to(population, weights, scale, limit, weight_exp)
+    return rounded
+
+
+def _decay(population: Population) -> Reals:
+    """What a current loses in a step, in 4096ths; all of it where there is no synapse."""
+    share = np.ones(population.size) if population.leak_u is None else population.leak_u
+    return np.rint(np.broadcast_to(share, population.size) * DECAY_UNITY)
+
+
+def require_currents(population: Population, rounded: Rounded, limit: int, weight_exp: int) -> None:
+    """See that no neuron has lost all its weights so that its current cannot wrap.
+
+    Raises:
+        ExportError: one has, for it would with weights of a single step.
+    """
+    lost = (rounded.weights.strongest_drive() > 0) & (rounded.weight.strongest_drive() == 0)
+    if population.leak_u is None or not lost.any():
+        return
+    largest = _largest_weights(rounded.weights, ScaleGranularity.NEURON)
+    step = WEIGHT_STEP / np.where(largest > 0, largest, 1.0)
+    least = round_to(population, rounded.weights, step, limit, weight_exp)
+    if (lost & _wrapping(least.weight, _decay(population), weight_exp)).any():
+        raise ExportError(
+            "has a synaptic current that can leave its 24 bits, however small its weights are",
+            where=f"node '{population.name}'",
+            hint="Train with a shorter tau_syn, or with fewer inputs of a neuron.",
+        )
 
 
 def _threshold_room(population: Population) -> Reals:
-    return THRESHOLD_LIMIT / np.maximum(np.abs(population.threshold), SMALLEST)
+    """Without memory a bias moves into the threshold (see `round_to`)."""
+    largest: Reals = np.abs(population.threshold)
+    if memoryless(population):
+        largest = np.maximum(largest, population.threshold - population.bias - population.offset)
+    return room_for(largest, THRESHOLD_LIMIT)
 
 
-def potential_room(population: Population, weights: Matrix, *, subtracts: bool) -> Reals:
+def potential_room(
+    population: Population, weights: Matrix, *, subtracts: bool, headroom: float = HEADROOM
+) -> Reals:
     """For each neuron the largest scale at which it loses nothing at the ends of its 24 bits.
 
     Inhibition drives a potential below zero; above the threshold only those keep anything that subtract it.
-    Neither is taken for larger than `HEADROOM` thresholds: events need not come all at once, and on.
+    Neither is taken for larger than so many thresholds (the largest weight, where a threshold is 0): events
+    need not come all at once, and on.
+
+    Args:
+        population: the neurons.
+        weights: all drives side by side.
+        subtracts: whether a spike takes the threshold off.
+        headroom: how many thresholds; infinity: whatever comes in `UNLEAKED_STEPS` steps.
     """
     if memoryless(population):
         return np.full(population.size, np.inf)
@@ -315,13 +399,13 @@ def potential_room(population: Population, weights: Matrix, *, subtracts: bool) 
     settled = (
         (driven + population.strongest_constant) / kept / np.maximum(population.leak_v, 1 / UNLEAKED_STEPS)
     )
-    reach = np.minimum(settled, HEADROOM * np.abs(population.threshold))
-    room: Reals = STATE_LIMIT / 2**FIXED_POINT_BITS / np.maximum(reach, SMALLEST)
-    return room
+    size = np.abs(population.threshold)
+    size = np.where(size > 0, size, _largest_weights(weights, ScaleGranularity.NEURON))
+    reach = np.minimum(settled, headroom * np.where(size > 0, size, np.inf))
+    return room_for(reach, STATE_LIMIT / 2**FIXED_POINT_BITS)
 
 
 def _bias_room(population: Population) -> Reals:
     """With the largest exponent; a threshold below zero becomes a bias too."""
     added = population.bias + population.offset - np.minimum(population.threshold, 0)
-    room: Reals = BIAS_LIMIT * 2 ** (MAX_BIAS_EXP - FIXED_POINT_BITS) / np.maximum(np.abs(added), SMALLEST)
-    return room
+    return room_for(np.abs(added), BIAS_LIMIT * 2 ** (MAX_BIAS_EXP - FIXED_POINT_BITS))

@@ -3,17 +3,19 @@
 import dataclasses
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.lava.arithmetic import run_network
-from nsc_deploy.exporters.lava.integers import Role
+from nsc_deploy.exporters.lava.integers import Role, validate
 from nsc_deploy.exporters.lava.lowering.pipeline import Lowering, flat_events, lower
 from nsc_deploy.exporters.lava.lowering.populations import Population, Tap
-from nsc_deploy.exporters.lava.lowering.scales import best, candidates, round_to
+from nsc_deploy.exporters.lava.lowering.scales import best, can_wrap, candidates, largest_scales, round_to
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
@@ -217,3 +219,73 @@ def test_potentials_that_are_cut_on_recorded_inputs_are_told() -> None:
     assert [note.text for _, note in notes if not note.exact] == [
         "potentials of 1 neuron are cut at 24 bits on recorded inputs"
     ]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_what_is_exact_at_any_exponent_takes_the_one_with_the_most_room(threshold: float) -> None:
+    build = GraphBuilder(0.01)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", [[1.0, -1.0]])
+    build.integrate_and_fire("n", threshold, 1)
+    build.output(1)
+    network = assemble(build.build())
+    events = np.zeros((400, 1, 2), np.uint8)
+    events[:100, :, 1] = events[100:, :, 0] = 1
+    lowering = lower(network)
+    assert all(note.exact for _, note in lowering.notes)
+    assert differing(lowering, network, events) == {"n": 0.0}
+
+
+def current_based(weights: Any, halves: float) -> Network:
+    """A neuron whose current loses so many 4096ths in a step."""
+    build = GraphBuilder(0.001)
+    build.input(len(weights), Signal.EVENTS)
+    build.linear("w", [weights])
+    one, tau = np.ones(1), np.array([4.096 / halves])
+    build.add("n", nir.CubaLIF(tau, 0.01 * one, 1e4 * tau, 0 * one, one, v_reset=0 * one, w_in=one))
+    build.output(1)
+    return assemble(build.build())
+
+
+@pytest.mark.parametrize("granularity", list(ScaleGranularity))
+def test_a_scale_goes_down_until_no_current_can_wrap(granularity: ScaleGranularity) -> None:
+    """A decay that is rounded to two thirds, and weights that are rounded to twice their size."""
+    lowering = lower(current_based([0.5, *[0.12] * 14], 1.4), granularity=granularity)
+    assert not can_wrap(lowering.network.layers[0])
+    assert lowering.network.layers[0].weight.synapses
+
+
+def test_a_current_that_wraps_with_the_smallest_weights_is_refused() -> None:
+    with pytest.raises(ExportError, match="can leave its 24 bits") as refused:
+        lower(current_based([0.3] * 25, 1.4))
+    assert refused.value.where == "node 'n'"
+    assert refused.value.hint is not None
+    assert lower(current_based([0.3] * 10, 1.4)).network.layers[0].weight.synapses == 10
+
+
+@pytest.mark.parametrize("threshold, bias", [(16.0, -1.0), (1.0, -1.0), (4.0, -300.0)])
+def test_a_bias_that_moves_into_a_threshold_stays_in_its_bits(threshold: float, bias: float) -> None:
+    build = GraphBuilder(0.001)
+    build.input(2, Signal.EVENTS)
+    build.affine("w", [[0.5, 0.5]], [bias])
+    build.threshold("n", threshold, 1)
+    build.output(1)
+    validate(lower(assemble(build.build())).network)
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**-120, 1e-44])
+def test_the_unit_of_a_graph_changes_no_integer(unit: float) -> None:
+    neurons = dataclasses.replace(population([unit], 0.0), drive={Tap("in"): Matrix.identity(1)})
+    weights = Matrix.from_entries((1, 2), np.zeros(2, int), np.arange(2), np.array([unit, unit / 2]))
+    room = largest_scales(neurons, weights)
+    assert (room * unit).tolist() == pytest.approx(
+        largest_scales(
+            population([1.0], 0.0),
+            Matrix.from_entries((1, 2), np.zeros(2, int), np.arange(2), np.array([1.0, 0.5])),
+        ).tolist()
+    )
+
+
+def test_nothing_holds_no_scale_down() -> None:
+    neurons = population([0.0], 0.0)
+    assert largest_scales(neurons, Matrix.empty(1, 2)).tolist() == [np.inf]
