@@ -12,6 +12,7 @@ No code of a folder is trusted: what runs is what this tool writes from the inte
 something else is refused, unless code of the folder may run.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -46,9 +47,11 @@ from nsc_deploy.exporters.manifest import (
     write_manifest,
 )
 from nsc_deploy.exporters.quantised import approximations
+from nsc_deploy.exporters.run_notes import clipped_at_check, rounded_in_reference
 from nsc_deploy.io.files import sha256, write_text
 from nsc_deploy.io.folders import replacing_folder, require_folder
-from nsc_deploy.verification.compare import compare_runs
+from nsc_deploy.passes.base import Note
+from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.runner import Runner
 
 PROGRAM = "program.npz"
@@ -85,7 +88,7 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         named = None if controller is None else find_controller(controller)
         memory = map_memory(code, DEFAULT_CPU if named is None else named.core)
         manifest = _manifest(request, prepared, form, folder, written, MemoryRecord.of(memory), controller)
-        manifest = _checked(manifest, folder, inputs)
+        manifest, notes = _checked(manifest, prepared.notes, folder, inputs)
         write_manifest(folder, manifest)
         write_text(folder / f"{code.name}.h", code.header(origin, sha256(folder / FILE_NAME)))
     if manifest.verification is not None:
@@ -97,7 +100,7 @@ def write_c_deployment(request: ExportRequest, controller: str | None = None) ->
         request.describe(line, False)
     for line in memory.lines():
         request.describe(line, True)
-    for step, note in prepared.notes:
+    for step, note in notes:
         mark = "=" if note.exact else "~"
         request.describe(f"{mark} {step}: {note.node or 'graph'}: {note.text}", True)
     return request.out
@@ -249,8 +252,19 @@ def _manifest(
     )
 
 
-def _checked(manifest: Manifest, folder: Path, inputs: Samples) -> Manifest:
+def _checked(
+    manifest: Manifest, notes: Sequence[tuple[str, Note]], folder: Path, inputs: Samples
+) -> tuple[Manifest, tuple[tuple[str, Note], ...]]:
     """The manifest with what the check found: emulator beside reference, compiled code beside emulator.
+
+    Args:
+        manifest: without it.
+        notes: what each pass did, with the name of the pass.
+        folder: where all lies.
+        inputs: what enters.
+
+    Returns:
+        The manifest, and the notes with those that the check adds.
 
     Raises:
         ExportError: the code does not compile, crashes, or computes something else.
@@ -259,13 +273,29 @@ def _checked(manifest: Manifest, folder: Path, inputs: Samples) -> Manifest:
     emulator = code.emulator(RunSettings())
     found = compare_runs(code.network, code.reference(), emulator, inputs.values, labels=inputs.labels)
     record = VerificationRecord.of(found, backend=EMULATOR, seed=inputs.seed)
-    manifest = manifest.model_copy(update={"verification": record})
+    told = (*notes, *(("quantise", note) for note in _found_at_check(notes, emulator, found)))
+    update = {"verification": record, "approximations": approximations(told)}
+    manifest = manifest.model_copy(update=update)
     try:
         compiler = host_compiler()
     except BackendError as error:
-        return manifest.model_copy(update={"not_compiled": error.message})
+        return manifest.model_copy(update={"not_compiled": error.message}), told
     done = _compiled(code, _read_text(folder / f"{code.name}.c"), compiler, emulator, inputs)
-    return manifest.model_copy(update={"compiled": done})
+    return manifest.model_copy(update={"compiled": done}), told
+
+
+def _found_at_check(notes: Sequence[tuple[str, Note]], emulator: Runner, found: Comparison) -> Iterator[Note]:
+    """What integers of events lose that only a run shows."""
+    from nsc_deploy.exporters.c.events import EmulatorRunner
+
+    if not isinstance(emulator, EmulatorRunner):
+        return
+    told = [note for _, note in notes]
+    clipped = clipped_at_check(told, emulator.clipped)
+    yield from clipped
+    coinciding = [layer.coincidence for layer in found.layers if layer.coincidence is not None]
+    if not clipped and all(note.exact for note in told) and min(coinciding, default=1.0) < 1:
+        yield rounded_in_reference(1 - min(coinciding))
 
 
 def _compiled(

@@ -13,7 +13,7 @@ from nsc_deploy.exporters.base import ExportRequest, RunSettings
 from nsc_deploy.exporters.c import write
 from nsc_deploy.exporters.c.code import NO_MANIFEST, SHARED, LayerSize, Origin, Piece, Prepared
 from nsc_deploy.exporters.c.comparators import FrontEnd, find_front_end
-from nsc_deploy.exporters.c.emulator import emulate, entering
+from nsc_deploy.exporters.c.emulator import clipped_in, emulate, entering
 from nsc_deploy.exporters.c.layout import Layout, identifier, lay_out
 from nsc_deploy.exporters.c.lowering import lower_to_program
 from nsc_deploy.exporters.c.manifest import Manifest
@@ -227,11 +227,20 @@ class EmulatorRunner:
         self._program = program
         self._network = network
         self._settings = settings
+        self._clipped: dict[str, NDArray[np.int64]] = {}
+
+    @property
+    def clipped(self) -> Mapping[str, NDArray[np.int64]]:
+        """For each node shown so far, in how many (step, sample) the potential of each neuron was cut."""
+        return self._clipped
 
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
         trace = emulate(self._program, entering(self._program, values), record=self._settings.layers)
         self._settings.advance(values.shape[1])
+        for one in self._program.populations if self._settings.layers else ():
+            clipped = clipped_in(one, trace.populations[one.name].charged)
+            self._clipped[one.name] = self._clipped.get(one.name, 0) + clipped
         # Weights at the end of a graph have neurons behind them that are no node of it.
         named = {node.name for node in self._network.nodes} & set(trace.populations)
         layers = {

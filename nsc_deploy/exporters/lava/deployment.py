@@ -12,7 +12,7 @@ share of spikes that differ before and after each pass that is not exact is reco
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nsc_deploy.deployment import Place
@@ -41,6 +41,7 @@ from nsc_deploy.exporters.manifest import (
     write_manifest,
 )
 from nsc_deploy.exporters.quantised import Calibrated, approximations, choose_calibration
+from nsc_deploy.exporters.run_notes import clipped_at_check, rounded_in_reference
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
@@ -138,7 +139,7 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         if request.recording_file is not None:
             copy_recording(request.network, request.recording_file, folder / RECORDING)
         request.notify("checking")
-        record, passes = check_emulator(request, lowering, folder / INTEGERS)
+        record, lowering, passes = check_emulator(request, lowering, folder / INTEGERS)
         manifest = _manifest(request, lowering, chosen_on, folder, record, passes)
         write_manifest(folder, manifest)
     request.notify(f"verified: {record.sentence}")
@@ -219,7 +220,7 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
 
 def check_emulator(
     request: ExportRequest, lowering: Lowering, integers: Path
-) -> tuple[VerificationRecord, tuple[PassRecord, ...]]:
+) -> tuple[VerificationRecord, Lowering, tuple[PassRecord, ...]]:
     """Compare the integers with the graph, on recorded inputs or, where there are none, on random ones.
 
     Rounded weights and decays change spikes, so nothing is refused here: the record says how many, and
@@ -229,57 +230,65 @@ def check_emulator(
         request: what was exported.
         lowering: how it was lowered.
         integers: the file that was written.
+
+    Returns:
+        What was found, how it was lowered with what the check adds to it, and each pass.
     """
     inputs, network = check_inputs(request), request.network
     read = read_integers(integers, tuple(layer.groups for layer in lowering.network.layers))
-    found = compare_runs(
-        network, ReferenceRunner(network), EmulatorRunner(read, network), inputs.values, labels=inputs.labels
-    )
+    twin = EmulatorRunner(read, network)
+    found = compare_runs(network, ReferenceRunner(network), twin, inputs.values, labels=inputs.labels)
     record = VerificationRecord.of(found, backend=f"the twin of lava-nc {LAVA_VERSION}", seed=inputs.seed)
-    return record, pass_records(network, lowering, read, inputs, found)
+    *before, last = lowering.steps
+    last = replace(last, notes=(*last.notes, *clipped_at_check(last.notes, twin.clipped)))
+    measured = measured_steps(network, (*before, last), read, inputs, found)
+    lowering = replace(lowering, steps=tuple(step for step, _ in measured))
+    return record, lowering, tuple(_pass_record(step, error) for step, error in measured)
 
 
-def pass_records(
+def measured_steps(
     network: Network,
-    lowering: Lowering,
+    steps: tuple[Step, ...],
     integers: IntegerNetwork,
     inputs: Samples,
     whole: Comparison,
-) -> tuple[PassRecord, ...]:
-    """What each pass did, and its error on the inputs that the export is checked on.
+) -> tuple[tuple[Step, Comparison | None], ...]:
+    """What each pass did, and its error on the inputs that the export is checked on; None where it has none.
 
-    An exact pass is not measured: its error is 0, as tests on random graphs show. An inexact one that
-    leaves a graph is measured in the reference simulator, the rounding to integers in the emulator. Every
-    layer gets what the layers before it really fire, so its share holds their errors too.
+    An exact pass that leaves a graph is not measured: its error is 0, as tests on random graphs show. An
+    inexact one is measured in the reference simulator, the rounding to integers always, in the emulator:
+    integers that are exact differ where sums of the reference round. Every layer gets what the layers before
+    it really fire, so its share holds their errors too.
 
     Args:
         network: the graph, before all passes.
-        lowering: what was done to it.
+        steps: what was done to it.
         integers: what was written.
         inputs: what enters.
         whole: the graph beside the integers on these inputs.
     """
-    before, records = network, []
-    for step in lowering.steps:
-        records.append(_pass_record(step, _error(step, before, network, integers, inputs, whole)))
+    before, found = network, []
+    for step in steps:
+        error = None
+        if step is steps[-1]:
+            error = (
+                whole if before is network else _compared(before, EmulatorRunner(integers, before), inputs)
+            )
+        elif not step.exact and step.graph is not None:
+            error = _compared(before, ReferenceRunner(step.graph), inputs)
+        found.append(_as_measured(step, error))
         before = before if step.graph is None else step.graph
-    return tuple(records)
+    return tuple(found)
 
 
-def _error(
-    step: Step,
-    before: Network,
-    network: Network,
-    integers: IntegerNetwork,
-    inputs: Samples,
-    whole: Comparison,
-) -> Comparison | None:
-    """The runs before and after an inexact pass side by side."""
-    if step.exact:
-        return None
-    if step.graph is not None:
-        return _compared(before, ReferenceRunner(step.graph), inputs)
-    return whole if before is network else _compared(before, EmulatorRunner(integers, before), inputs)
+def _as_measured(step: Step, found: Comparison | None) -> tuple[Step, Comparison | None]:
+    """A pass that rounds nothing has no error, or says whose rounding it is."""
+    if not step.exact or found is None:
+        return step, found
+    share = _share(tuple(map(_layer_error, found.layers)))
+    if not share:
+        return step, None
+    return replace(step, notes=(*step.notes, rounded_in_reference(share))), found
 
 
 def _compared(before: Network, after: Runner, inputs: Samples) -> Comparison:

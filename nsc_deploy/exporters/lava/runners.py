@@ -1,5 +1,6 @@
 """Integers for Lava as one backend among others: each layer of the graph shown in the units of the graph."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from nsc_deploy.exporters.lava.integers import (
     Role,
 )
 from nsc_deploy.exporters.lava.lowering.pipeline import flat_events
+from nsc_deploy.exporters.lava.lowering.quantise import clipped_in
 from nsc_deploy.exporters.lava.worker import run_in_lava
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.operators.neurons import coefficients
@@ -60,14 +62,31 @@ class EmulatorRunner(_IntegerRunner):
 
     name = "twin"
 
+    def __init__(self, integers: IntegerNetwork, network: Network, settings: RunSettings = _SETTINGS) -> None:
+        super().__init__(integers, network, settings)
+        self._clipped: dict[str, NDArray[np.int64]] = {}
+
+    @property
+    def clipped(self) -> Mapping[str, NDArray[np.int64]]:
+        """For each node shown so far, in how many (step, sample) the potential of each neuron was cut."""
+        return self._clipped
+
     def run(self, values: NDArray[Any]) -> RunTrace:
         """Run a batch from rest."""
         events = flat_events(values)
         kept = self._settings.layers or self._integers.graded
         traces = run_network(self._integers, events) if kept else ()
         spikes = traces[-1].spikes if traces else output_spikes(self._integers, events)
+        for layer, trace in zip(self._integers.layers, traces, strict=False):  # none where none are kept
+            self._count_clipped(layer, trace)
         self._settings.advance(values.shape[1])
         return self._trace(spikes, traces)
+
+    def _count_clipped(self, layer: IntegerLayer, trace: IntegerTrace) -> None:
+        clipped = clipped_in(layer, trace)
+        for group in layer.groups:
+            if group.role is Role.NEURON:
+                self._clipped[group.node] = self._clipped.get(group.node, 0) + clipped[group.rows]
 
 
 class LavaRunner(_IntegerRunner):

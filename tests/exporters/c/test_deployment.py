@@ -16,7 +16,7 @@ from nsc_deploy.exporters.verify import open_deployment, run
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
-from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.network import Reset, Signal
 from nsc_deploy.graphs.simulate import simulate
 from nsc_deploy.io.files import sha256
 from tests.support.c_graphs import needs_compiler
@@ -216,3 +216,24 @@ def test_plain_arrays_are_taken_as_recorded_inputs(tmp_path: Path) -> None:
     opened = open_deployment(tmp_path / "out")
     assert opened.recording_file is not None
     assert run(opened, "host").comparison.samples == 4
+
+
+@pytest.mark.parametrize(
+    "weights, threshold, kind",
+    [([1.0, -1.0], 1.0, "clipped-potential"), ([0.82260674, 0.0], 16 * 0.82260674, "reference-rounding")],
+)
+def test_what_only_a_run_shows_is_an_approximation(
+    tmp_path: Path, weights: list[float], threshold: float, kind: str
+) -> None:
+    build = GraphBuilder(0.01, Reset.SUBTRACT if kind == "clipped-potential" else Reset.ZERO)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", [np.float32(weights)])
+    build.integrate_and_fire("n", np.float32(threshold), 1)
+    build.output(1)
+    write_network(tmp_path / "whole.nir", build.build())
+    events = np.zeros((2000, 1, 2), np.uint8)
+    events[:1000, :, 1] = events[1000:, :, 0] = 1
+    write_recording(tmp_path / "in.npz", Recording(events, Signal.EVENTS, 0.01))
+    (out,) = export_all(tmp_path / "whole.nir", "c", tmp_path / "out", inputs=tmp_path / "in.npz")
+    told = read_c_deployment(out).manifest.approximations
+    assert [one.kind for one in told if not one.exact] == [kind]

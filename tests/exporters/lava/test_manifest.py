@@ -137,3 +137,37 @@ def test_the_command_explains_and_a_machine_reads_the_same(graph_file: Path) -> 
     assert [one["step"] for one in passes] == [
         name for name in table if name in {one["step"] for one in passes}
     ]
+
+
+def integrating(place: Path, weights: list[float], threshold: float, events: np.ndarray) -> Path:
+    """A file of one neuron without decay, and what enters it beside it."""
+    build = GraphBuilder(0.01)
+    build.input(len(weights), Signal.EVENTS)
+    build.linear("w", [weights])
+    build.integrate_and_fire("n", threshold, 1)
+    build.output(1)
+    write_network(place / "whole.nir", build.build())
+    write_recording(place / "inputs.npz", Recording(events, Signal.EVENTS, 0.01))
+    return place / "whole.nir"
+
+
+def test_integers_that_are_exact_are_measured_all_the_same(tmp_path: Path) -> None:
+    """Sixteen times this weight is a little more in float32 than in real numbers."""
+    weight = float(np.float32(0.82260674))
+    file = integrating(tmp_path, [weight], 16 * weight, np.ones((200, 1, 1), np.uint8))
+    manifest = exported(file)
+    record = by_name(manifest)["quantise"]
+    assert not record.exact
+    assert record.differing > 0
+    assert [one.kind for one in manifest.approximations if not one.exact] == ["reference-rounding"]
+    assert "1 approximation," in summary(manifest)[0]
+
+
+def test_potentials_that_are_cut_at_the_check_are_told(tmp_path: Path) -> None:
+    events = np.zeros((2000, 1, 2), np.uint8)
+    events[:1000, :, 1] = events[1000:, :, 0] = 1
+    manifest = exported(integrating(tmp_path, [1.0, -1.0], 1.0, events))
+    assert [one.text for one in manifest.approximations if not one.exact] == [
+        "potentials of 1 neuron are cut at 24 bits on the inputs of the check"
+    ]
+    assert by_name(manifest)["quantise"].differing > 0
