@@ -214,7 +214,7 @@ class Convolution:
             inputs = found[group * per_group : (group + 1) * per_group]
             kernels = self.present[wanted[group_of == group]].astype(np.float64)
             mask = masks[group_of == group]
-            for tap, read, positions in self._reads(low, high):
+            for tap, read, positions in self.reads(low, high):
                 weights = kernels[(slice(None), slice(None), *tap)]
                 each = (weights.T @ mask).reshape(-1, high - low, *places[1:])
                 rows = slice(read[0].start - low, read[0].stop - low)
@@ -230,13 +230,13 @@ class Convolution:
         found = np.zeros(self.output_shape)
         grouped = np.split(counts.astype(np.float64), self.groups), np.split(self.present, self.groups)
         for outputs, inputs, kernels in zip(np.split(found, self.groups), *grouped, strict=True):
-            for tap, read, positions in self._reads(0, self.output_shape[1]):
+            for tap, read, positions in self.reads(0, self.output_shape[1]):
                 index: tuple[Any, ...] = (slice(None), slice(None), *tap)
                 weights = kernels[index].astype(np.float64)
                 outputs[(slice(None), *read)] += np.tensordot(weights, inputs[(slice(None), *positions)], 1)
         return np.rint(found).astype(np.int64)
 
-    def _reads(self, low: int, high: int) -> Iterator[tuple[Shape, tuple[slice, ...], tuple[slice, ...]]]:
+    def reads(self, low: int, high: int) -> Iterator[tuple[Shape, tuple[slice, ...], tuple[slice, ...]]]:
         """For each tap the outputs that use it and the inputs they read, as slices of the same lengths.
 
         Only outputs from `low` to before `high` on the first axis count.

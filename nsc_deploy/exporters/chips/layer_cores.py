@@ -152,28 +152,44 @@ def _homeless(
         return
     for layer in layers:
         if layer.name not in home:
-            yield _too_large(layer, needs, len(home), cores)
+            left = [core for index, core in enumerate(cores) if index not in home.values()]
+            yield _too_large(layer, needs, _most_outputs(layer, needs, len(home), cores), left)
 
 
-def _too_large(layer: Layer, needs: Mapping[str, CoreSize], placed: int, cores: Sequence[CoreSize]) -> Breach:
+def _too_large(layer: Layer, needs: Mapping[str, CoreSize], fits: int, left: Sequence[CoreSize]) -> Breach:
+    """A layer that fits no core which the others leave, and the nearest of these.
+
+    Args:
+        layer: the layer.
+        needs: what each layer takes.
+        fits: the output channels with which it would find a core; 0 if none.
+        left: cores without a layer; each lacks something.
+    """
     need = needs[layer.name]
-    best = max(cores, key=lambda core: core.kernel if need.kernel > core.neurons else core.neurons)
-    fits = _most_outputs(layer, needs, placed, cores)
+    best = min(left, key=lambda core: max(short for short, *_ in _shortages(need, core)))
+    _, used, limit = max(_shortages(need, best))
     other = "stride or pool more before it"
     hint = (
         f"Make its {layer.outputs:,} output channels {fits:,}, or {other}."
         if fits
         else f"Make the layers before it smaller: {other}."
     )
-    kernel_is_worse = need.kernel / best.kernel >= need.neurons / best.neurons
     return Breach(
         "memory of a core",
         f"node '{layer.name}'",
-        f"needs {need.kernel:,} kernel and {need.neurons:,} neuron entries; no core that is left has both",
+        f"needs {need.kernel:,} kernel and {need.neurons:,} neuron entries; no core that is left has both "
+        f"(the nearest {best.kernel:,} and {best.neurons:,})",
         hint,
-        need.kernel if kernel_is_worse else need.neurons,
-        best.kernel if kernel_is_worse else best.neurons,
+        used,
+        limit,
     )
+
+
+def _shortages(need: CoreSize, core: CoreSize) -> Iterator[tuple[float, int, int]]:
+    """By how much each memory of a core is too small, then what is needed and what there is."""
+    for name in ("kernel", "neurons", "biases"):
+        used, limit = getattr(need, name), getattr(core, name)
+        yield used / max(limit, 0.5), used, limit  # a core may have no biases at all
 
 
 def _most_outputs(layer: Layer, needs: Mapping[str, CoreSize], placed: int, cores: Sequence[CoreSize]) -> int:

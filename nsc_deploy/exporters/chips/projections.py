@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.errors import GraphError
+from nsc_deploy.exporters.chips.largest import largest_weights
 from nsc_deploy.exporters.chips.placement import Share
 from nsc_deploy.graphs.connectivity import Convolution, Integers, kernel_axes, pairs
 from nsc_deploy.graphs.network import SPIKING, Network, Node, Shape
@@ -210,7 +211,7 @@ class Projection:
         shortest: steps the graph itself delays by, the least of all lines.
         longest: the same, the most.
         back: edges on the way that carry the value of the step before.
-        largest: the largest weight by magnitude, scales included.
+        largest: [neurons], the largest weight by magnitude onto each neuron, scales included.
         lag: [lines], steps by which the graph delays each line in front of the weights (or of the neuron).
     """
 
@@ -222,7 +223,7 @@ class Projection:
     shortest: int
     longest: int
     back: int
-    largest: float
+    largest: NDArray[np.float64]
     lag: Integers
 
 
@@ -282,6 +283,7 @@ class ProjectionGraph:
                 synapses = replace(synapses, gather=synapses.gather[:size])
             if one.target == name:
                 synapses = replace(synapses, neurons=size)
+                one = replace(one, largest=one.largest[:size])
             return replace(one, synapses=synapses)
 
         return replace(
@@ -330,7 +332,7 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
     weights: list[Node] = []
     cuts: list[NDArray[np.bool_]] = []  # behind each of the weights, where a Scale is 0
     shortest = longest = 0
-    gain = 1.0
+    scales = [np.ones(gather.size)]  # of each line, then of what leaves each of the weights
     lag = np.zeros_like(gather)
     for before, node in pairwise(path):
         if not weights:
@@ -344,20 +346,22 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
                 each = np.broadcast_to(steps, node.output_shape).reshape(-1)
                 lag = lag + np.where(gather >= 0, each[gather], 0)
         elif node.primitive == "Scale":
-            gain *= float(np.abs(node.parameters.scale).max(initial=0))
-            zero = np.broadcast_to(node.parameters.scale == 0, node.output_shape).reshape(-1)
+            each = np.broadcast_to(node.parameters.scale, node.output_shape).reshape(-1).astype(np.float64)
             if weights:
-                cuts[-1] = cuts[-1] | zero
+                scales[-1] = scales[-1] * each
+                cuts[-1] = cuts[-1] | (each == 0)
             else:
-                gather = np.where(zero[gather], -1, gather)
+                scales[0] = scales[0] * np.where(gather >= 0, each[gather], 0)
+                gather = np.where((gather >= 0) & (each[gather] == 0), -1, gather)
         elif node.primitive in POOLS:
-            gather, gain = _pooled(node, gather, bool(weights)), gain / _divisor(node)
+            gather, scales[0] = _pooled(node, gather, bool(weights)), scales[0] / _divisor(node)
         elif node.synaptic:
             weights.append(node)
             cuts.append(np.zeros(prod(node.output_shape), bool))
+            scales.append(np.ones(prod(node.output_shape)))
         elif node.primitive != "Flatten":
             raise Obstacle(node.name, f"{node.primitive} is not mapped", "Take it out of the graph.")
-    connections, largest = _connections(weights, cuts, target)
+    connections = _connections(weights, cuts, target)
     cut = cuts[-1] if cuts and cuts[-1].any() else None
     return Projection(
         source=source.name,
@@ -368,7 +372,7 @@ def _projection(network: Network, path: tuple[Node, ...], back: int) -> Projecti
         shortest=shortest,
         longest=longest,
         back=back,
-        largest=largest * gain,
+        largest=largest_weights(weights, gather, scales, connections.outputs),
         lag=lag,
     )
 
@@ -424,10 +428,8 @@ def _pooled(node: Node, gather: Integers, after_weights: bool) -> Integers:
     return np.where(gather >= 0, windows[gather], -1)
 
 
-def _connections(
-    weights: list[Node], cuts: list[NDArray[np.bool_]], target: Node
-) -> tuple[Connections, float]:
-    """What the weights between two populations connect, and the largest of them.
+def _connections(weights: list[Node], cuts: list[NDArray[np.bool_]], target: Node) -> Connections:
+    """What the weights between two populations connect.
 
     Args:
         weights: one behind the other.
@@ -435,12 +437,12 @@ def _connections(
         target: the population.
     """
     if not weights:
-        return OneToOne(prod(target.output_shape)), 1.0
+        return OneToOne(prod(target.output_shape))
     if all(node.primitive in {"Linear", "Affine"} and node.parameters.weight.ndim == 2 for node in weights):
         matrix = weights[0].parameters.weight.astype(np.float64)
         for node, cut in zip(weights[1:], cuts, strict=False):
             matrix = node.parameters.weight.astype(np.float64) @ np.where(cut[:, None], 0, matrix)
-        return Matrix(matrix != 0), float(np.abs(matrix).max(initial=0))
+        return Matrix(matrix != 0)
     if len(weights) > 1:
         raise Obstacle(
             weights[1].name,
@@ -454,7 +456,7 @@ def _connections(
             "has weights with more than two dimensions",
             "Split it into one Linear node for each matrix.",
         )
-    return Convolution.of(node), float(np.abs(node.parameters.weight).max(initial=0))
+    return Convolution.of(node)
 
 
 class Obstacle(Exception):  # noqa: N818 - caught where it becomes a verdict, never shown as an error

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.base import Status, Verdict
 from nsc_deploy.exporters.chips.chip import Chip
 from nsc_deploy.exporters.chips.projections import Obstacle, Projection, ProjectionGraph
-from nsc_deploy.graphs.network import FLOAT_ROUNDING, RESETTING, Network, Node, Signal
+from nsc_deploy.graphs.network import FLOAT_ROUNDING, RESETTING, SPIKING, Network, Node, Signal
 from nsc_deploy.graphs.operators.linear import delay_steps
 
 Refusal = tuple[str, str]
@@ -37,6 +38,18 @@ class Case:
     def components(self) -> dict[str, tuple[str, ...]]:
         """For each node the nodes of its cycle, or itself alone."""
         return {name: group for group in self.network.components for name in group}
+
+    @cached_property
+    def leaving(self) -> frozenset[str]:
+        """The Outputs, and the nodes between them and the last neurons."""
+        found: set[str] = set()
+        waiting = [node.name for node in self.network.output_nodes]
+        while waiting:
+            node = self.network.node(waiting.pop())
+            if node.name not in found and node.primitive not in SPIKING:
+                found.add(node.name)
+                waiting += node.inputs
+        return frozenset(found)
 
     @cached_property
     def passing(self) -> dict[str, list[Projection]]:
@@ -115,6 +128,32 @@ def spiking_output(node: Node, case: Case) -> Refusal | None:
     return None
 
 
+def spikes_of_one_node_leave(node: Node, case: Case) -> Refusal | None:
+    """Nothing on the chip adds up spikes of several nodes that go to the host."""
+    if node.name not in case.leaving or len(node.inputs) < 2:
+        return None
+    return (
+        f"sums the outputs of {len(node.inputs)} nodes, and no neuron of the chip lies behind it",
+        "End the graph with one spiking neuron for each output; sum on the host.",
+    )
+
+
+def delays_reach_synapses(node: Node, case: Case) -> Refusal | None:
+    """Synapses delay; on the way to the host there are none."""
+    if node.primitive != "Delay" or node.name not in case.leaving:
+        return None
+    try:
+        late = np.any(delay_steps(node, case.network.dt))
+    except GraphError as error:
+        return error.problem, error.hint or "Choose another delay."
+    if not late:
+        return None
+    return (
+        "delays spikes that leave the chip, and no synapse lies behind it",
+        "Put the Delay in front of the last neurons, or delay on the host.",
+    )
+
+
 def reset_known(node: Node, case: Case) -> Refusal | None:
     """A reset the chip's neurons have."""
     if node.primitive not in RESETTING or case.network.reset is None:
@@ -161,6 +200,8 @@ def decay_known(node: Node, case: Case) -> Refusal | None:
 
 def _decay_refusal(name: str, share: Any, case: Case) -> Refusal | None:
     decay = case.chip.neurons.decay
+    if decay.form == "none":
+        return f"has a {name}, and neurons of the chip do not decay", "Use IF neurons."
     if np.any(share > 1 + FLOAT_ROUNDING):
         return f"has a {name} shorter than the time step", "Choose a shorter time step."
     if decay.form == "fraction" and np.any(np.rint(share * 2.0 ** (decay.bits or 0)) < 1):
@@ -262,6 +303,8 @@ RULES: tuple[Rule, ...] = (
     acyclic,
     event_input,
     spiking_output,
+    spikes_of_one_node_leave,
+    delays_reach_synapses,
     reset_known,
     threshold_above_rest,
     decay_known,

@@ -7,9 +7,10 @@ scale. The potential must hold the threshold and one largest weight above it, wi
 unit: (threshold / largest weight + 1) * q * 2^f, and a sign.
 """
 
-from math import ceil, log2
+from math import ceil, log2, prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nsc_deploy.exporters.chips.chip import Chip
 from nsc_deploy.exporters.chips.placement import Breach, Usage
@@ -73,13 +74,15 @@ def _too_wide(name: str, ratio: float, bits: int, fraction: int, limit: int) -> 
 
 
 def delay_breaches(chip: Chip, graph: ProjectionGraph | None, timing: Timing | None) -> list[Breach]:
-    """Projections that need longer delays than a synapse has; silent where Delay nodes are refused anyway."""
+    """Projections that need longer delays than a synapse has; silent on what a node is refused for anyway."""
     limit = chip.synapses.delay_steps.value
-    if graph is None or timing is None or limit is None or "Delay" in chip.refused:
+    if graph is None or timing is None or limit is None:
         return []
     breaches = []
     for one, (_, longest) in zip(graph.projections, timing.delays, strict=True):
-        if longest > limit:
+        told = one.longest if "Delay" in chip.refused else 0
+        told += 0 if chip.synapses.recurrence.value else one.back
+        if longest - told > limit:
             over = longest - limit
             steps = "step" if over == 1 else "steps"
             hint = (
@@ -116,7 +119,10 @@ def ratios(network: Network, graph: ProjectionGraph) -> dict[str, float]:
     found = {}
     for one in graph.populations:
         node = network.node(one.name)
-        largest = max((each.largest for each in graph.into(one.name)), default=0.0) * _gain(node, network)
+        gain = _gain(node, network)
+        largest = max(
+            (float((each.largest * gain).max(initial=0)) for each in graph.into(one.name)), default=0
+        )
         if largest > 0:
             found[one.name] = _threshold(node) / largest
     return found
@@ -131,16 +137,15 @@ def _threshold(node: Node) -> float:
     return float(np.abs(limits).max(initial=0))
 
 
-def _gain(node: Node, network: Network) -> float:
-    """What the neuron multiplies its input with before it reaches the potential."""
+def _gain(node: Node, network: Network) -> NDArray[np.float64]:
+    """What each neuron multiplies its input with before it reaches the potential, [neurons]."""
     form = node.parameters
     if node.primitive == "Threshold":
-        return 1.0
-    dt = network.step_seconds
-    gain = np.asarray(form.r, dtype=np.float64)
-    if node.primitive == "IF":
-        return float(np.abs(gain * dt).max(initial=0))
-    gain = gain * dt / (form.tau if node.primitive == "LIF" else form.tau_mem)
+        return np.ones(prod(node.output_shape))
+    gain = np.asarray(form.r, dtype=np.float64) * network.step_seconds
+    if node.primitive != "IF":
+        gain = gain / (form.tau if node.primitive == "LIF" else form.tau_mem)
     if node.primitive == "CubaLIF":
-        gain = gain * form.w_in * dt / form.tau_syn
-    return float(np.abs(gain).max(initial=0))
+        gain = gain * form.w_in * network.step_seconds / form.tau_syn
+    each: NDArray[np.float64] = np.abs(np.broadcast_to(gain, node.output_shape)).reshape(-1)
+    return each

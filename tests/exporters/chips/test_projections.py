@@ -91,7 +91,7 @@ def test_matrices_in_a_row_become_their_product() -> None:
     build.output(2)
     (projection,) = build_projections(assemble(build.build())).projections
     assert projection.synapses.fan_out_to(np.arange(2)).tolist() == [1, 1]
-    assert projection.largest == 2
+    assert projection.largest.tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("zero", ["in front", "between", "behind"])
@@ -191,3 +191,23 @@ def test_delays_bring_every_path_into_step(data: st.DataObject) -> None:
         assert shortest == longest >= 0
         late = timing.latency[one.target] - timing.latency[one.source]
         assert 1 + longest - late == own[one.source, one.target]
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_the_largest_weight_is_one_of_the_products_with_scales(uneven: bool) -> None:
+    """As unrolled, one event at a time."""
+    chance = np.random.default_rng(3)
+    scales = [chance.uniform(0.1, 9, (2, 4, 4) if uneven else (2, 1, 1)) for _ in range(2)]
+    build = GraphBuilder(0.001)
+    build.input((2, 4, 4), Signal.EVENTS)
+    for name, scale in zip(("before", "behind"), scales, strict=True):
+        build.add(name, nir.Scale(np.broadcast_to(scale, (2, 4, 4)).astype(np.float32)))
+        if name == "before":
+            build.add("conv", nir.Conv2d((4, 4), chance.normal(0, 1, (2, 2, 3, 3)), 1, 1, 1, 1, np.zeros(2)))
+    build.integrate_and_fire("n", 1.0, (2, 4, 4))
+    build.output((2, 4, 4))
+    network = assemble(build.build())
+    events = np.eye(32, dtype=np.float32).reshape(1, 32, 2, 4, 4)
+    answer = simulate(network, events, record=["behind"]).outputs["behind"][0].reshape(32, -1)
+    (projection,) = build_projections(network).projections
+    np.testing.assert_allclose(projection.largest, np.abs(answer).max(axis=0), rtol=1e-5)

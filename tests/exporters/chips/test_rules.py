@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nsc_deploy.exporters.base import CheckResult
-from nsc_deploy.exporters.chips.chip import Chip, bundled_chip
+from nsc_deploy.exporters.chips.chip import Chip, LayerCores, bundled_chip
 from nsc_deploy.exporters.chips.fit import fit
 from nsc_deploy.exporters.chips.widths import largest_ratio
 from nsc_deploy.graphs.assemble import assemble
@@ -389,3 +389,94 @@ def test_disputed_limits_are_told_when_they_count() -> None:
 def test_what_is_not_published_is_said() -> None:
     notes = fit(chain(1, 1), bundled_chip("loihi2")).notes
     assert any("layout.axons_in: not published" in one for one in notes)
+
+
+def gained(weights: list[float], gains: list[float], by: str) -> Network:
+    """Two neurons with one line each, scaled by a Scale or by what they take in."""
+    build = GraphBuilder(0.001)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", np.diag(weights))
+    if by == "scale":
+        build.add("s", nir.Scale(np.array(gains, np.float32)))
+    ones = np.ones(2)
+    build.add("n", nir.IF(1000 * (ones if by == "scale" else np.array(gains)), 2000 * ones, 0 * ones))
+    build.output(2)
+    return assemble(build.build())
+
+
+@pytest.mark.parametrize("by", ["scale", "r"])
+def test_the_largest_weight_is_the_largest_product(by: str) -> None:
+    plain, crossed = (
+        fit(gained(*each, by), bundled_chip("loihi1"))
+        for each in (([1, 1], [1, 1]), ([1000, 0.001], [0.001, 1000]))
+    )
+    assert {"state bits"} == {one.rule for one in plain.breaches} == {one.rule for one in crossed.breaches}
+    assert [one.used for one in plain.breaches] == [one.used for one in crossed.breaches] == [25]
+
+
+def leaving(delay: int, populations: int) -> Network:
+    build = GraphBuilder(0.001)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", np.eye(2))
+    names = [f"n{index}" for index in range(populations)]
+    for name in names:
+        build.integrate_and_fire(name, 1.0, 2, after="w")
+    build.delay("d", delay, 2, after=names[0])
+    build.output(2, after=["d", *names[1:]])
+    return assemble(build.build())
+
+
+@pytest.mark.parametrize("name", ["loihi1", "loihi2"])
+def test_no_synapse_lies_between_the_last_neurons_and_the_host(name: str) -> None:
+    chip = bundled_chip(name)
+    assert fit(leaving(0, 1), chip).fits
+    assert set(refusals(fit(leaving(100, 1), chip))) == {"d"}
+    assert set(refusals(fit(leaving(0, 2), chip))) == {"output"}
+
+
+def test_a_chip_without_delays_has_none_for_shorter_paths_either() -> None:
+    chip = small_chip(delay=0)
+    nodes = {name: one for name, one in chip.nodes.items() if name != "Delay"}
+    refused = SPECK.refused["Delay"]
+    silent = chip.model_copy(update={"nodes": nodes, "refused": {**chip.refused, "Delay": refused}})
+    build = GraphBuilder(0.001)
+    build.input(1, Signal.EVENTS)
+    build.linear("w", [[1.0]])
+    build.integrate_and_fire("n", 1.0, 1)
+    build.linear("v", [[1.0]])
+    build.linear("skip", [[1.0]], after="input")
+    build.integrate_and_fire("m", 1.0, 1, after=["v", "skip"])
+    build.output(1)
+    for one in (chip, silent):
+        (breach,) = fit(assemble(build.build()), one).breaches
+        assert (breach.rule, breach.used, breach.limit) == ("delay", 1, 0)
+    assert fit(delayed(1), silent).breaches == ()
+    assert len(refusals(fit(delayed(1), silent))) == 1
+
+
+def test_neurons_that_do_not_decay_have_no_time_constant() -> None:
+    chip = bundled_chip("loihi1")
+    decay = SPECK.neurons.decay
+    without = chip.model_copy(update={"neurons": chip.neurons.model_copy(update={"decay": decay})})
+    assert "do not decay" in refusals(fit(chain(1, 1), without))["n0"]
+    assert fit(with_threshold(1.0), without).fits
+
+
+def test_a_layer_without_a_core_is_held_against_those_that_are_left() -> None:
+    build = GraphBuilder(0.001)
+    build.input((128, 8, 8), Signal.EVENTS)
+    channels = 128
+    for index in range(4):
+        for name, outputs in ((f"wide{index}", 300), (f"narrow{index}", 128)):
+            weight = np.ones((outputs, channels, 1, 1), np.float32)
+            build.add(f"w-{name}", nir.Conv2d((8, 8), weight, 1, 0, 1, 1, np.zeros(outputs)))
+            build.integrate_and_fire(name, 1.0, (outputs, 8, 8))
+            channels = outputs
+    build.output((channels, 8, 8))
+    answer = fit(assemble(build.build()), SPECK)
+    assert isinstance(SPECK.layout, LayerCores)
+    found = [one for one in answer.breaches if one.rule == "memory of a core"]
+    assert found
+    for one in found:
+        assert one.used > one.limit
+        assert f"{one.limit:,}" in one.problem
