@@ -9,7 +9,7 @@ Run it behind `DropDeadNodes`. It ensures one to three parts in order, each a ne
 in which each node of the graph lies once; events alone between them; a chip part that the target takes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -134,13 +134,30 @@ class Split(Pass[Network, Parts]):
         if self._takes(graph):
             names = tuple(node.name for node in graph.nodes)
             return Parts(graph, (GraphPart(CHIP, Place.CHIP, graph, names),))
-        found = [(_neurons(graph, middle), middle) for middle in _middles(graph)]
+        found = [(_neurons(graph, middle), middle) for middle in _middles(graph, self._hopeless(graph))]
         tried = sorted((one for one in found if one[0]), key=lambda one: (-one[0], -len(one[1].names)))
         cut = (_parts(graph, middle) for _, middle in tried)
         return next((parts for parts in cut if self._takes(parts.chip.network)), None)
 
+    def _hopeless(self, graph: Network) -> frozenset[str]:
+        """Nodes that are refused in the whole graph and in the smallest middle around them alike.
+
+        No middle that holds one is tried: a graph has as many as pairs of cuts, and each asks about all its
+        nodes.
+        """
+        refused = self._refused(graph)
+        found: set[str] = set()
+        for middle in _smallest(graph):
+            if not refused.isdisjoint(middle.names):
+                part = part_of(graph, middle.names, middle.entrance, middle.exit)
+                found |= refused & self._refused(part)
+        return frozenset(found)
+
+    def _refused(self, network: Network) -> frozenset[str]:
+        return frozenset(one.node for one in self.check(network) if one.status is Status.REFUSED)
+
     def _takes(self, network: Network) -> bool:
-        return all(verdict.status is not Status.REFUSED for verdict in self.check(network))
+        return not self._refused(network)
 
     def _notes(self, parts: Parts) -> Iterator[Note]:
         """Why each node on the host lies there."""
@@ -175,22 +192,43 @@ class Middle:
     rest: tuple[str, ...]
 
 
-def _middles(graph: Network) -> Iterator[Middle]:
-    """Every way to cut a graph that leaves neurons in the middle and is not the whole of it."""
-    places = cuts(graph)
-    everything = [node.name for node in graph.nodes]
-    before: dict[str | None, frozenset[str]] = {name: upstream(graph, [name]) for name in places}
+def _middles(graph: Network, without: Collection[str]) -> Iterator[Middle]:
+    """Every way to cut a graph that leaves none of some nodes in the middle."""
+    before = _before_cuts(graph)
+    places = tuple(before)
     for first, entrance in enumerate((None, *places)):
-        held = frozenset[str]() if entrance is None else before[entrance]
         for exit_ in (*places[first:], None):
-            reached = frozenset(everything) if exit_ is None else before[exit_]
-            yield Middle(
-                entrance,
-                exit_,
-                tuple(name for name in everything if name in held),
-                tuple(name for name in everything if name in reached - held),
-                tuple(name for name in everything if name not in reached),
-            )
+            middle = _middle(graph, before, entrance, exit_)
+            if any(name in without for name in middle.names):
+                break  # and so do all that reach further
+            yield middle
+
+
+def _smallest(graph: Network) -> Iterator[Middle]:
+    """The middles that no cut goes through."""
+    before = _before_cuts(graph)
+    for entrance, exit_ in pairwise((None, *before, None)):
+        yield _middle(graph, before, entrance, exit_)
+
+
+def _before_cuts(graph: Network) -> dict[str, frozenset[str]]:
+    """The nodes at which a graph can be cut, in order, each with all that lies before the cut."""
+    return {name: upstream(graph, [name]) for name in cuts(graph)}
+
+
+def _middle(
+    graph: Network, before: Mapping[str, frozenset[str]], entrance: str | None, exit_: str | None
+) -> Middle:
+    everything = [node.name for node in graph.nodes]
+    held = frozenset[str]() if entrance is None else before[entrance]
+    reached = frozenset(everything) if exit_ is None else before[exit_]
+    return Middle(
+        entrance,
+        exit_,
+        tuple(name for name in everything if name in held),
+        tuple(name for name in everything if name in reached - held),
+        tuple(name for name in everything if name not in reached),
+    )
 
 
 def _read_otherwise(whole: Network, part: GraphPart, crossing: str) -> list[str]:

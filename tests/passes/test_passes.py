@@ -462,3 +462,35 @@ def test_a_cycle_without_a_spike_lies_on_no_grid() -> None:
         grids = Grids(network)
         found = {name: grids.of(name) for name in order}
         assert found == {"front": Grid(0, 1.0), "sum": None, "echo": None, "output": None}
+
+
+@pytest.mark.parametrize("refused", ["all", "one"])
+def test_a_split_asks_the_target_little_more_than_once_a_layer(refused: str) -> None:
+    build = GraphBuilder(DT)
+    build.input(1, Signal.EVENTS)
+    layers = 30
+    for index in range(layers):
+        build.linear(f"w{index}", [[1.0]])
+        build.threshold(f"n{index}", 0.5, 1)
+    build.output(1)
+    asked = 0
+
+    def check(network: Network) -> tuple[Verdict, ...]:
+        nonlocal asked
+        asked += len(network.nodes)
+        return tuple(
+            Verdict(node.name, node.primitive, Status.REFUSED if bad(node.name) else Status.NATIVE, "no")
+            for node in network.nodes
+        )
+
+    def bad(name: str) -> bool:
+        return name.startswith("n") and (refused == "all" or name == "n20")
+
+    split = Split(check)
+    if refused == "all":
+        with pytest.raises(ExportError, match="no middle"):
+            split.rewrite(assemble(build.build()))
+    else:
+        chip = split.rewrite(assemble(build.build())).graph.chip
+        assert chip.nodes[-1] == "n19"
+    assert asked < 20 * layers
