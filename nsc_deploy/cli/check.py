@@ -77,7 +77,7 @@ def check(
     networks = graphs_of(graph, options, part, inputs, target=found, notify=notify)
     if inputs is not None:
         _require_fitting(inputs, networks)
-    results = [(name, network, found.check(network, bits)) for name, network in networks]
+    results = [(name, network, _to_the_end(found.check(network, bits))) for name, network in networks]
     if signal is None and inputs is None:
         for name, network, result in results:
             _refuse_unstated(name, network, result)
@@ -154,7 +154,7 @@ def _print(result: "CheckResult", target: "Target", network: "Network", name: st
     console = Console(highlight=False, markup=False)
     if not sys.stdout.isatty():
         console = Console(highlight=False, markup=False, width=80)
-    console.print(to_text(_counted(result), target.name, name, details=details))
+    console.print(to_text(result, target.name, name, details=details))
     hint = _hint(result, target, network)
     if hint is not None:
         console.print(hint)
@@ -176,7 +176,7 @@ def _as_json(result: "CheckResult", target: "Target", network: "Network", name: 
         "nodes": [asdict(verdict) for verdict in result.verdicts],
         "breaches": [asdict(breach) for breach in result.breaches],
         "notes": result.notes,
-        "pools": [{**asdict(pool), "percent": pool.percent} for pool in _counted(result).pools],
+        "pools": [{**asdict(pool), "percent": pool.percent} for pool in result.pools],
         "warnings": warnings,
     }
 
@@ -189,15 +189,12 @@ def _hint(result: "CheckResult", target: "Target", network: "Network") -> str | 
     return split_hint(network, target)
 
 
-def _counted(result: "CheckResult") -> "CheckResult":
-    """The result, without pools where an obstacle is found that no verdict told of."""
-    from dataclasses import replace
-
+def _to_the_end(result: "CheckResult") -> "CheckResult":
+    """The result, with what only the lowered graph shows: what an export refuses does not fit."""
     from nsc_deploy.errors import ExportError
 
     try:
         result.pools  # noqa: B018 - counted at the first look
     except ExportError as error:
-        tell(f"not counted: {error.message}")
-        return replace(result, count_pools=tuple)
+        return result.refusing(error)
     return result

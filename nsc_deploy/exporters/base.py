@@ -9,13 +9,14 @@ Nothing outside a target's folder asks which target it has before it.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nsc_deploy.deployment import Place
+from nsc_deploy.errors import ExportError
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.passes.verdict import Status, Verdict, raise_first_refusal
 
@@ -122,6 +123,14 @@ class CheckResult:
     def fits(self) -> bool:
         """Whether nothing is refused and no rule breaks, as far as is published."""
         return not self.refused and not self.breaches
+
+    def refusing(self, error: ExportError) -> "CheckResult":
+        """The same with a refusal that shows on the populations alone, at the node that it names."""
+        named = (one for one in self.verdicts if error.where == f"node '{one.node}'")
+        at = next(named, self.verdicts[-1])
+        refused = Verdict(at.node, at.primitive, Status.REFUSED, error.problem, error.hint or "")
+        verdicts = tuple(refused if one is at else one for one in self.verdicts)
+        return replace(self, verdicts=verdicts, count_pools=tuple, build_firmware=None)
 
     @cached_property
     def pools(self) -> "tuple[Usage, ...]":

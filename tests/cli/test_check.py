@@ -209,3 +209,24 @@ def test_what_enters_is_asked_for_where_the_answer_depends_on_it(tmp_path: Path)
     assert "does not state what enters" in done.exception.message
     assert "\nfits loihi2" in answer("check", path, "--target", "loihi2", "--signal", "events")
     answer("check", path, "--target", "loihi2", "--signal", "real", code=1)
+
+
+def wrapping_graph(path: Path) -> Path:
+    """A neuron whose synaptic current wraps with the smallest weights that there are."""
+    build = GraphBuilder(1e-3)
+    build.input(25, Signal.EVENTS)
+    build.linear("w", np.full((1, 25), 0.3))
+    one = np.ones(1)
+    tau_syn = np.array([4.096 / 1.4])
+    build.add("n", nir.CubaLIF(tau_syn, 0.01 * one, one, 0 * one, one, v_reset=0 * one, w_in=one))
+    build.output(1)
+    nir.write(path, build.build())
+    return path
+
+
+@pytest.mark.parametrize("target", ["lava", "c", "c:stm32l432"])
+def test_what_only_lowering_refuses_does_not_fit(tmp_path: Path, target: str) -> None:
+    path = wrapping_graph(tmp_path / "wraps.nir")
+    found = json.loads(answer("check", path, "--target", target, "--json", code=1))
+    assert not found["accepted"]
+    assert [one["node"] for one in found["nodes"] if one["status"] == "refused"] == ["n"]

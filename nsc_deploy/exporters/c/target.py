@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nsc_deploy.errors import ConfigError
+from nsc_deploy.errors import ConfigError, ExportError
 from nsc_deploy.exporters.base import CheckResult, Deployment, ExportRequest
 from nsc_deploy.exporters.c.rules import verdicts
 from nsc_deploy.graphs.network import Network
 
 if TYPE_CHECKING:
     from nsc_deploy.exporters.c.firmware import Firmware
+    from nsc_deploy.exporters.chips.placement import Usage
 
 DEFAULT_BITS = 8
 FEWEST_BITS = 2
@@ -55,12 +56,17 @@ class CTarget:
             return found
         if self._controller is None:
             return replace(
-                found, build_firmware=lambda: _firmware(network, found.weight_bits or DEFAULT_BITS)
+                found,
+                count_pools=lambda: _no_pools(network, bits),
+                build_firmware=lambda: _firmware(network, found.weight_bits or DEFAULT_BITS),
             )
         from nsc_deploy.exporters.c.controllers import find_controller
         from nsc_deploy.exporters.c.fit import fit
 
-        return fit(network, find_controller(self._controller), found)
+        try:
+            return fit(network, find_controller(self._controller), found)
+        except ExportError as error:
+            return found.refusing(error)
 
     def export(self, request: ExportRequest) -> Path:
         """Write a folder of C code; it is compiled and run where there is a compiler."""
@@ -73,6 +79,19 @@ class CTarget:
         from nsc_deploy.exporters.c.deployment import read_c_deployment
 
         return read_c_deployment(folder).opened()
+
+
+def _no_pools(network: Network, bits: int) -> "tuple[Usage, ...]":
+    """No microcontroller has a limit where none is named; but the graph has to become a program.
+
+    Raises:
+        ExportError: a limit that shows on the populations alone.
+    """
+    if not network.conventional:
+        from nsc_deploy.exporters.c.lowering import lower_to_program
+
+        lower_to_program(network, bits=bits)
+    return ()
 
 
 def _firmware(network: Network, bits: int) -> "Firmware":

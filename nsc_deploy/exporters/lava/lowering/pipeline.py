@@ -95,6 +95,8 @@ def lava_resources(network: Network) -> tuple[Usage, ...]:
     """
     levels = run_passes(network, PIPELINE).graph
     slots = [slot for layer in levels.layers for slot in layer]
+    if any(slot.population is not None and slot.population.leak_u is not None for slot in slots):
+        Quantise().rewrite(levels)  # Of what rounding can refuse, currents are all that is left to see.
     relays = [slot for slot in slots if slot.population is None]
     return (
         Usage("neurons", sum(slot.size for slot in slots), None),
