@@ -496,4 +496,9 @@ def _decay_notes(population: Population, layer: IntegerLayer, unit: Reals) -> li
         of = _measure(population)
         text = f"decays truncate toward zero, which drains at most {drain.max():.2%} of {of}"
         notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
+    elif population.leak_u is not None and (layer.du + 1 < DECAY_UNITY).any():
+        drain = DECAY_UNITY / (layer.du + 1) / unit / yardstick(population)
+        of = _measure(population)
+        text = f"synaptic decays truncate toward zero, which drains at most {drain.max():.2%} of {of}"
+        notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
     return notes

@@ -289,3 +289,14 @@ def test_the_unit_of_a_graph_changes_no_integer(unit: float) -> None:
 def test_nothing_holds_no_scale_down() -> None:
     neurons = population([0.0], 0.0)
     assert largest_scales(neurons, Matrix.empty(1, 2)).tolist() == [np.inf]
+
+
+def test_a_current_that_truncates_alone_is_told() -> None:
+    build = GraphBuilder(0.001)
+    build.input(1, Signal.EVENTS)
+    build.linear("w", [[1.0]])
+    one = np.ones(1)
+    build.add("n", nir.CubaLIF(0.002 * one, 0.001 * one, one, 0 * one, one, v_reset=0 * one, w_in=one))
+    build.output(1)
+    kinds = [note.kind for _, note in lower(assemble(build.build())).notes if not note.exact]
+    assert "truncation" in kinds
