@@ -265,9 +265,11 @@ def _check_named(config: AnyDataConfig) -> None:
 
 
 FOLDER_VARIABLE = "NSC_DEPLOY_DATA"
+RECORDINGS = "recordings"
+"""The folder of the wav files in a clone of FSDD."""
 # What may hold each set inside a data folder, first found first served.
 NAMES = {
-    "fsdd": ("fsdd_8k_int16.npz", "fsdd/fsdd_8k_int16.npz", "fsdd/recordings", "fsdd"),
+    "fsdd": ("fsdd_8k_int16.npz", "fsdd/fsdd_8k_int16.npz", f"fsdd/{RECORDINGS}", "fsdd"),
     "shd": ("shd_train.h5", "shd/shd_train.h5"),
     "babi": ("babi", BABI_ARCHIVE, "tasks_1-20_v1-2"),
     "cifar100": (

@@ -171,7 +171,7 @@ def read_folder(folder: Path) -> Spoken:
     """
     files = sorted(path for path in folder.iterdir() if WAV_NAME.fullmatch(path.name))
     if not files:
-        others = left_out(folder)
+        others = left_out(folder, folder)
         raise DataError(
             f"holds no wav files named {_FORM}" + (f", and leaves out {others}" if others else ""),
             where=folder,
@@ -196,23 +196,28 @@ _FORM = "{digit}_{speaker}_{index}.wav"
 _TAKE_IN = f"To take a recording in, keep it directly in the folder as {_FORM}, for example 3_mary_ann_7.wav."
 
 
-def warn_of_left_out(folder: Path) -> None:
-    """Warn of the recordings in a folder that are not read: no set is made smaller without a word."""
-    others = left_out(folder)
+def warn_of_left_out(folder: Path, around: Path) -> None:
+    """Warn of the recordings in a folder that are not read: no set is made smaller without a word.
+
+    Args:
+        folder: the one that is read.
+        around: where it was found, whose other recordings a person may take for part of the set too.
+    """
+    others = left_out(folder, around)
     if others:
         log.warning("warning: %s: leaves out %s\n%s", printable(str(folder)), others, _TAKE_IN)
 
 
-def warn_of_others_beside(npz: Path) -> None:
-    """Warn of recordings beside the one file of the set, or below, that it does not hold."""
-    near = sorted(islice(npz.parent.rglob("*"), _MOST_ENTRIES))
+def warn_of_others_beside(npz: Path, around: Path) -> None:
+    """Warn of recordings in and below `around`, where the one file of the set was found, that it lacks."""
+    near = sorted(islice(around.rglob("*"), _MOST_ENTRIES))
     named = [(path, name) for path in near if (name := WAV_NAME.fullmatch(path.name)) is not None]
     if not named:
         return
     spoken = read_npz(npz)
     held = set(zip(spoken.labels.tolist(), spoken.speakers.tolist(), spoken.index.tolist(), strict=True))
     others = [
-        printable(str(path.relative_to(npz.parent)), 80)
+        printable(str(path.relative_to(around)), 80)
         for path, name in named
         if (int(name["digit"]), name["speaker"], int(name["index"])) not in held
     ]
@@ -225,23 +230,25 @@ def warn_of_others_beside(npz: Path) -> None:
         )
 
 
-def left_out(folder: Path) -> str:
-    """Which sound files in and below `folder` are not read, and why; empty where all are.
+def left_out(folder: Path, around: Path) -> str:
+    """Which sound files in and below `around` are not read with `folder`, and why; empty where all are.
 
     Of a tree of more than 20,000 entries the first are looked at.
     """
     reasons: dict[str, list[str]] = {}
-    for path in sorted(islice(folder.rglob("*"), _MOST_ENTRIES)):
-        why = _why_left_out(path, folder)
+    for path in sorted(islice(around.rglob("*"), _MOST_ENTRIES)):
+        why = _why_left_out(path, folder, around)
         if why is not None:
-            reasons.setdefault(why, []).append(printable(str(path.relative_to(folder)), 80))
+            reasons.setdefault(why, []).append(printable(str(path.relative_to(around)), 80))
     return "; ".join(f"{_listed(names)} ({why})" for why, names in reasons.items())
 
 
-def _why_left_out(path: Path, folder: Path) -> str | None:
+def _why_left_out(path: Path, folder: Path, around: Path) -> str | None:
     kind = path.suffix.lower()
     if kind not in _SOUND or not path.is_file():
         return None
+    if folder not in path.parents:
+        return f"outside it, in {printable(str(around))}"
     if path.parent != folder:
         return "in a sub-folder"
     if kind != ".wav":

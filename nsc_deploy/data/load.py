@@ -16,7 +16,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from nsc_deploy.data.catalogue import digest, find_source
+from nsc_deploy.data.catalogue import RECORDINGS, digest, find_source
 from nsc_deploy.data.config import UNUSED_SECTIONS, DataConfig
 from nsc_deploy.data.encoding import cochleagram, encode
 from nsc_deploy.data.events import EventData, EventSet
@@ -55,7 +55,8 @@ def _warn_of_silence(data: EventData) -> None:
         if silent:
             log.warning(
                 "warning: %s of the %s part: no event at all, so nothing to decide on. Their recordings are "
-                "silence, or far quieter than speech (data.encoding.quietest_db)",
+                "silence, far quieter than speech (data.encoding.quietest_db), or hold nothing in the windows "
+                "and bands that are listened to (window_s, lowest_hz, highest_hz)",
                 f"{silent} of {counted(len(samples), 'sample')}",
                 part,
             )
@@ -78,12 +79,19 @@ def _fsdd(config: DataConfig) -> EventData:
 
     source = find_source(config)
     if source.is_dir():  # before the cache, which holds what was read and not what was left out
-        warn_of_left_out(source)
+        warn_of_left_out(source, _found_in(config, source))
     elif source != config.path:  # found, and not named alone
-        warn_of_others_beside(source)
+        warn_of_others_beside(source, _found_in(config, source))
     return cached(
         cache_key(config, digest(source)), lambda: encode_recordings(read_fsdd(source, config), config)
     )
+
+
+def _found_in(config: DataConfig, source: Path) -> Path:
+    """The folder of a set: the one that was named, else the one that a data folder has for it."""
+    if config.path is not None:
+        return config.path
+    return source if source.is_dir() and source.name != RECORDINGS else source.parent
 
 
 def _shd(config: DataConfig) -> EventData:
@@ -117,7 +125,7 @@ def _bar(what: str, count: int, *, shown: bool) -> Iterator[Advance]:
 
 
 # Raise it with every change to the code that alters what is encoded.
-CODE_VERSION = 3
+CODE_VERSION = 4
 log = logging.getLogger(__name__)
 
 

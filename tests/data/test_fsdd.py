@@ -118,7 +118,7 @@ def test_names_that_say_digit_speaker_and_number_are_read(folder: Path) -> None:
     spoken = read_folder(folder)
     found = set(zip(spoken.labels.tolist(), spoken.speakers.tolist(), spoken.index.tolist(), strict=True))
     assert {(4, "mary_ann", 7), (5, "zoe", 8), (6, "d_e_f", 9)} <= found
-    assert (len(spoken.labels), left_out(folder)) == (143, "")
+    assert (len(spoken.labels), left_out(folder, folder)) == (143, "")
 
 
 def test_recordings_that_are_left_out_are_told_with_the_reason_each_time(
@@ -156,6 +156,39 @@ def test_recordings_beside_the_one_file_are_told_unless_it_holds_them(
     load_events(DataConfig(dataset="fsdd", path=folder.parent))
     [told] = caplog.messages
     assert f"leaves out 3_zoe_7.wav, {folder.name}/4_zoe_7.wav (this file is read alone)" in told
+
+
+@pytest.mark.parametrize("form", ["wav", "npz"])
+@pytest.mark.parametrize("named", [True, False])
+def test_recordings_above_what_is_read_are_told(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    form: str,
+    named: bool,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    own = tmp_path / "own"
+    monkeypatch.setenv("NSC_DEPLOY_DATA", str(own))
+    (own / "fsdd").mkdir(parents=True)
+    if form == "wav":
+        read = folder.rename(own / "fsdd" / "recordings")
+    else:
+        read = own / "fsdd" / "fsdd_8k_int16.npz"
+        write_npz(read, read_folder(folder))
+    config = DataConfig(dataset="fsdd", path=own if named else None)
+    load_events(config)
+    assert not caplog.messages
+    write_wav(own / "fsdd" / "3_zoe_7.wav", np.ones(100))
+    write_wav(
+        own / "4_zoe_7.wav", np.ones(100)
+    )  # of a data folder with several sets, that of this set counts
+    load_events(config)
+    [told] = caplog.messages
+    assert told.startswith(f"warning: {read}: leaves out ")
+    assert ("4_zoe_7.wav, fsdd/3_zoe_7.wav (" if named else "out 3_zoe_7.wav (") in told
+    assert ("this file is read alone" if form == "npz" else f"outside it, in {own}") in told
 
 
 def test_a_folder_with_recordings_in_sub_folders_alone_says_so(folder: Path) -> None:
