@@ -49,7 +49,11 @@ class EncodingConfig(Record):
     )
     steps: int = Field(default=30, ge=2, le=1000, description="steps per utterance")
     window_s: float = Field(
-        default=0.032, gt=0.001, le=1.0, description="length of the analysis window in seconds"
+        default=0.032,
+        gt=0.001,
+        le=1.0,
+        description="length of the analysis window in seconds, which ends with the step; of a longer step, "
+        "what comes before it is not heard",
     )
     lowest_hz: float = Field(default=80.0, ge=0, lt=4000, description="lower edge of the first band in hertz")
     highest_hz: float = Field(

@@ -126,7 +126,7 @@ def cochleagram(recordings: Recordings, config: EncodingConfig) -> NDArray[np.fl
     """Loudness of every band in every step, relative to the loudest of the same recording.
 
     The window of step t ends where the step ends, so no step looks ahead. A silent recording (`is_silent`) is
-    silence throughout.
+    silence throughout, and so is one of which no window and no band hears anything.
 
     Returns:
         [recordings, steps, bands] decibels, from -range_db (silence) to 0.
@@ -149,7 +149,10 @@ def _loudness(recordings: Recordings, members: range, config: EncodingConfig) ->
     windowed = frames * np.hanning(window).astype(np.float32)
     spectrum = np.fft.rfft(windowed, n=config.spectrum_size, axis=2)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    decibels = 10 * np.log10(power @ mel_filters(config, power.shape[2]) + SMALLEST_POWER)
+    heard = power @ mel_filters(config, power.shape[2])
+    decibels = 10 * np.log10(heard + SMALLEST_POWER)
     relative = decibels - decibels.max(axis=(1, 2), keepdims=True)
     relative[[is_silent(recordings[index], config) for index in members]] = -config.range_db
+    # Relative to what was added against the logarithm of 0, everything would be as loud as the loudest.
+    relative[heard.max(axis=(1, 2)) <= SMALLEST_POWER] = -config.range_db
     return np.asarray(np.maximum(relative, -config.range_db), dtype=np.float32)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from nsc_deploy.data.config import DataConfig, EncodingConfig
-from nsc_deploy.data.encoding import cochleagram, encode, fit_length, level_values, mel_filters
+from nsc_deploy.data.encoding import cochleagram, encode, fit_length, is_silent, level_values, mel_filters
 from nsc_deploy.data.recordings import DIGIT_NAMES, Recordings
 
 loudness = arrays(np.float32, (3, 9, 4), elements=st.floats(-60, 0, width=32))
@@ -104,6 +104,23 @@ def test_silence_is_what_stays_below_the_quietest_sound() -> None:
     for quietest, silent in ((-60.5, False), (-59.5, True)):
         config = EncodingConfig(quietest_db=quietest)
         assert encode(cochleagram(recordings(at_the_edge), config), config).any() != silent
+
+
+@pytest.mark.parametrize("kind", ["level", "crossing", "first", "lif"])
+@pytest.mark.parametrize(
+    ("sound", "form"),
+    [
+        (np.pad(tone(1000, 0.06, 20000), (0, 2720)), {"step_s": 0.1, "steps": 4}),  # before the first window
+        (np.tile([9000, -9000], 4000), {"window_s": 0.03, "highest_hz": 1000.0, "bands": 16}),
+    ],
+    ids=["between windows", "above all bands"],
+)
+def test_what_no_window_and_no_band_hears_makes_no_events(
+    kind: str, sound: np.ndarray, form: dict[str, float]
+) -> None:
+    config = EncodingConfig.model_validate({"kind": kind} | form)
+    assert not is_silent(sound.astype(np.int16), config)
+    assert not encode(cochleagram(recordings(sound), config), config).any()
 
 
 def test_a_constant_sound_at_twice_its_level_fires_a_lif_neuron_regularly() -> None:
