@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from nsc_deploy.errors import DataError, UserError
@@ -21,7 +21,10 @@ from nsc_deploy.training.module import SystemTraining
 
 
 class EpochRecord(BaseModel):
-    """One epoch: means over its samples; the spike rate is spikes per transmitter neuron and step."""
+    """One epoch: means over its samples; the spike rate is spikes per transmitter neuron and step.
+
+    A validation may diverge, and training recover from it: a loss that is no number is None.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +38,11 @@ class EpochRecord(BaseModel):
     validation_accuracy: float | None = None
     validation_spike_rate: float | None = None
 
+    @field_validator("validation_loss")
+    @classmethod
+    def _number_or_none(cls, loss: float | None) -> float | None:
+        return loss if loss is not None and math.isfinite(loss) else None
+
     @property
     def rank(self) -> tuple[float, float, float]:
         """Larger is better: synapses cut, accuracy in validation, its loss; without validation, the epoch.
@@ -42,13 +50,14 @@ class EpochRecord(BaseModel):
         An epoch from before the last synapse was cut is another network than the one that was wanted.
         """
         cut = self.train_sparsity or 0.0
-        if self.validation_accuracy is None or self.validation_loss is None:
+        if self.validation_accuracy is None:
             return (cut, 0.0, float(self.epoch))
-        return (cut, self.validation_accuracy, -self.validation_loss)
+        loss = math.inf if self.validation_loss is None else self.validation_loss
+        return (cut, self.validation_accuracy, -loss)
 
 
 class _State(BaseModel):
-    """What a `TrainingRecord` keeps; a diverged validation may have left a loss that is no number."""
+    """What a `TrainingRecord` keeps."""
 
     model_config = ConfigDict(extra="forbid")
 
