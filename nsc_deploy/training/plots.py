@@ -132,7 +132,10 @@ def _marker(number: int) -> str:
 
 
 def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
-    """A colour a system and a line style an SNR of training; seeds of both are averaged."""
+    """A colour a system and a line style an SNR of training; seeds of both are averaged.
+
+    A system that sends a sample as a whole is a point, of which a line shows nothing: a marker an SNR.
+    """
     names = sorted(_lines(sweeps))
     snrs = list(_by_training(sweeps))
     for (name, snr), members in _by_name_and_snr(sweeps).items():
@@ -143,15 +146,20 @@ def _against_latency(axes: Axes, sweeps: Sequence[Sweep]) -> None:
             color=f"C{names.index(name)}",
             linestyle=_style(snrs.index(snr)),
             linewidth=1.2,
+            marker=_marker(snrs.index(snr)) if len(steps) == 1 else None,
         )
     if len({sweep.uses.per_step for sweep in sweeps}) > 1:
         axes.set_xscale("log")
     axes.set(xlabel="channel uses", title="Accuracy against latency")
     keys = [Line2D([], [], color=f"C{number}", label=name) for number, name in enumerate(names)]
+    points = any(len(sweep.accuracy_after) == 1 for sweep in sweeps)
     styles = [
-        Line2D([], [], color="0.3", linestyle=_style(number), label=f"trained at {snr}")
+        Line2D(
+            [], [], color="0.3", linestyle=_style(number), marker=_marker(number) if points else None,
+            label=f"trained at {snr}",
+        )
         for number, snr in enumerate(snrs)
-    ]
+    ]  # fmt: skip
     axes.legend(handles=[*keys, *styles], fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
 
 

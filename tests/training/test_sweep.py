@@ -206,6 +206,20 @@ def test_latency_averages_seeds_and_tells_systems_by_colour_and_snrs_by_style() 
     assert told == ["fc", "lstm", "trained at 0 dB", "trained at 10 dB"]
 
 
+def test_a_system_that_sends_once_is_a_point_that_can_be_seen() -> None:
+    rising = made_up("event", "a", 10, (10.0,), 135)
+    once = [
+        Sweep(Path(run), "qnn", snr, (snr,), (0.9,), (0.9,), ChannelUses(945, 1))
+        for run, snr in (("b", 0.0), ("c", 10.0))
+    ]
+    right = accuracy_figure([rising, *once]).axes[1]
+    assert [line.get_marker() for line in right.get_lines()] == ["None", "o", "s"]
+    keys = {key.get_label(): key.get_marker() for key in right.get_legend().legend_handles}
+    assert keys == {"event": "None", "qnn": "None", "trained at 0 dB": "o", "trained at 10 dB": "s"}
+    lines_alone = accuracy_figure([rising]).axes[1].get_legend()
+    assert {key.get_marker() for key in lines_alone.legend_handles} == {"None"}
+
+
 def test_plots_and_values_are_written(run: Path, tmp_path: Path) -> None:
     swept = sweep_runs([run], [0.0])
     files = write_plots(swept, tmp_path / "plots")
