@@ -232,6 +232,21 @@ def test_a_setting_that_a_system_has_no_use_for_is_refused(field: str, value: st
         ({"data.dataset": "shd", "data.synthesis.train": 50}, "data.synthesis.train means nothing to shd"),
         ({"data.binning.pool": 2}, "data.binning.pool means nothing to spoken-digits"),
         ({"data.encoding.lif_decay": 0.5}, "data.encoding.lif_decay means nothing to the kind level"),
+        (
+            {"data.encoding.levels": 1, "data.encoding.highest_level_db": -20.0},
+            "highest_level_db means nothing to one level",
+        ),
+        ({"system.name": "sscc", "training.snr_start_db": 20.0}, "snr_start_db means nothing to sscc"),
+        ({"system.name": "sscc", "training.snr_warmup": 0.1}, "snr_warmup means nothing to sscc"),
+        ({"system.name": "fc", "training.spike_rate_warmup": 0.9}, "spike_rate_warmup means nothing to"),
+        (
+            {"training.spike_rate_weight": 0.0, "training.spike_rate_warmup": 0.9},
+            "spike_rate_warmup means nothing to training without a weight",
+        ),
+        (
+            {"training.validation_fraction": 0.0, "training.validation_seed": 5},
+            "validation_seed means nothing to training without a validation part",
+        ),
         ({"system.name": "lstm", "training.sparsity": 0.75}, "most weights of lstm are in others"),
         ({"system.name": "ds-cnn", "training.sparsity": 0.75}, "most weights of ds-cnn are in others"),
         ({"system.receiver": "analog", "training.sparsity": 0.75}, "most weights of analog are in others"),
@@ -254,6 +269,15 @@ def test_a_setting_of_a_speech_experiment_without_an_effect_is_refused(
         {"system.name": "qnn", "training.sparsity": 0.75, "training.cut_until": 0.5},
         {"training.teacher": "runs/big", "training.teacher_weight": 4.0},
         {"data.dataset": "shd", "data.binning.pool": 2},
+        {"data.encoding.levels": 1, "data.encoding.lowest_level_db": -3.0},
+        {"training.spike_rate_weight": 0.0, "training.synop_weight": 1.0, "training.spike_rate_warmup": 0.9},
+        {"training.spike_rate_weight": 0.0, "training.spike_rate_warmup": 0.0},
+        {"system.name": "sscc", "training.snr_start_db": -100.0, "training.spike_rate_warmup": 0.0},
+        {
+            "training.start_from": "runs/a",
+            "training.validation_fraction": 0.0,
+            "training.validation_seed": 5,
+        },
         {"data.encoding.kind": "lif", "data.encoding.lif_decay": 0.5},
     ],
 )

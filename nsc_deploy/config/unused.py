@@ -8,8 +8,10 @@ from nsc_deploy.data.config import UNUSED_SECTIONS
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from nsc_deploy.config.speech import SpeechExperiment
+    from nsc_deploy.config.speech import SpeechExperiment, TrainingConfig
 
+NO_WARM_UP_DB = -100.0
+"""Below every channel, so that training never begins on a better one."""
 _NEURONS = ("decay_steps", "threshold")
 _GATES = ("gate_hidden", "gate_decay_steps")
 _COMPARATORS = ("front_end_level", "front_end_levels")
@@ -61,6 +63,22 @@ def _refuse_in_training(experiment: "SpeechExperiment", kind: str) -> None:
         _require_defaults("training", training, ["cut_until"], "training without sparsity")
     if training.teacher is None:
         _require_defaults("training", training, ["teacher_weight"], "training without a teacher")
+    _refuse_warm_ups(training, kind)
+    # What goes on from a run names that run's seed, also where it keeps nothing apart.
+    if not training.validation_fraction and training.start_from is None:
+        _require_defaults("training", training, ["validation_seed"], "training without a validation part")
+
+
+def _refuse_warm_ups(training: "TrainingConfig", kind: str) -> None:
+    """Of what is off; that there is no warm-up is true of it, and fine-tuning says so of every system."""
+    if training.spike_rate_warmup and not (training.spike_rate_weight or training.synop_weight):
+        _require_defaults(
+            "training", training, ["spike_rate_warmup"], "training without a weight of spikes or operations"
+        )
+    if kind == "sscc":
+        of = f"{kind}, which no channel trains"
+        begins = [] if training.snr_start_db == NO_WARM_UP_DB else ["snr_start_db"]
+        _require_defaults("training", training, [*begins, "snr_warmup"], of)
 
 
 def _refuse_in_the_data(experiment: "SpeechExperiment") -> None:
@@ -68,8 +86,12 @@ def _refuse_in_the_data(experiment: "SpeechExperiment") -> None:
     for table in UNUSED_SECTIONS[data.dataset]:
         section = getattr(data, table)
         _require_defaults(f"data.{table}", section, list(type(section).model_fields), data.dataset)
-    if data.dataset != "shd" and data.encoding.kind != "lif":
-        _require_defaults("data.encoding", data.encoding, ["lif_decay"], f"the kind {data.encoding.kind}")
+    encoding = data.encoding
+    if data.dataset != "shd" and encoding.kind != "lif":
+        _require_defaults("data.encoding", encoding, ["lif_decay"], f"the kind {encoding.kind}")
+    if encoding.levels == 1:
+        of = "one level, which lies at lowest_level_db"
+        _require_defaults("data.encoding", encoding, ["highest_level_db"], of)
 
 
 def _require_defaults(table: str, section: "BaseModel", names: list[str], to: str) -> None:

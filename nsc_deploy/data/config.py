@@ -101,7 +101,8 @@ class EncodingConfig(Record):
     def _in_order(self) -> Self:
         if self.lowest_hz >= self.highest_hz:
             raise ValueError("lowest_hz must be below highest_hz")
-        if not -self.range_db <= self.lowest_level_db <= self.highest_level_db:
+        highest = self.lowest_level_db if self.levels == 1 else self.highest_level_db
+        if not -self.range_db <= self.lowest_level_db <= highest:
             raise ValueError("-range_db, lowest_level_db and highest_level_db must be in rising order")
         return self
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from nsc_deploy.config.speech import SpeechExperiment, TrainingConfig
+from nsc_deploy.config.unused import NO_WARM_UP_DB
 from nsc_deploy.data import EventData
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.experiment_file import differing_fields
@@ -24,8 +25,6 @@ from nsc_deploy.training.run_directory import (
 FINE_TUNING_EPOCHS = 10
 FINE_TUNING_RATE = 0.25
 """Fine-tuning begins at this part of the learning rate of the run it starts from."""
-NO_WARM_UP_DB = -100.0
-"""Below every channel, so that training never begins on a better one."""
 
 
 def fine_tuning(run: Path) -> dict[str, object]:
