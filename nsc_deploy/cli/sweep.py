@@ -62,6 +62,7 @@ def sweep(
             return
         if missing:
             _refuse_jobs(asked, out)
+            _forget_jobs(asked, out)
         failed = _train(missing, out, jobs) if missing else 0
         _collect(asked, out, as_json=as_json)
     if failed:
@@ -100,6 +101,23 @@ def _refuse_jobs(grid: "Grid", out: Path) -> None:
         )
 
 
+def _forget_jobs(grid: "Grid", out: Path) -> None:
+    """What is trained here tells of itself in its log, and no more in that of a job.
+
+    Jobs of runs that the grid file had before it was edited may still wait: theirs stay.
+    """
+    from nsc_deploy.io.files import write_json
+    from nsc_deploy.sweep.grid import JOBS
+    from nsc_deploy.sweep.results import read_jobs
+
+    of_grid = {point.name for point in grid.points}
+    others = {name: job for name, job in read_jobs(out).items() if name not in of_grid}
+    if others:
+        write_json(out / JOBS, others)
+    else:
+        (out / JOBS).unlink(missing_ok=True)
+
+
 def _submit(grid: "Grid", points: "list[Point]", out: Path, jobs: int) -> None:
     """Hand over what is missing, but for what Slurm has already or another process trains."""
     from nsc_deploy.io.files import write_json
@@ -122,9 +140,7 @@ def _train(points: "list[Point]", out: Path, jobs: int) -> int:
     """Train what is missing; returns how many runs failed."""
     from nsc_deploy.io.progress import progress_bar
     from nsc_deploy.sweep.execute import log_of, run_here
-    from nsc_deploy.sweep.grid import JOBS
 
-    (out / JOBS).unlink(missing_ok=True)
     failed: list[str] = []
     with progress_bar() as bar:
         task = bar.add_task("runs", total=len(points))

@@ -53,8 +53,9 @@ def test_nothing_is_trained_to_tell_the_status(grid: Path) -> None:
 
 
 def test_the_reason_why_runs_have_no_energy_is_told_once(grid: Path) -> None:
-    for name in NAMES:
-        write_json(grid.parent / "out" / name / "metrics.json", {"test_accuracy": 0.5})
+    for point in read_grid(grid).points:
+        write_experiment(grid.parent / "out" / point.name / "experiment.toml", point.experiment)
+        write_json(grid.parent / "out" / point.name / "metrics.json", {"test_accuracy": 0.5})
     done = sweep(grid)
     assert done.returncode == 0
     assert "no energy of seed=0 and 1 more: no graphs to count" in done.stderr
@@ -231,6 +232,20 @@ def test_what_slurm_has_is_neither_submitted_again_nor_trained_here(grid: Path) 
     assert "jobs.json: names jobs of Slurm that have not ended, of 2 runs: seed=0 and others" in here.stderr
     assert json.loads((out / "jobs.json").read_text()) == {"seed=0": "17_0", "seed=1": "17_1"}
     assert not list(out.glob("seed=*"))
+
+
+def test_jobs_of_runs_that_the_grid_no_longer_names_are_kept(grid: Path) -> None:
+    jobs = grid.parent / "out" / "jobs.json"
+    write_json(jobs, {"seed=0": "17_0", "seed=1": "17_1"})
+    before = grid.read_text()
+    fields = tomlkit.parse(before)
+    fields["grid"] = {"training.seed": [5]}
+    fields["set"]["data.path"] = str(grid.parent / "none.npz")  # type: ignore[index]
+    grid.write_text(tomlkit.dumps(fields))
+    assert sweep(grid).returncode == 1  # its only run fails
+    assert json.loads(jobs.read_text()) == {"seed=0": "17_0", "seed=1": "17_1"}
+    grid.write_text(before)
+    assert states(grid) == ["submitted"] * 2
 
 
 def test_a_run_that_is_being_trained_is_not_handed_to_slurm(grid: Path) -> None:
