@@ -139,7 +139,7 @@ def _others(wanted: Experiment, run: Path) -> str:
     """In which fields what was trained in a folder differs from what is wanted; empty where in none."""
     path = run / FILE_NAME
     if not path.is_file():
-        return ""
+        return f"{_METRICS} of no {FILE_NAME}" if (run / _METRICS).is_file() else ""
     try:
         fields = differing_fields(load_experiment(path), wanted)
     except UserError as error:
@@ -349,19 +349,23 @@ def as_rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
         given = [str(one.fields.get(name, "")) for name in names]
         percent = [100 * value for value in one.of("accuracy")]
         more = "> " if any(result.lower_bound for result in one.results) else ""
-        energy = _spread(one.of("energy_uj"), ".4g")
-        figures = [_spread(percent, ".1f"), f"{more}{energy}", _spread(one.of("synops"), ",.0f")]
-        more_values = [[result.metrics.get(name) for result in one.results] for name in further]
-        figures += [_spread([value for value in some if value is not None], ".4g") for some in more_values]
+        energy = _spread([result.energy_uj for result in one.results], ".4g")
+        synops = _spread([result.synops for result in one.results], ",.0f")
+        figures = [_spread(percent, ".1f"), f"{more}{energy}", synops]
+        further_values = ([result.metrics.get(name) for result in one.results] for name in further)
+        figures += [_spread(some, ".4g") for some in further_values]
         rows.append([*given, str(len(one.results)), *figures])
     return heads, rows
 
 
-def _spread(values: Sequence[float], form: str) -> str:
+def _spread(of_runs: Sequence[float | None], form: str) -> str:
+    """Mean and standard deviation, and over how many runs where not all have the figure."""
+    values = [value for value in of_runs if value is not None]
     if not values:
         return "-"
     mean = format(fmean(values), form)
-    return mean if len(values) == 1 else f"{mean} ± {format(stdev(values), form)}"
+    spread = mean if len(values) == 1 else f"{mean} ± {format(stdev(values), form)}"
+    return spread if len(values) == len(of_runs) else f"{spread} ({len(values)} of {len(of_runs)})"
 
 
 def draw(results: Sequence[Result], path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import nsc_deploy.energy.pricing
 from nsc_deploy.errors import ConfigError, DataError
-from nsc_deploy.experiment_file import write_experiment
+from nsc_deploy.experiment_file import load_experiment, write_experiment
 from nsc_deploy.io.files import read_json, write_json
 from nsc_deploy.sweep.grid import JOBS, LOGS, RESULTS, SLURM, TABLE, Grid, read_grid
 from nsc_deploy.sweep.results import (
@@ -36,7 +36,13 @@ def grid(tmp_path: Path) -> Grid:
     return read_grid(tmp_path / "grid.toml")
 
 
+def begin(run: Path) -> None:
+    """As the run of `TEXT` whose seed the folder names."""
+    write_experiment(run / "experiment.toml", load_experiment(None, {"training.seed": int(run.name[-1])}))
+
+
 def finish(run: Path, accuracy: float) -> None:
+    begin(run)
     write_json(run / "metrics.json", {"test_accuracy": accuracy, "epochs": 7, "history": []})
 
 
@@ -158,6 +164,7 @@ def test_a_further_number_is_asked_for_before_training(grid: Grid) -> None:
 
 @pytest.mark.parametrize("damaged", [[], {}, {"test_accuracy": "much"}])
 def test_metrics_without_an_accuracy_are_refused(grid: Grid, tmp_path: Path, damaged: object) -> None:
+    begin(tmp_path / "out" / "e_0")
     write_json(tmp_path / "out" / "e_0" / "metrics.json", damaged)
     with pytest.raises(DataError, match="holds no test_accuracy"):
         collect(grid, tmp_path / "out")
@@ -168,6 +175,25 @@ def test_jobs_of_another_form_are_refused(grid: Grid, tmp_path: Path, damaged: o
     write_json(tmp_path / "out" / JOBS, damaged)
     with pytest.raises(DataError, match="does not give a job for each run"):
         progress_of(grid, tmp_path / "out")
+
+
+def test_metrics_of_no_experiment_are_none_of_the_grid(grid: Grid, tmp_path: Path) -> None:
+    finish(tmp_path / "out" / "e_1", 0.9)
+    (tmp_path / "out" / "e_1" / "experiment.toml").unlink()
+    found = progress_of(grid, tmp_path / "out")[1]
+    assert (found.state, found.why) == (State.OTHER, "metrics.json of no experiment.toml")
+    assert collect(grid, tmp_path / "out") == []
+
+
+def test_figures_of_some_of_the_seeds_say_of_how_many() -> None:
+    results = [
+        Result(f"{seed}", {"training.seed": seed}, 0.5, energy, energy, metrics={"lost": energy})
+        for seed, energy in enumerate((1.0, None, 3.0))
+    ]
+    of_two = "2 ± 1.414 (2 of 3)"
+    assert as_rows(results)[1] == [["3", "50.0 ± 0.0", of_two, "2 ± 1 (2 of 3)", of_two]]
+    assert as_rows(results[:2])[1][0][2:] == ["1 (1 of 2)"] * 3
+    assert as_rows(results[1:2])[1][0][2:] == ["-"] * 3
 
 
 def test_numbers_and_texts_of_one_field_are_drawn_side_by_side(tmp_path: Path) -> None:
@@ -236,7 +262,7 @@ def test_what_was_worked_out_before_is_not_trusted(grid: Grid, tmp_path: Path, d
 
 
 def test_an_accuracy_that_is_no_number_is_refused(grid: Grid, tmp_path: Path) -> None:
-    (tmp_path / "out" / "e_0").mkdir(parents=True)
+    begin(tmp_path / "out" / "e_0")
     for accuracy in ("NaN", "1e999", "1" + "0" * 400):
         (tmp_path / "out" / "e_0" / "metrics.json").write_text(f'{{"test_accuracy": {accuracy}}}')
         with pytest.raises(DataError, match="holds no test_accuracy"):
