@@ -1,7 +1,7 @@
 """GRID.toml: an experiment and lists of values for any of its fields, every combination of them a run."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from nsc_deploy.config.families import Experiment
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.experiment_file import by_dotted_name, load_experiment
+from nsc_deploy.experiment_file import load_experiment
 from nsc_deploy.io.records import Record, read_toml_record
 
 VARIANT = "variant"
@@ -91,7 +91,8 @@ def read_grid(path: Path) -> Grid:
             two runs of one name.
     """
     written = read_toml_record(GridFile, path, "a grid file", hint=_HINT)
-    fixed, lists = by_dotted_name(written.set), by_dotted_name(written.grid)
+    fixed = _by_dotted_name(written.set, f"{path}, field set")
+    lists = _by_dotted_name(written.grid, f"{path}, field grid")
     for name, values in lists.items():
         if not isinstance(values, list) or not values:
             raise ConfigError("must be a list of values", where=f"{path}, field grid.{name}", hint=_HINT)
@@ -121,6 +122,34 @@ def read_grid(path: Path) -> Grid:
             points.append(Point(_name(written.folder, fields, known, path), fields, known))
     _refuse_twice([point.name for point in points], path)
     return Grid(path, profile, written.metrics, tuple(points), written.slurm)
+
+
+def _by_dotted_name(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Nested tables by dotted name.
+
+    Raises:
+        ConfigError: two spellings of one name, of which one would win, or a table that says nothing.
+    """
+    found: dict[str, Any] = {}
+    for name, value in _leaves(values):
+        if isinstance(value, Mapping):
+            raise ConfigError("is a table without fields", where=f"{where}.{name}", hint="Take it out.")
+        if name in found:
+            raise ConfigError(
+                "is there twice, as a dotted name and as a quoted one",
+                where=f"{where}.{name}",
+                hint="Take one of them out.",
+            )
+        found[name] = value
+    return found
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _profile(name: str, path: Path) -> str:
@@ -166,7 +195,7 @@ def _variants(written: GridFile, path: Path) -> dict[str | None, dict[str, Any]]
             raise ConfigError("must be a name of letters, digits, '.', '_', '+', '=' and '-'", where=where)
         if name in found:
             raise ConfigError(f"{name!r} is there twice", where=where)
-        found[name] = by_dotted_name(changes)
+        found[name] = _by_dotted_name(changes, f"{path}, field variants[{index}]")
     return found or {None: {}}
 
 

@@ -111,6 +111,12 @@ def test_a_grid_does_not_care_for_the_family(tmp_path: Path, monkeypatch: pytest
          ".set. sets training.seed, which .grid. varies"),
         ("folder = '{system.name}'\n[grid]\nsystem = [{name = 'fc'}, {name = 'lstm'}]\n", "texts, numbers"),
         ("folder = 'x'\n[grid]\ndata.speaker = [['george']]\n", "texts, numbers"),
+        ("[grid]\ntraining.seed = [0, 1]\n'training.seed' = [2]\n", "grid.training.seed: is there twice"),
+        ("[set]\n'training.seed' = 2\ntraining.seed = 1\n", "field set.training.seed: is there twice"),
+        ("[[variants]]\nname = 'a'\n'training.seed' = 2\ntraining.seed = 1\n",
+         "variants.0..training.seed: is there twice"),
+        ("[grid]\nchannel = {}\n", "field grid.channel: is a table without fields"),
+        ("[set]\nchannel.x = {}\n", "field set.channel.x: is a table without fields"),
         (f"[grid]\ntraining.seed = {SEEDS}\ntraining.epochs = {SEEDS}\n", "40,000 runs"),
     ],
 )  # fmt: skip
