@@ -28,9 +28,9 @@ class IntegerLink(Link):
         steps, samples, count = values.shape
         places = torch.arange(self.bits - 1, -1, -1, device=values.device).view(1, -1, 1, 1)
         planes = (values.detach().long().unsqueeze(1) >> places) & 1  # [T, bits, B, S]
-        symbols = (planes.to(values.dtype) * 2 - 1).view(steps * self.bits, samples, count)
+        symbols = (planes.to(values.dtype) * 2 - 1).reshape(steps * self.bits, samples, count)
         arrived = soft_symbols(self.channel.transmit(symbols, generator)) > 0
-        detected = (arrived.view(steps, self.bits, samples, count).long() << places).sum(1)
+        detected = (arrived.reshape(steps, self.bits, samples, count).long() << places).sum(1)
         return straight_through(values, detected.to(values.dtype))
 
     def output_size(self, values: int) -> int:

@@ -12,7 +12,7 @@ from nsc_deploy.data.config import DataConfig
 from nsc_deploy.data.image_config import ImageDataConfig, ImageDataset
 from nsc_deploy.errors import ConfigError, DataError
 from nsc_deploy.io.files import sha256, unreadable
-from nsc_deploy.io.records import Record
+from nsc_deploy.io.records import Record, faults
 
 Name = Literal["spoken-digits", "fsdd", "shd", "cifar100", "digits", "babi"]
 BABI_ARCHIVE = "tasks_1-20_v1-2.tar.gz"
@@ -128,19 +128,21 @@ def located(name: str, path: Path | None = None) -> AnyDataConfig:
     """The configuration of a data set at a path; None for the usual places.
 
     Raises:
-        ConfigError: there is no such set, or it is made and not read from a path.
+        ConfigError: there is no such set, it is read from no path, or this is none.
     """
     facts(name)
+    form: type[AnyDataConfig] = DataConfig
+    if name in IMAGES:
+        form = ImageDataConfig
+    elif name == "babi":
+        form = StoryDataConfig
     try:
-        if name in IMAGES:
-            return ImageDataConfig.model_validate({"dataset": name, "path": path})
-        if name == "babi":
-            return StoryDataConfig(path=path)
-        return DataConfig.model_validate({"dataset": name, "path": path})
+        return form.model_validate({"dataset": name, "path": path})
     except ValidationError as error:
-        raise ConfigError(
-            f"is not used: {name} is synthesised, from no file", where="--path", hint="Leave it out."
-        ) from error
+        fault = faults(error, form, "a data set")[0]
+        spelt = fault.problem if fault.misfit is None else fault.misfit.spell(fault.misfit.problem)
+        hint = "Name the file or folder of the set." if fault.misfit is None else "Leave it out."
+        raise ConfigError(spelt.removeprefix("path "), where="--path", hint=hint) from error
 
 
 def availability(config: AnyDataConfig) -> Availability:

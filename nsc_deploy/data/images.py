@@ -45,7 +45,8 @@ class ImageData:
         train: the training part.
         test: the test part, never used to choose anything.
         class_names: the name of each class, in the order of the labels.
-        mean: of each colour channel over the training part, pixels counted from 0 to 1.
+        mean: of each colour channel over the training part (of `digits` over the whole set), pixels counted
+            from 0 to 1.
         deviation: standard deviation of each channel, likewise.
     """
 

@@ -11,7 +11,7 @@ from nsc_deploy.config.features import BackboneExperiment, FeaturesExperiment
 from nsc_deploy.config.memory import MemoryExperiment
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.experiment_file import FILE_NAME
-from nsc_deploy.io.files import require_writable
+from nsc_deploy.io.files import is_locked, require_writable
 from nsc_deploy.training.family import Training
 from nsc_deploy.training.metrics import RunMetrics
 from nsc_deploy.training.processes import node_rank
@@ -23,6 +23,7 @@ from nsc_deploy.training.run_directory import (
     read_experiment,
     read_metrics,
     refuse_another,
+    require_free,
     require_same_data,
     state_of,
     write_metrics,
@@ -75,6 +76,8 @@ def train(
         # Nothing is read but the run: its data, and the runs it was made from, may be gone by now.
         with locked(out):
             return RunResult(out, experiment, read_metrics(out))
+    if not is_locked(out):  # Before any work, and asked again once it is this training's own.
+        require_free(out, resume=resume, overwrite=overwrite)
     training = _training(experiment)
     training.check(out, resume=resume)
     require_writable(out / FILE_NAME)

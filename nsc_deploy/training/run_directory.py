@@ -115,7 +115,7 @@ TENSORBOARD = "tensorboard"
 _TOLD_OF_IT = ("evaluation.json", "accuracy.png", "accuracy.svg", "attention.png")
 """What evaluate and attention leave in a run unless another place is named: of its weights, like all else."""
 _NO_RUN = "Name a new or an empty directory for --out."
-_EVENT_FILES = "events.out.tfevents.*"
+_EVENT_FILES, _HYPERPARAMETERS = "events.out.tfevents.*", "hparams.yaml"
 
 
 class RunState(StrEnum):
@@ -182,6 +182,33 @@ def require_same_data(run: Path, data_sha256: str, *, hint: str = _OWN_DATA) -> 
         )
 
 
+def require_free(run: Path, *, resume: bool, overwrite: bool) -> RunState:
+    """Refuse a directory that holds what this training is not meant to go on with or replace.
+
+    Args:
+        run: the directory.
+        resume: go on with a run that is there.
+        overwrite: remove a run that is there.
+
+    Returns:
+        How far it has come.
+
+    Raises:
+        UserError: it holds something other than a run, a run and neither --resume nor --overwrite was given,
+            or links to other places, which are not followed.
+    """
+    state = state_of(run)
+    _refuse_links(run)
+    if state is not RunState.EMPTY and not (overwrite or resume):
+        go_on = "--resume to go on, or " if state is RunState.UNFINISHED else ""
+        raise UserError(
+            f"holds a run already ({state})",
+            where=run,
+            hint=f"Add {go_on}--overwrite to begin anew, or name another --out.",
+        )
+    return state
+
+
 def claim(
     run: Path,
     experiment: Experiment,
@@ -200,19 +227,10 @@ def claim(
         overwrite: remove a run that is there.
 
     Raises:
-        UserError: the run exists and neither --resume nor --overwrite was given, or holds links to other
-            places, which are not followed.
+        UserError: it is not free (`require_free`).
         ConfigError: resuming, but the run was started with another experiment.
     """
-    state = state_of(run)
-    _refuse_links(run)
-    if state is not RunState.EMPTY and not (overwrite or resume):
-        go_on = "--resume to go on, or " if state is RunState.UNFINISHED else ""
-        raise UserError(
-            f"holds a run already ({state})",
-            where=run,
-            hint=f"Add {go_on}--overwrite to begin anew, or name another --out.",
-        )
+    state = require_free(run, resume=resume, overwrite=overwrite)
     if state is RunState.EMPTY or overwrite:
         made_from = origin()  # Before anything is removed: what it is made from may not be there.
         if state is not RunState.EMPTY:
@@ -321,7 +339,7 @@ def _written(run: Path) -> list[Path]:
     files += [run / name for name in sorted(graph_files())]
     files += [checkpoint_folder / BEST, checkpoint_folder / LAST]
     files += [checkpoint_folder / SECONDS, *(checkpoint_folder / name for name in STEPS)]
-    files += sorted(event_folder.glob(_EVENT_FILES))
+    files += [event_folder / _HYPERPARAMETERS, *sorted(event_folder.glob(_EVENT_FILES))]
     files += [checkpoint_folder, event_folder, run / experiment_file.FILE_NAME, run / PROVENANCE]
     return [path for path in files if os.path.lexists(path)]
 

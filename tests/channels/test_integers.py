@@ -21,6 +21,12 @@ def test_numbers_arrive_as_they_are_where_there_is_no_noise() -> None:
     assert torch.equal(sent(200), numbers())
 
 
+def test_numbers_may_lie_in_any_order_in_memory() -> None:
+    link = IntegerLink(ChannelConfig(snr_db=200, taps=4), BITS)
+    turned = numbers().transpose(0, 1).contiguous().transpose(0, 1)
+    assert torch.equal(link(turned, torch.Generator().manual_seed(1)), numbers())
+
+
 def test_noise_flips_bits_of_equal_weight_alike() -> None:
     arrived = sent(0)
     assert set(arrived.unique().tolist()) <= set(range(2**BITS))

@@ -61,10 +61,18 @@ def test_a_path_that_is_named_must_be_there(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(DataError, match=r"spikes\.h5: is neither"):
         CliRunner().invoke(app, ["data", "info", "shd", "--path", str(file)], catch_exceptions=False)
-    with pytest.raises(ConfigError, match=r"path: .*synthesised"):
-        CliRunner().invoke(
-            app, ["data", "info", "spoken-digits", "--path", str(tmp_path)], catch_exceptions=False
-        )
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "said"),
+    [
+        ("spoken-digits", "here", "path: is not used: spoken-digits is synthesised, from no file"),
+        ("digits", "here", "path: is not used: the digits come with scikit-learn"),
+    ],
+)
+def test_a_path_that_is_of_no_use_is_refused_with_the_reason(name: str, path: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        CliRunner().invoke(app, ["data", "info", name, "--path", path], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("name", ["shd", "cifar100", "babi"])

@@ -171,10 +171,11 @@ def test_overwriting_begins_anew_and_leaves_foreign_files(small_experiment: Make
 
 def test_a_directory_with_something_else_is_refused(small_experiment: Make, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
+    without_data = load_experiment(None, small_experiment(data__path=str(tmp_path / "none.npz")))
     for flags in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(UserError, match="not a run directory"):
-            train(load_experiment(None, small_experiment()), tmp_path, progress=False, **flags)
-    assert (tmp_path / "thesis.tex").read_text() == "mine"
+        with pytest.raises(UserError, match="not a run directory"):  # before its data is looked for
+            train(without_data, tmp_path, progress=False, **flags)
+    assert snapshot(tmp_path) == {str(tmp_path / "thesis.tex"): b"mine"}
 
 
 def test_two_trainings_cannot_share_a_directory(small_experiment: Make, tmp_path: Path) -> None:

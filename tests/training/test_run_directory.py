@@ -62,6 +62,30 @@ def test_nothing_is_removed_where_what_a_run_begins_with_is_not_there(
     assert {name: (finished / name).read_bytes() for name in files_of(finished)} == before
 
 
+def test_a_run_that_is_there_is_refused_before_its_data_is_looked_for(
+    small_experiment: Make, tmp_path: Path
+) -> None:
+    experiment = load_experiment(None, small_experiment(data__path=str(tmp_path / "none.npz")))
+    claim(tmp_path / "run", experiment, lambda: provenance("0" * 64), resume=False, overwrite=False)
+    before = files_of(tmp_path)
+    with pytest.raises(UserError, match="holds a run already"):
+        train(experiment, tmp_path / "run", progress=False)
+    assert files_of(tmp_path) == before
+
+
+def test_overwriting_leaves_nothing_of_the_logger(small_experiment: Make, tmp_path: Path) -> None:
+    def begin(*, overwrite: bool) -> None:
+        experiment = load_experiment(None, small_experiment())
+        claim(tmp_path, experiment, lambda: provenance("0" * 64), resume=False, overwrite=overwrite)
+
+    begin(overwrite=False)
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("hparams.yaml", "events.out.tfevents.1.host"):
+        (tmp_path / "tensorboard" / name).touch()
+    begin(overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"experiment.toml", "provenance.json"}
+
+
 def test_a_run_does_not_begin_from_one_that_has_lost_its_weights(finished: Path) -> None:
     (finished / "checkpoints" / "best.safetensors").unlink()
     with pytest.raises(DataError, match=r"best\.safetensors: cannot be read"):
