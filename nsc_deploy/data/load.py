@@ -55,8 +55,8 @@ def _warn_of_silence(data: EventData) -> None:
         if silent:
             log.warning(
                 "warning: %s of the %s part: no event at all, so nothing to decide on. Their recordings are "
-                "silence, far quieter than speech (data.encoding.quietest_db), or hold nothing in the windows "
-                "and bands that are listened to (window_s, lowest_hz, highest_hz)",
+                "silence, far quieter than speech (data.encoding.quietest_db), or hold nothing in the "
+                "windows and bands that are listened to (window_s, lowest_hz, highest_hz)",
                 f"{silent} of {counted(len(samples), 'sample')}",
                 part,
             )
