@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nsc_deploy.cli.app import app
+from nsc_deploy.data.catalogue import located
 from nsc_deploy.errors import ConfigError, DataError
 
 
@@ -73,6 +74,11 @@ def test_a_path_that_is_named_must_be_there(tmp_path: Path) -> None:
 def test_a_path_that_is_of_no_use_is_refused_with_the_reason(name: str, path: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         CliRunner().invoke(app, ["data", "info", name, "--path", path], catch_exceptions=False)
+
+
+def test_what_is_no_path_is_not_said_to_be_of_no_use() -> None:
+    with pytest.raises(ConfigError, match="path: embedded null byte"):
+        located("fsdd", Path("\0"))
 
 
 @pytest.mark.parametrize("name", ["shd", "cifar100", "babi"])
