@@ -272,7 +272,8 @@ class Counted:
         }
         given = {name: str(value) for name, value in header.items() if value is not None}
         report = build_report(self.systems, prices, options=given)
-        warnings = (*self.diagnostics, *beside_other_recordings(report))
+        beside = beside_other_recordings(report) if report.systems[1:] else ()
+        warnings = (*self.diagnostics, *beside)
         return Estimate(report.model_copy(update={"warnings": warnings}))
 
     def check(

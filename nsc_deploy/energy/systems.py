@@ -28,6 +28,7 @@ from nsc_deploy.graphs.formats.recording import (
 )
 from nsc_deploy.graphs.network import Network, Reset, Signal
 from nsc_deploy.graphs.readout import decide, fewest_classes, readout_of, require_classes, with_readout
+from nsc_deploy.io.text import counted
 
 if TYPE_CHECKING:
     from nsc_deploy.energy.counting.deployed import DeployedCount
@@ -107,6 +108,16 @@ class CountedSystem(Source):
         """Of a run that of its test part, else what was measured on the recording."""
         stated = None if self.deployment is None else self.deployment.test_accuracy
         return self.measured_accuracy if stated is None else stated
+
+    @property
+    def accuracy_of(self) -> str | None:
+        """What the accuracy was measured on, and of how much of a link; None without one."""
+        if self.accuracy is None:
+            return None
+        if self.deployment is not None and self.deployment.test_accuracy is not None:
+            return "the test part"
+        whole = "" if self.deployment is not None else ", of its graph alone"
+        return counted(self.samples, "counted sample") + whole
 
     @property
     def spiking(self) -> bool:

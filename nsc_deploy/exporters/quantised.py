@@ -1,9 +1,11 @@
-"""What every export to integers says of itself: on what scales were chosen, and what was approximated."""
+"""What every export to integers says of itself: on what scales were chosen, what was approximated or cut."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from nsc_deploy.exporters.base import ExportRequest
@@ -12,6 +14,7 @@ from nsc_deploy.graphs.formats.recording import Recording, stated_signal
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.io.files import sha256
 from nsc_deploy.io.records import Record
+from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note
 
 
@@ -74,3 +77,41 @@ class Approximation(Record):
 def approximations(notes: Iterable[tuple[str, Note]]) -> tuple[Approximation, ...]:
     """Notes of passes, each with the name of its pass."""
     return tuple(Approximation(step=step, **vars(note)) for step, note in notes)
+
+
+def clipping_note(name: str, clipped: NDArray[np.int64], inputs: str = "recorded inputs") -> list[Note]:
+    """What is lost where potentials of a population meet the end of their 24 bits.
+
+    Args:
+        name: of the population.
+        clipped: [size], in how many (step, sample) a potential was cut.
+        inputs: on which.
+    """
+    if not clipped.any():
+        return []
+    text = f"potentials of {counted(int((clipped > 0).sum()), 'neuron')} are cut at 24 bits on {inputs}"
+    return [Note("clipped-potential", name, text, exact=False, error=float((clipped > 0).mean()))]
+
+
+def clipped_at_check(told: Iterable[Note], clipped: Mapping[str, NDArray[np.int64]]) -> list[Note]:
+    """What is cut on the inputs of the check, where scales were chosen on others or on none.
+
+    Args:
+        told: what has been said already, of the inputs that scales were chosen on.
+        clipped: for each node, in how many (step, sample) the potential of each neuron was cut.
+    """
+    known = {note.node for note in told if note.kind == "clipped-potential"}
+    return [
+        note
+        for name, counts in clipped.items()
+        if name not in known
+        for note in clipping_note(name, counts, "the inputs of the check")
+    ]
+
+
+def rounded_in_reference(share: float) -> Note:
+    """On integers that are exact, and spikes that differ all the same."""
+    text = (
+        "the integers are exact; the sums of the reference are rounded to float32, and spikes differ by that"
+    )
+    return Note("reference-rounding", None, text, exact=False, error=share)

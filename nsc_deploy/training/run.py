@@ -76,10 +76,10 @@ def train(
         # Nothing is read but the run: its data, and the runs it was made from, may be gone by now.
         with locked(out):
             return RunResult(out, experiment, read_metrics(out))
-    if not is_locked(out):  # Before any work, and asked again once it is this training's own.
-        require_free(out, resume=resume, overwrite=overwrite)
     training = _training(experiment)
     training.check(out, resume=resume)
+    if not is_locked(out):  # Before any work, and asked again once it is this training's own.
+        require_free(out, resume=resume, overwrite=overwrite)
     require_writable(out / FILE_NAME)
     data_sha256 = training.load(progress=progress)
     with locked(out):

@@ -14,8 +14,8 @@ from nsc_deploy.energy.pricing.price import Charged
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.definitions import basis_words
 from nsc_deploy.energy.report.numbers import KIND_NAMES, binned, count, energy, microjoules
-from nsc_deploy.energy.report.schema import FrontPoint, PartReport, Report, SystemReport
-from nsc_deploy.energy.report.statistics import Energy, OverTime
+from nsc_deploy.energy.report.schema import PartReport, Report, SystemReport
+from nsc_deploy.energy.report.statistics import Energy, FrontPoint, OverTime
 
 _CHARTED_LAYERS = 24
 

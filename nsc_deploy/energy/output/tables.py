@@ -8,8 +8,8 @@ from nsc_deploy.energy.pricing.profile import Price, Profile
 from nsc_deploy.energy.report import numbers
 from nsc_deploy.energy.report.break_even import BreakEven, words_of_layer
 from nsc_deploy.energy.report.numbers import MISSING
-from nsc_deploy.energy.report.schema import Counts, FrontPoint, PartReport, Report, SystemReport
-from nsc_deploy.energy.report.statistics import Energy, Kept, Load, Spread, StoreUse
+from nsc_deploy.energy.report.schema import Counts, PartReport, Report, SystemReport
+from nsc_deploy.energy.report.statistics import Energy, FrontPoint, Kept, Load, Spread, StoreUse
 from nsc_deploy.energy.report.tabular import Holds, Medium, Row, Table, TableColumn, columns
 
 _PARTS = columns("Part", holds=Holds.NAMES)

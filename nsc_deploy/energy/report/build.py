@@ -28,7 +28,6 @@ from nsc_deploy.energy.report.break_even import (
     whole_break_even,
 )
 from nsc_deploy.energy.report.definitions import DEFINITIONS, POSTER, POSTER_NOTE, estimated
-from nsc_deploy.energy.report.front import accuracy_of, pareto_front
 from nsc_deploy.energy.report.measures import Meter
 from nsc_deploy.energy.report.microcontroller import MOST_INSTRUCTIONS
 from nsc_deploy.energy.report.on_chip import on_target
@@ -64,6 +63,7 @@ from nsc_deploy.energy.report.statistics import (
     load,
     memory_use,
     over_time,
+    pareto_front,
     radio_uj,
     spread,
     static_uj,
@@ -156,7 +156,7 @@ def _system(system: CountedSystem, book: PriceBook, accountings: Sequence[Accoun
         path=str(system.path),
         **_facts(system.deployment),
         accuracy=system.accuracy,
-        accuracy_of=accuracy_of(system),
+        accuracy_of=system.accuracy_of,
         spiking=spiking,
         samples=system.samples,
         parts=parts,

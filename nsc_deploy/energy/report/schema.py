@@ -17,7 +17,16 @@ from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.energy.report.break_even import Against, BreakEven, RadioBreakEven
 from nsc_deploy.energy.report.on_chip import OnTarget
 from nsc_deploy.energy.report.quantity import Headline
-from nsc_deploy.energy.report.statistics import Energy, Kept, Load, MemoryUse, OverTime, Spread, Whole
+from nsc_deploy.energy.report.statistics import (
+    Energy,
+    FrontPoint,
+    Kept,
+    Load,
+    MemoryUse,
+    OverTime,
+    Spread,
+    Whole,
+)
 from nsc_deploy.graphs.network import Signal
 from nsc_deploy.io.records import Record
 
@@ -230,21 +239,6 @@ class Term(Record):
 
     name: str
     meaning: str
-
-
-class FrontPoint(Record):
-    """A system among others, by accuracy and energy.
-
-    A system is beaten by another that is at least as accurate and takes at most as much energy, and is better
-    in one of the two.
-    """
-
-    system: str
-    accuracy: float
-    accuracy_of: str = Field(default="", description="what it was measured on")
-    energy_uj: float
-    on_front: bool
-    beaten_by: tuple[str, ...] = Field(description="labels, the most frugal first")
 
 
 class TrainedOpponent(Record):

@@ -1,7 +1,7 @@
-"""Counts and prices of each sample as figures of a report: spread, load, memory, course over time."""
+"""Counts and prices of each sample as figures of a report: spread, load, memory, course over time, front."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from nsc_deploy.energy.counting.operations import Kind, PartCount, Store
 from nsc_deploy.energy.pricing.price import CHARGED, MICROJOULE, Energies, LayerEnergy, choose_memory
 from nsc_deploy.energy.pricing.profile import Profile
 from nsc_deploy.io.records import Record
+
+if TYPE_CHECKING:
+    from nsc_deploy.energy.report.schema import SystemReport
 
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 """A number of things."""
@@ -98,6 +101,21 @@ class OverTime(Record):
 
     synops: tuple[float, ...]
     spikes: tuple[float, ...]
+
+
+class FrontPoint(Record):
+    """A system among others, by accuracy and energy.
+
+    A system is beaten by another that is at least as accurate and takes at most as much energy, and is better
+    in one of the two.
+    """
+
+    system: str
+    accuracy: float
+    accuracy_of: str = Field(default="", description="what it was measured on")
+    energy_uj: float
+    on_front: bool
+    beaten_by: tuple[str, ...] = Field(description="labels, the most frugal first")
 
 
 def sum_records(kind: type[_Summable], several: Iterable[_Summable]) -> _Summable:
@@ -243,3 +261,39 @@ def static_uj(parts: Sequence[PartCount], profile: Profile) -> float | None:
     ends = {part.side for part in parts}
     lasts = max(part.seconds for part in parts)
     return len(ends) * lasts * profile.static_power.watts * 1e6
+
+
+def pareto_front(systems: "Sequence[SystemReport]", column: str) -> tuple[FrontPoint, ...]:
+    """Every system with an accuracy and a complete energy, the most frugal first.
+
+    A system whose energy is a lower bound has no place among the others. Accuracies of different kinds stand
+    beside each other, and each point says of which kind its own is.
+
+    Args:
+        systems: of a report.
+        column: the accounting.
+    """
+    placed = [
+        (system.label, system.accuracy, system.energy[column].mean_uj, system.accuracy_of or "")
+        for system in systems
+        if system.accuracy is not None and column in system.energy and not system.energy[column].unpriced
+    ]
+    placed.sort(key=lambda one: (one[2], -one[1], one[0]))
+    points = []
+    for label, accuracy, energy, kind in placed:
+        better = tuple(
+            name
+            for name, rival, price, _ in placed
+            if rival >= accuracy and price <= energy and (rival, price) != (accuracy, energy)
+        )
+        points.append(
+            FrontPoint(
+                system=label,
+                accuracy=accuracy,
+                accuracy_of=kind,
+                energy_uj=energy,
+                on_front=not better,
+                beaten_by=better,
+            )
+        )
+    return tuple(points)

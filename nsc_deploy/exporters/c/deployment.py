@@ -46,8 +46,7 @@ from nsc_deploy.exporters.manifest import (
     recorded_files,
     write_manifest,
 )
-from nsc_deploy.exporters.quantised import approximations
-from nsc_deploy.exporters.run_notes import clipped_at_check, rounded_in_reference
+from nsc_deploy.exporters.quantised import approximations, clipped_at_check, rounded_in_reference
 from nsc_deploy.io.files import sha256, write_text
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.passes.base import Note

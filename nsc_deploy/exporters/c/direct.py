@@ -48,7 +48,7 @@ from nsc_deploy.exporters.lava.lowering.scales import (
 )
 from nsc_deploy.exporters.lava.lowering.soft_resets import potentials_leave, soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, side_by_side
-from nsc_deploy.exporters.run_notes import clipping_note
+from nsc_deploy.exporters.quantised import clipping_note
 from nsc_deploy.graphs.network import RESETTING, Network, Node, Reset, Signal
 from nsc_deploy.graphs.primitives import normalise
 from nsc_deploy.graphs.rewrite import reparametrised, settled, with_nodes

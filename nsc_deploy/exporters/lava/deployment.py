@@ -40,8 +40,13 @@ from nsc_deploy.exporters.manifest import (
     source_of,
     write_manifest,
 )
-from nsc_deploy.exporters.quantised import Calibrated, approximations, choose_calibration
-from nsc_deploy.exporters.run_notes import clipped_at_check, rounded_in_reference
+from nsc_deploy.exporters.quantised import (
+    Calibrated,
+    approximations,
+    choose_calibration,
+    clipped_at_check,
+    rounded_in_reference,
+)
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network

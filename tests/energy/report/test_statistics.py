@@ -13,10 +13,9 @@ from nsc_deploy.energy.output.tables import front_words
 from nsc_deploy.energy.pricing.price import PriceBook
 from nsc_deploy.energy.pricing.profile import PowerUnit, StaticPower, load_profile, load_profiles
 from nsc_deploy.energy.report.build import build_report
-from nsc_deploy.energy.report.front import pareto_front
 from nsc_deploy.energy.report.numbers import MISSING, binned, course, per_second, share, snr
 from nsc_deploy.energy.report.schema import PartReport, Report
-from nsc_deploy.energy.report.statistics import static_uj
+from nsc_deploy.energy.report.statistics import pareto_front, static_uj
 from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.recording import write_recording
 from nsc_deploy.graphs.network import Signal

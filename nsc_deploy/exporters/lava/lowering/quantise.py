@@ -53,7 +53,6 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     yardstick,
 )
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, Reals, side_by_side, stacked
-from nsc_deploy.exporters.run_notes import clipping_note
 from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note, Pass, Rewrite
 
@@ -284,6 +283,8 @@ def clipped_in(layer: IntegerLayer, trace: LayerTrace) -> NDArray[np.int64]:
 
 
 def _clipping(layer: IntegerLayer, clipped: NDArray[np.int64]) -> list[Note]:
+    from nsc_deploy.exporters.quantised import clipping_note  # A check of a graph runs nothing.
+
     return [
         note
         for group in layer.groups
