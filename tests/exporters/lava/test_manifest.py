@@ -171,3 +171,8 @@ def test_potentials_that_are_cut_at_the_check_are_told(tmp_path: Path) -> None:
         "potentials of 1 neuron are cut at 24 bits on the inputs of the check"
     ]
     assert by_name(manifest)["quantise"].differing > 0
+
+
+def test_the_terminal_shows_why_weights_became_0(tmp_path: Path) -> None:
+    lines = summary(exported(integrating(tmp_path, [1.0, 0.3], 5000.0, np.ones((20, 1, 2), np.uint8))))
+    assert [line for line in lines if line.startswith("'n': thresholds, biases or sums hold the scale")]

@@ -300,3 +300,71 @@ def test_a_current_that_truncates_alone_is_told() -> None:
     build.output(1)
     kinds = [note.kind for _, note in lower(assemble(build.build())).notes if not note.exact]
     assert "truncation" in kinds
+
+
+JUST_BELOW_1 = float(np.nextafter(np.float32(1), np.float32(0)))
+
+
+@pytest.mark.parametrize("kind", ["integrates", "forgets", "leaks"])
+def test_a_threshold_just_below_a_number_fires_at_that_number(kind: str) -> None:
+    """Graphs of frameworks that fire at the threshold say so with the number below it."""
+    build = GraphBuilder(0.001)
+    build.input(1, Signal.EVENTS)
+    build.linear("w", [[1.0]])
+    if kind == "leaks":
+        build.lif("n", 0.5, JUST_BELOW_1, 1)
+    else:
+        (build.integrate_and_fire if kind == "integrates" else build.threshold)("n", JUST_BELOW_1, 1)
+    build.output(1)
+    network, events = assemble(build.build()), np.ones((12, 1, 1), np.uint8)
+    assert simulate(network, events).output.sum() == 12
+    assert differing(lower(network), network, events) == {"n": 0}
+    rounded = [note for _, note in lower(network).notes if note.kind == "threshold-rounding"]
+    assert bool(rounded) == (kind == "leaks")  # Whole sums meet no other threshold between two numbers.
+
+
+def test_a_threshold_just_below_zero_fires_on_nothing_at_all() -> None:
+    build = GraphBuilder(0.001)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", [[1.0, -1.0]])
+    build.threshold("n", float(np.nextafter(np.float32(0), np.float32(-1))), 1)
+    build.output(1)
+    network = assemble(build.build())
+    events = random_events(np.random.default_rng(0), 40, 3, 2)
+    assert 0 < simulate(network, events).output.mean() < 1
+    assert differing(lower(network), network, events) == {"n": 0}
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-6, 1e-4])
+def test_a_tiny_threshold_leaves_the_weights_their_bits(threshold: float) -> None:
+    chance = np.random.default_rng(5)
+    network = layers_of(chance.normal(0, 0.3, (8, 20)), threshold)
+    lowered = lower(network)
+    assert "saturation" not in {note.kind for _, note in lowered.notes}
+    assert differing(lowered, network, random_events(chance, 40, 20, 20))["n"] < 0.01
+
+
+def test_what_truncation_drains_counts_the_current_in_each_step_of_the_potential() -> None:
+    """Against the same integers without truncation, over as many steps as a current takes to settle."""
+    build = GraphBuilder(0.001)
+    build.input(4, Signal.EVENTS)
+    build.linear("w", [[0.3, -0.2, 0.25, 0.1]])
+    one = np.ones(1)
+    build.add("n", nir.CubaLIF(one, 0.01 * one, one, 0 * one, 0.0025 * one, v_reset=0 * one, w_in=one))
+    build.output(1)
+    lowered = lower(assemble(build.build()))
+    [told] = [note for _, note in lowered.notes if note.kind == "truncation"]
+    layer = dataclasses.replace(lowered.network.layers[0], vth=np.full(1, 2**16, np.int32))
+    events = random_events(np.random.default_rng(1), 60, 1, 4)
+    network = dataclasses.replace(lowered.network, layers=(layer,))
+    trace = run_network(network, events)[0]
+    weights = layer.weight.dense() * 2.0 ** (layer.weight_exp + 6)
+    current = potential = np.zeros(1)
+    lost = 0.0
+    for step, sent in enumerate(events[:, 0]):
+        current = current * (1 - (layer.du + 1) / 4096) + weights @ sent
+        potential = potential * (1 - layer.dv / 4096) + current
+        lost = max(lost, float(np.abs(potential - trace.potential[step, 0]).max()))
+    assert not trace.spikes.any()
+    threshold = lowered.network.layers[0].vth[0] * 64
+    assert 0.0005 < lost / threshold <= told.error
