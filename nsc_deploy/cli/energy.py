@@ -219,10 +219,11 @@ def check(
     from nsc_deploy import energy
     from nsc_deploy.energy.report import answers
     from nsc_deploy.errors import UserError
-    from nsc_deploy.io.files import require_writable, write_text
+    from nsc_deploy.io.files import write_text
+    from nsc_deploy.io.outputs import FileKind, require_output
 
     if junit is not None:
-        require_writable(junit)
+        require_output(junit, FileKind.JUNIT, (*sources, *(inputs or ()), budget, baseline))
     try:
         result = energy.check(
             sources,
@@ -378,10 +379,11 @@ def advise(
 ) -> None:
     """Try what could save energy, SynOps or memory: each change is made, run and priced, none is guessed."""
     from nsc_deploy import energy
-    from nsc_deploy.io.files import require_writable
+    from nsc_deploy.deployment import graph_files
+    from nsc_deploy.io.outputs import FileKind, require_output
 
     if write is not None:
-        require_writable(write)
+        require_output(write, FileKind.GRAPH, (*graph_files(source), *(inputs or ()), budget))
     advice = energy.advise(
         source,
         profile=profile,

@@ -25,7 +25,7 @@ class MakerOption(StrEnum):
 def mend(
     file: Annotated[Path, typer.Argument(help="A NIR file of another framework.", metavar="FILE.nir")],
     maker: Annotated[MakerOption, typer.Option("--from", help="The framework whose exporter wrote it.")],
-    out: Annotated[Path, typer.Option("--out", help="The NIR file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="The NIR file to write; none that is read.")],
     dt: Annotated[
         float | None,
         typer.Option(
@@ -81,7 +81,6 @@ def mend(
     from nsc_deploy.exporters.mend import mend_file
     from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
     from nsc_deploy.graphs.network import Reset, Signal
-    from nsc_deploy.io.files import require_writable
 
     for name, value in (("--dt", dt), ("--step-seconds", step_seconds)):
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -96,7 +95,6 @@ def mend(
         sums={name: tuple(ends.split(",")) for name, ends in _pairs(sums, "--sum").items()},
         signal=None if signal is None else Signal(signal.value),
     )
-    require_writable(out)
     with collected() as warnings:
         done = mend_file(file, Maker(maker.value), statement, out, inputs=inputs, outputs=outputs)
     if as_json:

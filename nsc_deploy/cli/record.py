@@ -48,11 +48,11 @@ def record(
     from nsc_deploy.diagnostics import collected
     from nsc_deploy.graphs.formats import recording
     from nsc_deploy.graphs.network import Signal
-    from nsc_deploy.io.files import require_writable
     from nsc_deploy.io.npz import load_npz
+    from nsc_deploy.io.outputs import FileKind, require_output
     from nsc_deploy.io.text import counted
 
-    require_writable(out)
+    require_output(out, FileKind.ARRAYS, (values, labels))
     kind = Signal(signal.value)
     with collected() as warnings:
         arrays = {} if values.suffix == ".npy" else load_npz(values)

@@ -83,7 +83,7 @@ def run(
     from nsc_deploy.errors import ConfigError
     from nsc_deploy.exporters.verify import open_deployment
     from nsc_deploy.exporters.verify import run as run_deployment
-    from nsc_deploy.io.files import require_writable
+    from nsc_deploy.io.outputs import FileKind, require_output
     from nsc_deploy.io.progress import progress_bar
 
     named = {"--cpu": cpu is not None, "--clock": clock is not None, "--profile": by_function}
@@ -91,7 +91,7 @@ def run(
         option = next(one for one, there in named.items() if there)
         raise ConfigError("only QEMU runs code on a core", where=option, hint="Add --backend qemu.")
     if out is not None:
-        require_writable(out)
+        require_output(out, FileKind.ARRAYS, (inputs,))
     tell_in_full(asked=details)
     with collected() as warnings, progress_bar() as progress:
         deployment = open_deployment(folder)

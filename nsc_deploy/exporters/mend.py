@@ -13,6 +13,7 @@ from nsc_deploy.graphs.formats.writers.mend import mend
 from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.graphs.simulate import simulate
+from nsc_deploy.io.outputs import FileKind, require_output
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.recorded import RecordedRunner
 from nsc_deploy.verification.runner import ReferenceRunner
@@ -57,10 +58,13 @@ def mend_file(
         outputs: what the model gave, in the framework itself.
 
     Raises:
-        ConfigError: what is stated does not fit the framework.
+        ConfigError: what is stated does not fit the framework; `out` is one of the files that are read, or
+            has the name or the content of something else than a graph.
         GraphError: no graph can hold the model, or its outputs are other than those recorded.
         DataError: inputs or outputs of another graph.
     """
+    # What the framework wrote may be there once, and what is read back later is too late for it.
+    require_output(out, FileKind.GRAPH, (path, inputs, outputs))
     with in_file(path):
         mended = mend(read_graph(path), maker, statement)
         network, comparison = mended.network, None

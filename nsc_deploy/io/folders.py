@@ -65,6 +65,15 @@ def require_folder(path: Path) -> None:
     require_writable_parent(path)
 
 
+def belongs_to_deployment(path: Path) -> bool:
+    """Whether this tool wrote a file as one of those of a deployment.
+
+    Raises:
+        DataError: the list of the folder is damaged.
+    """
+    return path.name in (_written(path.absolute().parent) or {})
+
+
 def require_unchanged(path: Path, expected: str) -> None:
     """Refuse a file of a deployment that is not the one that was exported.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nsc_deploy.deployment import graph_files
 from nsc_deploy.energy.advice.parts import ObservedPart, nir_parts, removals, without_unused
 from nsc_deploy.energy.advice.prune import (
     Mask,
@@ -31,6 +32,7 @@ from nsc_deploy.errors import ConfigError
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.io.outputs import FileKind, require_output
 from nsc_deploy.io.text import counted, percent
 
 Progress = Callable[[str], None]
@@ -164,8 +166,10 @@ class Advisor:
             The name of the part.
 
         Raises:
-            ConfigError: there is no such NIR part, or nothing can be taken out of it.
+            ConfigError: there is no such NIR part, or nothing can be taken out of it; `path` is a graph of
+                the system, or has the name or the content of something else.
         """
+        require_output(path, FileKind.GRAPH, graph_files(self._system.path))
         named = [one for one in self._parts if part in {None, one.name}]
         if not named:
             known = ", ".join(one.name for one in self._parts) or "none"
