@@ -125,8 +125,9 @@ def print_demonstration(done: "Demonstration") -> None:
         accuracies = _percent(decisions.other_accuracy), _percent(decisions.reference_accuracy)
         typer.echo(f"  accuracy           {accuracies[0]}, in floating point {accuracies[1]}")
         typer.echo(f"  equal decisions    {_percent(decisions.agreement)}")
-    typer.echo(f"  rate cosine        {one.output.rate_cosine:.4f}")
-    typer.echo(f"  coinciding spikes  {_percent(one.output.coincidence)}\n")
+    told = one.output.told
+    typer.echo(f"  rate cosine        {'-' if told.rate_cosine is None else f'{told.rate_cosine:.4f}'}")
+    typer.echo(f"  coinciding spikes  {_percent(told.coincidence)}\n")
     show(done.estimate, "systems")
     runs = shlex.join(str(run) for run in done.runs)
     page = next(path for path in done.files if path.suffix == ".html")

@@ -155,6 +155,7 @@ def _as_json(folder: Path, done: "Run", warnings: list[Diagnostic]) -> dict[str,
         "labels": listed(done.labels),
         "parity": done.parity(),
         "output_error": done.output_error,
+        "output_range": done.output_range,
         "warnings": [dataclasses.asdict(diagnostic) for diagnostic in warnings],
     }
 
@@ -163,7 +164,7 @@ def _as_text(done: "Run", *, details: bool) -> str:
     from nsc_deploy.io.text import counted, percent
 
     one, name = done.comparison, done.backend
-    output, decisions = one.output, one.decisions
+    output, decisions = one.output.told, one.decisions
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{percent(value, 2)}%"
@@ -179,13 +180,13 @@ def _as_text(done: "Run", *, details: bool) -> str:
     if output.reference_spikes is not None:
         lines.append(f"{'output spikes':<20}{output.reference_spikes:>12,}{output.other_spikes:>12,}")
     lines.append(f"{'equal decisions':<20}{share(None if decisions is None else decisions.agreement):>24}")
-    if output.rate_cosine is not None:
-        lines.append(f"{'rate cosine':<20}{output.rate_cosine:>24.6f}")
+    if output.reference_spikes is not None:
+        cosine = "-" if output.rate_cosine is None else f"{output.rate_cosine:.6f}"
+        lines.append(f"{'rate cosine':<20}{cosine:>24}")
         lines.append(f"{'spike coincidence':<20}{share(output.coincidence):>24}")
         lines.append(_first_divergence(done))
     if done.output_error is not None:
-        where = "outputs" if output.rate_cosine is None else "outputs behind the chip"
-        lines.append(f"{where} differ by up to {done.output_error:g}")
+        lines.append(_output_error(done))
     if done.decisions is not None and done.reference_decisions is not None:
         lines += _decisions(done, done.reference_decisions, done.decisions, details=details)
     return "\n".join(lines)
@@ -193,6 +194,9 @@ def _as_text(done: "Run", *, details: bool) -> str:
 
 def _first_divergence(done: "Run") -> str:
     first = done.comparison.first_divergence
+    if done.comparison.output.silent:
+        nothing = "no output fires" if done.output_error is None else "no spike leaves the chip"
+        return f"{nothing} on either side: silence is no agreement"
     if first is None:
         return "every output spike is equal"
     fired = "the reference fired" if first.reference else f"{done.backend} fired"
@@ -200,6 +204,13 @@ def _first_divergence(done: "Run") -> str:
         f"first divergence: sample {done.samples[first.sample]}, step {first.step}, "
         f"output {first.neuron}, where only {fired}"
     )
+
+
+def _output_error(done: "Run") -> str:
+    behind = "" if done.comparison.output.reference_spikes is None else " behind the chip"
+    if not done.output_range:
+        return f"every output{behind} is 0 on either side: silence is no agreement"
+    return f"outputs{behind} differ by up to {done.output_error:g}, of values up to {done.output_range:.3g}"
 
 
 def _decisions(done: "Run", reference_decisions: Any, decisions: Any, *, details: bool) -> list[str]:

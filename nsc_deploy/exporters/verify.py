@@ -105,6 +105,7 @@ class Run:
         labels: [samples], or None where none were recorded.
         comparison: both runs; the first divergence counts the samples that ran.
         output_error: largest difference of an output that is no spike of the chip; else None.
+        output_range: largest magnitude of such an output, on either side; else None.
         instructions: [steps, samples] that the backend took, where it counts them; else None.
     """
 
@@ -117,18 +118,23 @@ class Run:
     comparison: Comparison
     output_error: float | None
     instructions: NDArray[np.int64] | None = None
+    output_range: float | None = None
 
     def parity(self) -> dict[str, object]:
-        """The figures of the comparison in one table, as a value `json` can write."""
-        one = self.comparison
+        """The figures of the comparison in one table, as a value `json` can write.
+
+        Where nothing fired on either side, there is no cosine and no coincidence: silence is no agreement.
+        """
+        one, told = self.comparison, self.comparison.output.told
         first, decisions = one.first_divergence, one.decisions
         where = ("sample", "step", "neuron", "reference", "other")
         return {
             "samples": one.samples,
             "reference_spikes": one.output.reference_spikes,
             "other_spikes": one.output.other_spikes,
-            "rate_cosine": one.output.rate_cosine,
-            "coincidence": one.output.coincidence,
+            "rate_cosine": told.rate_cosine,
+            "coincidence": told.coincidence,
+            "silent": told.silent,
             "agreement": None if decisions is None else decisions.agreement,
             "reference_accuracy": None if decisions is None else decisions.reference_accuracy,
             "other_accuracy": None if decisions is None else decisions.other_accuracy,
@@ -180,6 +186,7 @@ def run(
     wanted, given, spikes = reference.outputs, other.outputs, other.spikes
     readout = readout_of(network)
     events = network.output_node.emits is Signal.EVENTS
+    real = not events or leaving is not None
     return Run(
         backend=name,
         samples=chosen.indices,
@@ -188,8 +195,9 @@ def run(
         reference_decisions=None if readout is None else decide(wanted, *readout),
         labels=chosen.labels,
         comparison=comparison,
-        output_error=None if events and leaving is None else _largest_difference(wanted, given),
+        output_error=_largest_difference(wanted, given) if real else None,
         instructions=other.instructions,
+        output_range=max(_largest(wanted), _largest(given)) if real else None,
     )
 
 
@@ -229,7 +237,11 @@ class _Kept:
 
 
 def _largest_difference(one: NDArray[Any], two: NDArray[Any]) -> float:
-    return float(np.abs(one.astype(np.float64) - two).max())
+    return _largest(one.astype(np.float64) - two)
+
+
+def _largest(values: NDArray[Any]) -> float:
+    return float(np.abs(values).max())
 
 
 def verify(

@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,11 @@ class OutputParity:
     def silent(self) -> bool:
         """Whether no output fires, or is other than 0, on either side, which says nothing of either."""
         return self.range == 0
+
+    @property
+    def told(self) -> Self:
+        """What is shown to a reader: figures of spikes that say nothing, 1 where none fired, are left out."""
+        return replace(self, rate_cosine=None, coincidence=None) if self.silent else self
 
     @property
     def agrees(self) -> bool:

@@ -56,9 +56,9 @@ def rows(verification: Verification) -> list[tuple[str, str, str]]:
     if one.decisions is not None:
         table.append(("equal decisions", "", share(one.decisions.agreement)))
     if one.output.rate_cosine is not None:
-        silent = one.output.silent
-        table.append(("rate cosine", "", "-" if silent else f"{one.output.rate_cosine:.6f}"))
-        table.append(("spike coincidence", "", share(None if silent else one.output.coincidence)))
+        told = one.output.told
+        table.append(("rate cosine", "", "-" if told.rate_cosine is None else f"{told.rate_cosine:.6f}"))
+        table.append(("spike coincidence", "", share(told.coincidence)))
     if one.output.rmse is not None:
         table.append(("RMSE of outputs", "", f"{one.output.rmse:.4g}"))
     return table
@@ -165,8 +165,10 @@ HTML_FILE, JSON_FILE = "verification.html", "verification.json"
 
 def as_json(verification: Verification) -> dict[str, Any]:
     """Everything, as JSON takes it."""
-    found = dataclasses.asdict(verification)
-    return {**found, "equal": verification.comparison.equal, "passed": verification.passed}
+    one = verification.comparison
+    shown = dataclasses.replace(one, output=one.output.told)
+    found = dataclasses.asdict(dataclasses.replace(verification, comparison=shown))
+    return {**found, "equal": one.equal, "silent": one.output.silent, "passed": verification.passed}
 
 
 def write_report(folder: Path, verification: Verification) -> tuple[Path, Path]:
