@@ -23,7 +23,7 @@ from nsc_deploy.io.files import read_json, sha256, write_json
 from nsc_deploy.io.folders import require_unchanged
 from nsc_deploy.io.records import Record, read_json_record
 from nsc_deploy.io.text import counted, percent
-from nsc_deploy.verification.compare import Comparison
+from nsc_deploy.verification.compare import REAL_TOLERANCE, Comparison
 
 FILE_NAME = "manifest.json"
 GRAPH = "source.nir"
@@ -69,7 +69,9 @@ class VerificationRecord(Record):
     seed: int | None = Field(default=None, description="of the random inputs")
     samples: int = Field(ge=1)
     steps: int = Field(ge=1)
-    spikes: int = Field(ge=0, description="of every layer compared, in the reference")
+    spikes: int = Field(
+        ge=0, description="of every layer compared, in the reference; of the outputs where no layer fires"
+    )
     equal: bool = Field(description="whether every spike and every output value compared is equal")
     diverging_samples: int = Field(ge=0, description="samples in which a spike differs")
     tolerance: float | None = Field(
@@ -88,6 +90,9 @@ class VerificationRecord(Record):
     largest_error: float | None = Field(
         default=None, ge=0, description="largest difference of an output that is no spike"
     )
+    largest_output: float | None = Field(
+        default=None, ge=0, description="largest magnitude of such an output, on either side"
+    )
 
     @classmethod
     def of(
@@ -101,24 +106,25 @@ class VerificationRecord(Record):
             seed: of random inputs; None where they were recorded.
             tolerance: that explains every difference; None where none was asked.
         """
-        decisions = found.decisions
+        decisions, output = found.decisions, found.output.told
         return cls(
             backend=backend,
             inputs="recorded" if seed is None else "random",
             seed=seed,
             samples=found.samples,
             steps=found.steps,
-            spikes=sum(layer.reference_spikes or 0 for layer in found.layers),
+            spikes=found.reference_spikes,
             equal=found.equal,
             diverging_samples=found.diverging_samples,
             tolerance=None if found.equal else tolerance,
-            coincidence=found.output.coincidence,
-            rate_cosine=found.output.rate_cosine,
+            coincidence=output.coincidence,
+            rate_cosine=output.rate_cosine,
             agreement=None if decisions is None else decisions.agreement,
             reference_accuracy=None if decisions is None else decisions.reference_accuracy,
             accuracy=None if decisions is None else decisions.other_accuracy,
-            silent=found.output.silent,
-            largest_error=None if found.output.rmse is None else found.output.largest,
+            silent=output.silent,
+            largest_error=None if output.rmse is None else output.largest,
+            largest_output=None if output.rmse is None else output.range,
         )
 
     @property
@@ -126,31 +132,51 @@ class VerificationRecord(Record):
         """For the terminal, one line."""
         samples, steps = counted(self.samples, f"{self.inputs} sample"), counted(self.steps, "step")
         what = f"{samples} of {steps} in {self.backend}"
-        differ = "differs" if self.diverging_samples == 1 else "differ"
-        parted = f"{counted(self.diverging_samples, 'sample')} {differ} from the reference simulator"
         nothing = "no output fires" if self.largest_error is None else "every output is 0"
         quiet = f"; {nothing} on either side, which says nothing of it" if self.silent else ""
         if self.equal and self.largest_error is not None and not self.spikes:
             return f"{what}: all outputs are those of the reference, bit for bit{quiet}"
         if self.equal:
             return f"{what}: all {self.spikes:,} spikes are those of the reference simulator{quiet}"
-        if self.spikes == 0 and self.largest_error is not None:
-            alike = "" if self.agreement is None else f", {self.agreement:.2%} of the decisions are alike"
-            return f"{what}: outputs are those of the reference within {self.largest_error:.1g}{alike}"
         if self.diverging_samples == 0 and self.largest_error is not None:
-            return (
-                f"{what}: all {self.spikes:,} spikes and, within {self.largest_error:.1g}, all outputs are "
-                "those of the reference simulator"
-            )
+            return f"{what}: {self._real(self.largest_error)}{self._alike}"
+        return f"{what}: {self._parted}{quiet}"
+
+    def _real(self, error: float) -> str:
+        """How outputs that are no spikes compare where no spike differs."""
+        if error <= REAL_TOLERANCE * (self.largest_output or 0):
+            if not self.spikes:
+                return f"outputs are those of the reference within {error:.1g}"
+            both = f"all {self.spikes:,} spikes and, within {error:.1g}, all outputs"
+            return f"{both} are those of the reference simulator"
+        same = f"all {self.spikes:,} spikes are those of the reference simulator, " if self.spikes else ""
+        return f"{same}outputs differ from the reference by {self._up_to(error)}"
+
+    def _up_to(self, error: float) -> str:
+        """An error beside what it is an error of: alone it says nothing."""
+        of = "" if self.largest_output is None else f", of values up to {self.largest_output:.3g}"
+        return f"up to {error:.3g}{of}"
+
+    @property
+    def _alike(self) -> str:
+        """The share of equal decisions, which is what an error of real outputs comes to."""
+        return "" if self.agreement is None else f", {percent(self.agreement, 2)}% of the decisions are alike"
+
+    @property
+    def _parted(self) -> str:
+        """How many samples differ, and by how much."""
+        differ = "differs" if self.diverging_samples == 1 else "differ"
+        parted = f"{counted(self.diverging_samples, 'sample')} {differ} from the reference simulator"
         if self.tolerance is not None:
-            return (
-                f"{what}: {parted}, each first where a potential lies within {self.tolerance:g} of its "
-                f"threshold (float32 rounding){quiet}"
+            parted += (
+                f", each first where a potential lies within {self.tolerance:g} of its threshold "
+                "(float32 rounding)"
             )
-        share = ""
-        if self.coincidence is not None and not self.silent:
-            share = f", {percent(self.coincidence, 2)}% of the output spikes coincide"
-        return f"{what}: {parted}{share}{quiet}"
+        elif self.coincidence is not None:
+            parted += f", {percent(self.coincidence, 2)}% of the output spikes coincide"
+        if self.largest_error is None or self.silent:
+            return parted
+        return f"{parted}, outputs by {self._up_to(self.largest_error)}{self._alike}"
 
 
 class Manifest(Record):

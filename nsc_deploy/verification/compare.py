@@ -124,6 +124,12 @@ class Comparison:
         """Whether every spike and every output compared is equal."""
         return self.output.equal and self.first_divergence is None
 
+    @property
+    def reference_spikes(self) -> int:
+        """Spikes of the first run in all layers compared; those of the outputs where no layer fires."""
+        of_layers = sum(layer.reference_spikes or 0 for layer in self.layers)
+        return of_layers or self.output.reference_spikes or 0
+
 
 def compare_runs(
     network: Network,

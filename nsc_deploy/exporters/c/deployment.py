@@ -323,6 +323,6 @@ def _compiled(
         options=HOST_OPTIONS,
         samples=compared.samples,
         steps=compared.steps,
-        spikes=sum(layer.reference_spikes or 0 for layer in compared.layers),
+        spikes=compared.reference_spikes,
         values=compared.output.compared if compared.output.reference_spikes is None else 0,
     )

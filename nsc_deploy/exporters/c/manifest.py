@@ -35,7 +35,10 @@ class CompiledRecord(Record):
     options: tuple[str, ...]
     samples: int = Field(ge=1)
     steps: int = Field(ge=1)
-    spikes: int = Field(ge=0, description="of all layers; every one is that of the emulator")
+    spikes: int = Field(
+        ge=0,
+        description="of all layers, or of outputs where no layer fires; each is that of the emulator",
+    )
     values: int = Field(default=0, ge=0, description="that left and are no spikes; every one likewise")
 
 
