@@ -181,11 +181,13 @@ def _manifest(
 ) -> Manifest:
     network = lowering.network
     problem = obstacle(network)
-    source = dict(source_of(request)) | {"sha256": sha256(folder / SOURCE)}
+    source = dict(source_of(request)) | {"sha256": sha256(folder / SOURCE), "file": SOURCE}
+    if request.recording_file is not None:
+        source |= {"recording": RECORDING, "recording_sha256": sha256(folder / RECORDING)}
     return Manifest.of(
         request,
         lava=LAVA_VERSION,
-        source=Source(**source, file=SOURCE, recording=None if request.recording_file is None else RECORDING),
+        source=Source(**source),
         dt=network.dt,
         weight_bits=request.bits,
         integers=INTEGERS,

@@ -23,6 +23,9 @@ class Source(common.Source):
 
     file: FileName = Field(description="name of the copy in the folder")
     recording: FileName | None = Field(default=None, description="name of the recorded inputs in the folder")
+    recording_sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="None of a folder that did not keep it"
+    )
 
 
 class GroupRecord(Record):
@@ -127,8 +130,10 @@ class Manifest(common.Manifest):
     passes: tuple[PassRecord, ...] = ()
 
     def hashes(self) -> Iterator[tuple[str, str]]:
-        """Names and hashes of the files of numbers."""
+        """Names and hashes of the files of numbers, and of the inputs that the integers were judged on."""
         yield self.integers, self.integers_sha256
+        if self.source.recording is not None and self.source.recording_sha256 is not None:
+            yield self.source.recording, self.source.recording_sha256
         if self.netx is not None and self.netx_sha256 is not None:
             # Nothing here reads it, but what is checked here goes to the chip through it.
             yield self.netx, self.netx_sha256

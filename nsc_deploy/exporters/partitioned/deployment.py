@@ -23,6 +23,7 @@ from nsc_deploy.exporters.base import DeployedPart, Deployment, ExportRequest, R
 from nsc_deploy.exporters.float32 import check_artefact
 from nsc_deploy.exporters.inputs import check_inputs, copy_recording, fits, recording_for
 from nsc_deploy.exporters.manifest import (
+    FILE_NAME,
     GRAPH,
     RECORDING,
     FileRecord,
@@ -39,6 +40,7 @@ from nsc_deploy.graphs.formats.nir import read_network, write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
 from nsc_deploy.graphs.network import Network, Signal
 from nsc_deploy.graphs.simulate import simulate_batches
+from nsc_deploy.io.files import sha256
 from nsc_deploy.io.folders import replacing_folder, require_folder
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.scratch import scratch_folder
@@ -55,6 +57,11 @@ class PartRecord(Record):
     graph: FileName | None = Field(default=None, description="graph of a part on the host, .nir")
     folder: FileName | None = Field(
         default=None, description="deployment folder of the chip, which can be run by itself"
+    )
+    manifest_sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="of the manifest of that folder, which has the hashes of its files",
     )
     recording: FileName | None = Field(
         default=None, description="recorded inputs of a part on the host, .npz"
@@ -85,7 +92,10 @@ class SplitManifest(Manifest):
 
     def hashes(self) -> Iterable[tuple[str, str]]:
         """Names and hashes of the files that must be as they were written."""
-        return ((one.name, one.sha256) for one in self.files)
+        yield from ((one.name, one.sha256) for one in self.files)
+        for part in self.parts:
+            if part.folder is not None and part.manifest_sha256 is not None:
+                yield f"{part.folder}/{FILE_NAME}", part.manifest_sha256
 
 
 def open_in_parts(folder: Path) -> Deployment:
@@ -313,7 +323,14 @@ def _manifest(
 
 def _part_record(part: GraphPart, folder: Path) -> PartRecord:
     if part.place is Place.CHIP:
-        return PartRecord(name=part.name, place=part.place, folder=part.name, nodes=part.nodes)
+        manifest = folder / part.name / FILE_NAME
+        return PartRecord(
+            name=part.name,
+            place=part.place,
+            folder=part.name,
+            manifest_sha256=sha256(manifest) if manifest.is_file() else None,
+            nodes=part.nodes,
+        )
     recording = f"{READ_OUT}.npz" if part.name == READ_OUT else RECORDING
     return PartRecord(
         name=part.name,

@@ -10,11 +10,13 @@ import nir
 import numpy as np
 import pytest
 
+from nsc_deploy.errors import DataError
 from nsc_deploy.exporters.export import export_all
 from nsc_deploy.exporters.lava.arithmetic import run_network
 from nsc_deploy.exporters.lava.deployment import read_lava_deployment
 from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.manifest import Manifest, PassRecord, explanation, summary
+from nsc_deploy.exporters.verify import open_deployment
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.formats.nir import write_network
 from nsc_deploy.graphs.formats.recording import Recording, read_recording, write_recording
@@ -176,3 +178,26 @@ def test_potentials_that_are_cut_at_the_check_are_told(tmp_path: Path) -> None:
 def test_the_terminal_shows_why_weights_became_0(tmp_path: Path) -> None:
     lines = summary(exported(integrating(tmp_path, [1.0, 0.3], 5000.0, np.ones((20, 1, 2), np.uint8))))
     assert [line for line in lines if line.startswith("'n': thresholds, biases or sums hold the scale")]
+
+
+def test_other_recorded_inputs_are_noticed(graph_file: Path) -> None:
+    """What the integers were judged on at the export is what a run judges them on."""
+    exported(graph_file)
+    folder = graph_file.parent / "out"
+    events = random_events(np.random.default_rng(1), 1, 5, 24)
+    write_recording(folder / "inputs.npz", Recording(events, Signal.EVENTS, 0.03))
+    with pytest.raises(DataError, match="not the file that was exported") as refused:
+        open_deployment(folder)
+    assert refused.value.where == str(folder / "inputs.npz")
+    (folder / "inputs.npz").unlink()
+    with pytest.raises(DataError, match="is missing from the deployment"):
+        open_deployment(folder)
+
+
+def test_a_folder_that_kept_no_hash_of_its_inputs_is_read(graph_file: Path) -> None:
+    exported(graph_file)
+    file = graph_file.parent / "out" / "manifest.json"
+    content = json.loads(file.read_text())
+    del content["source"]["recording_sha256"]
+    file.write_text(json.dumps(content))
+    assert open_deployment(file.parent).recording_file == file.with_name("inputs.npz")

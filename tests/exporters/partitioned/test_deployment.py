@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import nir
 import numpy as np
@@ -59,11 +60,11 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def in_parts(source: Path, **options: object) -> Path:
+def in_parts(source: Path, out: str = "deployed", **options: object) -> Path:
     (folder,) = export_all(
         source / "receiver.nir",
         "lava",
-        source / "deployed",
+        source / out,
         inputs=source / "receiver.npz",
         split=True,
         **options,  # type: ignore[arg-type]
@@ -205,3 +206,23 @@ def test_a_changed_part_is_noticed(source: Path, name: str) -> None:
         stream.write(b"x")
     with pytest.raises(DataError, match="not the file that was exported"):
         open_deployment(folder)
+
+
+def test_another_chip_is_noticed(source: Path) -> None:
+    """An export of the same part with other integers is a deployment, but not the one that was checked."""
+    folder = in_parts(source)
+    other = in_parts(source, out="coarse", bits=2)
+    rmtree(folder / "chip")
+    copytree(other / "chip", folder / "chip")
+    with pytest.raises(DataError, match="not the file that was exported") as refused:
+        open_deployment(folder)
+    assert refused.value.where == str(folder / "chip" / "manifest.json")
+
+
+def test_a_folder_that_kept_no_hash_of_its_chip_is_read(source: Path) -> None:
+    file = in_parts(source) / "manifest.json"
+    content = json.loads(file.read_text())
+    for part in content["parts"]:
+        del part["manifest_sha256"]
+    file.write_text(json.dumps(content))
+    assert len(open_deployment(file.parent).parts) == 3
