@@ -179,7 +179,11 @@ def standard_normals(samples: int, count: int, like: Tensor, generator: torch.Ge
 
     Sample after sample is drawn: while one generator runs over a data set in order, each sample gets the same
     values whatever the batches are cut into.
+
+    Raises:
+        TypeError: `like` holds whole numbers, as which every uniform value would be 0.
     """
+    _require_floating(like)
     whole_blocks = -(-count // BLOCK) * BLOCK
     drawn = torch.randn(samples, whole_blocks, generator=generator, device=generator.device)
     return drawn[:, :count].to(like)
@@ -187,4 +191,12 @@ def standard_normals(samples: int, count: int, like: Tensor, generator: torch.Ge
 
 def uniform(samples: int, count: int, like: Tensor, generator: torch.Generator) -> Tensor:
     """`count` independent values from [0, 1) for each sample [samples, count]; see `standard_normals`."""
+    _require_floating(like)
     return torch.rand(samples, count, generator=generator, device=generator.device).to(like)
+
+
+def _require_floating(sent: Tensor) -> None:
+    if not sent.is_floating_point():
+        raise TypeError(
+            f"a channel carries floating-point tensors, and this one is {sent.dtype}: take .float()"
+        )

@@ -65,6 +65,9 @@ def record(
         else:
             recording.refuse_samples_first(values, samples_first=samples_first)
             made = _of_recording(values, labels, kind, dt)
+    named = [name for name in arrays if name in recording.INPUT_NAMES]  # Else the one there is was read.
+    left = [name for name in arrays if name not in {*named, "labels"}] if named else []
+    left = left if recording.is_plain(arrays) else []
     recording.write_recording(out, made)
     if as_json:
         answer = {
@@ -75,12 +78,16 @@ def record(
             "signal": made.signal,
             "dt": made.dt,
             "labelled": made.labels is not None,
+            "left_out": left,
             "warnings": [asdict(one) for one in warnings],
         }
         typer.echo(json.dumps(answer, indent=2))
         return
     of = f"{made.signal.value} of shape {list(made.shape)}"
-    typer.echo(f"wrote {out}: {counted(made.steps, 'step')}, {counted(made.samples, 'sample')}, {of}")
+    told = "no labels" if made.labels is None else f"labels {made.labels.min():g} to {made.labels.max():g}"
+    typer.echo(f"wrote {out}: {counted(made.steps, 'step')}, {counted(made.samples, 'sample')}, {of}, {told}")
+    if left:
+        typer.echo(f"left out: {', '.join(left)} (labels are an array 'labels', or --labels FILE.npy)")
 
 
 def _of_arrays(

@@ -91,3 +91,10 @@ def test_refuses_what_is_no_probability_or_says_nothing(fields, told):
 
 def test_a_bec_that_loses_half_still_says_something():
     assert BinaryChannelConfig(kind="bec", p=0.5).p == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_refused(dtype):
+    """As which every draw would be 0, and every bit wrong."""
+    with pytest.raises(TypeError, match=r"take \.float"):
+        channel("bsc", 0.001)(torch.ones(1, 4, 8, dtype=dtype), torch.Generator().manual_seed(0))

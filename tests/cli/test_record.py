@@ -31,7 +31,7 @@ def test_a_recording_holds_what_the_options_say(
 ) -> None:
     labels, out = tmp_path / "labels.npy", tmp_path / "recording.npz"
     assert tool("record", events, "--labels", labels, "--dt", "1e-3", "--signal", "events", "--out", out) == 0
-    assert "12 steps, 6 samples, events of shape [4]" in capsys.readouterr().out
+    assert "12 steps, 6 samples, events of shape [4], labels 0 to 2" in capsys.readouterr().out
     recording = read_recording(out)
     np.testing.assert_array_equal(recording.values, np.load(events))
     assert recording.labels is not None
@@ -179,3 +179,16 @@ def test_a_recording_says_what_enters_a_graph_that_does_not(events: Path, tmp_pa
     words = (silent, "--inputs", recording, "--dt", "1e-3", "--reset", "zero")
     assert tool("verify", *words, "--against", "onnx") == 0
     assert tool("export", *words, "--target", "lava", "--out", tmp_path / "lava") == 0
+
+
+def test_arrays_that_are_left_out_are_named(
+    events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "both.npz", inputs=np.load(events), targets=np.arange(6))
+    words = ("record", tmp_path / "both.npz", "--dt", "1e-3", "--signal", "events", "--out")
+    assert tool(*words, tmp_path / "a.npz") == 0
+    told = capsys.readouterr().out
+    assert "events of shape [4], no labels" in told
+    assert "left out: targets" in told
+    assert tool(*words, tmp_path / "b.npz", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == ["targets"]

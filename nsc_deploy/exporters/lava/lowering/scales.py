@@ -232,7 +232,8 @@ def _sums_are_whole(population: Population, bias: Reals) -> NDArray[np.bool_]:
     """Neurons that compare a whole number with their threshold, so that one rounded down is no other one."""
     if population.leak_u is not None or population.subtracts:
         return np.zeros(population.size, bool)
-    return (population.leak_v == 0) & (bias % 64 == 0) & (population.threshold >= 0)
+    whole: NDArray[np.bool_] = (population.leak_v == 0) & (bias % 64 == 0) & (population.threshold >= 0)
+    return whole
 
 
 def _floor(values: Reals, size: Reals) -> Reals:

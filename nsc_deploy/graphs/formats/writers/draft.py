@@ -56,8 +56,10 @@ class Draft:
         elif not self.statement.says(name, wanted):
             raise self.refuse(f"has {name}={text}: {why}")
 
-    def reset_by(self, name: str, words: Mapping[str, Reset]) -> Reset | None:
-        """The reset, of an argument in the framework's words or of `--reset`; None where neither is given.
+    def reset_by(self, name: str, words: Mapping[str, Reset], default: Reset) -> Reset:
+        """The reset, of an argument in the framework's words or of `--reset`, else the framework's default.
+
+        Another one that `--reset` names is told: it may have been taken over from somebody else's command.
 
         Raises:
             ConfigError: both, and they differ.
@@ -65,7 +67,9 @@ class Draft:
         """
         text, reset = self.statement.said.get(name), self.statement.reset
         if text is None:
-            return reset
+            if reset not in {None, default}:
+                self.assumed.append(f"{name} is that of --reset {reset} ({self.maker}'s default: {default})")
+            return reset or default
         if text not in words:
             raise self.refuse(f"has {name}={text}")
         if reset not in {None, words[text]}:

@@ -34,7 +34,7 @@ NORSE_DT = 1e-3
 
 
 def _snntorch(draft: Draft) -> tuple[float, Reset]:
-    reset = draft.reset_by("reset_mechanism", {one.value: one for one in Reset}) or Reset.SUBTRACT
+    reset = draft.reset_by("reset_mechanism", {one.value: one for one in Reset}, Reset.SUBTRACT)
     draft.only("inhibition", "False", "False", "one neuron of a layer alone fires in a step")
     cells = draft.of(nir.LIF, nir.CubaLIF)
     if not all(_has_unit_gain(node) for node in cells.values()):
@@ -126,7 +126,8 @@ def _norse(draft: Draft) -> tuple[float, Reset]:
     if written is None and dt != NORSE_DT:
         draft.assumed.append(f"to_nir(dt={dt:g}) (its default is {NORSE_DT:g}, whatever step the model has)")
     written = written or dt
-    reset = draft.reset_by("reset_method", {"reset_value": Reset.ZERO, "reset_subtract": Reset.SUBTRACT})
+    words = {"reset_value": Reset.ZERO, "reset_subtract": Reset.SUBTRACT}
+    reset = draft.reset_by("reset_method", words, Reset.ZERO)
     for name, node in leaky.items():
         _require_start(name, node, reset)
         for tau in ("tau", "tau_mem", "tau_syn"):
@@ -140,10 +141,10 @@ def _norse(draft: Draft) -> tuple[float, Reset]:
     for name, node in draft.of(nir.IF).items():
         node.r = node.r / dt
         node.v_reset = node.v_reset + (draft.statement.number("v_reset", name) or 0.0)
-    return dt, reset or Reset.ZERO
+    return dt, reset
 
 
-def _require_start(name: str, node: Any, reset: Reset | None) -> None:
+def _require_start(name: str, node: Any, reset: Reset) -> None:
     """Refuse what counting potentials from v_leak, where they start, would change."""
     if not np.any(node.v_leak):
         return
@@ -194,7 +195,8 @@ def _spikingjelly(draft: Draft) -> tuple[float, Reset]:
 def _sinabs(draft: Draft) -> tuple[float, Reset]:
     draft.only("spike_fn", "SingleSpike", "MultiSpike", "it fires several times a step")
     draft.only("min_v_mem", "None", "None or, after from_model, -1", "it holds potentials up")
-    reset = draft.reset_by("reset_fn", {"MembraneSubtract": Reset.SUBTRACT, "MembraneReset": Reset.ZERO})
+    words = {"MembraneSubtract": Reset.SUBTRACT, "MembraneReset": Reset.ZERO}
+    reset = draft.reset_by("reset_fn", words, Reset.SUBTRACT)
     draft.only("subtract_value", "None", "None", "a spike takes something else off than the threshold")
     for name, node in draft.of(nir.LIF, nir.LI).items():
         # ExpLeak has another default than LIF.
@@ -206,7 +208,7 @@ def _sinabs(draft: Draft) -> tuple[float, Reset]:
             draft.nodes[name] = _with_synapse(node, tau_syn)
     for node in draft.of(*FIRING).values():
         at_threshold(node)
-    return 1.0, reset or Reset.SUBTRACT
+    return 1.0, reset
 
 
 def _with_synapse(node: Any, tau_syn: float) -> Any:

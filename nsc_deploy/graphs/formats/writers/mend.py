@@ -5,17 +5,21 @@ states has the framework's default where a graph can hold that, else it is assum
 mend is counted in the step that the framework counts in, and then written for the real one.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import nir
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble, flatten
-from nsc_deploy.graphs.flow import is_own
+from nsc_deploy.graphs.flow import Edge, FlatGraph, at_node, is_own
 from nsc_deploy.graphs.formats.writers.draft import Draft, add_sums, editable, stretch
 from nsc_deploy.graphs.formats.writers.makers import RULES
+from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer, sign_of
 from nsc_deploy.graphs.formats.writers.statement import Maker, Statement
 from nsc_deploy.graphs.network import Network
+from nsc_deploy.graphs.primitives import normalise
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ def mend(graph: nir.NIRGraph, maker: Maker, statement: Statement) -> Mended:
     read, edges = flatten(graph)
     rule.arguments.require(statement, maker, read)
     draft = Draft({name: editable(node) for name, node in read.items()}, edges, statement, maker)
+    sign = _sign_of_another(read, edges, maker)
+    if sign is not None:
+        draft.assumed.append(f"that {maker} wrote the file ({sign.claim.rstrip('.')})")
     add_sums(draft)
     dt, reset = rule.mend(draft)
     wanted = statement.step_seconds or statement.dt or dt
@@ -68,3 +75,20 @@ def mend(graph: nir.NIRGraph, maker: Maker, statement: Statement) -> Mended:
     metadata = {**own, "dt": wanted, "reset": reset.value}
     made = nir.NIRGraph(draft.nodes, draft.edges, metadata=metadata, type_check=False)
     return Mended(assemble(made), tuple(draft.assumed), rule.unsaid)
+
+
+def _sign_of_another(nodes: Mapping[str, Any], edges: Iterable[Edge], maker: Maker) -> Sign | None:
+    """The traces of a framework that is not the one named; a guess, so it is told and refuses nothing.
+
+    Only of those whose exporters leave numbers of their own: the traces of Norse and sinabs others leave too.
+    """
+    inputs = {name: tuple(source for source, target in edges if target == name) for name in nodes}
+    sign = sign_of(FlatGraph({name: at_node(name, normalise, node) for name, node in nodes.items()}, inputs))
+    return None if sign is None or _TELLING.get(sign.writer, maker) is maker else sign
+
+
+_TELLING = {
+    Writer.SNNTORCH: Maker.SNNTORCH,
+    Writer.SPIKINGJELLY: Maker.SPIKINGJELLY,
+    Writer.ROCKPOOL: Maker.ROCKPOOL,
+}

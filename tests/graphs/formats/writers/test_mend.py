@@ -111,6 +111,29 @@ def test_sinabs_decays_exponentially_in_steps(dt: float, norm: str) -> None:
     assert [text.partition(" ")[0] for text in done.assumed] == ["spike_fn=SingleSpike", "min_v_mem=None"]
 
 
+@pytest.mark.parametrize(
+    "make, maker, reset, default",
+    [
+        (snntorch, Maker.SNNTORCH, Reset.ZERO, "subtract"),
+        (norse, Maker.NORSE, Reset.SUBTRACT, "zero"),
+        (sinabs, Maker.SINABS, Reset.ZERO, "subtract"),
+    ],
+)
+def test_a_reset_that_is_not_the_default_is_told(make: Any, maker: Maker, reset: Reset, default: str) -> None:
+    told = mend(make(), maker, Statement(dt=1e-3, reset=reset)).assumed
+    assert [text for text in told if text.endswith(f"({maker}'s default: {default})")]
+    assert not [text for text in mend(make(), maker, Statement(dt=1e-3)).assumed if "'s default: " in text]
+
+
+def test_a_file_of_another_framework_than_the_one_named_is_told() -> None:
+    graph = chain(dense(), lif(1e-3, 10.0))  # snnTorch's tau = 1e-4 r
+    told = mend(graph, Maker.SINABS, Statement(dt=1.0)).assumed
+    assert told[0].startswith(
+        "that sinabs wrote the file (it looks like a file of snnTorch's export_to_nir: "
+    )
+    assert not [one for one in mend(graph, Maker.SNNTORCH, Statement()).assumed if "wrote the file" in one]
+
+
 @pytest.mark.parametrize("make", [recurrent, synaptic])
 def test_a_reset_at_once_of_snntorch_is_assumed_where_a_late_one_is_another(make: Any) -> None:
     said = {"reset_mechanism": "zero"}
