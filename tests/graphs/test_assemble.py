@@ -358,3 +358,13 @@ def test_integrators_that_a_step_makes_deaf_are_told_of(dt, r, told):
     ones = np.ones(2)
     network = assemble(chain(neuron=nir.IF(r=r * ones, v_threshold=ones)), dt=dt, reset=Reset.ZERO)
     assert ("integrator-gain" in {one.name for one in network.diagnostics}) is told
+
+
+def test_nodes_that_no_output_depends_on_are_told():
+    graph = chain(dt=0.5, reset="zero", dense=nir.Linear(np.eye(2)), lif=lif((2,)))
+    assert assemble(graph).diagnostics == ()
+    graph.nodes |= {"away": nir.Linear(np.eye(2)), "end": lif((2,))}
+    graph.edges += [("lif", "away"), ("away", "end")]
+    [told] = assemble(graph).diagnostics
+    assert told.name == "dead-ends"
+    assert "'away', 'end'" in told.evidence

@@ -129,12 +129,21 @@ def accuracy_after(
     labels: NDArray[np.int64],
     channel: BinaryChannelConfig,
     seed: int,
+    *,
+    draws: int = 1,
 ) -> tuple[float, ...]:
-    """Accuracy of a spiking codec when only the first 1, 2, ..., T of the steps have arrived."""
-    return tuple(
-        _accuracy(classifier.scores, bits, labels, BinaryChannel(channel), stream(seed, "test", 0), steps)
-        for steps in range(1, len(bits) + 1)
-    )
+    """Accuracy of a spiking codec when only the first 1, 2, ..., T of the steps have arrived.
+
+    Over the draws of `measure_bits`, so that the last one is what that gives.
+    """
+    sender, different = BinaryChannel(channel), range(draws if channel.errs else 1)
+
+    def after(steps: int) -> float:
+        noises = [stream(seed, "test", draw) for draw in different]
+        each = [_accuracy(classifier.scores, bits, labels, sender, noise, steps) for noise in noises]
+        return float(np.mean(each))
+
+    return tuple(after(steps) for steps in range(1, len(bits) + 1))
 
 
 @torch.no_grad()

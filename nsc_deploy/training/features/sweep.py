@@ -278,10 +278,9 @@ def _codec(
         for channel in channels:
             found.append(measure_bits(classifier, bits, labels, channel, seed, draws=draws, scores=scores))
             advance()
-        end = own.p if own.p_to is None else own.p_to
-        after_at = max((one for one in channels if one.p <= end), key=lambda one: one.p, default=None)
+        after_at = _as_in_training(own, channels)
         spiking = chips is None and classifier.codec.form.name.spiking
-        after = accuracy_after(classifier, bits, labels, after_at, seed) if spiking and after_at else ()
+        after = accuracy_after(classifier, bits, labels, after_at, seed, draws=draws) if spiking else ()
     ends = f"{own.p:g}" if own.p_to is None else f"{own.p:g} to {own.p_to:g}"
     return CodecSweep(
         run=run,
@@ -298,13 +297,23 @@ def _codec(
         ones=found[0].ones,
         failures=(),
         after=after,
-        after_p=after_at.p if after and after_at else None,
+        after_p=after_at.p if after else None,
         without_channel=without,
         samples=len(labels),
         draws=draws,
         products=f"{products}".removeprefix("torch."),
         settings=settings_digest(experiment, _OF_A_SEED),
     )
+
+
+def _as_in_training(own: BinaryChannelConfig, channels: Sequence[BinaryChannelConfig]) -> BinaryChannelConfig:
+    """The channel that is told step by step: the worst one not beyond the training's, else the best there is.
+
+    Probabilities of the two kinds of channel are not compared.
+    """
+    end = own.p if own.p_to is None else own.p_to
+    known = [one for one in channels if one.kind is own.kind and one.p <= end]
+    return max(known, key=lambda one: one.p) if known else min(channels, key=lambda one: one.p)
 
 
 def _name(experiment: FeaturesExperiment) -> str:

@@ -209,8 +209,13 @@ def test_a_codec_is_evaluated_in_the_integers_of_lava(runs: tuple[Path, Path], f
     assert floats.accuracy[0] > 0.6
     assert abs(floats.accuracy[0] - integers.accuracy[0]) < 0.05
     assert integers.ones != coarse.ones
-    assert floats.after
+    assert floats.after[-1] == floats.accuracy[0]  # Over the same draws.
     assert integers.after == ()
+    [beyond] = sweep_codecs([spiking], BinaryKind.BSC, [0.3, 0.2])
+    [lost] = sweep_codecs([spiking], BinaryKind.BEC, [0.1, 0.0])
+    assert (beyond.after_p, lost.after_p) == (0.2, 0.0)
+    assert beyond.after[-1] == beyond.accuracy[1]
+    assert lost.after[-1] == lost.accuracy[1]
     with pytest.raises(ConfigError, match="nothing for a chip"):
         sweep_codecs([spiking, conventional], BinaryKind.BSC, [0.1], bits=(8,))
 

@@ -117,6 +117,25 @@ def _batch(graph: FlatGraph) -> Diagnostic | None:
     )
 
 
+def _dead_ends(graph: FlatGraph) -> Diagnostic | None:
+    """Nodes from which no way leads to an Output."""
+    needed, reached = set(graph.of("Output")), list(graph.of("Output"))
+    while reached:
+        fresh = set(graph.inputs[reached.pop()]) - needed
+        needed |= fresh
+        reached += fresh
+    dead = [name for name in graph.parameters if name not in needed and name not in graph.of("Input")]
+    if not dead or not graph.of("Output"):
+        return None
+    return Diagnostic(
+        "dead-ends",
+        "No output depends on some nodes. They are checked, run and counted as they stand, and an export "
+        "leaves them out: its figures are smaller.",
+        f"no edge leads on from {some_names(dict.fromkeys(dead))} to an Output.",
+        "Take them out, or lead them to the Output; what is left is counted of an export (--target nir).",
+    )
+
+
 def _step_too_long(graph: FlatGraph) -> Diagnostic | None:
     """A time constant below the step: Euler's method turns the potential around."""
     if graph.dt is None:
@@ -196,4 +215,4 @@ def _added_input(graph: FlatGraph) -> Diagnostic | None:
     )
 
 
-_GENERAL = (_step_too_long, _weak_integrators, _late_edges, _added_input, _one_number, _batch)
+_GENERAL = (_dead_ends, _step_too_long, _weak_integrators, _late_edges, _added_input, _one_number, _batch)
