@@ -112,7 +112,6 @@ def clipped_at_check(told: Iterable[Note], clipped: Mapping[str, NDArray[np.int6
 def rounded_in_reference(share: float) -> Note:
     """On integers that are exact, and spikes that differ all the same."""
     text = (
-        "the integers hold every number exactly, yet spikes differ: sums of the reference are rounded to "
-        "float32, and nothing else is known to be rounded"
+        "the integers are exact; the sums of the reference are rounded to float32, and spikes differ by that"
     )
     return Note("reference-rounding", None, text, exact=False, error=share)

@@ -146,13 +146,10 @@ class Manifest(common.Manifest):
 
 
 _LOST = {"saturation": "cut at the limit", "underflow": "became 0"}
-_WHY = ("narrowed", "clipped-potential")
-_SEEN_THRESHOLD = 0.01
-"""A threshold that is off by as much changes what a neuron does."""
 
 
 def summary(manifest: Manifest) -> list[str]:
-    """Sizes, what the netx file lacks, and which weights were cut or lost and why, a line each."""
+    """Sizes, what the netx file lacks, and which weights were cut or lost, a line each."""
     sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
     inexact = [one for one in manifest.approximations if not one.exact]
     lines = [
@@ -177,15 +174,7 @@ def summary(manifest: Manifest) -> list[str]:
         for kind, words in _LOST.items()
         if (told := [one for one in manifest.approximations if one.kind == kind])
     ]
-    lines += [f"weights of {manifest.weight_bits} bits: {'; '.join(lost)}"] if lost else []
-    return [
-        *lines,
-        *(
-            f"'{one.node}': {one.text}"
-            for one in manifest.approximations
-            if one.kind in _WHY or (one.kind == "threshold-rounding" and one.error >= _SEEN_THRESHOLD)
-        ),
-    ]
+    return [*lines, f"weights of {manifest.weight_bits} bits: {'; '.join(lost)}"] if lost else lines
 
 
 def explanation(manifest: Manifest) -> list[str]:

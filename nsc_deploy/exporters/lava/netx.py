@@ -12,13 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.emulator.connections import scaled_weights
-from nsc_deploy.exporters.lava.integers import (
-    DECAY_UNITY,
-    FIXED_POINT_BITS,
-    IntegerLayer,
-    IntegerNetwork,
-    kept_sparse,
-)
+from nsc_deploy.exporters.lava.integers import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.io.files import write_bytes
 
@@ -57,7 +51,6 @@ def difference(network: IntegerNetwork) -> str | None:
     for index, layer in enumerate(network.layers):
         unit = 2.0**layer.weight_exp
         threshold = np.abs(netx_threshold(layer) * unit - layer.vth) / np.maximum(layer.vth, 1)
-        threshold = threshold * ~_compares_whole(layer)
         if threshold.max() > 0:
             found.append(f"thresholds of layer {index} by up to {threshold.max():.2%}")
         bias = np.abs(netx_bias(layer) - _exact_bias(layer)) * unit / np.maximum(layer.vth, 1)
@@ -69,22 +62,10 @@ def difference(network: IntegerNetwork) -> str | None:
 
 
 def netx_threshold(layer: IntegerLayer) -> NDArray[np.int32]:
-    """The thresholds in whole weight units; a relay's stays below its weight.
-
-    Rounded down where what is compared with them is a whole number too: then no spike is another one.
-    """
-    exact = layer.vth / 2.0**layer.weight_exp
+    """The thresholds in whole weight units; a relay's stays below its weight."""
     # Half a unit goes down: half of a relay's even weight must stay below the weight.
-    rounded = np.where(_compares_whole(layer), np.floor(exact), np.ceil(exact - 0.5))
-    return rounded.astype(np.int32)
-
-
-def _compares_whole(layer: IntegerLayer) -> NDArray[np.bool_]:
-    """Neurons that add up whole weights and nothing else, in this step or in all since they fired."""
-    forgets_current = layer.du + 1 == DECAY_UNITY
-    keeps_all_or_nothing = (layer.dv == 0) | (layer.dv == DECAY_UNITY)
-    whole: NDArray[np.bool_] = forgets_current & keeps_all_or_nothing & (_exact_bias(layer) % 1 == 0)
-    return whole
+    rounded: NDArray[np.int32] = np.ceil(layer.vth / 2.0**layer.weight_exp - 0.5).astype(np.int32)
+    return rounded
 
 
 def netx_bias(layer: IntegerLayer) -> NDArray[np.int32]:

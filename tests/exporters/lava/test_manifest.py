@@ -175,11 +175,6 @@ def test_potentials_that_are_cut_at_the_check_are_told(tmp_path: Path) -> None:
     assert by_name(manifest)["quantise"].differing > 0
 
 
-def test_the_terminal_shows_why_weights_became_0(tmp_path: Path) -> None:
-    lines = summary(exported(integrating(tmp_path, [1.0, 0.3], 5000.0, np.ones((20, 1, 2), np.uint8))))
-    assert [line for line in lines if line.startswith("'n': thresholds, biases or sums hold the scale")]
-
-
 def test_other_recorded_inputs_are_noticed(graph_file: Path) -> None:
     """What the integers were judged on at the export is what a run judges them on."""
     exported(graph_file)

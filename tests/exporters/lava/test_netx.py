@@ -19,8 +19,6 @@ from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.exporters.lava.netx import as_netx_reads, difference, obstacle, write_netx
 from nsc_deploy.graphs.assemble import assemble
-from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Signal
 from tests.support.lava import int32, random_events, random_layer, receiver
 
 
@@ -99,25 +97,6 @@ def test_the_receiver_in_netx_differs_as_stated(tmp_path: Path) -> None:
     ours, theirs = output_spikes(network, events), output_spikes(back, events)
     assert ours.sum() > 100
     assert (ours & theirs).sum() / (ours | theirs).sum() > 0.7
-
-
-@pytest.mark.parametrize("integrates", [True, False])
-@pytest.mark.parametrize("threshold", [2.999, 2.5])
-def test_thresholds_between_whole_sums_are_no_others_in_netx(
-    threshold: float, integrates: bool, tmp_path: Path
-) -> None:
-    build = GraphBuilder(0.001)
-    build.input(6, Signal.EVENTS)
-    build.linear("w", np.ones((1, 6)))
-    (build.integrate_and_fire if integrates else build.threshold)("n", threshold, 1)
-    build.output(1)
-    network = lower(assemble(build.build())).network
-    assert difference(network) is None
-    write_netx(tmp_path / "a.net", network)
-    events = random_events(np.random.default_rng(0), 50, 20, 6)
-    wanted = output_spikes(network, events)
-    assert wanted.any()
-    np.testing.assert_array_equal(output_spikes(read_as_netx(tmp_path / "a.net"), events), wanted)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ It ensures that whatever a layer reads is carried by the layer before it or by i
 layer is the output. Exact.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,17 +103,13 @@ class Levelise(Pass[PopulationGraph, Levels]):
         for population in graph.populations:
             # A recurrent connection takes a step by itself, and a relay in front of it another one.
             taps = [*population.drive, *(tap.later(-2) for tap in population.recurrent)]
-            self._refuse_late(f"node '{population.name}'", taps)
-        self._refuse_late("the output", [graph.output])
-
-    def _refuse_late(self, reader: str, taps: Iterable[Tap]) -> None:
-        for tap in taps:
-            if tap.delay > self.max_delay:
-                raise ExportError(
-                    f"hears '{tap.source}' {tap.delay} steps late, a synapse can do {self.max_delay}",
-                    where=reader,
-                    hint=f"Shorten the delays between '{tap.source}' and it, or choose a longer time step.",
-                )
+            for tap in [*taps, graph.output]:
+                if tap.delay > self.max_delay:
+                    raise ExportError(
+                        f"reaches its readers {tap.delay} steps late, a synapse can do {self.max_delay}",
+                        where=f"node '{tap.source}'",
+                        hint="Shorten the delays behind it, or choose a longer time step.",
+                    )
 
     def ensures(self, levels: Levels, /) -> str | None:
         """A layer that reads what the layer before does not carry."""

@@ -491,32 +491,15 @@ def _decay_notes(population: Population, layer: IntegerLayer, unit: Reals) -> li
         if error.size and error.max() > 0:
             text = f"{kind} decay rounded to 12 bits, by up to {error.max():.3%}"
             notes.append(Note("decay-rounding", population.name, text, exact=False, error=float(error.max())))
-    notes.extend(_truncation_notes(population, layer, unit))
+    partial = (layer.dv > 0) & (layer.dv < DECAY_UNITY)
+    if partial.any():
+        drain = (DECAY_UNITY / np.maximum(layer.dv, 1) / unit / yardstick(population))[partial]
+        of = _measure(population)
+        text = f"decays truncate toward zero, which drains at most {drain.max():.2%} of {of}"
+        notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
+    elif population.leak_u is not None and (layer.du + 1 < DECAY_UNITY).any():
+        drain = DECAY_UNITY / (layer.du + 1) / unit / yardstick(population)
+        of = _measure(population)
+        text = f"synaptic decays truncate toward zero, which drains at most {drain.max():.2%} of {of}"
+        notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
     return notes
-
-
-def _truncation_notes(population: Population, layer: IntegerLayer, unit: Reals) -> list[Note]:
-    """A decay takes up to 1 more than it should in each step, in the long run 1 / leak, in units of a state.
-
-    What the current lacks the potential lacks in every step, so there it counts 1 / leak times again; a
-    potential that does not leak never gets it back.
-    """
-    fades = (layer.du >= 0) & (layer.du + 1 < DECAY_UNITY) & (population.leak_u is not None)
-    of_current = np.where(fades, DECAY_UNITY / np.maximum(layer.du + 1, 1), 0.0)
-    a_step = of_current + ((layer.dv > 0) & (layer.dv < DECAY_UNITY))
-    lost = a_step * np.where(layer.dv > 0, DECAY_UNITY / np.maximum(layer.dv, 1), 1.0)
-    drain = lost / unit / yardstick(population)
-    which = "synaptic decays" if population.leak_u is not None and not _membrane_leaks(layer) else "decays"
-    notes = []
-    for keeps, when in ((layer.dv > 0, ""), (layer.dv == 0, " in each step")):
-        largest = float(drain[keeps].max(initial=0.0))
-        if largest:
-            text = (
-                f"{which} truncate toward zero, which drains at most {largest:.2%} of {_measure(population)}"
-            )
-            notes.append(Note("truncation", population.name, text + when, exact=False, error=largest))
-    return notes
-
-
-def _membrane_leaks(layer: IntegerLayer) -> bool:
-    return bool(((layer.dv > 0) & (layer.dv < DECAY_UNITY)).any())

@@ -135,12 +135,12 @@ def _different(tries: Sequence[Reals]) -> tuple[Reals, ...]:
 def _aligned(
     scale: Reals, threshold: Reals, room: Reals, weight_exp: int, granularity: ScaleGranularity
 ) -> Reals:
-    """The largest scales not above `scale` that make the threshold a whole number, where it is 1 or more."""
+    """The largest scales not above `scale` that make the threshold a whole number (at least 1)."""
     if granularity is ScaleGranularity.LAYER and len(np.unique(threshold)) > 1:
         return scale
     unit = np.where(threshold > 0, threshold, 1.0) * 2.0**weight_exp
-    whole = np.floor(scale * unit)
-    return np.where((threshold > 0) & (whole >= 1), np.minimum(whole / unit, room), scale)
+    moved = np.minimum(np.maximum(np.floor(scale * unit), 1.0) / unit, room)
+    return np.where(threshold > 0, moved, scale)
 
 
 def _largest_weights(weights: Matrix, granularity: ScaleGranularity) -> Reals:
@@ -187,30 +187,23 @@ def round_to(
 ) -> Rounded:
     """A population in integers under scales [size].
 
-    The comparison "sum > threshold" has an exact integer form where the sum is a whole number: the threshold
-    is rounded down. That is so without memory, where the bias moves into it, and where nothing leaks. It is
-    rounded down where something leaks too, for a threshold just below a number says "fires at that number";
-    one that is subtracted stays as close as it can. A threshold below zero (a neuron that fires unless it is
-    inhibited) becomes a bias.
+    Without memory the comparison "sum > threshold" has an exact integer form: the sum is a whole number,
+    so the threshold is rounded down, and the bias moves into it. A threshold below zero (a neuron that fires
+    unless it is inhibited) becomes a bias.
     """
     fine, of_synapse = scale * 2.0**weight_exp, scale[weights.target]
     wanted = WEIGHT_STEP * np.rint(weights.values * of_synapse / WEIGHT_STEP)
     values = np.clip(wanted, -WEIGHT_STEP * limit, WEIGHT_STEP * limit)
     if memoryless(population):
-        level = _floor(
-            (population.threshold - population.bias - population.offset) * fine,
-            (np.abs(population.threshold) + np.abs(population.bias) + np.abs(population.offset)) * fine,
-        )
+        level = _floor((population.threshold - population.bias - population.offset) * fine)
         threshold = np.maximum(level, 0.0)
         bias = (threshold - level) * 64
         threshold_error = np.zeros(population.size)
     else:
-        exactly = population.threshold * fine
-        level = np.rint(exactly) if population.subtracts else _floor(exactly, np.abs(exactly))
-        threshold = np.maximum(level, 0.0)
+        threshold = np.maximum(np.rint(population.threshold * fine), 0.0)
         bias = np.rint((population.bias + population.offset) * fine * 64)
         threshold_error = np.abs(threshold / fine - population.threshold) / yardstick(population)
-        threshold_error[(threshold_error < SAME) | _sums_are_whole(population, bias)] = 0.0
+        threshold_error[threshold_error < SAME] = 0.0
     synapses = np.maximum(weights.sums(np.ones(weights.synapses)), 1)
     square = weights.sums((values / of_synapse - weights.values) ** 2) / synapses
     weight_error = np.sqrt(square) / yardstick(population)
@@ -228,23 +221,11 @@ def round_to(
     )
 
 
-def _sums_are_whole(population: Population, bias: Reals) -> NDArray[np.bool_]:
-    """Neurons that compare a whole number with their threshold, so that one rounded down is no other one."""
-    if population.leak_u is not None or population.subtracts:
-        return np.zeros(population.size, bool)
-    whole: NDArray[np.bool_] = (population.leak_v == 0) & (bias % 64 == 0) & (population.threshold >= 0)
-    return whole
-
-
-def _floor(values: Reals, size: Reals) -> Reals:
-    """Whole numbers below; what is a whole number but for the rounding of float64 counts as that number.
-
-    Args:
-        values: what to round.
-        size: of the numbers that they were made of, which says how large that rounding may be.
-    """
+def _floor(values: Reals) -> Reals:
+    """Whole numbers below; what is a whole number but for the rounding of a product counts as that number."""
     near: Reals = np.rint(values)
-    return np.where(np.abs(values - near) <= SAME * size, near, np.floor(values))
+    same = np.abs(values - near) <= SAME * np.maximum(np.abs(near), 1.0)
+    return np.where(same, near, np.floor(values))
 
 
 def yardstick(population: Population) -> Reals:
