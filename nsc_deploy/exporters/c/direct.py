@@ -39,6 +39,7 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     candidates,
     common_scale,
     exponent_within,
+    floored,
     largest_scales,
     leaks,
     memoryless,
@@ -330,7 +331,7 @@ class _Rounding:
         bias, threshold = rounded.bias, rounded.threshold << FIXED_POINT_BITS
         if self.rest.integrates or one.constants or not memoryless(one):
             bias = np.rint((one.bias + one.offset) * fine).astype(np.int64)
-            threshold = np.rint(one.threshold * fine).astype(np.int64)
+            threshold = floored(one.threshold * fine).astype(np.int64)
         floor = None if self.rest.floor is None else np.rint(self.rest.floor * fine)
         keep_u = None if one.leak_u is None else UNITY - np.rint(one.leak_u * UNITY)
         return Population(

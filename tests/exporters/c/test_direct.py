@@ -7,6 +7,7 @@ import nir
 import numpy as np
 import pytest
 
+from nsc_deploy.errors import ExportError
 from nsc_deploy.exporters.base import ScaleGranularity
 from nsc_deploy.exporters.c.direct import firing
 from nsc_deploy.exporters.c.emulator import emulate
@@ -245,3 +246,32 @@ def test_a_potential_has_room_above_a_threshold_that_is_subtracted(recorded: boo
     )
     program = lower_to_program(network, inputs=others if recorded else None).program
     np.testing.assert_array_equal(emulate(program, events).output, simulate(network, events).output)
+
+
+@pytest.mark.parametrize("reset", list(Reset))
+@pytest.mark.parametrize("above", [1.0, 0.0])
+def test_a_threshold_just_below_a_sum_is_still_exceeded_by_it(above: float, reset: Reset) -> None:
+    """What fires at its threshold is written so: rounded to the nearest, the threshold would be the sum."""
+    threshold = float(np.nextafter(np.float32(above), np.float32(-1)))
+    build = GraphBuilder(0.01, reset)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", [[1.0, -1.0]])
+    build.integrate_and_fire("n", threshold, 1)
+    build.output(1)
+    network = assemble(build.build())
+    if threshold < 0 and reset is Reset.SUBTRACT:
+        with pytest.raises(ExportError, match="thresholds below zero"):
+            lower_to_program(network)
+    else:
+        assert fires_as_the_reference(network, 1)
+
+
+def test_a_threshold_below_zero_that_is_held_is_not_told_as_rounded() -> None:
+    build = GraphBuilder(0.01)
+    build.input(2, Signal.EVENTS)
+    build.linear("w", [[1.0, -1.0]])
+    build.integrate_and_fire("n", -0.5, 1)
+    build.output(1)
+    network = assemble(build.build())
+    assert all(note.exact for _, note in lower_to_program(network).notes)
+    assert fires_as_the_reference(network, 1)

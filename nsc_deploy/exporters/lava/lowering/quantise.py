@@ -441,7 +441,7 @@ def notes_on(population: Population, rounded: Rounded, layer: IntegerLayer, limi
     notes.extend(_narrowed(name, rounded, limit))
     if rounded.threshold_error.any():
         largest = float(rounded.threshold_error.max())
-        text = f"threshold rounded by up to {largest:.2%}"
+        text = f"threshold rounded down by up to {largest:.2%}"
         notes.append(Note("threshold-rounding", name, text, exact=False, error=largest))
     unit = rounded.scale * 2.0 ** (layer.weight_exp + FIXED_POINT_BITS)
     notes.extend(_decay_notes(population, layer, unit))

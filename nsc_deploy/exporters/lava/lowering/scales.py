@@ -195,12 +195,13 @@ def round_to(
     wanted = WEIGHT_STEP * np.rint(weights.values * of_synapse / WEIGHT_STEP)
     values = np.clip(wanted, -WEIGHT_STEP * limit, WEIGHT_STEP * limit)
     if memoryless(population):
-        level = _floor((population.threshold - population.bias - population.offset) * fine)
+        level = _level(population, fine)
         threshold = np.maximum(level, 0.0)
         bias = (threshold - level) * 64
         threshold_error = np.zeros(population.size)
     else:
-        threshold = np.maximum(np.rint(population.threshold * fine), 0.0)
+        # Down: rounded up onto a sum, a threshold just below it would no longer be exceeded by it.
+        threshold = floored(population.threshold * fine)
         bias = np.rint((population.bias + population.offset) * fine * 64)
         threshold_error = np.abs(threshold / fine - population.threshold) / yardstick(population)
         threshold_error[threshold_error < SAME] = 0.0
@@ -221,10 +222,28 @@ def round_to(
     )
 
 
-def _floor(values: Reals) -> Reals:
-    """Whole numbers below; what is a whole number but for the rounding of a product counts as that number."""
+def _level(population: Population, fine: Reals) -> Reals:
+    """What a sum must exceed, as a whole number, with the bias moved into it.
+
+    A whole bias is taken off after rounding: beside it a threshold just below zero ("x >= 0") would be lost.
+    """
+    added = (population.bias + population.offset) * fine
+    terms = (np.abs(population.bias) + np.abs(population.offset)) * fine
+    level = population.threshold * fine
+    whole = np.rint(added)
+    together = floored(level - added, np.abs(level) + terms)
+    return np.where(np.abs(added - whole) <= SAME * terms, floored(level) - whole, together)
+
+
+def floored(values: Reals, terms: Reals | None = None) -> Reals:
+    """Whole numbers below; what is a whole number but for the rounding of a product counts as that number.
+
+    Args:
+        values: any.
+        terms: what they are made of by adding, in size; they themselves where None.
+    """
     near: Reals = np.rint(values)
-    same = np.abs(values - near) <= SAME * np.maximum(np.abs(near), 1.0)
+    same = np.abs(values - near) <= SAME * (np.abs(values) if terms is None else terms)
     return np.where(same, near, np.floor(values))
 
 

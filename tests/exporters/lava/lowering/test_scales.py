@@ -300,3 +300,60 @@ def test_a_current_that_truncates_alone_is_told() -> None:
     build.output(1)
     kinds = [note.kind for _, note in lower(assemble(build.build())).notes if not note.exact]
     assert "truncation" in kinds
+
+
+def comparing(kind: str, threshold: float, bias: float, reset: Reset) -> Network:
+    """One neuron whose two weights are 1 and -1."""
+    build = GraphBuilder(0.001, reset)
+    build.input(2, Signal.EVENTS)
+    build.affine("w", [[1.0, -1.0]], [bias])
+    if kind == "threshold":
+        build.threshold("n", threshold, 1)
+    elif kind == "lif":
+        build.lif("n", 0.5, threshold, 1)
+    else:
+        build.integrate_and_fire("n", threshold, 1)
+    build.output(1)
+    return assemble(build.build())
+
+
+BELOW_ONE, BELOW_ZERO = (float(np.nextafter(np.float32(one), np.float32(-1))) for one in (1.0, 0.0))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("reset", list(Reset))
+@pytest.mark.parametrize("kind", ["if", "lif", "threshold"])
+@pytest.mark.parametrize("threshold", [BELOW_ONE, 0.9999, 1.0])
+def test_a_threshold_just_below_a_sum_is_still_exceeded_by_it(
+    threshold: float, kind: str, reset: Reset, recorded: bool
+) -> None:
+    """What fires at its threshold is written so: rounded to the nearest, the threshold would be the sum."""
+    network = comparing(kind, threshold, 0.0, reset)
+    events = np.zeros((12, 1, 2), np.uint8)
+    events[..., 0] = 1
+    lowering = lower(network, inputs=events if recorded else None)
+    assert differing(lowering, network, events) == {"n": 0.0}
+
+
+@pytest.mark.parametrize(
+    "threshold, bias",
+    [
+        (BELOW_ZERO, 0.0),
+        (BELOW_ZERO, 1.0),
+        (BELOW_ZERO, -1.0),
+        (0.0, 1e-20),
+        (0.0, -1e-20),
+        (0.0, 0.0),
+        (1.0, 1e-20),
+        (0.3, 0.3),
+    ],
+)
+def test_a_comparison_without_memory_holds_where_a_sum_is_the_threshold(
+    threshold: float, bias: float
+) -> None:
+    """Above a threshold just below zero lies zero itself, with a bias of any size beside it."""
+    network = comparing("threshold", threshold, bias, Reset.ZERO)
+    events = random_events(np.random.default_rng(0), 20, 10, 2)
+    lowering = lower(network)
+    assert all(note.exact for _, note in lowering.notes)
+    assert differing(lowering, network, events) == {"n": 0.0}
