@@ -110,8 +110,9 @@ def clipped_at_check(told: Iterable[Note], clipped: Mapping[str, NDArray[np.int6
 
 
 def rounded_in_reference(share: float) -> Note:
-    """On integers that are exact, and spikes that differ all the same."""
+    """On integers that are exact, and spikes that differ all the same: for what, nothing has shown."""
     text = (
-        "the integers are exact; the sums of the reference are rounded to float32, and spikes differ by that"
+        "nothing is rounded in the integers, and spikes differ all the same, as they do where sums of the "
+        "reference are rounded to float32"
     )
     return Note("reference-rounding", None, text, exact=False, error=share)

@@ -289,7 +289,7 @@ def measured_steps(
 
 
 def _as_measured(step: Step, found: Comparison | None) -> tuple[Step, Comparison | None]:
-    """A pass that rounds nothing has no error, or says whose rounding it is."""
+    """A pass that rounds nothing has no error, or says whose rounding it may be."""
     if not step.exact or found is None:
         return step, found
     share = _share(tuple(map(_layer_error, found.layers)))
