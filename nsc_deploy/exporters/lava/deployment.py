@@ -31,7 +31,7 @@ from nsc_deploy.exporters.lava.manifest import (
     explanation,
     summary,
 )
-from nsc_deploy.exporters.lava.netx import difference, obstacle, write_netx
+from nsc_deploy.exporters.lava.netx import difference, held, obstacle, write_netx
 from nsc_deploy.exporters.lava.runners import EmulatorRunner, LavaRunner
 from nsc_deploy.exporters.manifest import (
     VerificationRecord,
@@ -52,6 +52,7 @@ from nsc_deploy.graphs.formats.recording import Recording
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.io.files import sha256, write_bytes
 from nsc_deploy.io.folders import replacing_folder, require_folder, require_unchanged
+from nsc_deploy.io.text import percent
 from nsc_deploy.verification.compare import Comparison, compare_runs
 from nsc_deploy.verification.divergence import LayerParity
 from nsc_deploy.verification.runner import ReferenceRunner, Runner
@@ -144,8 +145,12 @@ def write_lava_deployment(request: ExportRequest) -> Path:
         if request.recording_file is not None:
             copy_recording(request.network, request.recording_file, folder / RECORDING)
         request.notify("checking")
-        record, lowering, passes = check_emulator(request, lowering, folder / INTEGERS)
+        inputs = check_inputs(request)
+        record, lowering, passes = check_emulator(request, lowering, folder / INTEGERS, inputs)
         manifest = _manifest(request, lowering, chosen_on, folder, record, passes)
+        manifest = manifest.model_copy(
+            update={"netx_difference": _netx_difference(request, lowering, inputs)}
+        )
         write_manifest(folder, manifest)
     request.notify(f"verified: {record.sentence}")
     for line in summary(manifest):
@@ -195,7 +200,6 @@ def _manifest(
         netx=NETX if problem is None else None,
         netx_sha256=sha256(folder / NETX) if problem is None else None,
         netx_obstacle=problem,
-        netx_difference=difference(network) if problem is None else None,
         own_process=OWN_PROCESS.name if _needs_ours(network) else None,
         own_process_sha256=sha256(OWN_PROCESS) if _needs_ours(network) else None,
         graded=network.graded,
@@ -206,6 +210,20 @@ def _manifest(
         passes=passes,
         verification=record,
     )
+
+
+def _netx_difference(request: ExportRequest, lowering: Lowering, inputs: Samples) -> str | None:
+    """What the network file holds less exactly, and how many spikes of the check differ for it."""
+    integers = lowering.network
+    told = difference(integers) if obstacle(integers) is None else None
+    if told is None:
+        return None
+    ours, file = (
+        EmulatorRunner(one, request.network, RunSettings(layers=False)) for one in (integers, held(integers))
+    )
+    coinciding = compare_runs(request.network, ours, file, inputs.values).output.coincidence
+    share = percent(0.0 if coinciding is None else 1 - coinciding, 2, apart=(0.0, 1.0))
+    return f"{told}; {share}% of the output spikes differ by that on the inputs of the check"
 
 
 def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
@@ -226,7 +244,7 @@ def _layer_records(network: IntegerNetwork) -> tuple[LayerRecord, ...]:
 
 
 def check_emulator(
-    request: ExportRequest, lowering: Lowering, integers: Path
+    request: ExportRequest, lowering: Lowering, integers: Path, inputs: Samples
 ) -> tuple[VerificationRecord, Lowering, tuple[PassRecord, ...]]:
     """Compare the integers with the graph, on recorded inputs or, where there are none, on random ones.
 
@@ -237,11 +255,12 @@ def check_emulator(
         request: what was exported.
         lowering: how it was lowered.
         integers: the file that was written.
+        inputs: what enters.
 
     Returns:
         What was found, how it was lowered with what the check adds to it, and each pass.
     """
-    inputs, network = check_inputs(request), request.network
+    network = request.network
     read = read_integers(integers, tuple(layer.groups for layer in lowering.network.layers))
     twin = EmulatorRunner(read, network)
     found = compare_runs(network, ReferenceRunner(network), twin, inputs.values, labels=inputs.labels)

@@ -5,6 +5,7 @@ sign mode by itself. `as_netx_reads` repeats that, so a layer it would misread i
 """
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nsc_deploy.exporters.lava.emulator.connections import scaled_weights
-from nsc_deploy.exporters.lava.integers import FIXED_POINT_BITS, IntegerLayer, IntegerNetwork, kept_sparse
+from nsc_deploy.exporters.lava.integers import (
+    DECAY_UNITY,
+    FIXED_POINT_BITS,
+    NO_CURRENT,
+    IntegerLayer,
+    IntegerNetwork,
+    kept_sparse,
+)
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
 from nsc_deploy.io.files import write_bytes
+from nsc_deploy.io.text import counted
 
 LARGEST_FULL = 2**26
 
@@ -45,33 +54,69 @@ def _parts(layer: IntegerLayer) -> list[Matrix]:
     return [layer.weight] if layer.recurrent is None else [layer.weight, layer.recurrent]
 
 
+def held(network: IntegerNetwork) -> IntegerNetwork:
+    """The integers that the network file holds, without weight exponents."""
+    return replace(network, layers=tuple(map(_held_layer, network.layers)))
+
+
 def difference(network: IntegerNetwork) -> str | None:
     """What the network file holds less exactly than the deployment, or None where nothing."""
     found = []
-    for index, layer in enumerate(network.layers):
-        unit = 2.0**layer.weight_exp
-        threshold = np.abs(netx_threshold(layer) * unit - layer.vth) / np.maximum(layer.vth, 1)
+    for index, (layer, file) in enumerate(zip(network.layers, held(network).layers, strict=True)):
+        if layer.weight_exp == 0 and _whole(layer).all():
+            continue
+        unit, relative = 2.0**layer.weight_exp, np.maximum(layer.vth, 1)
+        forgets = _forgets(layer)
+        falsified = ~forgets & ~(_sums_are_whole(layer) & _whole(layer))
+        threshold = np.where(falsified, layer.vth - file.vth * unit, 0) / relative
         if threshold.max() > 0:
-            found.append(f"thresholds of layer {index} by up to {threshold.max():.2%}")
-        bias = np.abs(netx_bias(layer) - _exact_bias(layer)) * unit / np.maximum(layer.vth, 1)
+            found.append(f"thresholds of layer {index} are lower by up to {threshold.max():.2%}")
+        bias = np.where(forgets, 0, np.abs(file.bias - _exact_bias(layer))) * unit / relative
         if bias.max() > 0:
-            found.append(f"biases of layer {index} by up to {bias.max():.2%} of the threshold a step")
-    if not found:
-        return None
-    return f"netx has no weight exponent, so thresholds and biases are rounded to weights: {'; '.join(found)}"
+            found.append(f"biases of layer {index} are off by up to {bias.max():.2%} of the threshold a step")
+        if layer.weight_exp and not _sums_are_whole(layer).all():
+            found.append(f"potentials of layer {index} are coarser by {counted(layer.weight_exp, 'bit')}")
+    return f"netx has no weight exponent, so {'; '.join(found)}" if found else None
 
 
-def netx_threshold(layer: IntegerLayer) -> NDArray[np.int32]:
-    """The thresholds in whole weight units; a relay's stays below its weight."""
-    # Half a unit goes down: half of a relay's even weight must stay below the weight.
-    rounded: NDArray[np.int32] = np.ceil(layer.vth / 2.0**layer.weight_exp - 0.5).astype(np.int32)
-    return rounded
+def _held_layer(layer: IntegerLayer) -> IntegerLayer:
+    """A layer in whole weight units; the exponent of a bias is fixed at 6.
+
+    Thresholds are rounded down, which changes nothing where sums are whole weight units. Without memory a
+    bias that is none moves into the threshold first, and what is below zero of that becomes the bias.
+    """
+    bias = np.rint(_exact_bias(layer))
+    exact = layer.vth >> layer.weight_exp
+    level = np.floor(layer.vth / 2.0**layer.weight_exp - _exact_bias(layer))
+    moved = _forgets(layer) & ~_whole(layer)
+    threshold = np.where(moved, np.maximum(level, 0), exact)
+    bias = np.where(moved, threshold - level, bias)
+    return replace(
+        layer,
+        vth=threshold.astype(np.int32),
+        bias=bias.astype(np.int32),
+        bias_exp=np.full_like(layer.bias_exp, FIXED_POINT_BITS),
+        weight_exp=0,
+    )
 
 
-def netx_bias(layer: IntegerLayer) -> NDArray[np.int32]:
-    """The biases in whole weight units: netx fixes their exponent at 6."""
-    rounded: NDArray[np.int32] = np.rint(_exact_bias(layer)).astype(np.int32)
-    return rounded
+def _forgets(layer: IntegerLayer) -> NDArray[np.bool_]:
+    """Which neurons carry nothing from one step to the next."""
+    forgets: NDArray[np.bool_] = (layer.dv == DECAY_UNITY) & (layer.du == NO_CURRENT)
+    return forgets
+
+
+def _sums_are_whole(layer: IntegerLayer) -> NDArray[np.bool_]:
+    """Which neurons lose all or nothing of what they carry, so that weights add up to whole units in them."""
+    whole: NDArray[np.bool_] = np.isin(layer.dv, (0, DECAY_UNITY)) & (layer.du == NO_CURRENT)
+    return whole
+
+
+def _whole(layer: IntegerLayer) -> NDArray[np.bool_]:
+    """Which biases are whole weight units."""
+    exact = _exact_bias(layer)
+    whole: NDArray[np.bool_] = exact == np.rint(exact)
+    return whole
 
 
 def _exact_bias(layer: IntegerLayer) -> NDArray[np.float64]:
@@ -92,7 +137,7 @@ def write_netx(path: Path, network: IntegerNetwork) -> None:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         _start_layer(file, 0, "input", network.inputs)
-        for index, layer in enumerate(network.layers, start=1):
+        for index, layer in enumerate(held(network).layers, start=1):
             kind = "dense" if layer.recurrent is None else "dense_rec"
             group = _start_layer(file, index, kind, layer.neurons)
             group["inFeatures"] = layer.inputs
@@ -101,14 +146,14 @@ def write_netx(path: Path, network: IntegerNetwork) -> None:
             if layer.recurrent is not None:
                 group["weight_rec"] = layer.recurrent.dense()
             if layer.bias.any():
-                group["bias"] = netx_bias(layer)
+                group["bias"] = layer.bias
             if layer.delay.any():
                 group["delay"] = np.repeat(layer.delay[:, None], layer.inputs, axis=1)
             neuron = group.create_group("neuron")
             neuron["type"] = np.array([b"CUBA"], dtype="S10")
             neuron["iDecay"] = _one_or_many(layer.du + 1)
             neuron["vDecay"] = _one_or_many(layer.dv)
-            neuron["vThMant"] = _one_or_many(netx_threshold(layer))
+            neuron["vThMant"] = _one_or_many(layer.vth)
             neuron["refDelay"] = 1
             neuron["gradedSpike"] = False
     write_bytes(path, content.getvalue())

@@ -167,6 +167,22 @@ def test_integers_that_are_exact_are_measured_all_the_same(tmp_path: Path) -> No
     assert "1 approximation," in summary(manifest)[0]
 
 
+def test_spikes_that_differ_in_the_network_file_are_counted(tmp_path: Path) -> None:
+    events = random_events(np.random.default_rng(0), 60, 10, 2)
+    manifest = exported(integrating(tmp_path, [0.1, 0.13], 0.999, events))
+    assert (manifest.netx, manifest.netx_difference) == ("network.net", None)
+    build = GraphBuilder(0.01)
+    build.input(2, Signal.EVENTS)
+    build.affine("w", [[0.1, 0.13]], [0.001])
+    build.lif("n", 0.9, 0.2, 1)
+    build.output(1)
+    write_network(tmp_path / "whole.nir", build.build())
+    (out,) = export_all(tmp_path / "whole.nir", "lava", tmp_path / "again", inputs=tmp_path / "inputs.npz")
+    told = read_lava_deployment(out).manifest.netx_difference
+    assert told is not None
+    assert told.endswith("% of the output spikes differ by that on the inputs of the check")
+
+
 def test_potentials_that_are_cut_at_the_check_are_told(tmp_path: Path) -> None:
     events = np.zeros((2000, 1, 2), np.uint8)
     events[:1000, :, 1] = events[1000:, :, 0] = 1

@@ -17,8 +17,10 @@ from nsc_deploy.exporters.lava.arithmetic import output_spikes
 from nsc_deploy.exporters.lava.integers import IntegerLayer, IntegerNetwork
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix
-from nsc_deploy.exporters.lava.netx import as_netx_reads, difference, obstacle, write_netx
+from nsc_deploy.exporters.lava.netx import as_netx_reads, difference, held, obstacle, write_netx
 from nsc_deploy.graphs.assemble import assemble
+from nsc_deploy.graphs.build import GraphBuilder
+from nsc_deploy.graphs.network import Signal
 from tests.support.lava import int32, random_events, random_layer, receiver
 
 
@@ -148,3 +150,54 @@ def test_a_large_convolution_is_too_large_for_netx() -> None:
     many = {name: np.repeat(getattr(layer, name), 2**11) for name in vectors}
     network = IntegerNetwork((IntegerLayer(weight=wide, **many),), 1.0)
     assert "layer 0 would have 2,097,152 weights" in str(obstacle(network))
+
+
+def one_neuron(kind: str, threshold: float, bias: float, weights: list[float]) -> IntegerNetwork:
+    build = GraphBuilder(1e-3)
+    build.input(len(weights), Signal.EVENTS)
+    build.affine("w", [weights], [bias])
+    if kind == "threshold":
+        build.threshold("n", threshold, 1)
+    elif kind == "lif":
+        build.lif("n", 0.9, threshold, 1)
+    else:
+        build.integrate_and_fire("n", threshold, 1)
+    build.output(1)
+    return lower(assemble(build.build())).network
+
+
+@pytest.mark.parametrize(
+    "kind, threshold, bias, weights",
+    [
+        ("threshold", 2.999, 0.0, [1.0] * 6),
+        ("threshold", 2.5, 0.0, [1.0] * 6),
+        ("threshold", 0.999, 0.0, [1.0, 1.0, 1.0, -1.0, -1.0, -1.0]),
+        ("threshold", -0.001, 0.0, [1.0, 1.0, 1.0, -1.0, -1.0, -1.0]),
+        ("threshold", 0.5, 0.501, [1.0, 1.0, 1.0, -1.0, -1.0, -1.0]),
+        ("if", 2.999, 0.0, [1.0] * 6),
+        ("if", 2.999, 1.0, [1.0] * 6),
+    ],
+)
+def test_sums_of_whole_weights_lose_nothing_in_netx(
+    tmp_path: Path, kind: str, threshold: float, bias: float, weights: list[float]
+) -> None:
+    """Thresholds and biases between two weight units: rounded to the nearest, they would pass a sum."""
+    network = one_neuron(kind, threshold, bias, weights)
+    assert network.layers[0].weight_exp > 0
+    assert difference(network) is None
+    write_netx(tmp_path / "a.net", network)
+    events = random_events(np.random.default_rng(0), 50, 20, len(weights))
+    ours = output_spikes(network, events)
+    assert ours.any()
+    np.testing.assert_array_equal(output_spikes(read_as_netx(tmp_path / "a.net"), events), ours)
+    np.testing.assert_array_equal(output_spikes(held(network), events), ours)
+
+
+def test_thresholds_biases_and_potentials_that_netx_rounds_are_told() -> None:
+    said = str(difference(one_neuron("if", 0.999, 0.001, [0.1, 0.13])))
+    assert "thresholds of layer 0 are lower by up to" in said
+    assert "biases of layer 0 are off by up to" in said
+    assert "potentials" not in said
+    assert "potentials of layer 0 are coarser by 4 bits" in str(
+        difference(one_neuron("lif", 1.0, 0.0, [0.25]))
+    )
