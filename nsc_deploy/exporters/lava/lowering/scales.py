@@ -135,12 +135,15 @@ def _different(tries: Sequence[Reals]) -> tuple[Reals, ...]:
 def _aligned(
     scale: Reals, threshold: Reals, room: Reals, weight_exp: int, granularity: ScaleGranularity
 ) -> Reals:
-    """The largest scales not above `scale` that make the threshold a whole number (at least 1)."""
+    """The largest scales not above `scale` that make the threshold a whole number.
+
+    Where it is below 1 `scale` stays, and it becomes 0: beside weights so large it decides next to nothing.
+    """
     if granularity is ScaleGranularity.LAYER and len(np.unique(threshold)) > 1:
         return scale
     unit = np.where(threshold > 0, threshold, 1.0) * 2.0**weight_exp
-    moved = np.minimum(np.maximum(np.floor(scale * unit), 1.0) / unit, room)
-    return np.where(threshold > 0, moved, scale)
+    whole = np.floor(scale * unit)
+    return np.where((threshold > 0) & (whole >= 1), np.minimum(whole / unit, room), scale)
 
 
 def _largest_weights(weights: Matrix, granularity: ScaleGranularity) -> Reals:

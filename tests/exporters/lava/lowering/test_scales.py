@@ -126,6 +126,29 @@ def test_every_candidate_stays_in_its_room() -> None:
             assert (scale > 0).all()
 
 
+@pytest.mark.parametrize("granularity", list(ScaleGranularity))
+@pytest.mark.parametrize("threshold", [1e-6, 1e-4, 1e-3, 1.0])
+def test_no_try_cuts_weights_for_a_small_threshold(threshold: float, granularity: ScaleGranularity) -> None:
+    """No scale is larger than the one asked for; a threshold below one unit becomes 0."""
+    chance = np.random.default_rng(0)
+    weights = Matrix.of(chance.normal(0, 0.3, (8, 20)))
+    neurons = population([threshold] * 8)
+    [safest, *others] = candidates(neurons, weights, 127, np.full(8, 1e6), 4, granularity)
+    assert (safest[weights.target] * np.abs(weights.values) <= 254 * (1 + 1e-9)).all()
+    assert others
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_small_threshold_fires_as_one_of_zero(recorded: bool) -> None:
+    chance = np.random.default_rng(0)
+    weight = chance.normal(0, 0.3, (8, 20))
+    events, others = random_events(chance, 30, 10, 20), random_events(chance, 30, 20, 20)
+    inputs = others if recorded else None
+    zero, small = (layers_of(weight, threshold) for threshold in (0.0, 1e-5))
+    wanted, found = (differing(lower(one, inputs=inputs), one, events)["n"] for one in (zero, small))
+    assert found <= wanted + 0.01
+
+
 def test_each_neuron_takes_the_try_that_disagrees_least_and_of_equals_the_finer_one() -> None:
     neurons = population([0.5, 0.5, 0.5])
     weights = Matrix.of(np.array([[0.3, 0.11], [0.2, -0.4], [0.7, 0.01]]))
