@@ -53,7 +53,7 @@ from nsc_deploy.exporters.lava.lowering.scales import (
     yardstick,
 )
 from nsc_deploy.exporters.lava.lowering.synapses import Matrix, Reals, side_by_side, stacked
-from nsc_deploy.io.text import counted
+from nsc_deploy.io.text import counted, percent
 from nsc_deploy.passes.base import Note, Pass, Rewrite
 
 FINEST_WEIGHT_EXP = 4
@@ -441,7 +441,7 @@ def notes_on(population: Population, rounded: Rounded, layer: IntegerLayer, limi
     notes.extend(_narrowed(name, rounded, limit))
     if rounded.threshold_error.any():
         largest = float(rounded.threshold_error.max())
-        text = f"threshold rounded down by up to {largest:.2%}"
+        text = f"threshold rounded down by up to {_bound(rounded.threshold_error)}"
         notes.append(Note("threshold-rounding", name, text, exact=False, error=largest))
     unit = rounded.scale * 2.0 ** (layer.weight_exp + FIXED_POINT_BITS)
     notes.extend(_decay_notes(population, layer, unit))
@@ -472,6 +472,11 @@ def _narrowed(name: str, rounded: Rounded, limit: int) -> list[Note]:
     return [Note("narrowed", name, text, exact=False, error=float(rounded.weight_error[narrow].max()))]
 
 
+def _bound(errors: Reals) -> str:
+    """The largest, which is never told as nothing."""
+    return f"{percent(float(errors.max()), 2, apart=(0.0,))}%"
+
+
 def _measure(population: Population) -> str:
     """What errors are relative to."""
     fires = population.threshold != 0
@@ -491,15 +496,17 @@ def _decay_notes(population: Population, layer: IntegerLayer, unit: Reals) -> li
         if error.size and error.max() > 0:
             text = f"{kind} decay rounded to 12 bits, by up to {error.max():.3%}"
             notes.append(Note("decay-rounding", population.name, text, exact=False, error=float(error.max())))
-    partial = (layer.dv > 0) & (layer.dv < DECAY_UNITY)
-    if partial.any():
-        drain = (DECAY_UNITY / np.maximum(layer.dv, 1) / unit / yardstick(population))[partial]
-        of = _measure(population)
-        text = f"decays truncate toward zero, which drains at most {drain.max():.2%} of {of}"
-        notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
-    elif population.leak_u is not None and (layer.du + 1 < DECAY_UNITY).any():
-        drain = DECAY_UNITY / (layer.du + 1) / unit / yardstick(population)
-        of = _measure(population)
-        text = f"synaptic decays truncate toward zero, which drains at most {drain.max():.2%} of {of}"
+    membrane, synaptic = _lost(layer.dv), _lost(layer.du + 1)
+    if membrane.any() or synaptic.any():
+        # What a current has lost is missing in every step that the potential remembers.
+        drain = (membrane + synaptic * DECAY_UNITY / np.maximum(layer.dv, 1)) / unit / yardstick(population)
+        what = "decays truncate" if membrane.any() else "synaptic decays truncate"
+        text = f"{what} toward zero, which drains at most {_bound(drain)} of {_measure(population)}"
         notes.append(Note("truncation", population.name, text, exact=False, error=float(drain.max())))
     return notes
+
+
+def _lost(decay: NDArray[np.int32]) -> Reals:
+    """What truncation takes from a state at most, in its own units: less than one a step, until forgotten."""
+    partial = (decay > 0) & (decay < DECAY_UNITY)
+    return np.where(partial, DECAY_UNITY / np.maximum(decay, 1), 0.0)

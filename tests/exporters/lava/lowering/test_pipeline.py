@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsc_deploy.errors import ExportError
-from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_network
+from nsc_deploy.exporters.lava.arithmetic import output_spikes, run_layer, run_network
 from nsc_deploy.exporters.lava.integers import Role
 from nsc_deploy.exporters.lava.lowering.extract import ExtractPopulations
 from nsc_deploy.exporters.lava.lowering.levelise import Levelise
@@ -237,3 +237,32 @@ def test_delays_add_up_and_may_be_too_long() -> None:
     build.output(1)
     with pytest.raises(ExportError, match=r"node 'input'.*80 steps late"):
         lower(assemble(build.build()))
+
+
+@pytest.mark.parametrize("tau_syn, tau_mem", [(1.0, 0.01), (0.1, 0.01), (0.5, 0.05), (0.01, 0.001)])
+def test_truncation_drains_no_more_than_is_told(tau_syn: float, tau_mem: float) -> None:
+    """A current that lost something is missing in the potential in every step that it remembers."""
+    chance = np.random.default_rng(0)
+    build = GraphBuilder(0.001)
+    build.input(20, Signal.EVENTS)
+    build.linear("w", np.abs(chance.normal(0, 0.3, (1, 20))))
+    one, threshold = np.ones(1), np.full(1, 3e-6 / tau_syn / tau_mem)
+    build.add("n", nir.CubaLIF(tau_syn * one, tau_mem * one, one, 0 * one, threshold, 0 * one, w_in=one))
+    build.output(1)
+    lowering = lower(assemble(build.build()))
+    [layer] = lowering.network.layers
+    layer = dataclasses.replace(layer, vth=layer.vth * 0 + 2**17 - 1)
+    events = random_events(chance, 400, 4, 20)
+    events[20:] = 0
+    trace = run_layer(layer, events)
+    assert not trace.spikes.any()
+    current = potential = np.zeros((4, 1))
+    drained = 0.0
+    for step, fired in enumerate(events):
+        arriving = layer.weight.stored @ fired.T.astype(float) * 2.0**layer.weight_exp * 64
+        current = current * (1 - (layer.du + 1) / 4096) + arriving.T
+        potential = potential * (1 - layer.dv / 4096) + current
+        drained = max(drained, float((potential - trace.potential[step]).max()))
+    [told] = [note for _, note in lowering.notes if note.kind == "truncation"]
+    assert 0 < drained / float(lowering.network.layers[0].vth[0] * 64) <= told.error
+    assert f"{0:.2%}" not in told.text
