@@ -1,6 +1,6 @@
 """What every export to integers says of itself: on what scales were chosen, what was approximated or cut."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -77,6 +77,27 @@ class Approximation(Record):
 def approximations(notes: Iterable[tuple[str, Note]]) -> tuple[Approximation, ...]:
     """Notes of passes, each with the name of its pass."""
     return tuple(Approximation(step=step, **vars(note)) for step, note in notes)
+
+
+_LOST = {"saturation": "cut at the limit", "underflow": "became 0"}
+_WHY = frozenset({"narrowed", "clipped-potential"})
+_SEEN_THRESHOLD = 0.01
+"""By so much a threshold is off before a summary speaks of it."""
+
+
+def losses(told: Sequence[Approximation], bits: int) -> list[str]:
+    """Which weights were cut or lost, and what of a neuron's scale, threshold or potential, a line each."""
+    lost = [
+        f"{words}: " + ", ".join(f"{one.error:.2%} of '{one.node}'" for one in found)
+        for kind, words in _LOST.items()
+        if (found := [one for one in told if one.kind == kind])
+    ]
+    lines = [f"weights of {bits} bits: {'; '.join(lost)}"] if lost else []
+    return lines + [
+        f"'{one.node}': {one.text}"
+        for one in told
+        if one.kind in _WHY or (one.kind == "threshold-rounding" and one.error >= _SEEN_THRESHOLD)
+    ]
 
 
 def clipping_note(name: str, clipped: NDArray[np.int64], inputs: str = "recorded inputs") -> list[Note]:

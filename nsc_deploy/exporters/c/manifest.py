@@ -9,7 +9,7 @@ from nsc_deploy.deployment import FileName
 from nsc_deploy.exporters import manifest as common
 from nsc_deploy.exporters.c.code import Code, Piece
 from nsc_deploy.exporters.c.memory import MemoryMap
-from nsc_deploy.exporters.quantised import Approximation, Calibrated
+from nsc_deploy.exporters.quantised import Approximation, Calibrated, losses
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted, percent
 
@@ -117,7 +117,7 @@ def layer_records(code: Code) -> tuple[LayerRecord, ...]:
 
 
 def summary(manifest: Manifest) -> list[str]:
-    """Sizes, and how the code was checked, a line each."""
+    """Sizes, what rounding cut or lost, and how the code was checked, a line each."""
     sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers) or "no"
     what = "neurons" if manifest.form == "events" else "values in 8 bits"
     memory = manifest.memory
@@ -132,6 +132,7 @@ def summary(manifest: Manifest) -> list[str]:
             f"{percent(one.error, 2, apart=(0.0, 1.0))}% of {one.node or 'what enters'}" for one in cut
         )
         lines.append(f"beyond the ranges that were chosen, and cut off on recorded inputs: {shares}")
+    lines += losses(manifest.approximations, manifest.weight_bits)
     done = manifest.compiled
     if done is None:
         lines.append(f"not compiled: {manifest.not_compiled}")

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from nsc_deploy.deployment import FileName
 from nsc_deploy.exporters import manifest as common
 from nsc_deploy.exporters.lava.integers import MAX_LATE, Group, Role
-from nsc_deploy.exporters.quantised import Approximation, Calibrated
+from nsc_deploy.exporters.quantised import Approximation, Calibrated, losses
 from nsc_deploy.io.records import Record
 from nsc_deploy.io.text import counted
 
@@ -145,11 +145,8 @@ class Manifest(common.Manifest):
         return tuple(tuple(Group(**dict(one)) for one in layer.groups) for layer in self.layers)
 
 
-_LOST = {"saturation": "cut at the limit", "underflow": "became 0"}
-
-
 def summary(manifest: Manifest) -> list[str]:
-    """Sizes, what the netx file lacks, and which weights were cut or lost, a line each."""
+    """Sizes, what the netx file lacks, and what rounding cut or lost, a line each."""
     sizes = " -> ".join(str(layer.neurons) for layer in manifest.layers)
     inexact = [one for one in manifest.approximations if not one.exact]
     lines = [
@@ -169,12 +166,7 @@ def summary(manifest: Manifest) -> list[str]:
         lines.append(f"no netx file: {manifest.netx_obstacle}")
     if manifest.netx_difference:
         lines.append(f"netx file differs: {manifest.netx_difference}")
-    lost = [
-        f"{words}: " + ", ".join(f"{one.error:.2%} of '{one.node}'" for one in told)
-        for kind, words in _LOST.items()
-        if (told := [one for one in manifest.approximations if one.kind == kind])
-    ]
-    return [*lines, f"weights of {manifest.weight_bits} bits: {'; '.join(lost)}"] if lost else lines
+    return lines + losses(manifest.approximations, manifest.weight_bits)
 
 
 def explanation(manifest: Manifest) -> list[str]:

@@ -167,6 +167,26 @@ def test_integers_that_are_exact_are_measured_all_the_same(tmp_path: Path) -> No
     assert "1 approximation," in summary(manifest)[0]
 
 
+@pytest.mark.parametrize("target", ["lava", "c"])
+def test_the_summary_says_why_weights_vanished(tmp_path: Path, target: str) -> None:
+    """A bias that is large beside the weights holds the scale down; with or without --explain."""
+    build = GraphBuilder(0.01)
+    build.input(2, Signal.EVENTS)
+    build.affine("w", [[1.0, 0.3]], [5000.0])
+    build.integrate_and_fire("n", 0.0001, 1)
+    build.output(1)
+    write_network(tmp_path / "held.nir", build.build())
+    lines: list[str] = []
+
+    def describe(_folder: Path, line: str, detail: bool) -> None:
+        lines.extend([] if detail else [line])
+
+    export_all(tmp_path / "held.nir", target, tmp_path / "out", describe=describe)
+    assert any(line.startswith("weights of 8 bits: ") for line in lines)
+    assert any("hold the scale of 1 neuron down" in line for line in lines)
+    assert any("'n': threshold rounded down by up to" in line for line in lines)
+
+
 def test_spikes_that_differ_in_the_network_file_are_counted(tmp_path: Path) -> None:
     events = random_events(np.random.default_rng(0), 60, 10, 2)
     manifest = exported(integrating(tmp_path, [0.1, 0.13], 0.999, events))
