@@ -58,6 +58,7 @@ def check(
     import json
 
     from nsc_deploy.errors import ConfigError
+    from nsc_deploy.exporters.base import naming
     from nsc_deploy.exporters.check import graphs_of
     from nsc_deploy.exporters.registry import load_target
     from nsc_deploy.graphs.formats.nir import GraphOptions
@@ -77,7 +78,10 @@ def check(
     networks = graphs_of(graph, options, part, inputs, target=found, notify=notify)
     if inputs is not None:
         _require_fitting(inputs, networks)
-    results = [(name, network, _to_the_end(found.check(network, bits))) for name, network in networks]
+    results = []
+    for name, network in networks:
+        with naming(name if len(networks) > 1 else graph):
+            results.append((name, network, _to_the_end(found.check(network, bits))))
     if signal is None and inputs is None:
         for name, network, result in results:
             _refuse_unstated(name, network, result)

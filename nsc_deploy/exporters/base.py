@@ -7,8 +7,8 @@
 Nothing outside a target's folder asks which target it has before it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nsc_deploy.deployment import Place
-from nsc_deploy.errors import ExportError
+from nsc_deploy.errors import ExportError, GraphError
 from nsc_deploy.graphs.network import Network
 from nsc_deploy.passes.verdict import Status, Verdict, raise_first_refusal
 
@@ -39,6 +39,7 @@ __all__ = [
     "Status",
     "Target",
     "Verdict",
+    "naming",
     "raise_first_refusal",
 ]
 
@@ -283,3 +284,15 @@ class Deployment:
     parts: tuple[DeployedPart, ...] = ()
     firmware: "Firmware | None" = None
     reference: "Callable[[Sequence[str] | None], Runner] | None" = None
+
+
+@contextmanager
+def naming(file: object) -> Iterator[None]:
+    """What is wrong with a graph or a node of it is told with the graph's file in front."""
+    try:
+        yield
+    except (GraphError, ExportError) as error:
+        if error.where is not None and not error.where.startswith(("node '", "population '")):
+            raise
+        where = f"{file}" if error.where is None else f"{file}: {error.where}"
+        raise type(error)(error.problem, where=where, hint=error.hint) from error

@@ -12,6 +12,7 @@ from nsc_deploy.exporters.base import (
     ExportRequest,
     ScaleGranularity,
     Target,
+    naming,
     raise_first_refusal,
 )
 from nsc_deploy.exporters.partitioned.target import PartitionedTarget, split_hint
@@ -318,7 +319,8 @@ def _require_accepted(target: Target, request: ExportRequest, *, split: bool) ->
 def _export(target: Target, request: ExportRequest, *, split: bool) -> Path:
     label = request.part or request.graph_file.name
     request.notify(f"exporting {label} to {target.name}")
-    out = (PartitionedTarget(target) if split else target).export(request)
+    with naming(request.graph_file):
+        out = (PartitionedTarget(target) if split else target).export(request)
     if not _says_how_it_was_checked(out):
         request.notify(
             f"{target.name} did not check what it wrote: its manifest says nothing of a verification"

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from nsc_deploy.deployment import FILE_NAME
 from nsc_deploy.errors import ConfigError
-from nsc_deploy.exporters.base import Deployment, ExportRequest, RunSettings, Target, raise_first_refusal
+from nsc_deploy.exporters.base import (
+    Deployment,
+    ExportRequest,
+    RunSettings,
+    Target,
+    naming,
+    raise_first_refusal,
+)
 from nsc_deploy.exporters.export import items_of
 from nsc_deploy.exporters.inputs import Samples, choose_samples
 from nsc_deploy.exporters.manifest import FILE_NAME as MANIFEST
@@ -388,4 +395,6 @@ def _exported(subject: Deployment, backend: str, folder: Path, bits: int | None)
     out = folder / backend
     if bits is None or result.keeps_weights:
         bits = ExportRequest.bits
-    return target.open(target.export(ExportRequest(subject.network, source, out, bits=bits)))
+    with naming(subject.path):
+        made = target.export(ExportRequest(subject.network, source, out, bits=bits))
+    return target.open(made)

@@ -15,7 +15,7 @@ from nsc_deploy.errors import UserError
 from nsc_deploy.exporters.check import graphs_of
 from nsc_deploy.exporters.registry import load_target
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.formats.nir import GraphOptions
+from nsc_deploy.graphs.formats.nir import GraphOptions, write_network
 from nsc_deploy.graphs.formats.recording import read_recording, write_recording
 from nsc_deploy.graphs.network import Signal
 from tests.support.small_runs import dense_graph, dense_run, event_run, reals
@@ -230,3 +230,34 @@ def test_what_only_lowering_refuses_does_not_fit(tmp_path: Path, target: str) ->
     found = json.loads(answer("check", path, "--target", target, "--json", code=1))
     assert not found["accepted"]
     assert [one["node"] for one in found["nodes"] if one["status"] == "refused"] == ["n"]
+
+
+def test_of_delays_in_a_row_the_last_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "late.nir"
+    build = GraphBuilder(0.01)
+    build.input(1, Signal.EVENTS)
+    build.delay("d", 40, 1)
+    build.delay("e", 40, 1)
+    build.threshold("n", 0.5, 1)
+    build.output(1)
+    write_network(path, build.build())
+    found = json.loads(answer("check", path, "--target", "lava", "--json", code=1))
+    assert [one["node"] for one in found["nodes"] if one["status"] == "refused"] == ["e"]
+
+
+@pytest.mark.parametrize("command", ["check", "export"])
+@pytest.mark.parametrize("target", ["lava", "c"])
+def test_a_graph_without_a_time_step_is_named(tmp_path: Path, target: str, command: str) -> None:
+    path = tmp_path / "timeless.nir"
+    nodes = {
+        "input": nir.Input({"input": np.array([1])}),
+        "w": nir.Linear(np.ones((1, 1))),
+        "n": nir.Threshold(np.array([0.5])),
+        "output": nir.Output({"output": np.array([1])}),
+    }
+    nir.write(path, nir.NIRGraph(nodes, [("input", "w"), ("w", "n"), ("n", "output")]))
+    options = [path, "--target", target, "--signal", "events"]
+    options += ["--out", tmp_path / "out"] if command == "export" else []
+    done = CliRunner().invoke(app, [str(argument) for argument in (command, *options)])
+    assert isinstance(done.exception, UserError)
+    assert (done.exception.where, done.exception.problem) == (str(path), "has no time step")

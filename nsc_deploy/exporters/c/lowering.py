@@ -35,6 +35,7 @@ from nsc_deploy.exporters.lava.integers import (
     IntegerNetwork,
     Role,
 )
+from nsc_deploy.exporters.lava.lowering.levelise import LateError
 from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.exporters.lava.lowering.soft_resets import soft_resets
 from nsc_deploy.exporters.lava.lowering.synapses import CONVOLUTIONS, POOLS, Matrix
@@ -109,7 +110,10 @@ def _lowered(
     subtracts = network.reset is Reset.SUBTRACT or bool(soft_resets(network))
     if subtracts or any(one.status is Status.REFUSED for one in lava_verdicts(network)):
         return _lower_directly(network, bits, inputs, granularity, alike)
-    lowering = lower(network, bits=bits, inputs=inputs, granularity=granularity, alike=alike)
+    try:
+        lowering = lower(network, bits=bits, inputs=inputs, granularity=granularity, alike=alike)
+    except LateError:
+        return _lower_directly(network, bits, inputs, granularity, alike)
     folded = next((step.graph for step in reversed(lowering.steps) if step.graph is not None), network)
     notes = tuple((step, note) for step, note in lowering.notes if note.kind not in _OF_CHIPS)
     return Lowered(program_of(lowering.network, folded), notes)

@@ -15,6 +15,7 @@ from nsc_deploy.exporters.lava.lowering.pipeline import lower
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
 from nsc_deploy.graphs.network import Signal
+from nsc_deploy.graphs.simulate import simulate
 from tests.support.c_graphs import random_c_graph
 from tests.support.exact_lava_graphs import random_cyclic_graph, random_image_graph
 from tests.support.lava import receiver
@@ -91,3 +92,17 @@ def test_a_range_that_cannot_be_proven_is_refused_before_anything_is_written() -
     build.output(2)
     with pytest.raises(ExportError, match=r"(?s)population 'n'.*too late.*shorter delays"):
         lower_to_program(assemble(build.build()))
+
+
+def test_delays_in_a_row_that_no_synapse_can_do_are_those_of_c() -> None:
+    build = GraphBuilder(0.01)
+    build.input(2, Signal.EVENTS)
+    build.delay("one", 40, 2)
+    build.delay("two", 40, 2)
+    build.threshold("n", 0.5, 2)
+    build.output(2)
+    network = assemble(build.build())
+    events = (np.random.default_rng(0).random((100, 3, 2)) < 0.4).astype(np.uint8)
+    expected = simulate(network, events).output
+    assert expected[80:].any()
+    np.testing.assert_array_equal(emulate(lower_to_program(network).program, events).output, expected)

@@ -69,7 +69,13 @@ class ExtractPopulations(Pass[Network, PopulationGraph]):
         size = int(np.prod(entrance.output_shape))
         graded = potentials_leave(network) is not None
         graph = PopulationGraph(
-            entrance.name, size, tuple(populations), output, network.step_seconds, graded=graded
+            entrance.name,
+            size,
+            tuple(populations),
+            output,
+            network.step_seconds,
+            graded=graded,
+            delays=_delays(network),
         )
         return Rewrite(graph, tuple(notes))
 
@@ -216,6 +222,37 @@ def _wires_in_order(network: Network) -> list[Node]:
     wires = {node.name: node for node in network.nodes if node.primitive in WIRES}
     reads = {name: [one for one in node.inputs if one in wires] for name, node in wires.items()}
     return [wires[name] for name in TopologicalSorter(reads).static_order()]
+
+
+def _delays(network: Network) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The Delay nodes on the slowest way from each source to each neuron, and to the output."""
+    if not any(node.primitive == "Delay" for node in network.nodes):
+        return {}
+    ways: dict[str, dict[str, tuple[int, tuple[str, ...]]]] = {
+        node.name: {node.name: (0, ())} for node in network.nodes if node.primitive not in WIRES
+    }
+
+    def slowest(node: Node) -> dict[str, tuple[int, tuple[str, ...]]]:
+        found: dict[str, tuple[int, tuple[str, ...]]] = {}
+        for name in node.inputs:
+            for source, way in ways[name].items():
+                found[source] = max(way, found.get(source, way))
+        return found
+
+    for node in _wires_in_order(network):
+        late = int(delay_steps(node, network.dt).max(initial=0)) if node.primitive == "Delay" else 0
+        own = (node.name,) if late else ()
+        ways[node.name] = {
+            source: (steps + late, names + own) for source, (steps, names) in slowest(node).items()
+        }
+    readers = {node.name: slowest(node) for node in network.nodes if node.primitive in NEURONS}
+    readers[""] = ways[network.output_node.name]
+    return {
+        (source, reader): names
+        for reader, arriving in readers.items()
+        for source, (_, names) in arriving.items()
+        if names
+    }
 
 
 def _arriving(node: Node, drives: Mapping[str, Drive], network: Network) -> Drive:

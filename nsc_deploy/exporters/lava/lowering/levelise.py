@@ -24,6 +24,10 @@ from nsc_deploy.io.text import counted
 from nsc_deploy.passes.base import Note, Pass, Rewrite
 
 
+class LateError(ExportError):
+    """Delays in a row add up to more than a synapse can have."""
+
+
 @dataclass(frozen=True)
 class Slot:
     """Neurons in one layer.
@@ -88,8 +92,8 @@ class Levelise(Pass[PopulationGraph, Levels]):
         """Give every population a level, then hand on what later levels need.
 
         Raises:
-            ExportError: delays in a row add up to more than a synapse can have, or neurons of one cycle
-                reset in two ways.
+            LateError: delays in a row add up to more than a synapse can have.
+            ExportError: neurons of one cycle reset in two ways.
         """
         self._refuse_long_delays(graph)
         level = _levels(graph)
@@ -102,14 +106,29 @@ class Levelise(Pass[PopulationGraph, Levels]):
     def _refuse_long_delays(self, graph: PopulationGraph) -> None:
         for population in graph.populations:
             # A recurrent connection takes a step by itself, and a relay in front of it another one.
-            taps = [*population.drive, *(tap.later(-2) for tap in population.recurrent)]
-            for tap in [*taps, graph.output]:
-                if tap.delay > self.max_delay:
-                    raise ExportError(
-                        f"reaches its readers {tap.delay} steps late, a synapse can do {self.max_delay}",
-                        where=f"node '{tap.source}'",
-                        hint="Shorten the delays behind it, or choose a longer time step.",
-                    )
+            for tap in (*population.drive, *(tap.later(-2) for tap in population.recurrent)):
+                self._refuse_late(graph, tap, population.name)
+        self._refuse_late(graph, graph.output, "")
+
+    def _refuse_late(self, graph: PopulationGraph, tap: Tap, reader: str) -> None:
+        if tap.delay <= self.max_delay:
+            return
+        to = f"'{reader}'" if reader else "the output"
+        late = f"'{tap.source}' reaches {to} {tap.delay} steps late, and a synapse can do {self.max_delay}"
+        delays = graph.delays.get((tap.source, reader), ())
+        if not delays:
+            raise LateError(
+                late,
+                where=f"node '{reader or tap.source}'",
+                hint="Shorten the delays of the cycle, or choose a longer time step.",
+            )
+        *before, last = (f"'{name}'" for name in delays)
+        row = f"with {', '.join(before)} in front of it, " if before else ""
+        raise LateError(
+            row + late,
+            where=f"node {last}",
+            hint="Shorten these delays, or choose a longer time step.",
+        )
 
     def ensures(self, levels: Levels, /) -> str | None:
         """A layer that reads what the layer before does not carry."""

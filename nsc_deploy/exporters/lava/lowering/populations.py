@@ -104,6 +104,8 @@ class PopulationGraph:
         cycles: names of the populations that drive each other (or themselves), once they are sorted out.
         graded: whether the potentials of the output's population leave, those before the reset, and not its
             spikes.
+        delays: the Delay nodes on the slowest way from a source to its reader, by (source, reader); the
+            reader is a population, or "" for the output.
     """
 
     input: str
@@ -113,6 +115,7 @@ class PopulationGraph:
     dt: float
     cycles: tuple[frozenset[str], ...] = ()
     graded: bool = False
+    delays: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def size(self, source: str) -> int:
         """Number of event lines of the input or of a population."""

@@ -228,15 +228,27 @@ def test_notes_stand_in_the_order_of_the_graph() -> None:
     assert len(told) == 1
 
 
-def test_delays_add_up_and_may_be_too_long() -> None:
+@pytest.mark.parametrize("reader", ["'n'", "the output"])
+def test_delays_add_up_and_may_be_too_long(reader: str) -> None:
+    """The Delays on the slowest way are named, and none beside it."""
     build = GraphBuilder(0.01)
     build.input(1, Signal.EVENTS)
+    if reader == "the output":
+        build.threshold("n", 0.5, 1)
     build.delay("one", 40, 1)
+    build.linear("w", [[1.0]])
     build.delay("two", 40, 1)
-    build.threshold("n", 0.5, 1)
+    if reader != "the output":
+        build.delay("beside", 3, 1, after="input")
+        build.threshold("n", 0.5, 1, after=["two", "beside"])
     build.output(1)
-    with pytest.raises(ExportError, match=r"node 'input'.*80 steps late"):
+    with pytest.raises(ExportError) as refused:
         lower(assemble(build.build()))
+    source = "n" if reader == "the output" else "input"
+    late = f"'{source}' reaches {reader} 80 steps late, and a synapse can do 62"
+    assert refused.value.problem == f"with 'one' in front of it, {late}"
+    assert refused.value.where == "node 'two'"
+    assert refused.value.hint is not None
 
 
 @pytest.mark.parametrize("tau_syn, tau_mem", [(1.0, 0.01), (0.1, 0.01), (0.5, 0.05), (0.01, 0.001)])
