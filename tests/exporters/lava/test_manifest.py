@@ -173,7 +173,7 @@ def test_the_summary_says_why_weights_vanished(tmp_path: Path, target: str) -> N
     build = GraphBuilder(0.01)
     build.input(2, Signal.EVENTS)
     build.affine("w", [[1.0, 0.3]], [5000.0])
-    build.integrate_and_fire("n", 0.0001, 1)
+    build.lif("n", 0.9, 0.0001, 1)
     build.output(1)
     write_network(tmp_path / "held.nir", build.build())
     lines: list[str] = []

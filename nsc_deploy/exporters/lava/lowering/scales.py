@@ -207,7 +207,7 @@ def round_to(
         threshold = floored(population.threshold * fine)
         bias = np.rint((population.bias + population.offset) * fine * 64)
         threshold_error = np.abs(threshold / fine - population.threshold) / yardstick(population)
-        threshold_error[threshold_error < SAME] = 0.0
+        threshold_error[(threshold_error < SAME) | _sums_are_whole(population, bias)] = 0.0
     synapses = np.maximum(weights.sums(np.ones(weights.synapses)), 1)
     square = weights.sums((values / of_synapse - weights.values) ** 2) / synapses
     weight_error = np.sqrt(square) / yardstick(population)
@@ -223,6 +223,14 @@ def round_to(
         saturated=weights.sums(wanted != values).astype(np.int64),
         underflowed=weights.sums(values == 0).astype(np.int64),
     )
+
+
+def _sums_are_whole(population: Population, bias: Reals) -> NDArray[np.bool_]:
+    """Neurons that hold a whole number against their threshold, so that one rounded down is no other one."""
+    if population.leak_u is not None or population.subtracts:
+        return np.zeros(population.size, bool)
+    whole: NDArray[np.bool_] = (population.leak_v == 0) & (bias % 64 == 0) & (population.threshold >= 0)
+    return whole
 
 
 def _level(population: Population, fine: Reals) -> Reals:
