@@ -149,7 +149,8 @@ def test_an_input_that_nir_added_is_told_and_refused_where_edges_were_cut():
     with pytest.raises(GraphError, match="connections are missing"):
         read(nodes, [*alone, ("v", "out")])
     numbered = {name.replace("w", "w_1"): node for name, node in nodes.items()}
-    assert names(read(numbered, [("in", "v"), ("input_w_1", "w_1"), ("w_1", "out")])) == ["dead-ends", "added-input"]
+    told = read(numbered, [("in", "v"), ("input_w_1", "w_1"), ("w_1", "out")])
+    assert names(told) == ["dead-ends", "added-input"]
     every = {name.replace("in", "input_v") if name == "in" else name: node for name, node in nodes.items()}
     assert names(read(every, [("input_v", "v"), ("input_w", "w"), ("v", "out"), ("w", "out")])) == []
 
