@@ -65,9 +65,9 @@ def record(
         else:
             recording.refuse_samples_first(values, samples_first=samples_first)
             made = _of_recording(values, labels, kind, dt)
-    named = [name for name in arrays if name in recording.INPUT_NAMES]  # Else the one there is was read.
-    left = [name for name in arrays if name not in {*named, "labels"}] if named else []
-    left = left if recording.is_plain(arrays) else []
+    named = recording.is_plain(arrays) and not arrays.keys().isdisjoint(recording.INPUT_NAMES)
+    read = {*recording.INPUT_NAMES, *recording.LABEL_NAMES}
+    left = [name for name in arrays if name not in read] if named else []  # Else the one there is was read.
     recording.write_recording(out, made)
     if as_json:
         answer = {

@@ -219,8 +219,10 @@ def _netx_difference(request: ExportRequest, lowering: Lowering, inputs: Samples
     if told is None:
         return None
     ours, file = (EmulatorRunner(one, request.network) for one in (integers, held(integers)))
-    coinciding = compare_runs(request.network, ours, file, inputs.values).output.coincidence
-    share = percent(0.0 if coinciding is None else 1 - coinciding, 2, apart=(0.0, 1.0))
+    coinciding = compare_runs(request.network, ours, file, inputs.values).output.told.coincidence
+    if coinciding is None:  # Nothing fires, so nothing is known.
+        return told
+    share = percent(1 - coinciding, 2, apart=(0.0, 1.0))
     return f"{told}; {share}% of the output spikes differ by that on the inputs of the check"
 
 

@@ -13,7 +13,7 @@ import nir
 
 from nsc_deploy.errors import GraphError
 from nsc_deploy.graphs.assemble import assemble, flatten
-from nsc_deploy.graphs.flow import Edge, FlatGraph, at_node, is_own
+from nsc_deploy.graphs.flow import Edge, FlatGraph, is_own
 from nsc_deploy.graphs.formats.writers.draft import Draft, add_sums, editable, stretch
 from nsc_deploy.graphs.formats.writers.makers import RULES
 from nsc_deploy.graphs.formats.writers.recognise import Sign, Writer, sign_of
@@ -82,8 +82,13 @@ def _sign_of_another(nodes: Mapping[str, Any], edges: Iterable[Edge], maker: Mak
 
     Only of those whose exporters leave numbers of their own: the traces of Norse and sinabs others leave too.
     """
-    inputs = {name: tuple(source for source, target in edges if target == name) for name in nodes}
-    sign = sign_of(FlatGraph({name: at_node(name, normalise, node) for name, node in nodes.items()}, inputs))
+    inputs: dict[str, tuple[str, ...]] = dict.fromkeys(nodes, ())
+    for source, target in edges:
+        inputs[target] += (source,)
+    try:
+        sign = sign_of(FlatGraph({name: normalise(node) for name, node in nodes.items()}, inputs))
+    except GraphError:  # What the mending does not put right is told by what reads the result.
+        return None
     return None if sign is None or _TELLING.get(sign.writer, maker) is maker else sign
 
 
