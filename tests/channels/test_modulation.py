@@ -59,6 +59,29 @@ def test_the_equaliser_undoes_multipath_and_gains_from_its_diversity():
     assert several < (1 - math.sqrt(100 / 101)) / 2 / 3  # a third of the errors of one Rayleigh coefficient
 
 
+@pytest.mark.parametrize(("symbols", "snr_db"), [(1, 0.0), (45, 6.0), (64, 8.0)])
+def test_the_equaliser_is_the_linear_mmse_one_of_real_symbols(symbols, snr_db):
+    sent = (torch.rand(40, 50, symbols, generator=generator()) < 0.5).float() * 2 - 1
+    reception = Channel(ChannelConfig(taps=8, snr_db=snr_db)).transmit(sent, generator(1))
+    received = torch.complex(*reception.signal.unbind(-2))
+    taps = torch.complex(*reception.taps.unbind(-2))
+    response = torch.zeros(*received.shape, symbols, dtype=received.dtype)
+    for symbol in range(symbols):
+        response[..., symbol : symbol + 8, symbol] = taps
+    noise = reception.noise_power.view(1, -1, 1, 1)
+
+    def errors(detected):
+        return int((detected.sign() != sent).sum())
+
+    gram, matched = response.mH @ response, response.mH @ received.unsqueeze(-1)
+    real = torch.linalg.solve(gram.real + noise / 2 * torch.eye(symbols), matched.real).squeeze(-1)
+    found = errors(soft_symbols(reception))
+    assert errors(real) <= found <= 1.2 * errors(real)
+    if symbols > 1:
+        of_complex = torch.linalg.solve(gram + noise * torch.eye(symbols), matched).real.squeeze(-1)
+        assert found < 0.85 * errors(of_complex)
+
+
 HALVES = st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=40)
 
 
