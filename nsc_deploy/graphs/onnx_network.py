@@ -49,6 +49,13 @@ class OnnxNetwork(Network):
         """Whether its nodes are operators of ONNX."""
         return True
 
+    @property
+    def one_sample(self) -> tuple[int, ...]:
+        """The shape in which a sample enters: the graph's sizes, and 1 for those that nobody states."""
+        steps = (self.given_steps or self.steps or 1,) if self.steps_first else ()
+        stated = _sizes(next(one for one in self.model.graph.input if one.name == self.input_node.name))
+        return (*steps, stated[len(steps)] or 1, *self.input_node.output_shape)
+
     def run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Recorded inputs [steps, samples, *shape] in onnxruntime, to [steps, samples, *shape].
 
@@ -210,14 +217,25 @@ def _inferred(
 
 def _shape(sizes: Sequence[int | None], skipped: int, path: Path) -> Shape:
     kept = sizes[skipped:]
+    if skipped > 1 and not kept:
+        raise GraphError(
+            f"runs over steps and gives out one result for all of them ({_listed(sizes)})",
+            where=path,
+            hint="Let it give one for each step, [steps, samples, values] (of torch: all that the recurrent "
+            "layer gives, not its last step); a decision is made on their sum.",
+        )
     known = tuple(size for size in kept if size is not None and size > 0)
     if len(known) != len(kept) or not known:
         raise GraphError(
-            f"leaves sizes of its inputs or outputs open ({', '.join(map(str, sizes))})",
+            f"leaves sizes of its inputs or outputs open ({_listed(sizes)})",
             where=path,
             hint="Only the axes of steps and samples may be open, in front of the others.",
         )
     return known
+
+
+def _listed(sizes: Sequence[int | None]) -> str:
+    return ", ".join("open" if size is None else str(size) for size in sizes)
 
 
 def _shared_out(outputs: int, classes: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.formats.onnx import read_onnx
+from nsc_deploy.graphs.onnx_constants import find_constants, kept_constants
 from nsc_deploy.graphs.onnx_limits import refuse_unbounded
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # who wants it says 0
@@ -38,7 +39,7 @@ def run_onnx(
     Args:
         model: a file or a model that was read already.
         values: [T, N, C].
-        batch: samples run together.
+        batch: samples run together, where the graph does not state how many.
 
     Returns:
         The output [T, N, K].
@@ -52,11 +53,17 @@ def run_onnx(
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise BackendError(f"has {len(inputs)} inputs and {len(outputs)} outputs where one of each is wanted")
-    _check_shape(values, inputs[0].shape)
-    parts, where = [], model if isinstance(model, Path) else None
-    for start in range(0, values.shape[1], batch):
-        part = np.ascontiguousarray(values[:, start : start + batch], dtype=np.float32)
-        parts.append(_run(session, outputs[0].name, {inputs[0].name: part}, where))
+    shape, where = list(inputs[0].shape), model if isinstance(model, Path) else None
+    fixed = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else None
+    if fixed is not None:
+        shape[1] = None  # as many as there are, a batch of that size after the other
+    _check_shape(values, shape)
+    parts = []
+    for start in range(0, values.shape[1], fixed or batch):
+        part = np.ascontiguousarray(values[:, start : start + (fixed or batch)], dtype=np.float32)
+        count = part.shape[1]
+        part = _filled_up(part, fixed or count, axis=1)
+        parts.append(_run(session, outputs[0].name, {inputs[0].name: part}, where)[:, :count])
     return np.concatenate(parts, axis=1)
 
 
@@ -84,12 +91,45 @@ def run_onnx_flat(model: onnx.ModelProto, values: NDArray[Any], *, batch: int = 
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         count = len(part)
-        if isinstance(fixed, int) and count < size:
-            part = np.concatenate([part, np.zeros((size - count, *part.shape[1:]), np.float32)])
+        part = _filled_up(part, fixed if isinstance(fixed, int) else count, axis=0)
         _check_shape(part, entrance.shape)
         parts.append(_run(session, leaving.name, {entrance.name: part})[:count])
     found = np.concatenate(parts)
     return found.reshape(*values.shape[:2], *found.shape[1:])
+
+
+def run_constants(model: onnx.ModelProto, entering: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Values that operators make and no input changes: exporters write the state at rest so, from shapes.
+
+    Args:
+        model: read and checked, with one input.
+        entering: shape of what enters, which shapes that are asked for follow from.
+
+    Returns:
+        Those that something changing takes in, by name; none where `Constant` alone makes them.
+
+    Raises:
+        GraphError: they may take any time or memory.
+        BackendError: onnxruntime cannot run what makes them.
+    """
+    graph, constants = model.graph, find_constants(model.graph)
+    made = [
+        node for node in graph.node if node.output and constants.names.issuperset(filter(None, node.output))
+    ]
+    outputs = {name for node in made for name in node.output}
+    wanted = sorted(outputs & kept_constants(graph, constants))
+    if not wanted or all(node.op_type == "Constant" for node in made):
+        return {}
+    part = onnx.ModelProto()
+    part.CopyFrom(model)  # whole: a shape that is asked for may be that of any value
+    del part.graph.output[:]
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    session = open_session(part, entering)
+    feeds = {one.name: np.zeros(entering, np.float32) for one in session.get_inputs()}
+    try:
+        return dict(zip(wanted, map(np.asarray, session.run(wanted, feeds)), strict=True))
+    except Exception as error:
+        raise _refused(error, None) from error
 
 
 def open_session(
@@ -147,6 +187,13 @@ def _run(
             hint="Its weights or the inputs are too large for single precision.",
         )
     return array
+
+
+def _filled_up(values: Float32, size: int, *, axis: int) -> Float32:
+    """With zeros behind them, as many along an axis as a graph states."""
+    missing = [(0, 0)] * values.ndim
+    missing[axis] = (0, size - values.shape[axis])
+    return np.pad(values, missing)
 
 
 def _refused(error: Exception, where: Path | None) -> Exception:

@@ -32,6 +32,7 @@ _BECOMES = _ENDS | {
     "Relu": (Status.NATIVE, "where values are cut off"),
 }
 _NOTHING = (Status.NATIVE, "nothing: values keep their order")
+_MADE_ONCE = (Status.NATIVE, "nothing: the same whatever enters")
 
 
 def operator_verdicts(network: Network) -> tuple[Verdict, ...]:
@@ -45,16 +46,17 @@ def operator_verdicts(network: Network) -> tuple[Verdict, ...]:
     reader, ended = kind(network, "graph"), False
     verdicts = []
     for node in network.nodes:
-        refusal = None
+        refusal, once = None, node.primitive not in _ENDS and reader.made_once(node.parameters)
         if not ended:
             try:
                 _read(node, reader, network)
             except GraphError as error:
                 refusal, ended = error, True
-        elif node.primitive not in _ENDS and not reader.knows(node.primitive):
+        elif node.primitive not in _ENDS and not (once or reader.knows(node.primitive)):
             refusal = GraphError(reader.unknown, hint=reader.hint)
         if refusal is None:
-            verdicts.append(Verdict(node.name, node.primitive, *_BECOMES.get(node.primitive, _NOTHING)))
+            becomes = _MADE_ONCE if once else _BECOMES.get(node.primitive, _NOTHING)
+            verdicts.append(Verdict(node.name, node.primitive, *becomes))
         else:
             hint = refusal.hint or reader.hint
             verdicts.append(Verdict(node.name, node.primitive, Status.REFUSED, refusal.problem, hint))

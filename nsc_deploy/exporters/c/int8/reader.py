@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.c.int8.geometry import Pair, Windows
 from nsc_deploy.exporters.c.int8.layers import Reals
+from nsc_deploy.graphs.onnx_constants import find_constants
 from nsc_deploy.graphs.onnx_network import OnnxNetwork
+from nsc_deploy.graphs.onnx_run import run_constants
 
 WINDOW: dict[str, Any] = {"auto_pad": b"NOTSET", "pads": None, "strides": None}
 Form = Callable[[Any, onnx.NodeProto], None]
@@ -42,6 +44,8 @@ class Reader:
         self._known: dict[str, NDArray[Any]] = {
             one.name: onnx.numpy_helper.to_array(one) for one in network.model.graph.initializer
         }
+        self._constants = find_constants(network.model.graph).names
+        self._known |= run_constants(network.model, network.one_sample)
         self._where, self._steps, self._steps_first = where, network.steps, network.steps_first
         self._flowing = network.input_node.name
         self._shape: tuple[int, ...] = network.input_node.output_shape
@@ -54,6 +58,8 @@ class Reader:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             self._known[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
             return
+        if self.made_once(node):
+            return
         entering = [name for name in node.input if name and name not in self._known]
         if entering != [self._flowing]:
             raise self._foreign(node, "is not one of a chain")
@@ -61,6 +67,10 @@ class Reader:
             raise self._foreign(node, self.unknown)
         self.forms[node.op_type](self, node)
         self._flowing = node.output[0]
+
+    def made_once(self, node: onnx.NodeProto) -> bool:
+        """Whether what an operator makes is the same whatever enters: of it only the values are taken."""
+        return self._constants.issuperset(filter(None, node.output))
 
     def require_output(self, network: OnnxNetwork) -> None:
         """Refuse a graph that gives out something else than its last operator.
@@ -89,8 +99,11 @@ class Reader:
         return operator in cls.forms
 
     def _foreign(self, node: onnx.NodeProto, problem: str) -> GraphError:
-        where = f"{self._where}: node '{node.name or node.output[0]}' ({node.op_type})"
-        return GraphError(problem, where=where, hint=self.hints.get(node.op_type, self.hint))
+        hint = self.hints.get(node.op_type, self.hint)
+        return GraphError(problem, where=self._place_of(node), hint=hint)
+
+    def _place_of(self, node: onnx.NodeProto) -> str:
+        return f"{self._where}: node '{node.name or node.output[0]}' ({node.op_type})"
 
     def _constant(self, node: onnx.NodeProto, place: int) -> Reals | None:
         there = len(node.input) > place and node.input[place]
@@ -159,12 +172,18 @@ class Reader:
         turned = self._settings(node, perm=None)["perm"]
         if self._begun or self.whole is not None or not self._steps_first or len(self._shape) != 1:
             raise self._foreign(node, "has no form behind the input")
+        if list(turned or []) == [1, 0, 2]:
+            raise GraphError(
+                "takes samples first, and steps behind them",
+                where=self._place_of(node),
+                hint="Export it with steps first, [steps, samples, channels] (of torch: batch_first=False).",
+            )
+        if list(turned or []) != [1, 2, 0]:
+            raise self._foreign(node, "turns axes otherwise than (1, 2, 0)")
         if self._steps is None:
             raise self._foreign(
                 node, "convolves over steps, of which nobody says how many there are (--inputs)"
             )
-        if list(turned or []) != [1, 2, 0]:
-            raise self._foreign(node, "turns axes otherwise than (1, 2, 0)")
         self.whole, self._in_front = self._steps, 1
         self._shape = (self._shape[0], self._steps)
 
