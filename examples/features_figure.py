@@ -9,9 +9,10 @@ curve, with the deviation over them as its bars (of one that over the draws of t
 
 import argparse
 import json
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
 
@@ -115,8 +116,15 @@ def mean_curve(runs: list[dict]) -> tuple[list[float], list[float], list[float]]
         dict(zip(one["p"], zip(one["accuracy"], one["deviation"], strict=True), strict=True)) for one in runs
     ]
     points = sorted(set.intersection(*(set(one) for one in by_p)))
+    left_out = sorted(set.union(*(set(one) for one in by_p)) - set(points))
+    if left_out:
+        named = f"{runs[0]['name']}, trained at {runs[0]['trained_at']}"
+        print(
+            f"left out, for not every seed has it: {named} at p {', '.join(map(str, left_out))}",
+            file=sys.stderr,
+        )
     means = [100 * fmean(one[p][0] for one in by_p) for p in points]
-    bars = [100 * (pstdev(one[p][0] for one in by_p) if len(runs) > 1 else by_p[0][p][1]) for p in points]
+    bars = [100 * (stdev(one[p][0] for one in by_p) if len(runs) > 1 else by_p[0][p][1]) for p in points]
     return points, means, bars
 
 

@@ -39,7 +39,8 @@ def main() -> None:
         floats = {name: ReferenceRunner(read_network(run / f"{name}.nir")) for name in chips}
         for label, runners in (("floating point", floats), (f"{options.bits}-bit integers", integers)):
             accuracy = [accuracy_of(run, runners, draw) for draw in range(options.draws)]
-            print(f"{label:>16}: {100 * np.mean(accuracy):.2f} % (std {100 * np.std(accuracy):.2f})")
+            deviation = np.std(accuracy, ddof=min(1, options.draws - 1))
+            print(f"{label:>16}: {100 * np.mean(accuracy):.2f} % (std {100 * deviation:.2f})")
 
 
 def in_integers(run: Path, part: str, out: Path, bits: int):

@@ -9,9 +9,10 @@ runs that differ in their seed alone are one curve, with the deviation over them
 
 import argparse
 import json
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
@@ -93,8 +94,15 @@ def mean_curve(runs: list[dict], value: str) -> tuple[list[float], list[float], 
     """SNRs that all seeds were evaluated at, the mean of a value, and its deviation over the seeds."""
     by_snr = [{point["snr_db"]: point[value] for point in one["points"]} for one in runs]
     snrs = sorted(set.intersection(*(set(one) for one in by_snr)))
+    left_out = sorted(set.union(*(set(one) for one in by_snr)) - set(snrs))
+    if left_out and value == "accuracy":
+        named = f"{runs[0]['system']} over {runs[0]['channel']}"
+        print(
+            f"left out, for not every seed has it: {named} at {', '.join(map(str, left_out))} dB",
+            file=sys.stderr,
+        )
     columns = [[one[snr] for one in by_snr] for snr in snrs]
-    return snrs, [fmean(one) for one in columns], [pstdev(one) for one in columns]
+    return snrs, [fmean(one) for one in columns], [stdev(one) if len(one) > 1 else 0 for one in columns]
 
 
 if __name__ == "__main__":

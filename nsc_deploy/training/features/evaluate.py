@@ -1,7 +1,8 @@
 """How well a codec sends: accuracy over a channel, after the first steps, and what its bits tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ class CodecMeasurement:
 
     Attributes:
         accuracy: part of the samples told rightly, mean over the draws of the channel.
-        deviation: standard deviation over the draws.
+        deviation: standard deviation over the draws (by n - 1); 0 of a single one.
         ones: part of the bits sent that are 1.
         entropy: of the frequency of ones in a step, in bits, mean over the steps.
         entropy_per_position: the same of each bit on its own.
@@ -89,11 +90,16 @@ def measure_bits(
     sent = bits.float()
     return CodecMeasurement(
         accuracy=float(np.mean(accuracies)),
-        deviation=float(np.std(accuracies)),
+        deviation=spread(accuracies),
         ones=float(sent.mean()),
         entropy=float(entropy(sent)),
         entropy_per_position=float(entropy_per_position(sent)),
     )
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation of what a few draws were drawn from, by n - 1; 0 of a single one."""
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from nsc_deploy.models.features.backbones import Backbone
 from nsc_deploy.models.features.export import write_separate_parts
 from nsc_deploy.models.features.jpeg import Compressed, JpegCodec
 from nsc_deploy.training.batches import stream, stream_seed
-from nsc_deploy.training.features.evaluate import accuracy_without_channel
+from nsc_deploy.training.features.evaluate import accuracy_without_channel, spread
 from nsc_deploy.training.features.recorded import STEP_SECONDS, recorded
 
 SEPARATE = "jpeg-conv"
@@ -95,6 +95,6 @@ def measure_separate(
     right = [accuracy_without_channel(server, one.features.astype(np.float32), labels) for one in tries]
     return SeparateMeasurement(
         accuracy=float(np.mean(right)),
-        deviation=float(np.std(right)),
+        deviation=spread(right),
         failures=float(np.mean([one.failed.mean() for one in tries])),
     )

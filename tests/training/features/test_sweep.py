@@ -245,7 +245,7 @@ def test_a_figure_of_nothing_is_refused(
     assert said in capsys.readouterr().err
 
 
-def test_evaluations_of_several_runs_are_one_figure(tmp_path: Path):
+def test_evaluations_of_several_runs_are_one_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     module = runpy.run_path(str(Path(__file__).parents[3] / "examples" / "features_figure.py"))
     made = {
         "name": "snn-sc", "backbone": "vgg16", "steps": 8, "trained_at": "bsc 0.15", "channel": "bsc",
@@ -260,7 +260,8 @@ def test_evaluations_of_several_runs_are_one_figure(tmp_path: Path):
     points, means, bars = module["mean_curve"](curves["snn-sc, trained at bsc 0.15"])
     assert points == [0.0, 0.1]
     assert means == pytest.approx([71, 62])
-    assert bars == pytest.approx([1, 2])
+    assert bars == pytest.approx([2**0.5, 8**0.5])
+    assert "snn-sc, trained at bsc 0.15 at p 0.2" in capsys.readouterr().err
     assert module["mean_curve"](curves[SEPARATE])[2] == pytest.approx([1, 2])
 
 

@@ -53,7 +53,7 @@ def _told(run, system, channel, shares, settings="a"):
     return {"run": run, "system": system, "channel": channel, "settings": settings, "points": points}
 
 
-def test_seeds_of_several_evaluations_are_one_curve(tmp_path, monkeypatch):
+def test_seeds_of_several_evaluations_are_one_curve(tmp_path, capsys, monkeypatch):
     first = [_told("0", "dense", "awgn", {-6: 0.5, 0: 0.8}), _told("r", "dense", "rician", {0: 0.6})]
     second = [_told("1", "dense", "awgn", {0: 0.9, 6: 1.0}), _told("2", "dense", "awgn", {0: 0.1}, "longer")]
     for name, told in (("a", first), ("b", second)):
@@ -66,7 +66,8 @@ def test_seeds_of_several_evaluations_are_one_curve(tmp_path, monkeypatch):
         "rician": ["dense"],
     }
     snrs, means, bars = module["mean_curve"](channels["awgn"]["dense, 0"], "accuracy")
-    assert (snrs, means, bars) == ([0], pytest.approx([0.85]), pytest.approx([0.05]))
+    assert (snrs, means, bars) == ([0], pytest.approx([0.85]), pytest.approx([0.005**0.5]))
+    assert "dense over awgn at -6, 6 dB" in capsys.readouterr().err
     picture = tmp_path / "figure.png"
     arguments = [SCRIPT, str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(picture)]
     monkeypatch.setattr("sys.argv", arguments)
