@@ -155,6 +155,13 @@ def test_an_input_that_nir_added_is_told_and_refused_where_edges_were_cut():
     assert names(read(every, [("input_v", "v"), ("input_w", "w"), ("v", "out"), ("w", "out")])) == []
 
 
+def test_an_input_that_nothing_reads_leads_nowhere():
+    nodes = {**ends(), "v": nir.Linear(np.eye(3)), "unread": nir.Input(np.array([400]))}
+    told = read(nodes, [("in", "v"), ("v", "out")])
+    assert names(told) == ["dead-ends"]
+    assert "'unread'" in told.diagnostics[0].evidence
+
+
 def test_strange_types_and_a_thousand_inputs_are_looked_through_at_once():
     truth = np.ones(3, bool)
     nodes = {"x": nir.Input(np.array([3])), "lif": nir.LIF(0.1 * truth, truth, ~truth, truth, ~truth)}

@@ -32,7 +32,7 @@ class OutputParity:
         equal: whether every value is equal.
         reference_spikes: output spikes of the first run; None where the outputs are no spikes.
         other_spikes: of the second run.
-        rate_cosine: cosine between the firing rates of a sample, mean over samples, or None.
+        rate_cosine: cosine between the firing rates, mean over the samples that fire on a side, or None.
         coincidence: share of coinciding (sample, step, neuron) spikes, or None.
         rmse: root of the mean squared difference where the outputs are no spikes, else None.
         compared: number of outputs: of samples, steps and neurons.
@@ -251,12 +251,15 @@ def _outputs(place: Node, one: NDArray[Any], two: NDArray[Any]) -> OutputParity:
 
 
 def rate_cosine(reference: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Mean over samples of the cosine between firing rates; two silent samples count as 1, one as 0."""
+    """Mean over samples of the cosine between firing rates: of those that fire on a side; 1 where none does.
+
+    A sample that is silent on one side counts as 0; those silent on both would hide what the others do.
+    """
     one, two = reference.sum(axis=0, dtype=np.float64), other.sum(axis=0, dtype=np.float64)
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
-    both_silent = ~one.any(axis=1) & ~two.any(axis=1)
-    cosine = np.divide((one * two).sum(axis=1), norms, out=both_silent.astype(np.float64), where=norms > 0)
-    return float(np.minimum(cosine, 1.0).mean())
+    fires = one.any(axis=1) | two.any(axis=1)
+    cosine = np.divide((one * two).sum(axis=1), norms, out=np.zeros_like(norms), where=norms > 0)
+    return float(np.minimum(cosine, 1.0).mean(where=fires)) if fires.any() else 1.0
 
 
 def coincidence(reference: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -328,7 +331,7 @@ class LayerTally:
             neurons=int(np.prod(self._node.output_shape)),
             reference_spikes=first if spikes else None,
             other_spikes=second if spikes else None,
-            coincidence=(both / either if either else 1.0) if spikes else None,
+            coincidence=both / either if spikes and either else None,
             rmse=float(np.sqrt(self._squares / self._values)) if shown else None,
             largest_error=self._largest if shown else None,
             threshold=None if self._thresholds is None else float(self._thresholds.mean()),

@@ -20,7 +20,7 @@ class LayerParity:
         neurons: number of neurons.
         reference_spikes: spikes of the first run in all samples together; None for an integrator.
         other_spikes: of the second run.
-        coincidence: share of coinciding (sample, step, neuron) spikes; None for an integrator.
+        coincidence: share of coinciding (sample, step, neuron) spikes; None for an integrator, or of none.
         rmse: root of the mean squared difference of the potentials before the reset, in units of the
             graph; None where one side does not show them.
         largest_error: largest difference of a potential, or None.

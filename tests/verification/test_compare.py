@@ -9,8 +9,8 @@ from hypothesis.extra.numpy import arrays
 from nsc_deploy.errors import BackendError, DataError
 from nsc_deploy.graphs.assemble import assemble
 from nsc_deploy.graphs.build import GraphBuilder
-from nsc_deploy.graphs.network import Signal
-from nsc_deploy.verification.compare import Comparison, _require_finite, compare_runs
+from nsc_deploy.graphs.network import Network, Signal
+from nsc_deploy.verification.compare import Comparison, LayerTally, _require_finite, compare_runs
 from nsc_deploy.verification.runner import LayerTrace, RunTrace
 
 SHAPE = (3, 2, 4)
@@ -36,16 +36,20 @@ class Given:
         return RunTrace(self._spikes)
 
 
-def compare(
-    one: np.ndarray, two: np.ndarray, *, classes: int | None = None, labels: np.ndarray | None = None
-) -> Comparison:
+def network_of(classes: int | None = None) -> Network:
     build = GraphBuilder(1e-3)
     build.input(1, Signal.EVENTS)
     build.linear("weights", np.ones((SHAPE[2], 1)))
     build.lif("neurons", 0.5, 0.5, SHAPE[2])
     build.output(SHAPE[2], classes=classes, group=None if classes is None else SHAPE[2] // classes)
+    return assemble(build.build())
+
+
+def compare(
+    one: np.ndarray, two: np.ndarray, *, classes: int | None = None, labels: np.ndarray | None = None
+) -> Comparison:
     entering = np.zeros((*SHAPE[:2], 1))
-    return compare_runs(assemble(build.build()), Given(one), Given(two), entering, labels=labels)
+    return compare_runs(network_of(classes), Given(one), Given(two), entering, labels=labels)
 
 
 def first_place(found: Comparison) -> tuple[int, int, int, bool, bool] | None:
@@ -77,9 +81,18 @@ def test_silence_on_one_side_and_on_both() -> None:
     both = compare(silent, silent).output
     assert both.rate_cosine == both.coincidence == 1.0
     found = compare(one_spike((2, 1, 0)), silent)
-    assert found.output.rate_cosine == 0.5, "the first sample is silent in both, the second in one"
+    assert found.output.rate_cosine == 0.0, "of the sample that fires; the other would hide it"
     assert found.output.coincidence == 0.0
     assert first_place(found) == (1, 2, 0, True, False)
+
+
+def test_a_layer_that_is_silent_on_both_sides_has_no_coincidence() -> None:
+    silent = np.zeros(SHAPE, np.uint8)
+    tally = LayerTally(network_of(), "neurons")
+    tally.add(LayerTrace(silent), LayerTrace(silent))
+    assert (tally.parity().reference_spikes, tally.parity().coincidence) == (0, None)
+    tally.add(LayerTrace(one_spike((0, 0, 1))), LayerTrace(silent))
+    assert tally.parity().coincidence == 0.0
 
 
 def test_decisions_against_labels() -> None:
@@ -119,10 +132,10 @@ def test_definitions(one: np.ndarray, two: np.ndarray) -> None:
     for sample in range(SHAPE[1]):
         a, b = one[:, sample].sum(axis=0).astype(float), two[:, sample].sum(axis=0).astype(float)
         if not a.any() or not b.any():
-            cosines.append(1.0 if not a.any() and not b.any() else 0.0)
+            cosines += [0.0] if a.any() or b.any() else []
         else:
             cosines.append(a @ b / np.sqrt((a @ a) * (b @ b)))
-    assert found.output.rate_cosine == pytest.approx(np.mean(cosines))
+    assert found.output.rate_cosine == pytest.approx(np.mean(cosines) if cosines else 1.0)
     assert (found.first_divergence is None) == bool((one == two).all())
     mirrored = compare(two, one).output
     assert mirrored.coincidence == found.output.coincidence

@@ -113,7 +113,9 @@ def there_is_one_input_and_one_output(node: Node, network: Network) -> Refusal |
     """A chain has one end on each side."""
     ends = {"Input": network.input_nodes, "Output": network.output_nodes}.get(node.primitive, ())
     if len(ends) > 1:
-        return f"is one of {len(ends)} {node.primitive} nodes, and one is wanted", "Merge them into one."
+        unread = node.primitive == "Input" and not any(node.name in other.inputs for other in network.nodes)
+        hint = "Nothing reads it: take it out." if unread else "Merge them into one."
+        return f"is one of {len(ends)} {node.primitive} nodes, and one is wanted", hint
     return None
 
 

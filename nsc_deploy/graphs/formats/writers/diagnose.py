@@ -118,13 +118,14 @@ def _batch(graph: FlatGraph) -> Diagnostic | None:
 
 
 def _dead_ends(graph: FlatGraph) -> Diagnostic | None:
-    """Nodes from which no way leads to an Output."""
+    """Nodes from which no way leads to an Output; an Input is one where nothing reads it at all."""
     needed, reached = set(graph.of("Output")), list(graph.of("Output"))
     while reached:
         fresh = set(graph.inputs[reached.pop()]) - needed
         needed |= fresh
         reached += fresh
-    dead = [name for name in graph.parameters if name not in needed and name not in graph.of("Input")]
+    read = {name for name in graph.of("Input") if graph.targets[name]}
+    dead = [name for name in graph.parameters if name not in needed | read]
     if not dead or not graph.of("Output"):
         return None
     return Diagnostic(
