@@ -279,7 +279,7 @@ def _count_conventional(
         lambda done: None if progress is None else progress(done, recording.samples),
         dt=options.dt,
         nominal=_is_real_step(recording, options),
-        layout=Layout.STEPS_FIRST if getattr(exported.network, "steps_first", True) else Layout.NO_STEPS,
+        layout=getattr(exported.network, "layout", Layout.STEPS_FIRST),
         skip_zeros=options.skip_zeros,
     )
     runner = next(iter(exported.runners.values()))(RunSettings(layers=False))

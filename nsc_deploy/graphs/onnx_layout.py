@@ -51,7 +51,20 @@ def feed_steps_first(model: onnx.ModelProto, layout: Layout, recorded: Sequence[
     if layout is not Layout.STEPS_FIRST:
         _turn(model.graph, first, layout)
     elif _sounds(dims[0], _SAMPLES) or _sounds(dims[1], _STEPS):
-        announce(_named_otherwise(first.name, dims, file))
+        announce(_otherwise(first.name, f"they are called [{', '.join(map(_word, dims))}]", file))
+    elif turned_at_once(model.graph, first.name):
+        announce(_otherwise(first.name, "the graph turns the first two around before anything else", file))
+
+
+def turns_samples(node: onnx.NodeProto) -> bool:
+    """Whether an operator makes [steps, samples, values] of [samples, steps, values], or the reverse."""
+    return node.op_type == "Transpose" and [list(one.ints) for one in node.attribute] == [[1, 0, 2]]
+
+
+def turned_at_once(graph: onnx.GraphProto, entrance: str) -> bool:
+    """Whether all that reads an input turns its first two axes around, as torch does for batch_first."""
+    reading = [node for node in graph.node if entrance in node.input and node.op_type != "Shape"]
+    return bool(reading) and all(turns_samples(node) for node in reading)
 
 
 def _refuse_other_inputs(entering: Sequence[onnx.ValueInfoProto], file: str) -> None:
@@ -139,11 +152,11 @@ def _sounds(dim: onnx.TensorShapeProto.Dimension, words: Sequence[str]) -> bool:
     return any(word in dim.dim_param.lower() for word in words)
 
 
-def _named_otherwise(name: str, dims: Sequence[onnx.TensorShapeProto.Dimension], file: str) -> Diagnostic:
+def _otherwise(name: str, evidence: str, file: str) -> Diagnostic:
     return Diagnostic(
         "onnx-layout",
-        f"'{name}' is read as [steps, samples, ...], and its axes sound like samples first",
-        f"they are called [{', '.join(map(_word, dims))}]",
+        f"'{name}' is read as [steps, samples, ...], and its axes look like samples first",
+        evidence,
         f"If they are, count it with --layout {Layout.BATCH_FIRST}.",
         where=file,
     )

@@ -19,8 +19,9 @@ from nsc_deploy.errors import ConfigError, GraphError
 from nsc_deploy.graphs.assemble import in_file, time_step
 from nsc_deploy.graphs.flow import input_signal
 from nsc_deploy.graphs.formats.onnx import read_onnx
-from nsc_deploy.graphs.formats.recording import read_inputs, stated_signal
+from nsc_deploy.graphs.formats.recording import Layout, read_inputs, stated_signal
 from nsc_deploy.graphs.network import Network, Node, Reset, Shape, Signal
+from nsc_deploy.graphs.onnx_layout import turned_at_once
 from nsc_deploy.graphs.primitives import normalise
 
 ENDING = ".onnx"
@@ -35,12 +36,14 @@ class OnnxNetwork(Network):
         model: read and checked.
         steps_first: whether the first two axes of its input are steps and samples; else the first is that of
             samples, and each step is a sample of its own.
+        samples_first: whether these two are samples and steps, which the graph turns around at once.
         given_steps: steps of a sample, where the graph itself states their number; else None.
         steps: of a recorded sample, where a recording is known.
     """
 
     model: onnx.ModelProto
     steps_first: bool
+    samples_first: bool = False
     given_steps: int | None = None
     steps: int | None = None
 
@@ -50,11 +53,21 @@ class OnnxNetwork(Network):
         return True
 
     @property
+    def layout(self) -> Layout:
+        """Of what enters."""
+        if not self.steps_first:
+            return Layout.NO_STEPS
+        return Layout.BATCH_FIRST if self.samples_first else Layout.STEPS_FIRST
+
+    @property
     def one_sample(self) -> tuple[int, ...]:
         """The shape in which a sample enters: the graph's sizes, and 1 for those that nobody states."""
-        steps = (self.given_steps or self.steps or 1,) if self.steps_first else ()
         stated = _sizes(next(one for one in self.model.graph.input if one.name == self.input_node.name))
-        return (*steps, stated[len(steps)] or 1, *self.input_node.output_shape)
+        shape = self.input_node.output_shape
+        if not self.steps_first:
+            return (stated[0] or 1, *shape)
+        steps, samples = self.given_steps or self.steps or 1, stated[0 if self.samples_first else 1] or 1
+        return (samples, steps, *shape) if self.samples_first else (steps, samples, *shape)
 
     def run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Recorded inputs [steps, samples, *shape] in onnxruntime, to [steps, samples, *shape].
@@ -64,7 +77,9 @@ class OnnxNetwork(Network):
         """
         from nsc_deploy.graphs.onnx_run import run_onnx, run_onnx_flat
 
-        return run_onnx(self.model, values) if self.steps_first else run_onnx_flat(self.model, values)
+        if not self.steps_first:
+            return run_onnx_flat(self.model, values)
+        return run_onnx(self.model, values, samples_first=self.samples_first)
 
 
 def read_onnx_network(
@@ -107,6 +122,7 @@ def read_onnx_network(
     given, left = _sizes(entrances[0]), _sizes(graph.output[0])
     steps_first = _steps_first(given, graph)
     skipped = 2 if steps_first else 1
+    samples_first = steps_first and turned_at_once(graph, entrances[0].name)
     shape = _shape(given, skipped, path)
     if not all(left[skipped:]):
         left = _inferred(model, given, skipped, path)
@@ -135,7 +151,8 @@ def read_onnx_network(
         components=components,
         model=model,
         steps_first=steps_first,
-        given_steps=given[0] if steps_first else None,
+        samples_first=samples_first,
+        given_steps=given[1 if samples_first else 0] if steps_first else None,
         steps=steps,
     )
 

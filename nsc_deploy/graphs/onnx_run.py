@@ -33,6 +33,7 @@ def run_onnx(
     values: NDArray[Any],
     *,
     batch: int = 256,
+    samples_first: bool = False,
 ) -> Float32:
     """Run a model with one input and one output.
 
@@ -40,6 +41,7 @@ def run_onnx(
         model: a file or a model that was read already.
         values: [T, N, C].
         batch: samples run together, where the graph does not state how many.
+        samples_first: the model takes [N, T, C] and gives [N, T, K].
 
     Returns:
         The output [T, N, K].
@@ -49,22 +51,29 @@ def run_onnx(
         DataError: the values do not fit.
         BackendError: onnxruntime cannot run the model.
     """
-    session = open_session(model, (values.shape[0], min(batch, values.shape[1]), *values.shape[2:]))
+    samples = 0 if samples_first else 1  # the axis of the model that they have
+    if samples_first:
+        values = values.swapaxes(0, 1)
+    entering = list(values.shape)
+    entering[samples] = min(batch, entering[samples])
+    session = open_session(model, entering)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise BackendError(f"has {len(inputs)} inputs and {len(outputs)} outputs where one of each is wanted")
     shape, where = list(inputs[0].shape), model if isinstance(model, Path) else None
-    fixed = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else None
+    fixed = shape[samples] if len(shape) > samples and isinstance(shape[samples], int) else None
     if fixed is not None:
-        shape[1] = None  # as many as there are, a batch of that size after the other
+        shape[samples] = None  # as many as there are, a batch of that size after the other
     _check_shape(values, shape)
-    parts = []
-    for start in range(0, values.shape[1], fixed or batch):
-        part = np.ascontiguousarray(values[:, start : start + (fixed or batch)], dtype=np.float32)
-        count = part.shape[1]
-        part = _filled_up(part, fixed or count, axis=1)
-        parts.append(_run(session, outputs[0].name, {inputs[0].name: part}, where)[:, :count])
-    return np.concatenate(parts, axis=1)
+    parts, together = [], fixed or batch
+    for start in range(0, values.shape[samples], together):
+        chosen = range(start, min(start + together, values.shape[samples]))
+        part = np.ascontiguousarray(values.take(chosen, axis=samples), dtype=np.float32)
+        part = _filled_up(part, fixed or len(chosen), axis=samples)
+        found = _run(session, outputs[0].name, {inputs[0].name: part}, where)
+        parts.append(found.take(range(len(chosen)), axis=samples))
+    result = np.concatenate(parts, axis=samples)
+    return result.swapaxes(0, 1) if samples_first else result
 
 
 def run_onnx_flat(model: onnx.ModelProto, values: NDArray[Any], *, batch: int = 256) -> Float32:

@@ -296,6 +296,8 @@ class ChainReader(Reader):
         if given.get("direction", b"forward") != b"forward" or given.get("layout", 0):
             raise self._foreign(node, "runs backwards, or batch first")
         outside = [name for name in node.input[4:] if name and self._known.get(name, np.ones(1)).any()]
+        if self._turned:
+            raise self._foreign(node, "runs over samples, which stand first here")
         if outside or not self._steps_first or self.whole is not None:
             raise self._foreign(node, "has a state from outside, or no steps")
         weight, recurrent = self._needed(node, 1)[0], self._needed(node, 2)[0]

@@ -15,6 +15,7 @@ from nsc_deploy.errors import GraphError
 from nsc_deploy.exporters.c.int8.geometry import Pair, Windows
 from nsc_deploy.exporters.c.int8.layers import Reals
 from nsc_deploy.graphs.onnx_constants import find_constants
+from nsc_deploy.graphs.onnx_layout import turns_samples
 from nsc_deploy.graphs.onnx_network import OnnxNetwork
 from nsc_deploy.graphs.onnx_run import run_constants
 
@@ -50,6 +51,7 @@ class Reader:
         self._flowing = network.input_node.name
         self._shape: tuple[int, ...] = network.input_node.output_shape
         self._in_front = 2 if network.steps_first else 1  # axes in front of those of a value
+        self._turned = True if network.samples_first else None  # whether samples stand in front of steps
         self._single = network.given_steps == 1
         self._begun = False  # whether a layer was read
 
@@ -84,6 +86,12 @@ class Reader:
                 where=self._where,
                 hint="Take away what lies behind its output.",
             )
+        if self._turned is False:
+            raise GraphError(
+                "takes samples first, and gives steps first",
+                where=self._where,
+                hint="Let both have one order: turn what leaves back.",
+            )
 
     def read_end(self, network: OnnxNetwork) -> object:
         """What was read, once every operator was taken.
@@ -100,10 +108,8 @@ class Reader:
 
     def _foreign(self, node: onnx.NodeProto, problem: str) -> GraphError:
         hint = self.hints.get(node.op_type, self.hint)
-        return GraphError(problem, where=self._place_of(node), hint=hint)
-
-    def _place_of(self, node: onnx.NodeProto) -> str:
-        return f"{self._where}: node '{node.name or node.output[0]}' ({node.op_type})"
+        where = f"{self._where}: node '{node.name or node.output[0]}' ({node.op_type})"
+        return GraphError(problem, where=where, hint=hint)
 
     def _constant(self, node: onnx.NodeProto, place: int) -> Reals | None:
         there = len(node.input) > place and node.input[place]
@@ -168,16 +174,16 @@ class Reader:
         return windows
 
     def _transpose(self, node: onnx.NodeProto) -> None:
-        """[steps, samples, channels] to [samples, channels, steps], at the very front."""
+        """[steps, samples, channels] to [samples, channels, steps], at the very front.
+
+        One that turns samples and steps around changes nothing of a single sample.
+        """
+        if self._turned is not None and turns_samples(node) and len(self._shape) == 1:
+            self._turned = not self._turned
+            return
         turned = self._settings(node, perm=None)["perm"]
         if self._begun or self.whole is not None or not self._steps_first or len(self._shape) != 1:
             raise self._foreign(node, "has no form behind the input")
-        if list(turned or []) == [1, 0, 2]:
-            raise GraphError(
-                "takes samples first, and steps behind them",
-                where=self._place_of(node),
-                hint="Export it with steps first, [steps, samples, channels] (of torch: batch_first=False).",
-            )
         if list(turned or []) != [1, 2, 0]:
             raise self._foreign(node, "turns axes otherwise than (1, 2, 0)")
         if self._steps is None:
